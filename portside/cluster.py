@@ -1,0 +1,296 @@
+"""The cluster file: one YAML file that names the nodes and everything they share.
+
+Read once, at the edge, by pydantic: every mistake in it is reported together, each with the path of
+its key, before any connection is made. What follows from the file (host names, URLs) is worked out
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from portside.content import DEFAULT_EXTENSIONS, normal_extension
+from portside.quantities import GIB, Duration, Size
+from portside.roles import DEFAULT_PATTERNS, Role, roles_of
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
+_ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+
+
+def _absolute(path: PurePosixPath) -> PurePosixPath:
+    if not path.is_absolute() or ".." in path.parts or re.search(r"[^\w./-]", str(path)):
+        raise ValueError("must be an absolute path of letters, digits, '.', '_', '-', without '..'")
+    return path
+
+
+NodeId = Annotated[str, Field(pattern=rf"^{_LABEL}$")]
+RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
+
+
+class _Strict(BaseModel):
+    """A key nobody knows is a typing mistake, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ssh(_Strict):
+    """How the operator's machine reaches the nodes when `connect: ssh`."""
+
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*$")
+    port: int = Field(default=22, ge=1, le=65535)
+    key: Path | None = None
+
+
+class Node(_Strict):
+    """One VPS. Empty is normal: the name alone says what it does."""
+
+    roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
+    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    weight: int = Field(default=1, ge=0, le=1000)
+    tier: Literal["hot", "warm", "cold"] = "hot"
+    address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:-]+$")
+    device: RemotePath | None = None
+
+
+class Uploads(_Strict):
+    """Where uploads live on a node and what a node accepts."""
+
+    root: RemotePath = PurePosixPath("/srv/portside")
+    max_size: Size = Field(default=64 * GIB, gt=0)
+    session_deadline: Duration = Field(default=7200, ge=60, le=30 * 86400)
+    filesystem: Literal["ext4", "xfs"] = "ext4"
+    extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
+
+    @field_validator("extensions", mode="after")
+    @classmethod
+    def _normal(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(normal_extension(extension) for extension in extensions)
+
+
+class Cors(_Strict):
+    """Browser origins that may upload to and read from the nodes; `*` alone allows every one."""
+
+    origins: tuple[str, ...] = ()
+
+    @field_validator("origins", mode="after")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.match(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: scheme and host only, as https://app.example.net"
+                )
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("'*' allows every origin: leave the others out, or leave '*' out")
+        return origins
+
+
+class Tls(_Strict):
+    """Certificates: `lab` = from a CA of the operator's own, `files` = yours, `acme` = asked for.
+
+    With `files`, `directory` holds `<node id>.crt` (full chain) and `<node id>.key` for each node.
+    """
+
+    mode: Literal["lab", "files", "acme"] = "lab"
+    email: str | None = None
+    directory: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Tls:
+        if self.mode == "acme" and not (self.email and _EMAIL.match(self.email)):
+            raise ValueError("mode acme needs 'email', an address for expiry warnings")
+        if self.mode == "files" and self.directory is None:
+            raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
+        return self
+
+
+class Replication(_Strict):
+    """How many nodes hold each file, and whether an upload waits for the second copy."""
+
+    factor: int = Field(default=1, ge=1, le=16)
+    ack: Literal["local", "replicated"] = "local"
+
+
+class Control(_Strict):
+    """The control plane's database: `sqlite`, `postgresql` (installed there) or a URL."""
+
+    database: SecretStr = SecretStr("sqlite")
+
+    @field_validator("database", mode="after")
+    @classmethod
+    def _known(cls, database: SecretStr) -> SecretStr:
+        value = database.get_secret_value()
+        if value not in ("sqlite", "postgresql") and not value.startswith("postgresql://"):
+            raise ValueError("must be 'sqlite', 'postgresql' or a postgresql:// URL")
+        return database
+
+
+class Cluster(_Strict):
+    """A whole cluster file, checked."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    domain: str
+    connect: Literal["ssh", "vagrant"] = "ssh"
+    ssh: Ssh = Ssh()
+    roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
+    nodes: dict[NodeId, Node] = Field(min_length=1)
+    uploads: Uploads = Uploads()
+    cors: Cors = Cors()
+    tls: Tls = Tls()
+    replication: Replication = Replication()
+    control: Control = Control()
+
+    @field_validator("domain", mode="after")
+    @classmethod
+    def _domain(cls, domain: str) -> str:
+        if not _DOMAIN.match(domain):
+            raise ValueError(f"{domain!r} is no domain name: write it as example.net")
+        return domain
+
+    @field_validator("roles", mode="after")
+    @classmethod
+    def _patterns(cls, patterns: dict[Role, str]) -> dict[Role, str]:
+        for role, pattern in patterns.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{role}: {pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _empty_nodes(cls, nodes: Any) -> Any:
+        # `s01:` with nothing behind it reads as null: the operator means "all defaults".
+        if isinstance(nodes, dict):
+            return {name: {} if node is None else node for name, node in nodes.items()}
+        return nodes
+
+    @model_validator(mode="after")
+    def _every_node_has_a_role(self) -> Cluster:
+        nameless = [n for n, node in self.nodes.items() if not (node.roles or self._roles(n))]
+        if nameless:
+            raise ValueError(
+                f"nodes.{nameless[0]}: no pattern under 'roles' matches this name: "
+                "rename the node, or give it 'roles: [storage]'"
+            )
+        stored = len(self.with_role("storage"))
+        if stored and self.replication.factor > stored:
+            raise ValueError(
+                f"replication.factor: {self.replication.factor} copies need as many storage nodes, "
+                f"there are {stored}"
+            )
+        return self
+
+    def _roles(self, node_id: str) -> tuple[Role, ...]:
+        return roles_of(node_id, self.roles)
+
+    def roles_of(self, node_id: str) -> tuple[Role, ...]:
+        """The node's roles: its own `roles` if it has any, else what its name says."""
+        return self.nodes[node_id].roles or self._roles(node_id)
+
+    def with_role(self, role: Role) -> tuple[str, ...]:
+        """Ids of the nodes with `role`, in the file's order."""
+        return tuple(node_id for node_id in self.nodes if role in self.roles_of(node_id))
+
+    def host(self, node_id: str) -> str:
+        """The node's DNS name: `s01` -> `s01.example.net`."""
+        return f"{node_id}.{self.domain}"
+
+    def public_base_url(self, node_id: str) -> str:
+        """Where the node's files are served from: `https://s01.example.net`."""
+        return f"https://{self.host(node_id)}"
+
+    def upload_api_url(self, node_id: str) -> str:
+        """Where uploads to the node go: `https://s01.example.net/api/internal/upload`."""
+        return f"{self.public_base_url(node_id)}/api/internal/upload"
+
+
+class ClusterError(Exception):
+    """A cluster file that can't be used; `problems` holds one line per mistake, with its key."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.source = source
+        self.problems = problems
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{source}: {len(problems)} to mend\n{listed}")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later `s01:` silently replace an earlier one; a cluster file must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str, source: str = "cluster file") -> Cluster:
+    """Read a cluster file's text.
+
+    Raises ClusterError with every mistake at once; `source` is the name it is reported under.
+    """
+    try:
+        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (derived from SafeLoader)
+    except yaml.YAMLError as error:
+        raise ClusterError(source, [f"not valid YAML: {error}"]) from None
+    if not isinstance(data, dict):
+        raise ClusterError(source, ["is empty or no mapping: see clusters/example.yaml"])
+    try:
+        return Cluster.model_validate(data)
+    except ValidationError as error:
+        raise ClusterError(source, _problems(error)) from None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        what = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            what = "is no key Portside knows: see clusters/example.yaml for every one"
+        lines.append(f"{where}: {what}" if where else what)
+    return lines
+
+
+def load(path: Path) -> Cluster:
+    """Read the cluster file at `path`. Raises ClusterError, also when it can't be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClusterError(str(path), [f"can't be read: {error}"]) from None
+    return parse(text, str(path))
+
+
+def find(directory: Path) -> Path:
+    """The cluster file in use, seen from the project's folder.
+
+    PORTSIDE_CLUSTER names it; without that `cluster.yaml` if there is one, else the lab's.
+    """
+    named = os.environ.get("PORTSIDE_CLUSTER")
+    if named:
+        return Path(named) if Path(named).is_absolute() else directory / named
+    own = directory / "cluster.yaml"
+    return own if own.exists() else directory / "clusters" / "lab.yaml"

@@ -1,0 +1,59 @@
+"""Which kinds of file a node takes: the default extensions and those that are never harmless.
+
+What a browser would run (HTML, SVG, XML) is refused unless an operator lists it by hand: a storage
+node serves users' bytes from its own origin.
+"""
+
+from __future__ import annotations
+
+import re
+
+_EXTENSION = re.compile(r"^\.[a-z0-9]{1,16}(\.[a-z0-9]{1,16})?$")
+
+DEFAULT_EXTENSIONS: tuple[str, ...] = (
+    # disk images
+    *(".iso", ".img", ".raw", ".qcow2", ".vmdk", ".vdi", ".vhdx", ".ova", ".wim", ".dmg"),
+    # archives and packages
+    *(".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".deb", ".rpm"),
+    # pictures
+    *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".heic", ".tiff", ".bmp"),
+    # sound and film
+    *(".mp3", ".flac", ".ogg", ".wav", ".m4a", ".mp4", ".m4v", ".mov", ".mkv", ".webm"),
+    # documents and plain data
+    *(".pdf", ".txt", ".csv", ".json", ".parquet", ".bin"),
+    # models
+    *(".safetensors", ".gguf", ".onnx", ".pt", ".npz"),
+)
+
+SCRIPT_EXTENSIONS: frozenset[str] = frozenset(
+    {".svg", ".svgz", ".xml", ".html", ".htm", ".xhtml", ".shtml", ".mht", ".js", ".mjs", ".swf"}
+)
+"""What a browser may run in the node's own origin: taken only when listed by name."""
+
+COMPOUND_EXTENSIONS: tuple[str, ...] = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Extensions of two parts that belong together when a name is cut short."""
+
+
+def normal_extension(extension: str) -> str:
+    """`ISO`, `.iso` and `.ISO` are all `.iso`. Raises ValueError for what is no extension."""
+    normal = "." + extension.strip().lower().lstrip(".")
+    if not _EXTENSION.match(normal):
+        raise ValueError(f"{extension!r} is no file extension: write it as .iso")
+    return normal
+
+
+def extension_of(name: str) -> str:
+    """The lower-case extension of a file name with its dot, `.tar.gz` as a whole; `` if none."""
+    lowered = name.lower()
+    for compound in COMPOUND_EXTENSIONS:
+        if lowered.endswith(compound) and len(lowered) > len(compound):
+            return compound
+    stem, dot, last = lowered.rpartition(".")
+    return dot + last if stem and last else ""
+
+
+def is_allowed(extension: str, allowed: tuple[str, ...] | frozenset[str]) -> bool:
+    """Whether a file with this extension is taken: `.tar.gz` counts as `.gz` as well."""
+    return extension in allowed or (
+        extension in COMPOUND_EXTENSIONS and "." + extension.rpartition(".")[2] in allowed
+    )

@@ -1,0 +1,262 @@
+"""Signed tokens: compact JWS with Ed25519, minted by issuers and nodes, verified everywhere.
+
+Nodes hold public keys only: a stolen node can't mint an upload. Verifying pins the algorithm, the
+`typ` header and the audience (RFC 8725, sections 3.1, 3.9 and 3.11); each kind of token has a
+`typ` of its own, so that none can pass for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from portside.wire import ReceiptClaims, UploadClaims
+
+ALGORITHM = "EdDSA"
+UPLOAD_TYPE = "upload+jwt"
+RECEIPT_TYPE = "receipt+jwt"
+RECEIPT_AUDIENCE = "uploader"
+LEEWAY = 60
+"""Seconds of clock difference that are forgiven between issuer and node."""
+
+Refusal = Literal[
+    "token-malformed",
+    "token-algorithm",
+    "token-type",
+    "token-unknown-key",
+    "token-signature",
+    "token-expired",
+    "token-not-yet-valid",
+    "token-wrong-node",
+    "token-claims",
+]
+
+
+_Claims = TypeVar("_Claims", bound=BaseModel)
+
+
+class TokenRefused(Exception):
+    """A token that doesn't verify; `code` is for programs, the message for people."""
+
+    def __init__(self, code: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.code: Refusal = code
+
+
+class PublicKey(BaseModel):
+    """A verification key as a JWK (RFC 8037) with who owns it and when it may be used (UTC)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kid: str
+    kty: Literal["OKP"] = "OKP"
+    crv: Literal["Ed25519"] = "Ed25519"
+    alg: Literal["EdDSA"] = "EdDSA"
+    x: str
+    owner: str
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Whether signatures of this key count at `moment`."""
+        return (self.not_before is None or self.not_before <= moment) and (
+            self.not_after is None or moment < self.not_after
+        )
+
+    def verifier(self) -> Ed25519PublicKey:
+        """The key itself. Raises ValueError when `x` is no Ed25519 public key."""
+        return Ed25519PublicKey.from_public_bytes(_from_base64url(self.x))
+
+
+class Keyset(BaseModel):
+    """Every public key a verifier trusts: `/etc/portside/keyset.json`, a JWK set (RFC 7517)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keys: tuple[PublicKey, ...] = ()
+
+    def find(self, kid: str, moment: datetime) -> PublicKey | None:
+        """The trusted key with this id if it is valid at `moment`, else None."""
+        return next((k for k in self.keys if k.kid == kid and k.valid_at(moment)), None)
+
+
+class SigningKey:
+    """A private key and its owner (an issuer's name or a node's id)."""
+
+    def __init__(self, private: Ed25519PrivateKey, owner: str) -> None:
+        self._private = private
+        self.owner = owner
+        self._x = _to_base64url(private.public_key().public_bytes_raw())
+        self.kid = thumbprint(self._x)
+
+    def __repr__(self) -> str:
+        return f"SigningKey(owner={self.owner!r}, kid={self.kid!r})"
+
+    @classmethod
+    def generate(cls, owner: str) -> SigningKey:
+        """A new key from the operating system's randomness."""
+        return cls(Ed25519PrivateKey.generate(), owner)
+
+    @classmethod
+    def from_json(cls, text: str) -> SigningKey:
+        """Read what `to_json` wrote. Raises ValueError when it is no private key of ours."""
+        try:
+            data = json.loads(text)
+            private = Ed25519PrivateKey.from_private_bytes(_from_base64url(data["d"]))
+            return cls(private, str(data["owner"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no private key (a JWK with 'd' and 'owner'): {error!r}") from None
+
+    def to_json(self) -> str:
+        """The private key as a JWK (RFC 8037). A secret: write it to 0600 files only."""
+        secret = _to_base64url(self._private.private_bytes_raw())
+        return json.dumps({**self.public().model_dump(exclude_none=True), "d": secret}) + "\n"
+
+    def public(
+        self, not_before: datetime | None = None, not_after: datetime | None = None
+    ) -> PublicKey:
+        """The public half, to be put into a keyset."""
+        return PublicKey(
+            kid=self.kid, x=self._x, owner=self.owner, not_before=not_before, not_after=not_after
+        )
+
+    def sign(self, token_type: str, claims: Mapping[str, Any]) -> str:
+        """A compact JWS over `claims` with this key's id and `token_type` in its header."""
+        return jwt.encode(
+            dict(claims),
+            self._private,
+            algorithm=ALGORITHM,
+            headers={"kid": self.kid, "typ": token_type},
+        )
+
+
+def thumbprint(x: str) -> str:
+    """The key id of an Ed25519 public key: its JWK thumbprint (RFC 7638), 22 characters of it."""
+    canonical = json.dumps({"crv": "Ed25519", "kty": "OKP", "x": x}, separators=(",", ":"))
+    return _to_base64url(hashlib.sha256(canonical.encode()).digest())[:22]
+
+
+def mint_upload(key: SigningKey, claims: UploadClaims) -> str:
+    """An `upload+jwt` that allows what `claims` say."""
+    return key.sign(UPLOAD_TYPE, claims.model_dump(mode="json", exclude_none=True))
+
+
+def verify_upload(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> UploadClaims:
+    """The claims of an upload token meant for `node_id`.
+
+    Raises TokenRefused with the one thing that is wrong. `exp` is checked: use it where an upload
+    starts.
+    """
+    moment = now or datetime.now(UTC)
+    payload = _verified_payload(token, UPLOAD_TYPE, keyset, moment)
+    claims = _parsed(UploadClaims, payload)
+    if claims.aud != node_id:
+        raise TokenRefused(
+            "token-wrong-node", f"the token is for node {claims.aud!r}, this is {node_id!r}"
+        )
+    unix = moment.timestamp()
+    if unix >= claims.exp + LEEWAY:
+        raise TokenRefused("token-expired", "the token has expired: ask for a new session")
+    if unix < claims.nbf - LEEWAY:
+        raise TokenRefused("token-not-yet-valid", "the token is not valid yet: check both clocks")
+    return claims
+
+
+def mint_receipt(key: SigningKey, claims: ReceiptClaims) -> str:
+    """A node's `receipt+jwt` for a committed file."""
+    return key.sign(RECEIPT_TYPE, claims.model_dump(mode="json"))
+
+
+def verify_receipt(token: str, keyset: Keyset, now: datetime | None = None) -> ReceiptClaims:
+    """What a node attests to. Receipts don't expire. Raises TokenRefused."""
+    moment = now or datetime.now(UTC)
+    claims = _parsed(ReceiptClaims, _verified_payload(token, RECEIPT_TYPE, keyset, moment))
+    if claims.aud != RECEIPT_AUDIENCE:
+        raise TokenRefused("token-claims", f"a receipt's audience is {RECEIPT_AUDIENCE!r}")
+    return claims
+
+
+def _verified_payload(
+    token: str, token_type: str, keyset: Keyset, moment: datetime
+) -> dict[str, Any]:
+    header = unverified_header(token)
+    if header.get("alg") != ALGORITHM:
+        raise TokenRefused("token-algorithm", f"only {ALGORITHM} signatures are taken")
+    if header.get("typ") != token_type:
+        raise TokenRefused("token-type", f"this needs a token of typ {token_type!r}")
+    key = keyset.find(str(header.get("kid")), moment)
+    if key is None:
+        raise TokenRefused("token-unknown-key", "no trusted key has this token's 'kid'")
+    try:
+        # Times and audience are checked by the callers: each kind of token has rules of its own.
+        payload: dict[str, Any] = jwt.decode(
+            token,
+            key.verifier(),
+            algorithms=[ALGORITHM],
+            options={
+                "verify_signature": True,
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+    except jwt.InvalidSignatureError:
+        raise TokenRefused("token-signature", "the token's signature is wrong") from None
+    except (jwt.InvalidTokenError, ValueError) as error:
+        raise TokenRefused("token-malformed", f"the token can't be read: {error}") from None
+    if payload.get("iss") != key.owner:
+        raise TokenRefused("token-claims", "'iss' is not the owner of the key that signed")
+    return payload
+
+
+def unverified_header(token: str) -> dict[str, Any]:
+    """A token's header without trusting it. Raises TokenRefused when there is none."""
+    try:
+        return dict(jwt.get_unverified_header(token))
+    except (jwt.InvalidTokenError, ValueError) as error:
+        raise TokenRefused("token-malformed", f"the token can't be read: {error}") from None
+
+
+def unverified_claims(token: str) -> dict[str, Any]:
+    """A token's claims without trusting them, for inspection. Raises TokenRefused."""
+    try:
+        return dict(jwt.decode(token, options={"verify_signature": False}))
+    except (jwt.InvalidTokenError, ValueError) as error:
+        raise TokenRefused("token-malformed", f"the token can't be read: {error}") from None
+
+
+def _parsed(model: type[_Claims], payload: dict[str, Any]) -> _Claims:
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise TokenRefused(
+            "token-claims", f"{where}: {first['msg']}" if where else first["msg"]
+        ) from None
+
+
+def _to_base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _from_base64url(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise ValueError(f"no base64url: {error}") from None
