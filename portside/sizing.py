@@ -30,8 +30,8 @@ NGINX_PER_WORKER = 4 * MIB
 THREAD_STACK = 96 * KIB
 """Resident stack of one thread; the address space it reserves costs nothing."""
 
-THREADS_PER_UPLOAD = 2
-"""One receives and writes, one hashes."""
+THREADS_PER_UPLOAD = 3
+"""One receives, one writes, one hashes."""
 
 NGINX_CONNECTION = 48 * KIB
 """nginx beside its body buffer: TLS records, header buffers, both connections, the preflight."""
@@ -86,7 +86,9 @@ class Sizing:
     gunicorn_threads: int = _count("one per slot, and 8 so that probes answer on a full node")
     ring_buffer: int = _bytes("one read from the connection: large enough to make calls rare")
     ring_buffers: int = _count("receive, write and hash overlap, one spare evens out the disk")
-    upload_memory: int = _bytes("the agent's memory for one upload: the ring, nothing else grows")
+    upload_memory: int = _bytes(
+        "the agent's memory for one upload: the ring, and one more to parse a form"
+    )
     nginx_body_buffer: int = _bytes("nginx's one buffer per unbuffered upload")
     upload_buffers_total: int = _bytes("agent and nginx at full admission: under 25 % of RAM")
     tcp_window: int = _bytes("tcp_rmem and tcp_wmem maximum: what RAM leaves, 4 to 32 MiB")
@@ -118,7 +120,7 @@ def size(machine: Machine) -> Sizing:
         raise ValueError("a machine has at least one core")
 
     _, ring_buffer, nginx_buffer = max(tier for tier in _TIERS if machine.ram >= tier[0])
-    upload_memory = ring_buffer * RING_BUFFERS
+    upload_memory = ring_buffer * (RING_BUFFERS + 1)
     per_upload_buffers = upload_memory + nginx_buffer + NGINX_CONNECTION
     per_upload_stacks = THREADS_PER_UPLOAD * THREAD_STACK
 

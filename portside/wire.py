@@ -18,6 +18,7 @@ from portside.names import NAMESPACE_PATTERN
 FILE_ID_PATTERN = r"^[0-9a-f]{32}$"
 
 FileId = Annotated[str, Field(pattern=FILE_ID_PATTERN)]
+TokenId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{8,128}$")]
 Sha256 = Annotated[str, Field(pattern=SHA256_HEX)]
 Layout = Literal["dated", "named"]
 
@@ -34,8 +35,8 @@ class UploadClaims(_Message):
 
     iss: str = Field(min_length=1, max_length=64)
     aud: str = Field(min_length=1, max_length=64)
-    sub: str = Field(min_length=1, max_length=128)
-    jti: str = Field(min_length=8, max_length=128)
+    sub: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    jti: TokenId
     iat: int
     nbf: int
     exp: int
@@ -47,7 +48,7 @@ class UploadClaims(_Message):
     size: int | None = Field(default=None, ge=0)
     max_size: int | None = Field(default=None, gt=0)
     sha256: Sha256 | None = None
-    content_type: str | None = Field(default=None, max_length=127)
+    content_type: str | None = Field(default=None, pattern=r"^[\w.+-]{1,63}/[\w.+-]{1,63}$")
     replicas: tuple[str, ...] = ()
     ack: Literal["local", "replicated"] = "local"
 

@@ -1,0 +1,156 @@
+"""One ledger for what running uploads may take: slots, memory, disk, and names and tokens in use.
+
+An upload is admitted only when everything it can come to need is there, so that none fails half-way
+for memory or space. The same numbers answer the preflight, the upload itself and upload-status.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from agent import machine
+from agent.problems import ProblemError
+from portside.quantities import format_size
+from portside.sizing import Sizing
+from portside.wire import DiskStatus, MemoryStatus, SlotStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one upload asks for: its token's id, its path if the path is known, bytes of disk."""
+
+    jti: str
+    path: PurePosixPath | None
+    disk: int
+
+
+class Reservation:
+    """An admitted upload's share. Leaving the context gives everything back."""
+
+    def __init__(self, ledger: Admission, demand: Demand) -> None:
+        self._ledger = ledger
+        self.demand = demand
+
+    def allocated(self) -> None:
+        """The file's blocks are taken on disk now: free space shows them, the ledger need not."""
+        self._ledger.release_disk(self.demand)
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ledger.release(self.demand)
+
+
+class Admission:
+    """The ledger of one agent process. Thread-safe."""
+
+    def __init__(
+        self,
+        root: Path,
+        sizing: Sizing,
+        memory_available: Callable[[], int] = machine.memory_available,
+    ) -> None:
+        self._root = root
+        self._sizing = sizing
+        self._memory_available = memory_available
+        self._lock = threading.Lock()
+        self._running: dict[str, Demand] = {}
+        self._unallocated: dict[str, int] = {}
+
+    def check(self, demand: Demand) -> None:
+        """Whether `demand` would be admitted now. Raises ProblemError with the reason if not."""
+        with self._lock:
+            self._check(demand)
+
+    def admit(self, demand: Demand) -> Reservation:
+        """Reserve everything in `demand` at once. Raises ProblemError when any of it is short."""
+        with self._lock:
+            self._check(demand)
+            self._running[demand.jti] = demand
+            self._unallocated[demand.jti] = demand.disk
+        return Reservation(self, demand)
+
+    def release_disk(self, demand: Demand) -> None:
+        """See Reservation.allocated."""
+        with self._lock:
+            self._unallocated.pop(demand.jti, None)
+
+    def release(self, demand: Demand) -> None:
+        """Give back what `admit` reserved."""
+        with self._lock:
+            self._running.pop(demand.jti, None)
+            self._unallocated.pop(demand.jti, None)
+
+    def _check(self, demand: Demand) -> None:
+        if demand.jti in self._running:
+            raise ProblemError(
+                "upload-in-progress", "this token's upload is running: wait for its answer"
+            )
+        if demand.path is not None and any(
+            other.path == demand.path for other in self._running.values()
+        ):
+            raise ProblemError(
+                "name-taken", f"{demand.path} is being uploaded by someone else right now"
+            )
+        if len(self._running) >= self._sizing.upload_slots:
+            raise ProblemError(
+                "no-slot", f"all {self._sizing.upload_slots} upload slots are in use: try again"
+            )
+        available = self._memory_available()
+        if available - self._sizing.upload_memory < self._sizing.memory_kept_free:
+            raise ProblemError(
+                "no-memory", f"only {format_size(available)} of memory is available: try again"
+            )
+        spare = self._disk_spare()
+        if demand.disk > spare:
+            raise ProblemError(
+                "no-space",
+                f"{format_size(demand.disk)} don't fit: {format_size(max(0, spare))} are free "
+                "for uploads on this node",
+            )
+
+    def _disk_spare(self) -> int:
+        return self._disk_free() - sum(self._unallocated.values()) - self._sizing.disk_kept_free
+
+    def _disk_free(self) -> int:
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
+    def slots(self) -> SlotStatus:
+        """Slots in use and their bound."""
+        with self._lock:
+            return SlotStatus(used=len(self._running), limit=self._sizing.upload_slots)
+
+    def memory(self) -> MemoryStatus:
+        """Memory held by uploads, its bound, and the node's."""
+        with self._lock:
+            reserved = len(self._running) * self._sizing.upload_memory
+        return MemoryStatus(
+            reserved=reserved,
+            limit=self._sizing.upload_slots * self._sizing.upload_memory,
+            available=self._memory_available(),
+            total=machine.memory_total(),
+            agent_rss=machine.resident_size(),
+        )
+
+    def disk(self) -> DiskStatus:
+        """Space on the data filesystem and what is promised of it."""
+        with self._lock:
+            status = os.statvfs(self._root)
+            return DiskStatus(
+                free=self._disk_free(),
+                total=status.f_blocks * status.f_frsize,
+                reserved=sum(self._unallocated.values()),
+                kept_free=self._sizing.disk_kept_free,
+            )

@@ -1,0 +1,135 @@
+"""The end of an upload: from a durable staging file to a visible, acknowledged one.
+
+The order is the promise. Intent row, attributes, then the data by a rename that replaces nothing:
+data that is visible has its attributes, and a cut at any point is finished or undone at the next
+start. Every directory touched is synced before the answer: ext4 may otherwise bring back the old
+name after a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from agent import linux
+from agent.directories import make_directories, sync_directory
+from agent.index import Index, Intent, name_taken
+from agent.settings import Settings
+from agent.sniffing import media_type
+from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, translated
+from portside.names import attributes_path, dated_path, named_path
+from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
+from portside.wire import ReceiptClaims, StoredFile, UploadClaims
+
+
+class Attributes(StoredFile):
+    """`<file>.attr.json`: all that is known of a file, so that the index can be rebuilt from it."""
+
+    jti: str
+
+
+class Committer:
+    """Carries out commits on one node."""
+
+    def __init__(self, settings: Settings, index: Index, key: SigningKey) -> None:
+        self._settings = settings
+        self._index = index
+        self._key = key
+
+    def describe(self, claims: UploadClaims, name: str, size: int, sha256: str) -> StoredFile:
+        """What the file will be once it is committed, receipt included. Nothing is written."""
+        now = datetime.now(UTC)
+        path = (
+            named_path(claims.namespace, name)
+            if claims.layout == "named"
+            else dated_path(claims.namespace, name, claims.sub, claims.file_id, now)
+        )
+        receipt = ReceiptClaims(
+            iss=self._settings.node_id,
+            aud=RECEIPT_AUDIENCE,
+            iat=int(now.timestamp()),
+            jti=claims.jti,
+            file_id=claims.file_id,
+            path=path,
+            size=size,
+            sha256=sha256,
+            committed_at=now,
+            copies=(self._settings.node_id,),
+        )
+        return StoredFile(
+            file_id=claims.file_id,
+            node_id=self._settings.node_id,
+            namespace=claims.namespace,
+            owner=claims.sub,
+            name=name,
+            path=path,
+            url=f"{self._settings.public_base_url}/uploads/{quote(str(path))}",
+            size=size,
+            sha256=sha256,
+            content_type=claims.content_type or media_type(name),
+            committed_at=now,
+            receipt=mint_receipt(self._key, receipt),
+        )
+
+    def commit(self, intent: Intent) -> None:
+        """Make the intent's durable staging file the stored file. Returns when that is durable.
+
+        Raises ProblemError when the name or token was taken meanwhile, DiskFull, DiskFailed.
+        """
+        stored = intent.stored
+        try:
+            self._index.begin(intent)
+            try:
+                self._place(intent)
+            except (FileExistsError, DiskFull):
+                self._index.roll_back(stored.file_id)
+                raise
+            self._index.commit(stored.file_id)
+        except FileExistsError:
+            raise name_taken(stored.path) from None
+        except sqlite3.OperationalError as error:
+            # "database or disk is full" and I/O errors alike: the index is on the data disk.
+            if "full" in str(error):
+                raise DiskFull(f"the index can't be written: {error}") from error
+            raise DiskFailed(f"the index can't be written: {error}") from error
+
+    def finish(self, intent: Intent) -> None:
+        """Carry out an intent that a crash cut short. Raises as `commit`."""
+        if not (self._settings.uploads / intent.stored.path).exists():
+            self._place(intent)
+        else:
+            sync_directory((self._settings.uploads / intent.stored.path).parent)
+        self._index.commit(intent.stored.file_id)
+
+    def _place(self, intent: Intent) -> None:
+        """Attributes, then data, then both directories on disk. Raises FileExistsError."""
+        path = intent.stored.path
+        target = self._settings.uploads / path
+        try:
+            make_directories(self._settings.uploads, path.parent)
+            if target.exists():
+                raise FileExistsError(target)
+            # Attributes without data are what an undone commit may leave: they are replaced.
+            self._write_attributes(intent).rename(self._settings.uploads / attributes_path(path))
+            linux.rename_without_replacing(self._settings.staging / intent.staging, target)
+            sync_directory(target.parent)
+            sync_directory(self._settings.staging)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise translated(error, f"placing {path}") from error
+
+    def _write_attributes(self, intent: Intent) -> Path:
+        temporary = self._settings.staging / (
+            intent.staging.removesuffix(SUFFIX) + ATTRIBUTES_SUFFIX
+        )
+        attributes = Attributes(**dict(intent.stored), jti=intent.jti)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
+            file.write(attributes.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary

@@ -1,0 +1,101 @@
+"""Is this node fit to take uploads? A set of reasons against it; empty means yes.
+
+A failed fsync or an I/O error is final for the process: the kernel has dropped the pages it could
+not write, so the next fsync would lie. The node turns read-only, says why, and stays so until
+someone has looked at the disk and restarted the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+
+import structlog
+
+from agent.settings import Settings
+
+_log = structlog.get_logger()
+
+
+class NodeUnfit(Exception):
+    """The node can't start: its data filesystem isn't there or isn't its own."""
+
+
+class NodeHealth:
+    """Reasons against taking uploads, and counts of what became of them. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._faults: dict[str, str] = {}
+        self._failures: Counter[str] = Counter()
+        self._committed = 0
+        check_marker(settings)
+        self._device = settings.root.stat().st_dev
+
+    def fault(self, code: str, detail: str) -> None:
+        """Turn the node read-only, with a reason that every answer from now on carries."""
+        with self._lock:
+            first = code not in self._faults
+            self._faults.setdefault(code, detail)
+        if first:
+            _log.critical("node is read-only", code=code, detail=detail)
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why uploads are refused right now, in words for people; empty when they aren't."""
+        with self._lock:
+            reasons = [f"{code}: {detail}" for code, detail in self._faults.items()]
+        try:
+            if self._settings.root.stat().st_dev != self._device:
+                reasons.append("disk-unmounted: the data filesystem is not mounted any more")
+        except OSError as error:
+            reasons.append(f"disk-unreachable: {error.strerror}")
+        return tuple(reasons)
+
+    def count_commit(self) -> None:
+        """An upload was acknowledged."""
+        with self._lock:
+            self._committed += 1
+
+    def count_failure(self, slug: str) -> None:
+        """An upload ended with this problem."""
+        with self._lock:
+            self._failures[slug] += 1
+
+    def counts(self) -> tuple[int, dict[str, int]]:
+        """Uploads acknowledged, and failed by problem, since this process started."""
+        with self._lock:
+            return self._committed, dict(self._failures)
+
+
+def check_marker(settings: Settings) -> None:
+    """Raise NodeUnfit unless the data filesystem is mounted and belongs to this node.
+
+    Without the marker the mount is missing, and uploads would fill the system's own disk.
+    """
+    try:
+        owner = settings.marker.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise NodeUnfit(
+            f"{settings.marker} is missing: is the data filesystem mounted on {settings.root}?"
+        ) from None
+    except OSError as error:
+        raise NodeUnfit(f"{settings.marker} can't be read: {error.strerror}") from None
+    if owner != settings.node_id:
+        raise NodeUnfit(f"{settings.root} belongs to node {owner!r}, this is {settings.node_id!r}")
+
+
+def check_write(settings: Settings) -> None:
+    """Raise NodeUnfit unless a file can be written and made durable on the data filesystem."""
+    probe = settings.staging / f".write-check-{os.getpid()}"
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, b"portside\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            probe.unlink()
+    except OSError as error:
+        raise NodeUnfit(f"{settings.root} can't be written: {error.strerror}") from None

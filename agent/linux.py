@@ -1,0 +1,70 @@
+"""The three system calls the write path needs and Python doesn't have: fallocate with KEEP_SIZE,
+sync_file_range and renameat2 with NOREPLACE.
+
+Each raises OSError with errno, like the calls in `os`. ctypes lets go of the interpreter lock while
+they run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_FALLOC_FL_KEEP_SIZE = 0x01
+_SYNC_FILE_RANGE_WRITE = 0x02
+_RENAME_NOREPLACE = 0x01
+_AT_FDCWD = -100
+
+_offset = ctypes.c_int64
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, _offset, _offset]
+_libc.sync_file_range.argtypes = [ctypes.c_int, _offset, _offset, ctypes.c_uint]
+_libc.renameat2.argtypes = [
+    *(ctypes.c_int, ctypes.c_char_p),
+    *(ctypes.c_int, ctypes.c_char_p),
+    ctypes.c_uint,
+]
+
+
+def allocate(descriptor: int, size: int) -> bool:
+    """Reserve `size` bytes on disk for a file without changing its length (fallocate(2)).
+
+    False where the filesystem can't do it. Raises OSError, with ENOSPC when the disk is too full.
+    """
+    if size == 0:
+        return True
+    try:
+        _retried(_libc.fallocate, descriptor, _FALLOC_FL_KEEP_SIZE, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
+
+
+def start_writeback(descriptor: int, offset: int, length: int) -> None:
+    """Begin writing a range of dirty pages to disk and don't wait (sync_file_range(2)).
+
+    Paces the disk, promises nothing: durability comes from fdatasync and fsync alone.
+    """
+    _retried(_libc.sync_file_range, descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def rename_without_replacing(source: Path, target: Path) -> None:
+    """Rename atomically, failing with FileExistsError when `target` is there (renameat2(2))."""
+    _retried(
+        _libc.renameat2,
+        *(_AT_FDCWD, os.fsencode(source)),
+        *(_AT_FDCWD, os.fsencode(target)),
+        _RENAME_NOREPLACE,
+    )
+
+
+def _retried(call: ctypes._NamedFuncPointer, *arguments: int | bytes) -> None:
+    while call(*arguments) != 0:
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))

@@ -1,0 +1,171 @@
+"""From connection to disk with a fixed amount of memory: receive, write and hash at the same time.
+
+A ring of a few buffers goes round between three threads: the request's own fills one from the body,
+a second writes it to the staging file, a third hashes it; whoever is last gives it back. When the
+last byte is in, at most the ring is left to write and hash, whatever the file's size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+
+from agent.body import Body
+from agent.sniffing import HEAD_SIZE
+from agent.staging import StagingFile
+from portside.sizing import Sizing
+
+
+class BodyTooLarge(Exception):
+    """More bytes than the token allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole body in its staging file, not yet durable: bytes and SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
+def receive(
+    body: Body,
+    staging: StagingFile,
+    sizing: Sizing,
+    limit: int,
+    check_head: Callable[[bytes], None],
+) -> Received:
+    """Take `body` to its end into `staging`.
+
+    `check_head` sees the first bytes before any is written and may refuse by raising. Raises
+    BodyTooLarge past `limit`, whatever `body` raises when it is cut, DiskFull and DiskFailed.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    with _Ring(sizing, consumers=(staging.write, digest.update)) as ring:
+        while True:
+            buffer = ring.free_buffer()
+            filled = body.fill(buffer.memory)
+            if size == 0:
+                check_head(bytes(buffer.memory[: min(filled, HEAD_SIZE)]))
+            if filled == 0:
+                break
+            size += filled
+            if size > limit:
+                raise BodyTooLarge
+            ring.hand_over(buffer, filled)
+        ring.finish()
+    return Received(size, digest.hexdigest())
+
+
+class _Buffer:
+    """Page-aligned memory, as direct I/O wants it; `users` counts who still reads it."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = memoryview(mmap.mmap(-1, size))
+        self.filled = 0
+        self.users = 0
+
+
+class _Ring:
+    """The buffers, and one thread for each consumer of full ones.
+
+    Leaving the context ends the threads; what they had not consumed by then is dropped.
+    """
+
+    def __init__(
+        self, sizing: Sizing, consumers: tuple[Callable[[memoryview], object], ...]
+    ) -> None:
+        self._size = sizing.ring_buffer
+        self._unmade = sizing.ring_buffers
+        self._free: SimpleQueue[_Buffer] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._consumers = tuple(_Consumer(act, self._release) for act in consumers)
+
+    def __enter__(self) -> _Ring:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for consumer in self._consumers:
+            consumer.stop()
+
+    def free_buffer(self) -> _Buffer:
+        """A buffer that may be filled. Raises what a consumer raised, as soon as it has.
+
+        Made when first needed: a small file needs only one.
+        """
+        if self._free.empty() and self._unmade:
+            self._unmade -= 1
+            return _Buffer(self._size)
+        buffer = self._free.get()
+        for consumer in self._consumers:
+            consumer.check()
+        return buffer
+
+    def hand_over(self, buffer: _Buffer, filled: int) -> None:
+        """Give every consumer the first `filled` bytes of `buffer`."""
+        buffer.filled = filled
+        buffer.users = len(self._consumers)
+        for consumer in self._consumers:
+            consumer.put(buffer)
+
+    def finish(self) -> None:
+        """Wait until everything is consumed. Raises what a consumer raised."""
+        for consumer in self._consumers:
+            consumer.stop()
+            consumer.check()
+
+    def _release(self, buffer: _Buffer) -> None:
+        with self._lock:
+            buffer.users -= 1
+            last = buffer.users == 0
+        if last:
+            self._free.put(buffer)
+
+
+class _Consumer:
+    """A thread that does one thing with each full buffer, in order, until it fails once."""
+
+    def __init__(
+        self, act: Callable[[memoryview], object], release: Callable[[_Buffer], None]
+    ) -> None:
+        self._act = act
+        self._release = release
+        self._full: SimpleQueue[_Buffer | None] = SimpleQueue()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, buffer: _Buffer) -> None:
+        """Consume `buffer` soon."""
+        self._full.put(buffer)
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread, if anything has."""
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Consume what is left, then end the thread."""
+        self._full.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (buffer := self._full.get()) is not None:
+            # After a failure buffers still go round, so that the receiver comes to hear of it.
+            if self._error is None:
+                try:
+                    self._act(buffer.memory[: buffer.filled])
+                except Exception as error:
+                    self._error = error
+            self._release(buffer)

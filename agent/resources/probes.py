@@ -1,0 +1,51 @@
+"""`/health/...`: is the agent running, and would it take an upload?"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import falcon
+
+from agent.health import NodeHealth
+from agent.settings import Settings
+
+WORKER_SILENCE = 300
+"""Seconds after which a worker that reports every 30 counts as gone."""
+
+
+class Live:
+    """The process answers: that is all it says."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """204."""
+        response.status = falcon.HTTP_204
+
+
+class Ready:
+    """Would an upload be taken? 200, or 503 with the reasons."""
+
+    def __init__(self, settings: Settings, health: NodeHealth) -> None:
+        self._settings = settings
+        self._health = health
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """`{"ready": true, "reasons": [], "warnings": []}`."""
+        reasons = self._health.reasons()
+        response.status = falcon.HTTP_503 if reasons else falcon.HTTP_200
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "no-store")
+        response.text = json.dumps(
+            {"ready": not reasons, "reasons": reasons, "warnings": self._warnings()}
+        )
+
+    def _warnings(self) -> list[str]:
+        """What an operator should look at although uploads work."""
+        try:
+            report = json.loads(self._settings.worker_report.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return ["worker-silent: the agent's worker has not reported yet"]
+        age = time.time() - report["time"]
+        if age > WORKER_SILENCE:
+            return [f"worker-silent: its last report is {age:.0f} s old"]
+        return list(report["warnings"])

@@ -1,0 +1,54 @@
+"""`/api/v1/system/...`: how full the node is, and the key its receipts are checked with."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import falcon
+
+from agent.admission import Admission
+from agent.health import NodeHealth
+from agent.settings import Settings
+from portside.tokens import Keyset, SigningKey
+from portside.wire import UploadStatus
+
+
+class Status:
+    """The numbers that admission decides by, asked of admission itself."""
+
+    def __init__(self, settings: Settings, health: NodeHealth, admission: Admission) -> None:
+        self._settings = settings
+        self._health = health
+        self._admission = admission
+        self._version = version("portside")
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Slots, memory, disk, health and what became of uploads."""
+        committed, failures = self._health.counts()
+        reasons = self._health.reasons()
+        status = UploadStatus(
+            node_id=self._settings.node_id,
+            version=self._version,
+            accepting=not reasons,
+            reasons=reasons,
+            slots=self._admission.slots(),
+            memory=self._admission.memory(),
+            disk=self._admission.disk(),
+            committed=committed,
+            failures=failures,
+        )
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "no-store")
+        response.text = status.model_dump_json()
+
+
+class Keys:
+    """The node's public key as a JWK set (RFC 7517)."""
+
+    def __init__(self, key: SigningKey) -> None:
+        self._document = Keyset(keys=(key.public(),)).model_dump_json(exclude_none=True)
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """What a receipt's signature is checked with."""
+        response.content_type = "application/jwk-set+json"
+        response.text = self._document

@@ -1,0 +1,92 @@
+"""The agent's settings: `/etc/portside/agent.toml`, written by the deploy, read once at start."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from portside.sizing import Sizing
+
+CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
+DEFAULT_CONFIG = Path("/etc/portside/agent.toml")
+
+
+class SettingsError(Exception):
+    """Settings that can't be used; the message lists every mistake with its key."""
+
+
+class Settings(BaseModel):
+    """What an agent needs to know. Sizes are bytes, durations seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    node_id: str = Field(min_length=1, max_length=63)
+    public_base_url: str = Field(pattern=r"^https?://[^/]+$")
+    root: Path
+    keyset: Path
+    node_key: Path
+    max_size: int = Field(gt=0)
+    session_deadline: int = Field(gt=0)
+    extensions: tuple[str, ...] = Field(min_length=1)
+    sizing: Sizing
+
+    @field_validator("sizing", mode="before")
+    @classmethod
+    def _sizing(cls, value: Any) -> Any:
+        # Told in full by the deploy: a number worked out again here could differ from nginx's.
+        if not isinstance(value, dict):
+            return value
+        known = {each.name for each in fields(Sizing)}
+        wrong = sorted(known ^ value.keys())
+        if wrong:
+            raise ValueError(f"missing or unknown: {', '.join(wrong)}; deploy this node again")
+        return Sizing(**value)
+
+    @property
+    def uploads(self) -> Path:
+        """Where committed files are; nginx serves this folder."""
+        return self.root / "uploads"
+
+    @property
+    def staging(self) -> Path:
+        """Where files grow until they are committed: the same filesystem as `uploads`."""
+        return self.root / "staging"
+
+    @property
+    def index(self) -> Path:
+        """The SQLite index."""
+        return self.root / "state" / "index.sqlite"
+
+    @property
+    def worker_report(self) -> Path:
+        """What the worker last found, for the web side to read."""
+        return self.root / "state" / "worker.json"
+
+    @property
+    def marker(self) -> Path:
+        """Proves that the data filesystem is mounted; holds the node's id."""
+        return self.root / ".portside-root"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings from `path`, or where PORTSIDE_AGENT_CONFIG says.
+
+    Raises SettingsError with every mistake at once.
+    """
+    source = path or Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    try:
+        data = tomllib.loads(source.read_text(encoding="utf-8"))
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        listed = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
+        raise SettingsError(f"{source}: {listed}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{source}: can't be read: {error}") from None

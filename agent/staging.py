@@ -1,0 +1,254 @@
+"""A growing file: reserved on disk at the start, paced while it grows, durable at the end.
+
+Written with O_DIRECT where the filesystem knows it: the bytes go from the ring's buffer to the disk
+without a copy, and a node with little memory isn't filled with dirty pages.
+
+What the operating system may say, and what follows:
+
+- ENOSPC or EDQUOT, at the reservation or later: the upload ends with 507, the space is given back.
+- EIO or anything else on a write: the upload ends with 500, the node turns read-only; only a
+  shortage of handles or memory (EMFILE, ENFILE, ENOMEM) passes by itself.
+- a failed fsync or fdatasync: the same, and it is never tried again, for the kernel has marked the
+  lost pages clean and a second fsync would succeed (fsync(2), NOTES).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from agent import linux
+from portside.sizing import Sizing
+
+SUFFIX = ".part"
+ATTRIBUTES_SUFFIX = ".part.attr"
+
+_DIRECT_BLOCK = 4096
+"""Direct I/O wants offsets and lengths in blocks of the disk, which are this large at most."""
+
+_SYNC_THREADS = 2
+"""Threads that wait for fdatasync, shared by all uploads: one disk doesn't get faster by more."""
+
+
+class DiskFull(Exception):
+    """There is no room for the file's bytes."""
+
+
+class DiskFailed(Exception):
+    """Bytes could not be written; `final` means that the disk can't be trusted any more."""
+
+    def __init__(self, message: str, final: bool = True) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+_syncers = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
+
+
+class StagingFile:
+    """One upload's file until it is committed. The lock on it tells live from abandoned.
+
+    Used by one thread at a time. Leaving the context removes the file unless it was renamed away.
+    """
+
+    def __init__(self, directory: Path, file_id: str, sizing: Sizing) -> None:
+        self.size = 0
+        self.durable = 0
+        self._sizing = sizing
+        self._paced = 0
+        self._sync: Future[None] | None = None
+        self._kept = False
+        try:
+            self.path, self._descriptor = _create_locked(directory, file_id)
+            self._direct = self._enter_direct()
+        except OSError as error:
+            raise translated(error, "creating a staging file") from error
+
+    def __enter__(self) -> StagingFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._sync is not None:
+            # A descriptor must not be closed, and its number reused, under a running fdatasync.
+            self._sync.exception()
+        if not self._kept:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def keep(self) -> None:
+        """The file has its final name, or a restart will give it one: don't remove it."""
+        self._kept = True
+
+    def reserve(self, size: int) -> bool:
+        """Take `size` bytes of disk now, so that a full disk says so here and not at 99 %.
+
+        False where the filesystem can't. Raises DiskFull or DiskFailed.
+        """
+        try:
+            return linux.allocate(self._descriptor, size)
+        except OSError as error:
+            raise translated(error, "reserving space") from error
+
+    def write(self, data: memoryview) -> None:
+        """Append `data`, and keep the disk busy behind it. Raises DiskFull or DiskFailed.
+
+        Every piece but the file's last must be a multiple of 4 KiB long, in page-aligned memory.
+        """
+        try:
+            if len(data) % _DIRECT_BLOCK:
+                whole = len(data) - len(data) % _DIRECT_BLOCK
+                self._append(data[:whole])
+                self._leave_direct()
+                data = data[whole:]
+            self._append(data)
+            self._pace()
+        except OSError as error:
+            raise translated(error, "writing") from error
+
+    def _append(self, data: memoryview) -> None:
+        while data:
+            try:
+                written = os.pwrite(self._descriptor, data, self.size)
+            except OSError as error:
+                # A filesystem may take the flag and yet refuse the write: then through the cache.
+                if error.errno != errno.EINVAL or not self._direct:
+                    raise
+                self._leave_direct()
+                continue
+            self.size += written
+            data = data[written:]
+
+    def _pace(self) -> None:
+        """Make one window after the other durable while the next one fills.
+
+        A window is waited for only when the next is full: at most two of them are not yet safe, so
+        that the last fsync finds almost nothing to do, however large the file. Through the page
+        cache, writeback starts in smaller steps still, and what is safe leaves the cache.
+        """
+        if not self._direct and self.size - self._paced >= self._sizing.writeback_chunk:
+            linux.start_writeback(self._descriptor, self._paced, self.size - self._paced)
+            self._paced = self.size
+        if self.size - self.durable >= self._sizing.sync_window:
+            if self._sync is not None and (self._sync.done() or self._two_windows_open()):
+                self._finish_sync()
+            if self._sync is None:
+                self._sync = _syncers.submit(self._sync_up_to, self.size)
+
+    def _two_windows_open(self) -> bool:
+        return self.size - self.durable >= 2 * self._sizing.sync_window
+
+    def _sync_up_to(self, size: int) -> None:
+        os.fdatasync(self._descriptor)
+        if not self._direct:
+            os.posix_fadvise(self._descriptor, 0, size, os.POSIX_FADV_DONTNEED)
+        self.durable = size
+
+    def _enter_direct(self) -> bool:
+        """Bypass the page cache where the filesystem can: no copy, no memory, no dirty pages."""
+        try:
+            self._set_flags(self._get_flags() | os.O_DIRECT)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return False
+            raise
+        return True
+
+    def _leave_direct(self) -> None:
+        if self._direct:
+            self._set_flags(self._get_flags() & ~os.O_DIRECT)
+            self._direct = False
+            self._paced = self.size
+
+    def _get_flags(self) -> int:
+        return fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+
+    def _set_flags(self, flags: int) -> None:
+        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
+
+    def _finish_sync(self) -> None:
+        if self._sync is None:
+            return
+        sync, self._sync = self._sync, None
+        try:
+            sync.result()
+        except OSError as error:
+            raise DiskFailed(f"fdatasync failed: {error.strerror}") from error
+
+    def make_durable(self) -> None:
+        """Give back what was reserved beyond the end, then put everything on disk.
+
+        Raises DiskFailed when a sync fails, now or earlier: the file is lost then.
+        """
+        self._finish_sync()
+        try:
+            os.ftruncate(self._descriptor, self.size)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise DiskFailed(f"fsync failed: {error.strerror}") from error
+        self.durable = self.size
+
+
+def _create_locked(directory: Path, file_id: str) -> tuple[Path, int]:
+    """A new file and its descriptor, locked until that closes, which a crash does too.
+
+    A sweep may see the file between its creation and its locking, and remove it: then another one.
+    """
+    while True:
+        path = directory / f"{file_id}.{secrets.token_hex(4)}{SUFFIX}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o640)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink == 1:
+            return path, descriptor
+        os.close(descriptor)
+
+
+def is_live(path: Path) -> bool:
+    """Whether a process is writing the staging file at `path`."""
+    with _try_lock(path) as abandoned:
+        return path.exists() and not abandoned
+
+
+def remove_abandoned(path: Path) -> bool:
+    """Remove the staging file at `path` unless a process is writing it; True if removed."""
+    with _try_lock(path) as abandoned:
+        if abandoned:
+            path.unlink()
+        return abandoned
+
+
+@contextmanager
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Hold the file's lock for a moment; False where someone else has it, or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield os.fstat(descriptor).st_nlink == 1
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def translated(error: OSError, doing: str) -> DiskFull | DiskFailed:
+    """What an error of the operating system means for an upload."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(f"the disk is full ({doing})")
+    short_of_handles = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return DiskFailed(f"{doing} failed: {error.strerror}", final=not short_of_handles)
