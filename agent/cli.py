@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from agent import identity, journal, settings, worker
 from agent.health import NodeUnfit, check_marker
+from agent.settings import Settings
 from portside.tokens import Keyset
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A storage node's agent.")
-
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="The agent.toml to use; PORTSIDE_AGENT_CONFIG names it too."),
-]
-
-
-@app.command("identity")
-def show_identity(
-    create: Annotated[bool, typer.Option("--create", help="Make the key if missing.")] = False,
-    config: Config = None,
-) -> None:
-    """Print the node's public key as a JWK; `--create` makes the key first if there is none."""
-    found = settings.load(config)
-    act = identity.create if create else identity.load
-    key = act(found.node_key, found.node_id)
-    typer.echo(key.public().model_dump_json(exclude_none=True))
-
-
-@app.command()
-def check(config: Config = None) -> None:
-    """Check settings, keys and the data filesystem; changes nothing."""
-    found = settings.load(config)
-    Keyset.model_validate_json(found.keyset.read_bytes())
-    identity.load(found.node_key, found.node_id)
-    check_marker(found)
-    typer.echo(f"{found.node_id}: settings, keys and {found.root} are in order")
-
-
-@app.command("worker")
-def run_worker(config: Config = None) -> None:
-    """Run the agent's worker in the foreground, as its systemd unit does."""
-    journal.configure()
-    worker.run(settings.load(config))
 
 
 def main() -> None:
     """The command's entry point: a mistake ends in one line and exit code 1."""
+    arguments = _parser().parse_args()
     try:
-        app()
+        found = settings.load(arguments.config)
+        if arguments.command == "identity":
+            _identity(found, arguments.create)
+        elif arguments.command == "check":
+            _check(found)
+        else:
+            journal.configure()
+            worker.run(found)
     except (
         settings.SettingsError,
         identity.IdentityError,
@@ -60,5 +31,33 @@ def main() -> None:
         OSError,
         ValueError,
     ) as error:
-        typer.echo(f"portside-agent: {error}", err=True)
+        print(f"portside-agent: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _identity(found: Settings, create: bool) -> None:
+    act = identity.create if create else identity.load
+    print(act(found.node_key, found.node_id).public().model_dump_json(exclude_none=True))
+
+
+def _check(found: Settings) -> None:
+    Keyset.model_validate_json(found.keyset.read_bytes())
+    identity.load(found.node_key, found.node_id)
+    check_marker(found)
+    print(f"{found.node_id}: settings, keys and {found.root} are in order")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="portside-agent", description="A storage node's agent.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("identity", help="print the node's public key as a JWK")
+    show.add_argument("--create", action="store_true", help="make the key first if there is none")
+    commands.add_parser("check", help="check settings, keys and the data filesystem")
+    commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
+    for command in commands.choices.values():
+        command.add_argument(
+            "--config",
+            type=Path,
+            help="the agent.toml to use; the variable PORTSIDE_AGENT_CONFIG names it too",
+        )
+    return parser

@@ -1,8 +1,8 @@
-"""The three system calls the write path needs and Python doesn't have: fallocate with KEEP_SIZE,
-sync_file_range and renameat2 with NOREPLACE.
+"""Calls the agent needs and Python doesn't have: fallocate with KEEP_SIZE, sync_file_range and
+renameat2 with NOREPLACE for the write path, malloc_trim for the start.
 
-Each raises OSError with errno, like the calls in `os`. ctypes lets go of the interpreter lock while
-they run.
+The system calls raise OSError with errno, like those in `os`. ctypes lets go of the interpreter
+lock while they run.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ def rename_without_replacing(source: Path, target: Path) -> None:
         *(_AT_FDCWD, os.fsencode(target)),
         _RENAME_NOREPLACE,
     )
+
+
+def trim_memory() -> None:
+    """Give memory that was freed back to the system (malloc_trim(3))."""
+    _libc.malloc_trim(0)
 
 
 def _retried(call: ctypes._NamedFuncPointer, *arguments: int | bytes) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from agent import journal, settings
+from agent import journal, linux, settings
 from agent.app import create_app
 
 journal.configure()
 app = create_app(settings.load())
+# Building pydantic's validators leaves several MiB of freed memory behind; a node with little RAM
+# can use them.
+linux.trim_memory()

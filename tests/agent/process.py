@@ -1,0 +1,203 @@
+"""A real agent for tests: gunicorn on loopback over a folder that is a storage node's root."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from portside.content import DEFAULT_EXTENSIONS
+from portside.quantities import GIB, MIB
+from portside.sizing import Machine, Sizing, size
+from portside.tokens import Keyset, SigningKey, mint_upload
+from portside.wire import PROBLEM_PREFIX, UploadClaims
+
+NODE_ID = "s01"
+START_SECONDS = 30
+
+SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_kept_free=1 * MIB)
+
+
+class Agent:
+    """One agent process and what surrounds it: its root, its keys, an issuer of tokens."""
+
+    def __init__(self, home: Path, root: Path | None = None, sizing: Sizing = SMALL_NODE) -> None:
+        self.home = home
+        self.root = root or home / "root"
+        self.issuer = SigningKey.generate("lab")
+        self.sizing = sizing
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = home / "agent.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._write_files()
+
+    def _write_files(self) -> None:
+        for folder in ("uploads", "staging", "quarantine", "state"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        (self.root / ".portside-root").write_text(f"{NODE_ID}\n")
+        node_key = SigningKey.generate(NODE_ID)
+        self.node_keys = Keyset(keys=(node_key.public(),))
+        (self.home / "node.key").write_text(node_key.to_json())
+        keyset = Keyset(keys=(self.issuer.public(),))
+        (self.home / "keyset.json").write_text(keyset.model_dump_json())
+        lines = {
+            "node_id": NODE_ID,
+            "public_base_url": f"https://{NODE_ID}.portside.test",
+            "root": str(self.root),
+            "keyset": str(self.home / "keyset.json"),
+            "node_key": str(self.home / "node.key"),
+            "max_size": 64 * GIB,
+            "session_deadline": 7200,
+            "extensions": list(DEFAULT_EXTENSIONS),
+        }
+        toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+        toml += "[sizing]\n" + "".join(f"{k} = {v}\n" for k, v in asdict(self.sizing).items())
+        (self.home / "agent.toml").write_text(toml)
+
+    def start(self, timeout: int = 30, under: Sequence[str] = ()) -> None:
+        """Start gunicorn, `under` another command if given, and wait until it answers."""
+        self.launch(timeout, under)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the agent ended:\n{self.log.read_text()}"
+            try:
+                if requests.get(f"{self.url}/health/live", timeout=5).status_code == 204:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        raise AssertionError(f"the agent doesn't answer:\n{self.log.read_text()}")
+
+    def launch(self, timeout: int = 30, under: Sequence[str] = ()) -> None:
+        """Start gunicorn without waiting."""
+        arguments = [
+            *(*under, sys.executable, "-m", "gunicorn", "agent.wsgi:app"),
+            *("--worker-class", "gthread", "--workers", "1"),
+            *("--threads", str(self.sizing.gunicorn_threads)),
+            *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
+            *("--bind", f"127.0.0.1:{self.port}", "--no-control-socket"),
+        ]
+        environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that was started."""
+        assert self._process is not None
+        return self._process
+
+    def worker_pid(self) -> int:
+        """gunicorn's one worker."""
+        master = self.process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return int(children[-1])
+
+    def kill(self) -> None:
+        """End every process of the agent at once, as a crash would."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def mint(self, key: SigningKey | None = None, **changed: Any) -> str:
+        """An upload token for this node with some of its claims changed."""
+        return mint_upload(key or self.issuer, self.claims(**changed))
+
+    def claims(self, **changed: Any) -> UploadClaims:
+        """Claims that allow 1 GiB into the namespace `isos`, valid for 15 minutes."""
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "iss": "lab",
+            "aud": NODE_ID,
+            "sub": "user-7",
+            "jti": secrets.token_hex(16),
+            "iat": now,
+            "nbf": now,
+            "exp": now + 900,
+            "session_deadline": now + 7200,
+            "file_id": secrets.token_hex(16),
+            "namespace": "isos",
+            "max_size": None if "size" in changed else 1 * GIB,
+        }
+        return UploadClaims.model_validate({**claims, **changed})
+
+    def put(
+        self,
+        name: str,
+        data: Any,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """PUT a raw body; a token is minted unless one is given."""
+        sent = {"Authorization": f"Bearer {token or self.mint()}", **(headers or {})}
+        return requests.put(
+            f"{self.url}/api/internal/upload/{name}", data=data, headers=sent, timeout=60
+        )
+
+    def post(self, name: str, data: bytes, token: str | None = None) -> requests.Response:
+        """POST a multipart form with the file in its part `file`."""
+        return requests.post(
+            f"{self.url}/api/internal/upload",
+            files={"file": (name, data)},
+            headers={"Authorization": f"Bearer {token or self.mint()}"},
+            timeout=60,
+        )
+
+    def open_put(self, name: str, length: int, token: str | None = None) -> socket.socket:
+        """A connection on which a PUT's headers are sent and its body isn't."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        head = (
+            f"PUT /api/internal/upload/{name} HTTP/1.1\r\nHost: agent\r\n"
+            f"Authorization: Bearer {token or self.mint()}\r\nContent-Length: {length}\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        return connection
+
+    def visible_files(self) -> list[Path]:
+        """Everything nginx could serve, attributes left out."""
+        return sorted(
+            path
+            for path in (self.root / "uploads").rglob("*")
+            if path.is_file() and not path.name.endswith(".attr.json")
+        )
+
+    def leftovers(self) -> list[str]:
+        """What lies in staging, and attributes without their file."""
+        staging = [path.name for path in (self.root / "staging").iterdir()]
+        orphans = [
+            path.name
+            for path in (self.root / "uploads").rglob("*.attr.json")
+            if not path.with_name(path.name.removesuffix(".attr.json")).exists()
+        ]
+        return sorted(staging + orphans)
+
+
+def slug_of(response: requests.Response) -> str:
+    """The problem's slug, after checking that the answer is a proper problem document."""
+    assert response.headers["Content-Type"] == "application/problem+json", response.text
+    document = response.json()
+    assert document["status"] == response.status_code
+    assert document["detail"]
+    return str(document["type"].removeprefix(PROBLEM_PREFIX))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
