@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
 
     upload = uploads.Upload(preflight, write_path, health)
     app.add_route("/api/internal/upload", upload)
-    app.add_route("/api/internal/upload/{name}", upload, suffix="named")
+    app.add_route("/api/internal/upload/{name:path}", upload, suffix="named")
     app.add_route("/internal/preflight", uploads.PreflightProbe(preflight))
     app.add_route("/internal/refusal", uploads.Refusal(preflight))
     app.add_route("/api/v1/files/{file_id}", files.File(index))

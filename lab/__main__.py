@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import signal
 import sys
 import time
 
@@ -53,16 +53,17 @@ def down(cluster: list[Machine]) -> None:
     owner = state.other_owner(CLONE)
     if owner is not None and owner.is_dir():
         state.refuse_if_taken(CLONE)
-    with step("destroy " + " ".join(machine.name for machine in cluster)):
-        vagrant.run("destroy", "--force")
-        for machine in cluster:
-            containers.remove(machine)
-        vagrant.run("global-status", "--prune")
-    with step("remove the boxes"):
-        boxes.remove_all(machines.releases(cluster))
+    if vagrant.is_installed():
+        with step("destroy " + " ".join(machine.name for machine in cluster)):
+            vagrant.run("destroy", "--force")
+            for machine in cluster:
+                containers.remove(machine)
+            vagrant.run("global-status", "--prune")
+        with step("remove the boxes"):
+            boxes.remove_all(machines.releases(cluster))
     hosts_file.remove()
     network.stop()
-    shutil.rmtree(vagrant.STATE_FOLDER, ignore_errors=True)
+    vagrant.forget()
     state.forget()
 
 
@@ -84,6 +85,8 @@ def main() -> int:
     arguments, vagrant_options = parser.parse_known_args()
     if vagrant_options and arguments.command != "up":
         parser.error(f"unknown: {' '.join(vagrant_options)}")
+    # Being told to end is like being interrupted: leave through the same doors.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         packages.require_root_on_debian()
         cluster = machines.load()

@@ -13,6 +13,14 @@ from lab.terminal import say
 
 SSH_DEADLINE = 60.0
 BOOT_DEADLINE = 90.0
+SET_NAMES = """
+set -e
+test "$(hostname)" = {name} || sudo hostnamectl set-hostname {name}
+wanted=$(cat)
+test "$(cat /etc/hosts)" = "$wanted" || echo "$wanted" | sudo tee /etc/hosts >/dev/null
+hostname
+hostname -f
+"""
 
 
 def settle(addresses: dict[Machine, str]) -> None:
@@ -42,13 +50,7 @@ def wait_for_ssh(machine: Machine) -> None:
 
 def set_names(machine: Machine, hosts: str) -> None:
     """Vagrant names a machine only while it boots it: a run cut short there is made good here."""
-    script = (
-        f"set -e; [ $(hostname) = {machine.name} ] || sudo hostnamectl set-hostname {machine.name};"
-        " wanted=$(cat); [ \"$(cat /etc/hosts)\" = \"$wanted\" ]"
-        " || echo \"$wanted\" | sudo tee /etc/hosts >/dev/null;"
-        " hostname; hostname -f"
-    )
-    answered = checked(machine, script, hosts).split()
+    answered = checked(machine, SET_NAMES.format(name=machine.name), hosts).split()
     if answered != [machine.name, machine.host]:
         raise Problem(f"{machine.name} calls itself {answered}, not {machine.name}, {machine.host}")
 
@@ -63,8 +65,8 @@ def wait_for_boot(machine: Machine) -> list[str]:
         failed = checked(machine, "systemctl --failed --plain --no-legend")
         return [f"  note   {machine.name}: {line}" for line in failed.splitlines()]
     raise Problem(
-        f"{machine.name} did not finish booting in {BOOT_DEADLINE:.0f} s ({verdict or 'no answer'})."
-        f"\nWhat it waits for:  ssh -F {vagrant.SSH_CONFIG} {machine.name} systemctl list-jobs"
+        f"{machine.name} did not finish booting in {BOOT_DEADLINE:.0f} s ({verdict or 'no answer'})"
+        f".\nWhat it waits for:  ssh -F {vagrant.SSH_CONFIG} {machine.name} systemctl list-jobs"
     )
 
 

@@ -6,11 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from lab.commands import Problem, run, run_tied
+from lab.commands import Problem, run, run_tied, succeeds
 from lab.terminal import step
 
 NEEDED = (
-    "bridge-utils",
     "debian-archive-keyring",
     "dnsmasq-base",
     "iproute2",
@@ -18,32 +17,42 @@ NEEDED = (
     "lxc",
     "mmdebstrap",
     "openssh-client",
-    "redir",
-    "sudo",
     "vagrant",
     "vagrant-lxc",
+)
+ELSEWHERE = (
+    "Elsewhere use virtual machines:\n"
+    "  vagrant up --provider=libvirt      or      vagrant up --provider=virtualbox"
 )
 
 
 def require_root_on_debian() -> None:
     if not sys.platform.startswith("linux") or not Path("/etc/debian_version").exists():
-        raise Problem(
-            "this lab runs in containers on Debian. Elsewhere use virtual machines:\n"
-            "  vagrant up --provider=libvirt      or      vagrant up --provider=virtualbox"
-        )
+        raise Problem(f"this lab runs in containers on Debian.\n{ELSEWHERE}")
     if os.geteuid() != 0:
         raise Problem("containers with their own systemd need root: run this again as root")
 
 
 def install_missing() -> None:
-    missing = missing_packages(run("dpkg-query", "--show", "--showformat", "${Package} ${Status}\n"))
+    known = run("dpkg-query", "--show", "--showformat", "${Package} ${Status}\\n")
+    missing = missing_packages(known)
     if not missing:
         return
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"install {' '.join(missing)}"):
         run_tied("apt-get", "update", "--quiet", env=quiet)
+        refuse_if_unknown(missing)
         run_tied(
             "apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *missing, env=quiet
+        )
+
+
+def refuse_if_unknown(names: list[str]) -> None:
+    """Debian 13 has no vagrant-lxc, for one."""
+    unknown = [name for name in names if not succeeds("apt-cache", "show", name)]
+    if unknown:
+        raise Problem(
+            f"this Debian has no {' '.join(unknown)}: the containers need Debian 12.\n{ELSEWHERE}"
         )
 
 

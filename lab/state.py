@@ -18,13 +18,14 @@ FOLDER = Path("/var/lib/portside-lab")
 KEY = FOLDER / "id_ed25519"
 OWNER = FOLDER / "clone"
 LOCK = FOLDER / "lock"
+SCRATCH = FOLDER / "boxes.partial"
 FORWARDING_BEFORE = FOLDER / "ip_forward.before"
 
 
 @contextmanager
 def locked() -> Iterator[None]:
     """Two lab commands at once would trip over each other's machines."""
-    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +33,7 @@ def locked() -> Iterator[None]:
             say("  another lab command is at work: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         # The command before us may have been the one that tidies everything away.
-        FOLDER.mkdir(mode=0o700, exist_ok=True)
+        FOLDER.mkdir(exist_ok=True)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from lab import commands
@@ -12,11 +13,26 @@ from lab.machines import CLONE, Machine
 STATE_FOLDER = CLONE / ".vagrant"
 SSH_CONFIG = STATE_FOLDER / "ssh-config"
 # Tells the Vagrantfile that the lab is at the wheel already.
-ENVIRONMENT = {"PORTSIDE_LAB": "1", "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"}
+ENVIRONMENT = {
+    "PORTSIDE_LAB": "1",
+    "VAGRANT_CHECKPOINT_DISABLE": "1",
+    "VAGRANT_CWD": str(CLONE),
+    "VAGRANT_NO_COLOR": "1",
+}
 
 
 def run(*arguments: str) -> str:
-    return commands.run_tied("vagrant", *arguments, env=ENVIRONMENT, cwd=CLONE)
+    # Run from our folder, not from the clone: vagrant-lxc drops temporary files where it stands.
+    STATE_FOLDER.mkdir(exist_ok=True)
+    return commands.run_tied("vagrant", *arguments, env=ENVIRONMENT, cwd=STATE_FOLDER)
+
+
+def is_installed() -> bool:
+    return shutil.which("vagrant") is not None
+
+
+def forget() -> None:
+    shutil.rmtree(STATE_FOLDER, ignore_errors=True)
 
 
 def box_folder(name: str) -> Path:
@@ -39,9 +55,8 @@ def write_ssh_config(machines: list[Machine]) -> None:
 def with_full_names(dump: str, machines: list[Machine]) -> str:
     """Let s01.portside.test stand for s01 too."""
     for machine in machines:
-        dump = re.sub(
-            rf"^Host {machine.name}$", f"Host {machine.name} {machine.host}", dump, flags=re.MULTILINE
-        )
+        both = f"Host {machine.name} {machine.host}"
+        dump = re.sub(rf"^Host {machine.name}$", both, dump, flags=re.MULTILINE)
     return dump
 
 

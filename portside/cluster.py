@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -93,7 +95,7 @@ class Cors(_Strict):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            if origin != "*" and not _ORIGIN.match(origin):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
                     f"{origin!r} is no origin: scheme and host only, as https://app.example.net"
                 )
@@ -114,7 +116,7 @@ class Tls(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Tls:
-        if self.mode == "acme" and not (self.email and _EMAIL.match(self.email)):
+        if self.mode == "acme" and not (self.email and _EMAIL.fullmatch(self.email)):
             raise ValueError("mode acme needs 'email', an address for expiry warnings")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
@@ -160,7 +162,7 @@ class Cluster(_Strict):
     @field_validator("domain", mode="after")
     @classmethod
     def _domain(cls, domain: str) -> str:
-        if not _DOMAIN.match(domain):
+        if not _DOMAIN.fullmatch(domain):
             raise ValueError(f"{domain!r} is no domain name: write it as example.net")
         return domain
 
@@ -182,28 +184,42 @@ class Cluster(_Strict):
             return {name: {} if node is None else node for name, node in nodes.items()}
         return nodes
 
-    @model_validator(mode="after")
-    def _every_node_has_a_role(self) -> Cluster:
-        nameless = [n for n, node in self.nodes.items() if not (node.roles or self._roles(n))]
+    # What spans several keys is checked field by field too: a check of the whole model would only
+    # run, and report, once every single key is right.
+    @field_validator("nodes", mode="after")
+    @classmethod
+    def _every_node_has_a_role(
+        cls, nodes: dict[str, Node], info: ValidationInfo
+    ) -> dict[str, Node]:
+        if "roles" not in info.data:
+            return nodes
+        patterns = info.data["roles"]
+        nameless = [n for n, node in nodes.items() if not (node.roles or roles_of(n, patterns))]
         if nameless:
             raise ValueError(
-                f"nodes.{nameless[0]}: no pattern under 'roles' matches this name: "
-                "rename the node, or give it 'roles: [storage]'"
+                f"no pattern under 'roles' matches {', '.join(nameless)}: rename the node, or give "
+                "it 'roles: [storage]'"
             )
-        stored = len(self.with_role("storage"))
-        if stored and self.replication.factor > stored:
-            raise ValueError(
-                f"replication.factor: {self.replication.factor} copies need as many storage nodes, "
-                f"there are {stored}"
-            )
-        return self
+        return nodes
 
-    def _roles(self, node_id: str) -> tuple[Role, ...]:
-        return roles_of(node_id, self.roles)
+    @field_validator("replication", mode="after")
+    @classmethod
+    def _enough_storage(cls, replication: Replication, info: ValidationInfo) -> Replication:
+        if "roles" not in info.data or "nodes" not in info.data:
+            return replication
+        patterns, nodes = info.data["roles"], info.data["nodes"]
+        stored = sum(
+            "storage" in (node.roles or roles_of(n, patterns)) for n, node in nodes.items()
+        )
+        if stored and replication.factor > stored:
+            raise ValueError(
+                f"factor {replication.factor} needs as many storage nodes, there are {stored}"
+            )
+        return replication
 
     def roles_of(self, node_id: str) -> tuple[Role, ...]:
         """The node's roles: its own `roles` if it has any, else what its name says."""
-        return self.nodes[node_id].roles or self._roles(node_id)
+        return self.nodes[node_id].roles or roles_of(node_id, self.roles)
 
     def with_role(self, role: Role) -> tuple[str, ...]:
         """Ids of the nodes with `role`, in the file's order."""
@@ -239,6 +255,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain word", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", key_node.start_mark
@@ -256,6 +276,8 @@ def parse(text: str, source: str = "cluster file") -> Cluster:
         data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (derived from SafeLoader)
     except yaml.YAMLError as error:
         raise ClusterError(source, [f"not valid YAML: {error}"]) from None
+    except RecursionError:
+        raise ClusterError(source, ["not a cluster file: it is nested too deeply"]) from None
     if not isinstance(data, dict):
         raise ClusterError(source, ["is empty or no mapping: see clusters/example.yaml"])
     try:

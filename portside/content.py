@@ -42,14 +42,19 @@ def normal_extension(extension: str) -> str:
     return normal
 
 
+def split_extension(name: str) -> tuple[str, str]:
+    """A file name as stem and extension, both as written; `.tar.gz` stays whole, `` if none."""
+    for compound in COMPOUND_EXTENSIONS:
+        stem, extension = name[: -len(compound)], name[-len(compound) :]
+        if stem and extension.lower() == compound:
+            return stem, extension
+    stem, dot, last = name.rpartition(".")
+    return (stem, dot + last) if stem and last else (name, "")
+
+
 def extension_of(name: str) -> str:
     """The lower-case extension of a file name with its dot, `.tar.gz` as a whole; `` if none."""
-    lowered = name.lower()
-    for compound in COMPOUND_EXTENSIONS:
-        if lowered.endswith(compound) and len(lowered) > len(compound):
-            return compound
-    stem, dot, last = lowered.rpartition(".")
-    return dot + last if stem and last else ""
+    return split_extension(name)[1].lower()
 
 
 def is_allowed(extension: str, allowed: tuple[str, ...] | frozenset[str]) -> bool:

@@ -11,7 +11,7 @@ import unicodedata
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from portside.content import extension_of
+from portside.content import split_extension
 
 MAX_NAME_CHARACTERS = 200
 MAX_NAME_BYTES = 240
@@ -21,7 +21,10 @@ ATTRIBUTES_SUFFIX = ".attr.json"
 
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
-_UNSAFE = re.compile(r"[^\w.+=@~-]+", re.UNICODE)
+_LONGEST_EXTENSION = 32
+"""What is longer behind the last dot is text, not an extension: it may be cut."""
+
+_PUNCTUATION = frozenset("_.+=@~-")
 
 
 class NameRefused(ValueError):
@@ -31,8 +34,9 @@ class NameRefused(ValueError):
 def sanitise(name: str) -> str:
     """A user's file name as a name that is safe on disk, in a URL and in a shell.
 
-    Letters and digits of every script stay; spaces and punctuation become `_`; leading dots go (no
-    hidden files); more than 200 characters are cut from the stem, the extension stays.
+    Letters, marks and digits of every script stay; spaces and punctuation become `_`; leading dots
+    (no hidden files) and dashes (no options) go; more than 200 characters are cut from the stem,
+    the extension stays. A name that is safe already stays as it is.
     Raises NameRefused for names with path separators or control characters, for reserved names,
     and for names of which nothing is left.
     """
@@ -40,25 +44,41 @@ def sanitise(name: str) -> str:
         raise NameRefused("a file name must not contain '/' or '\\': send the name alone, no path")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise NameRefused("a file name must not contain control characters")
-    safe = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).lstrip(".")
-    if not safe.strip("._"):
+    kept = (c if _is_safe(c) else " " for c in unicodedata.normalize("NFC", name))
+    safe = truncate(re.sub(" +", "_", "".join(kept)).lstrip(".-"))
+    # What is judged is the name as it will be on disk: cutting must not bring a bad one about.
+    if not any(character.isalnum() for character in safe):
         raise NameRefused("a file name needs at least one letter or digit")
     if safe.lower().endswith(ATTRIBUTES_SUFFIX):
         raise NameRefused(f"names that end in {ATTRIBUTES_SUFFIX} are kept for the node's own")
-    return truncate(safe)
+    return safe
+
+
+def _is_safe(character: str) -> bool:
+    # Marks are vowels in many scripts: without them a Hindi or Thai name can't be read.
+    return (
+        character.isalnum()
+        or character in _PUNCTUATION
+        or unicodedata.category(character).startswith("M")
+    )
 
 
 def truncate(name: str, spare: int = 0) -> str:
     """`name` cut to 200 characters (and 240 UTF-8 bytes) less `spare`, the extension kept."""
-    extension = name[len(name) - len(extension_of(name)) :]
-    if len(extension) > 32:
-        extension = ""
-    stem = name[: len(name) - len(extension)]
-    limit = MAX_NAME_CHARACTERS - spare - len(extension)
-    stem = stem[:limit]
+    stem, extension = _split(name)
+    return _cut(stem, extension, spare) + extension
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, extension = split_extension(name)
+    return (stem, extension) if len(extension) <= _LONGEST_EXTENSION else (name, "")
+
+
+def _cut(stem: str, extension: str, spare: int) -> str:
+    stem = stem[: MAX_NAME_CHARACTERS - spare - len(extension)]
     while len((stem + extension).encode()) > MAX_NAME_BYTES - spare:
         stem = stem[:-1]
-    return stem + extension
+    return stem
 
 
 def dated_path(
@@ -69,11 +89,9 @@ def dated_path(
     Never collides in practice: the file id's first eight characters are in it.
     """
     utc = moment.astimezone(UTC)
-    safe = sanitise(name)
-    extension = safe[len(safe) - len(extension_of(safe)) :]
+    stem, extension = _split(sanitise(name))
     suffix = f"_{safe_owner(owner)}_{utc:%Y%m%dT%H%M%S}_{file_id[:8]}"
-    cut = truncate(safe, spare=len(suffix))
-    stem = cut[: len(cut) - len(extension)] if extension else cut
+    stem = _cut(stem, extension, spare=len(suffix))
     return PurePosixPath(namespace, f"{utc:%Y/%m/%d/%H}", f"{stem}{suffix}{extension}")
 
 

@@ -16,7 +16,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+)\s*([smhd])")
+_WHOLE_NUMBER = r"[0-9]{1,12}"
 
 
 def parse_duration(text: str | int) -> int:
@@ -24,14 +24,14 @@ def parse_duration(text: str | int) -> int:
 
     Raises ValueError with the accepted forms when `text` is none of them.
     """
-    if isinstance(text, int) and not isinstance(text, bool):
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
-    compact = str(text).strip().lower()
-    if compact.isdigit():
+    compact = "".join(str(text).lower().split(" "))
+    if re.fullmatch(_WHOLE_NUMBER, compact):
         return int(compact)
-    parts = _DURATION.findall(compact)
-    if not parts or "".join(n + u for n, u in parts) != compact.replace(" ", ""):
+    if not re.fullmatch(rf"({_WHOLE_NUMBER}[smhd])+", compact):
         raise ValueError(f"{text!r} is no duration: write for example 90s, 15m, 2h or 1h30m")
+    parts = re.findall(rf"({_WHOLE_NUMBER})([smhd])", compact)
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
@@ -54,6 +54,8 @@ def parse_size(text: str | int) -> int:
         # A lone K, M, G or T means the binary unit: RAM and VPS disks are sold that way.
         text = re.sub(r"(?i)(?<=[\d\s])([kmgt])$", r"\1iB", text.strip())
     try:
+        if isinstance(text, bool):
+            raise ValueError("YAML's true and false are no numbers")
         size = int(_BYTE_SIZE.validate_python(text))
     except ValueError:
         raise ValueError(f"{text!r} is no size: write for example 512MiB or 64GiB") from None
@@ -65,7 +67,7 @@ def parse_size(text: str | int) -> int:
 def format_size(size: float) -> str:
     """`4294967296` -> `4.0 GiB`: binary units, for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
+        if round(abs(size), 1) < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"

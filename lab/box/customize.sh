@@ -31,6 +31,10 @@ Name=eth0
 [Network]
 DHCP=ipv4
 IPv6AcceptRA=no
+
+[DHCPv4]
+ClientIdentifier=mac
+UseHostname=no
 NETWORK
 
 rm -f "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/*

@@ -168,6 +168,20 @@ class Agent:
         connection.sendall(head.encode())
         return connection
 
+    def status(self) -> dict[str, Any]:
+        """The answer of upload-status."""
+        response = requests.get(f"{self.url}/api/v1/system/upload-status", timeout=5)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def wait_for_uploads(self, count: int) -> None:
+        """Wait until this many uploads are running."""
+        for _ in range(500):
+            if self.status()["slots"]["used"] == count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{self.status()['slots']} instead of {count}")
+
     def visible_files(self) -> list[Path]:
         """Everything nginx could serve, attributes left out."""
         return sorted(

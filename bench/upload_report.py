@@ -1,0 +1,125 @@
+"""The upload bench's figures in rows: for the terminal and for RESULTS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.disk import DiskRun
+from bench.machine import Machine
+from bench.measurement import GIGABYTE, Summary, summarise
+from bench.promises import Verdict, verdicts
+from bench.report import markdown_table
+from bench.rounds import Figures, Plan
+from portside.quantities import format_size
+
+_HEADS = (
+    "server",
+    "seconds",
+    "best",
+    "x nginx DAV",
+    "CPU s/GB",
+    "of it nginx",
+    "client CPU s/GB",
+    "peak RSS",
+    "wait after last byte",
+    "before it answers",
+)
+_NONE = "-"
+
+_METHOD = """\
+Plain HTTP on loopback (TLS is off for everyone): one client (sendfile) -> nginx -> server -> the same
+filesystem. nginx DAV is nginx alone. Rounds are interleaved, after a warm-up round in which what was
+stored is compared with what was sent by SHA-256; figures are medians, the ratio is the median of each
+round's ratio. CPU counts nginx and the server behind it, not the kernel's writeback threads. RSS is
+that of the largest process behind nginx (ours: the gunicorn worker), the highest of all rounds. The
+wait is from the return of the client's last send to the status line. The agent is sized for a node
+with 4 GiB and 2 cores. The disk's own rows write the same bytes without any network."""
+
+
+def summaries(figures: Figures, measure: str, size: int) -> dict[str, Summary]:
+    """Each contender's medians; ratios only where the measure ran too."""
+    return {
+        name: summarise(runs, figures.runs.get(measure), size)
+        for name, runs in figures.runs.items()
+    }
+
+
+def rows(plan: Plan, figures: Figures, results: Mapping[str, Summary]) -> list[list[str]]:
+    """One row per contender, then the disk's."""
+    promises = {each.name: each.promises for each in plan.contenders}
+    found = [_row(name, result, promises[name]) for name, result in results.items()]
+    found.append(_disk_row("disk: write + fdatasync", figures.disk_cached, plan.size))
+    found.append(_disk_row("disk: O_DIRECT + fdatasync", figures.disk_direct, plan.size))
+    return found
+
+
+def _row(name: str, result: Summary, promises: str) -> list[str]:
+    return [
+        name,
+        f"{result.seconds:.2f}",
+        f"{result.best:.2f}",
+        _NONE if result.ratio is None else f"{result.ratio:.2f}",
+        f"{result.server_cpu_per_gb:.2f}",
+        f"{result.nginx_cpu_per_gb:.2f}",
+        f"{result.client_cpu_per_gb:.2f}",
+        f"{result.peak_memory / 1e6:.0f} MB",
+        f"{result.wait * 1000:.0f} ms",
+        promises,
+    ]
+
+
+def _disk_row(name: str, runs: Sequence[DiskRun], size: int) -> list[str]:
+    seconds = [run.seconds for run in runs]
+    cpu = median(run.cpu for run in runs) / (size / GIGABYTE)
+    figures = [f"{median(seconds):.2f}", f"{min(seconds):.2f}", _NONE, f"{cpu:.2f}"]
+    return [name, *figures, *[_NONE] * 4, "durable"]
+
+
+def show(console: Console, plan: Plan, figures: Figures, results: Mapping[str, Summary]) -> None:
+    """Table and verdicts on the terminal."""
+    table = Table(title=_title(plan))
+    for head in _HEADS:
+        table.add_column(head, justify="left" if head in (_HEADS[0], _HEADS[-1]) else "right")
+    for row in rows(plan, figures, results):
+        table.add_row(*row)
+    console.print(table)
+    for verdict in verdicts(results):
+        colour = "green" if verdict.met else "red"
+        console.print(f"[{colour}]{_line(verdict)}[/]", highlight=False)
+
+
+def markdown(
+    plan: Plan,
+    machine: Machine,
+    versions: Mapping[str, str],
+    figures: Figures,
+    results: Mapping[str, Summary],
+) -> str:
+    """The body of the section in RESULTS.md."""
+    parts = [
+        f"{_title(plan)}, {datetime.now(UTC):%Y-%m-%d}. `make bench` takes it again.",
+        "\n".join(f"- {line}" for line in [*machine.lines(), *_versions(versions)]),
+        markdown_table(_HEADS, rows(plan, figures, results)),
+        "\n".join(f"- {_line(verdict)}" for verdict in verdicts(results)),
+        _METHOD,
+    ]
+    return "\n\n".join(part.strip() for part in parts if part)
+
+
+def _versions(versions: Mapping[str, str]) -> list[str]:
+    # Two of the rows are the same program.
+    return list(dict.fromkeys(versions.values()))
+
+
+def _title(plan: Plan) -> str:
+    counted = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
+    return f"One file of {format_size(plan.size)} through nginx to disk, {counted}"
+
+
+def _line(verdict: Verdict) -> str:
+    return f"{'met' if verdict.met else 'NOT MET'}: {verdict.promise} ({verdict.measured})"

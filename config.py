@@ -1,0 +1,13 @@
+"""pyinfra's settings for every run. Whether a host needs sudo is in its own data: see `inventory`."""
+
+from deploys.layout import PRIVATE_UPLOADS
+from pyinfra import config
+
+config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
+
+# Under sudo an upload rests in a temporary file first, readable for as long as it is there: here
+# only the login user and root can get at it. The first operation of every deploy makes it.
+config.TEMP_DIR = PRIVATE_UPLOADS
+
+# A node that is booting answers within this many seconds.
+config.CONNECT_TIMEOUT = 15

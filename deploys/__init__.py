@@ -1,0 +1,1 @@
+"""What is done to nodes: entry points for pyinfra, and the components they are made of."""

@@ -1,0 +1,1 @@
+"""One module per component of a node, each with one `@deploy`; facts and operations beside them."""

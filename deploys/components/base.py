@@ -1,0 +1,79 @@
+"""What every other component stands on: packages, the service user, folders, the right time."""
+
+from __future__ import annotations
+
+from deploys import layout
+from deploys.components.node import StorageNode
+from deploys.components.operations import (
+    Directory,
+    File,
+    Level,
+    converged,
+    directories_in_place,
+    files_in_place,
+    packages_installed,
+)
+from deploys.components.rendering import render
+from pyinfra.api import deploy
+
+_PACKAGES: tuple[str | tuple[str, ...], ...] = (
+    "nginx",
+    "nftables",
+    "python3-venv",
+    # Tokens and receipts carry times. A node that keeps time already goes on as it does.
+    ("systemd-timesyncd", "chrony", "ntpsec", "openntpd"),
+)
+_FILESYSTEM_PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
+_SYSUSERS = "/etc/sysusers.d/portside.conf"
+
+# In a container the clock is the machine's underneath: the unit is enabled and stays inactive.
+_KEEPS_TIME = (
+    "systemctl is-active --quiet chrony ntpsec openntpd systemd-timesyncd || "
+    "systemctl is-enabled --quiet systemd-timesyncd && systemd-detect-virt --container --quiet"
+)
+
+
+@deploy("Base")
+def base(node: StorageNode) -> None:
+    """Packages, user and group `portside`, the folders of the service."""
+    directories_in_place(
+        name="Folders of the deploy itself",
+        directories=[
+            # A minimal Debian lacks these two.
+            Directory("/etc/sysctl.d"),
+            Directory("/etc/sysusers.d"),
+            Directory(layout.STATE),
+            Directory(layout.PRIVATE_UPLOADS, f"{node.login_user}:root", 0o700),
+        ],
+    )
+    packages_installed(
+        name="Packages",
+        packages=[*_PACKAGES, *((_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],) if node.device else ())],
+    )
+    files_in_place(
+        name="User and group of the service",
+        files=[File(_SYSUSERS, render("base/sysusers.conf.j2", layout=layout))],
+    )
+    converged(
+        name="User and group exist",
+        service="sysusers",
+        levels=[Level((_SYSUSERS,), f"systemd-sysusers {_SYSUSERS}")],
+        holds=f"id {layout.NGINX_USER} | grep -q '({layout.SERVICE_USER})'",
+    )
+    service = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
+    directories_in_place(
+        name="Folders of the service",
+        directories=[
+            Directory(layout.HOME, service, 0o750),
+            Directory(layout.SETTINGS, f"root:{layout.SERVICE_USER}", 0o750),
+            Directory(layout.TLS, mode=0o700),
+            Directory("/opt/portside"),
+            Directory(layout.RELEASES),
+        ],
+    )
+    converged(
+        name="Time is kept",
+        service="time",
+        holds=_KEEPS_TIME,
+        otherwise="systemctl enable --now systemd-timesyncd",
+    )

@@ -1,0 +1,212 @@
+"""What a node is and holds right now. Every fact is one round trip, whatever it asks for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from portside.sizing import Machine
+from pyinfra.api import FactBase
+from pyinfra.api.exceptions import FactProcessError
+
+_UNLIMITED = 1 << 60
+"""cgroup v1 writes a number near 2**63 where there is no limit."""
+
+SYSCTLS = (
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+    "net.ipv4.tcp_congestion_control",
+    "net.ipv4.tcp_slow_start_after_idle",
+    "net.ipv4.tcp_mtu_probing",
+    "net.core.default_qdisc",
+    "vm.dirty_background_bytes",
+    "vm.dirty_bytes",
+)
+"""Kernel settings a node wants to set; `tuning` has their values."""
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Words as one line of shell."""
+    return " ".join(shlex.quote(word) for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a run can't change: safe to branch on while it is still being prepared."""
+
+    machine: Machine
+    container: bool
+    ipv6: bool
+    ssh_port: int | None
+    open_files: int
+    settable_sysctls: frozenset[str]
+    congestion_controls: frozenset[str]
+    device_present: bool
+
+
+class Node(FactBase[NodeFacts]):
+    """RAM (the smaller of MemTotal and the cgroup's limit), cores, disk, and what kind of node.
+
+    The disk is the data device if there is one, else the filesystem that `root` will be on. The
+    SSH port is the one this very connection came in by, `open_files` init's hard limit: what a
+    container may not raise.
+    """
+
+    def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:  # type: ignore[override]
+        paths = {key: "/proc/sys/" + key.replace(".", "/") for key in sysctls}
+        settable = "; ".join(
+            f"[ -w {path} ] && echo sysctl={key}" for key, path in paths.items()
+        )
+        disk = (
+            f"blockdev --getsize64 {shlex.quote(device)} 2>/dev/null"
+            if device
+            else f"p={shlex.quote(root)}; while [ ! -e $p ]; do p=$(dirname $p); done; "
+            "df --block-size=1 --output=size $p | tail -n 1"
+        )
+        return (
+            "echo memory_kib=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo); "
+            "for f in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do "
+            "[ -r $f ] && echo limit=$(cat $f); done; "
+            "echo cores=$(nproc); "
+            "echo open_files=$(sed -n 's/^Max open files *[0-9]* *\\([0-9]*\\) .*/\\1/p' /proc/1/limits); "
+            f"echo disk=$({disk}); "
+            "systemd-detect-virt --container --quiet && echo container=yes; "
+            "[ -e /proc/net/if_inet6 ] && echo ipv6=yes; "
+            # sudo takes SSH_CONNECTION out of the environment; the session's shell still has it.
+            "p=$$; while [ $p -gt 1 ]; do "
+            "c=$(tr '\\0' '\\n' < /proc/$p/environ 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p'); "
+            '[ -n "$c" ] && echo ssh_port=${c##* } && break; '
+            "p=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$p/status); done; "
+            "for c in $(cat /proc/sys/net/ipv4/tcp_available_congestion_control); do "
+            f"echo congestion=$c; done; {settable}; true"
+        )
+
+    def process(self, output: list[str]) -> NodeFacts:
+        lines = [line.partition("=")[::2] for line in output]
+        first = dict(reversed(lines))
+        try:
+            limits = [int(value) for key, value in lines if key == "limit" and value.isdigit()]
+            ram = min([int(first["memory_kib"]) * 1024, *(n for n in limits if n < _UNLIMITED)])
+            disk = first["disk"].strip()
+            return NodeFacts(
+                machine=Machine(ram=ram, cores=int(first["cores"]), disk=int(disk or 0)),
+                container="container" in first,
+                ipv6="ipv6" in first,
+                ssh_port=int(first["ssh_port"]) if "ssh_port" in first else None,
+                open_files=int(first["open_files"]),
+                settable_sysctls=frozenset(v for k, v in lines if k == "sysctl"),
+                congestion_controls=frozenset(v for k, v in lines if k == "congestion"),
+                device_present=bool(disk),
+            )
+        except (KeyError, ValueError) as error:
+            raise FactProcessError(f"this is no Debian node we can read: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PathState:
+    """What is at a path. `digest` is a file's SHA-256."""
+
+    kind: Literal["file", "directory", "other"]
+    mode: int
+    owner: str
+    group: str
+    digest: str | None = None
+
+
+class PathStates(FactBase[dict[str, PathState]]):
+    """Kind, mode, owner and content's digest of each path that exists; links are followed."""
+
+    default = dict
+
+    def command(self, paths: Sequence[str]) -> str:  # type: ignore[override]
+        return (
+            f"for p in {quoted(paths)}; do [ -e $p ] || continue; "
+            "if [ -f $p ]; then k=file; d=$(sha256sum < $p); "
+            "elif [ -d $p ]; then k=directory; d=-; else k=other; d=-; fi; "
+            "echo $k $(stat -L -c '%a %U %G' $p) ${d%% *} $p; done"
+        )
+
+    def process(self, output: list[str]) -> dict[str, PathState]:
+        states: dict[str, PathState] = {}
+        for line in output:
+            kind, mode, owner, group, digest, path = line.split(" ", 5)
+            known: Literal["file", "directory", "other"] = (
+                kind if kind in ("file", "directory") else "other"  # type: ignore[assignment]
+            )
+            states[path] = PathState(
+                known, int(mode, 8), owner, group, None if digest == "-" else digest
+            )
+        return states
+
+
+DIGEST_FUNCTION = (
+    # A link counts by where it points, a missing file as missing: both are states to tell apart.
+    'digest() { for p in "$@"; do if [ -L $p ]; then echo link $p $(readlink $p); '
+    "elif [ -e $p ]; then sha256sum $p; else echo missing $p; fi; done | "
+    "sha256sum | cut -d ' ' -f 1; }"
+)
+"""Shell: one digest over what is at all the paths given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """What a service should run (`wanted`), what it was last brought to (`stamped`), and whether
+    the condition that must hold anyway does: one digest per level, the strongest first."""
+
+    wanted: tuple[str, ...]
+    stamped: tuple[str, ...]
+    holds: bool
+
+
+class Converged(FactBase[Convergence]):
+    """Compares files with the stamp of the last finished run."""
+
+    def command(self, stamp: str, levels: Sequence[Sequence[str]], holds: str) -> str:  # type: ignore[override]
+        digests = " ".join(f"$(digest {quoted(level)})" for level in levels)
+        return (
+            f"{DIGEST_FUNCTION}; echo wanted {digests}; "
+            f"echo stamped $(cat {shlex.quote(stamp)} 2>/dev/null); "
+            f"if {{ {holds}; }} >/dev/null 2>&1; then echo holds; fi"
+        )
+
+    def process(self, output: list[str]) -> Convergence:
+        words = {line.split(" ")[0]: tuple(line.split(" ")[1:]) for line in output}
+        return Convergence(
+            words.get("wanted", ()), tuple(w for w in words.get("stamped", ()) if w), "holds" in words
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseState:
+    """Releases of the agent on a node: the finished ones, newest first; unfinished; current."""
+
+    complete: tuple[str, ...]
+    incomplete: tuple[str, ...]
+    current: str | None
+
+
+class Releases(FactBase[ReleaseState]):
+    """What is in the releases folder, and which one `current` points to."""
+
+    @staticmethod
+    def default() -> ReleaseState:
+        return ReleaseState((), (), None)
+
+    def command(self, releases: str, current: str) -> str:  # type: ignore[override]
+        # By the time a release was finished, newest first; `ls -t` sorts what exists.
+        return (
+            f"ls -1dt {releases}/*/.complete 2>/dev/null | sed 's|/.complete$||; s|.*/|complete |'; "
+            f"for d in {releases}/*/; do [ -d $d ] && [ ! -e $d/.complete ] && "
+            "echo incomplete $(basename $d); done; "
+            f"[ -L {current} ] && echo current $(basename $(readlink {current})); true"
+        )
+
+    def process(self, output: list[str]) -> ReleaseState:
+        words = [line.partition(" ")[::2] for line in output]
+        return ReleaseState(
+            tuple(value for key, value in words if key == "complete"),
+            tuple(value for key, value in words if key == "incomplete"),
+            next((value for key, value in words if key == "current"), None),
+        )

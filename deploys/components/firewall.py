@@ -1,0 +1,38 @@
+"""The firewall: SSH, HTTP and HTTPS come in, everything else is dropped."""
+
+from __future__ import annotations
+
+from deploys.components.node import StorageNode
+from deploys.components.operations import File, Level, converged, files_in_place
+from deploys.components.rendering import render
+from pyinfra.api import deploy
+
+_FILE = "/etc/nftables.conf"
+_SERVICE = "nftables.service"
+
+
+@deploy("Firewall")
+def firewall(node: StorageNode) -> None:
+    """One nftables table of our own: other tables on the node are left alone."""
+    # The port this connection came in by, never another: a node must stay within reach. Behind a
+    # forwarded port it is not the one in the cluster file.
+    ssh_port = node.facts.ssh_port or node.cluster.ssh.port
+    files_in_place(
+        name="Firewall rules",
+        files=[
+            File(_FILE, render("nftables/nftables.conf.j2", ssh_port=ssh_port), check="nft -c -f {}")
+        ],
+    )
+    converged(
+        name="Firewall is up",
+        service="nftables",
+        # Starting it reads the rules; a running one reads them again, in one transaction.
+        levels=[
+            Level(
+                (_FILE,),
+                f"systemctl enable --quiet {_SERVICE} && systemctl reload-or-restart {_SERVICE}",
+            )
+        ],
+        holds=f"systemctl is-enabled --quiet {_SERVICE} && systemctl is-active --quiet {_SERVICE} && "
+        "nft list table inet portside",
+    )

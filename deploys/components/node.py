@@ -1,0 +1,87 @@
+"""One storage node as the deploy sees it: what the cluster file says and what the machine is.
+
+Everything that depends on RAM, cores or disk comes from one call of `portside.sizing.size`, so that
+no two components can disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+from deploys.components import facts
+from deploys.layout import PROJECT_ROOT
+from portside import cluster as cluster_file
+from portside import sizing
+from portside.cluster import Cluster
+from portside.quantities import format_size
+from pyinfra import host
+from pyinfra.api.exceptions import PyinfraError
+
+
+@dataclass(frozen=True, slots=True)
+class StorageNode:
+    """A node's id, its cluster, its machine and the numbers that follow."""
+
+    node_id: str
+    cluster: Cluster
+    facts: facts.NodeFacts
+    sizing: sizing.Sizing
+    login_user: str
+
+    @property
+    def root(self) -> PurePosixPath:
+        """Where the data filesystem is mounted."""
+        return self.cluster.uploads.root
+
+    @property
+    def device(self) -> str | None:
+        """The block device of the data filesystem; None: it is a folder of the system's own."""
+        device = self.cluster.nodes[self.node_id].device
+        return None if device is None else str(device)
+
+    @property
+    def host(self) -> str:
+        """The node's DNS name."""
+        return self.cluster.host(self.node_id)
+
+    @property
+    def open_files(self) -> int:
+        """Files a process may have open: the sizing's number, less where init itself has less."""
+        return min(self.sizing.open_files, self.facts.open_files)
+
+    @property
+    def sizing_fields(self) -> dict[str, int]:
+        """Every number of the sizing by its name."""
+        return asdict(self.sizing)
+
+
+def this_node() -> StorageNode:
+    """The node that pyinfra is preparing now.
+
+    Raises PyinfraError, before anything is changed, for a machine that can't be a storage node.
+    """
+    node_id = host.name
+    cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
+    device = cluster.nodes[node_id].device
+    found = host.get_fact(
+        facts.Node,
+        root=str(cluster.uploads.root),
+        device=None if device is None else str(device),
+        sysctls=facts.SYSCTLS,
+    )
+    if found is None:
+        raise PyinfraError(f"{node_id}: its memory, cores and disk can't be read")
+    if not found.device_present:
+        raise PyinfraError(
+            f"nodes.{node_id}.device: {device} is no block device on this node: see `lsblk` there"
+        )
+    try:
+        numbers = sizing.size(found.machine)
+    except ValueError as error:
+        raise PyinfraError(f"{node_id}: {error}") from None
+    host.log(
+        f"{format_size(found.machine.ram)} of RAM, {found.machine.cores} cores, "
+        f"{format_size(found.machine.disk)} of disk: {numbers.upload_slots} uploads at once"
+    )
+    return StorageNode(node_id, cluster, found, numbers, host.data.get("ssh_user") or "root")

@@ -1,0 +1,70 @@
+"""The node's certificate and its key, from the operator's machine to nginx."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from deploys import layout
+from deploys.components.node import StorageNode
+from deploys.components.operations import File, files_in_place
+from portside.keystore import Keystore, KeystoreError
+from pyinfra.api import deploy
+from pyinfra.api.exceptions import PyinfraError
+
+
+@deploy("TLS")
+def tls(node: StorageNode) -> None:
+    """A checked pair: nginx could start with a wrong one only to fail at the next boot."""
+    certificate, key = certificate_files(node)
+    files_in_place(
+        name="Certificate and key",
+        files=[
+            File(layout.TLS_CERTIFICATE, certificate, mode=0o640),
+            File(layout.TLS_KEY, key, mode=0o600),
+        ],
+    )
+
+
+def certificate_files(node: StorageNode) -> tuple[str, str]:
+    """The certificate chain and its key as PEM text.
+
+    Raises PyinfraError, before anything is changed, when there is no usable pair.
+    """
+    mode, directory = node.cluster.tls.mode, node.cluster.tls.directory
+    if mode == "acme":
+        raise PyinfraError("tls.mode: acme is not available yet: use 'files' or 'lab'")
+    try:
+        if mode == "lab":
+            keystore = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT)
+            certificate, key = keystore.node_certificate(node.node_id, node.host)
+        else:
+            folder = (layout.PROJECT_ROOT / (directory or Path())).expanduser()
+            certificate = folder / f"{node.node_id}.crt"
+            key = folder / f"{node.node_id}.key"
+        pair = _read(certificate), _read(key)
+        check_pair(*pair, host=node.host, moment=datetime.now(UTC))
+    except (KeystoreError, OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise PyinfraError(f"{node.node_id}: no certificate to use: {error}") from None
+    return pair
+
+
+def check_pair(certificate: str, key: str, host: str, moment: datetime) -> None:
+    """Raise ValueError unless the first certificate is `host`'s, valid at `moment`, with this key."""
+    found = x509.load_pem_x509_certificates(certificate.encode())[0]
+    if found.public_key() != load_pem_private_key(key.encode(), password=None).public_key():
+        raise ValueError("the key belongs to another certificate")
+    if not found.not_valid_before_utc <= moment < found.not_valid_after_utc:
+        raise ValueError(f"the certificate is not valid now: it ends {found.not_valid_after_utc}")
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    dns_names = names.get_values_for_type(x509.DNSName)
+    if host not in dns_names and "*." + host.partition(".")[2] not in dns_names:
+        raise ValueError(f"the certificate is for {', '.join(dns_names)}, not for {host}")
+
+
+def _read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return text if text.endswith("\n") else text + "\n"

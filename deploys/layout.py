@@ -1,0 +1,42 @@
+"""Where things are on a node: every path that more than one component knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+"""The project's folder on the operator's machine."""
+
+SERVICE_USER = "portside"
+NGINX_USER = "www-data"
+
+STATE = "/var/lib/portside-deploy"
+"""The deploy's own: a stamp per service, written last. Root's."""
+
+PRIVATE_UPLOADS = f"{STATE}/uploads"
+"""Where uploads rest before root takes them. 0700, the login user's."""
+
+HOME = "/var/lib/portside"
+
+SETTINGS = "/etc/portside"
+AGENT_TOML = f"{SETTINGS}/agent.toml"
+GUNICORN_CONF = f"{SETTINGS}/gunicorn.conf.py"
+KEYSET = f"{SETTINGS}/keyset.json"
+NODE_KEY = f"{SETTINGS}/node.key"
+TLS = f"{SETTINGS}/tls"
+TLS_CERTIFICATE = f"{TLS}/node.crt"
+TLS_KEY = f"{TLS}/node.key"
+
+RELEASES = "/opt/portside/releases"
+CURRENT = "/opt/portside/current"
+AGENT_COMMAND = f"{CURRENT}/venv/bin/portside-agent"
+
+RUNTIME = "/run/portside"
+AGENT_SOCKET = f"{RUNTIME}/agent.sock"
+
+UNITS = "/etc/systemd/system"
+AGENT_SERVICE = "portside-agent.service"
+WORKER_SERVICE = "portside-agent-worker.service"
+
+MARKER = ".portside-root"
+"""In the root of the data filesystem: proves that it is mounted and whose it is."""

@@ -1,0 +1,155 @@
+"""The agent's release: a wheelhouse, built beside the repository and named by what is in it.
+
+A node has no compiler and no package index: it gets every wheel it needs, for each Python it may
+run (Debian 12 and 13), pinned by hash in requirements/agent.txt. The same sources give the same
+name, so a release is built once and installed once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+PYTHONS = ("3.11", "3.13")
+"""What `python3` is on Debian 12 and 13."""
+
+# Debian 12 has glibc 2.36, Debian 13 2.41: every tag up to 2.36 fits both.
+_PLATFORMS = ("manylinux_2_36", "manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+_ARCHITECTURE = "x86_64"
+
+_LOCK = Path("requirements", "agent.txt")
+_PACKAGES = ("portside", "agent")
+
+
+class ReleaseError(Exception):
+    """A wheelhouse that can't be built; the message has pip's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A built wheelhouse: `archive` holds the wheels and the lock."""
+
+    digest: str
+    directory: Path
+
+    @property
+    def archive(self) -> Path:
+        """What travels to the nodes."""
+        return self.directory / "wheelhouse.tar"
+
+
+def build(project_root: Path) -> Release:
+    """The release of the sources as they are now, built if it isn't there yet.
+
+    Raises ReleaseError. Two builds at once are harmless: the first to finish stays.
+    """
+    digest = source_digest(project_root)
+    release = Release(digest, project_root / "build" / "releases" / digest)
+    if release.archive.exists():
+        return release
+    release.directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=release.directory.parent, prefix=".building-") as temporary:
+        work = Path(temporary)
+        wheels = work / "wheels"
+        wheels.mkdir()
+        for python in PYTHONS:
+            _download(project_root / _LOCK, python, wheels, work)
+        _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(project_root))
+        finished = work / digest
+        finished.mkdir()
+        with tarfile.open(finished / "wheelhouse.tar", "w") as archive:
+            archive.add(project_root / _LOCK, "requirements.txt")
+            archive.add(wheels, "wheels")
+        if source_digest(project_root) != digest:
+            raise ReleaseError("the sources changed while the release was built: run it again")
+        try:
+            finished.rename(release.directory)
+        except OSError:
+            # Another process was first, or an older build was left without its archive.
+            if not release.archive.exists():
+                shutil.rmtree(release.directory)
+                finished.rename(release.directory)
+    return release
+
+
+def source_digest(project_root: Path) -> str:
+    """Sixteen hex digits over the lock, pyproject.toml and every source file: names and content."""
+    total = hashlib.sha256()
+    for path in _sources(project_root):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{content} {path.relative_to(project_root)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _sources(project_root: Path) -> Iterator[Path]:
+    yield project_root / _LOCK
+    yield project_root / "pyproject.toml"
+    for package in _PACKAGES:
+        for path in sorted((project_root / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def lock_for(python: str, lock: str) -> str:
+    """The lock's entries that apply to this Python on Debian, without their markers.
+
+    pip evaluates markers for the Python it runs on, not for the one it downloads for.
+    """
+    environment = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": _ARCHITECTURE,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+    kept = []
+    for entry in _entries(lock):
+        name, *hashes = entry.split(" --hash=")
+        requirement = Requirement(name)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            pinned = f"{requirement.name}{requirement.specifier}"
+            kept.append(" --hash=".join([pinned, *hashes]))
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _entries(lock: str) -> Iterator[str]:
+    """Each requirement with its hashes on one line, single spaces, comments gone."""
+    lines = (line.split("#", 1)[0].rstrip() for line in lock.splitlines())
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return (" ".join(entry.split()) for entry in joined.splitlines() if entry.strip())
+
+
+def _download(lock: Path, python: str, wheels: Path, work: Path) -> None:
+    pinned = work / f"requirements-{python}.txt"
+    pinned.write_text(lock_for(python, lock.read_text(encoding="utf-8")), encoding="utf-8")
+    _run(
+        *("download", "--only-binary=:all:", "--no-deps", "--require-hashes"),
+        *("--requirement", str(pinned), "--dest", str(wheels)),
+        *("--implementation", "cp", "--python-version", python),
+        *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{_ARCHITECTURE}")),
+    )
+
+
+def _run(command: str, *arguments: str) -> None:
+    """One pip command, with the operator's own configuration: indexes and certificates are theirs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ReleaseError(f"pip {command} failed:\n{done.stderr.strip()}")

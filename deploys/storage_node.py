@@ -1,0 +1,26 @@
+"""A storage node, from a bare Debian to a node that takes uploads.
+
+    pyinfra inventory deploys/storage_node.py -y
+
+Run it again at any time: what is as it should be is left alone.
+"""
+
+from deploys.components.agent import agent
+from deploys.components.base import base
+from deploys.components.disk import disk
+from deploys.components.firewall import firewall
+from deploys.components.nginx import nginx
+from deploys.components.node import this_node
+from deploys.components.tls import tls
+from deploys.components.tuning import tuning
+from pyinfra import host
+
+if "storage" in host.groups:
+    node = this_node()
+    base(node)
+    tuning(node)
+    firewall(node)
+    disk(node)
+    tls(node)
+    agent(node)
+    nginx(node)

@@ -1,0 +1,88 @@
+"""The `portside` command: cluster files, sizing, keys, tokens and uploads, for people and scripts.
+
+Results go to stdout, everything else to stderr. What goes wrong is said in one clear line, never as
+a traceback; PORTSIDE_TRACEBACK=1 shows one, for a bug report.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from portside.cluster import ClusterError
+from portside.commands import cluster, keys, put, size, token
+from portside.keystore import KeystoreError
+from portside.tokens import TokenRefused
+
+_USAGE = 2
+_OUR_BUG = 70
+"""EX_SOFTWARE of sysexits.h: no code that a script could take for an answer."""
+
+
+class _OneClearLine(TyperGroup):
+    """Turns what the commands raise into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ClusterError, KeystoreError, TokenRefused, ValueError) as error:
+            raise _failed(str(error), _USAGE) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise _failed(f"{where}{error.strerror or error}", _USAGE) from None
+
+
+def _failed(message: str, code: int) -> typer.Exit:
+    typer.echo(f"portside: {message}", err=True)
+    return typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_OneClearLine,
+    help="Portside: direct-to-storage upload nodes out of bare Debian servers.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(cluster.app, name="cluster")
+app.command("size")(size.command)
+app.add_typer(keys.app, name="keys")
+app.add_typer(token.app, name="token")
+app.command("put")(put.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"portside {metadata.version('portside')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """What the installed `portside` command runs."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("PORTSIDE_TRACEBACK"):
+            raise
+        typer.echo(
+            f"portside: a mistake in portside itself: {error!r}; set PORTSIDE_TRACEBACK=1 to see "
+            "where",
+            err=True,
+        )
+        raise SystemExit(_OUR_BUG) from None

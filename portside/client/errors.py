@@ -1,0 +1,68 @@
+"""What can go wrong with an upload, seen from the client: a class for each thing to do about it."""
+
+from __future__ import annotations
+
+from portside.wire import PROBLEM_PREFIX, Problem
+
+
+class UploadError(Exception):
+    """An upload that didn't end with a verified receipt; the message is one line for people."""
+
+
+class LocalFileError(UploadError):
+    """The file here can't be read, or changed while it was being sent."""
+
+
+class NodeUnavailable(UploadError):
+    """The node can't be reached, broke off, or can't take the file now: trying again may help.
+
+    `problem` is the node's own word, if it got to say one; `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self, message: str, problem: Problem | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.retry_after = retry_after
+
+
+class Refused(UploadError):
+    """The node refuses this upload (4xx): the same request will be refused again."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(describe(problem))
+        self.problem = problem
+
+
+class ReceiptRefused(UploadError):
+    """The node answered 201, but its receipt doesn't prove that it holds what was sent."""
+
+
+_ADVICE = {
+    "token-malformed": "pass the token as it was issued, without quotes or line breaks",
+    "token-missing": "pass a token: --token-file, or PORTSIDE_TOKEN",
+    "token-expired": "ask for a new token; if it is new, compare the clocks",
+    "token-not-yet-valid": "compare the clocks of issuer and node",
+    "token-unknown-key": "provision the node, so that it knows the issuer's key",
+    "token-signature": "ask for a new token: this one was changed, or signed by another key",
+    "token-wrong-node": "send it to the node the token names, or mint one for this node",
+    "token-claims": "mint the token with `portside token mint` and compare the claims",
+    "token-used": "the token has stored another file: ask for a new one",
+    "upload-in-progress": "another upload with this token is running: wait for it to end",
+    "name-taken": "choose another name, or the layout 'dated', where names never clash",
+    "name-refused": "rename the file",
+    "size-mismatch": "mint the token for the file's exact size",
+    "too-large": "raise uploads.max_size in the cluster file, or the token's size",
+    "type-refused": "name it after what it holds; uploads.extensions lists what is taken",
+    "digest-mismatch": "the bytes changed on their way, or the file did: send it again",
+}
+
+
+def describe(problem: Problem) -> str:
+    """A node's problem in one line: what, why, its name for programs, and what to do about it."""
+    slug = problem.type.removeprefix(PROBLEM_PREFIX)
+    said = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
+    advice = _ADVICE.get(slug)
+    line = f"{said} ({problem.status} {slug})"
+    return f"{line}; {advice}" if advice else line

@@ -1,0 +1,101 @@
+"""Showing an upload's progress: a bar on a terminal, now and then a line anywhere else.
+
+Both write to stderr; stdout stays free for what a script wants to read.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from portside.quantities import format_duration, format_size
+
+LINE_SECONDS = 10.0
+"""A line this often keeps a log readable and shows that an upload of hours is alive."""
+
+
+class Display(Protocol):
+    """One file's progress."""
+
+    def sent(self, count: int) -> None:
+        """`count` bytes have been sent so far."""
+
+    def say(self, text: str) -> None:
+        """Something happened that is worth a line."""
+
+
+class _Bar:
+    def __init__(self, progress: Progress, label: str, size: int, when_sent: str) -> None:
+        self._progress = progress
+        self._label = label
+        self._size = size
+        self._when_sent = when_sent
+        self._task = progress.add_task(label, total=size)
+
+    def sent(self, count: int) -> None:
+        done = f"{self._label}: {self._when_sent}" if count == self._size else self._label
+        self._progress.update(self._task, completed=count, description=done)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(f"{self._label}: {text}", markup=False, highlight=False)
+
+
+class _Lines:
+    def __init__(self, stream: TextIO, label: str, size: int, when_sent: str) -> None:
+        self._stream = stream
+        self._label = label
+        self._size = size
+        self._when_sent = when_sent
+        self._started = self._last_line = time.monotonic()
+
+    def sent(self, count: int) -> None:
+        now = time.monotonic()
+        if count == self._size:
+            self.say(f"100 %, {format_size(count)} sent; {self._when_sent}")
+        elif now - self._last_line >= LINE_SECONDS:
+            speed = count / (now - self._started)
+            self.say(
+                f"{100 * count // self._size} %, {format_size(count)} of "
+                f"{format_size(self._size)}, {speed / 1e6:.1f} MB/s, "
+                f"{format_duration((self._size - count) / speed)} left"
+            )
+        else:
+            return
+        self._last_line = now
+
+    def say(self, text: str) -> None:
+        print(f"{self._label}: {text}", file=self._stream, flush=True)
+
+
+@contextmanager
+def display(label: str, size: int, when_sent: str) -> Iterator[Display]:
+    """A display for one file of `size` bytes; `when_sent` is shown from the last byte on."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield _Lines(sys.stderr, label, size, when_sent)
+        return
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with progress:
+        yield _Bar(progress, label, size, when_sent)

@@ -1,0 +1,70 @@
+"""Minting an upload's claims from a cluster file: what `portside token mint` and `put` share."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from portside.cluster import Cluster
+from portside.wire import Layout, UploadClaims
+
+DEFAULT_NAMESPACE = "files"
+DEFAULT_VALID = 15 * 60
+"""Seconds in which an upload may start; how long it may then take is another limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an upload should be; either `size` (exact) or `max_size`, in bytes."""
+
+    node_id: str
+    owner: str
+    name: str | None = None
+    size: int | None = None
+    max_size: int | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    layout: Layout = "dated"
+    sha256: str | None = None
+    valid: int = DEFAULT_VALID
+
+
+def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
+    """The claims that allow `wish` on one of the cluster's storage nodes, starting now.
+
+    Raises ValueError, in words for people, for what no node would take.
+    """
+    storage = cluster.with_role("storage")
+    if wish.node_id not in storage:
+        raise ValueError(
+            f"{wish.node_id!r} is no storage node of cluster {cluster.name!r}: it has "
+            f"{', '.join(storage) or 'none'}"
+        )
+    now = int(time.time())
+    try:
+        return UploadClaims(
+            iss=issuer,
+            aud=wish.node_id,
+            sub=wish.owner,
+            jti=secrets.token_urlsafe(16),
+            iat=now,
+            nbf=now,
+            exp=now + wish.valid,
+            session_deadline=now + max(wish.valid, cluster.uploads.session_deadline),
+            file_id=uuid.uuid4().hex,
+            namespace=wish.namespace,
+            name=wish.name,
+            layout=wish.layout,
+            size=wish.size,
+            max_size=wish.max_size,
+            sha256=wish.sha256,
+            ack=cluster.replication.ack,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {what}" if where else what) from None

@@ -1,0 +1,57 @@
+"""`portside keys`: the operator's secrets of a cluster, made and listed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import typer
+
+from portside import certificates
+from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
+from portside.tokens import PublicKey
+
+app = typer.Typer(
+    help="The issuer's keys and the lab's certificates.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def init(file: ClusterFile = None) -> None:
+    """Make what the cluster is missing: an issuer key, a certificate authority.
+
+    What is there already stays as it is. Everything lies in secrets/<cluster>, or in
+    $PORTSIDE_SECRETS/<cluster>.
+    """
+    cluster = load_cluster(file)
+    keystore = keystore_of(cluster)
+    made = keystore.init(cluster)
+    for line in made:
+        typer.echo(f"made {line}")
+    if not made:
+        typer.echo(f"cluster {cluster.name!r} has its keys already, in {keystore.directory}")
+
+
+@app.command()
+def show(file: ClusterFile = None) -> None:
+    """List keys and certificates: ids, validity and paths. Never a private part."""
+    keystore = keystore_of(load_cluster(file))
+    rows = [
+        ("issuer key", key.public.kid, _validity(key.public), str(key.path))
+        for key in keystore.issuer_keys()
+    ]
+    ca = keystore.ca_certificate()
+    for what, name, path in [
+        ("authority", keystore.cluster_name, ca),
+        *(("certificate", path.stem, path) for path in keystore.node_certificates()),
+    ]:
+        ends = certificates.expiry(path.read_bytes())
+        rows.append((what, name, f"until {ends:%Y-%m-%d}", str(path)))
+    print_table(("what", "id", "valid", "file"), rows)
+
+
+def _validity(key: PublicKey) -> str:
+    if not key.valid_at(datetime.now(UTC)):
+        return "not now"
+    return f"until {key.not_after:%Y-%m-%d}" if key.not_after else "always"

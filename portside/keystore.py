@@ -1,0 +1,235 @@
+"""The operator's secrets of one cluster: issuer keys, the lab CA and the nodes' certificates.
+
+They live on the operator's machine alone, in a git-ignored folder only its owner can enter:
+
+    secrets/<cluster>/issuer/<kid>.json           private JWKs that sign upload tokens
+    secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
+    secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
+
+Every file is born with its final mode and appears whole, by rename.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+from portside import certificates
+from portside.cluster import Cluster
+from portside.tokens import Keyset, PublicKey, SigningKey
+
+SECRETS_VARIABLE = "PORTSIDE_SECRETS"
+"""Names the folder that holds a folder per cluster, in place of `secrets/` in the project."""
+
+_PRIVATE_FILE = 0o600
+_PUBLIC_FILE = 0o644
+_DIRECTORY = 0o700
+
+
+class KeystoreError(Exception):
+    """Secrets that are missing or can't be used; the message says what to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKey:
+    """One issuer key on disk: its private half, its public entry, when it was made (UTC)."""
+
+    path: Path
+    signing: SigningKey
+    public: PublicKey
+    created_at: datetime
+
+
+class _IssuerFile(BaseModel):
+    """What an issuer's file holds beside its JWK. Without a date, every dated key is newer."""
+
+    created_at: AwareDatetime = datetime.fromtimestamp(0, UTC)
+
+
+class Keystore:
+    """The folder of one cluster's secrets. Nothing is read or made before it is asked for."""
+
+    def __init__(self, directory: Path, cluster_name: str | None = None) -> None:
+        self.directory = directory
+        self.cluster_name = cluster_name or directory.name
+
+    @classmethod
+    def for_cluster(cls, cluster: Cluster, project_root: Path) -> Keystore:
+        """The keystore of a cluster: `secrets/<name>`, or `$PORTSIDE_SECRETS/<name>`."""
+        elsewhere = os.environ.get(SECRETS_VARIABLE)
+        parent = Path(elsewhere).expanduser() if elsewhere else project_root / "secrets"
+        return cls(parent / cluster.name, cluster.name)
+
+    def init(self, cluster: Cluster) -> list[str]:
+        """Make what is missing: an issuer key and the CA. Returns a line for each thing made.
+
+        Raises KeystoreError when what is there can't be used.
+        """
+        made = []
+        with self._locked():
+            if not self._issuer_paths():
+                made.append(self._make_issuer_key(cluster.name))
+            if not self._ca_crt.exists():
+                made.append(self._make_ca(cluster.name))
+        return made
+
+    def issuer_keys(self) -> list[IssuerKey]:
+        """Every issuer key, newest first. Raises KeystoreError when there is none."""
+        found = [_read_issuer_key(path) for path in self._issuer_paths()]
+        if not found:
+            raise self._nothing_here()
+        return sorted(found, key=lambda key: (key.created_at, key.public.kid), reverse=True)
+
+    def issuer_key(self) -> SigningKey:
+        """The newest issuer key that is valid now: what new tokens are signed with.
+
+        Raises KeystoreError when there is none.
+        """
+        now = datetime.now(UTC)
+        for key in self.issuer_keys():
+            if key.public.valid_at(now):
+                return key.signing
+        raise KeystoreError(
+            f"every issuer key of cluster {self.cluster_name!r} is past its 'not_after' or before "
+            f"its 'not_before': mend or remove the files in {self.directory / 'issuer'}"
+        )
+
+    def keyset(self) -> Keyset:
+        """The public halves of all issuer keys: what a node trusts. Raises KeystoreError."""
+        return Keyset(keys=tuple(key.public for key in self.issuer_keys()))
+
+    def ca_certificate(self) -> Path:
+        """The CA's certificate, for clients to trust. Raises KeystoreError when there is none."""
+        if not self._ca_crt.exists():
+            raise self._nothing_here()
+        return self._ca_crt
+
+    def node_certificates(self) -> list[Path]:
+        """The certificates issued so far, by node."""
+        return sorted((self.directory / "tls").glob("[!.]*.crt"))
+
+    def node_certificate(self, node_id: str, host: str) -> tuple[Path, Path]:
+        """The node's certificate and key files, issued or renewed now if need be.
+
+        A certificate is kept, byte for byte, while it names `host`, is this CA's, belongs to its
+        key file and has 30 days left. The chain is the certificate alone: clients hold the CA, and
+        a root may be left out (RFC 8446, section 4.4.2). Raises KeystoreError without a CA.
+        """
+        crt = self.directory / "tls" / f"{node_id}.crt"
+        key = crt.with_suffix(".key")
+        self.ca_certificate()
+        with self._locked():
+            ca = self._load_ca()
+            if not (crt.exists() and key.exists()) or not certificates.still_good(
+                crt.read_bytes(), key.read_bytes(), ca, host
+            ):
+                issued = certificates.issue(ca, host)
+                # The key first: a crash in between leaves a pair that still_good() rejects.
+                _write(key, issued.key_pem, _PRIVATE_FILE)
+                _write(crt, issued.certificate_pem, _PUBLIC_FILE)
+        return crt, key
+
+    @property
+    def _ca_crt(self) -> Path:
+        return self.directory / "ca" / "ca.crt"
+
+    @property
+    def _ca_key(self) -> Path:
+        return self.directory / "ca" / "ca.key"
+
+    def _issuer_paths(self) -> list[Path]:
+        # A name with a leading dot is a file another process is just writing.
+        return sorted((self.directory / "issuer").glob("[!.]*.json"))
+
+    def _make_issuer_key(self, issuer: str) -> str:
+        key = SigningKey.generate(issuer)
+        path = self.directory / "issuer" / f"{key.kid}.json"
+        content = {**json.loads(key.to_json()), "created_at": datetime.now(UTC).isoformat()}
+        _write(path, (json.dumps(content) + "\n").encode(), _PRIVATE_FILE)
+        return f"issuer key {key.kid} in {path}"
+
+    def _make_ca(self, cluster_name: str) -> str:
+        made = certificates.make_ca(cluster_name)
+        _write(self._ca_key, made.key_pem, _PRIVATE_FILE)
+        _write(self._ca_crt, made.certificate_pem, _PUBLIC_FILE)
+        return f"certificate authority in {self._ca_crt}"
+
+    def _load_ca(self) -> certificates.Pair:
+        if not (self._ca_crt.exists() and self._ca_key.exists()):
+            raise self._nothing_here()
+        pair = certificates.Pair(self._ca_crt.read_bytes(), self._ca_key.read_bytes())
+        try:
+            certificates.check_ca(pair)
+        except ValueError as error:
+            raise KeystoreError(
+                f"{self._ca_crt} can't be used: {error}: remove the folder "
+                f"{self._ca_crt.parent}, run `portside keys init` and provision the nodes again"
+            ) from None
+        return pair
+
+    def _nothing_here(self) -> KeystoreError:
+        return KeystoreError(
+            f"no keys for cluster {self.cluster_name!r}: run `portside keys init` "
+            f"(looked in {self.directory})"
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time makes keys: two would each write half of a pair."""
+        if not self.directory.exists():
+            _make_directory(self.directory.parent)
+        for directory in (self.directory, *(self.directory / n for n in ("issuer", "ca", "tls"))):
+            _make_directory(directory)
+            if directory.stat().st_mode & 0o077:
+                directory.chmod(_DIRECTORY)
+        descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _read_issuer_key(path: Path) -> IssuerKey:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+        signing = SigningKey.from_json(text)
+        public = PublicKey.model_validate({**data, "kid": signing.kid})
+        created = _IssuerFile.model_validate(data).created_at
+    except ValidationError as error:
+        raise KeystoreError(f"{path} is no issuer key: {error.errors()[0]['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise KeystoreError(f"{path} is no issuer key: {error}") from None
+    return IssuerKey(path, signing, public, created)
+
+
+def _make_directory(directory: Path) -> None:
+    directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a file whole: new, with `mode` from its first moment (umask only narrows it), renamed.
+
+    A private key is never readable by others, not even while it is being written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,206 @@
+"""Crashes and failing disks: nothing acknowledged is lost, nothing half-done is visible.
+
+strace injects what can't be had otherwise: SIGKILL at an exact system call, and EIO from fsync.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from portside.quantities import KIB, MIB
+from tests.agent.process import SMALL_NODE, Agent, slug_of
+
+DATA = os.urandom(3 * MIB + 11)
+
+
+@contextmanager
+def _injected(agent: Agent, injection: str) -> Iterator[None]:
+    """Attach strace to the running worker, so that its start isn't touched."""
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={injection}"]
+    command += ["-p", str(agent.worker_pid())]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert strace.stderr is not None
+        assert "attached" in strace.stderr.readline()
+        yield
+        strace.terminate()
+
+
+def _assert_clean_or_complete(agent: Agent) -> list[Path]:
+    files = agent.visible_files()
+    for path in files:
+        assert path.read_bytes() == DATA
+        assert path.with_name(path.name + ".attr.json").exists()
+    assert agent.leftovers() == []
+    return files
+
+
+def test_kill_in_mid_upload_leaves_nothing_and_a_clean_start(agent: Agent) -> None:
+    connection = agent.open_put("a.bin", 100 * MIB)
+    connection.sendall(bytes(5 * MIB))
+    staging = agent.root / "staging"
+    while not any(path.stat().st_blocks for path in staging.iterdir()):
+        time.sleep(0.01)
+    agent.kill()
+    assert agent.visible_files() == []
+    agent.start()
+    assert agent.leftovers() == []
+    assert '"staging_removed": 1' in agent.log.read_text()
+    assert agent.put("a.bin", DATA).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("call", "committed"),
+    [
+        # Before the intent is written the upload never was; from the intent on it is finished.
+        ("ftruncate", False),
+        ("rename", True),
+        ("renameat2", True),
+    ],
+)
+def test_kill_at_a_step_of_the_commit_is_finished_or_undone(
+    agent: Agent, call: str, committed: bool
+) -> None:
+    with _injected(agent, f"{call}:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
+        agent.put("a.bin", DATA, agent.mint(layout="named"))
+    agent.kill()
+    agent.start()
+    assert bool(_assert_clean_or_complete(agent)) is committed
+
+
+@pytest.mark.parametrize("occurrence", range(1, 10))
+def test_kill_at_any_sync_loses_nothing_acknowledged(agent: Agent, occurrence: int) -> None:
+    claims = agent.claims(layout="named")
+    acknowledged = False
+    with (
+        _injected(agent, f"fsync,fdatasync:signal=KILL:when={occurrence}"),
+        suppress(requests.ConnectionError),
+    ):
+        response = agent.put("a.bin", DATA, agent.mint(**dict(claims)))
+        acknowledged = response.status_code == 201
+    agent.kill()
+    agent.start()
+    files = _assert_clean_or_complete(agent)
+    assert files or not acknowledged
+    assert (occurrence == 9) is acknowledged or occurrence > 5
+    known = requests.get(f"{agent.url}/api/v1/files/{claims.file_id}", timeout=5)
+    assert (known.status_code == 200) is bool(files)
+
+
+def test_a_failed_fsync_fails_the_upload_and_turns_the_node_read_only(agent: Agent) -> None:
+    with _injected(agent, "fsync:error=EIO:when=1"):
+        failed = agent.put("a.bin", DATA)
+    assert (failed.status_code, slug_of(failed)) == (500, "storage-failed")
+    assert agent.visible_files() == []
+    assert agent.leftovers() == []
+    after = agent.put("b.bin", b"x")
+    assert (after.status_code, slug_of(after)) == (503, "read-only")
+    ready = requests.get(f"{agent.url}/health/ready", timeout=5)
+    assert ready.status_code == 503
+    assert "disk-failed" in ready.json()["reasons"][0]
+    assert agent.status()["accepting"] is False
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A mounted ext4 filesystem of 64 MiB."""
+    image, mounted = tmp_path / "disk.img", tmp_path / "disk"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
+    yield mounted
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+
+
+def test_a_full_disk_says_so_before_the_body(
+    make_agent: Callable[..., Agent], small_disk: Path
+) -> None:
+    agent = make_agent(root=small_disk)
+    agent.start()
+    connection = agent.open_put("a.bin", 200 * MIB)
+    answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 507 ")
+    connection.close()
+    assert agent.leftovers() == []
+    assert agent.put("b.bin", DATA).status_code == 201
+
+
+def test_what_one_upload_was_promised_is_not_promised_to_another(
+    make_agent: Callable[..., Agent], small_disk: Path
+) -> None:
+    agent = make_agent(root=small_disk)
+    agent.start()
+    first = agent.open_put("a.bin", 30 * MIB)
+    agent.wait_for_uploads(1)
+    second = agent.put("b.bin", bytes(30 * MIB))
+    assert (second.status_code, slug_of(second)) == (507, "no-space")
+    first.sendall(bytes(30 * MIB))
+    assert first.recv(65536).startswith(b"HTTP/1.1 201 ")
+    first.close()
+
+
+def test_a_disk_that_fills_up_meanwhile_discards_the_upload_and_stays_usable(
+    make_agent: Callable[..., Agent], small_disk: Path
+) -> None:
+    agent = make_agent(root=small_disk)
+    agent.start()
+    # No fallocate, as on a filesystem that has none: space can run out on the way.
+    with _injected(agent, "fallocate:error=EOPNOTSUPP"):
+        connection = agent.open_put("a.bin", 30 * MIB)
+        agent.wait_for_uploads(1)
+    hog = small_disk / "hog"
+    with pytest.raises(OSError, match="No space"), hog.open("wb") as file:
+        while True:
+            file.write(bytes(64 * KIB))
+            file.flush()
+    connection.sendall(bytes(30 * MIB))
+    answer = connection.makefile("rb").readline()
+    assert answer.startswith(b"HTTP/1.1 507 ")
+    connection.close()
+    hog.unlink()
+    agent.wait_for_uploads(0)
+    assert agent.leftovers() == []
+    assert agent.put("b.bin", DATA).status_code == 201
+
+
+def test_a_missing_mount_is_noticed_at_the_start(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent()
+    (agent.root / ".portside-root").unlink()
+    agent.launch()
+    assert agent.process.wait(timeout=30) != 0
+    assert "is the data filesystem mounted" in agent.log.read_text()
+
+
+def test_a_full_node_says_when_to_come_back(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent(sizing=replace(SMALL_NODE, upload_slots=2))
+    agent.start()
+    running = [agent.open_put(f"{n}.bin", 1 * MIB) for n in range(2)]
+    agent.wait_for_uploads(2)
+    refused = agent.put("c.bin", b"x")
+    assert (refused.status_code, slug_of(refused)) == (503, "no-slot")
+    assert int(refused.headers["Retry-After"]) > 0
+    for connection in running:
+        connection.sendall(bytes(1 * MIB))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+        connection.close()
+
+
+def test_twenty_uploads_at_once_all_succeed(agent: Agent) -> None:
+    connections = [agent.open_put(f"{n}.bin", 2 * MIB) for n in range(20)]
+    for half in range(2):
+        for connection in connections:
+            connection.sendall(bytes([half]) * MIB)
+    for connection in connections:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+        connection.close()
+    assert len(agent.visible_files()) == 20

@@ -1,0 +1,49 @@
+"""What the unit tests share: a node's double, a cluster file, keys of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portside.cluster import Cluster, load
+from portside.keystore import Keystore
+from tests.unit.node_double import NodeDouble
+
+CLUSTER = """
+name: test
+domain: portside.test
+nodes: {s01: {}, s02: {}, c01: {}}
+control: {database: 'postgresql://portside:hunter2@db.test/portside?sslpassword=hunter3'}
+"""
+
+
+@pytest.fixture
+def node() -> Iterator[NodeDouble]:
+    double = NodeDouble()
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder with a cluster file; it is the current one and has no keys yet."""
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    monkeypatch.chdir(tmp_path)
+    for variable in ("PORTSIDE_CLUSTER", "PORTSIDE_SECRETS", "PORTSIDE_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def cluster(project: Path) -> Cluster:
+    return load(project / "cluster.yaml")
+
+
+@pytest.fixture
+def keystore(cluster: Cluster, project: Path) -> Keystore:
+    """The project's keystore, its keys made."""
+    made = Keystore.for_cluster(cluster, project)
+    made.init(cluster)
+    return made
