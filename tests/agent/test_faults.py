@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,8 +29,10 @@ def _injected(agent: Agent, injection: str) -> Iterator[None]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None
         assert "attached" in strace.stderr.readline()
-        yield
-        strace.terminate()
+        try:
+            yield
+        finally:
+            strace.terminate()
 
 
 def _assert_clean_or_complete(agent: Agent) -> list[Path]:
@@ -46,9 +47,7 @@ def _assert_clean_or_complete(agent: Agent) -> list[Path]:
 def test_kill_in_mid_upload_leaves_nothing_and_a_clean_start(agent: Agent) -> None:
     connection = agent.open_put("a.bin", 100 * MIB)
     connection.sendall(bytes(5 * MIB))
-    staging = agent.root / "staging"
-    while not any(path.stat().st_blocks for path in staging.iterdir()):
-        time.sleep(0.01)
+    agent.wait_for_uploads(1)
     agent.kill()
     assert agent.visible_files() == []
     agent.start()
@@ -90,7 +89,6 @@ def test_kill_at_any_sync_loses_nothing_acknowledged(agent: Agent, occurrence: i
     agent.start()
     files = _assert_clean_or_complete(agent)
     assert files or not acknowledged
-    assert (occurrence == 9) is acknowledged or occurrence > 5
     known = requests.get(f"{agent.url}/api/v1/files/{claims.file_id}", timeout=5)
     assert (known.status_code == 200) is bool(files)
 
@@ -163,7 +161,7 @@ def test_a_disk_that_fills_up_meanwhile_discards_the_upload_and_stays_usable(
         while True:
             file.write(bytes(64 * KIB))
             file.flush()
-    connection.sendall(bytes(30 * MIB))
+    connection.sendall(bytes(2 * MIB))
     answer = connection.makefile("rb").readline()
     assert answer.startswith(b"HTTP/1.1 507 ")
     connection.close()

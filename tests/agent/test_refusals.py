@@ -249,9 +249,8 @@ def test_a_form_that_can_not_be_read_is_refused(
 
 
 def test_a_form_cut_before_its_closing_boundary_is_no_upload(shared_agent: Agent) -> None:
-    body = (
-        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
-        + bytes(5000)
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n' + bytes(
+        5000
     )
     response = requests.post(
         f"{shared_agent.url}/api/internal/upload",

@@ -113,7 +113,9 @@ def test_the_tokens_name_wins_over_the_urls(shared_agent: Agent) -> None:
 
 def test_a_forms_own_name_is_used_when_nothing_else_names_it(shared_agent: Agent) -> None:
     token = shared_agent.mint(layout="named")
-    assert str(_stored(shared_agent.post("from form.bin", b"x", token)).path) == "isos/from_form.bin"
+    assert (
+        str(_stored(shared_agent.post("from form.bin", b"x", token)).path) == "isos/from_form.bin"
+    )
 
 
 def test_attributes_lie_beside_the_file_and_fit_one_block(shared_agent: Agent) -> None:

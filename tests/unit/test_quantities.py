@@ -41,10 +41,18 @@ def test_what_is_no_size_says_how_to_write_one(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400), ("1h 30 m", 5400), ("7d", 604800)]
-    + [("60", 60)],
+    [
+        ("90s", 90),
+        ("15m", 900),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1h 30 m", 5400),
+        ("7d", 604800),
+        ("60", 60),
+        (60, 60),
+    ],
 )
-def test_durations_are_read_as_people_mean_them(text: str, seconds: int) -> None:
+def test_durations_are_read_as_people_mean_them(text: str | int, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 

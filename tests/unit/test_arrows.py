@@ -1,0 +1,177 @@
+"""Who may import whom (ARCHITECTURE.md), and what no committed file may hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What each part of the house must never import, at any depth of its own modules.
+FORBIDDEN: dict[str, set[str]] = {
+    "agent": {"pyinfra", "sqlalchemy", "alembic", "control", "deploys", "lab", "fabfile", "fabric"},
+    "portside": {"agent", "control", "deploys", "lab", "fabric", "fabfile", "pyinfra", "bench"},
+    "control": {"agent", "pyinfra", "deploys", "lab", "fabric", "fabfile"},
+    "deploys": {"agent", "control", "lab", "fabfile"},
+}
+
+# The kernel proper: it also runs where only its own dependencies are installed, on every node.
+KERNEL = (
+    "cluster",
+    "content",
+    "digest",
+    "names",
+    "quantities",
+    "roles",
+    "sizing",
+    "tokens",
+    "wire",
+)
+OPERATORS = {"portside.client", "portside.commands", "portside.cli", "portside.keystore"}
+
+TOP_LEVEL_FILES = {"inventory": {"portside"}, "fabfile.py": {"portside", "fabric", "invoke"}}
+
+
+def modules_of(package: str) -> list[Path]:
+    return sorted(
+        path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts
+    )
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full names a file imports; relative ones stay inside their package."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def tops(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_the_import_arrows_hold(package: str) -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(bad)
+        for path in modules_of(package)
+        if (bad := tops(imports_of(path)) & FORBIDDEN[package])
+    }
+    assert wrong == {}
+
+
+def test_there_are_modules_to_check() -> None:
+    for package in ("agent", "portside", "deploys", "lab"):
+        assert modules_of(package), package
+
+
+def test_the_lab_needs_nothing_but_the_standard_library() -> None:
+    known = set(sys.stdlib_module_names) | {"lab"}
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(foreign)
+        for path in modules_of("lab")
+        if (foreign := tops(imports_of(path)) - known)
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("name", TOP_LEVEL_FILES)
+def test_the_files_at_the_top_import_the_kernel_only(name: str) -> None:
+    allowed = set(sys.stdlib_module_names) | TOP_LEVEL_FILES[name]
+    assert tops(imports_of(ROOT / name)) - allowed == set()
+
+
+@pytest.mark.parametrize("module", KERNEL)
+def test_the_kernel_doesnt_need_the_peoples_side(module: str) -> None:
+    imported = imports_of(ROOT / "portside" / f"{module}.py")
+    assert not {name for name in imported if name.startswith(tuple(OPERATORS))}
+    assert not tops(imported) & {"requests", "typer", "rich"}
+
+
+def test_a_running_agent_holds_nothing_of_the_operators() -> None:
+    """Whatever the files say: nothing an agent's module imports leads there by a detour."""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in modules_of("agent")
+        # Imported by gunicorn alone: it starts the agent.
+        if path.name not in ("__init__.py", "__main__.py", "wsgi.py")
+    ]
+    assert "agent.app" in names
+    program = (
+        "import importlib, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = set(run.stdout.split())
+    assert "portside" in loaded
+    assert loaded.isdisjoint({"pyinfra", "sqlalchemy", "fabric", "control", "deploys", "yaml"})
+    assert loaded.isdisjoint({"requests", "typer"})
+
+
+# -- what no committed file may hold ---------------------------------------------------------------
+
+# Put together here, so that this file doesn't hold them itself.
+REGISTRIES = re.compile(
+    "|".join(
+        [
+            r"pypi" + r"\.org",
+            r"python" + r"hosted\.org",
+            r"registry\.npm" + r"js\.org",
+            r"registry\.yarn" + r"pkg\.com",
+            r"crates" + r"\.io",
+            r"ruby" + r"gems\.org",
+            r"proxy\.golang" + r"\.org",
+            r"--(extra-)?index" + r"-url",
+            r"index" + r"-url\s*=",
+            r"\[\[tool\.uv\." + r"index\]\]",
+        ]
+    )
+)
+
+
+def committed_files() -> list[Path]:
+    """What is in git or would be with the next `git add`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_registry() -> None:
+    files = committed_files()
+    assert len(files) > 50
+    found = []
+    for path in files:
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+            if REGISTRIES.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert found == []
+
+
+def test_no_secret_is_committed() -> None:
+    private = re.compile(r"-----BEGIN [A-Z ]*PRIVATE" + r" KEY-----|\"d\":\s*\"[\w-]{43}\"")
+    found = [
+        str(path.relative_to(ROOT))
+        for path in committed_files()
+        if private.search(path.read_bytes().decode("utf-8", "replace"))
+    ]
+    assert found == []

@@ -1,0 +1,475 @@
+"""The `portside` command: what it prints where, and the exit codes scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from portside import cli
+from portside.keystore import Keystore
+from portside.tokens import SigningKey, unverified_claims, verify_upload
+from tests.unit.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
+
+ANSI = "\x1b"
+PUT = ("put", "--namespace", "isos")
+
+
+class Run:
+    """One call of the command: exit code, stdout and stderr, apart."""
+
+    def __init__(self, *arguments: str, stdin: str = "", **environment: str) -> None:
+        result = CliRunner().invoke(cli.app, arguments, input=stdin, env=environment)
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+        assert result.exception is None or isinstance(result.exception, SystemExit), self.err
+
+
+# -- in general ------------------------------------------------------------------------------------
+
+
+def test_it_says_its_version() -> None:
+    run = Run("--version")
+    assert (run.code, run.out) == (0, f"portside {metadata.version('portside')}\n")
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    run = Run("bogus")
+    assert run.code == 2
+    assert "No such command 'bogus'" in run.err
+
+
+def test_a_mistake_in_portside_is_one_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**options: Any) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setenv("PORTSIDE_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+# -- cluster ---------------------------------------------------------------------------------------
+
+
+def test_cluster_show_is_the_whole_truth_without_secrets(project: Path) -> None:
+    run = Run("cluster", "show")
+    shown = yaml.safe_load(run.out)
+    assert run.code == 0
+    assert shown["derived"]["nodes"]["s01"] == {
+        "roles": ["storage"],
+        "host": "s01.portside.test",
+        "public_base_url": "https://s01.portside.test",
+        "upload_api_url": "https://s01.portside.test/api/internal/upload",
+    }
+    assert shown["uploads"]["max_size"] == "64GiB"
+    assert shown["control"]["database"] == "postgresql://portside:***@db.test/portside?***"
+    assert "hunter" not in run.out + run.err
+
+
+def test_what_cluster_show_prints_is_a_cluster_file(project: Path) -> None:
+    shown = yaml.safe_load(Run("cluster", "show").out)
+    del shown["derived"]
+    (project / "again.yaml").write_text(yaml.safe_dump(shown))
+    assert Run("cluster", "check", "--file", "again.yaml").code == 0
+
+
+def test_cluster_show_as_a_table_has_a_line_for_each_node(project: Path) -> None:
+    lines = Run("cluster", "show", "--table").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["node", "s01", "s02", "c01"]
+
+
+def test_cluster_check_tells_every_mistake_on_stderr(project: Path) -> None:
+    assert Run("cluster", "check").code == 0
+    (project / "cluster.yaml").write_text("name: A\ndomain: x\nnodes: {lonely: {}}\n")
+    run = Run("cluster", "check")
+    assert (run.code, run.out) == (1, "")
+    for key in ("name:", "domain:", "nodes:"):
+        assert f"  {key}" in run.err
+
+
+def test_a_missing_cluster_file_is_a_usage_error(project: Path) -> None:
+    run = Run("cluster", "show", "--file", "nowhere.yaml")
+    assert run.code == 2
+    assert "nowhere.yaml" in run.err
+
+
+# -- size ------------------------------------------------------------------------------------------
+
+
+def test_size_gives_each_number_a_reason() -> None:
+    lines = Run("size", "--ram", "4G", "--cores", "2").out.splitlines()
+    slots = next(line for line in lines if line.startswith("upload_slots"))
+    assert re.fullmatch(r"upload_slots\s+\d+\s+uploads at once: .+", slots)
+
+
+def test_size_as_json_is_exact() -> None:
+    told = json.loads(Run("size", "--ram", "4G", "--cores", "2", "--disk", "80G", "--json").out)
+    assert told["machine"] == {"ram": 4 << 30, "cores": 2, "disk": 80 << 30}
+    assert told["sizing"]["upload_slots"] >= 100
+
+
+@pytest.mark.parametrize("ram", ["4X", "100M", "-1"])
+def test_size_refuses_what_is_no_machine(ram: str) -> None:
+    run = Run("size", "--ram", ram, "--cores", "2")
+    assert run.code == 2
+    assert "--ram" in run.err
+    assert "Value error" not in run.err
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def test_keys_init_makes_and_then_leaves(project: Path) -> None:
+    first, second = Run("keys", "init"), Run("keys", "init")
+    assert first.out.count("made ") == 2
+    assert second.code == 0
+    assert "made" not in second.out
+
+
+def test_keys_show_lists_ids_and_paths_and_nothing_private(
+    project: Path, keystore: Keystore
+) -> None:
+    keystore.node_certificate("s01", "s01.portside.test")
+    run = Run("keys", "show")
+    kid = keystore.issuer_key().kid
+    assert re.search(rf"issuer key +{re.escape(kid)} +always +.*{re.escape(kid)}\.json", run.out)
+    assert re.search(r"authority +test +until \d{4}-", run.out)
+    assert re.search(r"certificate +s01 +until \d{4}-", run.out)
+    secret = json.loads(keystore.issuer_keys()[0].path.read_text())["d"]
+    assert secret not in run.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("keys", "show"), ("token", "mint", "--node", "s01", "--size", "1")]
+)
+def test_without_keys_it_says_what_to_run(arguments: tuple[str, ...], project: Path) -> None:
+    run = Run(*arguments)
+    assert (run.code, run.out) == (2, "")
+    assert "run `portside keys init`" in run.err
+
+
+# -- token -----------------------------------------------------------------------------------------
+
+
+def mint(*arguments: str) -> Run:
+    return Run("token", "mint", "--node", "s01", *arguments)
+
+
+def test_mint_prints_a_token_the_node_takes_and_nothing_else(keystore: Keystore) -> None:
+    run = mint("--size", "2GiB", "--namespace", "isos", "--name", "x.iso", "--owner", "me")
+    assert (run.code, run.err) == (0, "")
+    claims = verify_upload(run.out.removesuffix("\n"), keystore.keyset(), "s01")
+    assert (claims.size, claims.name, claims.namespace, claims.sub) == (
+        2 << 30,
+        "x.iso",
+        "isos",
+        "me",
+    )
+    assert claims.exp - claims.iat == 900
+    assert claims.session_deadline - claims.iat == 7200
+
+
+def test_every_token_is_for_another_upload(keystore: Keystore) -> None:
+    first, second = (unverified_claims(mint("--size", "1").out.strip()) for _ in range(2))
+    assert first["jti"] != second["jti"]
+    assert first["file_id"] != second["file_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "exactly one of 'size' and 'max_size'"),
+        (("--size", "1", "--max-size", "1"), "exactly one of"),
+        (("--size", "1", "--node", "c01"), "'c01' is no storage node"),
+        (("--size", "1", "--namespace", "../etc"), "namespace"),
+        (("--size", "1", "--sha256", "zz"), "sha256"),
+        (("--size", "1", "--valid", "soon"), "is no duration"),
+        (("--size", "many"), "is no size"),
+    ],
+)
+def test_mint_refuses_what_no_node_would_take(
+    arguments: tuple[str, ...], message: str, keystore: Keystore
+) -> None:
+    run = mint(*arguments)
+    assert (run.code, run.out) == (2, "")
+    assert message in run.err
+
+
+def test_inspect_says_in_plain_words_what_is_allowed(keystore: Keystore, project: Path) -> None:
+    token = mint("--max-size", "2GiB").out
+    run = Run("token", "inspect", stdin=token)
+    assert run.code == 0
+    assert "max_size: 2147483648 (2.0 GiB)" in run.out
+    assert re.search(r"exp: \d+ \(20.*UTC, in 1[45]m", run.out)
+    assert "verdict: good: signature verifies, signed by 'test'" in run.out
+    (project / "token").write_text(token)
+    assert Run("token", "inspect", "token").out.startswith("header:")
+
+
+def test_inspect_tells_expired_from_forged(
+    keystore: Keystore, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = mint("--size", "1", "--valid", "0s").out.strip()
+    claims = unverified_claims(token)
+    long_ago = int(time.time()) - 3700
+    past = {**claims, "iat": long_ago, "nbf": long_ago, "exp": long_ago}
+    expired = keystore.issuer_key().sign("upload+jwt", past)
+    run = Run("token", "inspect", stdin=expired)
+    assert run.code == 1
+    assert "signature verifies, but the token has expired" in run.out
+    assert "1h01m ago" in run.out
+    forged = SigningKey.generate("test").sign("upload+jwt", claims)
+    run = Run("token", "inspect", stdin=forged)
+    assert run.code == 1
+    assert "token-unknown-key" in run.out
+    assert "signature verifies" not in run.out
+
+
+def test_inspect_without_keys_says_that_nobody_can_tell(keystore: Keystore, project: Path) -> None:
+    token = mint("--size", "1").out
+    run = Run("token", "inspect", stdin=token, PORTSIDE_SECRETS=str(project / "empty"))
+    assert run.code == 1
+    assert "nobody can tell" in run.out
+
+
+def test_inspect_never_sends_control_characters_to_a_terminal(keystore: Keystore) -> None:
+    owned = "\x1b]0;owned\x07"
+    nasty = keystore.issuer_key().sign("upload+jwt", {"iss": "test", "sub": owned, owned: 1})
+    run = Run("token", "inspect", stdin=nasty)
+    assert run.code == 1
+    assert ANSI not in run.out
+    assert "\x07" not in run.out
+
+
+def test_inspect_of_no_token_is_a_usage_error(project: Path) -> None:
+    run = Run("token", "inspect", stdin="nonsense")
+    assert run.code == 2
+    assert run.err.count("\n") == 1
+
+
+def test_no_option_takes_a_token(project: Path) -> None:
+    for command in (("put",), ("token", "inspect")):
+        assert not re.search(r"--token\b(?!-file)", Run(*command, "--help").out)
+    assert Run("put", "x", "--token", "abc").code == 2
+
+
+# -- put -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def iso(project: Path) -> Path:
+    path = project / "x.iso"
+    path.write_bytes(b"some bytes")
+    return path
+
+
+def put(node: NodeDouble, *arguments: str, **environment: str) -> Run:
+    return Run(*PUT, "--url", node.url, *arguments, **environment)
+
+
+def test_put_prints_the_url_alone_on_stdout(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    run = put(node, str(iso))
+    assert (run.code, run.out) == (0, "https://s01.portside.test/uploads/isos/x.iso\n")
+    assert "verifying on the node" in run.err
+    assert re.search(r"10 B stored and verified in 0s, \d+\.\d MB/s", run.err)
+    assert ANSI not in run.out + run.err
+
+
+def test_put_mints_for_exactly_this_file(node: NodeDouble, keystore: Keystore, iso: Path) -> None:
+    put(node, str(iso), "--layout", "named", "--owner", "me", "--checksum")
+    token = node.puts()[0][2]["authorization"].removeprefix("Bearer ")
+    claims = verify_upload(token, keystore.keyset(), "s01")
+    assert (claims.size, claims.name, claims.layout, claims.sub) == (10, "x.iso", "named", "me")
+    assert claims.sha256 is not None
+    assert "repr-digest" in node.puts()[0][2]
+
+
+def test_put_as_json_tells_each_file(node: NodeDouble, keystore: Keystore, iso: Path) -> None:
+    run = put(node, str(iso), "nowhere.iso", "--json")
+    stored, failed = (json.loads(line) for line in run.out.splitlines())
+    assert (stored["file"], stored["size"], stored["exit_code"]) == (str(iso), 10, 0)
+    assert stored["receipt"]
+    assert (failed["file"], failed["exit_code"]) == ("nowhere.iso", 2)
+    assert run.code == 2
+
+
+def test_put_goes_on_after_a_failure_and_ends_with_the_worst(
+    node: NodeDouble, keystore: Keystore, iso: Path, project: Path
+) -> None:
+    (project / "y.iso").write_bytes(b"y")
+    run = put(node, "nowhere.iso", str(iso), "y.iso")
+    assert run.code == 2
+    assert run.out.count("https://") == 2
+    assert "nowhere.iso: not found" in run.err
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "code"),
+    [
+        (401, "token-expired", 3),
+        (403, "token-wrong-node", 3),
+        (409, "name-taken", 3),
+        (413, "too-large", 3),
+        (415, "type-refused", 3),
+        (500, "storage-failed", 4),
+        (503, "read-only", 4),
+        (507, "no-space", 4),
+    ],
+)
+def test_a_refusal_is_told_with_title_detail_slug_and_an_exit_code(
+    status: int, slug: str, code: int, node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    node.on_headers = refuse_at_once(status, slug)
+    run = put(node, str(iso))
+    assert (run.code, run.out) == (code, "")
+    assert f"{slug.replace('-', ' ')}: so says the double ({status} {slug})" in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_a_node_that_cant_be_reached_is_exit_code_4(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    node.close()
+    run = put(node, str(iso))
+    assert run.code == 4
+    assert "no connection" in run.err
+
+
+def test_a_receipt_that_doesnt_verify_is_exit_code_5_and_prints_no_url(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    node.on_put = lie(SigningKey.generate("s01"))
+    run = put(node, str(iso))
+    assert (run.code, run.out) == (5, "")
+    assert "receipt doesn't verify" in run.err
+
+
+def test_what_a_node_says_never_moves_a_cursor(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    node.on_headers = refuse_at_once(403, "\x1b[2J")
+    assert ANSI not in put(node, str(iso)).err
+    node.on_headers = send_go_ahead
+    node.on_put = tamper(url="https://a.test/\x1b[2J")
+    assert ANSI not in put(node, str(iso)).out
+
+
+def test_the_worst_of_several_codes_wins(node: NodeDouble, keystore: Keystore, iso: Path) -> None:
+    node.on_put = lie(size=3)
+    assert put(node, "nowhere.iso", str(iso)).code == 5
+
+
+@pytest.mark.parametrize("way", ["file", "environment", "stdin"])
+def test_a_given_token_needs_no_cluster_file(
+    way: str, node: NodeDouble, keystore: Keystore, iso: Path, project: Path
+) -> None:
+    token = mint("--max-size", "1MiB").out
+    (project / "token").write_text(token)
+    (project / "cluster.yaml").unlink()
+    arguments = [*PUT, "--url", node.url, str(iso)]
+    if way == "file":
+        run = Run(*arguments, "--token-file", "token")
+    elif way == "stdin":
+        run = Run(*arguments, "--token-file", "-", stdin=token)
+    else:
+        run = Run(*arguments, PORTSIDE_TOKEN=token)
+    assert run.code == 0
+    assert node.puts()[0][2]["authorization"] == f"Bearer {token.strip()}"
+
+
+def test_a_token_is_for_one_file_and_its_own_node(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    token = mint("--max-size", "1MiB").out
+    assert "one file" in put(node, str(iso), str(iso), PORTSIDE_TOKEN=token).err
+    run = put(node, str(iso), "--node", "s02", PORTSIDE_TOKEN=token)
+    assert run.code == 2
+    assert "'s01'" in run.err
+    assert not node.requests
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--node", "c01"), ("--node", "zz"), ("--ca", "/nowhere.crt"), ("--url", "http://a.test")],
+)
+def test_a_target_that_cant_be_is_a_usage_error(
+    arguments: tuple[str, ...], keystore: Keystore, iso: Path
+) -> None:
+    assert Run("put", str(iso), *arguments).code == 2
+
+
+def test_the_labs_authority_is_trusted_without_being_named(keystore: Keystore, iso: Path) -> None:
+    node = NodeDouble(keystore.node_certificate("s01", "localhost"))
+    try:
+        assert put(node, str(iso)).code == 0
+    finally:
+        node.close()
+
+
+def test_the_help_documents_every_exit_code() -> None:
+    text = Run("put", "--help").out
+    assert re.findall(r"^    (\d)  ", text, re.MULTILINE) == ["0", "2", "3", "4", "5"]
+
+
+def test_on_a_terminal_a_bar_shows_percent_speed_and_verification(
+    node: NodeDouble, keystore: Keystore, project: Path
+) -> None:
+    with (project / "large.iso").open("wb") as file:
+        file.truncate(80 * 1024 * 1024)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from portside.cli import main; main()"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    process = subprocess.Popen(
+        [*command, *PUT, "--url", node.url, "large.iso"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 65536):
+            shown += data
+    except OSError:
+        # Linux says EIO once the other end is closed.
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(timeout=20) == 0
+    text = shown.decode()
+    assert ANSI in text
+    assert re.search(r"\d+%", text)
+    assert re.search(r"[\d.]+ [MG]B/s", text)
+    assert "verifying on the node" in text
+    assert "https://s01.portside.test/uploads/isos/x.iso" in text
+
+
+def test_without_a_terminal_long_uploads_say_now_and_then_how_far_they_are(
+    node: NodeDouble, keystore: Keystore, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portside.client.progress.LINE_SECONDS", 0.0)
+    (project / "x.iso").write_bytes(bytes(4 << 20))
+    run = put(node, "x.iso")
+    assert re.search(r"x\.iso: 25 %, 1\.0 MiB of 4\.0 MiB, \d+\.\d MB/s, 0s left\n", run.err)
+    assert "x.iso: 100 %, 4.0 MiB sent; verifying on the node\n" in run.err
+    assert ANSI not in run.err

@@ -1,0 +1,208 @@
+"""The cluster file: what follows from it, and that every mistake is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from portside.cluster import Cluster, ClusterError, Node, find, load, parse
+from portside.roles import ROLES
+
+ROOT = Path(__file__).parents[2]
+SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ClusterError) as error:
+        parse(text)
+    return error.value.problems
+
+
+# -- what follows ----------------------------------------------------------------------------------
+
+
+def test_names_and_urls_follow_from_node_and_domain() -> None:
+    cluster = parse(SMALL)
+    assert cluster.host("s01") == "s01.example.net"
+    assert cluster.public_base_url("s01") == "https://s01.example.net"
+    assert cluster.upload_api_url("s01") == "https://s01.example.net/api/internal/upload"
+
+
+def test_a_nodes_own_roles_win_over_its_name() -> None:
+    cluster = parse(
+        "name: a\ndomain: a.b\nnodes: {s01: , c01: {roles: [storage]}, b: {roles: [control]}}"
+    )
+    assert cluster.with_role("storage") == ("s01", "c01")
+    assert cluster.with_role("control") == ("b",)
+
+
+def test_nodes_keep_the_files_order() -> None:
+    cluster = parse("name: a\ndomain: a.b\nnodes: {s03: {}, s01: {}, s02: {}}")
+    assert cluster.with_role("storage") == ("s03", "s01", "s02")
+
+
+def test_a_database_password_never_shows() -> None:
+    cluster = parse(SMALL + "control: {database: 'postgresql://u:hunter2@h/d'}")
+    assert "hunter2" not in repr(cluster)
+    assert "hunter2" not in cluster.model_dump_json()
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+def test_every_mistake_is_told_at_once_with_its_key() -> None:
+    told = problems(
+        """
+name: Example
+domain: nowhere
+nodes: {s01: {weight: -1}, s02: {tire: hot}, bad_name: {}, lonely: {}}
+uploads: {max_size: huge, root: relative}
+cors: {origins: ['https://a.b/path']}
+tls: {mode: acme}
+replication: {factor: 99}
+control: {database: mysql}
+colour: blue
+"""
+    )
+    for key in (
+        "name:",
+        "domain:",
+        "nodes.s01.weight:",
+        "nodes.s02.tire: is no key",
+        "nodes.bad_name:",
+        "uploads.max_size:",
+        "uploads.root:",
+        "cors.origins:",
+        "tls:",
+        "replication.factor:",
+        "control.database:",
+        "colour: is no key",
+    ):
+        assert any(problem.startswith(key) for problem in told), (key, told)
+
+
+def test_mistakes_across_keys_are_told_beside_the_others() -> None:
+    told = problems(
+        "name: A\ndomain: a.b\nnodes: {lonely: {}, stray: {}, s01: {}}\nreplication: {factor: 2}"
+    )
+    assert [line.split(":")[0] for line in told] == ["name", "nodes"]
+    assert "lonely, stray" in told[1]
+    told = problems("name: A\ndomain: a.b\nnodes: {s01: {}}\nreplication: {factor: 2}")
+    assert [line.split(":")[0] for line in told] == ["name", "replication"]
+
+
+@pytest.mark.parametrize(
+    ("addition", "key"),
+    [
+        ("ssh: {user: 'a b'}", "ssh.user"),
+        ("ssh: {port: 0}", "ssh.port"),
+        ("roles: {storage: '('}", "roles"),
+        ("roles: {router: '^r'}", "roles.router"),
+        ("uploads: {root: /srv/../etc}", "uploads.root"),
+        ("uploads: {root: '/srv/a b'}", "uploads.root"),
+        ("uploads: {root: '/srv/a;reboot'}", "uploads.root"),
+        ("uploads: {extensions: ['/']}", "uploads.extensions"),
+        ("uploads: {session_deadline: 1s}", "uploads.session_deadline"),
+        ("uploads: {max_size: true}", "uploads.max_size"),
+        ("cors: {origins: ['*', 'https://a.b']}", "cors.origins"),
+        ('cors: {origins: ["https://a.b\\n"]}', "cors.origins"),
+        ("tls: {mode: files}", "tls"),
+        ("tls: {mode: acme, email: nobody}", "tls"),
+        ("connect: telnet", "connect"),
+    ],
+)
+def test_values_that_would_break_a_node_are_told(addition: str, key: str) -> None:
+    told = problems(SMALL + addition)
+    assert len(told) == 1
+    assert told[0].startswith(f"{key}") and ": " in told[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("- a", "no mapping"),
+        ("a: [", "not valid YAML"),
+        ("name: a\nname: b", "'name' is there twice"),
+        ("nodes: {s01: {}, s01: {weight: 2}}", "'s01' is there twice"),
+        ("? [a]\n: b", "must be a plain word"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: \x00", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ('name: a\ndomain: "example.net\\n"\nnodes: {s01: {}}', "is no domain name"),
+    ],
+)
+def test_what_is_no_cluster_file_says_so(text: str, message: str) -> None:
+    assert message in problems(text)[0]
+
+
+@given(st.text() | st.text("abc: {}[]-\n'\"&*!?|>", max_size=60))
+def test_junk_raises_nothing_but_cluster_errors(text: str) -> None:
+    with pytest.raises(ClusterError):
+        parse(text)
+
+
+def test_a_file_that_cant_be_read_is_a_cluster_error(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.yaml", "binary.yaml", "."):
+        with pytest.raises(ClusterError, match="can't be read"):
+            load(tmp_path / name)
+
+
+# -- which file ------------------------------------------------------------------------------------
+
+
+def test_the_file_in_use_is_named_own_or_the_labs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PORTSIDE_CLUSTER", raising=False)
+    assert find(tmp_path) == tmp_path / "clusters" / "lab.yaml"
+    (tmp_path / "cluster.yaml").touch()
+    assert find(tmp_path) == tmp_path / "cluster.yaml"
+    monkeypatch.setenv("PORTSIDE_CLUSTER", "clusters/other.yaml")
+    assert find(tmp_path) == tmp_path / "clusters" / "other.yaml"
+    monkeypatch.setenv("PORTSIDE_CLUSTER", "/etc/other.yaml")
+    assert find(tmp_path) == Path("/etc/other.yaml")
+
+
+@pytest.mark.parametrize("name", ["lab.yaml", "example.yaml"])
+def test_the_cluster_files_that_come_along_are_right(name: str) -> None:
+    load(ROOT / "clusters" / name)
+
+
+# -- example.yaml is the reference -----------------------------------------------------------------
+
+
+def _missing(model: type[BaseModel], shown: dict[str, Any], where: str = "") -> list[str]:
+    missing = []
+    for name, field in model.model_fields.items():
+        if name not in shown:
+            missing.append(where + name)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            missing += _missing(field.annotation, shown[name], f"{where}{name}.")
+    return missing
+
+
+def test_the_example_shows_every_key() -> None:
+    shown = yaml.safe_load((ROOT / "clusters" / "example.yaml").read_text())
+    of_any_node = {key: value for node in shown["nodes"].values() for key, value in node.items()}
+    assert _missing(Cluster, shown) == []
+    assert _missing(Node, of_any_node) == []
+    assert set(shown["roles"]) == set(ROLES)
+
+
+def test_the_examples_defaults_are_the_defaults() -> None:
+    example = load(ROOT / "clusters" / "example.yaml")
+    plain = parse(SMALL)
+    assert example.roles == plain.roles
+    assert example.ssh.model_copy(update={"key": None}) == plain.ssh
+    assert example.uploads.model_copy(update={"extensions": plain.uploads.extensions}) == (
+        plain.uploads
+    )
+    assert example.control == plain.control
