@@ -1,7 +1,8 @@
-"""pyinfra's settings for every run. Whether a host needs sudo is in its own data: see `inventory`."""
+"""pyinfra's settings for every run. Whether a host needs sudo is in its data: see `inventory`."""
+
+from pyinfra.context import config
 
 from deploys.layout import PRIVATE_UPLOADS
-from pyinfra import config
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 

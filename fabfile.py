@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
-from fabric import Connection, task
-from invoke import Context
+import fabric
+from fabric import Connection
+from invoke.context import Context
 
 from portside import cluster as cluster_file
 from portside import vagrant
@@ -34,8 +36,15 @@ except urllib.error.HTTPError as error:
 print(answer.read().decode())
 """
 
+_Task = TypeVar("_Task", bound=Callable[..., None])
 
-@task
+
+def _task(**options: Any) -> Callable[[_Task], _Task]:
+    """Fabric's own decorator, with the type it lacks."""
+    return fabric.task(**options)  # type: ignore[no-any-return]
+
+
+@_task()
 def status(context: Context) -> None:
     """Release, services, readiness and disk of each node."""
     for node_id, connection, root in _nodes(context):
@@ -49,7 +58,7 @@ def status(context: Context) -> None:
         )
 
 
-@task(
+@_task(
     help={
         "lines": "how many lines of each log (default 50)",
         "since": "how far back, in journalctl's words: '1 hour ago'",
@@ -68,7 +77,7 @@ def logs(context: Context, lines: int = 50, since: str = "") -> None:
         )
 
 
-@task
+@_task()
 def reload(context: Context) -> None:
     """Have agent and nginx read their settings again; running uploads go on."""
     for node_id, connection, _ in _nodes(context):
@@ -114,4 +123,3 @@ def _run(connection: Connection, command: str) -> None:
         connection.run(command, warn=True)
     else:
         connection.sudo(f"sh -c {shlex.quote(command)}", warn=True)
-

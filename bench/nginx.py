@@ -75,7 +75,7 @@ def front(
         ),
         encoding="utf-8",
     )
-    command = ["nginx", "-p", directory, "-c", configuration]
+    command = ["nginx", "-p", str(directory), "-c", str(configuration)]
     with running("nginx", command, directory) as server:
         server.wait_until(accepts(port))
         yield server, port

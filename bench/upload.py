@@ -36,7 +36,7 @@ _BUILD = _PROJECT / "build" / "bench"
 _RESULTS = _PROJECT / "bench" / "RESULTS.md"
 
 _NODE = sizing.Machine(ram=4 * GIB, cores=2, disk=100 * GIB)
-"""The agent is sized for such a node whatever this machine is, so that its memory says something."""
+"""The agent is sized for such a node whatever this machine is: its memory should mean something."""
 
 _CONTENDERS: tuple[Contender, ...] = (
     NginxDav(),

@@ -23,7 +23,13 @@ PYTHONS = ("3.11", "3.13")
 """What `python3` is on Debian 12 and 13."""
 
 # Debian 12 has glibc 2.36, Debian 13 2.41: every tag up to 2.36 fits both.
-_PLATFORMS = ("manylinux_2_36", "manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+_PLATFORMS = (
+    "manylinux_2_36",
+    "manylinux_2_34",
+    "manylinux_2_28",
+    "manylinux_2_17",
+    "manylinux2014",
+)
 _ARCHITECTURE = "x86_64"
 
 _LOCK = Path("requirements", "agent.txt")
@@ -57,7 +63,9 @@ def build(project_root: Path) -> Release:
     if release.archive.exists():
         return release
     release.directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=release.directory.parent, prefix=".building-") as temporary:
+    with tempfile.TemporaryDirectory(
+        dir=release.directory.parent, prefix=".building-"
+    ) as temporary:
         work = Path(temporary)
         wheels = work / "wheels"
         wheels.mkdir()
@@ -144,9 +152,17 @@ def _download(lock: Path, python: str, wheels: Path, work: Path) -> None:
 
 
 def _run(command: str, *arguments: str) -> None:
-    """One pip command, with the operator's own configuration: indexes and certificates are theirs."""
+    """One pip command with the operator's own configuration: its indexes, its certificates."""
     done = subprocess.run(
-        [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            command,
+            "--quiet",
+            "--disable-pip-version-check",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,8 @@
 Run it again at any time: what is as it should be is left alone.
 """
 
+from pyinfra.context import host
+
 from deploys.components.agent import agent
 from deploys.components.base import base
 from deploys.components.disk import disk
@@ -13,14 +15,13 @@ from deploys.components.nginx import nginx
 from deploys.components.node import this_node
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
-from pyinfra import host
 
 if "storage" in host.groups:
     node = this_node()
-    base(node)
-    tuning(node)
-    firewall(node)
-    disk(node)
-    tls(node)
-    agent(node)
-    nginx(node)
+    base(node=node)
+    tuning(node=node)
+    firewall(node=node)
+    disk(node=node)
+    tls(node=node)
+    agent(node=node)
+    nginx(node=node)

@@ -98,7 +98,7 @@ class Portside:
         node = _Node(_cluster(directory / "data"), directory / "data", ground.sizing)
         issuer = SigningKey.generate(_ISSUER)
         environment = _prepare(directory, layout, node, issuer)
-        gunicorn = [_PROGRAMS / "gunicorn", "--config", directory / "gunicorn.conf.py"]
+        gunicorn = [str(_PROGRAMS / "gunicorn"), "--config", str(directory / "gunicorn.conf.py")]
         with running("agent", [*gunicorn, "agent.wsgi:app"], directory, environment) as agent:
             agent.wait_until(accepts(ground.socket))
             upstreams = _UPSTREAMS.format(socket=layout.AGENT_SOCKET) + _include(

@@ -45,7 +45,7 @@ class SeaweedFS:
         data = ground.directory / "data"
         data.mkdir()
         locations = _LOCATIONS.format(filer=ports.filer, unbuffered=nginx.UNBUFFERED)
-        command = [weed, *_arguments(ports, data, ground.socket)]
+        command = [str(weed), *_arguments(ports, data, ground.socket)]
         # Without a HOME and with a folder of its own it finds nobody's configuration.
         with (
             running("weed", command, ground.directory, {"HOME": str(data)}) as server,

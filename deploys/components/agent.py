@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+
+from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from deploys import layout
 from deploys.components import facts
 from deploys.components.node import StorageNode
 from deploys.components.operations import File, Level, converged, files_in_place
+from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
 from deploys.release import Release, ReleaseError, build
 from portside.keystore import Keystore, KeystoreError
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, StringCommand, deploy, operation
-from pyinfra.api.exceptions import PyinfraError
 
 KEPT_RELEASES = 3
 """The one that runs, and two to go back to."""
@@ -33,11 +37,13 @@ _CHECK = (
     f"{layout.AGENT_COMMAND} check --config {{}} >/dev/null"
 )
 
+_LAST_WORDS = f"journalctl --no-pager --lines 5 --unit {layout.AGENT_SERVICE}"
+
 _READY = render("agent/ready.py.j2", socket=layout.AGENT_SOCKET)
 
 
 @operation()
-def release_installed(release: Release) -> Iterator[StringCommand | FileUploadCommand]:
+def release_installed(release: Release) -> Generator[StringCommand | FileUploadCommand]:
     """The release in a virtual environment of its own, `current` pointing to it.
 
     A release counts only with its `.complete`, written last: what a killed run left is built anew.
@@ -71,7 +77,7 @@ def release_installed(release: Release) -> Iterator[StringCommand | FileUploadCo
 
 
 @operation()
-def old_releases_removed(keep: int) -> Iterator[str]:
+def old_releases_removed(keep: int) -> Generator[str]:
     """All but the newest `keep` finished releases go, and what was never finished.
 
     + keep: how many stay; the current one always does
@@ -115,7 +121,7 @@ def agent(node: StorageNode) -> None:
             # The old process finishes its uploads, a new one takes the next.
             Level(
                 (layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
-                f"systemctl reload-or-restart {layout.AGENT_SERVICE}; {_wait_until_ready()}",
+                reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
             ),
         ],
         holds=f"{_runs(layout.AGENT_SERVICE)} && "

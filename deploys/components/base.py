@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyinfra.api.deploy import deploy
+
 from deploys import layout
 from deploys.components.node import StorageNode
 from deploys.components.operations import (
@@ -14,7 +16,6 @@ from deploys.components.operations import (
     packages_installed,
 )
 from deploys.components.rendering import render
-from pyinfra.api import deploy
 
 _PACKAGES: tuple[str | tuple[str, ...], ...] = (
     "nginx",
@@ -48,7 +49,10 @@ def base(node: StorageNode) -> None:
     )
     packages_installed(
         name="Packages",
-        packages=[*_PACKAGES, *((_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],) if node.device else ())],
+        packages=[
+            *_PACKAGES,
+            *((_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],) if node.device else ()),
+        ],
     )
     files_in_place(
         name="User and group of the service",

@@ -7,11 +7,13 @@ there is never overwritten; when in doubt the run fails and says what to do.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
-from pyinfra import host
-from pyinfra.api import FactBase, OperationError, operation
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,12 @@ class DeviceState:
 class Device(FactBase[DeviceState]):
     """Looks at the device itself, not at what udev remembers of it."""
 
-    def command(self, device: str, root: str) -> str:  # type: ignore[override]
+    def command(self, device: str, root: str) -> str:
         dev, path = shlex.quote(device), shlex.quote(root)
         return (
             f"[ -b {dev} ] && echo present; "
-            f"wipefs --no-act --noheadings --output TYPE {dev} 2>/dev/null | sed 's/^/signature /'; "
+            f"wipefs --no-act --noheadings --output TYPE {dev} 2>/dev/null | "
+            "sed 's/^/signature /'; "
             f"blkid --probe --output export {dev} 2>/dev/null | sed 's/^/blkid /'; "
             f"echo mounted $(findmnt --noheadings --output UUID --mountpoint {path}); "
             f"grep -qs ' {root} ' /etc/fstab && echo fstab; "
@@ -93,8 +96,8 @@ def plan(state: DeviceState, device: str, filesystem: str, root: str) -> Plan:
     if state.signatures == (filesystem,) and state.filesystem == filesystem and state.uuid:
         return Plan(format=False, mount=True)
     raise DeviceRefused(
-        f"{device} holds {', '.join(state.signatures)}, not an empty device or {filesystem}: nothing "
-        f"on it was touched; if it may be lost, run `wipefs --all {device}` on the node"
+        f"{device} holds {', '.join(state.signatures)} and is neither empty nor {filesystem}: "
+        f"nothing on it was touched; if it may be lost, run `wipefs --all {device}` on the node"
     )
 
 
@@ -103,7 +106,7 @@ _MKFS = {"ext4": "mkfs.ext4 -q -m 0", "xfs": "mkfs.xfs -q"}
 
 
 @operation()
-def data_filesystem(device: str, filesystem: str, root: str) -> Iterator[str]:
+def data_filesystem(device: str, filesystem: str, root: str) -> Generator[str]:
     """Format if and only if empty, then mount now and at every boot.
 
     + device: the block device
@@ -117,7 +120,7 @@ def data_filesystem(device: str, filesystem: str, root: str) -> Iterator[str]:
         raise OperationError(str(refused)) from None
     dev = shlex.quote(device)
     if decided.format:
-        # Asked once more in the same breath: blkid's 2 is "nothing found", and nothing else will do.
+        # Asked once more in the same breath: blkid's 2 is "nothing found", nothing else will do.
         yield (
             f'[ -z "$(wipefs --no-act {dev})" ] || exit 1; blkid --probe {dev}; [ $? -eq 2 ] || '
             f"{{ echo {dev} is not empty after all >&2; exit 1; }}; {_MKFS[filesystem]} {dev}"

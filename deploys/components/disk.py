@@ -6,11 +6,18 @@ uploads, so a missing mount can't fill the system's disk.
 
 from __future__ import annotations
 
+from pyinfra.api.deploy import deploy
+
 from deploys import layout
 from deploys.components.block_device import data_filesystem
 from deploys.components.node import StorageNode
-from deploys.components.operations import Directory, File, Guard, directories_in_place, files_in_place
-from pyinfra.api import deploy
+from deploys.components.operations import (
+    Directory,
+    File,
+    Guard,
+    directories_in_place,
+    files_in_place,
+)
 
 
 @deploy("Disk")
@@ -34,7 +41,10 @@ def disk(node: StorageNode) -> None:
             Directory(root, service, 0o750),
             # setgid: whatever the agent makes below is in the group that nginx reads by.
             Directory(f"{root}/uploads", service, 0o2750),
-            *(Directory(f"{root}/{each}", service, 0o700) for each in ("staging", "quarantine", "state")),
+            *(
+                Directory(f"{root}/{each}", service, 0o700)
+                for each in ("staging", "quarantine", "state")
+            ),
             Directory(f"{root}/nginx-temp", f"{layout.NGINX_USER}:root", 0o700),
         ],
         guards=mounted,
@@ -46,7 +56,7 @@ def disk(node: StorageNode) -> None:
         guards=[
             *mounted,
             Guard(
-                f"[ ! -e {marker} ] || [ \"$(cat {marker})\" = {node.node_id} ]",
+                f'[ ! -e {marker} ] || [ "$(cat {marker})" = {node.node_id} ]',
                 f"{root} holds another node's files: see {marker}",
             ),
         ],

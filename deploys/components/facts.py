@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from portside.sizing import Machine
-from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.facts import FactBase
+
+from portside.sizing import Machine
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
@@ -54,11 +55,9 @@ class Node(FactBase[NodeFacts]):
     container may not raise.
     """
 
-    def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:  # type: ignore[override]
+    def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:
         paths = {key: "/proc/sys/" + key.replace(".", "/") for key in sysctls}
-        settable = "; ".join(
-            f"[ -w {path} ] && echo sysctl={key}" for key, path in paths.items()
-        )
+        settable = "; ".join(f"[ -w {path} ] && echo sysctl={key}" for key, path in paths.items())
         disk = (
             f"blockdev --getsize64 {shlex.quote(device)} 2>/dev/null"
             if device
@@ -70,7 +69,7 @@ class Node(FactBase[NodeFacts]):
             "for f in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do "
             "[ -r $f ] && echo limit=$(cat $f); done; "
             "echo cores=$(nproc); "
-            "echo open_files=$(sed -n 's/^Max open files *[0-9]* *\\([0-9]*\\) .*/\\1/p' /proc/1/limits); "
+            "echo open_files=$(awk '/^Max open files/ {print $5}' /proc/1/limits); "
             f"echo disk=$({disk}); "
             "systemd-detect-virt --container --quiet && echo container=yes; "
             "[ -e /proc/net/if_inet6 ] && echo ipv6=yes; "
@@ -120,7 +119,7 @@ class PathStates(FactBase[dict[str, PathState]]):
 
     default = dict
 
-    def command(self, paths: Sequence[str]) -> str:  # type: ignore[override]
+    def command(self, paths: Sequence[str]) -> str:
         return (
             f"for p in {quoted(paths)}; do [ -e $p ] || continue; "
             "if [ -f $p ]; then k=file; d=$(sha256sum < $p); "
@@ -163,7 +162,7 @@ class Convergence:
 class Converged(FactBase[Convergence]):
     """Compares files with the stamp of the last finished run."""
 
-    def command(self, stamp: str, levels: Sequence[Sequence[str]], holds: str) -> str:  # type: ignore[override]
+    def command(self, stamp: str, levels: Sequence[Sequence[str]], holds: str) -> str:
         digests = " ".join(f"$(digest {quoted(level)})" for level in levels)
         return (
             f"{DIGEST_FUNCTION}; echo wanted {digests}; "
@@ -174,7 +173,9 @@ class Converged(FactBase[Convergence]):
     def process(self, output: list[str]) -> Convergence:
         words = {line.split(" ")[0]: tuple(line.split(" ")[1:]) for line in output}
         return Convergence(
-            words.get("wanted", ()), tuple(w for w in words.get("stamped", ()) if w), "holds" in words
+            words.get("wanted", ()),
+            tuple(w for w in words.get("stamped", ()) if w),
+            "holds" in words,
         )
 
 
@@ -194,10 +195,11 @@ class Releases(FactBase[ReleaseState]):
     def default() -> ReleaseState:
         return ReleaseState((), (), None)
 
-    def command(self, releases: str, current: str) -> str:  # type: ignore[override]
+    def command(self, releases: str, current: str) -> str:
         # By the time a release was finished, newest first; `ls -t` sorts what exists.
         return (
-            f"ls -1dt {releases}/*/.complete 2>/dev/null | sed 's|/.complete$||; s|.*/|complete |'; "
+            f"ls -1dt {releases}/*/.complete 2>/dev/null | "
+            "sed 's|/.complete$||; s|.*/|complete |'; "
             f"for d in {releases}/*/; do [ -d $d ] && [ ! -e $d/.complete ] && "
             "echo incomplete $(basename $d); done; "
             f"[ -L {current} ] && echo current $(basename $(readlink {current})); true"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pyinfra.api.deploy import deploy
+
 from deploys.components.node import StorageNode
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.rendering import render
-from pyinfra.api import deploy
 
 _FILE = "/etc/nftables.conf"
 _SERVICE = "nftables.service"
@@ -20,7 +21,9 @@ def firewall(node: StorageNode) -> None:
     files_in_place(
         name="Firewall rules",
         files=[
-            File(_FILE, render("nftables/nftables.conf.j2", ssh_port=ssh_port), check="nft -c -f {}")
+            File(
+                _FILE, render("nftables/nftables.conf.j2", ssh_port=ssh_port), check="nft -c -f {}"
+            )
         ],
     )
     converged(
@@ -33,6 +36,6 @@ def firewall(node: StorageNode) -> None:
                 f"systemctl enable --quiet {_SERVICE} && systemctl reload-or-restart {_SERVICE}",
             )
         ],
-        holds=f"systemctl is-enabled --quiet {_SERVICE} && systemctl is-active --quiet {_SERVICE} && "
-        "nft list table inet portside",
+        holds=f"systemctl is-enabled --quiet {_SERVICE} && "
+        f"systemctl is-active --quiet {_SERVICE} && nft list table inet portside",
     )

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
+from pyinfra.api.deploy import deploy
+
 from deploys import layout
 from deploys.components.node import StorageNode
 from deploys.components.operations import File, Level, converged, files_in_place
+from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
 from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import PROBLEM_PREFIX
-from pyinfra.api import deploy
 
 _FILE = "/etc/nginx/nginx.conf"
 
 REFUSAL_STATUSES = (400, 401, 403, 404, 405, 409, 410, 411, 413, 415, 422, 429, 500, 503, 507)
 """What the agent may refuse an upload with. nginx wants each written out."""
 
-# `nginx -s reload` succeeds once the signal is sent. A master that can't take the new configuration
-# (an address in use, say) logs it and goes on with the old one: only new workers are proof.
-_RELOAD = """\
-nginx -t -q
-systemctl enable --quiet nginx
-if systemctl is-active --quiet nginx; then
-    master=$(cat /run/nginx.pid)
-    before=" $(cat /proc/$master/task/$master/children) "
-    systemctl reload nginx
-    fresh=
-    for attempt in $(seq 100); do
-        for worker in $(cat /proc/$master/task/$master/children); do
-            case "$before" in *" $worker "*) ;; *) fresh=$worker ;; esac
-        done
-        [ -n "$fresh" ] && break
-        sleep 0.1
-    done
-    if [ -z "$fresh" ]; then
-        echo 'nginx goes on with its old configuration:' >&2
-        tail -n 5 /var/log/nginx/error.log >&2
-        exit 1
-    fi
-else
-    systemctl start nginx
-fi
-"""
+_RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
 def configuration(node: StorageNode) -> str:

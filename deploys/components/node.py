@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import host
+
 from deploys.components import facts
 from deploys.layout import PROJECT_ROOT
 from portside import cluster as cluster_file
 from portside import sizing
 from portside.cluster import Cluster
 from portside.quantities import format_size
-from pyinfra import host
-from pyinfra.api.exceptions import PyinfraError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def this_node() -> StorageNode:
 
     Raises PyinfraError, before anything is changed, for a machine that can't be a storage node.
     """
-    node_id = host.name
+    node_id = host.data.node_id
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
     device = cluster.nodes[node_id].device
     found = host.get_fact(

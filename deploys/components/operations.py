@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+from pyinfra.facts.deb import DebPackages
+
 from deploys.components import facts
 from deploys.layout import STATE
-from pyinfra import host
-from pyinfra.api import OperationError, StringCommand, operation
-from pyinfra.facts.deb import DebPackages
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Level:
 
 
 @operation()
-def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Iterator[str]:
+def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[str]:
     """Install what is missing; the package lists are fetched only then.
 
     + packages: names of Debian packages; of several that do the same, any one will do, and the
@@ -93,7 +96,7 @@ def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Iterator[st
 @operation()
 def directories_in_place(
     directories: Sequence[Directory], guards: Sequence[Guard] = ()
-) -> Iterator[str]:
+) -> Generator[str]:
     """Directories with their owners and modes.
 
     + directories: parents before what is in them
@@ -106,12 +109,12 @@ def directories_in_place(
     yield from (guard.command for guard in guards)
     for each in wrong:
         user, group = each.owner.split(":")
-        # install makes it with its final mode; an existing one gets the mode too.
-        yield f"install -d -o {user} -g {group} -m {each.mode:04o} {each.path}"
+        # Five digits: with fewer, a folder keeps a setgid bit that it has or inherits (chmod(1)).
+        yield f"install -d -o {user} -g {group} -m {each.mode:05o} {each.path}"
 
 
 @operation()
-def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Iterator[StringCommand]:
+def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Generator[StringCommand]:
     """Files with content, owner and mode, each checked before it takes effect.
 
     Every changed file is written as a candidate beside its place and checked there; only when all
@@ -169,7 +172,7 @@ def _as_wanted(state: facts.PathState | None, wanted: Directory | File) -> bool:
 @operation()
 def converged(
     service: str, levels: Sequence[Level] = (), holds: str = "true", otherwise: str = ""
-) -> Iterator[str]:
+) -> Generator[str]:
     """Bring a service to the state of its files, whoever changed them and whenever.
 
     The digest of each level's files is compared with a stamp that is written last, after the action

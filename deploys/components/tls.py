@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.components.node import StorageNode
 from deploys.components.operations import File, files_in_place
 from portside.keystore import Keystore, KeystoreError
-from pyinfra.api import deploy
-from pyinfra.api.exceptions import PyinfraError
 
 
 @deploy("TLS")
@@ -53,7 +53,7 @@ def certificate_files(node: StorageNode) -> tuple[str, str]:
 
 
 def check_pair(certificate: str, key: str, host: str, moment: datetime) -> None:
-    """Raise ValueError unless the first certificate is `host`'s, valid at `moment`, with this key."""
+    """Raise ValueError unless the first certificate is for `host` and `key`, and valid now."""
     found = x509.load_pem_x509_certificates(certificate.encode())[0]
     if found.public_key() != load_pem_private_key(key.encode(), password=None).public_key():
         raise ValueError("the key belongs to another certificate")

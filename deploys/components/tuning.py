@@ -6,13 +6,14 @@ and the run says which.
 
 from __future__ import annotations
 
-from deploys.components.facts import SYSCTLS, NodeFacts
+from pyinfra.api.deploy import deploy
+from pyinfra.context import host
+
+from deploys.components.facts import NodeFacts
 from deploys.components.node import StorageNode
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.rendering import render
 from portside.sizing import Sizing
-from pyinfra import host
-from pyinfra.api import deploy
 
 SYSCTL_FILE = "/etc/sysctl.d/90-portside.conf"
 

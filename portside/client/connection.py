@@ -13,6 +13,7 @@ import io
 import select
 import socket
 import ssl
+import time
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -63,8 +64,8 @@ class _Listening(HTTPConnection):
     def endheaders(self, *arguments: Any, **options: Any) -> None:
         super().endheaders(*arguments, **options)
         self._in_body = True
-        if self._expects_go_ahead and _ready(self.sock, select.POLLIN, GO_AHEAD_SECONDS):
-            self._listen()
+        if self._expects_go_ahead:
+            self._wait_for_go_ahead()
 
     def send(self, data: Any) -> None:
         if not self._in_body:
@@ -73,6 +74,12 @@ class _Listening(HTTPConnection):
         if _ready(self.sock, select.POLLIN, 0):
             self._listen()
         self._send_listening(memoryview(data))
+
+    def _wait_for_go_ahead(self) -> None:
+        deadline = time.monotonic() + GO_AHEAD_SECONDS
+        while (left := deadline - time.monotonic()) > 0 and _ready(self.sock, select.POLLIN, left):
+            if self._listen():
+                return
 
     def _send_listening(self, left: memoryview) -> None:
         patience = self.sock.gettimeout()
@@ -92,8 +99,8 @@ class _Listening(HTTPConnection):
         finally:
             self.sock.settimeout(patience)
 
-    def _listen(self) -> None:
-        """Take what has arrived; raise AnsweredEarly unless it is only an interim response.
+    def _listen(self) -> bool:
+        """Take what has arrived; True if it is an interim response, raise AnsweredEarly if not.
 
         With TLS, a readable socket may hold nothing for us: session tickets come unasked.
         """
@@ -102,12 +109,13 @@ class _Listening(HTTPConnection):
         try:
             arrived = self.sock.recv(65536)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
+            return False
         finally:
             self.sock.settimeout(patience)
         self._early = _without_interim(self._early + arrived)
         if self._early or not arrived:
             raise AnsweredEarly("the node has answered")
+        return True
 
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *arguments: Any, **options: Any

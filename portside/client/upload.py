@@ -178,8 +178,8 @@ class UploadClient:
         try:
             answer = self._session.put(
                 url,
-                # An empty iterable would be sent chunked, without a length: b"" says 0.
-                data=cast("Iterable[bytes]", body) if body.size else b"",
+                # Its length becomes the Content-Length, 0 included: it is never sent chunked.
+                data=cast("Iterable[bytes]", body),
                 headers=headers,
                 auth=_Bearer(token),
                 timeout=(CONNECT_SECONDS, VERIFY_SECONDS),

@@ -61,6 +61,11 @@ def keystore_of(loaded: Cluster) -> Keystore:
     return Keystore.for_cluster(loaded, Path.cwd())
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere without control characters: it must not be able to move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: fitted to a terminal, unwrapped and unadorned anywhere else."""
     if sys.stdout.isatty():

@@ -27,7 +27,7 @@ from portside.client.body import sha256_of
 from portside.client.progress import Display, display
 from portside.client.session import DEFAULT_NAMESPACE
 from portside.cluster import Cluster
-from portside.commands.common import keystore_of, load_cluster
+from portside.commands.common import keystore_of, load_cluster, printable
 from portside.keystore import Keystore
 from portside.quantities import format_duration, format_size
 from portside.tokens import TokenRefused, mint_upload, unverified_claims
@@ -177,7 +177,7 @@ def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
         stored = _stored(path, target, manner)
     except (UploadError, TokenRefused, ValueError) as error:
         code = _exit_code(error)
-        typer.echo(f"portside: {path}: {_without_name(path, error)}", err=True)
+        typer.echo(printable(f"portside: {path}: {_without_name(path, error)}"), err=True)
         if as_json:
             _print_json({"file": str(path), "error": str(error), "exit_code": code})
         return code
@@ -192,7 +192,7 @@ def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
         facts = stored.model_dump(mode="json")
         _print_json({"file": str(path), **facts, "seconds": round(seconds, 3), "exit_code": 0})
     else:
-        typer.echo(stored.url)
+        typer.echo(printable(stored.url))
     return 0
 
 
@@ -239,7 +239,7 @@ def _size_of(path: Path) -> int:
 
 
 def _say_waiting(shown: Display, seconds: float, reason: NodeUnavailable) -> None:
-    shown.say(f"{reason}; trying again in {format_duration(seconds)}")
+    shown.say(f"{printable(str(reason))}; trying again in {format_duration(seconds)}")
 
 
 def _exit_code(error: Exception) -> int:

@@ -21,6 +21,7 @@ from portside.commands.common import (
     duration_option,
     keystore_of,
     load_cluster,
+    printable,
     size_option,
 )
 from portside.keystore import KeystoreError
@@ -124,9 +125,9 @@ def inspect(
     for title, values in (("header", header), ("claims", claims)):
         typer.echo(f"{title}:")
         for claim, value in values.items():
-            typer.echo(f"  {claim}: {_in_words(claim, value)}")
+            typer.echo(printable(f"  {claim}: {_in_words(claim, value)}"))
     good, verdict = _verdict(token, str(header.get("typ")), claims, keyset, file)
-    typer.echo(f"verdict: {verdict}")
+    typer.echo(printable(f"verdict: {verdict}"))
     raise typer.Exit(0 if good else 1)
 
 
@@ -168,4 +169,4 @@ def _in_words(claim: str, value: Any) -> str:
         return f"{value} ({moment:%Y-%m-%d %H:%M:%S} UTC, {distance})"
     if claim in _SIZES and whole:
         return f"{value} ({format_size(value)})"
-    return str(value).encode("ascii", "backslashreplace").decode()
+    return str(value)

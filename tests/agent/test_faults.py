@@ -27,12 +27,14 @@ def _injected(agent: Agent, injection: str) -> Iterator[None]:
     command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={injection}"]
     command += ["-p", str(agent.worker_pid())]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        assert strace.stderr is not None
-        assert "attached" in strace.stderr.readline()
         try:
+            assert strace.stderr is not None
+            attached = strace.stderr.readline()
+            assert "attached" in attached, attached
             yield
         finally:
-            strace.terminate()
+            # Not terminate: strace may wait for ever for threads of a process it killed itself.
+            strace.kill()
 
 
 def _assert_clean_or_complete(agent: Agent) -> list[Path]:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -144,7 +145,7 @@ def test_a_forms_file_name_with_a_path_is_refused(shared_agent: Agent, filename:
     boundary = "b"
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
-        f"filename*=UTF-8''{requests.utils.quote(filename, safe='')}\r\n\r\nx\r\n--{boundary}--\r\n"
+        f"filename*=UTF-8''{quote(filename, safe='')}\r\n\r\nx\r\n--{boundary}--\r\n"
     )
     response = requests.post(
         f"{shared_agent.url}/api/internal/upload",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
 from deploys.components import operations
@@ -68,7 +68,7 @@ def test_a_private_file_is_never_readable_by_others(tmp_path: Path, me: str) -> 
     commands = list(files_in_place(files=[File(str(path), "secret\n", me, 0o600)]))
     first = commands[0].get_raw_value().replace("&& chown", f"&& stat -c %a .c > {modes} && chown")
     first = first.replace(" .c ", f" {tmp_path}/.candidate-key ")
-    peeping = operations.StringCommand(first, _stdin="secret\n")
+    peeping = StringCommand(first, _stdin="secret\n")
     assert shell(peeping).returncode == 0
     assert modes.read_text() == "600\n"
     assert all("secret" not in command.get_raw_value() for command in commands)
@@ -77,7 +77,7 @@ def test_a_private_file_is_never_readable_by_others(tmp_path: Path, me: str) -> 
 def test_a_transfer_that_is_cut_is_noticed(tmp_path: Path, me: str) -> None:
     path = tmp_path / "file"
     command = next(iter(files_in_place(files=[File(str(path), "one\ntwo\n", me)])))
-    cut = operations.StringCommand(command.get_raw_value(), _stdin="one\n")
+    cut = StringCommand(command.get_raw_value(), _stdin="one\n")
     assert shell(cut).returncode != 0
     assert list(tmp_path.iterdir()) == []
 
@@ -100,7 +100,7 @@ def test_a_file_without_its_last_newline_is_refused(tmp_path: Path, me: str) -> 
 def test_folders_get_their_modes_and_nothing_is_done_twice(tmp_path: Path, me: str) -> None:
     wanted = [Directory(f"{tmp_path}/a", me, 0o2750), Directory(f"{tmp_path}/a/b", me, 0o700)]
     assert run_all(directories_in_place(directories=wanted)) == (2, "")
-    assert [os.stat(each.path).st_mode & 0o7777 for each in wanted] == [0o2750, 0o700]
+    assert [Path(each.path).stat().st_mode & 0o7777 for each in wanted] == [0o2750, 0o700]
     assert list(directories_in_place(directories=wanted)) == []
 
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
 from tests.unit.node_double import NodeDouble
+
+# Examples are timed by the wall clock: on a busy machine a deadline proves nothing.
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 
 CLUSTER = """
 name: test

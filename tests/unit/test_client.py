@@ -202,6 +202,20 @@ def test_an_answer_amid_the_body_is_heard_though_the_node_stops_reading(
     assert time.monotonic() - started < 3
 
 
+def test_an_answer_is_heard_while_the_node_takes_nothing_at_all(
+    node: NodeDouble, client: UploadClient, large: Path
+) -> None:
+    def answer_when_buffers_are_full(handler: Handler) -> None:
+        time.sleep(0.3)
+        _answer_and_stop_reading(handler)
+
+    node.on_put = answer_when_buffers_are_full
+    started = time.monotonic()
+    with pytest.raises(Refused, match="type-refused"):
+        client.put(large, token())
+    assert time.monotonic() - started < 3
+
+
 def test_after_an_early_answer_the_next_upload_takes_a_new_connection(
     node: NodeDouble, client: UploadClient, large: Path, small: Path
 ) -> None:
@@ -509,6 +523,28 @@ def test_over_tls_large_bodies_pass_and_early_answers_are_heard(
     with pytest.raises(Refused, match="type-refused"):
         client.put(large, token())
     assert time.monotonic() - started < 3
+    client.close()
+
+
+def test_session_tickets_are_no_answer_and_no_go_ahead(
+    tls_node: NodeDouble, keystore: Keystore, large: Path
+) -> None:
+    client = UploadClient(tls_node.url, keystore.ca_certificate())
+    client.node_keys()
+
+    def refuse_after_a_while(handler: Handler) -> bool:
+        time.sleep(0.2)
+        return refuse_at_once(415, "type-refused")(handler)
+
+    # A new connection: the tickets come behind its handshake, before anything of HTTP does.
+    client.close()
+    assert client.put(large, token()).size == large.stat().st_size
+    client.close()
+    tls_node.on_headers = refuse_after_a_while
+    progress: list[int] = []
+    with pytest.raises(Refused):
+        client.put(large, token(), on_progress=progress.append)
+    assert not progress
     client.close()
 
 

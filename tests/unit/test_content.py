@@ -18,6 +18,7 @@ from portside.content import (
 
 def test_nothing_a_browser_would_run_is_taken_by_default() -> None:
     assert not SCRIPT_EXTENSIONS & set(DEFAULT_EXTENSIONS)
+    assert {".svg", ".html", ".htm", ".xhtml", ".xml", ".js"} <= SCRIPT_EXTENSIONS
 
 
 def test_the_default_extensions_are_written_the_normal_way() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import ssl
 import stat
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,6 +166,20 @@ def test_two_processes_at_once_make_one_set_of_keys(cluster: Cluster, project: P
     assert len(keystore.issuer_keys()) == 1
     crt, key = keystore.node_certificate("s01", HOST)
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(crt, key)
+
+
+def test_who_makes_keys_waits_for_whoever_is_making_them(
+    cluster: Cluster, keystore: Keystore
+) -> None:
+    with (keystore.directory / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=keystore.node_certificate, args=("s01", HOST))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert keystore.node_certificates() == []
+    waiting.join(10)
+    assert [path.stem for path in keystore.node_certificates()] == ["s01"]
 
 
 def test_a_write_that_fails_leaves_nothing_behind(

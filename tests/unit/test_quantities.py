@@ -79,6 +79,20 @@ def test_sizes_survive_being_shown_within_their_rounding(size: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (4 * GIB, "4.0 GiB"),
+        (MIB - 1, "1.0 MiB"),
+        (5000 * GIB, "4.9 TiB"),
+    ],
+)
+def test_sizes_are_short_for_people(size: int, shown: str) -> None:
+    assert format_size(size) == shown
+
+
+@pytest.mark.parametrize(
     ("seconds", "shown"), [(0, "0s"), (59.6, "1m00s"), (75, "1m15s"), (7265, "2h01m"), (-3, "0s")]
 )
 def test_durations_are_short_for_people(seconds: float, shown: str) -> None:

@@ -1,0 +1,37 @@
+"""A reload that is seen to work: new workers are the only proof.
+
+`systemctl reload` succeeds once the signal is sent. A master that can't take its new configuration
+(an address in use, say) logs it and goes on with the old one.
+"""
+
+from __future__ import annotations
+
+
+def reload_or_start(service: str, complaint: str) -> str:
+    """Shell: start a stopped service; reload a running one and wait for a new worker process.
+
+    `complaint` is shell that tells why, for when there is none within ten seconds.
+    """
+    return f"""\
+systemctl enable --quiet {service}
+if systemctl is-active --quiet {service}; then
+    master=$(systemctl show --property MainPID --value {service})
+    before=" $(cat /proc/$master/task/$master/children) "
+    systemctl reload {service}
+    fresh=
+    for attempt in $(seq 100); do
+        for worker in $(cat /proc/$master/task/$master/children); do
+            case "$before" in *" $worker "*) ;; *) fresh=$worker ;; esac
+        done
+        [ -n "$fresh" ] && break
+        sleep 0.1
+    done
+    if [ -z "$fresh" ]; then
+        echo '{service} goes on with its old configuration:' >&2
+        {complaint} >&2
+        exit 1
+    fi
+else
+    systemctl start {service}
+fi
+"""

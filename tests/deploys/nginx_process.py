@@ -1,0 +1,172 @@
+"""nginx on this computer with the configuration of a node, and an agent's double behind it."""
+
+from __future__ import annotations
+
+import getpass
+import http.client
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deploys import layout
+from portside import certificates
+
+HOST = "s01.portside.test"
+Answer = Callable[[str, dict[str, str]], bytes]
+
+
+class AgentDouble:
+    """Reads a request's head, never its body, and answers what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        self.answer: Answer = lambda request, headers: reply(204)
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        path.chmod(0o777)
+        self._socket.listen(16)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening, as an agent that has gone."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with connection:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                received = connection.recv(65536)
+                if not received:
+                    return
+                head += received
+            first, *lines = head.split(b"\r\n\r\n")[0].decode().split("\r\n")
+            request = first.rpartition(" ")[0]
+            headers = {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+            }
+            self.requests.append((request, headers))
+            connection.sendall(self.answer(request, headers))
+
+
+def reply(status: int, body: str = "", **headers: str) -> bytes:
+    """An HTTP answer; underscores in header names stand for hyphens."""
+    lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def moved(configuration: str, home: Path) -> str:
+    """The configuration with its places under `home`, on free ports of 127.0.0.1."""
+    text = configuration
+    for old, new in (
+        (layout.AGENT_SOCKET, f"{home}/agent.sock"),
+        (layout.TLS_CERTIFICATE, f"{home}/node.crt"),
+        (layout.TLS_KEY, f"{home}/node.key"),
+        ("/srv/portside", f"{home}/data"),
+        ("/var/log/nginx", str(home)),
+        ("/run/nginx.pid", f"{home}/nginx.pid"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    # As whoever runs the tests: nobody else can look into pytest's folders.
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    text = text.replace("user www-data;", user)
+    text = re.sub(r"(listen )(80|443) ", r"\g<1>127.0.0.1:\2 ", text)
+    return text.replace("127.0.0.1:80 ", f"127.0.0.1:{free_port()} ").replace(
+        "127.0.0.1:443 ", f"127.0.0.1:{free_port()} "
+    )
+
+
+def write(configuration: str, home: Path) -> Path:
+    """A folder in which nginx can check or serve `configuration`."""
+    pair = certificates.issue(certificates.make_ca("test"), HOST)
+    (home / "node.crt").write_bytes(pair.certificate_pem)
+    (home / "node.key").write_bytes(pair.key_pem)
+    (home / "data" / "uploads").mkdir(parents=True)
+    path = home / "nginx.conf"
+    path.write_text(moved(configuration, home))
+    return path
+
+
+def check(path: Path) -> str:
+    """What `nginx -t` finds wrong; empty if nothing."""
+    done = subprocess.run(
+        ["/usr/sbin/nginx", "-t", "-q", "-c", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (done.stderr == ""), done.stderr
+    return done.stderr
+
+
+class Nginx:
+    """nginx in the foreground; HTTPS requests to it."""
+
+    def __init__(self, path: Path) -> None:
+        listens = re.findall(r"listen 127\.0\.0\.1:(\d+)", path.read_text())
+        self.http_port, self.https_port = int(listens[0]), int(listens[1])
+        self._process = subprocess.Popen(
+            ["/usr/sbin/nginx", "-c", str(path), "-g", "daemon off;"], stderr=subprocess.PIPE
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.https_port)).close()
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        raise AssertionError("nginx doesn't listen")
+
+    def stop(self) -> None:
+        """End it and wait."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.communicate(timeout=10)
+
+    def connect(self) -> ssl.SSLSocket:
+        """A TLS connection that takes any certificate: what is tested is HTTP."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        plain = socket.create_connection(("127.0.0.1", self.https_port), timeout=5)
+        return context.wrap_socket(plain, server_hostname=HOST)
+
+    def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """One request, one connection."""
+        connection = http.client.HTTPConnection(HOST)
+        connection.sock = self.connect()
+        try:
+            connection.request(method, path, body or None, headers or {})
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

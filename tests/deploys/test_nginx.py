@@ -1,0 +1,321 @@
+"""nginx.conf: valid for every size of machine, and what a client sees of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploys.components import facts
+from deploys.components.nginx import REFUSAL_STATUSES, configuration
+from deploys.components.node import StorageNode
+from portside import sizing
+from portside.cluster import parse
+from portside.quantities import GIB, MIB
+from tests.deploys import nginx_process
+from tests.deploys.conftest import CLUSTER, MakeNode
+from tests.deploys.nginx_process import AgentDouble, Nginx, reply
+
+UPLOAD = "/api/internal/upload"
+ORIGIN = "https://app.portside.test"
+DATED = "iso/2026/11/21/07/a_me_20261121T070000_0123abcd.bin"
+
+
+@pytest.mark.parametrize("mib", [384, 512, 1024, 2048, 4096, 8192, 16384, 65536])
+def test_the_configuration_is_valid_for_every_size(
+    make_node: MakeNode, tmp_path: Path, mib: int
+) -> None:
+    path = nginx_process.write(configuration(make_node(mib * MIB)), tmp_path)
+    assert nginx_process.check(path) == ""
+
+
+def test_ipv6_is_listened_on_only_where_there_is_ipv6(make_node: MakeNode) -> None:
+    without, with_it = (configuration(make_node(ipv6=ipv6)).splitlines() for ipv6 in (False, True))
+    assert [line.strip() for line in with_it if line not in without] == [
+        "listen [::]:80 default_server;",
+        "listen [::]:443 ssl default_server so_keepalive=60s:15s:4;",
+    ]
+
+
+@pytest.mark.parametrize("origins", ["[]", "['*']", "['https://a.example', 'https://b.example']"])
+def test_the_configuration_is_valid_for_any_origins(
+    make_node: MakeNode, tmp_path: Path, origins: str
+) -> None:
+    cluster = parse(CLUSTER.replace("['https://app.portside.test']", origins))
+    path = nginx_process.write(configuration(make_node(cluster=cluster)), tmp_path)
+    assert nginx_process.check(path) == ""
+
+
+def test_a_broken_configuration_is_found(make_node: MakeNode, tmp_path: Path) -> None:
+    path = nginx_process.write(configuration(make_node()).replace("sendfile on;", ""), tmp_path)
+    path.write_text(path.read_text().replace("tcp_nopush on;", "tcp_nopush sideways;"))
+    assert "invalid value" in nginx_process.check(path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nginx")
+
+
+@pytest.fixture(scope="module")
+def agent(home: Path) -> Iterator[AgentDouble]:
+    double = AgentDouble(home / "agent.sock")
+    yield double
+    double.close()
+
+
+@pytest.fixture(scope="module")
+def nginx(home: Path, agent: AgentDouble) -> Iterator[Nginx]:
+    machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
+    found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
+    node = StorageNode("s01", parse(CLUSTER), found, sizing.size(machine), "root")
+    path = nginx_process.write(configuration(node), home)
+    uploads = home / "data" / "uploads"
+    for name in (DATED, "iso/named.bin", "iso/page.svg", "iso/named.bin.attr.json", "iso/.hidden"):
+        (uploads / name).parent.mkdir(parents=True, exist_ok=True)
+        (uploads / name).write_bytes(b"0123456789")
+    running = Nginx(path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def taking_everything(request: pytest.FixtureRequest) -> None:
+    if "agent" in request.fixturenames or "nginx" in request.fixturenames:
+        double: AgentDouble = request.getfixturevalue("agent")
+        double.answer = lambda request, headers: reply(204)
+        double.requests.clear()
+
+
+def test_an_upload_is_decided_on_before_its_body(nginx: Nginx, agent: AgentDouble) -> None:
+    agent.answer = lambda request, headers: reply(204 if "preflight" in request else 201)
+    answer, _ = nginx.ask(
+        "PUT", f"{UPLOAD}/a.iso?x=1", {"Authorization": "Bearer t", "Content-Type": "a/b"}, b"body"
+    )
+    assert answer.status == 201
+    preflight, upload = agent.requests
+    assert preflight[0] == "GET /internal/preflight"
+    assert {name: preflight[1].get(name) for name in preflight[1] if "original" in name} == {
+        "x-original-method": "PUT",
+        "x-original-uri": f"{UPLOAD}/a.iso?x=1",
+        "x-original-content-length": "4",
+        "x-original-content-type": "a/b",
+    }
+    assert preflight[1]["authorization"] == "Bearer t"
+    assert "content-length" not in preflight[1]
+    assert upload[0] == f"PUT {UPLOAD}/a.iso?x=1"
+
+
+@pytest.mark.parametrize("status", REFUSAL_STATUSES)
+def test_a_refusal_comes_in_the_agents_words_without_the_body(
+    nginx: Nginx, agent: AgentDouble, status: int
+) -> None:
+    words = json.dumps({"type": "urn:portside:problem:x", "detail": 'it\'s $full; "now"'})
+    agent.answer = lambda request, headers: reply(
+        403,
+        X_Refusal_Status=str(status),
+        X_Refusal=words,
+        Retry_After="10",
+        WWW_Authenticate='Bearer realm="portside"',
+    )
+    with nginx.connect() as connection:
+        head = f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n"
+        connection.sendall(head.encode() + b"only the beginning")
+        answer = b""
+        while not answer.endswith(words.encode()):
+            received = connection.recv(65536)
+            assert received, answer
+            answer += received
+    first, *lines = answer.decode().split("\r\n\r\n")[0].split("\r\n")
+    assert first.split(" ")[1] == str(status)
+    assert {
+        "Content-Type: application/problem+json",
+        "Retry-After: 10",
+        'WWW-Authenticate: Bearer realm="portside"',
+        "Connection: close",
+    } <= set(lines)
+    assert [request for request, _ in agent.requests] == ["GET /internal/preflight"]
+
+
+def test_a_refusal_without_words_is_still_a_refusal(nginx: Nginx, agent: AgentDouble) -> None:
+    agent.answer = lambda request, headers: reply(403)
+    answer, body = nginx.ask("PUT", f"{UPLOAD}/a.iso", body=b"x")
+    assert (answer.status, json.loads(body)["type"]) == (403, "urn:portside:problem:refused")
+
+
+def test_a_body_that_is_larger_than_any_buffer_is_not_refused_by_nginx(
+    nginx: Nginx, agent: AgentDouble
+) -> None:
+    agent.answer = lambda request, headers: reply(403, X_Refusal_Status="507", X_Refusal="{}")
+    answer, _ = nginx.ask("PUT", f"{UPLOAD}/a.iso", {"Content-Length": "99999999999"}, b"x")
+    assert answer.status == 507
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/internal/preflight",
+        "/internal/refusal",
+        "/_preflight",
+        "/api/../internal/preflight",
+        "/api/%2e%2e/internal/preflight",
+        "/api/..%2finternal/preflight",
+        "//internal/preflight",
+    ],
+)
+def test_internal_paths_are_never_reached_from_outside(
+    nginx: Nginx, agent: AgentDouble, path: str
+) -> None:
+    answer, _ = nginx.ask("GET", path)
+    assert answer.status == 404
+    assert agent.requests == []
+
+
+def test_a_browser_from_an_allowed_origin_is_let_in_by_nginx_alone(
+    nginx: Nginx, agent: AgentDouble
+) -> None:
+    answer, _ = nginx.ask(
+        "OPTIONS", UPLOAD, {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    )
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
+    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {
+        "Authorization",
+        "Content-Type",
+        "Repr-Digest",
+        "Tus-Resumable",
+        "Upload-Offset",
+    } <= set(allowed)
+    assert agent.requests == []
+
+
+def test_a_browser_from_elsewhere_gets_no_permission(nginx: Nginx) -> None:
+    answer, _ = nginx.ask("GET", f"/uploads/{DATED}", {"Origin": "https://evil.example"})
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+    assert answer.headers["Vary"] == "Origin"
+
+
+def test_errors_can_be_read_by_a_browser_too(nginx: Nginx) -> None:
+    answer, body = nginx.ask("GET", "/nothing", {"Origin": ORIGIN})
+    assert (answer.status, json.loads(body)["status"]) == (404, 404)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_other_questions_about_options_are_the_agents(nginx: Nginx, agent: AgentDouble) -> None:
+    nginx.ask("OPTIONS", "/api/v1/uploads")
+    assert [request for request, _ in agent.requests] == ["OPTIONS /api/v1/uploads"]
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [(DATED, "public, max-age=31536000, immutable"), ("iso/named.bin", "public, no-cache")],
+)
+def test_a_file_is_cached_as_long_as_its_name_stands_for_it(
+    nginx: Nginx, path: str, policy: str
+) -> None:
+    answer, body = nginx.ask("GET", f"/uploads/{path}")
+    assert (answer.status, body) == (200, b"0123456789")
+    assert answer.headers.get_all("Cache-Control") == [policy]
+    assert answer.headers["ETag"]
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["Content-Disposition"] is None
+
+
+def test_a_missing_dated_file_is_not_remembered_as_missing(nginx: Nginx) -> None:
+    answer, _ = nginx.ask("GET", f"/uploads/{DATED}x")
+    assert (answer.status, answer.headers["Cache-Control"]) == (404, None)
+
+
+def test_a_range_is_served(nginx: Nginx) -> None:
+    answer, body = nginx.ask("GET", f"/uploads/{DATED}", {"Range": "bytes=2-4"})
+    assert (answer.status, body) == (206, b"234")
+    assert answer.headers["Content-Range"] == "bytes 2-4/10"
+
+
+def test_what_a_browser_could_run_is_saved_instead(nginx: Nginx) -> None:
+    answer, _ = nginx.ask("GET", "/uploads/iso/page.svg")
+    assert answer.headers["Content-Disposition"] == "attachment"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "iso/named.bin.attr.json",
+        "iso/named%2ebin.attr%2ejson",
+        "iso/.hidden",
+        "iso/%2ehidden",
+        "iso",
+        "iso/",
+        "",
+        "../state/index.sqlite",
+    ],
+)
+def test_attributes_hidden_files_and_folders_are_not_served(nginx: Nginx, path: str) -> None:
+    answer, _ = nginx.ask("GET", f"/uploads/{path}")
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_files_are_only_read(nginx: Nginx, method: str) -> None:
+    answer, body = nginx.ask(method, f"/uploads/{DATED}", body=b"x")
+    assert (answer.status, json.loads(body)["type"]) == (
+        405,
+        "urn:portside:problem:method-not-allowed",
+    )
+
+
+def test_a_body_too_large_for_anything_but_an_upload_is_a_problem(nginx: Nginx) -> None:
+    answer, body = nginx.ask("POST", "/api/v1/uploads", {"Content-Length": "2000000"}, b"x")
+    assert (answer.status, json.loads(body)["type"]) == (413, "urn:portside:problem:too-large")
+
+
+def test_http_leads_to_https_with_the_method_kept(nginx: Nginx) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.http_port, timeout=5)
+    connection.request("POST", f"{UPLOAD}?a=b")
+    answer = connection.getresponse()
+    answer.read()
+    assert (answer.status, answer.headers["Location"]) == (
+        308,
+        f"https://s01.portside.test{UPLOAD}?a=b",
+    )
+    connection.close()
+
+
+def test_http2_is_not_offered(nginx: Nginx) -> None:
+    with nginx.connect() as connection:
+        assert connection.selected_alpn_protocol() == "http/1.1"
+        assert connection.version() == "TLSv1.3"
+
+
+def test_no_token_reaches_a_log(nginx: Nginx, home: Path) -> None:
+    for path in (f"/uploads/{DATED}", "/uploads/missing.bin", f"{UPLOAD}/a.iso"):
+        nginx.ask("GET", f"{path}?token=s3cret", {"Authorization": "Bearer s3cret"})
+    log = (home / "access.log").read_text()
+    assert json.loads(log.splitlines()[-1])["path"] == f"{UPLOAD}/a.iso"
+    assert "s3cret" not in log + (home / "error.log").read_text()
+
+
+def test_while_the_agent_restarts_clients_are_told_to_come_again(
+    make_node: MakeNode, tmp_path: Path
+) -> None:
+    running = Nginx(nginx_process.write(configuration(make_node()), tmp_path))
+    try:
+        for method, path in (("PUT", f"{UPLOAD}/a.iso"), ("GET", "/api/v1/files/x")):
+            answer, body = running.ask(method, path, {"Origin": ORIGIN}, b"x")
+            assert (answer.status, json.loads(body)["type"]) == (
+                503,
+                "urn:portside:problem:unavailable",
+            )
+            assert answer.headers.get_all("Retry-After") == ["5"]
+            assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    finally:
+        running.stop()

@@ -1,0 +1,133 @@
+"""A release is named by its sources, and holds a wheel for every Python a node may have."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from deploys import release
+from deploys.layout import PROJECT_ROOT
+
+LOCK = """\
+# comment
+alpha==1.0 \\
+    --hash=sha256:aa \\
+    --hash=sha256:ab
+    # via portside
+beta==1.30 ; python_full_version < '3.12' \\
+    --hash=sha256:ba
+beta==2.2.0 ; python_full_version >= '3.12' \\
+    --hash=sha256:bb
+gamma==1.0 ; sys_platform == 'win32' \\
+    --hash=sha256:ca
+delta==2.0 ; implementation_name != 'PyPy' \\
+    --hash=sha256:da
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "beta"),
+    [("3.11", "beta==1.30 --hash=sha256:ba"), ("3.13", "beta==2.2.0 --hash=sha256:bb")],
+)
+def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
+    assert release.lock_for(python, LOCK).splitlines() == [
+        "alpha==1.0 --hash=sha256:aa --hash=sha256:ab",
+        beta,
+        "delta==2.0 --hash=sha256:da",
+    ]
+
+
+def test_every_entry_of_the_real_lock_is_pinned_by_hash() -> None:
+    lock = (PROJECT_ROOT / "requirements" / "agent.txt").read_text()
+    for python in release.PYTHONS:
+        lines = release.lock_for(python, lock).splitlines()
+        assert lines
+        assert all("==" in line and " --hash=sha256:" in line for line in lines)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for path in ("requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py", "agent/c.py"],
+)
+def test_another_source_is_another_release(project: Path, path: str) -> None:
+    before = release.source_digest(project)
+    (project / path).write_text("changed")
+    assert release.source_digest(project) != before
+
+
+def test_what_python_leaves_behind_changes_nothing(project: Path) -> None:
+    before = release.source_digest(project)
+    (project / "agent" / "__pycache__").mkdir()
+    (project / "agent" / "__pycache__" / "b.pyc").write_text("x")
+    assert release.source_digest(project) == before
+
+
+def test_a_renamed_source_is_another_release(project: Path) -> None:
+    before = release.source_digest(project)
+    (project / "agent" / "b.py").rename(project / "agent" / "z.py")
+    assert release.source_digest(project) != before
+
+
+@pytest.fixture
+def pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """pip's calls; each leaves a wheel named after itself."""
+    calls: list[tuple[str, ...]] = []
+
+    def run(*arguments: str) -> None:
+        calls.append(arguments)
+        folder = arguments[
+            arguments.index("--dest" if arguments[0] == "download" else "--wheel-dir") + 1
+        ]
+        (Path(folder) / f"{arguments[0]}-{len(calls)}.whl").touch()
+
+    monkeypatch.setattr(release, "_run", run)
+    return calls
+
+
+def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, ...]]) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    built = release.build(project)
+    with tarfile.open(built.archive) as archive:
+        names = archive.getnames()
+    assert "requirements.txt" in names
+    assert {Path(name).name for name in names if name.endswith(".whl")} == {
+        "download-1.whl",
+        "download-2.whl",
+        "wheel-3.whl",
+    }
+    assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
+    assert release.build(project) == built
+    assert len(pip) == 3
+
+
+def test_every_wheel_is_checked_by_hash_and_none_is_compiled(
+    project: Path, pip: list[tuple[str, ...]]
+) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    release.build(project)
+    downloads = [call for call in pip if call[0] == "download"]
+    assert len(downloads) == len(release.PYTHONS)
+    for call in downloads:
+        assert {"--require-hashes", "--only-binary=:all:"} <= set(call)
+        assert not any("index" in argument for argument in call)
+
+
+def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: str) -> None:
+        raise release.ReleaseError("pip download failed: no such wheel")
+
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    monkeypatch.setattr(release, "_run", fail)
+    with pytest.raises(release.ReleaseError):
+        release.build(project)
+    assert list((project / "build" / "releases").iterdir()) == []

@@ -1,0 +1,116 @@
+"""Every rendered file is what the program that reads it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from gunicorn.config import Config
+
+from agent import settings
+from deploys import layout
+from deploys.components import agent, facts, tuning
+from deploys.components.rendering import render
+from portside.cluster import parse
+from portside.quantities import GIB, MIB
+from tests.deploys.conftest import CLUSTER, MakeNode
+
+
+def test_the_agent_reads_its_settings(make_node: MakeNode, tmp_path: Path) -> None:
+    node = make_node()
+    path = tmp_path / "agent.toml"
+    path.write_text(agent.agent_settings(node))
+    read = settings.load(path)
+    assert (read.node_id, read.public_base_url) == ("s01", "https://s01.portside.test")
+    assert read.sizing == node.sizing
+    assert read.extensions == node.cluster.uploads.extensions
+    assert read.max_size == node.cluster.uploads.max_size
+
+
+def test_every_number_of_the_sizing_reaches_the_agent(make_node: MakeNode) -> None:
+    node = make_node()
+    assert tomllib.loads(agent.agent_settings(node))["sizing"] == asdict(node.sizing)
+
+
+def test_gunicorn_knows_and_takes_every_setting(make_node: MakeNode) -> None:
+    values: dict[str, object] = {}
+    exec(agent.gunicorn_settings(make_node()), values)  # noqa: S102 (it is our own template)
+    values.pop("__builtins__")
+    config = Config()
+    for name, value in values.items():
+        config.set(name, value)
+    assert config.threads == make_node().sizing.gunicorn_threads
+    assert (config.timeout, config.graceful_timeout, config.max_requests) == (120, 7200, 0)
+    assert config.control_socket_disable
+    assert not config.accesslog
+
+
+@pytest.fixture
+def unit_files(make_node: MakeNode, tmp_path: Path) -> list[Path]:
+    """Both units, with programs that exist on this computer."""
+    paths = []
+    for name, text in agent.units(make_node()).items():
+        path = tmp_path / name
+        path.write_text(text.replace(f"{layout.CURRENT}/venv/bin/", "/bin/true "))
+        paths.append(path)
+    return paths
+
+
+def _systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_systemd_takes_both_units(unit_files: list[Path]) -> None:
+    for path in unit_files:
+        done = _systemd_analyze("verify", "--man=no", str(path))
+        # It warns about what it doesn't know and still succeeds.
+        assert (done.returncode, path.name in done.stderr) == (0, False), done.stderr
+
+
+def test_both_units_are_sandboxed_to_two_or_better(unit_files: list[Path]) -> None:
+    for path in unit_files:
+        done = _systemd_analyze("security", "--offline=true", "--threshold=20", str(path))
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_node_with_its_own_disk_does_not_start_without_it(make_node: MakeNode) -> None:
+    with_device = CLUSTER.replace("s01: {}", "s01: {device: /dev/vdb}")
+    for text in agent.units(make_node(cluster=parse(with_device))).values():
+        assert "RequiresMountsFor=/srv/portside\n" in text
+    for text in agent.units(make_node()).values():
+        assert "RequiresMountsFor" not in text
+
+
+def test_a_container_sets_only_what_is_its_own(make_node: MakeNode) -> None:
+    own = frozenset(key for key in facts.SYSCTLS if key.startswith("net.ipv4."))
+    node = make_node(container=True, settable_sysctls=own, congestion_controls=frozenset({"cubic"}))
+    possible = tuning.settable(tuning.wanted(node.sizing), node.facts)
+    assert possible.keys() == own - {"net.ipv4.tcp_congestion_control"}
+
+
+def test_a_machine_of_its_own_sets_everything(make_node: MakeNode) -> None:
+    node = make_node()
+    wanted = tuning.wanted(node.sizing)
+    assert tuning.settable(wanted, node.facts) == wanted
+    assert set(wanted) == set(facts.SYSCTLS)
+
+
+@pytest.mark.parametrize("ram", [512 * MIB, 16 * GIB])
+def test_windows_and_dirty_pages_follow_the_ram(make_node: MakeNode, ram: int) -> None:
+    node = make_node(ram)
+    wanted = tuning.wanted(node.sizing)
+    assert wanted["net.ipv4.tcp_rmem"].split()[2] == str(node.sizing.tcp_window)
+    assert wanted["vm.dirty_bytes"] == str(node.sizing.dirty_bytes)
+
+
+def test_the_firewall_opens_three_ports_and_drops_the_rest() -> None:
+    rules = render("nftables/nftables.conf.j2", ssh_port=2222)
+    assert "tcp dport { 80, 443, 2222 } accept" in rules
+    assert "policy drop;" in rules
+    assert rules.count("dport") == 2  # the other is DHCPv6
+    assert "flush ruleset" not in rules

@@ -1,0 +1,88 @@
+"""A certificate that can't work is refused before a node is touched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from deploys.components.tls import certificate_files, check_pair
+from portside import certificates
+from portside.cluster import parse
+from portside.keystore import Keystore
+from tests.deploys.conftest import CLUSTER, MakeNode
+
+HOST = "s01.portside.test"
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def ca() -> certificates.Pair:
+    return certificates.make_ca("test")
+
+
+def _pair(ca: certificates.Pair, host: str = HOST) -> tuple[str, str]:
+    made = certificates.issue(ca, host)
+    return made.certificate_pem.decode(), made.key_pem.decode()
+
+
+@pytest.mark.parametrize("host", [HOST, "*.portside.test"])
+def test_a_pair_for_the_host_is_taken(ca: certificates.Pair, host: str) -> None:
+    check_pair(*_pair(ca, host), host=HOST, moment=NOW)
+
+
+def test_a_certificate_for_another_host_is_refused(ca: certificates.Pair) -> None:
+    with pytest.raises(ValueError, match=r"is for s02\.portside\.test, not for s01"):
+        check_pair(*_pair(ca, "s02.portside.test"), host=HOST, moment=NOW)
+
+
+def test_another_certificates_key_is_refused(ca: certificates.Pair) -> None:
+    with pytest.raises(ValueError, match="belongs to another certificate"):
+        check_pair(_pair(ca)[0], _pair(ca)[1], host=HOST, moment=NOW)
+
+
+@pytest.mark.parametrize("days", [-2, 400])
+def test_a_certificate_is_refused_outside_its_time(ca: certificates.Pair, days: int) -> None:
+    with pytest.raises(ValueError, match="not valid now"):
+        check_pair(*_pair(ca), host=HOST, moment=NOW + timedelta(days=days))
+
+
+def test_the_operators_own_files_are_found_by_node_id(
+    ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
+) -> None:
+    certificate, key = _pair(ca)
+    (tmp_path / "s01.crt").write_text(certificate.rstrip())
+    (tmp_path / "s01.key").write_text(key)
+    cluster = parse(CLUSTER + f"tls: {{mode: files, directory: {tmp_path}}}\n")
+    assert certificate_files(make_node(cluster=cluster)) == (certificate, key)
+
+
+def test_missing_files_are_named(tmp_path: Path, make_node: MakeNode) -> None:
+    cluster = parse(CLUSTER + f"tls: {{mode: files, directory: {tmp_path}}}\n")
+    with pytest.raises(PyinfraError, match=r"s01: no certificate to use: .*s01\.crt"):
+        certificate_files(make_node(cluster=cluster))
+
+
+def test_acme_is_refused_in_words(make_node: MakeNode) -> None:
+    cluster = parse(CLUSTER + "tls: {mode: acme, email: ops@portside.test}\n")
+    with pytest.raises(PyinfraError, match="acme is not available yet"):
+        certificate_files(make_node(cluster=cluster))
+
+
+def test_without_keys_the_operator_hears_what_to_run(
+    tmp_path: Path, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path))
+    with pytest.raises(PyinfraError, match="portside keys init"):
+        certificate_files(make_node())
+
+
+def test_the_labs_certificate_stays_the_same_between_runs(
+    tmp_path: Path, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path))
+    node = make_node()
+    Keystore.for_cluster(node.cluster, tmp_path).init(node.cluster)
+    assert certificate_files(node) == certificate_files(node)
