@@ -67,7 +67,8 @@ class _Buffer:
     """Page-aligned memory, as direct I/O wants it; `users` counts who still reads it."""
 
     def __init__(self, size: int) -> None:
-        self.memory = memoryview(mmap.mmap(-1, size))
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.memory = memoryview(mmap.mmap(-1, size, flags=private))
         self.filled = 0
         self.users = 0
 
@@ -98,6 +99,9 @@ class _Ring:
     ) -> None:
         for consumer in self._consumers:
             consumer.stop()
+        # Ring and consumers know each other: without this the buffers would stay until the garbage
+        # collector comes by.
+        self._consumers = ()
 
     def free_buffer(self) -> _Buffer:
         """A buffer that may be filled. Raises what a consumer raised, as soon as it has.
@@ -142,6 +146,7 @@ class _Consumer:
         self._act = act
         self._release = release
         self._full: SimpleQueue[_Buffer | None] = SimpleQueue()
+        self._failed = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -151,9 +156,10 @@ class _Consumer:
         self._full.put(buffer)
 
     def check(self) -> None:
-        """Raise what went wrong in the thread, if anything has."""
-        if self._error is not None:
-            raise self._error
+        """Raise what went wrong in the thread, once, if anything has."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def stop(self) -> None:
         """Consume what is left, then end the thread."""
@@ -163,9 +169,9 @@ class _Consumer:
     def _run(self) -> None:
         while (buffer := self._full.get()) is not None:
             # After a failure buffers still go round, so that the receiver comes to hear of it.
-            if self._error is None:
+            if not self._failed:
                 try:
                     self._act(buffer.memory[: buffer.filled])
                 except Exception as error:
-                    self._error = error
+                    self._failed, self._error = True, error
             self._release(buffer)

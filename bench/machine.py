@@ -53,8 +53,12 @@ def _disk(directory: Path) -> str:
     rotational = next((q / "rotational" for q in queues if (q / "rotational").exists()), None)
     if rotational is None:
         return f"{filesystem}, no disk of its own"
+    name = sysfs.resolve().name
+    if name.startswith("vd"):
+        # virtio says "rotating" whatever lies beneath.
+        return f"{filesystem} on {name} (virtual disk)"
     kind = "rotating disk" if rotational.read_text().strip() == "1" else "not rotating"
-    return f"{filesystem} on {sysfs.resolve().name} ({kind})"
+    return f"{filesystem} on {name} ({kind})"
 
 
 def filesystem_of(mountinfo: str, path: Path) -> str:

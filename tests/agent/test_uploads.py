@@ -163,6 +163,19 @@ def test_memory_does_not_grow_with_the_file(make_agent: Callable[..., Agent]) ->
     assert _resident(agent) - before < 8 * MIB
 
 
+def test_an_upload_gives_its_memory_back(agent: Agent) -> None:
+    def held() -> int:
+        status = Path(f"/proc/{agent.worker_pid()}/status").read_text()
+        return sum(int(kib) for kib in re.findall(r"Rss(?:Anon|Shmem):\s+(\d+) kB", status)) * KIB
+
+    _stored(agent.put("a.bin", os.urandom(5 * RING)))
+    before = held()
+    for _ in range(12):
+        _stored(agent.put("a.bin", os.urandom(5 * RING)))
+        assert agent.put("a.png", os.urandom(5 * RING)).status_code == 415
+    assert held() - before < 3 * SMALL_NODE.upload_memory
+
+
 def _resident(agent: Agent) -> int:
     status = Path(f"/proc/{agent.worker_pid()}/status").read_text()
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
