@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import falcon
 
@@ -74,36 +76,29 @@ class Upload:
 
 
 class PreflightProbe:
-    """nginx's question before a body is read: 204 lets it in, 403 sends it to `Refusal`.
+    """nginx's question before a body is read: 204 lets it in, 403 keeps it out.
 
-    auth_request knows no other refusals than 401 and 403 (ngx_http_auth_request_module).
+    auth_request knows no other refusals than 401 and 403 and drops their bodies
+    (ngx_http_auth_request_module), so the real answer travels in headers and nginx gives it.
     """
 
-    def __init__(self, preflight: Preflight) -> None:
+    def __init__(self, preflight: Preflight, health: NodeHealth) -> None:
         self._preflight = preflight
+        self._health = health
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request that the `X-Original-*` headers tell of."""
+        response.status = falcon.HTTP_204
         try:
             asked = facts.from_preflight(request.env)
             if asked.method in _UPLOADING:
                 self._preflight.check(asked)
-            response.status = falcon.HTTP_204
-        except ProblemError:
+        except ProblemError as problem:
+            self._health.count_failure(problem.slug)
             response.status = falcon.HTTP_403
-
-
-class Refusal:
-    """Why an upload was refused: the same question again, answered in full."""
-
-    def __init__(self, preflight: Preflight) -> None:
-        self._preflight = preflight
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Raise the problem. If it has gone in between, the client is asked to try again."""
-        self._preflight.check(facts.from_preflight(request.env))
-        raise ProblemError("no-slot", "the node was full a moment ago: try again")
-
-    # nginx keeps the original request's method when it redirects to the refusal.
-    on_post = on_get
-    on_put = on_get
+            response.set_headers(problem.headers)
+            instance = urlsplit(request.get_header("X-Original-URI", default="")).path
+            document = problem.document(instance).model_dump(exclude_none=True)
+            response.set_header("X-Refusal-Status", str(problem.status.value))
+            # json escapes everything that isn't ASCII: a name in it must not break the header.
+            response.set_header("X-Refusal", json.dumps(document))
