@@ -34,6 +34,10 @@ _ARCHITECTURE = "x86_64"
 
 _LOCK = Path("requirements", "agent.txt")
 _PACKAGES = ("portside", "agent")
+_README = "README.md"
+"""Needed to build our own wheel, and no reason for a new release."""
+
+_ARCHIVE = "wheelhouse.tar"
 
 
 class ReleaseError(Exception):
@@ -50,7 +54,7 @@ class Release:
     @property
     def archive(self) -> Path:
         """What travels to the nodes."""
-        return self.directory / "wheelhouse.tar"
+        return self.directory / _ARCHIVE
 
 
 def build(project_root: Path) -> Release:
@@ -58,35 +62,55 @@ def build(project_root: Path) -> Release:
 
     Raises ReleaseError. Two builds at once are harmless: the first to finish stays.
     """
-    digest = source_digest(project_root)
-    release = Release(digest, project_root / "build" / "releases" / digest)
+    releases = project_root / "build" / "releases"
+    release = _release(releases, source_digest(project_root))
     if release.archive.exists():
         return release
-    release.directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=release.directory.parent, prefix=".building-"
-    ) as temporary:
-        work = Path(temporary)
-        wheels = work / "wheels"
-        wheels.mkdir()
-        for python in PYTHONS:
-            _download(project_root / _LOCK, python, wheels, work)
-        _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(project_root))
-        finished = work / digest
-        finished.mkdir()
-        with tarfile.open(finished / "wheelhouse.tar", "w") as archive:
-            archive.add(project_root / _LOCK, "requirements.txt")
-            archive.add(wheels, "wheels")
-        if source_digest(project_root) != digest:
-            raise ReleaseError("the sources changed while the release was built: run it again")
-        try:
-            finished.rename(release.directory)
-        except OSError:
-            # Another process was first, or an older build was left without its archive.
-            if not release.archive.exists():
-                shutil.rmtree(release.directory)
-                finished.rename(release.directory)
+    releases.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=releases, prefix=".building-") as temporary:
+        # Built from a copy: an edit made meanwhile is part of the next release, not half of this.
+        sources = Path(temporary, "sources")
+        _copy_sources(project_root, sources)
+        release = _release(releases, source_digest(sources))
+        finished = Path(temporary, release.digest)
+        _build_wheelhouse(sources, finished)
+        _put_in_place(finished, release)
     return release
+
+
+def _release(releases: Path, digest: str) -> Release:
+    return Release(digest, releases / digest)
+
+
+def _copy_sources(project_root: Path, to: Path) -> None:
+    for path in (project_root / _README, *_sources(project_root)):
+        copy = to / path.relative_to(project_root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _build_wheelhouse(sources: Path, directory: Path) -> None:
+    wheels = directory / "wheels"
+    wheels.mkdir(parents=True)
+    lock = sources / _LOCK
+    for python in PYTHONS:
+        _download(lock.read_text(encoding="utf-8"), python, wheels)
+    _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(sources))
+    with tarfile.open(directory / _ARCHIVE, "w") as archive:
+        archive.add(lock, "requirements.txt")
+        archive.add(wheels, "wheels")
+    shutil.rmtree(wheels)
+
+
+def _put_in_place(finished: Path, release: Release) -> None:
+    if release.directory.exists() and not release.archive.exists():
+        shutil.rmtree(release.directory)
+    try:
+        finished.rename(release.directory)
+    except OSError:
+        if not release.archive.exists():
+            raise
+        # Another process was first.
 
 
 def source_digest(project_root: Path) -> str:
@@ -140,15 +164,16 @@ def _entries(lock: str) -> Iterator[str]:
     return (" ".join(entry.split()) for entry in joined.splitlines() if entry.strip())
 
 
-def _download(lock: Path, python: str, wheels: Path, work: Path) -> None:
-    pinned = work / f"requirements-{python}.txt"
-    pinned.write_text(lock_for(python, lock.read_text(encoding="utf-8")), encoding="utf-8")
+def _download(lock: str, python: str, wheels: Path) -> None:
+    pinned = wheels.with_name(f"requirements-{python}.txt")
+    pinned.write_text(lock_for(python, lock), encoding="utf-8")
     _run(
         *("download", "--only-binary=:all:", "--no-deps", "--require-hashes"),
         *("--requirement", str(pinned), "--dest", str(wheels)),
         *("--implementation", "cp", "--python-version", python),
         *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{_ARCHITECTURE}")),
     )
+    pinned.unlink()
 
 
 def _run(command: str, *arguments: str) -> None:

@@ -66,7 +66,9 @@ def release_installed(release: Release) -> Generator[StringCommand | FileUploadC
             "venv/bin/pip install -q --no-index --find-links wheels --require-hashes "
             "-r requirements.txt; "
             "venv/bin/pip install -q --no-index --no-deps wheels/portside-*.whl; "
-            f"rm -rf wheels {archive}; sync -f .; touch .complete"
+            # Archives of runs that were killed go too.
+            f"rm -rf wheels {layout.RELEASES}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
+            "sync -f .; touch .complete"
         )
     if state.current != release.digest:
         # A link can't be replaced in place without a moment in which it is missing; a rename can.

@@ -49,7 +49,8 @@ def test_every_entry_of_the_real_lock_is_pinned_by_hash() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for path in ("requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py"):
+    sources = ("requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py")
+    for path in (*sources, "README.md"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(path)
     return tmp_path
@@ -108,6 +109,22 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
     assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
     assert release.build(project) == built
     assert len(pip) == 3
+
+
+def test_an_edit_during_the_build_belongs_to_the_next_release(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    before = release.source_digest(project)
+
+    def edit(command: str, *arguments: str) -> None:
+        (project / "agent" / "b.py").write_text("edited")
+        if command == "wheel":
+            assert (Path(arguments[-1]) / "agent" / "b.py").read_text() == "agent/b.py"
+
+    monkeypatch.setattr(release, "_run", edit)
+    assert release.build(project).digest == before
+    assert release.source_digest(project) != before
 
 
 def test_every_wheel_is_checked_by_hash_and_none_is_compiled(

@@ -72,9 +72,10 @@ def test_systemd_takes_both_units(unit_files: list[Path]) -> None:
         assert (done.returncode, path.name in done.stderr) == (0, False), done.stderr
 
 
-def test_both_units_are_sandboxed_to_two_or_better(unit_files: list[Path]) -> None:
+def test_both_units_stay_as_sandboxed_as_they_are(unit_files: list[Path]) -> None:
     for path in unit_files:
-        done = _systemd_analyze("security", "--offline=true", "--threshold=20", str(path))
+        # In tenths. They measure 0.2 and 0.3; one protection that matters is worth more than 0.2.
+        done = _systemd_analyze("security", "--offline=true", "--threshold=5", str(path))
         assert done.returncode == 0, done.stdout
 
 

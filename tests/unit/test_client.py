@@ -202,18 +202,28 @@ def test_an_answer_amid_the_body_is_heard_though_the_node_stops_reading(
     assert time.monotonic() - started < 3
 
 
-def test_an_answer_is_heard_while_the_node_takes_nothing_at_all(
-    node: NodeDouble, client: UploadClient, large: Path
-) -> None:
-    def answer_when_buffers_are_full(handler: Handler) -> None:
-        time.sleep(0.3)
-        _answer_and_stop_reading(handler)
+def test_an_answer_is_heard_amid_a_block_that_the_node_doesnt_take() -> None:
+    # A pair of sockets, because its buffers don't grow: TCP's would swallow the block in the end.
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    listening = connection._Listening("localhost")
+    listening.sock = ours
+    listening._in_body = True
 
-    node.on_put = answer_when_buffers_are_full
-    started = time.monotonic()
-    with pytest.raises(Refused, match="type-refused"):
-        client.put(large, token())
-    assert time.monotonic() - started < 3
+    def answer_then_close() -> None:
+        time.sleep(0.1)
+        theirs.sendall(b"HTTP/1.1 415 Refused\r\n\r\n")
+        time.sleep(1)
+        theirs.close()
+
+    node = threading.Thread(target=answer_then_close)
+    node.start()
+    try:
+        with pytest.raises(connection.AnsweredEarly):
+            listening.send(bytes(8 * MIB))
+    finally:
+        node.join()
+        ours.close()
 
 
 def test_after_an_early_answer_the_next_upload_takes_a_new_connection(

@@ -1,0 +1,72 @@
+# Portside's verbs. Each sets up what it needs; on a fresh Debian only `make` and `git` come first.
+
+SHELL := /bin/bash -o pipefail
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ISO := build/lab/portside-lab.iso
+# What the tests and the bench need from Debian beside what the lab installs for itself.
+PACKAGES := e2fsprogs nginx-light openssh-client python3-venv strace xorriso xfsprogs
+
+.PHONY: up down nodes lab iso check unit test bench format lock clean packages
+
+up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
+	$(BIN)/portside put --node s01 --namespace isos $(ISO)
+
+lab: packages $(VENV)/ready  ## boot c01 s01 s02 s03
+	$(PYTHON) -m lab up
+
+nodes: lab  ## provision the lab's storage nodes
+	$(BIN)/portside keys init
+	$(BIN)/pyinfra inventory deploys/storage_node.py -y
+
+iso: packages
+	$(PYTHON) -m lab.iso $(ISO)
+
+down:  ## destroy the lab and everything it made
+	$(PYTHON) -m lab down
+
+check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit
+
+test: check lab iso  ## everything, on real machines
+	$(BIN)/python -m pytest tests/agent tests/deploys tests/lab
+
+bench: packages $(VENV)/ready  ## our figures beside peers', in one run
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	$(BIN)/python -m bench.upload
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/ready  ## pin versions and hashes anew
+	$(BIN)/uv pip compile $(LOCK) --extra agent -o requirements/agent.txt
+	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache
+
+packages:
+	@$(call install,$(PACKAGES))
+
+$(VENV)/ready: requirements/dev.txt pyproject.toml | packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Install what is missing of the given Debian packages, and nothing when nothing is.
+define install
+missing=$$(for name in $(1); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
+if [ -n "$$missing" ]; then \
+	echo "installing $$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+fi
+endef

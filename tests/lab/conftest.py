@@ -1,0 +1,87 @@
+"""The lab's machines as tests see them: over SSH, over HTTPS, and through the deploy itself.
+
+The lab is up before these tests begin: `make test` sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+from deploys.layout import PROJECT_ROOT
+from portside import vagrant
+from portside.cluster import Cluster, load
+from portside.keystore import Keystore
+from tests.lab.deploying import Run, deploy
+from tests.lab.talking import Node, talking_to
+
+LAB = PROJECT_ROOT / "clusters" / "lab.yaml"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    return load(LAB)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def provisioned(cluster: Cluster) -> Run:
+    """Every storage node as the sources are now, whatever it was before."""
+    Keystore.for_cluster(cluster, PROJECT_ROOT).init(cluster)
+    run = deploy(LAB)
+    assert run.succeeded, run.output
+    return run
+
+
+@pytest.fixture(scope="session")
+def nodes(cluster: Cluster) -> Mapping[str, Host]:
+    """Each machine by its id, as root."""
+    config = PROJECT_ROOT / vagrant.SSH_CONFIG
+    return {
+        node_id: testinfra.get_host(f"ssh://{node_id}?sudo=true", ssh_config=str(config))
+        for node_id in cluster.nodes
+    }
+
+
+@pytest.fixture(params=["s01", "s02", "s03"])
+def storage(request: pytest.FixtureRequest, nodes: Mapping[str, Host]) -> Host:
+    """Each storage node in turn: Debian 12, Debian 13, and Debian 13 with 512 MiB."""
+    return nodes[request.param]
+
+
+@pytest.fixture(scope="session")
+def trust(cluster: Cluster) -> ssl.SSLContext:
+    """Trusts the lab's own certificate authority, and checks names."""
+    keystore = Keystore.for_cluster(cluster, PROJECT_ROOT)
+    return ssl.create_default_context(cafile=str(keystore.ca_certificate()))
+
+
+@pytest.fixture(scope="session")
+def talk(cluster: Cluster, trust: ssl.SSLContext) -> Mapping[str, Node]:
+    """Each storage node over HTTPS, with the cluster's issuer to mint tokens."""
+    issuer = Keystore.for_cluster(cluster, PROJECT_ROOT).issuer_key()
+    return {each: talking_to(cluster, each, trust, issuer) for each in cluster.with_role("storage")}
+
+
+@pytest.fixture
+def changed_cluster(tmp_path: Path) -> Callable[[str, str], Path]:
+    """The lab's cluster file with something replaced."""
+
+    def change(old: str, new: str) -> Path:
+        text = LAB.read_text()
+        assert old in text
+        path = tmp_path / "lab.yaml"
+        path.write_text(text.replace(old, new))
+        return path
+
+    return change
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_the_operator() -> None:
+    os.environ.pop("PORTSIDE_CLUSTER", None)

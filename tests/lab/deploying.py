@@ -1,0 +1,111 @@
+"""Runs of the deploy as an operator types them, in the project's folder or in a copy of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploys.layout import PROJECT_ROOT
+
+_SOURCES = (
+    *("agent", "clusters", "deploys", "portside", "requirements", "templates"),
+    *("README.md", "config.py", "inventory", "pyproject.toml"),
+)
+_COMMAND = (sys.executable, "-m", "pyinfra", "inventory", "deploys/storage_node.py", "-y")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run: what it said, and per operation the hosts it changed or failed on."""
+
+    succeeded: bool
+    output: str
+    operations: list[dict[str, Any]]
+
+    def hosts(self, outcome: str) -> dict[str, list[str]]:
+        """Operations with their hosts for `success` (changed), `error` or `no_change`."""
+        return {each["name"]: each[outcome] for each in self.operations if each[outcome]}
+
+    @property
+    def failed_in(self) -> str | None:
+        """The operation in which hosts failed. With no host left, pyinfra prints no JSON."""
+        operation = None
+        for line in self.output.splitlines():
+            if "--> Starting operation: " in line:
+                operation = line.partition("operation: ")[2].strip()
+            elif "] Error" in line:
+                return operation
+        return None
+
+
+def deploy(cluster: Path, *arguments: str, project: Path = PROJECT_ROOT) -> Run:
+    """One run to its end."""
+    done = subprocess.run(
+        [*_COMMAND, "--json", *arguments],
+        cwd=project,
+        env=_environment(cluster, project),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # A run that is aborted while it is prepared prints no JSON.
+    results = json.loads(done.stdout)["results"]["operations"] if done.stdout.strip() else []
+    return Run(done.returncode == 0, _plain(done.stderr + done.stdout), results)
+
+
+def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
+    """A run that is killed in the moment in which `operation` has succeeded on the node."""
+    with subprocess.Popen(
+        [*_COMMAND, "--limit", node_id],
+        cwd=PROJECT_ROOT,
+        env=_environment(cluster, PROJECT_ROOT),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        reached, said = False, ""
+        for line in map(_plain, process.stderr):
+            said += line
+            reached = reached or f"operation: {operation}" in line
+            if reached and f"[{node_id}] Success" in line:
+                process.send_signal(signal.SIGKILL)
+                return
+    raise AssertionError(f"the run ended without {operation}:\n{said}")
+
+
+def copy_project(directory: Path) -> Path:
+    """The project's sources in a folder where they may be broken; its secrets and lab stay here."""
+    for name in _SOURCES:
+        source = PROJECT_ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, directory / name)
+    # The same sources are the same release: it needn't be built again.
+    for name in (".vagrant", "build"):
+        (directory / name).symlink_to(PROJECT_ROOT / name)
+    return directory
+
+
+def _environment(cluster: Path, project: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PORTSIDE_CLUSTER": str(cluster),
+        "PORTSIDE_SECRETS": os.environ.get("PORTSIDE_SECRETS", str(PROJECT_ROOT / "secrets")),
+        "PYTHONPATH": str(project),
+        "PYINFRA_PROGRESS": "off",
+    }
+
+
+def _plain(text: str) -> str:
+    """Without the terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

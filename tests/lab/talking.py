@@ -1,0 +1,113 @@
+"""HTTPS to a lab node, down to the byte: what a browser, a script or a hostile client may send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from portside.cluster import Cluster
+from portside.tokens import SigningKey, mint_upload
+from portside.wire import PROBLEM_PREFIX, UploadClaims
+
+UPLOAD = "/api/internal/upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that was read to its end."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def slug(self) -> str:
+        """The problem's slug, after checking that it is a proper problem document."""
+        assert self.headers["Content-Type"] == "application/problem+json", self.body
+        problem = json.loads(self.body)
+        assert problem["status"] == self.status
+        assert problem["detail"]
+        return str(problem["type"].removeprefix(PROBLEM_PREFIX))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One storage node as the outside world knows it, and an issuer of tokens for it."""
+
+    node_id: str
+    host: str
+    trust: ssl.SSLContext
+    issuer: SigningKey
+
+    def connect(self, timeout: float = 60) -> ssl.SSLSocket:
+        """A TLS connection on which nothing is sent yet."""
+        plain = socket.create_connection((self.host, 443), timeout=timeout)
+        return self.trust.wrap_socket(plain, server_hostname=self.host)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One request, one answer."""
+        connection = http.client.HTTPSConnection(self.host, context=self.trust, timeout=120)
+        try:
+            connection.request(method, path, body, headers or {})
+            return _answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def put(self, name: str, data: Any, token: str | None = None, **headers: str) -> Answer:
+        """PUT a raw body with a token of its own unless one is given."""
+        sent = {"Authorization": f"Bearer {token or self.mint()}", **headers}
+        return self.ask("PUT", f"{UPLOAD}/{name}", data, sent)
+
+    def open_put(self, name: str, length: int, token: str | None) -> ssl.SSLSocket:
+        """A connection on which a PUT's headers are sent and nothing of its body."""
+        connection = self.connect()
+        lines = [f"PUT {UPLOAD}/{name} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {length}"]
+        lines += [f"Authorization: Bearer {token}"] if token else []
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return connection
+
+    def mint(self, key: SigningKey | None = None, **changed: Any) -> str:
+        """An upload token for this node with some of its claims changed."""
+        return mint_upload(key or self.issuer, self.claims(**changed))
+
+    def claims(self, **changed: Any) -> UploadClaims:
+        """Claims that allow 1 GiB into the namespace `lab`."""
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "iss": self.issuer.owner,
+            "aud": self.node_id,
+            "sub": "lab",
+            "jti": secrets.token_hex(16),
+            "iat": now,
+            "nbf": now,
+            "exp": now + 900,
+            "session_deadline": now + 7200,
+            "file_id": secrets.token_hex(16),
+            "namespace": "lab",
+            "max_size": None if "size" in changed else 1 << 30,
+        }
+        return UploadClaims.model_validate({**claims, **changed})
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    """The answer on a connection whose request was sent by hand."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return _answer(response)
+
+
+def talking_to(cluster: Cluster, node_id: str, trust: ssl.SSLContext, issuer: SigningKey) -> Node:
+    """The node `node_id` of the cluster."""
+    return Node(node_id, cluster.host(node_id), trust, issuer)
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, response.headers, response.read())

@@ -1,0 +1,100 @@
+"""A data disk of its own, on a real machine: formatted once, never again, missed when it is gone.
+
+One test after the other on the same loop device: each begins where the one before ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from tests.lab.conftest import LAB
+from tests.lab.deploying import deploy
+
+ROOT = "/srv/lab-disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A small device on node s03, and a cluster file that gives it to the node."""
+
+    host: Host
+    device: str
+    cluster: Path
+
+
+@pytest.fixture(scope="module")
+def disk(nodes: Mapping[str, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    host = nodes["s03"]
+    host.check_output("truncate --size 256M /root/lab-disk.img")
+    device = host.check_output("losetup --find --show /root/lab-disk.img")
+    cluster = tmp_path_factory.mktemp("disk") / "lab.yaml"
+    cluster.write_text(
+        LAB.read_text()
+        .replace("s03: {}", f"s03: {{device: {device}}}")
+        .replace("root: /srv/portside", f"root: {ROOT}")
+    )
+    yield Disk(host, device, cluster)
+    run = deploy(LAB)
+    host.run(f"umount {ROOT}")
+    host.check_output(
+        f"sed -i '\\| {ROOT} |d' /etc/fstab && systemctl daemon-reload && "
+        f"losetup --detach {device} && rm -rf /root/lab-disk.img {ROOT}"
+    )
+    assert run.succeeded, run.output
+
+
+def test_a_device_that_holds_anything_is_not_touched(disk: Disk) -> None:
+    disk.host.check_output(f"mkswap {disk.device}")
+    before = disk.host.check_output(f"sha256sum < {disk.device}")
+    run = deploy(disk.cluster, "--limit", "s03")
+    assert not run.succeeded
+    assert f"{disk.device} holds swap and is neither empty nor ext4: nothing on it" in run.output
+    assert disk.host.check_output(f"sha256sum < {disk.device}") == before
+    disk.host.check_output(f"wipefs --all --quiet {disk.device}")
+
+
+def test_an_empty_device_becomes_the_data_filesystem(disk: Disk) -> None:
+    run = deploy(disk.cluster, "--limit", "s03")
+    assert run.succeeded, run.output
+    mount = disk.host.check_output(f"findmnt --noheadings --output FSTYPE,OPTIONS {ROOT}")
+    assert mount.startswith("ext4")
+    assert "noatime" in mount
+    fstab = disk.host.check_output(f"grep ' {ROOT} ' /etc/fstab")
+    assert fstab.startswith("UUID=")
+    assert "nofail,noatime" in fstab
+    for service in ("portside-agent", "portside-agent-worker"):
+        needs = disk.host.check_output(f"systemctl show --property RequiresMountsFor {service}")
+        assert ROOT in needs
+        assert disk.host.service(service).is_running
+
+
+def test_the_files_on_it_outlive_the_next_run(disk: Disk) -> None:
+    disk.host.check_output(f"touch {ROOT}/uploads/precious")
+    run = deploy(disk.cluster, "--limit", "s03")
+    assert run.succeeded, run.output
+    assert run.hosts("success") == {}
+    assert disk.host.file(f"{ROOT}/uploads/precious").exists
+
+
+def test_an_unmounted_device_is_mounted_again_and_not_formatted(disk: Disk) -> None:
+    disk.host.check_output(f"systemctl stop portside-agent portside-agent-worker; umount {ROOT}")
+    assert not disk.host.file(f"{ROOT}/.portside-root").exists
+    run = deploy(disk.cluster, "--limit", "s03")
+    assert run.succeeded, run.output
+    assert disk.host.file(f"{ROOT}/uploads/precious").exists
+    assert disk.host.service("portside-agent").is_running
+
+
+def test_another_nodes_disk_is_not_taken_over(disk: Disk) -> None:
+    marker = f"{ROOT}/.portside-root"
+    disk.host.check_output(f"echo s09 > {marker}")
+    run = deploy(disk.cluster, "--limit", "s03")
+    assert not run.succeeded
+    assert f"{ROOT} holds another node's files" in run.output
+    assert disk.host.file(marker).content_string == "s09\n"
+    disk.host.check_output(f"echo s03 > {marker}")

@@ -1,0 +1,98 @@
+"""What killed uploads elsewhere: workers shot at 90 s, crashes in mid-upload, hung processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from testinfra.host import Host
+
+from portside.quantities import MIB
+from tests.lab.talking import Node, read_answer
+
+AGENT = "portside-agent.service"
+FOUND_WITHIN = 180
+"""Seconds in which a hung worker has to be found."""
+
+
+def _gunicorn_timeout(host: Host) -> int:
+    found = re.search(
+        r"^timeout = (\d+)$", host.file("/etc/portside/gunicorn.conf.py").content_string, re.M
+    )
+    assert found is not None
+    return int(found[1])
+
+
+def _worker_pid(host: Host) -> int:
+    master = int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
+    return int(host.check_output(f"cat /proc/{master}/task/{master}/children").split()[-1])
+
+
+def _trickle(node: Node, seconds: float) -> None:
+    """An upload that takes longer than gunicorn's timeout, a few bytes at a time."""
+    content = os.urandom(400)
+    with node.open_put("slow.bin", len(content), node.mint()) as connection:
+        for position in range(0, len(content), 20):
+            connection.sendall(content[position : position + 20])
+            time.sleep(seconds / 20)
+        answer = read_answer(connection)
+    assert answer.status == 201, answer.body
+    assert json.loads(answer.body)["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def _hang_and_be_found(node: Node, host: Host) -> float:
+    """Stop the worker process as a whole; returns the seconds until another one answers."""
+    hung = _worker_pid(host)
+    host.check_output(f"kill -STOP {hung}")
+    started = time.monotonic()
+    while time.monotonic() - started < FOUND_WITHIN:
+        if _worker_pid(host) != hung and node.ask("GET", "/health/ready").status == 200:
+            return time.monotonic() - started
+        time.sleep(1)
+    raise AssertionError(f"the worker still hangs after {FOUND_WITHIN} s")
+
+
+def test_a_slow_upload_outlives_the_timeout_that_finds_a_hung_worker(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    timeout = _gunicorn_timeout(nodes["s01"])
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(_trickle, talk["s01"], timeout + 10)
+        found = pool.submit(_hang_and_be_found, talk["s02"], nodes["s02"])
+        slow.result()
+        assert found.result() < FOUND_WITHIN
+
+
+def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node, host = talk["s03"], nodes["s03"]
+    before = host.check_output("find /srv/portside/uploads -type f | sort")
+    connection = node.open_put("killed.bin", 200 * MIB, node.mint())
+    connection.sendall(bytes(50 * MIB))
+    host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
+    connection.close()
+    for _ in range(60):
+        if node.ask("GET", "/health/ready").status == 200:
+            break
+        time.sleep(0.5)
+    assert host.file("/srv/portside/staging").listdir() == []
+    assert host.check_output("find /srv/portside/uploads -type f | sort") == before
+    journal = host.check_output(f"journalctl -u {AGENT} -n 20 -o cat")
+    assert '"staging_removed": 1' in journal
+    assert node.put("after.bin", b"content").status == 201
+
+
+def test_no_token_is_in_any_log(talk: Mapping[str, Node], nodes: Mapping[str, Host]) -> None:
+    node, host = talk["s01"], nodes["s01"]
+    token = node.mint()
+    assert node.put("a.bin", b"x", token).status == 201
+    assert node.ask("GET", f"/api/v1/files/0?token={token}").status == 404
+    signature = token.rsplit(".", 1)[1]
+    for command in ("journalctl -o cat", "cat /var/log/nginx/access.log /var/log/nginx/error.log"):
+        assert signature not in host.check_output(command)

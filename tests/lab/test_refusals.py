@@ -1,0 +1,132 @@
+"""Bad input is answered before a byte of the body is read, in words, through the real nginx."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+from testinfra.host import Host
+
+from portside.quantities import GIB
+from portside.tokens import SigningKey
+from tests.lab.talking import UPLOAD, Answer, Node, read_answer
+
+
+def _unsigned(node: Node) -> str:
+    def part(data: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+    header = {"alg": "none", "typ": "upload+jwt", "kid": node.issuer.kid}
+    return f"{part(header)}.{part(node.claims().model_dump(mode='json', exclude_none=True))}."
+
+
+def _answer_without_a_body(node: Node, name: str, length: int, token: str | None) -> Answer:
+    with node.open_put(name, length, token) as connection:
+        return read_answer(connection)
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "slug"),
+    [
+        pytest.param(lambda n: None, 401, "token-missing", id="no token"),
+        pytest.param(
+            lambda n: n.mint(SigningKey.generate("lab")), 401, "token-unknown-key", id="forged"
+        ),
+        pytest.param(_unsigned, 401, "token-algorithm", id="alg none"),
+        pytest.param(
+            lambda n: n.mint(exp=int(time.time()) - 120), 401, "token-expired", id="expired"
+        ),
+        pytest.param(lambda n: n.mint(aud="s02"), 403, "token-wrong-node", id="wrong node"),
+        pytest.param(lambda n: n.mint(size=5), 400, "size-mismatch", id="wrong size"),
+        pytest.param(lambda n: n.mint(max_size=5), 413, "too-large", id="too large"),
+    ],
+)
+def test_a_bad_token_is_refused_before_the_body(
+    talk: Mapping[str, Node], token: Callable[[Node], str | None], status: int, slug: str
+) -> None:
+    node = talk["s01"]
+    answer = _answer_without_a_body(node, "a.bin", 1 * GIB, token(node))
+    assert (answer.status, answer.slug) == (status, slug)
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "slug"),
+    [
+        ("..%2F..%2F..%2Fetc%2Fcron.d%2Fx.bin", 400, "name-refused"),
+        ("%5C%5Chost%5Cx.bin", 400, "name-refused"),
+        ("a.bin.attr.json", 400, "name-refused"),
+        ("page.html", 415, "type-refused"),
+        ("logo.svg", 415, "type-refused"),
+        ("feed.xml", 415, "type-refused"),
+        ("ü.exe", 415, "type-refused"),
+    ],
+)
+def test_a_bad_name_is_refused_before_the_body(
+    talk: Mapping[str, Node], name: str, status: int, slug: str
+) -> None:
+    node = talk["s02"]
+    answer = _answer_without_a_body(node, name, 1 * GIB, node.mint())
+    assert (answer.status, answer.slug) == (status, slug)
+
+
+def test_a_taken_name_is_refused_before_the_body(talk: Mapping[str, Node]) -> None:
+    node = talk["s01"]
+    name = f"taken-{time.time_ns()}.bin"
+    assert node.put(name, b"first", node.mint(layout="named")).status == 201
+    answer = _answer_without_a_body(node, name, 1 * GIB, node.mint(layout="named"))
+    assert (answer.status, answer.slug) == (409, "name-taken")
+    assert node.ask("GET", f"/uploads/lab/{name}").body == b"first"
+
+
+def test_a_full_disk_is_told_before_the_body(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node, host = talk["s03"], nodes["s03"]
+    # A small filesystem over the data folder's own would need a restart of the agent: instead, let
+    # other uploads have been promised all that is free.
+    status = json.loads(node.ask("GET", "/api/v1/system/upload-status").body)
+    free = status["disk"]["free"] - status["disk"]["kept_free"]
+    most = 16 * GIB
+    promised = []
+    try:
+        while free > 0:
+            connection = node.open_put("promised.bin", most, node.mint(size=most))
+            connection.sendall(b"x")
+            promised.append(connection)
+            answer = _answer_without_a_body(node, "a.bin", most, node.mint(size=most))
+            if answer.status == 507:
+                break
+            free -= most
+        assert (answer.status, answer.slug) == (507, "no-space")
+    finally:
+        for connection in promised:
+            connection.close()
+    for _ in range(100):
+        if not host.file("/srv/portside/staging").listdir():
+            break
+        time.sleep(0.1)
+    assert host.file("/srv/portside/staging").listdir() == []
+
+
+def test_a_cut_body_leaves_nothing(talk: Mapping[str, Node], nodes: Mapping[str, Host]) -> None:
+    node, host = talk["s02"], nodes["s02"]
+    name = f"cut-{time.time_ns()}.bin"
+    connection = node.open_put(name, 50_000_000, node.mint(layout="named"))
+    connection.sendall(bytes(20_000_000))
+    connection.close()
+    for _ in range(100):
+        if not host.file("/srv/portside/staging").listdir():
+            break
+        time.sleep(0.1)
+    assert host.file("/srv/portside/staging").listdir() == []
+    assert node.ask("GET", f"/uploads/lab/{name}").status == 404
+
+
+def test_another_method_is_refused(talk: Mapping[str, Node]) -> None:
+    assert talk["s01"].ask("DELETE", f"{UPLOAD}/a.bin").status in (403, 405)
+    answer = talk["s01"].ask("PUT", "/uploads/lab/a.bin", b"x")
+    assert (answer.status, answer.slug) == (405, "method-not-allowed")
