@@ -65,7 +65,7 @@ class _Lines:
     def sent(self, count: int) -> None:
         now = time.monotonic()
         if count == self._size:
-            self.say(f"100 %, {format_size(count)} sent; {self._when_sent}")
+            self.say(f"100 %, {format_size(count)}; {self._when_sent}")
         elif now - self._last_line >= LINE_SECONDS:
             speed = count / (now - self._started)
             self.say(

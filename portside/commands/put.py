@@ -122,7 +122,9 @@ def command(
     try:
         codes = [_put(path, target, manner, as_json) for path in files]
     except KeyboardInterrupt:
-        typer.echo("portside: interrupted: the file being sent was not stored", err=True)
+        typer.echo(
+            "portside: interrupted before a receipt came: count the file as not stored", err=True
+        )
         raise typer.Exit(INTERRUPTED) from None
     finally:
         target.client.close()

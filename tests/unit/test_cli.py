@@ -373,6 +373,19 @@ def test_what_a_node_says_never_moves_a_cursor(
     assert ANSI not in put(node, str(iso)).out
 
 
+def test_an_interrupted_upload_is_exit_code_130_and_one_line(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("portside.client.UploadClient.put", interrupt)
+        run = put(node, str(iso))
+    assert (run.code, run.out) == (130, "")
+    assert run.err.count("\n") == 1
+
+
 def test_the_worst_of_several_codes_wins(node: NodeDouble, keystore: Keystore, iso: Path) -> None:
     node.on_put = lie(size=3)
     assert put(node, "nowhere.iso", str(iso)).code == 5
@@ -471,5 +484,5 @@ def test_without_a_terminal_long_uploads_say_now_and_then_how_far_they_are(
     (project / "x.iso").write_bytes(bytes(4 << 20))
     run = put(node, "x.iso")
     assert re.search(r"x\.iso: 25 %, 1\.0 MiB of 4\.0 MiB, \d+\.\d MB/s, 0s left\n", run.err)
-    assert "x.iso: 100 %, 4.0 MiB sent; verifying on the node\n" in run.err
+    assert "x.iso: 100 %, 4.0 MiB; verifying on the node\n" in run.err
     assert ANSI not in run.err
