@@ -16,14 +16,15 @@ from portside.content import COMPOUND_EXTENSIONS, SCRIPT_EXTENSIONS, extension_o
 HEAD_SIZE = 64 * 1024
 """Bytes to look at: an ISO 9660 image is recognised at 32 KiB."""
 
-# The tags that make a browser take unlabelled bytes for HTML, and XML beside them
-# (WHATWG MIME Sniffing, section 7.1; a byte order mark and white space may stand before).
+# The tags that make a browser take unlabelled bytes for HTML, and XML beside them; a byte order
+# mark and white space may stand before (WHATWG MIME Sniffing, section 7.1).
 _SCRIPTABLE = re.compile(
-    rb"\A(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\x00\t\n\x0c\r ]*"
-    rb"<\x00?(!doctype\s+html|!--|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|svg|\?xml|x:xml|\?\x00x\x00m\x00l)"
-    rb"(?=[\s>/\x00?]|\Z)",
+    rb"\A(\xef\xbb\xbf)?[\t\n\x0c\r ]*"
+    rb"<(!doctype\s+html|!--|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p"
+    rb"|svg|\?xml|x:xml)(?=[\s>/?]|\Z)",
     re.IGNORECASE,
 )
+_UTF_16_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 # Extension -> what puremagic may answer for it. Only formats that always carry their signature.
 _SIGNED: dict[str, frozenset[str]] = {
@@ -60,7 +61,7 @@ class ContentRefused(Exception):
 def check(name: str, head: bytes) -> None:
     """Compare a file's first bytes with its name. Raises ContentRefused."""
     extension = extension_of(name)
-    if _SCRIPTABLE.match(head) and extension not in SCRIPT_EXTENSIONS:
+    if _SCRIPTABLE.match(_as_text(head)) and extension not in SCRIPT_EXTENSIONS:
         raise ContentRefused("the content is HTML, SVG or XML, which a browser may run")
     if extension in COMPOUND_EXTENSIONS:
         extension = "." + extension.rpartition(".")[2]
@@ -78,6 +79,12 @@ def media_type(name: str) -> str:
     extension = extension_of(name)
     known = _MEDIA_TYPES.get(extension)
     return known or mimetypes.guess_type(f"x{extension}")[0] or "application/octet-stream"
+
+
+def _as_text(head: bytes) -> bytes:
+    """The first characters in an encoding that holds ASCII as it is."""
+    encoding = _UTF_16_MARKS.get(head[:2])
+    return head if encoding is None else head[2:1024].decode(encoding, "replace").encode()
 
 
 def _matches(head: bytes) -> frozenset[str]:

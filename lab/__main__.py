@@ -22,10 +22,22 @@ def up(cluster: list[Machine], vagrant_options: list[str]) -> None:
 
 
 def prepare(cluster: list[Machine]) -> None:
-    state.refuse_if_taken(CLONE)
     packages.install_missing()
+    take_over(cluster)
     network.start()
     boxes.ensure(machines.releases(cluster))
+
+
+def take_over(cluster: list[Machine]) -> None:
+    """One lab per computer: another clone's keeps its place as long as it runs."""
+    owner = state.other_owner(CLONE)
+    if owner is None:
+        return
+    if any(containers.look(machine).is_up for machine in cluster):
+        state.refuse_if_taken(CLONE)
+    with step(f"remove the lab of {owner}, which doesn't run"):
+        for machine in cluster:
+            containers.remove(machine)
 
 
 def start_machines(cluster: list[Machine], vagrant_options: list[str]) -> None:
@@ -51,7 +63,11 @@ def introduce(cluster: list[Machine]) -> None:
 
 def down(cluster: list[Machine]) -> None:
     owner = state.other_owner(CLONE)
-    if owner is not None and owner.is_dir():
+    if (
+        owner is not None
+        and owner.is_dir()
+        and any(containers.look(each).is_up for each in cluster)
+    ):
         state.refuse_if_taken(CLONE)
     if vagrant.is_installed():
         with step("destroy " + " ".join(machine.name for machine in cluster)):

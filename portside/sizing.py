@@ -94,7 +94,9 @@ class Sizing:
     tcp_window: int = _bytes("tcp_rmem and tcp_wmem maximum: what RAM leaves, 4 to 32 MiB")
     everything_total: int = _bytes("buffers, processes, stacks, windows: under 60 % of RAM")
     memory_kept_free: int = _bytes("no upload starts with less than this available: 4 % of RAM")
-    writeback_chunk: int = _bytes("writeback is started after this much, so that none piles up")
+    writeback_chunk: int = _bytes(
+        "writeback starts after this much, where the cache can't be bypassed"
+    )
     sync_window: int = _bytes("fdatasync after this much: what a crash can cost a resumed upload")
     dirty_background_bytes: int = _bytes("vm.dirty_background_bytes: the kernel starts writing")
     dirty_bytes: int = _bytes("vm.dirty_bytes: writers wait; small keeps fsync short")
@@ -104,7 +106,9 @@ class Sizing:
     open_files: int = _count("LimitNOFILE: sockets and files of every slot and connection")
     agent_memory_high: int = _bytes("MemoryHigh of the agent: above it its cache is reclaimed")
     agent_memory_max: int = _bytes("MemoryMax of the agent: 60 % of RAM, page cache included")
-    worker_memory_max: int = _bytes("MemoryMax of the agent's worker: its base and a quarter more")
+    worker_memory_max: int = _bytes(
+        "MemoryMax of the agent's worker: an eighth of RAM, its base at least"
+    )
 
 
 def size(machine: Machine) -> Sizing:

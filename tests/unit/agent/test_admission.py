@@ -1,0 +1,84 @@
+"""An upload is admitted only when everything it can come to need is there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from agent.admission import Admission, Demand
+from agent.problems import ProblemError
+from portside.quantities import GIB, MIB
+from portside.sizing import Machine, size
+
+SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slots=2)
+PLENTY = 100 * GIB
+
+
+def _ledger(root: Path, available: int = PLENTY) -> Admission:
+    return Admission(root, SIZING, memory_available=lambda: available)
+
+
+def _slug(ledger: Admission, demand: Demand) -> str:
+    with pytest.raises(ProblemError) as refused:
+        ledger.check(demand)
+    return refused.value.slug
+
+
+def _demand(jti: str = "a", path: str | None = None, disk: int = 0) -> Demand:
+    return Demand(jti, None if path is None else PurePosixPath(path), disk)
+
+
+def _free(root: Path) -> int:
+    status = os.statvfs(root)
+    return status.f_bavail * status.f_frsize
+
+
+def test_slots_are_given_back(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    with ledger.admit(_demand("a")), ledger.admit(_demand("b")):
+        assert _slug(ledger, _demand("c")) == "no-slot"
+        assert ledger.slots().used == 2
+    ledger.check(_demand("c"))
+    assert ledger.slots().used == 0
+
+
+def test_a_share_is_given_back_when_the_upload_fails(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    with pytest.raises(RuntimeError), ledger.admit(_demand(disk=GIB)):
+        raise RuntimeError
+    assert (ledger.slots().used, ledger.disk().reserved) == (0, 0)
+
+
+def test_no_upload_starts_on_the_last_memory(tmp_path: Path) -> None:
+    enough = SIZING.memory_kept_free + SIZING.upload_memory
+    _ledger(tmp_path, available=enough).check(_demand())
+    assert _slug(_ledger(tmp_path, available=enough - 1), _demand()) == "no-memory"
+
+
+def test_disk_is_promised_once(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    most = _free(tmp_path) - SIZING.disk_kept_free - 64 * MIB
+    with ledger.admit(_demand("a", disk=most)) as first:
+        assert ledger.disk().reserved == most
+        assert _slug(ledger, _demand("b", disk=GIB)) == "no-space"
+        # Once the blocks are taken on disk, free space itself shows them.
+        first.allocated()
+        assert ledger.disk().reserved == 0
+
+
+def test_the_share_kept_free_is_never_promised(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    assert _slug(ledger, _demand(disk=_free(tmp_path))) == "no-space"
+
+
+def test_a_token_and_a_name_are_in_use_once(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    with ledger.admit(_demand("a", path="isos/x.iso")):
+        assert _slug(ledger, _demand("a")) == "upload-in-progress"
+        assert _slug(ledger, _demand("b", path="isos/x.iso")) == "name-taken"
+        ledger.check(_demand("b", path="isos/y.iso"))
+        # Dated uploads have no path before they end: they never stand in each other's way.
+        ledger.check(_demand("b"))
