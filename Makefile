@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ISO := build/lab/portside-lab.iso
 # What the tests and the bench need from Debian beside what the lab installs for itself.
-PACKAGES := e2fsprogs nginx-light openssh-client python3-venv strace xorriso xfsprogs
+PACKAGES := e2fsprogs nginx-light openssh-client python3-venv strace systemd xorriso xfsprogs
 
 .PHONY: up down nodes lab iso check unit test bench format lock clean packages
 

@@ -98,11 +98,13 @@ class Index:
 
     def find(self, file_id: str) -> StoredFile | None:
         """The committed file with this id."""
-        return self._committed("file_id", file_id)
+        return self._stored(
+            "SELECT stored FROM files WHERE file_id = ? AND state = 'COMMITTED'", file_id
+        )
 
     def find_by_token(self, jti: str) -> StoredFile | None:
         """The committed file that was uploaded with this token."""
-        return self._committed("jti", jti)
+        return self._stored("SELECT stored FROM files WHERE jti = ? AND state = 'COMMITTED'", jti)
 
     def path_taken(self, path: PurePosixPath) -> bool:
         """Whether a file is at this path or about to be."""
@@ -112,12 +114,9 @@ class Index:
             ).fetchone()
         return found is not None
 
-    def _committed(self, column: str, value: str) -> StoredFile | None:
+    def _stored(self, query: str, value: str) -> StoredFile | None:
         with self._lock:
-            row = self._connection.execute(
-                f"SELECT stored FROM files WHERE {column} = ? AND state = 'COMMITTED'",  # noqa: S608
-                (value,),
-            ).fetchone()
+            row = self._connection.execute(query, (value,)).fetchone()
         return StoredFile.model_validate_json(row[0]) if row else None
 
     @contextmanager

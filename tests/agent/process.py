@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire import PROBLEM_PREFIX, UploadClaims
+from tests.minting import upload_claims
 
 NODE_ID = "s01"
 START_SECONDS = 30
@@ -120,21 +120,7 @@ class Agent:
 
     def claims(self, **changed: Any) -> UploadClaims:
         """Claims that allow 1 GiB into the namespace `isos`, valid for 15 minutes."""
-        now = int(time.time())
-        claims: dict[str, Any] = {
-            "iss": "lab",
-            "aud": NODE_ID,
-            "sub": "user-7",
-            "jti": secrets.token_hex(16),
-            "iat": now,
-            "nbf": now,
-            "exp": now + 900,
-            "session_deadline": now + 7200,
-            "file_id": secrets.token_hex(16),
-            "namespace": "isos",
-            "max_size": None if "size" in changed else 1 * GIB,
-        }
-        return UploadClaims.model_validate({**claims, **changed})
+        return upload_claims("lab", NODE_ID, {"namespace": "isos", **changed})
 
     def put(
         self,

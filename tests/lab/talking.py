@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import socket
 import ssl
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from portside.cluster import Cluster
 from portside.tokens import SigningKey, mint_upload
 from portside.wire import PROBLEM_PREFIX, UploadClaims
+from tests.minting import upload_claims
 
 UPLOAD = "/api/internal/upload"
 
@@ -80,21 +79,7 @@ class Node:
 
     def claims(self, **changed: Any) -> UploadClaims:
         """Claims that allow 1 GiB into the namespace `lab`."""
-        now = int(time.time())
-        claims: dict[str, Any] = {
-            "iss": self.issuer.owner,
-            "aud": self.node_id,
-            "sub": "lab",
-            "jti": secrets.token_hex(16),
-            "iat": now,
-            "nbf": now,
-            "exp": now + 900,
-            "session_deadline": now + 7200,
-            "file_id": secrets.token_hex(16),
-            "namespace": "lab",
-            "max_size": None if "size" in changed else 1 << 30,
-        }
-        return UploadClaims.model_validate({**claims, **changed})
+        return upload_claims(self.issuer.owner, self.node_id, {"namespace": "lab", **changed})
 
 
 def read_answer(connection: socket.socket) -> Answer:

@@ -23,6 +23,14 @@ def _unsigned(node: Node) -> str:
     return f"{part(header)}.{part(node.claims().model_dump(mode='json', exclude_none=True))}."
 
 
+def _assert_staging_empties(host: Host) -> None:
+    for _ in range(100):
+        if not host.file("/srv/portside/staging").listdir():
+            return
+        time.sleep(0.1)
+    assert host.file("/srv/portside/staging").listdir() == []
+
+
 def _answer_without_a_body(node: Node, name: str, length: int, token: str | None) -> Answer:
     with node.open_put(name, length, token) as connection:
         return read_answer(connection)
@@ -117,11 +125,7 @@ def test_a_full_disk_is_told_before_the_body(
     finally:
         for connection in promised:
             connection.close()
-    for _ in range(100):
-        if not host.file("/srv/portside/staging").listdir():
-            break
-        time.sleep(0.1)
-    assert host.file("/srv/portside/staging").listdir() == []
+    _assert_staging_empties(host)
 
 
 def test_a_cut_body_leaves_nothing(talk: Mapping[str, Node], nodes: Mapping[str, Host]) -> None:
@@ -130,11 +134,7 @@ def test_a_cut_body_leaves_nothing(talk: Mapping[str, Node], nodes: Mapping[str,
     connection = node.open_put(name, 50_000_000, node.mint(layout="named"))
     connection.sendall(bytes(20_000_000))
     connection.close()
-    for _ in range(100):
-        if not host.file("/srv/portside/staging").listdir():
-            break
-        time.sleep(0.1)
-    assert host.file("/srv/portside/staging").listdir() == []
+    _assert_staging_empties(host)
     assert node.ask("GET", f"/uploads/lab/{name}").status == 404
 
 

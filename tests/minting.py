@@ -1,0 +1,29 @@
+"""Claims of uploads for tests, in one place."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from portside.quantities import GIB
+from portside.wire import UploadClaims
+
+
+def upload_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> UploadClaims:
+    """Claims that allow up to 1 GiB for 15 minutes, with `changed` in place of some."""
+    now = int(time.time())
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "aud": node_id,
+        "sub": "user-7",
+        "jti": secrets.token_hex(16),
+        "iat": now,
+        "nbf": now,
+        "exp": now + 900,
+        "session_deadline": now + 7200,
+        "file_id": secrets.token_hex(16),
+        "max_size": None if "size" in changed else 1 * GIB,
+    }
+    return UploadClaims.model_validate({**claims, **changed})
