@@ -90,15 +90,15 @@ class Committer:
             self._index.commit(stored.file_id)
         except FileExistsError:
             raise name_taken(stored.path) from None
-        except sqlite3.OperationalError as error:
-            # "database or disk is full" and I/O errors alike: the index is on the data disk.
-            if "full" in str(error):
-                raise DiskFull(f"the index can't be written: {error}") from error
-            raise DiskFailed(f"the index can't be written: {error}") from error
+        except sqlite3.Error as error:
+            raise _of_index(error) from error
 
     def finish(self, intent: Intent) -> None:
-        """Carry out an intent that a crash cut short. Raises as `commit`."""
-        if not (self._settings.uploads / intent.stored.path).exists():
+        """Carry out an intent that a crash cut short: its data is still staged, or renamed already.
+
+        Raises FileExistsError when another file has its place, and as `commit`.
+        """
+        if (self._settings.staging / intent.staging).exists():
             self._place(intent)
         else:
             sync_directory((self._settings.uploads / intent.stored.path).parent)
@@ -133,3 +133,13 @@ class Committer:
             file.flush()
             os.fsync(file.fileno())
         return temporary
+
+
+def _of_index(error: sqlite3.Error) -> DiskFull | DiskFailed:
+    """What an error of the index means: it lies on the data disk."""
+    # The low byte is the primary code, whatever the extended one says (sqlite.org/rescode.html).
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull("the disk is full (writing the index)")
+    passes = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return DiskFailed(f"writing the index failed: {error}", final=not passes)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.commit import Committer
+from agent.commit import Attributes, Committer
 from agent.health import check_marker, check_write
 from agent.index import Index, Intent
 from agent.settings import Settings
@@ -43,13 +43,23 @@ def _replay(settings: Settings, index: Index, committer: Committer) -> tuple[int
         if is_live(staging):
             # A process that drains after a reload is at this very commit.
             continue
-        if _can_finish(settings, intent):
-            committer.finish(intent)
+        if _finished(settings, committer, intent):
             finished += 1
         else:
             _undo(settings, index, intent)
             undone += 1
     return finished, undone
+
+
+def _finished(settings: Settings, committer: Committer, intent: Intent) -> bool:
+    if not _can_finish(settings, intent):
+        return False
+    try:
+        committer.finish(intent)
+    except FileExistsError:
+        # Another file had the name first: the cut commit would have found that next.
+        return False
+    return True
 
 
 def _can_finish(settings: Settings, intent: Intent) -> bool:
@@ -65,9 +75,18 @@ def _can_finish(settings: Settings, intent: Intent) -> bool:
 
 def _undo(settings: Settings, index: Index, intent: Intent) -> None:
     _log.warning("commit undone", file_id=intent.stored.file_id, path=str(intent.stored.path))
-    (settings.uploads / attributes_path(intent.stored.path)).unlink(missing_ok=True)
+    _remove_attributes(settings, intent)
     (settings.staging / intent.staging).unlink(missing_ok=True)
     index.roll_back(intent.stored.file_id)
+
+
+def _remove_attributes(settings: Settings, intent: Intent) -> None:
+    """Remove this upload's attributes, never those of a file that has its place."""
+    path = settings.uploads / attributes_path(intent.stored.path)
+    if not path.exists():
+        return
+    if Attributes.model_validate_json(path.read_bytes()).file_id == intent.stored.file_id:
+        path.unlink()
 
 
 def sweep_staging(settings: Settings, index: Index) -> tuple[int, int]:

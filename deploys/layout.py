@@ -29,6 +29,8 @@ TLS_KEY = f"{TLS}/node.key"
 
 RELEASES = "/opt/portside/releases"
 CURRENT = "/opt/portside/current"
+MASTER = f"{CURRENT}/master"
+"""Says which gunicorn and Python a release has: a running master keeps its own."""
 AGENT_COMMAND = f"{CURRENT}/venv/bin/portside-agent"
 
 RUNTIME = "/run/portside"

@@ -66,6 +66,9 @@ def release_installed(release: Release) -> Generator[StringCommand | FileUploadC
             "venv/bin/pip install -q --no-index --find-links wheels --require-hashes "
             "-r requirements.txt; "
             "venv/bin/pip install -q --no-index --no-deps wheels/portside-*.whl; "
+            # A release that can't even be loaded must never become the current one.
+            "venv/bin/python -I -c 'import agent.app, agent.cli'; "
+            "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master; "
             # Archives of runs that were killed go too.
             f"rm -rf wheels {layout.RELEASES}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
             "sync -f .; touch .complete"
@@ -119,10 +122,13 @@ def agent(node: StorageNode) -> None:
         name="Agent runs and is ready",
         service="agent",
         levels=[
-            Level((layout.CURRENT, _unit(layout.AGENT_SERVICE)), _restart(layout.AGENT_SERVICE)),
-            # The old process finishes its uploads, a new one takes the next.
+            # A restart waits for running uploads, and takes no new ones meanwhile: only for what a
+            # running master can't change.
+            Level((layout.MASTER, _unit(layout.AGENT_SERVICE)), _restart(layout.AGENT_SERVICE)),
+            # For a new release or new settings the old worker finishes its uploads, while a new one
+            # takes the next on the same socket.
             Level(
-                (layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
+                (layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
                 reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
             ),
         ],

@@ -77,6 +77,20 @@ def test_kill_at_a_step_of_the_commit_is_finished_or_undone(
     assert bool(_assert_clean_or_complete(agent)) is committed
 
 
+def test_a_cut_commit_whose_name_was_taken_since_is_undone(agent: Agent) -> None:
+    claims = agent.claims(layout="named")
+    with _injected(agent, "renameat2:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
+        agent.put("a.bin", DATA, agent.mint(**dict(claims)))
+    agent.kill()
+    (agent.root / "uploads" / "isos" / "a.bin").write_bytes(b"put there by hand")
+    agent.start()
+    assert [path.read_bytes() for path in agent.visible_files()] == [b"put there by hand"]
+    assert list((agent.root / "uploads").rglob("*.attr.json")) == []
+    assert agent.leftovers() == []
+    known = requests.get(f"{agent.url}/api/v1/files/{claims.file_id}", timeout=5)
+    assert known.status_code == 404
+
+
 @pytest.mark.parametrize("occurrence", range(1, 10))
 def test_kill_at_any_sync_loses_nothing_acknowledged(agent: Agent, occurrence: int) -> None:
     claims = agent.claims(layout="named")

@@ -55,6 +55,7 @@ def deploy(cluster: Path, *arguments: str, project: Path = PROJECT_ROOT) -> Run:
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
     )
     # A run that is aborted while it is prepared prints no JSON.
     results = json.loads(done.stdout)["results"]["operations"] if done.stdout.strip() else []

@@ -1,0 +1,70 @@
+"""A new release takes over while an upload runs: nobody waits, and nothing is cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from portside.quantities import MIB
+from tests.lab.conftest import LAB
+from tests.lab.deploying import copy_project, deploy
+from tests.lab.talking import Node, read_answer
+
+AGENT = "portside-agent.service"
+
+
+@pytest.fixture
+def newer_project(tmp_path: Path) -> Iterator[Path]:
+    """The project with a change in the agent, and s01 back to this one afterwards."""
+    project = copy_project(tmp_path)
+    source = project / "agent" / "__init__.py"
+    source.write_text(source.read_text() + f"\n# {time.time_ns()}\n")
+    yield project
+    run = deploy(LAB, "--limit", "s01")
+    assert run.succeeded, run.output
+
+
+def _release_of(host: Host) -> str:
+    return str(host.check_output("readlink /opt/portside/current"))
+
+
+def _master(host: Host) -> int:
+    return int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
+
+
+def test_a_new_release_takes_uploads_while_the_old_one_finishes_its_own(
+    newer_project: Path, talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node, host = talk["s01"], nodes["s01"]
+    before, master = _release_of(host), _master(host)
+    content = os.urandom(8 * MIB)
+    with node.open_put("across.bin", len(content), node.mint()) as running:
+        running.sendall(content[: 4 * MIB])
+        started = time.monotonic()
+        run = deploy(LAB, "--limit", "s01", project=newer_project)
+        seconds = time.monotonic() - started
+        assert run.succeeded, run.output
+        # It didn't wait for the upload, which nothing but this test will end.
+        assert seconds < 120
+        assert _release_of(host) != before
+        assert _master(host) == master
+        workers = host.check_output(f"cat /proc/{master}/task/{master}/children").split()
+        assert len(workers) == 2
+        loaded = host.check_output(f"cat /proc/{workers[-1]}/maps")
+        assert _release_of(host) in loaded
+        assert before not in loaded
+
+        during = node.put("during.bin", b"taken by the new one")
+        assert during.status == 201, during.body
+
+        running.sendall(content[4 * MIB :])
+        answer = read_answer(running)
+    assert answer.status == 201, answer.body
+    assert json.loads(answer.body)["sha256"] == hashlib.sha256(content).hexdigest()
