@@ -10,7 +10,7 @@ import pytest
 
 from agent.admission import Admission, Demand
 from agent.problems import ProblemError
-from portside.quantities import GIB, MIB
+from portside.quantities import GIB
 from portside.sizing import Machine, size
 
 SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slots=2)
@@ -60,10 +60,10 @@ def test_no_upload_starts_on_the_last_memory(tmp_path: Path) -> None:
 
 def test_disk_is_promised_once(tmp_path: Path) -> None:
     ledger = _ledger(tmp_path)
-    most = _free(tmp_path) - SIZING.disk_kept_free - 64 * MIB
-    with ledger.admit(_demand("a", disk=most)) as first:
-        assert ledger.disk().reserved == most
-        assert _slug(ledger, _demand("b", disk=GIB)) == "no-space"
+    more_than_half = _free(tmp_path) * 6 // 10
+    with ledger.admit(_demand("a", disk=more_than_half)) as first:
+        assert ledger.disk().reserved == more_than_half
+        assert _slug(ledger, _demand("b", disk=more_than_half)) == "no-space"
         # Once the blocks are taken on disk, free space itself shows them.
         first.allocated()
         assert ledger.disk().reserved == 0
