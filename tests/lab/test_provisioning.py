@@ -176,8 +176,8 @@ def test_services_run_and_come_back_after_a_boot(storage: Host, service: str) ->
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_services_are_sandboxed(storage: Host, service: str) -> None:
-    # The threshold is in tenths: exposure 2.0 or less.
-    assert storage.run(f"systemd-analyze security --threshold=20 {service}").rc == 0
+    # In tenths: 2.0 is what was asked for; at 0.5 a dropped directive shows.
+    assert storage.run(f"systemd-analyze security --threshold=5 {service}").rc == 0
     pid = storage.check_output(f"systemctl show --property MainPID --value {service}")
     status = dict(
         line.split(":\t", 1)
