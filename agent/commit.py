@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from agent import linux
+from agent.attributes import Attributes
 from agent.directories import make_directories, sync_directory
 from agent.index import Index, Intent, name_taken
 from agent.settings import Settings
@@ -23,12 +24,6 @@ from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, trans
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import ReceiptClaims, StoredFile, UploadClaims
-
-
-class Attributes(StoredFile):
-    """`<file>.attr.json`: all that is known of a file, so that the index can be rebuilt from it."""
-
-    jti: str
 
 
 class Committer:
@@ -126,7 +121,7 @@ class Committer:
         temporary = self._settings.staging / (
             intent.staging.removesuffix(SUFFIX) + ATTRIBUTES_SUFFIX
         )
-        attributes = Attributes(**dict(intent.stored), jti=intent.jti)
+        attributes = Attributes.of(intent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
             file.write(attributes.model_dump_json().encode() + b"\n")

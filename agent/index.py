@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -54,6 +54,11 @@ class Index:
         """Close the database."""
         self._connection.close()
 
+    def is_empty(self) -> bool:
+        """Whether no file is known, committed or about to be."""
+        with self._lock:
+            return self._connection.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
+
     def begin(self, intent: Intent) -> None:
         """Write the intent to commit. Raises ProblemError when its token or path is taken."""
         try:
@@ -84,6 +89,34 @@ class Index:
             connection.execute(
                 "DELETE FROM files WHERE file_id = ? AND state = 'PENDING'", (file_id,)
             )
+
+    def restore(self, files: Sequence[tuple[str, StoredFile]]) -> list[StoredFile]:
+        """Add or correct the rows of committed files, given with their tokens' ids.
+
+        Returns those whose id, token or path belongs to another row. A PENDING row is left alone.
+        """
+        clashes = []
+        with self._transaction() as connection:
+            for jti, stored in files:
+                try:
+                    connection.execute(
+                        "INSERT INTO files VALUES (?, ?, ?, 'COMMITTED', '', ?) "
+                        "ON CONFLICT (file_id) DO UPDATE "
+                        "SET jti = excluded.jti, path = excluded.path, stored = excluded.stored "
+                        "WHERE state = 'COMMITTED'",
+                        (stored.file_id, jti, str(stored.path), stored.model_dump_json()),
+                    )
+                except sqlite3.IntegrityError:
+                    clashes.append(stored)
+        return clashes
+
+    def remove_missing(self, exists: Callable[[str], bool]) -> int:
+        """Remove the rows of committed files whose path doesn't exist; returns how many."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT file_id, path FROM files WHERE state = 'COMMITTED'")
+            gone = [(file_id,) for file_id, path in rows if not exists(path)]
+            connection.executemany("DELETE FROM files WHERE file_id = ?", gone)
+        return len(gone)
 
     def pending(self) -> list[Intent]:
         """Commits that have begun and not ended."""

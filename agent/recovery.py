@@ -11,7 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from agent.commit import Attributes, Committer
+from agent.attributes import Attributes
+from agent.commit import Committer
 from agent.health import check_marker, check_write
 from agent.index import Index, Intent
 from agent.settings import Settings
@@ -27,6 +28,8 @@ def recover(settings: Settings, index: Index, committer: Committer) -> None:
     check_write(settings)
     finished, undone = _replay(settings, index, committer)
     swept, freed = sweep_staging(settings, index)
+    if index.is_empty() and any(settings.uploads.iterdir()):
+        _log.warning("files are not indexed: run `portside-agent reindex`")
     _log.info(
         "storage recovered",
         commits_finished=finished,

@@ -96,3 +96,24 @@ def test_no_token_is_in_any_log(talk: Mapping[str, Node], nodes: Mapping[str, Ho
     signature = token.rsplit(".", 1)[1]
     for command in ("journalctl -o cat", "cat /var/log/nginx/access.log /var/log/nginx/error.log"):
         assert signature not in host.check_output(command)
+
+
+def test_root_can_rebuild_a_lost_index_without_locking_the_agent_out(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node, host = talk["s02"], nodes["s02"]
+    stored = node.put("indexed.bin", b"content")
+    assert stored.status == 201, stored.body
+    found = f"/api/v1/files/{json.loads(stored.body)['file_id']}"
+    host.check_output(f"systemctl stop {AGENT} portside-agent-worker")
+    host.check_output("rm /srv/portside/state/index.sqlite*")
+    host.check_output("/opt/portside/current/venv/bin/portside-agent reindex")
+    owners = host.check_output("stat -c %U /srv/portside/state/index.sqlite*").split()
+    assert set(owners) == {"portside"}
+    host.check_output(f"systemctl start {AGENT} portside-agent-worker")
+    for _ in range(60):
+        if node.ask("GET", "/health/ready").status == 200:
+            break
+        time.sleep(0.5)
+    assert node.ask("GET", found).body == stored.body
+    assert node.put("after.bin", b"content").status == 201

@@ -1,0 +1,91 @@
+"""The index is a cache: thrown away, it comes back from the attributes beside the files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.agent.process import Agent, slug_of
+
+
+def _reindex(agent: Agent) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("portside-agent")), "reindex"]
+    return subprocess.run(
+        [*command, "--config", str(agent.home / "agent.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _remove_index(agent: Agent) -> None:
+    for path in (agent.root / "state").glob("index.sqlite*"):
+        path.unlink()
+
+
+def _described(agent: Agent, file_id: str) -> requests.Response:
+    return requests.get(f"{agent.url}/api/v1/files/{file_id}", timeout=5)
+
+
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_a_lost_index_is_rebuilt_to_the_same_answers(agent: Agent, how: str) -> None:
+    token = agent.mint(layout="named")
+    answers = [agent.put("a.bin", b"1", token).json(), agent.put("b.bin", b"2").json()]
+    agent.kill()
+    _remove_index(agent)
+    if how == "broken":
+        (agent.root / "state" / "index.sqlite").write_bytes(os.urandom(8192))
+        done = _reindex(agent)
+    else:
+        agent.start()
+        assert "run `portside-agent reindex`" in agent.log.read_text()
+        done = _reindex(agent)
+        agent.kill()
+    assert (done.returncode, done.stdout) == (
+        0,
+        "2 files indexed, 0 rows of missing files removed, 0 not indexed\n",
+    )
+    agent.start()
+    for answer in answers:
+        assert _described(agent, answer["file_id"]).json() == answer
+    again = agent.put("other.bin", b"3", token)
+    assert (again.status_code, slug_of(again)) == (409, "token-used")
+
+
+def test_it_runs_beside_a_working_agent(agent: Agent) -> None:
+    kept = agent.put("a.bin", b"1").json()
+    running = agent.open_put("b.bin", 5)
+    agent.wait_for_uploads(1)
+    assert _reindex(agent).returncode == 0
+    running.sendall(b"12345")
+    assert running.recv(65536).startswith(b"HTTP/1.1 201 ")
+    running.close()
+    assert _described(agent, kept["file_id"]).json() == kept
+
+
+def test_a_row_whose_file_is_gone_is_removed(agent: Agent) -> None:
+    gone = agent.put("a.bin", b"1").json()
+    path = agent.root / "uploads" / gone["path"]
+    path.unlink()
+    path.with_name(path.name + ".attr.json").unlink()
+    assert "1 rows of missing files removed" in _reindex(agent).stdout
+    assert _described(agent, gone["file_id"]).status_code == 404
+
+
+def test_what_can_not_be_indexed_is_said_and_left_alone(agent: Agent) -> None:
+    good, short, torn = (agent.put(f"{name}.bin", b"123").json() for name in ("a", "b", "c"))
+    uploads = agent.root / "uploads"
+    (uploads / short["path"]).write_bytes(b"1")
+    (uploads / (torn["path"] + ".attr.json")).write_bytes(b"{")
+    done = _reindex(agent)
+    assert done.returncode == 1
+    assert "1 files indexed" in done.stdout
+    assert "1 bytes instead of 3" in done.stderr
+    assert torn["path"] in done.stderr
+    assert (uploads / torn["path"]).read_bytes() == b"123"
+    assert _described(agent, good["file_id"]).status_code == 200
