@@ -8,6 +8,7 @@ section `upload` of `bench/RESULTS.md`.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -60,7 +61,8 @@ def main(
     """Upload one file to each server in turn and compare."""
     # An end from outside must end the servers too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    # In a log file the table needs its full width.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     _BUILD.mkdir(parents=True, exist_ok=True)
     try:
         plan = Plan(
