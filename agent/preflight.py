@@ -7,7 +7,6 @@ anything, and again when the upload starts, because the answer may have changed 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from agent.admission import Admission, Demand
 from agent.facts import UploadFacts
@@ -32,14 +31,8 @@ class Plan:
     claims: UploadClaims
     name: str | None
     limit: int
-    expected_size: int | None
     sha256: str | None
     demand: Demand
-
-    @property
-    def path(self) -> PurePosixPath | None:
-        """Where the file will be, when that is known before the commit."""
-        return self.demand.path
 
 
 class Preflight:
@@ -73,7 +66,6 @@ class Preflight:
             claims=claims,
             name=name,
             limit=limit,
-            expected_size=expected,
             sha256=_one_digest(claims.sha256, facts.sha256),
             demand=Demand(
                 jti=claims.jti,

@@ -1,7 +1,9 @@
-"""Claims of uploads for tests, in one place."""
+"""Claims and forged tokens of uploads for tests, in one place."""
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -27,3 +29,13 @@ def upload_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> Uplo
         "max_size": None if "size" in changed else 1 * GIB,
     }
     return UploadClaims.model_validate({**claims, **changed})
+
+
+def unsigned(claims: UploadClaims, kid: str) -> str:
+    """A token that names no algorithm and carries no signature (RFC 8725, section 2.1)."""
+
+    def part(data: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+    header = {"alg": "none", "typ": "upload+jwt", "kid": kid}
+    return f"{part(header)}.{part(claims.model_dump(mode='json', exclude_none=True))}."
