@@ -55,11 +55,11 @@ class WritePath:
         except (BodyCut, FormRefused, BodyTooLarge, ContentRefused) as error:
             raise _problem_of_body(error, plan) from None
         except DiskFull as error:
-            raise ProblemError("no-space", f"{error}: the upload was discarded") from error
+            raise ProblemError("no-space", f"{error}: the upload is not acknowledged") from error
         except DiskFailed as error:
             if error.final:
                 self.health.fault("disk-failed", str(error))
-            raise ProblemError("storage-failed", f"{error}: the upload was discarded") from error
+            raise ProblemError("storage-failed", f"{error}: the upload is not acknowledged") from error
         self.health.count_commit()
         _log.info(
             "upload committed",
