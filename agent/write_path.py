@@ -59,7 +59,9 @@ class WritePath:
         except DiskFailed as error:
             if error.final:
                 self.health.fault("disk-failed", str(error))
-            raise ProblemError("storage-failed", f"{error}: the upload is not acknowledged") from error
+            raise ProblemError(
+                "storage-failed", f"{error}: the upload is not acknowledged"
+            ) from error
         self.health.count_commit()
         _log.info(
             "upload committed",
