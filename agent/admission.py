@@ -22,9 +22,9 @@ from portside.wire import DiskStatus, MemoryStatus, SlotStatus
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one upload asks for: its token's id, its path if the path is known, bytes of disk."""
+    """What one upload asks for: its path if that is known, bytes of disk; `key` tells it apart."""
 
-    jti: str
+    key: str
     path: PurePosixPath | None
     disk: int
 
@@ -67,6 +67,7 @@ class Admission:
         self._lock = threading.Lock()
         self._running: dict[str, Demand] = {}
         self._unallocated: dict[str, int] = {}
+        self._held: dict[str, int] = {}
 
     def check(self, demand: Demand) -> None:
         """Whether `demand` would be admitted now. Raises ProblemError with the reason if not."""
@@ -77,26 +78,46 @@ class Admission:
         """Reserve everything in `demand` at once. Raises ProblemError when any of it is short."""
         with self._lock:
             self._check(demand)
-            self._running[demand.jti] = demand
-            self._unallocated[demand.jti] = demand.disk
+            self._running[demand.key] = demand
+            self._unallocated[demand.key] = demand.disk
         return Reservation(self, demand)
+
+    def hold(self, key: str, size: int) -> None:
+        """Promise `size` bytes of disk to an upload that goes on later; 0 ends the promise."""
+        with self._lock:
+            self._held.pop(key, None)
+            if size > 0:
+                self._held[key] = size
+
+    def hold_less(self, key: str, size: int) -> None:
+        """Some of what was promised is on disk now: `size` bytes are still to come."""
+        with self._lock:
+            if key in self._held:
+                self._held[key] = max(0, size)
+
+    def check_idle(self, key: str) -> None:
+        """Raise ProblemError while an upload with this key is running."""
+        with self._lock:
+            self._check_idle(key)
+
+    def check_space(self, size: int) -> None:
+        """Raise ProblemError unless `size` bytes of disk can be had now."""
+        with self._lock:
+            self._check_space(size)
 
     def release_disk(self, demand: Demand) -> None:
         """See Reservation.allocated."""
         with self._lock:
-            self._unallocated.pop(demand.jti, None)
+            self._unallocated.pop(demand.key, None)
 
     def release(self, demand: Demand) -> None:
         """Give back what `admit` reserved."""
         with self._lock:
-            self._running.pop(demand.jti, None)
-            self._unallocated.pop(demand.jti, None)
+            self._running.pop(demand.key, None)
+            self._unallocated.pop(demand.key, None)
 
     def _check(self, demand: Demand) -> None:
-        if demand.jti in self._running:
-            raise ProblemError(
-                "upload-in-progress", "this token's upload is running: wait for its answer"
-            )
+        self._check_idle(demand.key)
         if demand.path is not None and any(
             other.path == demand.path for other in self._running.values()
         ):
@@ -112,16 +133,28 @@ class Admission:
             raise ProblemError(
                 "no-memory", f"only {format_size(available)} of memory is available: try again"
             )
+        self._check_space(demand.disk)
+
+    def _check_idle(self, key: str) -> None:
+        if key in self._running:
+            raise ProblemError(
+                "upload-in-progress", "this token's upload is running: wait for its answer"
+            )
+
+    def _check_space(self, size: int) -> None:
         spare = self._disk_spare()
-        if demand.disk > spare:
+        if size > spare:
             raise ProblemError(
                 "no-space",
-                f"{format_size(demand.disk)} don't fit: {format_size(max(0, spare))} are free "
+                f"{format_size(size)} don't fit: {format_size(max(0, spare))} are free "
                 "for uploads on this node",
             )
 
     def _disk_spare(self) -> int:
-        return self._disk_free() - sum(self._unallocated.values()) - self._sizing.disk_kept_free
+        return self._disk_free() - self._promised() - self._sizing.disk_kept_free
+
+    def _promised(self) -> int:
+        return sum(self._unallocated.values()) + sum(self._held.values())
 
     def _disk_free(self) -> int:
         status = os.statvfs(self._root)
@@ -151,6 +184,6 @@ class Admission:
             return DiskStatus(
                 free=self._disk_free(),
                 total=status.f_blocks * status.f_frsize,
-                reserved=sum(self._unallocated.values()),
+                reserved=self._promised(),
                 kept_free=self._sizing.disk_kept_free,
             )

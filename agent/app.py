@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import falcon
 import structlog
 
-from agent import identity
+from agent import identity, openapi
+from agent.access import Access
 from agent.admission import Admission
 from agent.commit import Committer
+from agent.database import Database
 from agent.health import NodeHealth
 from agent.index import Index
+from agent.metrics import Metrics
 from agent.preflight import Preflight
 from agent.problems import ProblemError
+from agent.rate import UploadRate
+from agent.readings import Readings
 from agent.recovery import recover
-from agent.resources import files, probes, system, uploads
+from agent.request_log import Answered, RequestLog
+from agent.resources import description, files, monitoring, probes, resumable, system, uploads
+from agent.resources.operations import OPERATIONS
+from agent.resumable import ResumableUploads
+from agent.sessions import Sessions
 from agent.settings import Settings
+from agent.verification import Verifier
 from agent.write_path import WritePath
 from portside.tokens import Keyset
 
@@ -31,33 +42,60 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     key = identity.load(settings.node_key, settings.node_id)
     keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
     health = NodeHealth(settings)
-    index = Index(settings.index)
+    database = Database(settings.index)
+    index = Index(database)
     committer = Committer(settings, index, key)
-    recover(settings, index, committer)
+    recover(settings, database, index, committer)
     admission = Admission(settings.root, settings.sizing)
-    preflight = Preflight(settings, keyset, index, health, admission)
+    metrics = Metrics()
+    metrics.registry.register(Readings(settings, database, health, admission))
+    rate = UploadRate(settings.uploads_per_minute)
+    sessions = Sessions(database)
+    preflight = Preflight(settings, keyset, index, sessions, health, admission, rate)
     write_path = WritePath(settings, preflight, admission, committer, health)
+    resumables = ResumableUploads(
+        settings, preflight, sessions, index, admission, committer, health
+    )
+    access = Access(settings, keyset, database)
+    verifier = Verifier(settings, database)
 
-    app = falcon.App()
+    app = falcon.App(middleware=[RequestLog(metrics)])
+    # An answer without a body has no type either. falcon takes None, whatever its annotation says.
+    app.resp_options.default_media_type = None  # type: ignore[assignment]
     app.add_error_handler(ProblemError, _answer_problem)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     app.add_error_handler(Exception, _answer_unforeseen)
 
-    upload = uploads.Upload(preflight, write_path, health)
+    upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route("/api/internal/upload", upload)
     app.add_route("/api/internal/upload/{name:path}", upload, suffix="named")
-    app.add_route("/internal/preflight", uploads.PreflightProbe(preflight, health))
-    app.add_route("/api/v1/files/{file_id}", files.File(index))
-    app.add_route("/api/v1/system/upload-status", system.Status(settings, health, admission))
+    app.add_route("/internal/preflight", uploads.PreflightProbe(preflight, resumables, metrics))
+    app.add_route("/api/v1/uploads", resumable.Uploads(settings, resumables, metrics))
+    app.add_route("/api/v1/uploads/{upload_id}", resumable.OneUpload(settings, resumables, metrics))
+    app.add_route("/api/v1/files", files.Files(database, access))
+    app.add_route("/api/v1/files/{file_id}", files.File(settings, database, access, health))
+    app.add_route("/api/v1/files/{file_id}/content", files.Content(database, access))
+    app.add_route(
+        "/api/v1/files/{file_id}/verify", files.Verify(database, access, verifier, health)
+    )
+    app.add_route("/internal/download", files.DownloadProbe(access))
+    app.add_route(
+        "/api/v1/system/upload-status", system.Status(settings, health, admission, metrics)
+    )
     app.add_route("/api/v1/system/keys", system.Keys(key))
+    app.add_route("/metrics", monitoring.MetricsPage(metrics.registry))
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(settings, health))
+    own_description = description.Description()
+    app.add_route("/openapi.json", own_description)
+    own_description.publish(openapi.document(app, OPERATIONS, version("portside")))
     return app
 
 
 def _answer_problem(
     request: falcon.Request, response: falcon.Response, problem: ProblemError, params: Any
 ) -> None:
+    response.context.answered = Answered(request.method, request.path, problem.status, problem.slug)
     response.status = problem.status
     response.content_type = "application/problem+json"
     response.set_headers(problem.headers)

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
+
 from agent.index import Intent
+from agent.journal import REQUEST_ID
+from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire import StoredFile, TokenId
 
 
 class Attributes(StoredFile):
-    """A stored file and the id of the token it was uploaded with. At most 4 KiB as JSON."""
+    """A stored file and the id of the token it was uploaded with. At most 4 KiB as JSON.
+
+    With `deleted_at` they are what is left of a deleted file: its token stays used. `request_id` is
+    the upload's in the logs of nginx and agent, so that the worker's lines can be found with it.
+    """
 
     jti: TokenId
+    request_id: str | None = None
+    deleted_at: datetime | None = None
 
     @classmethod
     def of(cls, intent: Intent) -> Attributes:
         """The attributes of a file that is about to be committed."""
-        return cls(**dict(intent.stored), jti=intent.jti)
+        return cls(**dict(intent.stored), jti=intent.jti, request_id=intent.request_id)
 
     def stored(self) -> StoredFile:
         """The stored file alone."""
         return StoredFile(**{name: getattr(self, name) for name in StoredFile.model_fields})
+
+
+@contextmanager
+def lines_of_its_upload(data: Path) -> Iterator[None]:
+    """Log lines in the block carry the id of the request that uploaded the file at `data`.
+
+    Without attributes that can be read they carry none: a line is written all the same.
+    """
+    try:
+        text = data.with_name(data.name + ATTRIBUTES_SUFFIX).read_bytes()
+        request_id = Attributes.model_validate_json(text).request_id
+    except (OSError, ValidationError):
+        request_id = None
+    with bound_contextvars(**({REQUEST_ID: request_id} if request_id else {})):
+        yield

@@ -15,12 +15,17 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 FORM_FIELD = "file"
 _MAX_PARTS = 16
+_CHUNK = 64 * 1024
 _OTHER_FIELDS = 64 * 1024
 """Bytes of a form's other fields that are read past before the file comes."""
 
 
 class BodyCut(Exception):
-    """The connection ended before the body did."""
+    """The connection ended before the body did; `filled` bytes of the buffer had come by then."""
+
+    def __init__(self, message: str, filled: int = 0) -> None:
+        super().__init__(message)
+        self.filled = filled
 
 
 class FormRefused(Exception):
@@ -67,9 +72,10 @@ class SizedBody:
                     buffer[filled:want], want - filled, socket.MSG_WAITALL
                 )
             except (ConnectionError, TimeoutError) as error:
-                raise BodyCut(f"the connection broke: {error.strerror}") from None
+                raise BodyCut(f"the connection broke: {error.strerror}", filled) from None
             if count == 0:
-                raise BodyCut(f"{self._left - filled} bytes were announced and never came")
+                missing = self._left - filled
+                raise BodyCut(f"{missing} bytes were announced and never came", filled)
             filled += count
         self._left -= filled
         # gunicorn must not wait for these bytes when it looks for the next request.
@@ -94,15 +100,24 @@ class ChunkedBody:
         filled = 0
         while filled < len(buffer):
             try:
-                data: bytes = self._input.read(len(buffer) - filled)
+                # In pieces: what gunicorn holds when the connection breaks is lost.
+                data: bytes = self._input.read(min(_CHUNK, len(buffer) - filled))
             except (OSError, EOFError) as error:
                 # gunicorn's parser errors for a chunked body that ends early are OSErrors.
-                raise BodyCut(f"the chunked body broke off: {error}") from None
+                raise BodyCut(f"the chunked body broke off: {error}", filled) from None
             if not data:
                 break
             buffer[filled : filled + len(data)] = data
             filled += len(data)
         return filled
+
+
+class EmptyBody:
+    """No bytes at all."""
+
+    def fill(self, buffer: memoryview) -> int:
+        """See Body.fill."""
+        return 0
 
 
 FORM_SHARE = 4
@@ -165,5 +180,8 @@ class FormFile:
                 yield from self._parser.parse(bytes(memoryview(self._buffer)[:count]))
             # Raises unless the closing boundary has been seen.
             self._parser.close()
+        except BodyCut as cut:
+            # What came last is in this form's own buffer, not in the caller's.
+            raise BodyCut(str(cut)) from None
         except MultipartError as error:
             raise FormRefused(f"the multipart form can't be read: {error}") from None

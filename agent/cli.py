@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from agent import identity, journal, settings, worker
+from agent import delivery_list, fsck_report, identity, journal, settings, worker
+from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.health import NodeUnfit, check_marker
 from agent.reindex import reindex
 from agent.settings import Settings
@@ -25,6 +26,10 @@ def main() -> None:
             _check(found)
         elif arguments.command == "reindex":
             _reindex(found)
+        elif arguments.command == "fsck":
+            _fsck(found, arguments)
+        elif arguments.command == "deliveries":
+            _deliveries(found, arguments.action, arguments.ids)
         else:
             journal.configure()
             worker.run(found)
@@ -32,6 +37,7 @@ def main() -> None:
         settings.SettingsError,
         identity.IdentityError,
         NodeUnfit,
+        worker.WorkerFailed,
         OSError,
         ValueError,
     ) as error:
@@ -57,11 +63,27 @@ def _reindex(found: Settings) -> None:
     _become_owner_of(found.root)
     rebuilt = reindex(found)
     print(
-        f"{rebuilt.indexed} files indexed, {rebuilt.removed} rows of missing files removed, "
-        f"{len(rebuilt.refused)} not indexed"
+        f"{rebuilt.indexed} files indexed, {rebuilt.deleted} deleted and {rebuilt.quarantined} "
+        f"quarantined ones known, {rebuilt.removed} rows of missing files removed, "
+        f"{rebuilt.refused} not indexed"
     )
     if rebuilt.refused:
         sys.exit("portside-agent: the log above says why some files are not indexed")
+
+
+def _fsck(found: Settings, arguments: argparse.Namespace) -> None:
+    journal.configure()
+    check_marker(found)
+    key = identity.load(found.node_key, found.node_id) if arguments.repair else None
+    _become_owner_of(found.root)
+    orders = Orders(digests=arguments.digests, minimum_age=arguments.minimum_age)
+    sys.exit(fsck_report.run(found, orders, key, in_json=arguments.json))
+
+
+def _deliveries(found: Settings, action: delivery_list.Action, ids: list[str]) -> None:
+    check_marker(found)
+    _become_owner_of(found.root)
+    print(delivery_list.run(found, action, ids))
 
 
 def _become_owner_of(root: Path) -> None:
@@ -80,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--create", action="store_true", help="make the key first if there is none")
     commands.add_parser("check", help="check settings, keys and the data filesystem")
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
+    _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))
+    _add_deliveries(commands.add_parser("deliveries", help="what hooks were not told of yet"))
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
     for command in commands.choices.values():
         command.add_argument(
@@ -88,3 +112,32 @@ def _parser() -> argparse.ArgumentParser:
             help="the agent.toml to use; the variable PORTSIDE_AGENT_CONFIG names it too",
         )
     return parser
+
+
+def _add_fsck(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Compares data, attributes and index beside a working agent. Exit code 0: clean; 1: "
+        "something was mended or could be; 2: a file is lost or damaged; 3: not carried out."
+    )
+    parser.add_argument("--repair", action="store_true", help="mend what is found")
+    parser.add_argument(
+        "--digests", action="store_true", help="read every file and compare its SHA-256"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--minimum-age",
+        type=float,
+        default=MINIMUM_AGE,
+        metavar="SECONDS",
+        help="leave alone what changed less than this long ago (default: %(default)s)",
+    )
+
+
+def _add_deliveries(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Deliveries of hooks that are not made: waiting, or given up."
+    parser.add_argument(
+        "action",
+        choices=["list", "retry", "drop"],
+        help="retry and drop without ids: all that were given up",
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a delivery's id, as list shows it")

@@ -14,16 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+import structlog
+
 from agent import linux
 from agent.attributes import Attributes
 from agent.directories import make_directories, sync_directory
+from agent.hooks import deliveries_for
 from agent.index import Index, Intent, name_taken
 from agent.settings import Settings
 from agent.sniffing import media_type
-from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, translated
+from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, StagingFile, translated
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import ReceiptClaims, StoredFile, UploadClaims
+
+_log = structlog.get_logger()
 
 
 class Committer:
@@ -69,6 +74,27 @@ class Committer:
             receipt=mint_receipt(self._key, receipt),
         )
 
+    def store(
+        self, claims: UploadClaims, name: str, staging: StagingFile, sha256: str
+    ) -> StoredFile:
+        """Make a verified, durable staging file the stored file. Raises as `commit`."""
+        stored = self.describe(claims, name, staging.size, sha256)
+        try:
+            self.commit(Intent(claims.jti, staging.path.name, stored))
+        except DiskFailed:
+            # The intent is on disk or may be: only the next start can tell, and needs the data.
+            staging.keep()
+            raise
+        staging.keep()
+        _log.info(
+            "upload committed",
+            file_id=stored.file_id,
+            path=str(stored.path),
+            size=stored.size,
+            owner=stored.owner,
+        )
+        return stored
+
     def commit(self, intent: Intent) -> None:
         """Make the intent's durable staging file the stored file. Returns when that is durable.
 
@@ -82,11 +108,11 @@ class Committer:
             except (FileExistsError, DiskFull):
                 self._index.roll_back(stored.file_id)
                 raise
-            self._index.commit(stored.file_id)
+            self._record(stored)
         except FileExistsError:
             raise name_taken(stored.path) from None
         except sqlite3.Error as error:
-            raise _of_index(error) from error
+            raise of_index(error) from error
 
     def finish(self, intent: Intent) -> None:
         """Carry out an intent that a crash cut short: its data is still staged, or renamed already.
@@ -97,7 +123,12 @@ class Committer:
             self._place(intent)
         else:
             sync_directory((self._settings.uploads / intent.stored.path).parent)
-        self._index.commit(intent.stored.file_id)
+        self._record(intent.stored)
+
+    def _record(self, stored: StoredFile) -> None:
+        """The row COMMITTED, and with it what the hooks of its namespace are to hear."""
+        deliveries = deliveries_for(self._settings.hooks, stored.namespace)
+        self._index.commit(stored.file_id, deliveries)
 
     def _place(self, intent: Intent) -> None:
         """Attributes, then data, then both directories on disk. Raises FileExistsError."""
@@ -130,7 +161,7 @@ class Committer:
         return temporary
 
 
-def _of_index(error: sqlite3.Error) -> DiskFull | DiskFailed:
+def of_index(error: sqlite3.Error) -> DiskFull | DiskFailed:
     """What an error of the index means: it lies on the data disk."""
     # The low byte is the primary code, whatever the extended one says (sqlite.org/rescode.html).
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

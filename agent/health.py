@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 
 import structlog
 
@@ -17,20 +16,21 @@ from agent.settings import Settings
 
 _log = structlog.get_logger()
 
+WRITE_CHECK = ".write-check-"
+"""What the name of a file begins with that only shows whether the disk takes one."""
+
 
 class NodeUnfit(Exception):
     """The node can't start: its data filesystem isn't there or isn't its own."""
 
 
 class NodeHealth:
-    """Reasons against taking uploads, and counts of what became of them. Thread-safe."""
+    """Reasons against taking uploads. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
-        self._failures: Counter[str] = Counter()
-        self._committed = 0
         check_marker(settings)
         self._device = settings.root.stat().st_dev
 
@@ -53,21 +53,6 @@ class NodeHealth:
             reasons.append(f"disk-unreachable: {error.strerror}")
         return tuple(reasons)
 
-    def count_commit(self) -> None:
-        """An upload was acknowledged."""
-        with self._lock:
-            self._committed += 1
-
-    def count_failure(self, slug: str) -> None:
-        """An upload ended with this problem."""
-        with self._lock:
-            self._failures[slug] += 1
-
-    def counts(self) -> tuple[int, dict[str, int]]:
-        """Uploads acknowledged, and failed by problem, since this process started."""
-        with self._lock:
-            return self._committed, dict(self._failures)
-
 
 def check_marker(settings: Settings) -> None:
     """Raise NodeUnfit unless the data filesystem is mounted and belongs to this node.
@@ -88,7 +73,7 @@ def check_marker(settings: Settings) -> None:
 
 def check_write(settings: Settings) -> None:
     """Raise NodeUnfit unless a file can be written and made durable on the data filesystem."""
-    probe = settings.staging / f".write-check-{os.getpid()}"
+    probe = settings.staging / f"{WRITE_CHECK}{os.getpid()}"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -96,6 +81,7 @@ def check_write(settings: Settings) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-            probe.unlink()
+            # Another process that starts may have swept it away.
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise NodeUnfit(f"{settings.root} can't be written: {error.strerror}") from None

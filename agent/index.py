@@ -1,4 +1,4 @@
-"""The node's index: one SQLite row per file, from the intent to commit it on.
+"""The node's index: one row per file, from the intent to commit it on.
 
 A cache of the attribute files, with one exception: a PENDING row is the intent that lets a restart
 finish or undo a commit that was cut short, so rows are written through to the disk.
@@ -7,123 +7,138 @@ finish or undo a commit that was cut short, so rows are written through to the d
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Literal
 
+from agent.database import Database
+from agent.journal import request_id
 from agent.problems import ProblemError
 from portside.wire import StoredFile
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    file_id TEXT PRIMARY KEY,
-    jti TEXT NOT NULL UNIQUE,
-    path TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL CHECK (state IN ('PENDING', 'COMMITTED')),
-    staging TEXT NOT NULL,
-    stored TEXT NOT NULL
-) STRICT
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A commit that has begun: which staging file becomes which stored file."""
+    """A commit that has begun: which staging file becomes which stored file, on whose request.
+
+    `request_id` is None when a restart carries the commit out.
+    """
 
     jti: str
     staging: str
     stored: StoredFile
+    request_id: str | None = field(default_factory=request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Something to be told or sent about a committed file: what kind of thing, and to whom."""
+
+    kind: str
+    target: str
 
 
 class Index:
-    """Rows of files, by id, token and path. Thread-safe; every change is durable on return."""
+    """Rows of files, by id, token and path. Every change is durable on return."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-        # WAL lets a second process (draining, or the worker) read while this one writes; FULL syncs
-        # the log at every commit.
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        with self._transaction() as connection:
-            connection.execute(_SCHEMA)
-
-    def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def is_empty(self) -> bool:
         """Whether no file is known, committed or about to be."""
-        with self._lock:
-            return self._connection.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
+        return self._database.row("SELECT 1 FROM files LIMIT 1") is None
 
     def begin(self, intent: Intent) -> None:
         """Write the intent to commit. Raises ProblemError when its token or path is taken."""
         try:
-            with self._transaction() as connection:
-                connection.execute(
-                    "INSERT INTO files VALUES (?, ?, ?, 'PENDING', ?, ?)",
-                    (
-                        intent.stored.file_id,
-                        intent.jti,
-                        str(intent.stored.path),
-                        intent.staging,
-                        intent.stored.model_dump_json(),
-                    ),
-                )
+            with self._database.transaction() as connection:
+                connection.execute(_INSERT, _row(intent.jti, "PENDING", intent))
         except sqlite3.IntegrityError as error:
             if "files.path" in str(error):
                 raise name_taken(intent.stored.path) from None
             raise ProblemError("token-used", "this token's file is stored already") from None
 
-    def commit(self, file_id: str) -> None:
-        """The file is in place: the intent is carried out."""
-        with self._transaction() as connection:
+    def commit(self, file_id: str, deliveries: Sequence[Delivery] = ()) -> None:
+        """The file is in place: the intent is carried out, and what is to be told is noted down."""
+        with self._database.transaction() as connection:
             connection.execute("UPDATE files SET state = 'COMMITTED' WHERE file_id = ?", (file_id,))
+            # An upload that was sent in parts or at a stretch is at its end with its file.
+            connection.execute(
+                "UPDATE uploads SET state = 'COMPLETE', offset = length, hash_state = NULL "
+                "WHERE state = 'OPEN' AND jti = (SELECT jti FROM files WHERE file_id = ?)",
+                (file_id,),
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
+                "VALUES (?, ?, ?, 'WAITING', 0)",
+                [(file_id, each.kind, each.target) for each in deliveries],
+            )
 
     def roll_back(self, file_id: str) -> None:
         """Forget an intent that can't be carried out."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM files WHERE file_id = ? AND state = 'PENDING'", (file_id,)
             )
 
-    def restore(self, files: Sequence[tuple[str, StoredFile]]) -> list[StoredFile]:
-        """Add or correct the rows of committed files, given with their tokens' ids.
+    def restore(
+        self,
+        files: Sequence[tuple[str, StoredFile]],
+        state: Literal["COMMITTED", "QUARANTINED", "DELETING", "DELETED"] = "COMMITTED",
+    ) -> list[StoredFile]:
+        """Add or correct the rows of files that are in `state`, given with their tokens' ids.
 
-        Returns those whose id, token or path belongs to another row. A PENDING row is left alone.
+        Returns those whose id, token or path belongs to another row. Only rows of committed files
+        are ever corrected, and only by what is committed.
         """
         clashes = []
-        with self._transaction() as connection:
+        statement = _RESTORE if state == "COMMITTED" else _ADD_IF_MISSING
+        with self._database.transaction() as connection:
             for jti, stored in files:
                 try:
-                    connection.execute(
-                        "INSERT INTO files VALUES (?, ?, ?, 'COMMITTED', '', ?) "
-                        "ON CONFLICT (file_id) DO UPDATE "
-                        "SET jti = excluded.jti, path = excluded.path, stored = excluded.stored "
-                        "WHERE state = 'COMMITTED'",
-                        (stored.file_id, jti, str(stored.path), stored.model_dump_json()),
-                    )
+                    connection.execute(statement, _row(jti, state, Intent(jti, "", stored)))
                 except sqlite3.IntegrityError:
                     clashes.append(stored)
         return clashes
 
     def remove_missing(self, exists: Callable[[str], bool]) -> int:
-        """Remove the rows of committed files whose path doesn't exist; returns how many."""
-        with self._transaction() as connection:
-            rows = connection.execute("SELECT file_id, path FROM files WHERE state = 'COMMITTED'")
+        """Remove the rows of committed files whose path doesn't exist; returns how many.
+
+        Rows are gone through in batches: a commit waits for none but the removal itself.
+        """
+        removed = 0
+        last = ""
+        while True:
+            rows = self._database.rows(
+                "SELECT file_id, path FROM files WHERE state = 'COMMITTED' AND file_id > ? "
+                "ORDER BY file_id LIMIT ?",
+                (last, _BATCH),
+            )
+            if not rows:
+                return removed
+            last = rows[-1][0]
             gone = [(file_id,) for file_id, path in rows if not exists(path)]
-            connection.executemany("DELETE FROM files WHERE file_id = ?", gone)
-        return len(gone)
+            if gone:
+                removed += self._remove_committed(gone)
+
+    def _remove_committed(self, file_ids: Sequence[tuple[str]]) -> int:
+        with self._database.transaction() as connection:
+            return connection.executemany(
+                "DELETE FROM files WHERE file_id = ? AND state = 'COMMITTED'", file_ids
+            ).rowcount
+
+    def forget_lost(self, file_id: str) -> None:
+        """Remove the row of a committed file whose data is gone for good."""
+        self._remove_committed([(file_id,)])
 
     def pending(self) -> list[Intent]:
         """Commits that have begun and not ended."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT jti, staging, stored FROM files WHERE state = 'PENDING'"
-            ).fetchall()
+        rows = self._database.rows(
+            "SELECT jti, staging, stored FROM files "
+            "WHERE state = 'PENDING' AND state != 'COMMITTED'"
+        )
         return [
             Intent(jti, staging, StoredFile.model_validate_json(text))
             for jti, staging, text in rows
@@ -139,23 +154,59 @@ class Index:
         """The committed file that was uploaded with this token."""
         return self._stored("SELECT stored FROM files WHERE jti = ? AND state = 'COMMITTED'", jti)
 
+    def token_spent(self, jti: str, file_id: str) -> bool:
+        """Whether a token or its file's id was used for a file, wherever that is now."""
+        query = "SELECT 1 FROM files WHERE jti = ? OR file_id = ?"
+        return self._database.row(query, (jti, file_id)) is not None
+
     def path_taken(self, path: PurePosixPath) -> bool:
         """Whether a file is at this path or about to be."""
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT 1 FROM files WHERE path = ?", (str(path),)
-            ).fetchone()
-        return found is not None
+        query = (
+            "SELECT 1 FROM files WHERE path = ? AND state IN ('PENDING', 'COMMITTED', 'DELETING')"
+        )
+        return self._database.row(query, (str(path),)) is not None
 
     def _stored(self, query: str, value: str) -> StoredFile | None:
-        with self._lock:
-            row = self._connection.execute(query, (value,)).fetchone()
+        row = self._database.row(query, (value,))
         return StoredFile.model_validate_json(row[0]) if row else None
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._connection:
-            yield self._connection
+
+_INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_RESTORE = (
+    f"{_INSERT} ON CONFLICT (file_id) DO UPDATE SET jti = excluded.jti, path = excluded.path, "
+    "stored = excluded.stored, namespace = excluded.namespace, owner = excluded.owner, "
+    "name = excluded.name, content_type = excluded.content_type, size = excluded.size, "
+    "committed_at = excluded.committed_at WHERE state = 'COMMITTED' "
+    "AND (files.stored != excluded.stored OR files.jti != excluded.jti)"
+)
+_ADD_IF_MISSING = f"{_INSERT} ON CONFLICT (file_id) DO NOTHING"
+_BATCH = 1000
+
+
+def _row(jti: str, state: str, intent: Intent) -> tuple[object, ...]:
+    stored = intent.stored
+    return (
+        stored.file_id,
+        jti,
+        str(stored.path),
+        state,
+        intent.staging,
+        stored.model_dump_json(),
+        stored.namespace,
+        stored.owner,
+        stored.name,
+        stored.content_type,
+        stored.size,
+        microseconds(stored.committed_at),
+    )
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment as the index keeps it: whole microseconds since 1970, UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def name_taken(path: PurePosixPath) -> ProblemError:

@@ -1,5 +1,5 @@
-"""Calls the agent needs and Python doesn't have: fallocate with KEEP_SIZE, sync_file_range and
-renameat2 with NOREPLACE for the write path, malloc_trim for the start.
+"""Calls the agent needs and Python doesn't have: fallocate with KEEP_SIZE, locks on ranges,
+sync_file_range and renameat2 with NOREPLACE for the write path, malloc_trim for the start.
 
 The system calls raise OSError with errno, like those in `os`. ctypes lets go of the interpreter
 lock while they run.
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import struct
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,17 +31,34 @@ _libc.renameat2.argtypes = [
 ]
 
 
-def allocate(descriptor: int, size: int) -> bool:
-    """Reserve `size` bytes on disk for a file without changing its length (fallocate(2)).
+def allocate(descriptor: int, offset: int, size: int) -> bool:
+    """Reserve `size` bytes of disk from `offset` on; the file's length stays (fallocate(2)).
 
     False where the filesystem can't do it. Raises OSError, with ENOSPC when the disk is too full.
     """
     if size == 0:
         return True
     try:
-        _retried(_libc.fallocate, descriptor, _FALLOC_FL_KEEP_SIZE, 0, size)
+        _retried(_libc.fallocate, descriptor, _FALLOC_FL_KEEP_SIZE, offset, size)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
+
+
+def lock_range(descriptor: int, start: int, length: int) -> bool:
+    """Lock a range of a file until the descriptor closes; False if someone has some of it.
+
+    An open file description lock (fcntl(2)): it belongs to the open file, not to the process,
+    so that two uploads of one process exclude each other too.
+    """
+    # struct flock: type, whence, start, length (0 would mean "to the end"), no process id.
+    wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, start, max(1, length), 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
         raise
     return True

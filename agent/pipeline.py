@@ -7,15 +7,14 @@ last byte is in, at most the ring is left to write and hash, whatever the file's
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from types import TracebackType
+from typing import Protocol
 
-from agent.body import Body
+from agent.body import Body, BodyCut
 from agent.sniffing import HEAD_SIZE
 from agent.staging import StagingFile
 from portside.sizing import Sizing
@@ -25,12 +24,11 @@ class BodyTooLarge(Exception):
     """More bytes than the token allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A whole body in its staging file, not yet durable: bytes and SHA-256 in hex."""
+class Consumer(Protocol):
+    """Sees every byte in order, in a thread of its own; the memory is reused afterwards."""
 
-    size: int
-    sha256: str
+    def __call__(self, data: memoryview, /) -> object:
+        """Take in the next bytes."""
 
 
 def receive(
@@ -38,19 +36,29 @@ def receive(
     staging: StagingFile,
     sizing: Sizing,
     limit: int,
-    check_head: Callable[[bytes], None],
-) -> Received:
-    """Take `body` to its end into `staging`.
+    consumers: Sequence[Consumer],
+    check_head: Callable[[bytes], None] = lambda head: None,
+    at_end: Callable[[], None] = lambda: None,
+) -> int:
+    """Take `body` to its end into `staging`, every byte past `consumers`; returns how many came.
 
-    `check_head` sees the first bytes before any is written and may refuse by raising. Raises
-    BodyTooLarge past `limit`, whatever `body` raises when it is cut, DiskFull and DiskFailed.
+    `check_head` sees the first bytes before any is written and may refuse by raising. `at_end`
+    hears that the last byte is in, before it is written. Raises BodyTooLarge past `limit`, whatever
+    `body` raises when it is cut, DiskFull and DiskFailed. What came before a cut is written and
+    consumed when this raises.
     """
-    digest = hashlib.sha256()
     size = 0
-    with _Ring(sizing, consumers=(staging.write, digest.update)) as ring:
+    with _Ring(sizing, (staging.write, *consumers)) as ring:
         while True:
             buffer = ring.free_buffer()
-            filled = body.fill(buffer.memory)
+            # From an odd place, a short piece first: the rest can then bypass the page cache.
+            room = buffer.memory[: staging.until_aligned() if size == 0 else None] or buffer.memory
+            try:
+                filled = body.fill(room)
+            except BodyCut as cut:
+                if size + cut.filled <= limit:
+                    ring.hand_over(buffer, cut.filled)
+                raise
             if size == 0:
                 check_head(bytes(buffer.memory[: min(filled, HEAD_SIZE)]))
             if filled == 0:
@@ -59,8 +67,25 @@ def receive(
             if size > limit:
                 raise BodyTooLarge
             ring.hand_over(buffer, filled)
+        at_end()
         ring.finish()
-    return Received(size, digest.hexdigest())
+    return size
+
+
+def read_through(body: Body, sizing: Sizing, limit: int, consumers: Sequence[Consumer]) -> int:
+    """Take `body` to its end without storing it; returns how many bytes came.
+
+    Raises BodyTooLarge past `limit`, and whatever `body` raises when it is cut.
+    """
+    size = 0
+    buffer = _Buffer(sizing.ring_buffer)
+    while filled := body.fill(buffer.memory):
+        size += filled
+        if size > limit:
+            raise BodyTooLarge
+        for consume in consumers:
+            consume(buffer.memory[:filled])
+    return size
 
 
 class _Buffer:
@@ -76,12 +101,10 @@ class _Buffer:
 class _Ring:
     """The buffers, and one thread for each consumer of full ones.
 
-    Leaving the context ends the threads; what they had not consumed by then is dropped.
+    Leaving the context ends the threads; what was handed over by then is still consumed.
     """
 
-    def __init__(
-        self, sizing: Sizing, consumers: tuple[Callable[[memoryview], object], ...]
-    ) -> None:
+    def __init__(self, sizing: Sizing, consumers: Sequence[Consumer]) -> None:
         self._size = sizing.ring_buffer
         self._unmade = sizing.ring_buffers
         self._free: SimpleQueue[_Buffer] = SimpleQueue()
@@ -140,9 +163,7 @@ class _Ring:
 class _Consumer:
     """A thread that does one thing with each full buffer, in order, until it fails once."""
 
-    def __init__(
-        self, act: Callable[[memoryview], object], release: Callable[[_Buffer], None]
-    ) -> None:
+    def __init__(self, act: Consumer, release: Callable[[_Buffer], None]) -> None:
         self._act = act
         self._release = release
         self._full: SimpleQueue[_Buffer | None] = SimpleQueue()

@@ -1,8 +1,8 @@
 """What a start does before the first request: is the disk there, and what did the last run leave?
 
-Commits that had begun are finished or undone; staging files that no process writes are removed.
-Each finding is a log line: an operator should see after a crash that nothing
-acknowledged is missing.
+Commits that had begun are finished or undone, deletions and moves to quarantine finished; staging
+files that no process writes are removed. Each finding is a log line: an operator should see after a
+crash that nothing acknowledged is missing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import structlog
 
 from agent.attributes import Attributes
 from agent.commit import Committer
-from agent.health import check_marker, check_write
+from agent.database import Database
+from agent.deletion import finish_deletions
+from agent.health import WRITE_CHECK, check_marker, check_write
 from agent.index import Index, Intent
+from agent.quarantine import finish_quarantines
 from agent.settings import Settings
 from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, is_live, remove_abandoned
 from portside.names import attributes_path
@@ -22,18 +25,22 @@ from portside.names import attributes_path
 _log = structlog.get_logger()
 
 
-def recover(settings: Settings, index: Index, committer: Committer) -> None:
+def recover(settings: Settings, database: Database, index: Index, committer: Committer) -> None:
     """Bring the node to a clean state. Raises NodeUnfit, DiskFull or DiskFailed when it can't."""
     check_marker(settings)
     check_write(settings)
     finished, undone = _replay(settings, index, committer)
-    swept, freed = sweep_staging(settings, index)
+    deletions = finish_deletions(settings, database)
+    quarantines = finish_quarantines(settings, database)
+    swept, freed = sweep_staging(settings, database)
     if index.is_empty() and any(settings.uploads.iterdir()):
         _log.warning("files are not indexed: run `portside-agent reindex`")
     _log.info(
         "storage recovered",
         commits_finished=finished,
         commits_undone=undone,
+        deletions_finished=deletions,
+        quarantines_finished=quarantines,
         staging_removed=swept,
         bytes_freed=freed,
     )
@@ -46,12 +53,19 @@ def _replay(settings: Settings, index: Index, committer: Committer) -> tuple[int
         if is_live(staging):
             # A process that drains after a reload is at this very commit.
             continue
-        if _finished(settings, committer, intent):
+        if settle(settings, index, committer, intent):
             finished += 1
         else:
-            _undo(settings, index, intent)
             undone += 1
     return finished, undone
+
+
+def settle(settings: Settings, index: Index, committer: Committer, intent: Intent) -> bool:
+    """Finish a commit that no process is at any more, or undo it; whether it was finished."""
+    if _finished(settings, committer, intent):
+        return True
+    _undo(settings, index, intent)
+    return False
 
 
 def _finished(settings: Settings, committer: Committer, intent: Intent) -> bool:
@@ -92,18 +106,32 @@ def _remove_attributes(settings: Settings, intent: Intent) -> None:
         path.unlink()
 
 
-def sweep_staging(settings: Settings, index: Index) -> tuple[int, int]:
-    """Remove staging files that no process writes and no commit needs: (files, bytes)."""
-    needed = {intent.staging for intent in index.pending()}
+def sweep_staging(settings: Settings, database: Database) -> tuple[int, int]:
+    """Remove staging files that nobody writes and nothing will go on with: (files, bytes)."""
     files = freed = 0
     for path in settings.staging.iterdir():
-        if path.name in needed or _belongs_to_other(path):
+        if path.name.startswith(WRITE_CHECK):
+            # Its removal was not synced: a power cut may have brought it back.
+            path.unlink(missing_ok=True)
+            continue
+        if _belongs_to_other(path):
             continue
         size = _allocated(path)
-        if remove_abandoned(path):
+        if remove_abandoned(path, lambda name: is_needed(database, name)):
             files, freed = files + 1, freed + size
             _log.info("staging file removed", name=path.name, bytes=size)
     return files, freed
+
+
+def is_needed(database: Database, staging: str) -> bool:
+    """Whether a commit that has begun or an upload that may go on is in this staging file."""
+    return (
+        database.row(
+            "SELECT 1 FROM files WHERE staging = ? AND state = 'PENDING' AND state != 'COMMITTED'",
+            (staging,),
+        )
+        or database.row("SELECT 1 FROM uploads WHERE staging = ? AND state = 'OPEN'", (staging,))
+    ) is not None
 
 
 def _belongs_to_other(path: Path) -> bool:

@@ -1,23 +1,32 @@
 """Rebuild the index from what is on disk: the attributes beside each file are the truth.
 
 Runs beside a working agent: rows are added or corrected from the attributes found, and only rows
-whose file is gone are removed. What can't be indexed is reported and left where it is.
+whose file is gone are removed. Tombstones and what is in quarantine get their rows back, so that
+the tokens stay used. What can't be indexed is reported and left where it is.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import structlog
-from pydantic import ValidationError
 
 from agent.attributes import Attributes
+from agent.database import Database
+from agent.findings import Unusable
 from agent.index import Index
+from agent.inspection import read_attributes, size_of
+from agent.own_names import quarantined_id
+from agent.quarantine import Kept
 from agent.settings import Settings
+from agent.tree import Folder, walk
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -25,60 +34,120 @@ _log = structlog.get_logger()
 _BATCH = 500
 """Files per transaction: a running agent's commits wait no longer than one takes."""
 
+_State = Literal["COMMITTED", "QUARANTINED", "DELETING", "DELETED"]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Rebuilt:
-    """Files indexed, rows removed because their file is gone, and what could not be indexed."""
+    """Files indexed, deleted and quarantined ones known again, rows removed because their file is
+    gone, and files that could not be indexed: the log says why."""
 
-    indexed: int
-    removed: int
-    refused: tuple[str, ...]
+    indexed: int = 0
+    deleted: int = 0
+    quarantined: int = 0
+    removed: int = 0
+    refused: int = 0
 
 
 def reindex(settings: Settings) -> Rebuilt:
     """Bring the index in line with the files. An index that is no database is put aside first."""
     _put_aside_if_broken(settings.index)
-    index = Index(settings.index)
-    refused: list[str] = []
-    indexed = 0
-    batch: list[Attributes] = []
-    for path in sorted(settings.uploads.rglob(f"*{ATTRIBUTES_SUFFIX}")):
-        found = _read(settings, path)
+    database = Database(settings.index)
+    rebuilt = Rebuilt()
+    _restore_all(Index(database), _in_uploads(settings), rebuilt)
+    _restore_all(Index(database), _in_quarantine(settings), rebuilt)
+    uploads = str(settings.uploads)
+    # Folders are few and names are many: what is looked up again is in the kernel's cache.
+    rebuilt.removed = Index(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
+    database.close()
+    return rebuilt
+
+
+def _exists(path: str) -> bool:
+    return size_of(path) is not None
+
+
+_Found = tuple[_State, Attributes] | str
+"""A file and the state that its row belongs in, or why it can't be indexed."""
+
+
+def _restore_all(index: Index, files: Iterator[_Found], rebuilt: Rebuilt) -> None:
+    batches: dict[_State, list[Attributes]] = {}
+    for found in files:
         if isinstance(found, str):
-            refused.append(found)
+            rebuilt.refused += 1
             _log.warning("not indexed", reason=found)
             continue
-        batch.append(found)
+        state, attributes = found
+        batch = batches.setdefault(state, [])
+        batch.append(attributes)
         if len(batch) == _BATCH:
-            indexed += _store(index, batch, refused)
-            batch = []
-    indexed += _store(index, batch, refused)
-    removed = index.remove_missing(lambda path: (settings.uploads / path).exists())
-    index.close()
-    return Rebuilt(indexed, removed, tuple(refused))
+            _restore(index, state, batch, rebuilt)
+            batch.clear()
+    for state, batch in batches.items():
+        _restore(index, state, batch, rebuilt)
 
 
-def _store(index: Index, batch: list[Attributes], refused: list[str]) -> int:
-    clashes = index.restore([(each.jti, each.stored()) for each in batch])
-    refused += [f"{each.path}: another file has its id, token or path" for each in clashes]
-    return len(batch) - len(clashes)
+def _restore(index: Index, state: _State, batch: list[Attributes], rebuilt: Rebuilt) -> None:
+    clashes = index.restore([(each.jti, each.stored()) for each in batch], state)
+    for each in clashes:
+        reason = f"{each.path}: another file has its id, token or path"
+        _log.warning("not indexed", reason=reason)
+    rebuilt.refused += len(clashes)
+    done = len(batch) - len(clashes)
+    if state == "COMMITTED":
+        rebuilt.indexed += done
+    elif state == "QUARANTINED":
+        rebuilt.quarantined += done
+    else:
+        rebuilt.deleted += done
 
 
-def _read(settings: Settings, path: Path) -> Attributes | str:
-    """A file's attributes, or why they can't be used."""
-    try:
-        attributes = Attributes.model_validate_json(path.read_bytes())
-        size = path.with_name(path.name.removesuffix(ATTRIBUTES_SUFFIX)).stat().st_size
-    except ValidationError as error:
-        return f"{path}: {error.errors()[0]['msg']}"
-    except FileNotFoundError:
-        return f"{path}: its file is missing"
-    expected = settings.uploads / attributes.path
-    if path != expected.with_name(expected.name + ATTRIBUTES_SUFFIX):
-        return f"{path}: belongs to {attributes.path}"
+def _in_uploads(settings: Settings) -> Iterator[_Found]:
+    start = len(str(settings.uploads)) + 1
+    for entry in walk(settings.uploads):
+        if isinstance(entry, Folder) or not entry.name.endswith(ATTRIBUTES_SUFFIX):
+            continue
+        path = entry.path[start:].removesuffix(ATTRIBUTES_SUFFIX)
+        # What is gone a moment later was moved by somebody who keeps its row.
+        with suppress(FileNotFoundError):
+            yield _judged(entry, path)
+
+
+def _judged(entry: os.DirEntry[str], path: str) -> _Found:
+    attributes = read_attributes(entry.path)
+    if isinstance(attributes, Unusable):
+        return f"{entry.path}: {attributes.reason}"
+    if str(attributes.path) != path:
+        return f"{entry.path}: belongs to {attributes.path}"
+    size = size_of(entry.path.removesuffix(ATTRIBUTES_SUFFIX))
+    if attributes.deleted_at is not None:
+        # With data it was cut short: whoever starts next finishes it.
+        return "DELETED" if size is None else "DELETING", attributes
+    if size is None:
+        return f"{entry.path}: its file is missing"
     if size != attributes.size:
-        return f"{path}: its file has {size} bytes instead of {attributes.size}"
-    return attributes
+        return f"{entry.path}: its file has {size} bytes instead of {attributes.size}"
+    return "COMMITTED", attributes
+
+
+def _in_quarantine(settings: Settings) -> Iterator[_Found]:
+    for entry in walk(settings.quarantine):
+        if isinstance(entry, Folder) or not entry.name.endswith(ATTRIBUTES_SUFFIX):
+            continue
+        file_id = quarantined_id(entry.name)
+        if file_id is None:
+            continue
+        try:
+            attributes = read_attributes(entry.path)
+        except FileNotFoundError:
+            continue
+        if isinstance(attributes, Unusable) or attributes.file_id != file_id:
+            yield f"{entry.path}: tells nothing of the file beside it"
+        elif attributes.deleted_at is not None:
+            yield "DELETED", attributes
+        elif Kept.of(settings, file_id).data.exists():
+            yield "QUARANTINED", attributes
 
 
 def _put_aside_if_broken(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.sizing import Sizing
+from portside.wire import Hook
 
 CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/agent.toml")
@@ -30,9 +31,19 @@ class Settings(BaseModel):
     root: Path
     keyset: Path
     node_key: Path
+    roster: Path
     max_size: int = Field(gt=0)
     session_deadline: int = Field(gt=0)
     extensions: tuple[str, ...] = Field(min_length=1)
+    private: tuple[str, ...]
+    """Namespaces whose files are served to holders of a token only."""
+    uploads_per_minute: int = Field(gt=0)
+    """Uploads that one owner may begin in a minute."""
+    scrub_rate: int = Field(gt=0)
+    """Bytes per second that the scrubber reads."""
+    scrub_every: int = Field(gt=0)
+    """Seconds between two readings of one file."""
+    hooks: tuple[Hook, ...] = ()
     sizing: Sizing
 
     @field_validator("sizing", mode="before")
@@ -58,9 +69,19 @@ class Settings(BaseModel):
         return self.root / "staging"
 
     @property
+    def quarantine(self) -> Path:
+        """Where damaged files are kept, never served: the same filesystem as `uploads`."""
+        return self.root / "quarantine"
+
+    @property
     def index(self) -> Path:
-        """The SQLite index."""
+        """The SQLite database: the index of files, uploads under way, deliveries."""
         return self.root / "state" / "index.sqlite"
+
+    @property
+    def received_roster(self) -> Path:
+        """A roster that came with a heartbeat's answer."""
+        return self.root / "state" / "roster.json"
 
     @property
     def worker_report(self) -> Path:

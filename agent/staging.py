@@ -18,9 +18,10 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -49,27 +50,80 @@ class DiskFailed(Exception):
         self.final = final
 
 
+class RegionTaken(Exception):
+    """Another process is writing these bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The bytes of a staging file that belong to one upload."""
+
+    start: int
+    length: int
+
+
+def _nobody_asks(durable: int) -> None:
+    pass
+
+
 _syncers = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
 
 
 class StagingFile:
-    """One upload's file until it is committed. The lock on it tells live from abandoned.
+    """A file that an upload writes, until it is committed or goes on another time.
 
-    Used by one thread at a time. Leaving the context removes the file unless it was renamed away.
+    `size` is where the next byte goes, `durable` up to where bytes are on disk. Locks on the file
+    tell live from abandoned and keep two writers apart. Used by one thread at a time.
     """
 
-    def __init__(self, directory: Path, file_id: str, sizing: Sizing) -> None:
-        self.size = 0
-        self.durable = 0
+    def __init__(self, path: Path, descriptor: int, sizing: Sizing, position: int = 0) -> None:
+        self.path = path
+        self.size = self.durable = position
+        self.on_durable: Callable[[int], None] = _nobody_asks
+        self._descriptor = descriptor
         self._sizing = sizing
-        self._paced = 0
+        self._paced = position
         self._sync: Future[None] | None = None
         self._kept = False
         try:
-            self.path, self._descriptor = _create_locked(directory, file_id)
             self._direct = self._enter_direct()
         except OSError as error:
+            raise translated(error, "opening a staging file") from error
+
+    @classmethod
+    def create(cls, directory: Path, file_id: str, sizing: Sizing) -> StagingFile:
+        """A new file, removed on leaving the context unless it is kept. Raises as `write`."""
+        try:
+            path, descriptor = _create_locked(directory, file_id)
+        except OSError as error:
             raise translated(error, "creating a staging file") from error
+        return cls(path, descriptor, sizing)
+
+    @classmethod
+    def reopen(cls, path: Path, sizing: Sizing, region: Region, position: int) -> StagingFile:
+        """An upload's `region` of a file that is there, to go on at `position`. It is kept.
+
+        Raises RegionTaken when another process writes it, FileNotFoundError, and as `write`.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise translated(error, "opening a staging file") from error
+        try:
+            # Shared: the parts of one file are written side by side.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if os.fstat(descriptor).st_nlink == 0:
+                raise FileNotFoundError(path)
+            if not linux.lock_range(descriptor, region.start, region.length):
+                raise RegionTaken(path.name)
+            staging = cls(path, descriptor, sizing, position)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        staging.keep()
+        return staging
 
     def __enter__(self) -> StagingFile:
         return self
@@ -88,34 +142,47 @@ class StagingFile:
         os.close(self._descriptor)
 
     def keep(self) -> None:
-        """The file has its final name, or a restart will give it one: don't remove it."""
+        """Don't remove the file on leaving: it has its final name, or an upload goes on in it."""
         self._kept = True
 
-    def reserve(self, size: int) -> bool:
+    def reserve(self, size: int, offset: int = 0) -> bool:
         """Take `size` bytes of disk now, so that a full disk says so here and not at 99 %.
 
         False where the filesystem can't. Raises DiskFull or DiskFailed.
         """
         try:
-            return linux.allocate(self._descriptor, size)
+            return linux.allocate(self._descriptor, offset, size)
         except OSError as error:
             raise translated(error, "reserving space") from error
+
+    def until_aligned(self) -> int:
+        """Bytes up to where direct I/O can begin; 0 when it can at once, or never will."""
+        return -self.size % _DIRECT_BLOCK if self._direct else 0
 
     def write(self, data: memoryview) -> None:
         """Append `data`, and keep the disk busy behind it. Raises DiskFull or DiskFailed.
 
-        Every piece but the file's last must be a multiple of 4 KiB long, in page-aligned memory.
+        Fast in page-aligned memory from one block's boundary to another; what is not goes through
+        the page cache.
         """
         try:
-            if len(data) % _DIRECT_BLOCK:
-                whole = len(data) - len(data) % _DIRECT_BLOCK
-                self._append(data[:whole])
-                self._leave_direct()
-                data = data[whole:]
-            self._append(data)
+            odd = len(data) % _DIRECT_BLOCK
+            whole = 0 if self.until_aligned() else len(data) - odd
+            self._append(data[:whole])
+            self._append_through_cache(data[whole:])
             self._pace()
         except OSError as error:
             raise translated(error, "writing") from error
+
+    def _append_through_cache(self, data: memoryview) -> None:
+        if not data:
+            return
+        direct = self._direct
+        if direct:
+            self._set_flags(self._get_flags() & ~os.O_DIRECT)
+        self._append(data)
+        if direct:
+            self._direct = self._enter_direct()
 
     def _append(self, data: memoryview) -> None:
         while data:
@@ -154,6 +221,7 @@ class StagingFile:
         if not self._direct:
             os.posix_fadvise(self._descriptor, 0, size, os.POSIX_FADV_DONTNEED)
         self.durable = size
+        self.on_durable(size)
 
     def _enter_direct(self) -> bool:
         """Bypass the page cache where the filesystem can: no copy, no memory, no dirty pages."""
@@ -199,6 +267,18 @@ class StagingFile:
             raise DiskFailed(f"fsync failed: {error.strerror}") from error
         self.durable = self.size
 
+    def settle(self) -> None:
+        """Put everything written so far on disk; the upload goes on another time.
+
+        Raises DiskFailed when a sync fails, now or earlier.
+        """
+        self._finish_sync()
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise DiskFailed(f"fdatasync failed: {error.strerror}") from error
+        self.durable = self.size
+
 
 def _create_locked(directory: Path, file_id: str) -> tuple[Path, int]:
     """A new file and its descriptor, locked until that closes, which a crash does too.
@@ -221,12 +301,16 @@ def is_live(path: Path) -> bool:
         return path.exists() and not abandoned
 
 
-def remove_abandoned(path: Path) -> bool:
-    """Remove the staging file at `path` unless a process is writing it; True if removed."""
+def remove_abandoned(path: Path, is_needed: Callable[[str], bool]) -> bool:
+    """Remove the staging file at `path` unless somebody writes or needs it; True if removed.
+
+    Asked under the lock: an upload that has just begun has its row before it lets go of the file.
+    """
     with _try_lock(path) as abandoned:
-        if abandoned:
-            path.unlink()
-        return abandoned
+        if not abandoned or is_needed(path.name):
+            return False
+        path.unlink()
+        return True
 
 
 @contextmanager

@@ -1,83 +1,147 @@
 """The agent's worker: what a node does on its own, in a service of its own.
 
-Every 30 seconds it proves that the disk takes a durable write, removes what abandoned uploads left
-in staging, and reports for the web side to read. systemd's watchdog finds a worker that hangs.
+Rounds, scrubbing and deliveries are threads that are watched: one that fails ends the worker, so
+that systemd starts it anew; when one hangs, systemd's watchdog hears nothing any more.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import queue
 import signal
 import threading
 import time
-from types import FrameType
+from collections.abc import Sequence
 
 import structlog
 from gunicorn.systemd import sd_notify
 
-from agent.health import NodeUnfit, check_marker, check_write
-from agent.index import Index
-from agent.recovery import sweep_staging
+from agent import identity, linux, worker_report
+from agent.activities import Activity
+from agent.database import Database
+from agent.deliveries import THREADS, Deliverer
+from agent.health import check_marker
+from agent.rounds import Rounds
+from agent.scrubbing import Scrubber
 from agent.settings import Settings
+from agent.worker_report import WorkerReport
 
 _log = structlog.get_logger()
 
-INTERVAL = 30
-"""Seconds between two rounds; systemd's WatchdogSec is several times that."""
+REPORT_EVERY = 5.0
+"""Seconds between two reports and pings; systemd's WatchdogSec is many times that."""
 
-SLOW_WRITE = 5.0
-"""Seconds for one small durable write, above which the disk is reported as slow."""
+STUCK = 120.0
+"""Seconds without a beat after which a thread counts as hanging."""
+
+LAST_SECONDS = 5.0
+"""What threads have to end in; a webhook or a disk that hangs is left alone then."""
+
+_TICK = 1.0
+
+
+class WorkerFailed(Exception):
+    """A thread of the worker failed; the log says how."""
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM. Raises NodeUnfit when the data filesystem isn't there at the start."""
+    """Work until SIGTERM. Raises NodeUnfit when the data filesystem isn't there at the start,
+    IdentityError without the node's key, WorkerFailed when a part of the worker fails.
+    """
+    # A queue and not an event: its `put` may interrupt its `get`.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: signals.put(received))
     check_marker(settings)
-    stopping = threading.Event()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    index = Index(settings.index)
-    _notify("READY=1")
-    while not stopping.is_set():
-        _report(settings, one_round(settings, index))
-        _notify("WATCHDOG=1")
-        stopping.wait(INTERVAL)
-    _notify("STOPPING=1")
-    index.close()
+    key = identity.load(settings.node_key, settings.node_id)
+    database = Database(settings.index)
+    worker = Worker(settings, database, Deliverer(settings, database, key))
+    # Building pydantic's validators leaves several MiB of freed memory behind.
+    linux.trim_memory()
+    worker.work(signals)
+    if worker.ended():
+        database.close()
+    if failed := [each.name for each in worker.activities if each.failed]:
+        raise WorkerFailed(f"{', '.join(failed)} failed: see the log")
 
 
-def one_round(settings: Settings, index: Index) -> list[str]:
-    """Check the disk, sweep staging; returns warnings in words for people."""
-    warnings = []
-    started = time.monotonic()
-    try:
-        check_marker(settings)
-        check_write(settings)
-        sweep_staging(settings, index)
-    except NodeUnfit as unfit:
-        warnings.append(f"disk-unfit: {unfit}")
-    except OSError as error:
-        warnings.append(f"sweep-failed: {error}")
-    seconds = time.monotonic() - started
-    if seconds > SLOW_WRITE:
-        warnings.append(f"disk-slow: a small durable write took {seconds:.1f} s")
-    for warning in warnings:
-        _log.warning("worker found", warning=warning)
-    return warnings
+class Worker:
+    """The threads of the worker, and the one that watches them."""
 
+    def __init__(self, settings: Settings, database: Database, deliverer: Deliverer) -> None:
+        self._settings = settings
+        self._rounds = Rounds(settings, database)
+        self._scrubber = Scrubber(settings, database)
+        self._deliverer = deliverer
+        self._stopping = threading.Event()
+        self.activities = [
+            Activity("rounds", self._rounds.run, self._stopping),
+            Activity("scrubbing", self._scrubber.run, self._stopping),
+            *(
+                Activity(f"deliveries-{number}", deliverer.run, self._stopping)
+                for number in range(1, THREADS + 1)
+            ),
+        ]
 
-def _report(settings: Settings, warnings: list[str]) -> None:
-    """Leave the findings for `/health/ready`. A full or broken disk is logged and outlived."""
-    temporary = settings.worker_report.with_suffix(".new")
-    try:
-        temporary.write_text(json.dumps({"time": time.time(), "warnings": warnings}))
-        temporary.rename(settings.worker_report)
-    except OSError as error:
-        _log.warning("worker can't report", error=str(error))
+    def work(self, signals: queue.SimpleQueue[int]) -> None:
+        """Run every activity until a signal comes or one of them fails."""
+        for each in self.activities:
+            each.start()
+        _notify("READY=1")
+        report_at = 0.0
+        while not self._stopping.is_set():
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + REPORT_EVERY
+                stuck = [each.name for each in self.activities if each.pulse.age() > STUCK]
+                self._report(stuck)
+                if not stuck:
+                    _notify("WATCHDOG=1")
+            try:
+                signals.get(timeout=_TICK)
+            except queue.Empty:
+                continue
+            self._stopping.set()
+        _notify("STOPPING=1")
+
+    def ended(self) -> bool:
+        """Whether every thread has ended, after giving them some seconds."""
+        until = time.monotonic() + LAST_SECONDS
+        late = [
+            each.name
+            for each in self.activities
+            if not each.ended(max(0.0, until - time.monotonic()))
+        ]
+        if late:
+            _log.warning("left behind", activities=late)
+        return not late
+
+    def _report(self, stuck: Sequence[str]) -> None:
+        """Tell the web side. A full or broken disk is logged and outlived."""
+        scrub, deliveries = self._scrubber.report(), self._deliverer.report()
+        warnings = [*self._rounds.warnings]
+        if stuck:
+            warnings.append(f"worker-stuck: no sign of life from {', '.join(stuck)}")
+        if scrub.quarantined:
+            warnings.append(
+                f"files-damaged: {scrub.quarantined} in quarantine, not served: "
+                "see `portside-agent fsck`"
+            )
+        if deliveries.dead:
+            warnings.append(
+                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
+            )
+        report = WorkerReport(
+            time=time.time(),
+            warnings=tuple(warnings),
+            scrub=scrub,
+            deliveries=deliveries,
+            expired_uploads=self._rounds.expired_uploads,
+            purged_tombstones=self._rounds.purged_tombstones,
+        )
+        try:
+            worker_report.write(self._settings.worker_report, report)
+        except OSError as error:
+            _log.warning("worker can't report", error=str(error))
 
 
 def _notify(state: str) -> None:

@@ -6,28 +6,23 @@ problem with a clear meaning, the space is given back, and nothing becomes visib
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from agent.admission import Admission
-from agent.body import Body, BodyCut, FormFile, FormRefused
+from agent.body import Body, FormFile
 from agent.commit import Committer
 from agent.health import NodeHealth
-from agent.index import Intent
-from agent.pipeline import BodyTooLarge, Received, receive
-from agent.preflight import Plan, Preflight
+from agent.metrics import UploadTimer
+from agent.outcomes import failures_as_problems
+from agent.pipeline import BodyTooLarge, read_through, receive
+from agent.preflight import Plan, Preflight, token_used
 from agent.problems import ProblemError
 from agent.settings import Settings
-from agent.sniffing import ContentRefused
+from agent.sha256 import Sha256
 from agent.sniffing import check as check_content
-from agent.staging import DiskFailed, DiskFull, StagingFile
-from portside.quantities import format_size
+from agent.staging import StagingFile
 from portside.wire import StoredFile
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,59 +35,53 @@ class WritePath:
     committer: Committer
     health: NodeHealth
 
-    def store(self, plan: Plan, open_body: Callable[[], Body]) -> StoredFile:
+    def store(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
         """Take one upload to its end. Raises ProblemError; then nothing of it is left behind."""
-        started = time.monotonic()
-        try:
-            with self.admission.admit(plan.demand) as reservation:
-                directory, file_id = self.settings.staging, plan.claims.file_id
-                with StagingFile(directory, file_id, self.settings.sizing) as staging:
-                    if staging.reserve(plan.demand.disk):
-                        reservation.allocated()
-                    stored = self._store(plan, open_body(), staging)
-        except ProblemError:
-            raise
-        except (BodyCut, FormRefused, BodyTooLarge, ContentRefused) as error:
-            raise _problem_of_body(error, plan) from None
-        except DiskFull as error:
-            raise ProblemError("no-space", f"{error}: the upload is not acknowledged") from error
-        except DiskFailed as error:
-            if error.final:
-                self.health.fault("disk-failed", str(error))
-            raise ProblemError(
-                "storage-failed", f"{error}: the upload is not acknowledged"
-            ) from error
-        self.health.count_commit()
-        _log.info(
-            "upload committed",
-            file_id=stored.file_id,
-            path=str(stored.path),
-            size=stored.size,
-            owner=stored.owner,
-            seconds=round(time.monotonic() - started, 3),
-        )
+        with (
+            failures_as_problems(self.health, plan.limit),
+            self.admission.admit(plan.demand) as reservation,
+        ):
+            if plan.stored is not None:
+                return self._compare(plan, plan.stored, open_body())
+            directory, file_id = self.settings.staging, plan.claims.file_id
+            with StagingFile.create(directory, file_id, self.settings.sizing) as staging:
+                if staging.reserve(plan.demand.disk):
+                    reservation.allocated()
+                return self._store(plan, open_body(), staging, timer)
+
+    def _store(
+        self, plan: Plan, body: Body, staging: StagingFile, timer: UploadTimer
+    ) -> StoredFile:
+        name = self._name(plan, body)
+        digest = Sha256()
+        with timer.phase("receive"):
+            size = receive(
+                body,
+                staging,
+                self.settings.sizing,
+                plan.limit,
+                consumers=(digest.update,),
+                check_head=lambda head: check_content(name, head),
+                at_end=timer.last_byte,
+            )
+        timer.received(size)
+        verify(plan.claims.size, size, plan.sha256, digest.hexdigest())
+        with timer.phase("sync"):
+            staging.make_durable()
+        with timer.phase("commit"):
+            stored = self.committer.store(plan.claims, name, staging, digest.hexdigest())
+        timer.committed(size)
         return stored
 
-    def _store(self, plan: Plan, body: Body, staging: StagingFile) -> StoredFile:
-        name = self._name(plan, body)
-        received = receive(
-            body,
-            staging,
-            self.settings.sizing,
-            plan.limit,
-            check_head=lambda head: check_content(name, head),
-        )
-        _verify(plan, received)
-        staging.make_durable()
-        stored = self.committer.describe(plan.claims, name, received.size, received.sha256)
-        intent = Intent(plan.claims.jti, staging.path.name, stored)
+    def _compare(self, plan: Plan, stored: StoredFile, body: Body) -> StoredFile:
+        """The same content again is the same file, with the same receipt. Nothing is written."""
+        digest = Sha256()
         try:
-            self.committer.commit(intent)
-        except DiskFailed:
-            # The intent is on disk or may be: only the next start can tell, and needs the data.
-            staging.keep()
-            raise
-        staging.keep()
+            size = read_through(body, self.settings.sizing, plan.limit, (digest.update,))
+        except BodyTooLarge:
+            raise token_used(stored) from None
+        if size != stored.size or digest.hexdigest() != stored.sha256:
+            raise token_used(stored)
         return stored
 
     def _name(self, plan: Plan, body: Body) -> str:
@@ -107,26 +96,11 @@ class WritePath:
         return self.preflight.check_name(plan.claims, filename)
 
 
-def _verify(plan: Plan, received: Received) -> None:
-    if plan.claims.size is not None and received.size != plan.claims.size:
+def verify(claimed: int | None, size: int, announced: str | None, sha256: str) -> None:
+    """Compare what came with what was promised. Raises ProblemError."""
+    if claimed is not None and size != claimed:
+        raise ProblemError("size-mismatch", f"the token is for {claimed} bytes, {size} arrived")
+    if announced is not None and sha256 != announced:
         raise ProblemError(
-            "size-mismatch",
-            f"the token is for {plan.claims.size} bytes, {received.size} arrived",
+            "digest-mismatch", f"the content's SHA-256 is {sha256}, {announced} was announced"
         )
-    if plan.sha256 is not None and received.sha256 != plan.sha256:
-        raise ProblemError(
-            "digest-mismatch",
-            f"the content's SHA-256 is {received.sha256}, {plan.sha256} was announced",
-        )
-
-
-def _problem_of_body(error: Exception, plan: Plan) -> ProblemError:
-    if isinstance(error, BodyCut):
-        return ProblemError("body-cut", f"{error}: nothing was stored, send it again")
-    if isinstance(error, BodyTooLarge):
-        return ProblemError(
-            "too-large", f"more than {format_size(plan.limit)} were sent: nothing was stored"
-        )
-    if isinstance(error, ContentRefused):
-        return ProblemError("type-refused", str(error))
-    return ProblemError("malformed-request", str(error))

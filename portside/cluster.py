@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable
+from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -27,8 +28,10 @@ from pydantic import (
 )
 
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
-from portside.quantities import GIB, Duration, Size
+from portside.names import NAMESPACE_PATTERN
+from portside.quantities import GIB, KIB, MIB, Duration, Size
 from portside.roles import DEFAULT_PATTERNS, Role, roles_of
+from portside.wire import Hook
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
@@ -79,11 +82,44 @@ class Uploads(_Strict):
     session_deadline: Duration = Field(default=7200, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
     extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
+    private: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
 
     @field_validator("extensions", mode="after")
     @classmethod
     def _normal(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(normal_extension(extension) for extension in extensions)
+
+
+class Limits(_Strict):
+    """How fast one party may come to a node: who exceeds it hears 429 and when to come back."""
+
+    uploads_per_owner: int = Field(default=600, ge=1, le=100_000)
+    requests_per_address: int = Field(default=3000, ge=1, le=1_000_000)
+
+
+class Scrub(_Strict):
+    """How fast and how often stored files are read again to find damage."""
+
+    rate: Size = Field(default=20 * MIB, ge=64 * KIB)
+    every: Duration = Field(default=30 * 86400, ge=60)
+
+
+class Monitoring(_Strict):
+    """Networks that may read a node's `/metrics`, beside the node itself."""
+
+    allow: tuple[str, ...] = ()
+
+    @field_validator("allow", mode="after")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
+                ) from None
+        return networks
 
 
 class Cors(_Strict):
@@ -154,6 +190,10 @@ class Cluster(_Strict):
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
     nodes: dict[NodeId, Node] = Field(min_length=1)
     uploads: Uploads = Uploads()
+    limits: Limits = Limits()
+    scrub: Scrub = Scrub()
+    hooks: tuple[Hook, ...] = ()
+    monitoring: Monitoring = Monitoring()
     cors: Cors = Cors()
     tls: Tls = Tls()
     replication: Replication = Replication()

@@ -30,8 +30,8 @@ NGINX_PER_WORKER = 4 * MIB
 THREAD_STACK = 96 * KIB
 """Resident stack of one thread; the address space it reserves costs nothing."""
 
-THREADS_PER_UPLOAD = 3
-"""One receives, one writes, one hashes."""
+THREADS_PER_UPLOAD = 4
+"""One receives, one writes, one hashes; a fourth for a checksum, or to hash behind parts."""
 
 NGINX_CONNECTION = 48 * KIB
 """nginx beside its body buffer: TLS records, header buffers, both connections, the preflight."""

@@ -23,17 +23,37 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from portside.wire import ReceiptClaims, UploadClaims
+from portside.wire import (
+    AccessClaims,
+    DownloadClaims,
+    HeartbeatClaims,
+    HookClaims,
+    ReceiptClaims,
+    UploadClaims,
+)
 
 ALGORITHM = "EdDSA"
 UPLOAD_TYPE = "upload+jwt"
+DOWNLOAD_TYPE = "download+jwt"
+ACCESS_TYPE = "access+jwt"
 RECEIPT_TYPE = "receipt+jwt"
+HOOK_TYPE = "hook+jwt"
+HEARTBEAT_TYPE = "heartbeat+jwt"
 RECEIPT_AUDIENCE = "uploader"
+HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """A compact JWS (RFC 7515, section 7.1). Decoders that skip other characters would take more."""
 
 LEEWAY = 60
 """Seconds of clock difference that are forgiven between issuer and node."""
+
+HOOK_AGE = 300
+"""Seconds for which a webhook's signature counts: each attempt is signed anew."""
+
+HOOK_HEADER = "Portside-Signature"
+
+HEARTBEAT_SKEW = 300
+"""Seconds by which a node's clock may differ from the control plane's."""
 
 Refusal = Literal[
     "token-malformed",
@@ -158,26 +178,67 @@ def mint_upload(key: SigningKey, claims: UploadClaims) -> str:
 
 
 def verify_upload(
-    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+    token: str,
+    keyset: Keyset,
+    node_id: str,
+    now: datetime | None = None,
+    *,
+    resuming: bool = False,
 ) -> UploadClaims:
     """The claims of an upload token meant for `node_id`.
 
-    Raises TokenRefused with the one thing that is wrong. `exp` is checked: use it where an upload
-    starts.
+    Raises TokenRefused with the one thing that is wrong. Where an upload starts, `exp` counts;
+    where one that has begun goes on (`resuming`), `session_deadline` does.
     """
     moment = now or datetime.now(UTC)
-    payload = _verified_payload(token, UPLOAD_TYPE, keyset, moment)
-    claims = _parsed(UploadClaims, payload)
-    if claims.aud != node_id:
+    claims = _parsed(UploadClaims, _verified_payload(token, UPLOAD_TYPE, keyset, moment))
+    ends = max(claims.exp, claims.session_deadline) if resuming else claims.exp
+    _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
+    return claims
+
+
+def mint_download(key: SigningKey, claims: DownloadClaims) -> str:
+    """A `download+jwt`, to be put behind `?token=` in the file's URL."""
+    return key.sign(DOWNLOAD_TYPE, claims.model_dump(mode="json"))
+
+
+def verify_download(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> DownloadClaims:
+    """The claims of a download token meant for `node_id`. Raises TokenRefused."""
+    moment = now or datetime.now(UTC)
+    claims = _parsed(DownloadClaims, _verified_payload(token, DOWNLOAD_TYPE, keyset, moment))
+    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
+    return claims
+
+
+def mint_access(key: SigningKey, claims: AccessClaims) -> str:
+    """An `access+jwt`: the right to list, read, verify or delete files on a node."""
+    return key.sign(ACCESS_TYPE, claims.model_dump(mode="json", exclude_none=True))
+
+
+def verify_access(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> AccessClaims:
+    """The claims of an access token meant for `node_id`. Raises TokenRefused."""
+    moment = now or datetime.now(UTC)
+    claims = _parsed(AccessClaims, _verified_payload(token, ACCESS_TYPE, keyset, moment))
+    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
+    return claims
+
+
+def _check_place_and_time(
+    audience: str, node_id: str, not_before: int, expires: int, moment: datetime
+) -> None:
+    if audience != node_id:
         raise TokenRefused(
-            "token-wrong-node", f"the token is for node {claims.aud!r}, this is {node_id!r}"
+            "token-wrong-node", f"the token is for node {audience!r}, this is {node_id!r}"
         )
     unix = moment.timestamp()
-    if unix >= claims.exp + LEEWAY:
-        raise TokenRefused("token-expired", "the token has expired: ask for a new session")
-    if unix < claims.nbf - LEEWAY:
+    if unix >= expires + LEEWAY:
+        raise TokenRefused("token-expired", "the token has expired: ask for a new one")
+    if unix < not_before - LEEWAY:
         raise TokenRefused("token-not-yet-valid", "the token is not valid yet: check both clocks")
-    return claims
 
 
 def mint_receipt(key: SigningKey, claims: ReceiptClaims) -> str:
@@ -191,6 +252,67 @@ def verify_receipt(token: str, keyset: Keyset, now: datetime | None = None) -> R
     claims = _parsed(ReceiptClaims, _verified_payload(token, RECEIPT_TYPE, keyset, moment))
     if claims.aud != RECEIPT_AUDIENCE:
         raise TokenRefused("token-claims", f"a receipt's audience is {RECEIPT_AUDIENCE!r}")
+    return claims
+
+
+def mint_hook(key: SigningKey, claims: HookClaims) -> str:
+    """A node's `hook+jwt` for one attempt of a delivery: the header `Portside-Signature`."""
+    return key.sign(HOOK_TYPE, claims.model_dump(mode="json"))
+
+
+def verify_hook(
+    token: str, keyset: Keyset, origin: str, body: bytes, now: datetime | None = None
+) -> HookClaims:
+    """What a webhook's receiver does with its header `Portside-Signature`. Raises TokenRefused.
+
+    `keyset` holds the nodes' keys (`https://<node>/api/v1/system/keys`), `origin` is the receiver's
+    own (`https://app.example.net`), `body` the request's as received. In any other language: let a
+    JWT library check the EdDSA signature with the key that `kid` names, then compare the header's
+    `typ` with `hook+jwt`, `aud` with the origin, `sha256` with the hex digest of the body, `iat`
+    with the clock. `jti` is the delivery's id: one that was seen before is a repetition.
+    """
+    moment = now or datetime.now(UTC)
+    claims = _parsed(HookClaims, _verified_payload(token, HOOK_TYPE, keyset, moment))
+    if claims.aud != origin:
+        raise TokenRefused("token-claims", f"sent to {claims.aud!r}, this is {origin!r}")
+    if claims.sha256 != hashlib.sha256(body).hexdigest():
+        raise TokenRefused("token-claims", "the body is not the one that was signed")
+    age = moment.timestamp() - claims.iat
+    if age >= HOOK_AGE + LEEWAY:
+        raise TokenRefused("token-expired", f"it was signed {age:.0f} s ago")
+    if age < -LEEWAY:
+        raise TokenRefused("token-not-yet-valid", "it was signed in the future: check both clocks")
+    return claims
+
+
+def mint_heartbeat(key: SigningKey, claims: HeartbeatClaims) -> str:
+    """A node's `heartbeat+jwt` over one heartbeat's body: the request's bearer token."""
+    return key.sign(HEARTBEAT_TYPE, claims.model_dump(mode="json"))
+
+
+def verify_heartbeat(
+    token: str, keyset: Keyset, node_id: str, body: bytes, now: datetime | None = None
+) -> HeartbeatClaims:
+    """Who sent a heartbeat's body, which must be `node_id`. Raises TokenRefused.
+
+    A clock that is more than HEARTBEAT_SKEW seconds off is `token-expired` when it is behind ours,
+    `token-not-yet-valid` when it is ahead.
+    """
+    moment = now or datetime.now(UTC)
+    claims = _parsed(HeartbeatClaims, _verified_payload(token, HEARTBEAT_TYPE, keyset, moment))
+    if claims.aud != HEARTBEAT_AUDIENCE:
+        raise TokenRefused("token-claims", f"a heartbeat's audience is {HEARTBEAT_AUDIENCE!r}")
+    if claims.iss != node_id:
+        raise TokenRefused("token-wrong-node", f"signed by {claims.iss!r}, sent for {node_id!r}")
+    if claims.sha256 != hashlib.sha256(body).hexdigest():
+        raise TokenRefused("token-claims", "the body is not the one that was signed")
+    age = moment.timestamp() - claims.iat
+    if age > HEARTBEAT_SKEW:
+        raise TokenRefused("token-expired", f"it was signed {age:.0f} s ago: check both clocks")
+    if age < -HEARTBEAT_SKEW:
+        raise TokenRefused(
+            "token-not-yet-valid", f"it was signed {-age:.0f} s in the future: check both clocks"
+        )
     return claims
 
 

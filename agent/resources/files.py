@@ -1,23 +1,254 @@
-"""`/api/v1/files/<id>`: what a node knows of a file it holds."""
+"""`/api/v1/files`: finding, describing, reading, verifying and deleting what a node holds."""
 
 from __future__ import annotations
 
-import falcon
+import json
+import select
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlsplit
 
-from agent.index import Index
+import falcon
+from pydantic import ValidationError
+
+from agent.access import Access
+from agent.commit import of_index
+from agent.database import Database
+from agent.deletion import delete
+from agent.health import NodeHealth
 from agent.problems import ProblemError
+from agent.request_log import Answered
+from agent.search import Known, look_up, search
+from agent.settings import Settings
+from agent.staging import DiskFailed, DiskFull
+from agent.verification import Verifier
+from portside.content import SCRIPT_EXTENSIONS, extension_of
+from portside.wire import FileQuery, StoredFile
+
+CONTENT_LOCATION = "/_stored/"
+"""nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""
+
+_SHOWN = ("image/", "audio/", "video/")
+_SHOWN_TYPES = ("text/plain", "application/pdf")
+_SCRIPTABLE_TYPES = ("image/svg+xml",)
+
+
+class Files:
+    """The files a node holds."""
+
+    def __init__(self, database: Database, access: Access) -> None:
+        self._database = database
+        self._access = access
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """A page of those that fit the query, newest first."""
+        query, file_id = self._access.narrowed(_query(request), _authorization(request))
+        page = search(self._database, query, file_id)
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "private, no-store")
+        response.text = page.model_dump_json()
 
 
 class File:
-    """A committed file's attributes."""
+    """One file: its attributes, or its end."""
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(
+        self, settings: Settings, database: Database, access: Access, health: NodeHealth
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._access = access
+        self._health = health
 
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The attributes and the receipt, as the upload's own answer had them."""
-        stored = self._index.find(file_id)
-        if stored is None:
-            raise ProblemError("not-found", "this node holds no file with this id")
+        known = _known(self._database, file_id)
+        self._access.look_at(known.stored, _authorization(request))
+        stored = _in_service(known)
         response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", _cache_control(self._access, stored))
         response.text = stored.model_dump_json()
+
+    def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """See on_get."""
+        self.on_get(request, response, file_id)
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """Delete it, durably. Deleting it again is no mistake: it is gone, as was wanted."""
+        known = _known(self._database, file_id)
+        self._access.need("delete", known.stored, _authorization(request))
+        reasons = self._health.reasons()
+        if reasons:
+            raise ProblemError("read-only", "this node deletes no files: " + "; ".join(reasons))
+        with _storage_problems(self._health):
+            delete(self._settings, self._database, file_id)
+        response.status = falcon.HTTP_204
+
+
+class Content:
+    """A file's bytes, which nginx sends: the agent says only which they are."""
+
+    def __init__(self, database: Database, access: Access) -> None:
+        self._database = database
+        self._access = access
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """The headers, and where nginx finds the rest; ranges are nginx's."""
+        known = _known(self._database, file_id)
+        token = _query_token(request.query_string)
+        self._access.download(known.stored, _authorization(request), token)
+        stored = _in_service(known)
+        response.content_type = stored.content_type
+        response.set_header("Content-Disposition", disposition(stored))
+        response.set_header("Cache-Control", _cache_control(self._access, stored))
+        response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
+
+    def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """See on_get."""
+        self.on_get(request, response, file_id)
+
+
+class Verify:
+    """Reading a file again to see that it is what it was."""
+
+    def __init__(
+        self, database: Database, access: Access, verifier: Verifier, health: NodeHealth
+    ) -> None:
+        self._database = database
+        self._access = access
+        self._verifier = verifier
+        self._health = health
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """Verify it now and answer when all of it is read. What is damaged is quarantined."""
+        known = _known(self._database, file_id)
+        self._access.need("verify", known.stored, _authorization(request))
+        stored = _in_service(known)
+        connection: socket.socket = request.env["gunicorn.socket"]
+        with _storage_problems(self._health):
+            found = self._verifier.verify(stored, lambda read: _need_listener(connection))
+        if not found.intact:
+            _must_not_be_deleted(_known(self._database, file_id))
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "private, no-store")
+        response.text = found.model_dump_json()
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """See on_post."""
+        self.on_post(request, response, file_id)
+
+
+class DownloadProbe:
+    """nginx's question before it sends a private namespace's file: 204 is yes, 403 is no.
+
+    As with an upload's preflight the answer travels in headers: nginx drops a refusal's body.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Decide about the request whose target is in `X-Original-URI`. Nothing is written."""
+        uri = request.get_header("X-Original-URI", default="")
+        try:
+            token = _query_token(uri.partition("?")[2])
+            self._access.download_by_url(uri, _authorization(request), token)
+            response.status = falcon.HTTP_204
+        except ProblemError as problem:
+            path = urlsplit(uri).path
+            response.context.answered = Answered("GET", path, problem.status, problem.slug)
+            response.status = falcon.HTTP_403
+            response.set_headers(problem.headers)
+            document = problem.document(path).model_dump(exclude_none=True)
+            response.set_header("X-Refusal-Status", str(problem.status))
+            # json escapes everything that isn't ASCII: a name in it must not break the header.
+            response.set_header("X-Refusal", json.dumps(document))
+
+
+def disposition(stored: StoredFile) -> str:
+    """Shown by a browser or saved, and under which name (RFC 6266, RFC 8187).
+
+    What a browser could run in the node's origin is saved, and so is what it can't show.
+    """
+    kind = stored.content_type.lower()
+    harmless = kind not in _SCRIPTABLE_TYPES and extension_of(stored.name) not in SCRIPT_EXTENSIONS
+    shown = harmless and (kind.startswith(_SHOWN) or kind in _SHOWN_TYPES)
+    plain = (c.isascii() and c.isprintable() and c not in '"\\' for c in stored.name)
+    ascii_name = "".join(c if keep else "_" for c, keep in zip(stored.name, plain, strict=True))
+    encoded = quote(stored.name, safe="")
+    way = "inline" if shown else "attachment"
+    return f"{way}; filename=\"{ascii_name}\"; filename*=UTF-8''{encoded}"
+
+
+def _query(request: falcon.Request) -> FileQuery:
+    try:
+        return FileQuery.model_validate(request.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        unknown = first["type"] == "extra_forbidden"
+        message = "there is no such parameter" if unknown else first["msg"]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProblemError("malformed-request", f"{where}: {message}") from None
+
+
+def _authorization(request: falcon.Request) -> str:
+    return request.get_header("Authorization", default="")
+
+
+def _query_token(query: str) -> str | None:
+    """The value behind `token=`; a token needs no decoding (RFC 7515, section 7.1)."""
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name == "token":
+            return value
+    return None
+
+
+def _known(database: Database, file_id: str) -> Known:
+    known = look_up(database, file_id)
+    if known is None:
+        raise ProblemError("not-found", "this node holds no file with this id")
+    return known
+
+
+def _in_service(known: Known) -> StoredFile:
+    _must_not_be_deleted(known)
+    if known.state == "QUARANTINED":
+        raise ProblemError("file-damaged", "this file was found damaged and is not served")
+    return known.stored
+
+
+def _must_not_be_deleted(known: Known) -> None:
+    if known.state in ("DELETING", "DELETED"):
+        raise ProblemError("file-deleted", "this file was deleted")
+
+
+def _cache_control(access: Access, stored: StoredFile) -> str:
+    """An id stands for one content, but for as long as the file is there: caches have to ask."""
+    return "private, no-store" if access.is_private(stored.namespace) else "public, no-cache"
+
+
+def _need_listener(connection: socket.socket) -> None:
+    """Raise ProblemError when whoever asked has hung up: nobody needs the answer."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    if poll.poll(0):
+        raise ProblemError("body-cut", "the client has left")
+
+
+@contextmanager
+def _storage_problems(health: NodeHealth) -> Iterator[None]:
+    """Turns what the disk and the index raise into problems; what is final makes it read-only."""
+    try:
+        yield
+    except (DiskFull, DiskFailed, sqlite3.Error) as error:
+        failure = of_index(error) if isinstance(error, sqlite3.Error) else error
+        if isinstance(failure, DiskFull):
+            raise ProblemError(
+                "no-space", f"{failure}: it is tried again at the next start"
+            ) from error
+        if failure.final:
+            health.fault("disk-failed", str(failure))
+        raise ProblemError("storage-failed", str(failure)) from error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import falcon
 
+from agent import worker_report
 from agent.health import NodeHealth
 from agent.settings import Settings
+from portside.wire import Readiness
 
 WORKER_SILENCE = 300
-"""Seconds after which a worker that reports every 30 counts as gone."""
+"""Seconds after which a worker that reports every few counts as gone."""
 
 
 class Live:
@@ -35,17 +36,16 @@ class Ready:
         response.status = falcon.HTTP_503 if reasons else falcon.HTTP_200
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", "no-store")
-        response.text = json.dumps(
-            {"ready": not reasons, "reasons": reasons, "warnings": self._warnings()}
-        )
+        response.text = Readiness(
+            ready=not reasons, reasons=reasons, warnings=self._warnings()
+        ).model_dump_json()
 
-    def _warnings(self) -> list[str]:
+    def _warnings(self) -> tuple[str, ...]:
         """What an operator should look at although uploads work."""
-        try:
-            report = json.loads(self._settings.worker_report.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return ["worker-silent: the agent's worker has not reported yet"]
-        age = time.time() - report["time"]
+        report = worker_report.read(self._settings.worker_report)
+        if report is None:
+            return ("worker-silent: the agent's worker has not reported yet",)
+        age = time.time() - report.time
         if age > WORKER_SILENCE:
-            return [f"worker-silent: its last report is {age:.0f} s old"]
-        return list(report["warnings"])
+            return (f"worker-silent: its last report is {age:.0f} s old",)
+        return report.warnings

@@ -8,23 +8,30 @@ import falcon
 
 from agent.admission import Admission
 from agent.health import NodeHealth
+from agent.metrics import Metrics
 from agent.settings import Settings
 from portside.tokens import Keyset, SigningKey
 from portside.wire import UploadStatus
+
+JWK_SET = "application/jwk-set+json"
+"""RFC 7517, section 8.5.2."""
 
 
 class Status:
     """The numbers that admission decides by, asked of admission itself."""
 
-    def __init__(self, settings: Settings, health: NodeHealth, admission: Admission) -> None:
+    def __init__(
+        self, settings: Settings, health: NodeHealth, admission: Admission, metrics: Metrics
+    ) -> None:
         self._settings = settings
         self._health = health
         self._admission = admission
+        self._metrics = metrics
         self._version = version("portside")
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Slots, memory, disk, health and what became of uploads."""
-        committed, failures = self._health.counts()
+        committed, failures = self._metrics.counts()
         reasons = self._health.reasons()
         status = UploadStatus(
             node_id=self._settings.node_id,
@@ -50,5 +57,5 @@ class Keys:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """What a receipt's signature is checked with."""
-        response.content_type = "application/jwk-set+json"
+        response.content_type = JWK_SET
         response.text = self._document

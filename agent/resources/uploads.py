@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from agent import facts
+from agent import facts, resumable_facts
 from agent.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
-from agent.health import NodeHealth
+from agent.metrics import Metrics, Way
 from agent.preflight import Preflight
 from agent.problems import ProblemError
+from agent.request_log import Answered
+from agent.resumable import ResumableUploads
+from agent.resumable_facts import UPLOADS_PATH
 from agent.write_path import WritePath
 
 _UPLOADING = ("POST", "PUT")
@@ -21,10 +24,10 @@ _UPLOADING = ("POST", "PUT")
 class Upload:
     """Stores the body, answers 201 with where it is and the node's receipt."""
 
-    def __init__(self, preflight: Preflight, write_path: WritePath, health: NodeHealth) -> None:
+    def __init__(self, preflight: Preflight, write_path: WritePath, metrics: Metrics) -> None:
         self._preflight = preflight
         self._write_path = write_path
-        self._health = health
+        self._metrics = metrics
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """A multipart form with the file in its part `file`."""
@@ -41,7 +44,7 @@ class Upload:
     def on_options(self, request: falcon.Request, response: falcon.Response) -> None:
         """What may be done here; CORS headers are nginx's."""
         response.status = falcon.HTTP_204
-        response.set_header("Allow", "POST, PUT, HEAD, OPTIONS")
+        response.set_header("Allow", "POST, HEAD, OPTIONS")
 
     def on_head_named(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         """See on_head."""
@@ -51,17 +54,17 @@ class Upload:
         self, request: falcon.Request, response: falcon.Response, name: str
     ) -> None:
         """See on_options."""
-        self.on_options(request, response)
+        response.status = falcon.HTTP_204
+        response.set_header("Allow", "PUT, HEAD, OPTIONS")
 
     def _store(self, request: falcon.Request, response: falcon.Response) -> None:
-        try:
-            asked = facts.from_request(request.env)
-            plan = self._preflight.check(asked)
-            stored = self._write_path.store(plan, lambda: self._body(request.env, asked))
-        except ProblemError as problem:
-            self._health.count_failure(problem.slug)
-            raise
-        response.status = falcon.HTTP_201
+        with self._metrics.upload(_way(request.method)) as timer:
+            with timer.phase("preflight"):
+                asked = facts.from_request(request.env)
+                plan = self._preflight.begin(asked)
+            stored = self._write_path.store(plan, lambda: self._body(request.env, asked), timer)
+        # 200: the token had stored this very file before.
+        response.status = falcon.HTTP_201 if plan.stored is None else falcon.HTTP_200
         response.location = stored.url
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
@@ -82,23 +85,39 @@ class PreflightProbe:
     (ngx_http_auth_request_module), so the real answer travels in headers and nginx gives it.
     """
 
-    def __init__(self, preflight: Preflight, health: NodeHealth) -> None:
+    def __init__(
+        self, preflight: Preflight, resumables: ResumableUploads, metrics: Metrics
+    ) -> None:
         self._preflight = preflight
-        self._health = health
+        self._resumables = resumables
+        self._metrics = metrics
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request that the `X-Original-*` headers tell of."""
         response.status = falcon.HTTP_204
         try:
-            asked = facts.from_preflight(request.env)
-            if asked.method in _UPLOADING:
-                self._preflight.check(asked)
+            self._check(request)
         except ProblemError as problem:
-            self._health.count_failure(problem.slug)
+            instance = urlsplit(request.get_header("X-Original-URI", default="")).path
+            method = request.get_header("X-Original-Method", default="")
+            response.context.answered = Answered(method, instance, problem.status, problem.slug)
             response.status = falcon.HTTP_403
             response.set_headers(problem.headers)
-            instance = urlsplit(request.get_header("X-Original-URI", default="")).path
             document = problem.document(instance).model_dump(exclude_none=True)
-            response.set_header("X-Refusal-Status", str(problem.status.value))
+            response.set_header("X-Refusal-Status", str(problem.status))
             # json escapes everything that isn't ASCII: a name in it must not break the header.
             response.set_header("X-Refusal", json.dumps(document))
+
+    def _check(self, request: falcon.Request) -> None:
+        if urlsplit(request.get_header("X-Original-URI", default="")).path.startswith(UPLOADS_PATH):
+            self._resumables.check(resumable_facts.from_preflight(request.env))
+            return
+        method = request.get_header("X-Original-Method", default="")
+        if method in _UPLOADING:
+            # A refusal here is the upload's end: nginx gives it, and nothing else comes.
+            with self._metrics.upload(_way(method)):
+                self._preflight.check(facts.from_preflight(request.env))
+
+
+def _way(method: str) -> Way:
+    return "form" if method == "POST" else "put"

@@ -1,27 +1,36 @@
 """The upload client as a library: what `portside put` does, for use from any Python program.
 
 client = UploadClient("https://s01.example.net")
-stored = client.put(Path("debian.iso"), token)
+stored = client.put(Path("notes.txt"), token)
+stored = put_resumable(client, Path("debian.iso"), token, parallel=4)
 print(stored.url)
 """
 
 from portside.client.errors import (
+    AlreadyRunning,
     LocalFileError,
     NodeUnavailable,
     ReceiptRefused,
     Refused,
     UploadError,
+    UploadGone,
 )
+from portside.client.run import put_resumable
 from portside.client.session import Wish, claims_for
 from portside.client.upload import UploadClient
+from portside.client.watcher import Watcher
 
 __all__ = [
+    "AlreadyRunning",
     "LocalFileError",
     "NodeUnavailable",
     "ReceiptRefused",
     "Refused",
     "UploadClient",
     "UploadError",
+    "UploadGone",
+    "Watcher",
     "Wish",
     "claims_for",
+    "put_resumable",
 ]

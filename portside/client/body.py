@@ -1,17 +1,17 @@
 """A file as a request body: read in blocks, hashed on its way, watched for changes.
 
-The file is never held in memory: one buffer of `BLOCK` bytes is filled, hashed, sent, and used
-again.
+The file is never held in memory: one buffer of `BLOCK` bytes is filled, sent, and used again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from portside.client.errors import LocalFileError
 
@@ -26,26 +26,25 @@ def ignore_progress(sent: int) -> None:
     """For callers that show no progress."""
 
 
-class FileBody:
-    """An open file of `size` bytes that `requests` can send; afterwards `sha256()` is known.
+class OpenFile:
+    """A file of `size` bytes that must stay what it was when it was opened.
 
-    Raises LocalFileError, when it is opened or while it is sent, for a file that can't be read or
-    that changes: its last block is held back until the file is known to be what it was at the
-    start, so that a changed file never arrives whole.
+    May be read by several threads at once. Raises LocalFileError when it can't be opened.
     """
 
-    def __init__(self, path: Path, on_progress: Progress = ignore_progress) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.sent = 0
-        self._on_progress = on_progress
-        self._hash = hashlib.sha256()
         try:
-            self._file: BinaryIO = path.open("rb", buffering=0)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise LocalFileError(f"{path}: {error.strerror}") from None
-        at_start = os.fstat(self._file.fileno())
+        at_start = os.fstat(self._descriptor)
+        if not stat.S_ISREG(at_start.st_mode):
+            os.close(self._descriptor)
+            raise LocalFileError(f"{path}: is no ordinary file")
         self.size = at_start.st_size
-        self._changed_at = at_start.st_mtime_ns
+        self.changed_at = at_start.st_mtime_ns
+        self.inode = at_start.st_ino
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +55,68 @@ class FileBody:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        os.close(self._descriptor)
+        # A thread that reads on must not read another file with the same number.
+        self._descriptor = -1
+
+    def blocks(self, start: int, end: int) -> Iterator[memoryview]:
+        """The bytes from `start` up to `end`. Each block is overwritten by the next one.
+
+        Raises LocalFileError for a file that can't be read or has changed.
+        """
+        buffer = memoryview(bytearray(min(BLOCK, end - start) or 1))
+        while start < end:
+            block = buffer[: self._read(buffer[: end - start], start)]
+            self._must_be_unchanged()
+            start += len(block)
+            yield block
+
+    def _read(self, buffer: memoryview, position: int) -> int:
+        try:
+            count = os.preadv(self._descriptor, [buffer], position)
+        except OSError as error:
+            raise LocalFileError(f"{self.path}: {error.strerror}") from None
+        if not count:
+            raise self._changed()
+        return count
+
+    def _must_be_unchanged(self) -> None:
+        now = os.fstat(self._descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.changed_at):
+            raise self._changed()
+
+    def _changed(self) -> LocalFileError:
+        return LocalFileError(
+            f"{self.path}: changed while it was being sent: count it as not stored, and send it "
+            "again when it is complete"
+        )
+
+
+class FileBody:
+    """A file that `requests` can send whole; afterwards `sha256()` is known.
+
+    Raises LocalFileError, when it is opened or while it is sent, for a file that can't be read or
+    that changes: no block is sent of a file that isn't what it was at the start, so that a changed
+    one never arrives whole.
+    """
+
+    def __init__(self, path: Path, on_progress: Progress = ignore_progress) -> None:
+        self.sent = 0
+        self._on_progress = on_progress
+        self._hash = hashlib.sha256()
+        self._file = OpenFile(path)
+        self.size = self._file.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.__exit__(kind, error, trace)
 
     def __len__(self) -> int:
         return self.size
@@ -65,13 +125,8 @@ class FileBody:
         """The blocks, from the first byte on. Each is overwritten by the next one."""
         self._hash = hashlib.sha256()
         self.sent = 0
-        self._seek_to_start()
-        buffer = memoryview(bytearray(min(BLOCK, self.size) or 1))
-        while self.sent < self.size:
-            block = buffer[: self._read(buffer[: self.size - self.sent])]
+        for block in self._file.blocks(0, self.size):
             self._hash.update(block)
-            if self.sent + len(block) == self.size:
-                self._must_be_unchanged()
             yield block
             self.sent += len(block)
             self._on_progress(self.sent)
@@ -80,31 +135,29 @@ class FileBody:
         """The SHA-256, in hex, of what was sent so far."""
         return self._hash.hexdigest()
 
-    def _seek_to_start(self) -> None:
-        try:
-            self._file.seek(0)
-        except OSError:
-            raise LocalFileError(f"{self.path}: is no ordinary file") from None
 
-    def _read(self, buffer: memoryview) -> int:
-        try:
-            count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise LocalFileError(f"{self.path}: {error.strerror}") from None
-        if not count:
-            raise self._changed()
-        return count
+class Range:
+    """The bytes of an open file from `start` up to `end` as a body, for one request.
 
-    def _must_be_unchanged(self) -> None:
-        now = os.fstat(self._file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self.size, self._changed_at):
-            raise self._changed()
+    `on_progress` is called with the bytes of this range that were sent so far.
+    """
 
-    def _changed(self) -> LocalFileError:
-        return LocalFileError(
-            f"{self.path}: changed while it was being sent: nothing was stored, send it again when "
-            "it is complete"
-        )
+    def __init__(self, file: OpenFile, start: int, end: int, on_progress: Progress) -> None:
+        self.sent = 0
+        self._file = file
+        self._start = start
+        self._end = end
+        self._on_progress = on_progress
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """The blocks. Each is overwritten by the next one."""
+        for block in self._file.blocks(self._start, self._end):
+            yield block
+            self.sent += len(block)
+            self._on_progress(self.sent)
 
 
 def sha256_of(path: Path, on_progress: Progress = ignore_progress) -> str:

@@ -16,15 +16,21 @@ class LocalFileError(UploadError):
 class NodeUnavailable(UploadError):
     """The node can't be reached, broke off, or can't take the file now: trying again may help.
 
-    `problem` is the node's own word, if it got to say one; `retry_after` is in seconds.
+    `problem` is the node's own word, if it got to say one; `retry_after` is in seconds. Without
+    `passing` it won't help within minutes: somebody has to do something about it.
     """
 
     def __init__(
-        self, message: str, problem: Problem | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        problem: Problem | None = None,
+        retry_after: float | None = None,
+        passing: bool = True,
     ) -> None:
         super().__init__(message)
         self.problem = problem
         self.retry_after = retry_after
+        self.passing = passing
 
 
 class Refused(UploadError):
@@ -35,8 +41,16 @@ class Refused(UploadError):
         self.problem = problem
 
 
+class UploadGone(Refused):
+    """The node has the upload no more: only a new one, from the start, helps."""
+
+
 class ReceiptRefused(UploadError):
-    """The node answered 201, but its receipt doesn't prove that it holds what was sent."""
+    """What the node says it holds is not proven to be what was sent: its receipt, or an offset."""
+
+
+class AlreadyRunning(UploadError):
+    """Another process is sending this very file to the same place."""
 
 
 _ADVICE = {
@@ -49,6 +63,8 @@ _ADVICE = {
     "token-wrong-node": "send it to the node the token names, or mint one for this node",
     "token-claims": "mint the token with `portside token mint` and compare the claims",
     "token-used": "the token has stored another file: ask for a new one",
+    "upload-unknown": "the node has the upload no more: ask for a new token and start over",
+    "upload-expired": "its time is over: ask for a new token and start over",
     "upload-in-progress": "another upload with this token is running: wait for it to end",
     "name-taken": "choose another name, or the layout 'dated', where names never clash",
     "name-refused": "rename the file",
@@ -59,9 +75,14 @@ _ADVICE = {
 }
 
 
+def slug_of(problem: Problem) -> str:
+    """The problem's name for programs."""
+    return problem.type.removeprefix(PROBLEM_PREFIX)
+
+
 def describe(problem: Problem) -> str:
     """A node's problem in one line: what, why, its name for programs, and what to do about it."""
-    slug = problem.type.removeprefix(PROBLEM_PREFIX)
+    slug = slug_of(problem)
     said = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
     advice = _ADVICE.get(slug)
     line = f"{said} ({problem.status} {slug})"

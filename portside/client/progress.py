@@ -31,8 +31,17 @@ LINE_SECONDS = 10.0
 class Display(Protocol):
     """One file's progress."""
 
+    def begin(self, when_sent: str) -> None:
+        """The file is gone through anew; `when_sent` is shown from the last byte on."""
+
     def sent(self, count: int) -> None:
         """`count` bytes have been sent so far."""
+
+    def back_at(self, count: int) -> None:
+        """The upload goes on from `count` bytes, which weren't sent just now."""
+
+    def stalled(self, text: str) -> None:
+        """Nothing travels for the moment; `text` is worth a line."""
 
     def say(self, text: str) -> None:
         """Something happened that is worth a line."""
@@ -46,9 +55,22 @@ class _Bar:
         self._when_sent = when_sent
         self._task = progress.add_task(label, total=size)
 
+    def begin(self, when_sent: str) -> None:
+        self._when_sent = when_sent
+        self.back_at(0)
+
     def sent(self, count: int) -> None:
         done = f"{self._label}: {self._when_sent}" if count == self._size else self._label
         self._progress.update(self._task, completed=count, description=done)
+
+    def back_at(self, count: int) -> None:
+        # Anew, for speed and time left: what was sent before is no measure of them.
+        self._progress.reset(self._task, completed=count)
+        self.sent(count)
+
+    def stalled(self, text: str) -> None:
+        self._progress.update(self._task, description=f"{self._label}: waiting to try again")
+        self.say(text)
 
     def say(self, text: str) -> None:
         self._progress.console.print(f"{self._label}: {text}", markup=False, highlight=False)
@@ -61,13 +83,18 @@ class _Lines:
         self._size = size
         self._when_sent = when_sent
         self._started = self._last_line = time.monotonic()
+        self._started_at = 0
+
+    def begin(self, when_sent: str) -> None:
+        self._when_sent = when_sent
+        self.back_at(0)
 
     def sent(self, count: int) -> None:
         now = time.monotonic()
         if count == self._size:
             self.say(f"100 %, {format_size(count)}; {self._when_sent}")
         elif now - self._last_line >= LINE_SECONDS:
-            speed = count / (now - self._started)
+            speed = max(1.0, (count - self._started_at) / (now - self._started))
             self.say(
                 f"{100 * count // self._size} %, {format_size(count)} of "
                 f"{format_size(self._size)}, {speed / 1e6:.1f} MB/s, "
@@ -76,6 +103,14 @@ class _Lines:
         else:
             return
         self._last_line = now
+
+    def back_at(self, count: int) -> None:
+        self._started, self._started_at = time.monotonic(), count
+        if count == self._size:
+            self.sent(count)
+
+    def stalled(self, text: str) -> None:
+        self.say(text)
 
     def say(self, text: str) -> None:
         print(f"{self._label}: {text}", file=self._stream, flush=True)

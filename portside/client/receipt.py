@@ -6,7 +6,9 @@ and counts only if the node owns it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from portside.client.errors import ReceiptRefused
 from portside.tokens import Keyset, TokenRefused, verify_receipt
@@ -22,6 +24,12 @@ class Sent:
     file_id: str
     size: int
     sha256: str
+
+    @classmethod
+    def of(cls, claims: Mapping[str, Any], size: int, sha256: str) -> Sent:
+        """What was sent with a token of these claims."""
+        node_id, jti, file_id = (str(claims.get(name)) for name in ("aud", "jti", "file_id"))
+        return cls(node_id, jti, file_id, size, sha256)
 
 
 def check_receipt(stored: StoredFile, keys: Keyset, sent: Sent) -> ReceiptClaims:

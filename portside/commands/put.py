@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,37 +12,34 @@ from typing import Annotated, Any
 import typer
 
 from portside.client import (
+    AlreadyRunning,
     LocalFileError,
     NodeUnavailable,
     ReceiptRefused,
     Refused,
-    UploadClient,
     UploadError,
+    Watcher,
     Wish,
     claims_for,
+    put_resumable,
 )
 from portside.client.body import sha256_of
+from portside.client.parallel import MOST_WORKERS
 from portside.client.progress import Display, display
 from portside.client.session import DEFAULT_NAMESPACE
-from portside.cluster import Cluster
-from portside.commands.common import keystore_of, load_cluster, printable
-from portside.keystore import Keystore
-from portside.quantities import format_duration, format_size
-from portside.tokens import TokenRefused, mint_upload, unverified_claims
+from portside.commands.common import printable
+from portside.commands.target import Target, given_token, target_of
+from portside.quantities import MIB, format_duration, format_size
+from portside.tokens import TokenRefused, mint_upload
 from portside.wire import Layout, StoredFile
 
 USAGE, REFUSED, UNAVAILABLE, UNVERIFIED, INTERRUPTED = 2, 3, 4, 5, 130
 
+WHEN_READ = "checksum known"
+WHEN_SENT = "verifying on the node"
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where files go and what lets them in: a given token, or a keystore to mint with."""
-
-    client: UploadClient
-    node_id: str
-    token: str | None
-    cluster: Cluster | None
-    keystore: Keystore | None
+RESUMABLE_FROM = 16 * MIB
+"""Files larger than this are worth the three requests that an upload takes which can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,12 @@ class Manner:
     layout: Layout
     owner: str
     checksum: bool
+    parallel: int
+    resume: bool
+
+    def resumable(self, size: int) -> bool:
+        """Whether a file of `size` bytes goes in an upload that a later run can go on with."""
+        return self.resume and (size > RESUMABLE_FROM or self.parallel > 1)
 
 
 def command(
@@ -74,6 +75,23 @@ def command(
         bool,
         typer.Option(
             "--checksum", help="Read the file once before, so that the node checks its SHA-256."
+        ),
+    ] = False,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_WORKERS,
+            metavar="N",
+            help="Send a large file in parts over N connections: where one alone is slow.",
+            show_default=False,
+        ),
+    ] = 1,
+    no_resume: Annotated[
+        bool,
+        typer.Option(
+            "--no-resume",
+            help="Send each file in one request: what is cut off begins again from the start.",
         ),
     ] = False,
     token_file: Annotated[
@@ -104,6 +122,9 @@ def command(
 ) -> None:
     """Store files on a node, each with a receipt whose signature is checked.
 
+    A large file goes on where it was cut off: by itself, and after an end of this program when the
+    same command is given again. What that takes lies in $XDG_STATE_HOME/portside until it is done.
+
     The URL of each file goes to stdout, everything else to stderr. A file that fails doesn't stop
     the others; the exit code is the highest of theirs:
 
@@ -111,14 +132,19 @@ def command(
       0  all stored, all receipts verified
       2  wrong usage, or a file here that can't be read or changed meanwhile
       3  refused by the node (4xx): sending the same again won't help
-      4  node not reached, connection lost, node full or failing (5xx): may be tried again
+      4  node not reached, connection lost, node full or failing (5xx), or another process is
+         sending the same file: may be tried again
       5  the receipt doesn't verify: don't trust this upload
     """
-    given = _given_token(token_file)
+    if parallel > 1 and no_resume:
+        raise typer.BadParameter("parts need uploads that can be resumed", param_hint="--parallel")
+    given = given_token(token_file)
     if given and len(files) > 1:
         raise typer.BadParameter("a token is for one file", param_hint="FILE...")
-    target = _target(given, node, url, ca, file)
-    manner = Manner(namespace, layout, owner or getpass.getuser(), checksum)
+    target = target_of(given, node, url, ca, file)
+    manner = Manner(
+        namespace, layout, owner or getpass.getuser(), checksum, parallel, not no_resume
+    )
     try:
         codes = [_put(path, target, manner, as_json) for path in files]
     except KeyboardInterrupt:
@@ -129,47 +155,6 @@ def command(
     finally:
         target.client.close()
     raise typer.Exit(max(codes))
-
-
-def _given_token(token_file: Path | None) -> str | None:
-    # Never an option's value: command lines can be read by everyone on the machine.
-    if token_file is None:
-        return os.environ.get("PORTSIDE_TOKEN", "").strip() or None
-    if str(token_file) == "-":
-        return sys.stdin.read().strip()
-    return token_file.read_text(encoding="utf-8").strip()
-
-
-def _target(
-    token: str | None, node: str | None, url: str | None, ca: Path | None, file: Path | None
-) -> Target:
-    """Work out node, URL and CA. Whoever has a token, a URL and a CA needs no cluster file."""
-    named = node
-    if token:
-        named = str(unverified_claims(token).get("aud"))
-        if node and node != named:
-            raise typer.BadParameter(f"the token is for node {named!r}", param_hint="--node")
-    if token and url and (ca or file is None):
-        return Target(_client(url, ca), str(named), token, None, None)
-
-    cluster = load_cluster(file)
-    keystore = keystore_of(cluster)
-    node_id = named or next(iter(cluster.with_role("storage")), "")
-    if node_id not in cluster.with_role("storage"):
-        raise typer.BadParameter(
-            f"{node_id!r} is no storage node of cluster {cluster.name!r}", param_hint="--node"
-        )
-    if ca is None and cluster.tls.mode == "lab":
-        ca = keystore.ca_certificate()
-    client = _client(url or cluster.public_base_url(node_id), ca)
-    return Target(client, node_id, token, cluster, keystore)
-
-
-def _client(url: str, ca: Path | None) -> UploadClient:
-    try:
-        return UploadClient(url, ca)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
@@ -200,19 +185,47 @@ def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
 
 def _stored(path: Path, target: Target, manner: Manner) -> StoredFile:
     size = _size_of(path)
-    sha256 = None
-    if manner.checksum:
-        with display(path.name, size, "checksum known") as shown:
-            sha256 = sha256_of(path, shown.sent)
+    if manner.resumable(size):
+        return _stored_resumably(path, size, target, manner)
+    sha256 = _sha256(path, size) if manner.checksum else None
     token = target.token or _minted(path, size, sha256, target, manner)
-    with display(path.name, size, "verifying on the node") as shown:
+    with display(path.name, size, WHEN_SENT) as shown:
+        teller = _Teller(shown)
         return target.client.put(
-            path,
-            token,
-            sha256=sha256,
-            on_progress=shown.sent,
-            on_wait=lambda seconds, reason: _say_waiting(shown, seconds, reason),
+            path, token, sha256=sha256, on_progress=teller.sent, on_wait=teller.waiting
         )
+
+
+def _stored_resumably(path: Path, size: int, target: Target, manner: Manner) -> StoredFile:
+    def mint() -> str:
+        # Only where an upload begins is the file read before: one that goes on has its token.
+        if not manner.checksum:
+            return _minted(path, size, None, target, manner)
+        shown.begin(WHEN_READ)
+        known = sha256_of(path, shown.sent)
+        shown.begin(WHEN_SENT)
+        return _minted(path, size, known, target, manner)
+
+    sha256 = _sha256(path, size) if manner.checksum and target.token else None
+    with display(path.name, size, WHEN_SENT) as shown:
+        try:
+            return put_resumable(
+                target.client,
+                path,
+                target.token or mint,
+                kind=(manner.namespace, manner.layout, manner.owner),
+                sha256=sha256,
+                parallel=manner.parallel,
+                watcher=_Teller(shown),
+            )
+        except KeyboardInterrupt:
+            shown.say("the same command again goes on from here")
+            raise
+
+
+def _sha256(path: Path, size: int) -> str:
+    with display(path.name, size, WHEN_READ) as shown:
+        return sha256_of(path, shown.sent)
 
 
 def _minted(path: Path, size: int, sha256: str | None, target: Target, manner: Manner) -> str:
@@ -240,14 +253,30 @@ def _size_of(path: Path) -> int:
         raise LocalFileError(f"{path}: {error.strerror}") from None
 
 
-def _say_waiting(shown: Display, seconds: float, reason: NodeUnavailable) -> None:
-    shown.say(f"{printable(str(reason))}; trying again in {format_duration(seconds)}")
+class _Teller(Watcher):
+    """Shows an upload's progress; what comes from the node is made safe for a terminal."""
+
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
+
+    def sent(self, count: int) -> None:
+        self._shown.sent(count)
+
+    def back_at(self, count: int) -> None:
+        self._shown.back_at(count)
+
+    def waiting(self, seconds: float, reason: NodeUnavailable) -> None:
+        wait = format_duration(seconds)
+        self._shown.stalled(f"{printable(str(reason))}; trying again in {wait}")
+
+    def say(self, text: str) -> None:
+        self._shown.say(printable(text))
 
 
 def _exit_code(error: Exception) -> int:
     if isinstance(error, Refused):
         return REFUSED
-    if isinstance(error, NodeUnavailable):
+    if isinstance(error, (NodeUnavailable, AlreadyRunning)):
         return UNAVAILABLE
     return UNVERIFIED if isinstance(error, ReceiptRefused) else USAGE
 

@@ -1,4 +1,4 @@
-"""`portside token`: mint upload tokens, and read what a token says.
+"""`portside token`: mint tokens for uploads, downloads and apps, and read what a token says.
 
 A token on a command line shows in the process list: it is taken from a file or stdin only.
 """
@@ -10,12 +10,14 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import quote
 
 import typer
+from pydantic import BaseModel, ValidationError
 
 from portside.client.session import DEFAULT_NAMESPACE, DEFAULT_VALID, Wish, claims_for
-from portside.cluster import ClusterError
+from portside.cluster import Cluster, ClusterError
 from portside.commands.common import (
     ClusterFile,
     duration_option,
@@ -27,24 +29,33 @@ from portside.commands.common import (
 from portside.keystore import KeystoreError
 from portside.quantities import format_duration, format_size
 from portside.tokens import (
+    ACCESS_TYPE,
+    DOWNLOAD_TYPE,
     RECEIPT_TYPE,
     UPLOAD_TYPE,
     Keyset,
     TokenRefused,
+    mint_access,
+    mint_download,
     mint_upload,
     unverified_claims,
     unverified_header,
+    verify_access,
+    verify_download,
     verify_receipt,
     verify_upload,
 )
-from portside.wire import Layout
+from portside.wire import AccessClaims, DownloadClaims, Layout, Right
 
 app = typer.Typer(
-    help="Mint upload tokens, and read what a token says.",
+    help="Mint tokens for uploads, downloads and apps, and read what a token says.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
+_Claims = TypeVar("_Claims", bound=BaseModel)
+
+_ONE_HOUR = 3600
 _TIMES = ("iat", "nbf", "exp", "session_deadline")
 _SIZES = ("size", "max_size")
 _TIME_CODES = ("token-expired", "token-not-yet-valid")
@@ -102,6 +113,103 @@ def mint(
 
 
 @app.command()
+def download(
+    node: Annotated[str, typer.Option(help="The storage node that has the file, as s01.")],
+    path: Annotated[
+        str, typer.Option(help="The file's path there, as its upload was answered with.")
+    ],
+    valid: Annotated[
+        int,
+        typer.Option(
+            parser=duration_option,
+            metavar="TIME",
+            help="How long a download may be started: 1h if left out.",
+            show_default=False,
+        ),
+    ] = _ONE_HOUR,
+    token_only: Annotated[
+        bool, typer.Option("--token-only", help="Print the token instead of the URL.")
+    ] = False,
+    file: ClusterFile = None,
+) -> None:
+    """Print a URL that opens one file of a private namespace to whoever has it."""
+    cluster = load_cluster(file)
+    key = keystore_of(cluster).issuer_key()
+    if not set(path.split("/")).isdisjoint(("", ".", "..")):
+        raise ValueError(f"{path!r} is no file's path: write it as namespace/name")
+    claims = _checked(DownloadClaims, cluster, key.owner, node, valid, path=path)
+    token = mint_download(key, claims)
+    url = f"{cluster.public_base_url(node)}/uploads/{quote(path)}?token={token}"
+    typer.echo(token if token_only else url)
+
+
+@app.command()
+def access(
+    node: Annotated[str, typer.Option(help="The storage node it is for, as s01.")],
+    right: Annotated[
+        list[str],
+        typer.Option(
+            metavar="|".join(get_args(Right)),
+            help="What may be done; give it again for more than one.",
+        ),
+    ],
+    namespace: Annotated[
+        str | None, typer.Option(help="With files of this namespace only.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="With this owner's files only.")] = None,
+    file_id: Annotated[str | None, typer.Option(help="With this file only.")] = None,
+    holder: Annotated[
+        str, typer.Option(help="Who will use it.", show_default="your user name")
+    ] = "",
+    valid: Annotated[
+        int,
+        typer.Option(
+            parser=duration_option,
+            metavar="TIME",
+            help="How long it may be used: 1h if left out.",
+            show_default=False,
+        ),
+    ] = _ONE_HOUR,
+    file: ClusterFile = None,
+) -> None:
+    """Print a token for files that are stored: to find, read, verify or delete them."""
+    cluster = load_cluster(file)
+    key = keystore_of(cluster).issuer_key()
+    claims = _checked(
+        AccessClaims,
+        cluster,
+        key.owner,
+        node,
+        valid,
+        sub=holder or getpass.getuser(),
+        rights=tuple(dict.fromkeys(right)),
+        namespace=namespace,
+        owner=owner,
+        file_id=file_id,
+    )
+    typer.echo(mint_access(key, claims))
+
+
+def _checked(
+    model: type[_Claims], cluster: Cluster, issuer: str, node: str, valid: int, **others: Any
+) -> _Claims:
+    """Claims for one of the cluster's storage nodes, valid from now on. Raises ValueError."""
+    storage = cluster.with_role("storage")
+    if node not in storage:
+        raise ValueError(
+            f"{node!r} is no storage node of cluster {cluster.name!r}: it has "
+            f"{', '.join(storage) or 'none'}"
+        )
+    now = int(time.time())
+    claims = {"iss": issuer, "aud": node, "iat": now, "nbf": now, "exp": now + valid, **others}
+    try:
+        return model.model_validate(claims)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+@app.command()
 def inspect(
     token_file: Annotated[
         Path | None, typer.Argument(help="A file with the token; without it stdin is read.")
@@ -136,11 +244,16 @@ def _verdict(
 ) -> tuple[bool, str]:
     try:
         keys = _keys(keyset, file)
+        # For whom it is shows among the claims: here it is checked as that node would.
+        node = str(claims.get("aud"))
         if kind == RECEIPT_TYPE:
             issuer = verify_receipt(token, keys).iss
         elif kind == UPLOAD_TYPE:
-            # For whom it is shows among the claims: here it is checked as that node would.
-            issuer = verify_upload(token, keys, str(claims.get("aud"))).iss
+            issuer = verify_upload(token, keys, node).iss
+        elif kind == DOWNLOAD_TYPE:
+            issuer = verify_download(token, keys, node).iss
+        elif kind == ACCESS_TYPE:
+            issuer = verify_access(token, keys, node).iss
         else:
             return False, f"Portside has no tokens of typ {kind!r}"
     except (ClusterError, KeystoreError, OSError) as error:

@@ -1,0 +1,174 @@
+"""Who may do what with files that are stored: decided by tokens, and by whose files they are.
+
+Files of public namespaces are read by anyone who knows their id or URL. Everything else takes an
+access token with the right for it. A file of a private namespace may also be read with a download
+token for its path, and looked up with the upload token it came with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+from agent.database import Database
+from agent.problems import ProblemError
+from agent.search import look_up_path
+from agent.settings import Settings
+from portside.tokens import (
+    UPLOAD_TYPE,
+    Keyset,
+    TokenRefused,
+    unverified_header,
+    verify_access,
+    verify_download,
+    verify_upload,
+)
+from portside.wire import AccessClaims, FileQuery, Right, StoredFile
+
+_Claims = TypeVar("_Claims")
+
+_UPLOADS = b"/uploads/"
+
+
+class Access:
+    """Decisions of one node. Each raises ProblemError with the first thing that is wrong."""
+
+    def __init__(self, settings: Settings, keyset: Keyset, database: Database) -> None:
+        self._settings = settings
+        self._keyset = keyset
+        self._database = database
+
+    def is_private(self, namespace: str) -> bool:
+        """Whether a namespace's files are for holders of a token only."""
+        return namespace in self._settings.private
+
+    def narrowed(self, query: FileQuery, authorization: str) -> tuple[FileQuery, str | None]:
+        """A search within what its token allows, and the one file it may find if there is one."""
+        claims = self._access_claims(authorization)
+        _need_right(claims, "list")
+        for claim in ("namespace", "owner"):
+            allowed, wanted = getattr(claims, claim), getattr(query, claim)
+            if allowed is not None and wanted is not None and wanted != allowed:
+                raise ProblemError("right-missing", f"the token is for the {claim} {allowed!r}")
+        inside = {
+            "namespace": claims.namespace or query.namespace,
+            "owner": claims.owner or query.owner,
+        }
+        return query.model_copy(update=inside), claims.file_id
+
+    def need(self, right: Right, stored: StoredFile, authorization: str) -> None:
+        """The access token that came along must give this right to this file."""
+        claims = self._access_claims(authorization)
+        _need_right(claims, right)
+        _need_file(claims, stored)
+
+    def look_at(self, stored: StoredFile, authorization: str) -> None:
+        """The file's attributes and receipt: for its uploader too."""
+        if not self.is_private(stored.namespace):
+            return
+        token = _bearer(authorization)
+        if token is None or not _is_upload_token(token):
+            self.need("read", stored, authorization)
+            return
+        claims = self._verified(
+            lambda: verify_upload(token, self._keyset, self._settings.node_id, resuming=True)
+        )
+        if claims.file_id != stored.file_id:
+            raise ProblemError("right-missing", "this upload token is for another file")
+
+    def download(self, stored: StoredFile, authorization: str, token: str | None) -> None:
+        """The file's content. `token` is a download token, as it stands behind `?token=`."""
+        if not self.is_private(stored.namespace):
+            return
+        if token is None:
+            self.need("read", stored, authorization)
+        else:
+            self._need_path(token, str(stored.path))
+
+    def download_by_url(self, uri: str, authorization: str, token: str | None) -> None:
+        """The content at a URL's path below `/uploads/` of a private namespace.
+
+        `uri` is the request's target as the client sent it. It must be written plainly: only then
+        is its path, decoded here, certain to be the one that nginx serves.
+        """
+        path = _plain_path(uri)
+        if token is not None:
+            self._need_path(token, path)
+            return
+        claims = self._access_claims(authorization)
+        _need_right(claims, "read")
+        if claims.namespace not in (None, path.partition("/")[0]):
+            raise _not_for_this_file()
+        if claims.owner is not None or claims.file_id is not None:
+            stored = look_up_path(self._database, path)
+            if stored is None:
+                raise _not_for_this_file()
+            _need_file(claims, stored)
+
+    def _need_path(self, token: str, path: str) -> None:
+        claims = self._verified(
+            lambda: verify_download(token, self._keyset, self._settings.node_id)
+        )
+        if claims.path != path:
+            raise ProblemError("right-missing", "this download token is for another file")
+
+    def _access_claims(self, authorization: str) -> AccessClaims:
+        token = _bearer(authorization)
+        if token is None:
+            raise ProblemError("token-missing", "send 'Authorization: Bearer <access token>'")
+        return self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
+
+    def _verified(self, verify: Callable[[], _Claims]) -> _Claims:
+        try:
+            return verify()
+        except TokenRefused as refused:
+            raise ProblemError.from_token(refused) from None
+
+
+def _bearer(authorization: str) -> str | None:
+    """The token of an Authorization header (RFC 6750, section 2.1)."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _is_upload_token(token: str) -> bool:
+    try:
+        return unverified_header(token).get("typ") == UPLOAD_TYPE
+    except TokenRefused:
+        return False
+
+
+def _need_right(claims: AccessClaims, right: Right) -> None:
+    if right not in claims.rights:
+        raise ProblemError("right-missing", f"the token doesn't give the right {right!r}")
+
+
+def _need_file(claims: AccessClaims, stored: StoredFile) -> None:
+    if (
+        claims.namespace not in (None, stored.namespace)
+        or claims.owner not in (None, stored.owner)
+        or claims.file_id not in (None, stored.file_id)
+    ):
+        raise _not_for_this_file()
+
+
+def _not_for_this_file() -> ProblemError:
+    return ProblemError("right-missing", "the token is not for this file")
+
+
+def _plain_path(uri: str) -> str:
+    """The path below `/uploads/` that a request's target names, without any detour in it.
+
+    nginx cuts at `#`, joins slashes and resolves dots before it looks for a file. What is not ASCII
+    stands in `uri` as WSGI has it, one character per byte (PEP 3333).
+    """
+    raw = uri.partition("?")[0].partition("#")[0]
+    decoded = unquote_to_bytes(raw.encode("latin-1"))
+    try:
+        path = decoded.removeprefix(_UPLOADS).decode()
+    except UnicodeDecodeError:
+        raise _not_for_this_file() from None
+    if not decoded.startswith(_UPLOADS) or not set(path.split("/")).isdisjoint(("", ".", "..")):
+        raise _not_for_this_file()
+    return path

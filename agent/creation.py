@@ -1,0 +1,159 @@
+"""What a resumable upload may become, decided before it exists: by token, name, size and kind."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from agent.preflight import Preflight, fixed_path, size_mismatch, too_large
+from agent.problems import ProblemError
+from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
+from agent.sessions import Details, Kind, Upload
+from portside.wire import UploadClaims
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """An upload that may begin. `limit` is the most bytes it may have."""
+
+    claims: UploadClaims
+    kind: Kind
+    name: str | None
+    path: str | None
+    length: int | None
+    limit: int
+    details: Details
+
+    @property
+    def deadline(self) -> int:
+        """Until when the upload may go on, Unix seconds."""
+        return deadline_of(self.claims)
+
+    @property
+    def space(self) -> int:
+        """Bytes of disk the upload can come to need."""
+        return self.limit if self.length is None else self.length
+
+    def is_again(self, begun: Upload) -> bool:
+        """Whether this asks for an upload that its token has begun.
+
+        A token has one whole upload. Parts are told apart by `part` in their Upload-Metadata;
+        without it (tus has no such thing) every creation is another part.
+        """
+        return self.kind == "whole" or (
+            "part" in parse_metadata(self.details.metadata)
+            and self.details.metadata == begun.details.metadata
+        )
+
+    def upload(self, staging: str, start: int) -> Upload:
+        """The upload as it begins, with an id that nobody can guess."""
+        return Upload(
+            upload_id=secrets.token_hex(16),
+            jti=self.claims.jti,
+            kind=self.kind,
+            state="OPEN",
+            staging=staging,
+            path=self.path,
+            start=start,
+            length=self.length,
+            offset=0,
+            hash_state=None,
+            deadline=self.deadline,
+            details=self.details,
+        )
+
+
+def deadline_of(claims: UploadClaims) -> int:
+    """Until when an upload with this token may go on, Unix seconds."""
+    return max(claims.exp, claims.session_deadline)
+
+
+def creation_of(facts: ResumableFacts, claims: UploadClaims, preflight: Preflight) -> Creation:
+    """What a creation asks for, checked. Raises ProblemError, the first that applies."""
+    if facts.dialect is None:
+        raise ProblemError(
+            "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
+        )
+    kind = _kind(facts)
+    limit = preflight.limit(claims)
+    length = _length(facts, kind)
+    check_length(claims, kind, length, limit)
+    chosen = claims.name or facts.name
+    if chosen is None and kind != "part":
+        raise ProblemError(
+            "name-refused",
+            "the upload has no name: put one into the token, Upload-Metadata (filename) or "
+            "Content-Disposition",
+        )
+    name = None if chosen is None else preflight.check_name(claims, chosen)
+    path = fixed_path(claims, name)
+    if claims.sha256 and facts.sha256 and claims.sha256 != facts.sha256:
+        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
+    details = Details(
+        claims=claims,
+        dialect=facts.dialect,
+        name=name,
+        metadata=facts.metadata,
+        concat=facts.concat,
+        sha256=claims.sha256 or facts.sha256,
+    )
+    return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
+
+
+def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: int) -> None:
+    """Raise ProblemError when a length that was announced is not what the token is for."""
+    if length is None:
+        return
+    if length > limit:
+        raise too_large(length, limit)
+    if kind != "part" and claims.size is not None and length != claims.size:
+        raise size_mismatch(length, claims.size)
+
+
+def check_media_type(facts: ResumableFacts) -> None:
+    """Raise ProblemError when a body that is appended doesn't say that it is one."""
+    wanted = TUS_TYPE if facts.dialect == "tus" else PARTIAL_TYPE
+    if facts.content_type != wanted:
+        raise ProblemError("media-type", f"send the bytes as Content-Type: {wanted}")
+
+
+def _kind(facts: ResumableFacts) -> Kind:
+    if facts.concat and facts.dialect != "tus":
+        raise ProblemError("malformed-request", "Upload-Concat belongs to tus: send Tus-Resumable")
+    if facts.concat == "partial":
+        return "part"
+    return "final" if facts.concat else "whole"
+
+
+def _length(facts: ResumableFacts, kind: Kind) -> int | None:
+    """The length that the request tells, in any of the ways it may."""
+    if kind == "final":
+        if facts.length is not None or facts.length_deferred:
+            raise ProblemError("malformed-request", "a final upload's length is that of its parts")
+        if facts.body_length != 0:
+            raise ProblemError("malformed-request", "a final upload has no bytes but its parts'")
+        return None
+    if facts.dialect == "ietf":
+        return length_when_complete(facts, 0)
+    if (facts.length is None) != facts.length_deferred:
+        raise ProblemError(
+            "malformed-request", "send Upload-Length, or Upload-Defer-Length: 1, one of them"
+        )
+    if kind == "part" and facts.length is None:
+        raise ProblemError("malformed-request", "a part needs its Upload-Length at its creation")
+    if facts.body_length and facts.length is not None and facts.body_length > facts.length:
+        raise too_large(facts.body_length, facts.length)
+    return facts.length
+
+
+def length_when_complete(facts: ResumableFacts, offset: int) -> int | None:
+    """The length that a request of the IETF's draft tells (section "Length").
+
+    Raises ProblemError when it tells two.
+    """
+    if not facts.complete or facts.body_length is None:
+        return facts.length
+    length = offset + facts.body_length
+    if facts.length is not None and facts.length != length:
+        raise size_mismatch(length, facts.length)
+    return length

@@ -1,0 +1,156 @@
+"""The node's SQLite file: its tables, and transactions that are on disk when they return.
+
+Two processes share it, the web side and the worker, and for the length of a reload a second web
+side. One connection writes and another reads, so that a listing doesn't wait for a commit's sync.
+What the tables hold about files can be rebuilt from the attributes beside them (`agent.reindex`);
+uploads under way, waiting deliveries and notes live here alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE files (
+    file_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('PENDING', 'COMMITTED', 'DELETING', 'DELETED', 'QUARANTINED')),
+    staging TEXT NOT NULL,
+    stored TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    committed_at INTEGER NOT NULL,
+    verified_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX files_at_path ON files (path)
+    WHERE state IN ('PENDING', 'COMMITTED', 'DELETING');
+CREATE INDEX files_by_time ON files (committed_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_namespace ON files (namespace, committed_at, file_id)
+    WHERE state = 'COMMITTED';
+CREATE INDEX files_by_owner ON files (owner, committed_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_verification ON files (verified_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_size ON files (size, state) WHERE state = 'COMMITTED';
+CREATE INDEX files_unsettled ON files (state) WHERE state != 'COMMITTED';
+
+CREATE TABLE uploads (
+    upload_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('whole', 'part', 'final')),
+    state TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETE', 'GONE')),
+    staging TEXT NOT NULL,
+    path TEXT,
+    start INTEGER NOT NULL,
+    length INTEGER,
+    offset INTEGER NOT NULL,
+    hash_state BLOB,
+    deadline INTEGER NOT NULL,
+    details TEXT NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_token ON uploads (jti);
+CREATE INDEX uploads_by_deadline ON uploads (deadline);
+CREATE INDEX uploads_by_staging ON uploads (staging) WHERE state = 'OPEN';
+CREATE INDEX uploads_by_path ON uploads (path) WHERE state = 'OPEN';
+
+CREATE TABLE deliveries (
+    delivery_id INTEGER PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('WAITING', 'DEAD')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    UNIQUE (file_id, kind, target)
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (state, due);
+
+CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+"""A query on states uses `files_unsettled` only if it says `state != 'COMMITTED'` in these words,
+whatever else it says about the state (sqlite.org/partialindex.html); otherwise it reads every row.
+
+Times: `committed_at` and `verified_at` in microseconds, `deadline` and `due` in seconds, UTC."""
+
+
+class Database:
+    """The database of one process. Thread-safe; every change is durable when its block ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._writer = _connect(path)
+        self._reader = _connect(path)
+        with self.transaction() as connection:
+            _create_tables(connection)
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._writer.close()
+        self._reader.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A block of changes that happen all together or, when it raises, not at all.
+
+        Raises sqlite3.Error; SQLITE_FULL means that the disk is full.
+        """
+        with self._writing, self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield self._writer
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Every row of a query, as of now."""
+        with self._reading:
+            return self._reader.execute(query, parameters).fetchall()
+
+    def row(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, or None."""
+        with self._reading:
+            found: tuple[Any, ...] | None = self._reader.execute(query, parameters).fetchone()
+            return found
+
+    def note(self, key: str) -> str | None:
+        """A note that `take_note` left."""
+        found = self.row("SELECT value FROM notes WHERE key = ?", (key,))
+        return None if found is None else str(found[0])
+
+    def take_note(self, key: str, value: str) -> None:
+        """Remember one value under a key, in place of an older one."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO notes VALUES (?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Transactions are begun by hand, so that a writer waits for its turn at the beginning and never
+    # finds in the middle that another process was first.
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+    # WAL lets readers read while one writes; FULL syncs the log at every commit.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == _VERSION:
+        return
+    for statement in _SCHEMA.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {_VERSION}")

@@ -1,0 +1,118 @@
+"""Deleting a stored file: its place in every listing first, then its bytes.
+
+The row says DELETING before anything is touched, so that a cut at any point is finished at the next
+start. The attributes give way to a tombstone in the same place: an index that is rebuilt from it
+still knows that the file's token is used. The file's name is free once the row says DELETED.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from agent.attributes import Attributes
+from agent.database import Database
+from agent.directories import make_directories, sync_directory
+from agent.quarantine import REASON_KEY, Kept, move
+from agent.settings import Settings
+from agent.staging import SUFFIX, translated
+from portside.names import attributes_path
+from portside.wire import StoredFile
+
+_log = structlog.get_logger()
+
+TOMBSTONE_SUFFIX = ".tombstone"
+"""A tombstone on its way to its place, in staging."""
+
+
+def delete(settings: Settings, database: Database, file_id: str) -> bool:
+    """Delete a committed or quarantined file. Returns when that is durable and its space is free.
+
+    False when there is no such file, or it was deleted before. Raises DiskFull, DiskFailed or
+    sqlite3.Error; once the row is written the next start finishes what is left to do.
+    """
+    # A file whose way to the quarantine was cut short is brought there first.
+    move(settings, database, file_id)
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
+            (file_id,),
+        )
+    return _carry_out(settings, database, file_id)
+
+
+def finish_deletions(settings: Settings, database: Database) -> int:
+    """Carry out the deletions that a crash cut short; returns how many."""
+    with database.transaction():
+        # Of a quarantined file's deletion; nobody is at one, for the index is held.
+        for tombstone in settings.staging.glob(f"*{TOMBSTONE_SUFFIX}"):
+            tombstone.unlink()
+    rows = database.rows(
+        "SELECT file_id FROM files WHERE state = 'DELETING' AND state != 'COMMITTED'"
+    )
+    return sum(_carry_out(settings, database, file_id) for (file_id,) in rows)
+
+
+def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
+    """Tombstone, data out of its place, row DELETED; then the space.
+
+    The index is held until the row is written: during a reload two processes may be at the same
+    deletion, and the slower one must not remove what has the file's name since. Giving back a large
+    file's blocks takes longer, so that comes last, from staging, where a crash leaves it to the
+    sweep.
+    """
+    doomed = settings.staging / f"{file_id}.deleted{SUFFIX}"
+    try:
+        with database.transaction() as connection:
+            row = connection.execute(
+                "SELECT state, jti, stored FROM files "
+                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED')",
+                (file_id,),
+            ).fetchone()
+            if row is None:
+                return False
+            state, jti, text = row
+            stored = StoredFile.model_validate_json(text)
+            data, attributes = _places(settings, state, stored)
+            _replace_by_tombstone(settings, attributes, stored, jti)
+            if data.exists():
+                data.rename(doomed)
+            sync_directory(data.parent)
+            sync_directory(settings.staging)
+            _mark_deleted(connection, file_id)
+        doomed.unlink(missing_ok=True)
+    except OSError as error:
+        raise translated(error, f"deleting {file_id}") from error
+    _log.info("file deleted", file_id=file_id, path=str(stored.path), size=stored.size)
+    return True
+
+
+def _places(settings: Settings, state: str, stored: StoredFile) -> tuple[Path, Path]:
+    """Where the file's data and attributes are, their folder made if it is missing."""
+    if state == "QUARANTINED":
+        kept = Kept.of(settings, stored.file_id)
+        return kept.data, kept.attributes
+    make_directories(settings.uploads, stored.path.parent)
+    return settings.uploads / stored.path, settings.uploads / attributes_path(stored.path)
+
+
+def _replace_by_tombstone(
+    settings: Settings, attributes: Path, stored: StoredFile, jti: str
+) -> None:
+    tombstone = Attributes(**dict(stored), jti=jti, deleted_at=datetime.now(UTC))
+    temporary = settings.staging / (stored.file_id + TOMBSTONE_SUFFIX)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
+        file.write(tombstone.model_dump_json().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(attributes)
+
+
+def _mark_deleted(connection: sqlite3.Connection, file_id: str) -> None:
+    connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
+    connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))

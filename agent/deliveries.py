@@ -1,0 +1,254 @@
+"""Deliveries under way: the rows that commits leave, carried out at least once, or given up.
+
+Several threads share one `Deliverer`. A row stays until its delivery is made; one that fails waits
+for its next attempt, or is DEAD and on the list that `portside-agent deliveries` shows.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+
+from agent import hook_command, webhook
+from agent.activities import Pulse, patiently
+from agent.attributes import lines_of_its_upload
+from agent.database import Database
+from agent.hooks import (
+    Next,
+    Outcome,
+    after,
+    claims,
+    environment,
+    event,
+    find_hook,
+    public_id,
+    shown,
+)
+from agent.settings import Settings
+from agent.worker_report import DeliveriesReport
+from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
+from portside.wire import Hook, StoredFile
+
+_log = structlog.get_logger()
+
+THREADS = 4
+"""Deliveries at once."""
+
+MOST_PER_TARGET = 2
+"""Of these for one target: a receiver that hangs leaves room for the others."""
+
+IDLE = 2.0
+"""Seconds between two looks for a delivery that is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One delivery: `number` is the row's, `delivery_id` what receivers hear."""
+
+    number: int
+    file_id: str
+    kind: str
+    target: str
+    state: str
+    attempts: int
+    due: int
+    error: str
+
+    @property
+    def delivery_id(self) -> str:
+        """The same at every attempt."""
+        return public_id(self.file_id, self.kind, self.target)
+
+
+_COLUMNS = "delivery_id, file_id, kind, target, state, attempts, due, error"
+
+
+class Outbox:
+    """The rows of deliveries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, now: int, running: Sequence[int], busy: Sequence[str]) -> Row | None:
+        """The delivery that has been due longest, of none of the busy targets."""
+        rows = self._rows(
+            "WHERE state = 'WAITING' AND due <= ? "
+            "AND delivery_id NOT IN (SELECT value FROM json_each(?)) "
+            "AND target NOT IN (SELECT value FROM json_each(?)) ORDER BY due, delivery_id LIMIT 1",
+            (now, json.dumps(running), json.dumps(busy)),
+        )
+        return rows[0] if rows else None
+
+    def all(self) -> list[Row]:
+        """Every delivery that isn't made, those given up first."""
+        return self._rows("ORDER BY state, due, delivery_id")
+
+    def counts(self) -> tuple[int, int]:
+        """How many wait, and how many are dead."""
+        found = dict(self._database.rows("SELECT state, count(*) FROM deliveries GROUP BY state"))
+        return found.get("WAITING", 0), found.get("DEAD", 0)
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Deliveries that are made, or wanted no more."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM deliveries WHERE delivery_id = ?", [(each,) for each in numbers]
+            )
+
+    def put_off(self, number: int, following: Next) -> None:
+        """A delivery that failed."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET state = ?, attempts = ?, due = ?, error = ? "
+                "WHERE delivery_id = ?",
+                (following.state, following.attempts, following.due, following.error, number),
+            )
+
+    def retry(self, numbers: Sequence[int]) -> None:
+        """Try these again now, with all their attempts."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'WAITING', attempts = 0, due = 0 "
+                "WHERE delivery_id = ?",
+                [(each,) for each in numbers],
+            )
+
+    def file_of(self, row: Row) -> tuple[str, StoredFile] | None:
+        """The state and the attributes of a delivery's file."""
+        found = self._database.row(
+            "SELECT state, stored FROM files WHERE file_id = ?", (row.file_id,)
+        )
+        return None if found is None else (found[0], StoredFile.model_validate_json(found[1]))
+
+    def _rows(self, condition: str, parameters: Sequence[object] = ()) -> list[Row]:
+        return [
+            Row(*values)
+            for values in self._database.rows(
+                f"SELECT {_COLUMNS} FROM deliveries {condition}",  # noqa: S608 (our own texts)
+                parameters,
+            )
+        ]
+
+
+class Deliverer:
+    """Carries out deliveries. `run` is what each of its threads does."""
+
+    def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
+        self._settings = settings
+        self._outbox = Outbox(database)
+        self._key = key
+        self._agent = f"portside-agent/{version('portside')}"
+        self._lock = threading.Lock()
+        self._running: dict[int, str] = {}
+        self._delivered = self._failed = 0
+
+    def run(self, pulse: Pulse) -> None:
+        """Deliver whatever is due until the worker is to stop."""
+        while not pulse.stopped:
+            row = self._take()
+            if row is None:
+                pulse.wait(IDLE)
+                continue
+            try:
+                self._deliver(row, pulse)
+            finally:
+                with self._lock:
+                    del self._running[row.number]
+
+    def report(self) -> DeliveriesReport:
+        """What was done since the start, and what there is to do."""
+        waiting, dead = self._outbox.counts()
+        with self._lock:
+            return DeliveriesReport(
+                waiting=waiting, dead=dead, delivered=self._delivered, failed=self._failed
+            )
+
+    def _take(self) -> Row | None:
+        """A due delivery, for this thread alone."""
+        with self._lock:
+            at_work = Counter(self._running.values())
+            busy = [target for target, count in at_work.items() if count >= MOST_PER_TARGET]
+            row = self._outbox.due(int(time.time()), list(self._running), busy)
+            if row is not None:
+                self._running[row.number] = row.target
+            return row
+
+    def _deliver(self, row: Row, pulse: Pulse) -> None:
+        found = self._outbox.file_of(row)
+        if found is None or found[0] in ("DELETING", "DELETED"):
+            _log.info("delivery dropped: its file is deleted", **_named(row))
+            patiently(pulse, lambda: self._outbox.remove([row.number]))
+            return
+        state, stored = found
+        with lines_of_its_upload(self._settings.uploads / stored.path):
+            self._deliver_file(row, state, stored, pulse)
+
+    def _deliver_file(self, row: Row, state: str, stored: StoredFile, pulse: Pulse) -> None:
+        hook = find_hook(self._settings.hooks, stored.namespace, row.kind, row.target)
+        if state != "COMMITTED":
+            outcome = Outcome("hopeless", "the file is damaged and in quarantine")
+        elif hook is None:
+            outcome = Outcome("hopeless", "the settings have no such hook any more")
+        else:
+            attempted = self._attempt(row, stored, hook, pulse)
+            if attempted is None:
+                return
+            outcome = attempted
+        pulse.beat()
+        self._settle(row, outcome, pulse)
+
+    def _attempt(self, row: Row, stored: StoredFile, hook: Hook, pulse: Pulse) -> Outcome | None:
+        """Run the command or call the webhook; None when the worker's stop cut it short."""
+        if hook.url is not None:
+            body = event(stored, row.delivery_id, row.attempts + 1)
+            signed = claims(
+                self._settings.node_id, hook.url, row.delivery_id, body, int(time.time())
+            )
+            headers = {HOOK_HEADER: mint_hook(self._key, signed), "User-Agent": self._agent}
+            return webhook.post(hook.url, body, headers)
+        path = self._settings.uploads / stored.path
+        ran = hook_command.run(
+            [*(hook.command or ()), str(path)],
+            environment(stored, path, row.delivery_id, row.attempts + 1),
+            stored.model_dump_json().encode(),
+            pulse,
+        )
+        _log.info("hook's command ended", output=ran.output, **_named(row))
+        return None if ran.interrupted else ran.outcome
+
+    def _settle(self, row: Row, outcome: Outcome, pulse: Pulse) -> None:
+        """Note down what became of an attempt."""
+        now = int(time.time())
+        following = after(outcome, row.attempts + 1, now, random.random())  # noqa: S311 (jitter)
+        with self._lock:
+            self._delivered += following is None
+            self._failed += following is not None
+        if following is None:
+            _log.info("delivered", **_named(row))
+            patiently(pulse, lambda: self._outbox.remove([row.number]))
+            return
+        _log.warning(
+            "delivery failed",
+            error=following.error,
+            attempt=following.attempts,
+            dead=following.state == "DEAD",
+            **_named(row),
+        )
+        patiently(pulse, lambda: self._outbox.put_off(row.number, following))
+
+
+def _named(row: Row) -> dict[str, str]:
+    return {
+        "delivery_id": row.delivery_id,
+        "file_id": row.file_id,
+        "kind": row.kind,
+        "target": shown(row.kind, row.target),
+    }

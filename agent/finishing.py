@@ -1,0 +1,60 @@
+"""The end of a resumable upload: from all its bytes on disk to the stored file."""
+
+from __future__ import annotations
+
+from agent.admission import Admission
+from agent.commit import Committer
+from agent.metrics import UploadTimer
+from agent.problems import ProblemError
+from agent.sessions import Sessions, Upload
+from agent.staged_uploads import StagedUploads
+from agent.staging import StagingFile
+from agent.write_path import verify
+from portside.wire import StoredFile
+
+
+class Finisher:
+    """Finishes uploads on one node."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        staged: StagedUploads,
+        admission: Admission,
+        committer: Committer,
+    ) -> None:
+        self._sessions = sessions
+        self._staged = staged
+        self._admission = admission
+        self._committer = committer
+
+    def finish(
+        self, upload: Upload, staging: StagingFile, sha256: str, timer: UploadTimer
+    ) -> StoredFile:
+        """From all the bytes to the stored file. What can never become it is given up."""
+        details = upload.details
+        try:
+            verify(details.claims.size, staging.size, details.sha256, sha256)
+        except ProblemError:
+            self._staged.give_up(upload)
+            raise
+        with timer.phase("sync"):
+            staging.make_durable()
+        if upload.length is None:
+            self._sessions.set_length(upload, staging.size)
+        with timer.phase("commit"):
+            try:
+                stored = self._committer.store(details.claims, name_of(upload), staging, sha256)
+            except ProblemError:
+                # The name or the token was taken meanwhile, and stays so.
+                self._staged.give_up(upload)
+                raise
+        self._admission.hold(upload.upload_id, 0)
+        timer.committed(stored.size)
+        return stored
+
+
+def name_of(upload: Upload) -> str:
+    """The name that the file will have."""
+    assert upload.details.name is not None  # noqa: S101 (held by creation_of)
+    return upload.details.name

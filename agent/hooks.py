@@ -1,0 +1,155 @@
+"""Hooks: what is to be told of a committed file, to whom, and when again. No I/O.
+
+A delivery is made at least once: a crash between a success and its being noted down repeats it,
+with the same id. Order doesn't matter. After a failure the next attempt comes at a random moment
+within a time that doubles, so that a receiver that comes back isn't run over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent.index import Delivery
+from portside.wire import Hook, HookClaims, HookEvent, StoredFile, origin_of
+
+EVENT = "file.committed"
+
+MOST_ATTEMPTS = 20
+"""Together about a day and a half."""
+
+FIRST_PAUSE = 30
+LONGEST_PAUSE = 6 * 3600
+"""Seconds within which a failed delivery is tried again: the first time, and at most."""
+
+LONGEST_ERROR = 500
+"""Characters of an error that are kept."""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended. What is hopeless isn't tried again by itself."""
+
+    result: Literal["done", "failed", "hopeless"]
+    error: str = ""
+
+
+DONE = Outcome("done")
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What follows an attempt that failed: another one at `due`, Unix seconds, or none."""
+
+    state: Literal["WAITING", "DEAD"]
+    attempts: int
+    due: int
+    error: str
+
+
+def hooks_for(hooks: Sequence[Hook], namespace: str) -> list[Hook]:
+    """The hooks of a namespace, those of every namespace among them."""
+    return [hook for hook in hooks if hook.namespace in ("*", namespace)]
+
+
+def deliveries_for(hooks: Sequence[Hook], namespace: str) -> list[Delivery]:
+    """What is to be delivered when a file is committed in a namespace: each target once."""
+    found = [Delivery(kind_of(hook), hook.target) for hook in hooks_for(hooks, namespace)]
+    return list(dict.fromkeys(found))
+
+
+def find_hook(hooks: Sequence[Hook], namespace: str, kind: str, target: str) -> Hook | None:
+    """The hook that a delivery was made for; None when the settings have it no more."""
+    for hook in hooks_for(hooks, namespace):
+        if (kind_of(hook), hook.target) == (kind, target):
+            return hook
+    return None
+
+
+def kind_of(hook: Hook) -> Literal["command", "webhook"]:
+    """What a hook's deliveries are called."""
+    return "webhook" if hook.url is not None else "command"
+
+
+def public_id(file_id: str, kind: str, target: str) -> str:
+    """A delivery's id for receivers: the same at every attempt, and never another's.
+
+    The row's own number is given again once the row is gone.
+    """
+    return hashlib.sha256(f"{file_id}\n{kind}\n{target}".encode()).hexdigest()[:32]
+
+
+def after(outcome: Outcome, attempt: int, now: int, chance: float) -> Next | None:
+    """What follows the attempt of this number (from 1); None when the delivery is made.
+
+    `chance` is a random number from 0 to 1.
+    """
+    if outcome.result == "done":
+        return None
+    error = outcome.error[:LONGEST_ERROR]
+    if outcome.result == "hopeless" or attempt >= MOST_ATTEMPTS:
+        return Next("DEAD", attempt, now, error)
+    return Next("WAITING", attempt, now + pause(attempt, chance), error)
+
+
+def pause(attempt: int, chance: float) -> int:
+    """Seconds until the next attempt: exponential, with full jitter, at least one."""
+    # The exponent is bounded so that no number grows without need.
+    most = min(LONGEST_PAUSE, FIRST_PAUSE << min(attempt - 1, 32))
+    return max(1, round(chance * most))
+
+
+def answered(status: int) -> Outcome:
+    """What a webhook's status means. Redirects aren't followed: the settings name the receiver."""
+    if 200 <= status < 300:
+        return DONE
+    if status == 410:
+        return Outcome("hopeless", "answered 410: the receiver wants no more of these")
+    return Outcome("failed", f"answered {status}")
+
+
+def event(stored: StoredFile, delivery_id: str, attempt: int) -> bytes:
+    """The body of a webhook."""
+    message = HookEvent(
+        delivery_id=delivery_id, node_id=stored.node_id, attempt=attempt, file=stored
+    )
+    return message.model_dump_json().encode()
+
+
+def claims(node_id: str, url: str, delivery_id: str, body: bytes, now: int) -> HookClaims:
+    """What the node signs of one attempt."""
+    return HookClaims(
+        iss=node_id,
+        aud=origin_of(url),
+        iat=now,
+        jti=delivery_id,
+        sha256=hashlib.sha256(body).hexdigest(),
+    )
+
+
+def environment(
+    stored: StoredFile, path: Path, delivery_id: str, attempt: int
+) -> Mapping[str, str]:
+    """All the environment of a command: nothing of the worker's own."""
+    return {
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+        "HOME": "/",
+        "PORTSIDE_EVENT": EVENT,
+        "PORTSIDE_NODE_ID": stored.node_id,
+        "PORTSIDE_NAMESPACE": stored.namespace,
+        "PORTSIDE_FILE_ID": stored.file_id,
+        "PORTSIDE_FILE": str(path),
+        "PORTSIDE_DELIVERY_ID": delivery_id,
+        "PORTSIDE_ATTEMPT": str(attempt),
+    }
+
+
+def shown(kind: str, target: str) -> str:
+    """A target for logs: a URL's query may hold a secret."""
+    return target.partition("?")[0] if kind == "webhook" else target

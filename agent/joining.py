@@ -1,0 +1,138 @@
+"""Final uploads (tus concatenation extension): parts that are complete become one file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.admission import Admission, Demand
+from agent.creation import Creation, check_length
+from agent.finishing import Finisher, name_of
+from agent.health import NodeHealth
+from agent.index import Index
+from agent.metrics import UploadTimer
+from agent.outcomes import failures_as_problems
+from agent.parts import PartsBody, in_place
+from agent.pipeline import receive
+from agent.preflight import Preflight
+from agent.problems import ProblemError
+from agent.resumable_facts import ResumableFacts
+from agent.sessions import Sessions, Upload
+from agent.settings import Settings
+from agent.sha256 import Sha256
+from agent.sniffing import HEAD_SIZE
+from agent.sniffing import check as check_content
+from agent.staged_uploads import StagedUploads
+from agent.staging import Region, StagingFile
+from portside.wire import StoredFile
+
+
+class Joiner:
+    """Joins parts on one node."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        preflight: Preflight,
+        sessions: Sessions,
+        index: Index,
+        staged: StagedUploads,
+        finisher: Finisher,
+        admission: Admission,
+        health: NodeHealth,
+    ) -> None:
+        self._settings = settings
+        self._preflight = preflight
+        self._sessions = sessions
+        self._index = index
+        self._staged = staged
+        self._finisher = finisher
+        self._admission = admission
+        self._health = health
+
+    def join(
+        self, creation: Creation, facts: ResumableFacts, timer: UploadTimer
+    ) -> tuple[str, StoredFile | None]:
+        """Make one file of complete parts: the final upload's id, and the file.
+
+        Asked again it is the same file, None if that was deleted since. Raises ProblemError.
+        """
+        for other in self._sessions.of_token(creation.claims.jti):
+            if other.kind == "final" and other.state == "COMPLETE":
+                if other.details.concat != facts.concat:
+                    raise ProblemError("token-used", "this token's file has other parts than these")
+                return other.upload_id, self._index.find(creation.claims.file_id)
+        parts = self._listed(creation, facts)
+        size = sum(part.offset for part in parts)
+        check_length(creation.claims, "final", size, creation.limit)
+        self._preflight.check_unused(creation.claims)
+        self._preflight.check_health()
+        final = replace(creation.upload(parts[0].staging, 0), length=size)
+        self._sessions.add(final)
+        try:
+            with failures_as_problems(self._health, creation.limit):
+                act = self._join_in_place if in_place(parts) else self._copy_together
+                return final.upload_id, act(final, parts, size, timer)
+        finally:
+            # Unless it is complete by now: then the row stays.
+            self._sessions.end(final.upload_id)
+
+    def _join_in_place(
+        self, final: Upload, parts: list[Upload], size: int, timer: UploadTimer
+    ) -> StoredFile:
+        """The parts' own file is the file: what is left is the rest of its digest."""
+        path = self._settings.staging / final.staging
+        with (
+            self._admission.admit(Demand(final.upload_id, None, 0)),
+            StagingFile.reopen(path, self._settings.sizing, Region(0, size), size) as staging,
+        ):
+            with timer.phase("receive"):
+                digest = self._staged.assemblies.digest(final.staging, size)
+            with path.open("rb") as file:
+                check_content(name_of(final), file.read(HEAD_SIZE))
+            stored = self._finisher.finish(final, staging, digest, timer)
+        self._staged.assemblies.forget(final.staging)
+        return stored
+
+    def _copy_together(
+        self, final: Upload, parts: list[Upload], size: int, timer: UploadTimer
+    ) -> StoredFile:
+        """Parts that are joined in another order than they lie in are written once more."""
+        source, digest = self._settings.staging / final.staging, Sha256()
+        sizing, name = self._settings.sizing, name_of(final)
+        with (
+            self._admission.admit(Demand(final.upload_id, None, size)) as reservation,
+            StagingFile.create(
+                self._settings.staging, final.details.claims.file_id, sizing
+            ) as staging,
+            PartsBody(source, parts) as body,
+        ):
+            if staging.reserve(size):
+                reservation.allocated()
+            with timer.phase("receive"):
+                receive(
+                    body,
+                    staging,
+                    sizing,
+                    size,
+                    (digest.update,),
+                    lambda head: check_content(name, head),
+                )
+            stored = self._finisher.finish(final, staging, digest.hexdigest(), timer)
+        self._staged.assemblies.forget(final.staging)
+        source.unlink(missing_ok=True)
+        return stored
+
+    def _listed(self, creation: Creation, facts: ResumableFacts) -> list[Upload]:
+        """The parts that a final upload names, in its order."""
+        known = {part.upload_id: part for part in self._staged.parts(creation.claims.jti)}
+        listed = facts.parts
+        if len(set(listed)) != len(listed):
+            raise ProblemError("malformed-request", "Upload-Concat names a part twice")
+        if unknown := [part for part in listed if part not in known]:
+            raise ProblemError("upload-unknown", f"{unknown[0]} is no part of this token's file")
+        parts = [known[part] for part in listed]
+        if missing := [part for part in parts if part.offset != part.length]:
+            raise ProblemError(
+                "parts-incomplete", f"{len(missing)} of {len(parts)} parts are not complete yet"
+            )
+        return parts

@@ -1,0 +1,49 @@
+"""What became of an upload that didn't succeed, as the problem its sender hears."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agent.body import BodyCut, FormRefused
+from agent.commit import of_index
+from agent.health import NodeHealth
+from agent.pipeline import BodyTooLarge
+from agent.problems import ProblemError
+from agent.sniffing import ContentRefused
+from agent.staging import DiskFailed, DiskFull
+from portside.quantities import format_size
+
+
+@contextmanager
+def failures_as_problems(health: NodeHealth, limit: int) -> Iterator[None]:
+    """Turn what goes wrong in the block into a ProblemError.
+
+    A broken disk makes the node read-only. `limit` is the most bytes that may come: the answer to a
+    longer body names it.
+    """
+    try:
+        yield
+    except BodyCut as error:
+        raise ProblemError("body-cut", f"{error}: send the rest again") from None
+    except BodyTooLarge:
+        raise ProblemError(
+            "too-large", f"more than the {format_size(limit)} were sent that may come"
+        ) from None
+    except ContentRefused as error:
+        raise ProblemError("type-refused", str(error)) from None
+    except FormRefused as error:
+        raise ProblemError("malformed-request", str(error)) from None
+    except sqlite3.Error as error:
+        raise _of_disk(of_index(error), health) from error
+    except (DiskFull, DiskFailed) as error:
+        raise _of_disk(error, health) from error
+
+
+def _of_disk(error: DiskFull | DiskFailed, health: NodeHealth) -> ProblemError:
+    if isinstance(error, DiskFull):
+        return ProblemError("no-space", f"{error}: the upload is not acknowledged")
+    if error.final:
+        health.fault("disk-failed", str(error))
+    return ProblemError("storage-failed", f"{error}: the upload is not acknowledged")

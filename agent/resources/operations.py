@@ -1,0 +1,237 @@
+"""What each operation is for and what it can answer: the part of the API's description by hand.
+
+A route without its entry here, or an entry without its route, fails a test.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from agent.openapi import Answer, Operation, Operations, Parameter
+from agent.problems import Slug
+from agent.resources.described import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
+from agent.resources.resumable_operations import RESUMABLE
+from agent.resources.system import JWK_SET
+from portside.tokens import Keyset
+from portside.wire import (
+    FilePage,
+    FileQuery,
+    Readiness,
+    StoredFile,
+    UploadStatus,
+    Verification,
+)
+
+_WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (*NEW_FILE_PROBLEMS, "length-required")
+
+_LOCATION = {"Location": "Where the file is served from."}
+_STORED = {
+    201: Answer("Stored, durable and acknowledged.", model=StoredFile, headers=_LOCATION),
+    200: Answer("This token has stored this very file.", model=StoredFile, headers=_LOCATION),
+}
+
+_NO_CONTENT = Answer("Yes.")
+_OPTIONS = Answer("What may be done here.", headers={"Allow": "The methods."})
+
+_DIGESTS = tuple(
+    Parameter("header", name, DIGEST, "The file's SHA-256: other content is refused (RFC 9530).")
+    for name in ("Repr-Digest", "Content-Digest")
+)
+
+_NAME = Parameter(
+    "path", "name", {"type": "string", "minLength": 1}, "The file's name, without slashes."
+)
+
+_FILE_ID = Parameter("path", "file_id", FILE_ID)
+
+
+def _query_of_files() -> tuple[Parameter, ...]:
+    """The parameters that `FileQuery` validates, from its own schema."""
+    parameters = []
+    for name, schema in FileQuery.model_json_schema()["properties"].items():
+        # Whether a parameter may be left out isn't part of its value's schema.
+        kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+        known = ("default", "title", "description", "anyOf")
+        plain = {key: value for key, value in kinds[0].items() if key not in known}
+        parameters.append(Parameter("query", name, plain, schema.get("description", "")))
+    return tuple(parameters)
+
+
+_UPLOADS: Operations = {
+    ("POST", "/api/internal/upload"): Operation(
+        "uploads",
+        "Upload a file as a form",
+        _STORED,
+        _WHOLE_BODY_PROBLEMS,
+        tokens=("upload",),
+        parameters=_DIGESTS,
+        body={
+            "multipart/form-data": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": BINARY},
+            }
+        },
+    ),
+    ("PUT", "/api/internal/upload/{name}"): Operation(
+        "uploads",
+        "Upload a file as it is (`curl -T`)",
+        _STORED,
+        _WHOLE_BODY_PROBLEMS,
+        tokens=("upload",),
+        parameters=(_NAME, *_DIGESTS),
+        body={"application/octet-stream": BINARY},
+    ),
+    ("HEAD", "/api/internal/upload"): Operation(
+        "uploads", "Are uploads taken at this path?", {204: _NO_CONTENT}
+    ),
+    ("OPTIONS", "/api/internal/upload"): Operation(
+        "uploads", "What may be done at this path?", {204: _OPTIONS}
+    ),
+    ("HEAD", "/api/internal/upload/{name}"): Operation(
+        "uploads", "Are uploads taken at this path?", {204: _NO_CONTENT}, parameters=(_NAME,)
+    ),
+    ("OPTIONS", "/api/internal/upload/{name}"): Operation(
+        "uploads", "What may be done at this path?", {204: _OPTIONS}, parameters=(_NAME,)
+    ),
+}
+
+_CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
+_READ_PROBLEMS: tuple[Slug, ...] = (
+    *TOKEN_PROBLEMS,
+    "right-missing",
+    "not-found",
+    "file-deleted",
+    "file-damaged",
+)
+_CONTENT_HEADERS = {
+    **_CACHE,
+    "Content-Disposition": "Shown or saved, and under which name.",
+}
+_CONTENT = {
+    200: Answer("The bytes.", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS),
+    206: Answer(
+        "The bytes of the range.",
+        media_type="*/*",
+        schema=BINARY,
+        headers={**_CONTENT_HEADERS, "Content-Range": "Which bytes these are."},
+    ),
+    304: Answer("What the client has is still right."),
+    416: Answer("The range lies outside the file."),
+}
+
+_FILES: Operations = {
+    ("GET", "/api/v1/files"): Operation(
+        "files",
+        "Search, newest first",
+        {200: Answer("A page of files.", model=FilePage, headers=_CACHE)},
+        (*TOKEN_PROBLEMS, "right-missing"),
+        tokens=("access",),
+        parameters=_query_of_files(),
+    ),
+    ("GET", "/api/v1/files/{file_id}"): Operation(
+        "files",
+        "A file's attributes and receipt",
+        {200: Answer("As its upload was answered.", model=StoredFile, headers=_CACHE)},
+        _READ_PROBLEMS,
+        tokens=("none", "access", "upload"),
+        parameters=(_FILE_ID,),
+    ),
+    ("HEAD", "/api/v1/files/{file_id}"): Operation(
+        "files",
+        "Is this file here?",
+        {200: Answer("It is.", headers=_CACHE)},
+        _READ_PROBLEMS,
+        tokens=("none", "access", "upload"),
+        parameters=(_FILE_ID,),
+    ),
+    ("DELETE", "/api/v1/files/{file_id}"): Operation(
+        "files",
+        "Delete a file",
+        {204: Answer("It is gone, now or since before.")},
+        (
+            *TOKEN_PROBLEMS,
+            *("right-missing", "not-found", "no-space", "read-only", "storage-failed"),
+        ),
+        tokens=("access",),
+        parameters=(_FILE_ID,),
+    ),
+    ("GET", "/api/v1/files/{file_id}/content"): Operation(
+        "files",
+        "A file's bytes, ranges too",
+        _CONTENT,
+        _READ_PROBLEMS,
+        tokens=("none", "access", "download"),
+        parameters=(_FILE_ID,),
+    ),
+    ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
+        "files",
+        "What a GET would answer, without the bytes",
+        {
+            200: Answer("It is here.", headers=_CONTENT_HEADERS),
+            304: _CONTENT[304],
+        },
+        _READ_PROBLEMS,
+        tokens=("none", "access", "download"),
+        parameters=(_FILE_ID,),
+    ),
+    **{
+        (method, "/api/v1/files/{file_id}/verify"): Operation(
+            "files",
+            "Read a file again and compare its digest",
+            {200: Answer("What was found.", model=Verification, headers=_CACHE)},
+            (*_READ_PROBLEMS, "body-cut", "no-slot", "no-space", "read-only", "storage-failed"),
+            tokens=("access",),
+            parameters=(_FILE_ID,),
+        )
+        for method in ("GET", "POST")
+    },
+}
+
+_SYSTEM: Operations = {
+    ("GET", "/api/v1/system/upload-status"): Operation(
+        "system",
+        "The numbers that admission decides by",
+        {200: Answer("As of now.", model=UploadStatus, headers=_CACHE)},
+    ),
+    ("GET", "/api/v1/system/keys"): Operation(
+        "system",
+        "The key that receipts are checked with",
+        {200: Answer("A JWK set (RFC 7517).", model=Keyset, media_type=JWK_SET)},
+    ),
+    ("GET", "/health/live"): Operation("probes", "Does the agent answer?", {204: _NO_CONTENT}),
+    ("GET", "/health/ready"): Operation(
+        "probes",
+        "Would an upload be taken?",
+        {
+            200: Answer("It would.", model=Readiness, headers=_CACHE),
+            503: Answer("It would not, for these reasons.", model=Readiness, headers=_CACHE),
+        },
+    ),
+    ("GET", "/metrics"): Operation(
+        "probes",
+        "For Prometheus, from the operators' networks",
+        {
+            200: Answer(
+                "The text format.",
+                media_type=CONTENT_TYPE_PLAIN_0_0_4,
+                schema={"type": "string"},
+                headers=_CACHE,
+            )
+        },
+    ),
+    ("GET", "/openapi.json"): Operation(
+        "system",
+        "This description",
+        {
+            200: Answer(
+                "OpenAPI 3.1.",
+                schema={"type": "object"},
+                headers={**_CACHE, "ETag": "Changes with the document."},
+            ),
+            304: Answer("It is as it was."),
+        },
+    ),
+}
+
+OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **_FILES, **_SYSTEM}

@@ -1,0 +1,172 @@
+"""`/api/v1/uploads`: resumable uploads in two dialects, tus 1.0 and the IETF's draft."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import ClassVar
+
+import falcon
+
+from agent import resumable_facts
+from agent.body import Body, ChunkedBody, EmptyBody, SizedBody
+from agent.metrics import Metrics
+from agent.problems import ProblemError
+from agent.resumable import Reached, ResumableUploads, Sending
+from agent.resumable_facts import CHECKSUMS, PARTIAL_TYPE, TUS_VERSION, UPLOADS_PATH, ResumableFacts
+from agent.sessions import Upload
+from agent.settings import Settings
+
+TUS_EXTENSIONS = (
+    "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"
+    "concatenation"
+)
+
+
+class _Resource:
+    """What the collection and its members share."""
+
+    _allow: ClassVar[str]
+
+    def __init__(self, settings: Settings, uploads: ResumableUploads, metrics: Metrics) -> None:
+        self._settings = settings
+        self._uploads = uploads
+        self._metrics = metrics
+
+    def on_options(self, request: falcon.Request, response: falcon.Response, **_: str) -> None:
+        """What is spoken here: versions, extensions, limits (tus; IETF draft, "Limits")."""
+        response.status = falcon.HTTP_204
+        response.set_header("Allow", self._allow)
+        response.set_header("Accept-Patch", PARTIAL_TYPE)
+        response.set_header("Tus-Resumable", TUS_VERSION)
+        response.set_header("Tus-Version", TUS_VERSION)
+        response.set_header("Tus-Extension", TUS_EXTENSIONS)
+        response.set_header("Tus-Max-Size", str(self._settings.max_size))
+        response.set_header("Tus-Checksum-Algorithm", ",".join(CHECKSUMS))
+        response.set_header("Upload-Limit", f"max-size={self._settings.max_size}")
+
+    def _facts(self, request: falcon.Request, response: falcon.Response) -> ResumableFacts:
+        # tus wants its version in every answer, refusals too.
+        if request.get_header("Tus-Resumable"):
+            response.set_header("Tus-Resumable", TUS_VERSION)
+        facts = resumable_facts.from_request(request.env)
+        if facts.interop:
+            response.set_header("Upload-Draft-Interop-Version", facts.interop)
+        return facts
+
+    def _send(self, request: falcon.Request, facts: ResumableFacts) -> Reached:
+        """Let the request's bytes in, until they end or a newer request ends this one."""
+        ended = threading.Event()
+        connection: socket.socket = request.env["gunicorn.socket"]
+
+        def interrupt() -> None:
+            ended.set()
+            try:
+                connection.shutdown(socket.SHUT_RD)
+            except OSError:
+                # Closed already: then nothing waits for it any more.
+                return
+
+        with self._metrics.upload(facts.dialect or "tus") as timer:
+            sending = Sending(facts, lambda: _body(request, facts), interrupt, timer)
+            act = self._uploads.create if facts.method == "POST" else self._uploads.append
+            try:
+                return act(sending)
+            except ProblemError as problem:
+                if problem.slug == "body-cut" and ended.is_set():
+                    raise ProblemError(
+                        "upload-locked", "a newer request has taken over: ask it for the offset"
+                    ) from None
+                raise
+
+    def _answer(
+        self, facts: ResumableFacts, reached: Reached, response: falcon.Response, empty: str
+    ) -> None:
+        """How far the upload is, and the stored file if that is its end."""
+        upload, stored = reached.upload, reached.stored
+        _describe(upload, facts, response, self._settings.max_size)
+        if stored is None:
+            response.status = empty
+            return
+        response.set_header(
+            "Content-Location", f"{self._settings.public_base_url}/api/v1/files/{stored.file_id}"
+        )
+        # tus's answer to a PATCH has no body (core protocol): only who asks for one gets it.
+        if facts.method == "PATCH" and facts.dialect == "tus" and not facts.wants_json:
+            response.status = falcon.HTTP_204
+            return
+        response.status = falcon.HTTP_201 if facts.method == "POST" else falcon.HTTP_200
+        response.content_type = falcon.MEDIA_JSON
+        response.text = stored.model_dump_json()
+
+
+class Uploads(_Resource):
+    """The collection: uploads begin here."""
+
+    _allow = "POST, OPTIONS"
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Begin an upload, or find the one this token has begun: 201 with its Location."""
+        facts = self._facts(request, response)
+        reached = self._send(request, facts)
+        response.location = (
+            f"{self._settings.public_base_url}{UPLOADS_PATH}/{reached.upload.upload_id}"
+        )
+        self._answer(facts, reached, response, falcon.HTTP_201)
+
+
+class OneUpload(_Resource):
+    """One upload: how far it is, its next bytes, its end."""
+
+    _allow = "HEAD, PATCH, DELETE, OPTIONS"
+
+    def on_head(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
+        """The offset up to which bytes are on disk."""
+        facts = self._facts(request, response)
+        upload = self._uploads.reached(facts)
+        _describe(upload, facts, response, self._settings.max_size)
+        if facts.dialect == "tus" and upload.details.metadata:
+            response.set_header("Upload-Metadata", upload.details.metadata)
+        if facts.dialect == "tus" and upload.details.concat:
+            response.set_header("Upload-Concat", upload.details.concat)
+        response.status = falcon.HTTP_200 if facts.dialect == "tus" else falcon.HTTP_204
+
+    def on_patch(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
+        """Take in the bytes from the offset on."""
+        facts = self._facts(request, response)
+        self._answer(facts, self._send(request, facts), response, falcon.HTTP_204)
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
+        """Give the upload up."""
+        self._uploads.terminate(self._facts(request, response))
+        response.status = falcon.HTTP_204
+
+
+def _describe(
+    upload: Upload, facts: ResumableFacts, response: falcon.Response, max_size: int
+) -> None:
+    response.set_header("Upload-Offset", str(upload.offset))
+    response.set_header("Cache-Control", "no-store")
+    if upload.length is not None:
+        response.set_header("Upload-Length", str(upload.length))
+    if facts.dialect == "tus":
+        if upload.length is None:
+            response.set_header("Upload-Defer-Length", "1")
+        expires = datetime.fromtimestamp(upload.deadline, UTC)
+        response.set_header("Upload-Expires", format_datetime(expires, usegmt=True))
+    else:
+        left = max(0, upload.deadline - int(time.time()))
+        complete = upload.state == "COMPLETE"
+        response.set_header("Upload-Complete", "?1" if complete else "?0")
+        response.set_header("Upload-Limit", f"max-size={max_size}, max-age={left}")
+
+
+def _body(request: falcon.Request, facts: ResumableFacts) -> Body:
+    if facts.body_length is None:
+        return ChunkedBody(request.env)
+    if facts.body_length == 0:
+        return EmptyBody()
+    return SizedBody(request.env, facts.body_length)

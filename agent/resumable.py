@@ -1,0 +1,399 @@
+"""Resumable uploads: begun with one request, carried on with any number, finished with the last.
+
+An offset is told only when the bytes before it are on disk and the index says so. Whatever ends a
+request (a cut connection, a restart, a crash) the upload goes on from there; only content that can
+never become the file (wrong digest, wrong type) ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from agent.admission import Admission, Demand
+from agent.body import Body, BodyCut
+from agent.commit import Committer
+from agent.creation import (
+    Creation,
+    check_length,
+    check_media_type,
+    creation_of,
+    length_when_complete,
+)
+from agent.finishing import Finisher
+from agent.health import NodeHealth
+from agent.index import Index
+from agent.joining import Joiner
+from agent.metrics import UploadTimer
+from agent.outcomes import failures_as_problems
+from agent.pipeline import read_through, receive
+from agent.preflight import Preflight, token_used, too_large
+from agent.problems import ProblemError
+from agent.progress import Progress, skip_repeated
+from agent.resumable_facts import ResumableFacts
+from agent.sessions import Sessions, Upload
+from agent.settings import Settings
+from agent.sha256 import Sha256
+from agent.sniffing import HEAD_SIZE, ContentRefused
+from agent.sniffing import check as check_content
+from agent.staged_uploads import StagedUploads
+from agent.staging import StagingFile
+from agent.writers import Writers
+from portside.wire import StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far an upload is after a request, and the file if that was its end."""
+
+    upload: Upload
+    stored: StoredFile | None = None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
+
+    facts: ResumableFacts
+    open_body: Callable[[], Body]
+    interrupt: Callable[[], None]
+    timer: UploadTimer
+
+
+class ResumableUploads:
+    """The uploads under way on one node. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        preflight: Preflight,
+        sessions: Sessions,
+        index: Index,
+        admission: Admission,
+        committer: Committer,
+        health: NodeHealth,
+    ) -> None:
+        self._settings = settings
+        self._preflight = preflight
+        self._sessions = sessions
+        self._index = index
+        self._admission = admission
+        self._health = health
+        self._staged = StagedUploads(settings, sessions, admission)
+        self._finisher = Finisher(sessions, self._staged, admission, committer)
+        self._joiner = Joiner(
+            settings,
+            preflight,
+            sessions,
+            index,
+            self._staged,
+            self._finisher,
+            admission,
+            health,
+        )
+        self._writers = Writers()
+        self._creating = threading.Lock()
+
+    def check(self, facts: ResumableFacts) -> None:
+        """Whether a request would be let in, before its body. Raises ProblemError if not."""
+        if facts.method == "POST":
+            claims = self._preflight.claims(facts.authorization, resuming=_is_joining(facts))
+            creation = creation_of(facts, claims, self._preflight)
+            # Parts that are joined have their space, and joining them again is answered again.
+            if creation.kind != "final" and self._begun(creation) is None:
+                self._check_new(creation)
+            if facts.body_length != 0:
+                self._admission.check(Demand(f"body of {claims.jti}", None, 0))
+        elif facts.method == "PATCH":
+            upload = self._authorised(facts)
+            check_media_type(facts)
+            self._preflight.check_health()
+            if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
+                _check_offset(upload, facts)
+                _check_room(upload, facts)
+                self._admission.check(Demand(upload.upload_id, None, 0))
+
+    def create(self, sending: Sending) -> Reached:
+        """Begin an upload, or find the one this token has begun; take in what came with it."""
+        facts = sending.facts
+        claims = self._preflight.claims(facts.authorization, resuming=_is_joining(facts))
+        creation = creation_of(facts, claims, self._preflight)
+        if facts.dialect == "tus" and facts.body_length != 0:
+            check_media_type(facts)
+        if creation.kind == "final":
+            final, stored = self._joiner.join(creation, facts, sending.timer)
+            return Reached(self._current(final), stored, created=True)
+        with self._creating:
+            upload = self._begun(creation)
+            created = upload is None
+            if upload is None:
+                upload = self._begin(creation)
+        if facts.body_length == 0 and not facts.complete and upload.length != 0:
+            return Reached(upload, self._stored(upload), created)
+        return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
+
+    def append(self, sending: Sending) -> Reached:
+        """Take in the next bytes of an upload. Raises ProblemError."""
+        upload = self._authorised(sending.facts)
+        check_media_type(sending.facts)
+        return self._extend(upload.upload_id, sending, repeated=False)
+
+    def reached(self, facts: ResumableFacts) -> Upload:
+        """How far an upload is on disk; a request that still writes to it is ended first."""
+        upload = self._authorised(facts)
+        with self._writers.alone(upload.upload_id, _soon_over):
+            return self._current(upload.upload_id)
+
+    def terminate(self, facts: ResumableFacts) -> None:
+        """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
+        upload = self._authorised(facts)
+        with self._writers.alone(upload.upload_id, _soon_over):
+            upload = self._current(upload.upload_id)
+            if upload.state == "COMPLETE":
+                raise ProblemError(
+                    "upload-complete", "the file is stored: delete it as a file, not as an upload"
+                )
+            self._staged.give_up(upload)
+
+    def _begun(self, creation: Creation) -> Upload | None:
+        """The upload this token has begun already: asking twice must not make two."""
+        for upload in self._sessions.of_token(creation.claims.jti):
+            if upload.kind == creation.kind and creation.is_again(upload):
+                if None not in (creation.length, upload.length) and (
+                    creation.length != upload.length
+                ):
+                    raise ProblemError(
+                        "token-used", f"this token's upload has {upload.length} bytes: another one"
+                    )
+                return upload
+        return None
+
+    def _check_new(self, creation: Creation) -> None:
+        self._preflight.check_unused(creation.claims)
+        self._admission.check_idle(creation.claims.jti)
+        self._preflight.check_health()
+        self._preflight.check_rate(creation.claims)
+        self._admission.check_space(creation.space)
+
+    def _begin(self, creation: Creation) -> Upload:
+        """A new upload. The parts of one file count as one upload of their owner."""
+        self._check_new(creation)
+        if not self._sessions.of_token(creation.claims.jti):
+            self._preflight.count_begun(creation.claims)
+        with failures_as_problems(self._health, creation.limit):
+            return self._staged.begin(creation)
+
+    def _extend(self, upload_id: str, sending: Sending, repeated: bool) -> Reached:
+        """Take in bytes; `repeated`: from the file's beginning, however much of it is there."""
+        facts = sending.facts
+        with self._writers.alone(upload_id, sending.interrupt):
+            upload = self._current(upload_id)
+            if upload.state == "COMPLETE":
+                return self._repeated(upload, sending)
+            self._preflight.check_health()
+            if not repeated:
+                # First: a length that is counted from a wrong offset is wrong as well.
+                _check_offset(upload, facts)
+            upload = self._with_length(upload, facts, repeated)
+            if not repeated:
+                _check_room(upload, facts)
+            limit = upload.details.claims.size_limit if upload.length is None else upload.length
+            with (
+                failures_as_problems(self._health, limit),
+                self._admission.admit(Demand(upload_id, None, 0)),
+                self._staged.open(upload) as staging,
+            ):
+                progress = Progress(
+                    upload, self._sessions, lambda: self._staged.hash_behind(upload)
+                )
+                try:
+                    self._receive(upload, staging, sending, progress, limit, repeated)
+                except BodyCut:
+                    if facts.checksum is None:
+                        staging.settle()
+                        progress.record(staging)
+                    raise
+                except ContentRefused:
+                    self._staged.give_up(upload)
+                    raise
+                if _is_complete(upload, staging, facts):
+                    stored = self._finisher.finish(
+                        upload, staging, progress.hexdigest(), sending.timer
+                    )
+                    return Reached(self._current(upload_id), stored)
+                staging.settle()
+                progress.record(staging)
+                _check_ended_right(upload, staging, facts)
+        upload = self._current(upload_id)
+        self._staged.still_needs(
+            upload, (limit if upload.length is None else upload.length) - upload.offset
+        )
+        return Reached(upload)
+
+    def _receive(
+        self,
+        upload: Upload,
+        staging: StagingFile,
+        sending: Sending,
+        progress: Progress,
+        limit: int,
+        repeated: bool,
+    ) -> None:
+        facts, timer = sending.facts, sending.timer
+        checksum = None if facts.checksum is None else hashlib.new(facts.checksum.algorithm)
+        if checksum is None:
+            staging.on_durable = progress.durable
+        body = sending.open_body()
+        if repeated:
+            body = skip_repeated(body, upload, self._settings.sizing.ring_buffer)
+        consumers = [progress.update, *([] if checksum is None else [checksum.update])]
+        before = staging.size
+        try:
+            with timer.phase("receive"):
+                receive(
+                    body,
+                    staging,
+                    self._settings.sizing,
+                    limit - upload.offset,
+                    consumers,
+                    lambda head: _check_head(upload, head),
+                    timer.last_byte,
+                )
+        finally:
+            timer.received(staging.size - before)
+        if checksum and facts.checksum and checksum.digest() != facts.checksum.digest:
+            raise ProblemError(
+                "checksum-mismatch", "the bytes don't match Upload-Checksum: send them again"
+            )
+        self._check_begun_content(upload, staging, facts)
+
+    def _check_begun_content(
+        self, upload: Upload, staging: StagingFile, facts: ResumableFacts
+    ) -> None:
+        """Look at a file's beginning once enough of it is there, if it came in small pieces."""
+        if upload.start or upload.offset >= HEAD_SIZE or upload.details.name is None:
+            return
+        if staging.size >= HEAD_SIZE or _is_complete(upload, staging, facts):
+            with staging.path.open("rb") as file:
+                check_content(upload.details.name, file.read(min(staging.size, HEAD_SIZE)))
+
+    def _authorised(self, facts: ResumableFacts) -> Upload:
+        """The upload that a request is about, if its token is that upload's."""
+        claims = self._preflight.claims(facts.authorization, resuming=True)
+        upload = self._sessions.find(facts.upload_id) if facts.upload_id else None
+        if upload is None or upload.jti != claims.jti:
+            raise ProblemError("upload-unknown", "this token has no such upload on this node")
+        return _unless_over(upload)
+
+    def _current(self, upload_id: str) -> Upload:
+        upload = self._sessions.find(upload_id)
+        if upload is None:
+            raise ProblemError("upload-unknown", "the upload is gone")
+        return _unless_over(upload)
+
+    def _stored(self, upload: Upload) -> StoredFile | None:
+        if upload.state != "COMPLETE":
+            return None
+        return self._index.find(upload.details.claims.file_id)
+
+    def _repeated(self, upload: Upload, sending: Sending) -> Reached:
+        """Bytes for an upload that is complete: the same once more, or none."""
+        facts, stored = sending.facts, self._stored(upload)
+        if facts.method == "POST":
+            if stored is not None and facts.body_length == stored.size:
+                self._compare(stored, sending)
+            return Reached(upload, stored)
+        if facts.body_length == 0 and facts.offset == upload.offset and upload.kind != "final":
+            return Reached(upload, stored)
+        raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
+
+    def _compare(self, stored: StoredFile, sending: Sending) -> None:
+        """Raise ProblemError unless the whole file that comes again is the one that is stored."""
+        digest = Sha256()
+        with failures_as_problems(self._health, stored.size):
+            sizing = self._settings.sizing
+            read_through(sending.open_body(), sizing, stored.size, (digest.update,))
+        if digest.hexdigest() != stored.sha256:
+            raise token_used(stored)
+
+    def _with_length(self, upload: Upload, facts: ResumableFacts, repeated: bool) -> Upload:
+        """Learn the length of an upload that began without one."""
+        told = facts.length
+        if facts.dialect == "ietf":
+            told = length_when_complete(facts, 0 if repeated else upload.offset)
+        if told is None or told == upload.length:
+            return upload
+        if upload.length is not None:
+            raise ProblemError(
+                "size-mismatch", f"the upload has {upload.length} bytes, {told} were announced"
+            )
+        claims = upload.details.claims
+        check_length(claims, upload.kind, told, self._preflight.limit(claims))
+        if told < upload.offset:
+            raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
+        return self._sessions.set_length(upload, told)
+
+
+def _is_joining(facts: ResumableFacts) -> bool:
+    """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
+    return facts.concat.startswith("final;")
+
+
+def _unless_over(upload: Upload) -> Upload:
+    if upload.is_over:
+        raise ProblemError("upload-expired", "this upload has ended: begin a new one")
+    return upload
+
+
+def _check_offset(upload: Upload, facts: ResumableFacts) -> None:
+    if facts.offset is None:
+        raise ProblemError("malformed-request", "send Upload-Offset: where these bytes begin")
+    if facts.offset != upload.offset:
+        raise ProblemError(
+            "offset-mismatch",
+            f"the upload is at {upload.offset}, not at {facts.offset}: go on from there",
+            headers={"Upload-Offset": str(upload.offset)},
+            members={"expected-offset": upload.offset, "provided-offset": facts.offset},
+        )
+
+
+def _check_room(upload: Upload, facts: ResumableFacts) -> None:
+    if facts.body_length is None:
+        return
+    end = upload.offset + facts.body_length
+    limit = upload.details.claims.size_limit if upload.length is None else upload.length
+    if end > limit:
+        raise too_large(end, limit)
+
+
+def _check_head(upload: Upload, head: bytes) -> None:
+    """Refuse content at its first bytes, if these are enough to tell."""
+    if upload.start or upload.offset or upload.details.name is None:
+        return
+    if len(head) == HEAD_SIZE or len(head) == upload.length:
+        check_content(upload.details.name, head)
+
+
+def _is_complete(upload: Upload, staging: StagingFile, facts: ResumableFacts) -> bool:
+    """Whether a request that has ended has brought the upload's last byte."""
+    if upload.kind != "whole":
+        return False
+    if upload.length is None:
+        # Only the draft's last request may tell the end without having told the length.
+        return bool(facts.complete)
+    # Whatever Upload-Complete says: tus-js-client, speaking the draft, calls no chunk the last one.
+    return staging.size == upload.length
+
+
+def _check_ended_right(upload: Upload, staging: StagingFile, facts: ResumableFacts) -> None:
+    if facts.complete and upload.length is not None and staging.size != upload.length:
+        raise ProblemError(
+            "size-mismatch", f"the upload is to have {upload.length} bytes, it has {staging.size}"
+        )
+
+
+def _soon_over() -> None:
+    """For requests that end by themselves in a moment."""

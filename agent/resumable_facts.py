@@ -1,0 +1,264 @@
+"""What a request of a resumable upload says of itself, in either of the two dialects.
+
+tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (draft-ietf-httpbis-resumable-
+upload, interop versions 6 and 8, and no version) share their resources here and differ in their
+headers. Pure: headers in, facts out; every malformed one is a ProblemError that names it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from multipart import parse_options_header
+
+from agent.problems import ProblemError
+from portside.digest import DigestRefused, parse_repr_digest
+from portside.wire import FILE_ID_PATTERN
+
+UPLOADS_PATH = "/api/v1/uploads"
+TUS_VERSION = "1.0.0"
+TUS_TYPE = "application/offset+octet-stream"
+PARTIAL_TYPE = "application/partial-upload"
+CHECKSUMS = ("sha1", "sha256")
+
+MOST_METADATA = 2048
+"""Bytes of Upload-Metadata that are kept: they have to fit into a file's attributes."""
+
+_LARGEST = 2**63 - 1
+
+_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
+"""RFC 8187: percent-encoded UTF-8, the form that is never ambiguous."""
+
+Dialect = Literal["tus", "ietf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a request's bytes must hash to (tus checksum extension)."""
+
+    algorithm: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResumableFacts:
+    """A request without its body. `body_length` is None when it is chunked."""
+
+    method: str
+    dialect: Dialect | None
+    interop: str | None
+    upload_id: str | None
+    authorization: str
+    content_type: str
+    body_length: int | None
+    offset: int | None
+    length: int | None
+    length_deferred: bool
+    complete: bool | None
+    metadata: str
+    name: str | None
+    concat: str
+    checksum: Checksum | None
+    sha256: str | None
+    wants_json: bool
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Ids of the parts that a final upload joins, in order. Raises ProblemError."""
+        urls = self.concat.removeprefix("final;").split()
+        found = tuple(_upload_id(urlsplit(url).path) for url in urls)
+        if not found or not all(found):
+            raise ProblemError("malformed-request", "Upload-Concat: final; names no uploads")
+        return tuple(each for each in found if each)
+
+
+def from_request(environ: Mapping[str, Any]) -> ResumableFacts:
+    """The facts of the request itself. Raises ProblemError for what can't be understood."""
+    return _facts(
+        environ,
+        method=environ["REQUEST_METHOD"],
+        uri=environ["RAW_URI"],
+        length=environ.get("CONTENT_LENGTH", ""),
+        content_type=environ.get("CONTENT_TYPE", ""),
+        transfer_encoding=environ.get("HTTP_TRANSFER_ENCODING", ""),
+    )
+
+
+def from_preflight(environ: Mapping[str, Any]) -> ResumableFacts:
+    """The facts nginx passes on about another request. Raises ProblemError as well."""
+    return _facts(
+        environ,
+        method=environ.get("HTTP_X_ORIGINAL_METHOD", ""),
+        uri=environ.get("HTTP_X_ORIGINAL_URI", ""),
+        length=environ.get("HTTP_X_ORIGINAL_CONTENT_LENGTH", ""),
+        content_type=environ.get("HTTP_X_ORIGINAL_CONTENT_TYPE", ""),
+        transfer_encoding=environ.get("HTTP_X_ORIGINAL_TRANSFER_ENCODING", ""),
+    )
+
+
+def _facts(
+    environ: Mapping[str, Any],
+    method: str,
+    uri: str,
+    length: str,
+    content_type: str,
+    transfer_encoding: str,
+) -> ResumableFacts:
+    def header(name: str) -> str:
+        return str(environ.get(name, "")).strip()
+
+    media_type = content_type.partition(";")[0].strip().lower()
+    dialect = _dialect(
+        method, header("HTTP_TUS_RESUMABLE"), header("HTTP_UPLOAD_COMPLETE"), media_type
+    )
+    metadata = header("HTTP_UPLOAD_METADATA")
+    known = parse_metadata(metadata)
+    name = known.get("filename") or known.get("name") if dialect == "tus" else None
+    return ResumableFacts(
+        method=method,
+        dialect=dialect,
+        interop=header("HTTP_UPLOAD_DRAFT_INTEROP_VERSION") or None,
+        upload_id=_upload_id(urlsplit(uri).path),
+        authorization=header("HTTP_AUTHORIZATION"),
+        content_type=media_type,
+        body_length=_body_length(length, transfer_encoding),
+        offset=_number("Upload-Offset", header("HTTP_UPLOAD_OFFSET")),
+        length=_number("Upload-Length", header("HTTP_UPLOAD_LENGTH")),
+        length_deferred=_deferred(header("HTTP_UPLOAD_DEFER_LENGTH")),
+        # A word of the draft's: tus knows the end by the length.
+        complete=None if dialect == "tus" else _boolean(header("HTTP_UPLOAD_COMPLETE")),
+        metadata=metadata,
+        name=name or _disposition_name(header("HTTP_CONTENT_DISPOSITION")),
+        concat=_concat(header("HTTP_UPLOAD_CONCAT")),
+        checksum=_checksum(header("HTTP_UPLOAD_CHECKSUM")),
+        sha256=_sha256(header("HTTP_REPR_DIGEST")),
+        wants_json=header("HTTP_ACCEPT").partition(";")[0].strip() == "application/json",
+    )
+
+
+def _dialect(method: str, version: str, complete: str, media_type: str) -> Dialect | None:
+    if version:
+        if version != TUS_VERSION and method != "OPTIONS":
+            raise ProblemError(
+                "protocol-version",
+                f"Tus-Resumable: {TUS_VERSION} is the version spoken here",
+                headers={"Tus-Version": TUS_VERSION},
+            )
+        return "tus"
+    if complete or media_type == PARTIAL_TYPE:
+        return "ietf"
+    if media_type == TUS_TYPE:
+        raise ProblemError("protocol-version", f"send Tus-Resumable: {TUS_VERSION}")
+    return None
+
+
+def _upload_id(path: str) -> str | None:
+    upload_id = path.removeprefix(UPLOADS_PATH).removeprefix("/")
+    return upload_id if re.fullmatch(FILE_ID_PATTERN, upload_id) else None
+
+
+def _body_length(length: str, transfer_encoding: str) -> int | None:
+    if transfer_encoding:
+        return None
+    return _number("Content-Length", length) or 0
+
+
+def _number(name: str, value: str) -> int | None:
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) > _LARGEST:
+        raise ProblemError("malformed-request", f"{name} must be a whole number of bytes")
+    return int(value)
+
+
+def _deferred(value: str) -> bool:
+    if value not in ("", "1"):
+        raise ProblemError("malformed-request", "Upload-Defer-Length can only be 1")
+    return value == "1"
+
+
+def _boolean(value: str) -> bool | None:
+    """A structured field's boolean (RFC 9651, section 3.3.6)."""
+    if value not in ("", "?0", "?1"):
+        raise ProblemError("malformed-request", "Upload-Complete must be ?0 or ?1")
+    return None if not value else value == "?1"
+
+
+def parse_metadata(value: str) -> dict[str, str]:
+    """Upload-Metadata: keys with values in Base64, between commas (tus, creation extension)."""
+    if len(value) > MOST_METADATA:
+        raise ProblemError(
+            "malformed-request", f"Upload-Metadata is longer than {MOST_METADATA} bytes"
+        )
+    found: dict[str, str] = {}
+    for pair in value.split(",") if value else ():
+        key, _, encoded = pair.strip().partition(" ")
+        if not key or not key.isascii() or not key.isprintable() or key in found:
+            raise ProblemError(
+                "malformed-request", "Upload-Metadata needs keys of ASCII, each once, none empty"
+            )
+        try:
+            found[key] = base64.b64decode(encoded.strip(), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise ProblemError(
+                "malformed-request", f"Upload-Metadata: the value of {key!r} is no UTF-8 in Base64"
+            ) from None
+    return found
+
+
+def _disposition_name(value: str) -> str | None:
+    """The file name of a Content-Disposition (RFC 6266, section 4.3): the extended form first."""
+    if not value:
+        return None
+    extended = _EXTENDED_NAME.search(value)
+    if extended is None:
+        _, options = parse_options_header(value)
+        return str(options["filename"]) if options.get("filename") else None
+    try:
+        return unquote(extended[1], errors="strict")
+    except UnicodeDecodeError:
+        raise ProblemError(
+            "malformed-request", "Content-Disposition: filename* is no UTF-8"
+        ) from None
+
+
+def _concat(value: str) -> str:
+    if value and value != "partial" and not value.startswith("final;"):
+        raise ProblemError(
+            "malformed-request", "Upload-Concat must be 'partial' or 'final;' and the parts' URLs"
+        )
+    return value
+
+
+def _checksum(value: str) -> Checksum | None:
+    if not value:
+        return None
+    algorithm, _, encoded = value.partition(" ")
+    if algorithm not in CHECKSUMS:
+        raise ProblemError(
+            "checksum-unsupported", f"Upload-Checksum takes {' and '.join(CHECKSUMS)}"
+        )
+    try:
+        digest = base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error:
+        raise ProblemError("malformed-request", "Upload-Checksum: no digest in Base64") from None
+    # One that can't match any bytes is no mismatch: sending the bytes again would never help.
+    if len(digest) != hashlib.new(algorithm).digest_size:
+        raise ProblemError("malformed-request", f"Upload-Checksum: no {algorithm} has that length")
+    return Checksum(algorithm, digest)
+
+
+def _sha256(field: str) -> str | None:
+    if not field:
+        return None
+    try:
+        return parse_repr_digest(field)
+    except DigestRefused as error:
+        raise ProblemError("malformed-request", str(error)) from None

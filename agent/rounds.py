@@ -1,0 +1,82 @@
+"""The worker's rounds: every 30 seconds the disk is proved, and what nobody needs is removed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from agent.activities import Pulse
+from agent.database import Database
+from agent.expiry import expire
+from agent.health import NodeUnfit, check_marker, check_write
+from agent.quarantine import finish_quarantines
+from agent.recovery import sweep_staging
+from agent.settings import Settings
+from agent.staging import DiskFailed, DiskFull
+from agent.tombstones import purge
+
+_log = structlog.get_logger()
+
+INTERVAL = 30
+"""Seconds between two rounds."""
+
+SLOW_WRITE = 5.0
+"""Seconds for one small durable write, above which the disk is reported as slow."""
+
+PURGE_EVERY = 6 * 3600
+"""Seconds between two looks at every tombstone."""
+
+
+class Rounds:
+    """Rounds on one node, and what the last of them found."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._purge_at = 0.0
+        self.warnings: tuple[str, ...] = ()
+        self.expired_uploads = 0
+        self.purged_tombstones = 0
+
+    def run(self, pulse: Pulse) -> None:
+        """Go round until the worker is to stop."""
+        while not pulse.stopped:
+            self.warnings = tuple(self._round(pulse))
+            for warning in self.warnings:
+                _log.warning("worker found", warning=warning)
+            pulse.wait(INTERVAL)
+
+    def _round(self, pulse: Pulse) -> list[str]:
+        """One round; returns warnings in words for people."""
+        warnings = []
+        started = time.monotonic()
+        try:
+            check_marker(self._settings)
+            check_write(self._settings)
+        except NodeUnfit as unfit:
+            # Nothing may be judged or removed on a disk that isn't there.
+            return [f"disk-unfit: {unfit}"]
+        seconds = time.monotonic() - started
+        if seconds > SLOW_WRITE:
+            warnings.append(f"disk-slow: a small durable write took {seconds:.1f} s")
+        try:
+            self._tidy(pulse)
+        except (OSError, DiskFull, DiskFailed, sqlite3.Error) as error:
+            warnings.append(f"sweep-failed: {error}")
+        return warnings
+
+    def _tidy(self, pulse: Pulse) -> None:
+        self.expired_uploads += expire(self._settings, self._database)
+        sweep_staging(self._settings, self._database)
+        pulse.beat()
+        # One whose move failed is served until it is moved.
+        finish_quarantines(self._settings, self._database)
+        pulse.beat()
+        if time.monotonic() >= self._purge_at:
+            self.purged_tombstones += purge(
+                self._settings, self._database, datetime.now(UTC), pulse.beat
+            )
+            self._purge_at = time.monotonic() + PURGE_EVERY

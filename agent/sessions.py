@@ -1,0 +1,213 @@
+"""Uploads under way, as rows: what was promised to their clients, and how far each has come.
+
+The offset in a row is durable before it is written, and the row before anyone is told. With it goes
+the state of the SHA-256 at that very offset, so that a restart costs nothing at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.database import Database
+from agent.problems import ProblemError
+from portside.tokens import LEEWAY
+from portside.wire import Sha256, UploadClaims
+
+Kind = Literal["whole", "part", "final"]
+State = Literal["OPEN", "COMPLETE", "GONE"]
+
+MOST_PARTS = 300
+"""Parts of one file: their names travel in one header of the request that joins them."""
+
+REMEMBERED = 86400
+"""Seconds after its deadline for which an upload is answered with 410 instead of 404."""
+
+
+class Details(BaseModel):
+    """What an upload was created with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    claims: UploadClaims
+    dialect: Literal["tus", "ietf"]
+    name: str | None = None
+    metadata: str = ""
+    concat: str = ""
+    sha256: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One resumable upload. `start` is its place in the staging file, which parts share."""
+
+    upload_id: str
+    jti: str
+    kind: Kind
+    state: State
+    staging: str
+    path: str | None
+    start: int
+    length: int | None
+    offset: int
+    hash_state: bytes | None
+    deadline: int
+    details: Details
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its deadline has passed, or it was ended."""
+        return self.state == "GONE" or (
+            self.state == "OPEN" and time.time() >= self.deadline + LEEWAY
+        )
+
+
+class Sessions:
+    """The rows. Every change is durable on return."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, upload: Upload) -> None:
+        """A new upload. Raises ProblemError when its token has one that excludes it."""
+        with self._database.transaction() as connection:
+            others = connection.execute(
+                "SELECT kind FROM uploads WHERE jti = ? AND state != 'GONE'", (upload.jti,)
+            ).fetchall()
+            kinds = {kind for (kind,) in others}
+            if kinds - ({"part"} if upload.kind != "whole" else set()):
+                raise ProblemError(
+                    "upload-in-progress", "this token's upload has begun: go on with that one"
+                )
+            if upload.kind == "part" and len(others) >= MOST_PARTS:
+                raise ProblemError("malformed-request", f"a file has at most {MOST_PARTS} parts")
+            connection.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(upload)
+            )
+
+    def find(self, upload_id: str) -> Upload | None:
+        """The upload with this id, over or not."""
+        row = self._database.row("SELECT * FROM uploads WHERE upload_id = ?", (upload_id,))
+        return None if row is None else _upload(row)
+
+    def of_token(self, jti: str) -> list[Upload]:
+        """The uploads that a token began and that are not gone, by their place in the file."""
+        rows = self._database.rows(
+            "SELECT * FROM uploads WHERE jti = ? AND state != 'GONE' ORDER BY start, rowid", (jti,)
+        )
+        return [_upload(row) for row in rows]
+
+    def open_uploads(self) -> list[Upload]:
+        """Every upload that may go on."""
+        rows = self._database.rows("SELECT * FROM uploads WHERE state = 'OPEN'")
+        return [_upload(row) for row in rows]
+
+    def count_open(self) -> int:
+        """How many uploads may go on."""
+        row = self._database.row("SELECT count(*) FROM uploads WHERE state = 'OPEN'")
+        return 0 if row is None else int(row[0])
+
+    def record(self, upload: Upload, offset: int, hash_state: bytes | None) -> None:
+        """Bytes up to `offset` are on disk. An offset never goes back."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE uploads SET offset = ?, hash_state = ? "
+                "WHERE upload_id = ? AND state = 'OPEN' AND offset <= ?",
+                (offset, hash_state, upload.upload_id, offset),
+            )
+
+    def set_length(self, upload: Upload, length: int) -> Upload:
+        """The length of an upload that began without one."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE uploads SET length = ? WHERE upload_id = ?", (length, upload.upload_id)
+            )
+        return replace(upload, length=length)
+
+    def end(self, upload_id: str) -> None:
+        """The upload won't go on; a finished one stays what it is."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE uploads SET state = 'GONE', hash_state = NULL "
+                "WHERE upload_id = ? AND state = 'OPEN'",
+                (upload_id,),
+            )
+
+    def needs(self, staging: str) -> bool:
+        """Whether an upload goes on in this staging file."""
+        query = "SELECT 1 FROM uploads WHERE staging = ? AND state = 'OPEN'"
+        return self._database.row(query, (staging,)) is not None
+
+    def reserves(self, path: PurePosixPath, jti: str) -> bool:
+        """Whether an upload of another token is on its way to this path."""
+        query = "SELECT 1 FROM uploads WHERE path = ? AND state = 'OPEN' AND jti != ?"
+        return self._database.row(query, (str(path), jti)) is not None
+
+    def overdue(self) -> list[Upload]:
+        """Uploads whose deadline has passed before they came to their end."""
+        rows = self._database.rows(
+            "SELECT * FROM uploads WHERE state = 'OPEN' AND deadline < ?",
+            (int(time.time()) - LEEWAY,),
+        )
+        return [_upload(row) for row in rows]
+
+    def forget_old(self) -> int:
+        """Remove rows of which nobody will ask any more; returns how many."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM uploads WHERE state != 'OPEN' AND deadline < ?",
+                (int(time.time()) - REMEMBERED,),
+            ).rowcount
+
+
+def contiguous(parts: Sequence[Upload]) -> int:
+    """Bytes from the file's beginning up to the first that is not there yet; `parts` in order."""
+    end = 0
+    for part in parts:
+        if part.start != end:
+            break
+        end += part.offset
+        if part.offset != part.length:
+            break
+    return end
+
+
+def _row(upload: Upload) -> tuple[Any, ...]:
+    return (
+        upload.upload_id,
+        upload.jti,
+        upload.kind,
+        upload.state,
+        upload.staging,
+        upload.path,
+        upload.start,
+        upload.length,
+        upload.offset,
+        upload.hash_state,
+        upload.deadline,
+        upload.details.model_dump_json(exclude_none=True),
+    )
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    upload_id, jti, kind, state, staging, path, start, length, offset, state_of_hash, *rest = row
+    deadline, details = rest
+    return Upload(
+        upload_id=upload_id,
+        jti=jti,
+        kind=kind,
+        state=state,
+        staging=staging,
+        path=path,
+        start=start,
+        length=length,
+        offset=offset,
+        hash_state=state_of_hash,
+        deadline=deadline,
+        details=Details.model_validate_json(details),
+    )

@@ -1,0 +1,93 @@
+"""Tombstones of deleted files, forgotten in the end: no token of a file lives that long.
+
+A tombstone is the row DELETED and the attributes with `deleted_at`, in the file's place or in
+quarantine (`agent.deletion`). It keeps a token from making its file twice, and lets the node say
+"deleted" instead of "unknown". The attributes go first: without them no `reindex` brings the row
+back.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from agent.attributes import Attributes
+from agent.database import Database
+from agent.directories import sync_directory
+from agent.index import microseconds
+from agent.quarantine import Kept
+from agent.settings import Settings
+from portside.names import ATTRIBUTES_SUFFIX
+
+_log = structlog.get_logger()
+
+KEPT = timedelta(days=30)
+
+
+def purge(settings: Settings, database: Database, now: datetime, beat: Callable[[], None]) -> int:
+    """Remove tombstones older than 30 days; returns how many. `beat` is called for each looked at.
+
+    Raises OSError or sqlite3.Error; what is left is removed the next time.
+    """
+    cutoff = now - KEPT
+    rows = database.rows(
+        "SELECT file_id FROM files WHERE state = 'DELETED' AND committed_at < ?",
+        (microseconds(cutoff),),
+    )
+    purged = 0
+    for (file_id,) in rows:
+        beat()
+        with database.transaction() as connection:
+            purged += _purged(settings, connection, file_id, cutoff)
+    if purged:
+        _log.info("tombstones purged", files=purged)
+    return purged
+
+
+def _purged(
+    settings: Settings, connection: sqlite3.Connection, file_id: str, cutoff: datetime
+) -> bool:
+    """Remove one tombstone if it is old. The index is held: no commit begins meanwhile."""
+    own = [
+        (place, attributes)
+        for place in _places(settings, connection, file_id)
+        if (attributes := _read(place)) is not None and attributes.file_id == file_id
+    ]
+    # One whose attributes gave way to a new file of its name counts from its commit: its token's
+    # times began then.
+    if any(each.deleted_at is None or each.deleted_at > cutoff for _, each in own):
+        return False
+    for place, _ in own:
+        place.unlink()
+        sync_directory(place.parent)
+    connection.execute("DELETE FROM files WHERE file_id = ? AND state = 'DELETED'", (file_id,))
+    return True
+
+
+def _places(settings: Settings, connection: sqlite3.Connection, file_id: str) -> Iterator[Path]:
+    """Where the tombstone may be, and nothing of another file."""
+    yield Kept.of(settings, file_id).attributes
+    path, taken = connection.execute(
+        "SELECT path, EXISTS (SELECT 1 FROM files AS other WHERE other.path = files.path "
+        "AND other.state IN ('PENDING', 'COMMITTED', 'DELETING')) FROM files WHERE file_id = ?",
+        (file_id,),
+    ).fetchone()
+    if not taken:
+        # A commit under way is about to put its own attributes there, without holding the index.
+        yield settings.uploads / (path + ATTRIBUTES_SUFFIX)
+
+
+def _read(place: Path) -> Attributes | None:
+    try:
+        return Attributes.model_validate_json(place.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.warning("no attributes", path=os.fspath(place), reason=error.errors()[0]["msg"])
+        return None

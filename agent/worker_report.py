@@ -1,0 +1,75 @@
+"""`state/worker.json`: what the worker last found and did, for the web side's probes and metrics.
+
+Written whole by the worker every few seconds, read at any time. Counts start at zero with each
+start of the worker; how many wait, are dead or in quarantine is what the index says now.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ScrubReport(_Part):
+    """How far the reading of stored files is. Bytes and seconds."""
+
+    files_verified: int = 0
+    bytes_read: int = 0
+    damaged: int = 0
+    """Files found damaged since the worker's start."""
+    quarantined: int = 0
+    """Files that are in quarantine now."""
+    oldest_unverified_age_seconds: float = 0.0
+    """Since the last reading of the file that was read longest ago, or since its commit."""
+    current_file: str | None = None
+    """The id of the file that is being read."""
+    progress: float | None = None
+    """How much of that file has been read, from 0 to 1."""
+
+
+class DeliveriesReport(_Part):
+    """What became of hooks' deliveries."""
+
+    waiting: int = 0
+    dead: int = 0
+    delivered: int = 0
+    """Since the worker's start, as `failed`."""
+    failed: int = 0
+    """Attempts that failed, those that are tried again included."""
+
+
+class WorkerReport(_Part):
+    """Everything the worker tells. `time` is Unix seconds."""
+
+    time: float
+    warnings: tuple[str, ...] = ()
+    """What an operator should look at although uploads work: `code: words`."""
+    scrub: ScrubReport = ScrubReport()
+    deliveries: DeliveriesReport = DeliveriesReport()
+    expired_uploads: int = 0
+    """Abandoned uploads that were ended past their deadline, since the worker's start."""
+    purged_tombstones: int = 0
+    """Deleted files that were forgotten for good, since the worker's start."""
+
+
+def write(path: Path, report: WorkerReport) -> None:
+    """Replace the report as a whole. Raises OSError.
+
+    Not synced: a report that a power cut empties is written again seconds after the next start.
+    """
+    temporary = path.with_suffix(".new")
+    temporary.write_text(report.model_dump_json(), encoding="utf-8")
+    temporary.rename(path)
+
+
+def read(path: Path) -> WorkerReport | None:
+    """The last report; None when there is none, or a power cut left it empty. Raises OSError."""
+    try:
+        return WorkerReport.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

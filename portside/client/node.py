@@ -1,0 +1,214 @@
+"""One node as a client talks to it: requests with a token, answers and failures in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import ValidationError
+
+from portside.client.connection import UploadAdapter
+from portside.client.errors import NodeUnavailable, ReceiptRefused, Refused, describe
+from portside.tokens import Keyset
+from portside.wire import PROBLEM_PREFIX, Problem, StoredFile
+
+UPLOAD_PATH = "/api/internal/upload"
+KEYS_PATH = "/api/v1/system/keys"
+
+CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 30.0
+VERIFY_SECONDS = 7200.0
+"""Longest wait for the answer after the last byte: with `ack: replicated` a node first makes a
+second copy of many GB. A dead connection is found sooner, by TCP keep-alive."""
+
+_PASSING_REFUSALS = (408, 423, 429)
+"""Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""
+
+_NO_SPACE = 507
+
+
+class SizedBody(Protocol):
+    """A request's body: blocks of bytes whose number is known, and how many were taken so far."""
+
+    sent: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Node:
+    """A connection to the node at `base_url` (`https://s01.example.net`), for one thread at a time.
+
+    `ca` is a PEM file to trust instead of the system's authorities. Raises ValueError for a URL
+    that would send tokens in the clear.
+    """
+
+    def __init__(self, base_url: str, ca: Path | None = None) -> None:
+        self.base_url = base_url.rstrip("/").removesuffix(UPLOAD_PATH)
+        parts = urlsplit(self.base_url)
+        private = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        if not parts.hostname or not (parts.scheme == "https" or private):
+            raise ValueError(f"{base_url!r}: the node's URL must start with https://")
+        if ca is not None and not ca.is_file():
+            raise ValueError(f"{ca}: there is no such CA file")
+        self._ca = ca
+        # Explicit for each request: else REQUESTS_CA_BUNDLE in the environment would win.
+        self._verify: bool | str = str(ca) if ca else True
+        self._session = requests.Session()
+        self._session.mount("https://", UploadAdapter())
+        self._session.mount("http://", UploadAdapter())
+        self._keys: Keyset | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def another(self) -> Node:
+        """Connections of its own to the same node, for another thread."""
+        return Node(self.base_url, self._ca)
+
+    def keys(self) -> Keyset:
+        """The keys the node signs receipts with. Raises NodeUnavailable and Refused."""
+        if self._keys is None:
+            answer = self.ask("GET", KEYS_PATH)
+            if answer.status_code != 200:
+                raise failure(answer)
+            try:
+                self._keys = Keyset.model_validate_json(answer.content)
+            except ValidationError:
+                raise NodeUnavailable(
+                    f"{self.base_url + KEYS_PATH}: answered with no key set: is this a node?"
+                ) from None
+        return self._keys
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        answer_within: float = ANSWER_SECONDS,
+    ) -> requests.Response:
+        """The answer, whatever its status, to a request without a body. Raises NodeUnavailable."""
+        try:
+            return self._request(method, path, token, headers or {}, answer_within)
+        except (requests.RequestException, OSError) as error:
+            raise self._unreachable(error) from None
+
+    def send(
+        self, method: str, path: str, token: str, headers: dict[str, str], body: SizedBody
+    ) -> requests.Response:
+        """The answer, whatever its status, to a request with a body, which is sent from its start.
+
+        Raises NodeUnavailable; what `body` raises while it is read passes through.
+        """
+        if len(body):
+            headers = {**headers, "Expect": "100-continue"}
+        try:
+            return self._request(method, path, token, headers, VERIFY_SECONDS, body)
+        except (requests.RequestException, OSError) as error:
+            raise self._unreachable(error, body) from None
+        finally:
+            if body.sent < len(body):
+                # The rest of the body was never sent: nothing else can travel on this connection.
+                self._session.close()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        headers: dict[str, str],
+        answer_within: float,
+        body: SizedBody | None = None,
+    ) -> requests.Response:
+        return self._session.request(
+            method,
+            self.base_url + path,
+            # Its length becomes the Content-Length, 0 included: it is never sent chunked.
+            data=cast("Iterable[bytes] | None", body),
+            headers=headers,
+            auth=_Bearer(token) if token else None,
+            timeout=(CONNECT_SECONDS, answer_within),
+            verify=self._verify,
+            allow_redirects=False,
+        )
+
+    def _unreachable(self, error: Exception, body: SizedBody | None = None) -> NodeUnavailable:
+        if isinstance(error, requests.exceptions.SSLError):
+            return NodeUnavailable(
+                f"{self.base_url}: its certificate or TLS is not accepted: {_innermost(error)}; "
+                "name the CA to trust with --ca",
+                passing=False,
+            )
+        where = f" after {body.sent} of {len(body)} bytes" if body is not None else ""
+        return NodeUnavailable(f"{self.base_url}: no connection{where}: {_innermost(error)}")
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets the token where nothing replaces it: a ~/.netrc entry for the host would otherwise."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def stored_file(answer: requests.Response) -> StoredFile:
+    """The stored file that a success tells of. Raises ReceiptRefused when it tells of none."""
+    try:
+        return StoredFile.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise ReceiptRefused(
+            f"the node answered {answer.status_code}, but not with a stored file: "
+            f"{error.errors()[0]['msg']}"
+        ) from None
+
+
+def failure(answer: requests.Response) -> Refused | NodeUnavailable:
+    """What an answer that is no success means for its sender."""
+    problem = _problem(answer)
+    if answer.status_code < 500 and answer.status_code not in _PASSING_REFUSALS:
+        # A redirect counts as one: a body can't be sent twice, nor a token to somebody else.
+        return Refused(problem)
+    passing = answer.status_code != _NO_SPACE
+    return NodeUnavailable(describe(problem), problem, _retry_after(answer), passing)
+
+
+def _problem(answer: requests.Response) -> Problem:
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return Problem(
+            type=PROBLEM_PREFIX + "unknown",
+            title=f"{answer.status_code} {answer.reason or ''}".strip(),
+            status=answer.status_code,
+            detail="the answer says no more; it may be from a proxy, not from the node",
+        )
+
+
+def _retry_after(answer: requests.Response) -> float | None:
+    """Seconds of Retry-After (RFC 9110, section 10.2.3); its other form, a date, counts as none."""
+    value = answer.headers.get("Retry-After", "").strip()
+    return float(value) if value.isdecimal() else None
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause that a person can act on, out of the libraries' wrappings."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (part for part in reversed(error.args) if isinstance(part, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            return str(getattr(error, "strerror", None) or error)
+        error = inner
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

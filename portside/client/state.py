@@ -1,0 +1,186 @@
+"""What a later run needs to go on with an upload: one small file for each that isn't finished.
+
+They hold tokens and lie under $XDG_STATE_HOME (XDG base directory specification) for their owner's
+eyes only. The lock on a file tells that a process is at that upload: a second one is turned away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from portside.client.body import OpenFile
+from portside.client.errors import AlreadyRunning, LocalFileError
+from portside.client.resumable import is_place
+
+_SUFFIX = ".json"
+_NEW = ".new"
+
+_SWEEP_SECONDS = 0.2
+"""A lock that is held for longer is an upload's; a sweep of another process takes less."""
+
+
+class UploadState(BaseModel):
+    """An upload that was begun. Sizes are bytes, `deadline` is Unix seconds.
+
+    `places` are the paths of its upload's URL, or of its parts in file order, each of `part_size`
+    bytes but the last.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    size: int = Field(ge=0)
+    changed_at: int
+    inode: int
+    node: str
+    namespace: str
+    token: str = Field(repr=False)
+    deadline: int
+    part_size: int | None = Field(default=None, gt=0)
+    places: tuple[str, ...] = ()
+
+    def is_of(self, file: OpenFile) -> bool:
+        """Whether the file is still what it was when the upload began."""
+        now = (file.size, file.changed_at, file.inode)
+        return now == (self.size, self.changed_at, self.inode)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every upload it needs was created."""
+        needed = 1 if self.part_size is None else -(-self.size // self.part_size)
+        return len(self.places) == needed
+
+
+def state_folder() -> Path:
+    """$XDG_STATE_HOME/portside/uploads; a relative one counts for nothing, says the standard."""
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".local/state") / "portside" / "uploads"
+
+
+class StateFile:
+    """One upload's state file, locked while the context lasts.
+
+    `identity` is what tells this upload from others: the same in the next run. Raises
+    AlreadyRunning, and LocalFileError where the folder can't be written.
+    """
+
+    def __init__(self, folder: Path, identity: Sequence[str]) -> None:
+        digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogateescape"))
+        self.path = folder / (digest.hexdigest() + _SUFFIX)
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        try:
+            _make_private(self.path.parent)
+            descriptor = _open_locked(self.path)
+        except OSError as error:
+            raise LocalFileError(
+                f"{self.path.parent}: {error.strerror}: no place to note how far an upload is; set "
+                "XDG_STATE_HOME, or use --no-resume"
+            ) from None
+        if descriptor is None:
+            raise AlreadyRunning("another process is sending this file to the same place")
+        self._descriptor = descriptor
+        _remove_stale(self.path.parent, but=self.path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not os.fstat(self._descriptor).st_size:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def read(self) -> UploadState | None:
+        """What an earlier run left; None if there is nothing that can still be used."""
+        return _usable(self._descriptor)
+
+    def write(self, state: UploadState) -> None:
+        """Replace what the file says, at once and for good. The lock goes with it."""
+        temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}{_NEW}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            descriptor = os.open(temporary, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(state.model_dump_json().encode() + b"\n")
+            os.fsync(descriptor)
+            temporary.rename(self.path)
+        except OSError as error:
+            raise LocalFileError(f"{temporary}: {error.strerror}") from None
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def clear(self) -> None:
+        """The upload is finished, or can't be: the next run starts anew."""
+        os.truncate(self._descriptor, 0)
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _open_locked(path: Path, flags: int = os.O_CREAT) -> int | None:
+    """The file at `path`, locked; None when another process has the lock.
+
+    Between opening and locking it may have been replaced or removed: then what is there now.
+    """
+    gives_up = time.monotonic() + _SWEEP_SECONDS
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            if time.monotonic() > gives_up:
+                return None
+            time.sleep(_SWEEP_SECONDS / 10)
+            continue
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def _usable(descriptor: int) -> UploadState | None:
+    """The state in an open file, unless there is none or its time is over."""
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    try:
+        state = UploadState.model_validate_json(content)
+    except ValidationError:
+        # Empty: a process ended before it had begun. Anything else: of another release.
+        return None
+    sound = all(is_place(place) for place in state.places)
+    return state if sound and time.time() < state.deadline else None
+
+
+def _remove_stale(folder: Path, but: Path) -> None:
+    """Remove what no process is at and nobody can use any more."""
+    for path in folder.iterdir():
+        if path == but or path.suffix not in (_SUFFIX, _NEW):
+            continue
+        try:
+            with path.open("rb") as file:
+                # A look first: locking one that is in use could turn its own next run away.
+                if path.suffix == _SUFFIX and _usable(file.fileno()) is not None:
+                    continue
+            descriptor = _open_locked(path, flags=0)
+        except FileNotFoundError:
+            continue
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)

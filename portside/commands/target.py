@@ -1,0 +1,69 @@
+"""Which node `portside put` talks to, and what lets files in there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from portside.client import UploadClient
+from portside.cluster import Cluster
+from portside.commands.common import keystore_of, load_cluster
+from portside.keystore import Keystore
+from portside.tokens import unverified_claims
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where files go and what lets them in: a given token, or a keystore to mint with."""
+
+    client: UploadClient
+    node_id: str
+    token: str | None
+    cluster: Cluster | None
+    keystore: Keystore | None
+
+
+def given_token(token_file: Path | None) -> str | None:
+    """The token that the command was given, if any."""
+    # Never an option's value: command lines can be read by everyone on the machine.
+    if token_file is None:
+        return os.environ.get("PORTSIDE_TOKEN", "").strip() or None
+    if str(token_file) == "-":
+        return sys.stdin.read().strip()
+    return token_file.read_text(encoding="utf-8").strip()
+
+
+def target_of(
+    token: str | None, node: str | None, url: str | None, ca: Path | None, file: Path | None
+) -> Target:
+    """Work out node, URL and CA. Whoever has a token, a URL and a CA needs no cluster file."""
+    named = node
+    if token:
+        named = str(unverified_claims(token).get("aud"))
+        if node and node != named:
+            raise typer.BadParameter(f"the token is for node {named!r}", param_hint="--node")
+    if token and url and (ca or file is None):
+        return Target(_client(url, ca), str(named), token, None, None)
+
+    cluster = load_cluster(file)
+    keystore = keystore_of(cluster)
+    node_id = named or next(iter(cluster.with_role("storage")), "")
+    if node_id not in cluster.with_role("storage"):
+        raise typer.BadParameter(
+            f"{node_id!r} is no storage node of cluster {cluster.name!r}", param_hint="--node"
+        )
+    if ca is None and cluster.tls.mode == "lab":
+        ca = keystore.ca_certificate()
+    client = _client(url or cluster.public_base_url(node_id), ca)
+    return Target(client, node_id, token, cluster, keystore)
+
+
+def _client(url: str, ca: Path | None) -> UploadClient:
+    try:
+        return UploadClient(url, ca)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
