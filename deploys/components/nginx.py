@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
@@ -14,27 +16,37 @@ from portside.wire import PROBLEM_PREFIX
 
 _FILE = "/etc/nginx/nginx.conf"
 
-REFUSAL_STATUSES = (400, 401, 403, 404, 405, 409, 410, 411, 413, 415, 422, 429, 500, 503, 507)
-"""What the agent may refuse an upload with. nginx wants each written out."""
+REFUSAL_STATUSES = (
+    *(400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460),
+    *(500, 503, 507),
+)
+"""What the agent may refuse an upload or a download with. nginx wants each written out."""
 
 _RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
 def configuration(node: StorageNode) -> str:
     """The whole of nginx.conf."""
-    return render(
-        "nginx/nginx.conf.j2",
-        layout=layout,
-        host=node.host,
-        root=node.root,
-        ipv6=node.facts.ipv6,
-        sizing=node.sizing,
-        open_files=node.open_files,
-        origins=node.cluster.cors.origins,
-        script_extensions=sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
-        problem_prefix=PROBLEM_PREFIX,
-        refusal_statuses=REFUSAL_STATUSES,
-    )
+    return render("nginx/nginx.conf.j2", **context(node))
+
+
+def context(node: StorageNode, places: Any = layout) -> dict[str, Any]:
+    """What the templates of nginx want to know; `places` has the names of deploys.layout."""
+    return {
+        "layout": places,
+        "host": node.host,
+        "root": node.root,
+        "ipv6": node.facts.ipv6,
+        "sizing": node.sizing,
+        "open_files": node.open_files,
+        "origins": node.cluster.cors.origins,
+        "limits": node.cluster.limits,
+        "monitoring": node.cluster.monitoring,
+        "private": sorted(set(node.cluster.uploads.private)),
+        "script_extensions": sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
+        "problem_prefix": PROBLEM_PREFIX,
+        "refusal_statuses": REFUSAL_STATUSES,
+    }
 
 
 @deploy("nginx")
