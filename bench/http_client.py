@@ -67,29 +67,85 @@ class Exchange:
     client_cpu: float
 
 
+class Sending:
+    """An upload under way on a connection of its own: its head and the bytes up to `sent` are out.
+
+    `source` is open and outlives this; of it the bytes from `start` to `end` are sent. Leaving the
+    context closes the connection, whatever was sent by then.
+    """
+
+    def __init__(self, port: int, request: Request, source: int, start: int, end: int) -> None:
+        self.sent = start
+        self._request = request
+        self._source = source
+        self._end = end
+        self._connection = _connected(port)
+        self._began = self._last = time.monotonic()
+        self._cpu = 0.0
+        self._push(request.head(end - start) + request.before)
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def send(self, until: int) -> None:
+        """Send on up to there in the source. Raises UploadFailed when the server ends it."""
+        cpu = time.thread_time()
+        # A blocking socket: with Python's timeout each call would be a poll(2) as well.
+        self._connection.settimeout(None)
+        try:
+            while self.sent < until:
+                count = min(_CHUNK, until - self.sent)
+                self.sent += os.sendfile(self._connection.fileno(), self._source, self.sent, count)
+        except ConnectionError as error:
+            raise self._ended(error) from None
+        finally:
+            self._connection.settimeout(_SILENCE_SECONDS)
+            self._cpu += time.thread_time() - cpu
+            self._last = time.monotonic()
+
+    def finish(self) -> Exchange:
+        """Send what is left and wait for the answer. Raises UploadFailed unless it is 2xx."""
+        self.send(self._end)
+        if self._request.after:
+            self._push(self._request.after)
+        cpu = time.thread_time()
+        try:
+            beginning = self._connection.recv(_CHUNK)
+        except OSError as error:
+            raise UploadFailed(f"{self._request.method} {self._request.target}: {error}") from None
+        answered = time.monotonic()
+        cpu = self._cpu + time.thread_time() - cpu
+        answer = _receive(self._connection, self._request, beginning)
+        if not 200 <= answer.status < 300:
+            raise UploadFailed(_described(self._request, answer))
+        return Exchange(answer, answered - self._began, answered - self._last, cpu)
+
+    def _push(self, data: bytes) -> None:
+        cpu = time.thread_time()
+        try:
+            self._connection.sendall(data)
+        except ConnectionError as error:
+            raise self._ended(error) from None
+        self._cpu += time.thread_time() - cpu
+        self._last = time.monotonic()
+
+    def _ended(self, error: ConnectionError) -> UploadFailed:
+        # A refusal may have come before the body was through: it says more than the reset.
+        answer = _receive(self._connection, self._request)
+        return UploadFailed(f"{_described(self._request, answer)} ({error.strerror})")
+
+
 def upload(port: int, request: Request, source: Path) -> Exchange:
     """Send `source` as `request` to the loopback `port`. Raises UploadFailed unless 2xx."""
     size = source.stat().st_size
-    with _connected(port) as connection, source.open("rb") as file:
-        cpu = time.thread_time()
-        started = time.monotonic()
-        try:
-            connection.sendall(request.head(size) + request.before)
-            _send_file(connection, file.fileno(), size)
-            if request.after:
-                connection.sendall(request.after)
-            sent = time.monotonic()
-        except ConnectionError as error:
-            # A refusal may have come before the body was through: it says more than the reset.
-            answer = _receive(connection, request)
-            raise UploadFailed(f"{_described(request, answer)} ({error.strerror})") from None
-        beginning = connection.recv(_CHUNK)
-        answered = time.monotonic()
-        cpu = time.thread_time() - cpu
-        answer = _receive(connection, request, beginning)
-    if not 200 <= answer.status < 300:
-        raise UploadFailed(_described(request, answer))
-    return Exchange(answer, answered - started, answered - sent, cpu)
+    with (
+        source.open("rb") as file,
+        Sending(port, request, file.fileno(), 0, size) as sending,
+    ):
+        return sending.finish()
 
 
 def ask(port: int, method: str, target: str, headers: Mapping[str, str] | None = None) -> Answer:
@@ -105,15 +161,6 @@ def ask(port: int, method: str, target: str, headers: Mapping[str, str] | None =
 
 def _connected(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=_SILENCE_SECONDS)
-
-
-def _send_file(connection: socket.socket, file: int, size: int) -> None:
-    # A blocking socket: with Python's timeout each call would be a poll(2) as well.
-    connection.settimeout(None)
-    offset = 0
-    while offset < size:
-        offset += os.sendfile(connection.fileno(), file, offset, min(_CHUNK, size - offset))
-    connection.settimeout(_SILENCE_SECONDS)
 
 
 def _receive(connection: socket.socket, request: Request, beginning: bytes = b"") -> Answer:

@@ -33,11 +33,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Medians over a contender's runs. CPU is per GB (10^9 bytes); `ratio` is to the measure."""
+    """Medians over a contender's runs. CPU is per GB (10^9 bytes).
+
+    `ratio` is to the measure, `ratio_to_ours` to our own PUT; None where that one didn't run.
+    """
 
     seconds: float
     best: float
     ratio: float | None
+    ratio_to_ours: float | None
     wait: float
     server_cpu_per_gb: float
     nginx_cpu_per_gb: float
@@ -74,13 +78,16 @@ def measure(service: Service, source: Source, check_content: bool) -> Run:
     return run
 
 
-def summarise(runs: Sequence[Run], measure_of: Sequence[Run] | None, size: int) -> Summary:
-    """Medians of `runs`; the ratio is the median of each round's ratio to `measure_of`."""
+def summarise(
+    runs: Sequence[Run], measure_of: Sequence[Run] | None, ours: Sequence[Run] | None, size: int
+) -> Summary:
+    """Medians of `runs`; a ratio is the median of each round's ratio to `measure_of` or `ours`."""
     gigabytes = size / GIGABYTE
     return Summary(
         seconds=median(run.seconds for run in runs),
         best=min(run.seconds for run in runs),
         ratio=median_ratio(runs, measure_of) if measure_of else None,
+        ratio_to_ours=median_ratio(runs, ours) if ours else None,
         wait=median(run.wait for run in runs),
         server_cpu_per_gb=median(run.nginx_cpu + run.backend_cpu for run in runs) / gigabytes,
         nginx_cpu_per_gb=median(run.nginx_cpu for run in runs) / gigabytes,

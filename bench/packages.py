@@ -23,7 +23,16 @@ class PeerMissing(Exception):
 def tus(cache: Path) -> Path:
     """The folder with `tus_server.mjs` and its modules. Raises PeerMissing."""
     files = [_PEERS / name for name in ("package.json", "package-lock.json", "tus_server.mjs")]
-    target = cache / f"tus-{_digest(files)}"
+    return installed_by_npm(files, cache / "tus")
+
+
+def installed_by_npm(files: list[Path], place: Path) -> Path:
+    """A folder with copies of `files`, and what the package lock among them names installed.
+
+    `place` with a digest of the files behind it: installed once, anew when one changes. Raises
+    PeerMissing.
+    """
+    target = place.with_name(f"{place.name}-{_digest(files)}")
     if not (target / _COMPLETE).exists():
         _fresh(target)
         for file in files:

@@ -51,7 +51,7 @@ class Server:
                 raise ServerFailed(
                     f"{self.name} is not ready after {_START_SECONDS:.0f} s: {self._tail()}"
                 )
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def _tail(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -70,17 +70,23 @@ class Server:
             if process != self.pid and _session(process) == self.pid:
                 os.kill(process, signal.SIGKILL)
 
+    def kill(self) -> None:
+        """SIGKILL to the whole family at once, as a crash; its children leave no process behind."""
+        if self._process.poll() is None:
+            # It leads a session of its own (`start`), so the group is its family.
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
 
-@contextmanager
-def running(
+
+def start(
     name: str,
     command: Sequence[str | Path],
     directory: Path,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Server]:
-    """`command` in `directory` until the context ends; its output goes to `<name>.log` there."""
+) -> Server:
+    """`command` in `directory`, to be ended by the caller; `<name>.log` there has its output."""
     log = directory / f"{name}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=directory,
@@ -91,7 +97,18 @@ def running(
             # Ctrl-C is for the bench alone: it ends its servers in order.
             start_new_session=True,
         )
-    server = Server(name, process, log)
+    return Server(name, process, log)
+
+
+@contextmanager
+def running(
+    name: str,
+    command: Sequence[str | Path],
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """As `start`, until the context ends."""
+    server = start(name, command, directory, environment)
     try:
         yield server
     finally:
@@ -144,13 +161,13 @@ def reset_peak_memory(pids: Sequence[int]) -> None:
 
 
 def peak_memory(pids: Sequence[int]) -> int:
-    """Bytes of VmHWM of the largest of these processes."""
+    """Bytes of VmHWM of the largest of these processes; 0 for one that has ended."""
     return max(_peak(_read(Path(f"/proc/{pid}/status"))) for pid in pids)
 
 
 def _peak(status: str) -> int:
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    lines = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return max((int(line.split()[1]) * 1024 for line in lines), default=0)
 
 
 def _session(pid: int) -> int | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from bench.measurement import Summary
 
 MOST_TIMES_NGINX = 2.2
+MOST_TIMES_PUT = 1.15
+"""A resumable upload beside a plain one: an offset on disk may cost this much."""
 LONGEST_WAIT = 0.050
 """Seconds after the last byte: below what a person notices."""
 MOST_MEMORY = 80_000_000
@@ -25,6 +27,10 @@ class Verdict:
     measured: str
     met: bool
 
+    def line(self) -> str:
+        """For people."""
+        return f"{'met' if self.met else 'NOT MET'}: {self.promise} ({self.measured})"
+
 
 def verdicts(results: Mapping[str, Summary]) -> list[Verdict]:
     """Every promise that these results can decide; none without our own."""
@@ -38,6 +44,15 @@ def verdicts(results: Mapping[str, Summary]) -> list[Verdict]:
                 f"at most {MOST_TIMES_NGINX} x the time of nginx DAV",
                 f"{ours.ratio:.2f} x",
                 ours.ratio <= MOST_TIMES_NGINX,
+            )
+        )
+    tus = results.get("ours-tus")
+    if tus is not None and tus.ratio_to_ours is not None:
+        found.append(
+            Verdict(
+                f"resumable at most {MOST_TIMES_PUT} x the time of a PUT",
+                f"{tus.ratio_to_ours:.2f} x",
+                tus.ratio_to_ours <= MOST_TIMES_PUT,
             )
         )
     for peer in ("tus-node", "seaweedfs"):

@@ -9,8 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import Machine
+from bench.promises import Verdict
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _TITLE = "# Results\n"
 
@@ -23,6 +34,42 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def print_table(
+    console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """The same table on the terminal."""
+    table = Table(title=title)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """Promises, met or not, on the terminal."""
+    for verdict in verdicts:
+        console.print(verdict.line(), style="green" if verdict.met else "red", highlight=False)
+
+
+def section(
+    title: str,
+    facts: Sequence[str],
+    tables: Sequence[str],
+    verdicts: Sequence[Verdict],
+    method: str,
+) -> str:
+    """The body of a section: what was measured on which machine, figures, promises, method."""
+    parts = [
+        f"{title}, {datetime.now(UTC):%Y-%m-%d}. `make bench` takes it again.",
+        "\n".join(f"- {fact}" for fact in facts),
+        *tables,
+        "\n".join(f"- {verdict.line()}" for verdict in verdicts),
+        method,
+    ]
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def replace_section(document: str, name: str, body: str) -> str:
@@ -40,6 +87,12 @@ def write_section(path: Path, name: str, body: str) -> None:
     """Put a section into the file at `path`, which need not exist yet."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     _replace(path, replace_section(before, name, body))
+
+
+def write_figures(path: Path, machine: Machine, figures: DataclassInstance) -> None:
+    """A run for programs: when, on which machine, everything that was measured."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, {"date": now, "machine": asdict(machine), **asdict(figures)})
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -27,22 +27,17 @@ from bench.contenders.tus import Tus
 from bench.http_client import UploadFailed
 from bench.measurement import WrongContent
 from bench.packages import PeerMissing
+from bench.places import BUILD, NODE, RESULTS
 from bench.processes import ServerFailed
 from bench.rounds import Plan, run
 from portside import sizing
-from portside.quantities import GIB, parse_size
-
-_PROJECT = Path(__file__).resolve().parent.parent
-_BUILD = _PROJECT / "build" / "bench"
-_RESULTS = _PROJECT / "bench" / "RESULTS.md"
-
-_NODE = sizing.Machine(ram=4 * GIB, cores=2, disk=100 * GIB)
-"""The agent is sized for such a node whatever this machine is: its memory should mean something."""
+from portside.quantities import parse_size
 
 _CONTENDERS: tuple[Contender, ...] = (
     NginxDav(),
     Portside(),
-    Portside(form=True),
+    Portside("form"),
+    Portside("tus"),
     Tus(),
     SeaweedFS(),
 )
@@ -63,18 +58,18 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # In a log file the table needs its full width.
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    _BUILD.mkdir(parents=True, exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     try:
         plan = Plan(
             contenders=_chosen(only),
             size=parse_size(size),
             rounds=rounds,
-            place=directory or _BUILD,
-            packages=_BUILD,
-            sizing=sizing.size(_NODE),
+            place=directory or BUILD,
+            packages=BUILD,
+            sizing=sizing.size(NODE),
         )
         described = machine.describe(plan.place)
-        versions = {each.name: each.version(_BUILD) for each in plan.contenders}
+        versions = {each.name: each.version(BUILD) for each in plan.contenders}
         with console.status("preparing") as status:
             figures = run(plan, lambda line: status.update(line))
     except (UploadFailed, WrongContent, ServerFailed, PeerMissing, OSError, ValueError) as error:
@@ -84,7 +79,7 @@ def main(
     results = upload_report.summaries(figures, _MEASURE, plan.size)
     upload_report.show(console, plan, figures, results)
     report.write_json(
-        _BUILD / "upload.json",
+        BUILD / "upload.json",
         {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": asdict(described),
@@ -97,7 +92,7 @@ def main(
     )
     if record:
         text = upload_report.markdown(plan, described, versions, figures, results)
-        report.write_section(_RESULTS, "upload", text)
+        report.write_section(RESULTS, "upload", text)
 
 
 def _chosen(only: str) -> Sequence[Contender]:

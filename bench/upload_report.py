@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from statistics import median
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.disk import DiskRun
 from bench.machine import Machine
 from bench.measurement import GIGABYTE, Summary, summarise
-from bench.promises import Verdict, verdicts
-from bench.report import markdown_table
+from bench.promises import verdicts
+from bench.report import markdown_table, print_table, print_verdicts, section
 from bench.rounds import Figures, Plan
 from portside.quantities import format_size
 
@@ -22,6 +20,7 @@ _HEADS = (
     "seconds",
     "best",
     "x DAV",
+    "x ours",
     "CPU s/GB",
     "of it nginx",
     "client CPU",
@@ -30,6 +29,7 @@ _HEADS = (
     "what it does beside storing",
 )
 _NONE = "-"
+_OURS = "ours"
 
 _METHOD = """\
 Plain HTTP on loopback (TLS is off for everyone): one client (sendfile) -> nginx -> server -> the
@@ -38,7 +38,8 @@ what was stored is compared with what was sent by SHA-256; figures are medians, 
 median of each round's ratio. CPU counts nginx and the server behind it, not the kernel's
 writeback threads. RSS is that of the largest process behind nginx (ours: the gunicorn worker),
 the highest of all rounds. The wait is from the return of the client's last send to the status
-line. The agent is sized for a node with 4 GiB and 2 cores. The disk's own rows write the same
+line. Ours-tus is one PATCH; its POST comes before and is not timed, as for tus-node. The agent is
+sized for a node with 4 GiB and 2 cores. The disk's own rows write the same
 bytes without any network. Two disk rows because they differ: where free memory goes back to a
 hypervisor, every new page of the page cache costs a fault on the host, which slows down whoever
 writes through the cache (nginx DAV, tus, SeaweedFS; not Portside, which writes past it). Where
@@ -48,7 +49,7 @@ memory is warm, nginx DAV is faster than here and the ratio higher."""
 def summaries(figures: Figures, measure: str, size: int) -> dict[str, Summary]:
     """Each contender's medians; ratios only where the measure ran too."""
     return {
-        name: summarise(runs, figures.runs.get(measure), size)
+        name: summarise(runs, figures.runs.get(measure), figures.runs.get(_OURS), size)
         for name, runs in figures.runs.items()
     }
 
@@ -69,7 +70,8 @@ def _row(name: str, result: Summary, promises: str) -> list[str]:
         name,
         f"{result.seconds:.2f}",
         f"{result.best:.2f}",
-        _NONE if result.ratio is None else f"{result.ratio:.2f}",
+        _ratio(result.ratio),
+        _ratio(result.ratio_to_ours),
         f"{result.server_cpu_per_gb:.2f}",
         f"{result.nginx_cpu_per_gb:.2f}",
         f"{result.client_cpu_per_gb:.2f}",
@@ -79,27 +81,24 @@ def _row(name: str, result: Summary, promises: str) -> list[str]:
     ]
 
 
+def _ratio(ratio: float | None) -> str:
+    return _NONE if ratio is None else f"{ratio:.2f}"
+
+
 def _disk_row(name: str, durable: str, runs: Sequence[DiskRun], size: int) -> list[str]:
     seconds = [run.seconds for run in runs]
     cpu = median(run.cpu for run in runs) / (size / GIGABYTE)
-    figures = [f"{median(seconds):.2f}", f"{min(seconds):.2f}", _NONE, f"{cpu:.2f}"]
+    figures = [f"{median(seconds):.2f}", f"{min(seconds):.2f}", _NONE, _NONE, f"{cpu:.2f}"]
     return [name, *figures, *[_NONE] * 4, durable]
 
 
 def show(console: Console, plan: Plan, figures: Figures, results: Mapping[str, Summary]) -> None:
     """Table and verdicts on the terminal; what each server does stands below, to save width."""
-    table = Table(title=_title(plan))
     found = rows(plan, figures, results)
-    for number, head in enumerate(_HEADS[:-1]):
-        table.add_column(head, justify="right" if number else "left", no_wrap=number == 0)
-    for row in found:
-        table.add_row(*row[:-1])
-    console.print(table)
+    print_table(console, _title(plan), _HEADS[:-1], [row[:-1] for row in found])
     for name, *_, does in found:
         console.print(f"{name}: {does}", highlight=False)
-    for verdict in verdicts(results):
-        colour = "green" if verdict.met else "red"
-        console.print(f"[{colour}]{_line(verdict)}[/]", highlight=False)
+    print_verdicts(console, verdicts(results))
 
 
 def markdown(
@@ -110,14 +109,13 @@ def markdown(
     results: Mapping[str, Summary],
 ) -> str:
     """The body of the section in RESULTS.md."""
-    parts = [
-        f"{_title(plan)}, {datetime.now(UTC):%Y-%m-%d}. `make bench` takes it again.",
-        "\n".join(f"- {line}" for line in [*machine.lines(), *_versions(versions)]),
-        markdown_table(_HEADS, rows(plan, figures, results)),
-        "\n".join(f"- {_line(verdict)}" for verdict in verdicts(results)),
+    return section(
+        _title(plan),
+        [*machine.lines(), *_versions(versions)],
+        [markdown_table(_HEADS, rows(plan, figures, results))],
+        verdicts(results),
         _METHOD,
-    ]
-    return "\n\n".join(part.strip() for part in parts if part)
+    )
 
 
 def _versions(versions: Mapping[str, str]) -> list[str]:
@@ -128,7 +126,3 @@ def _versions(versions: Mapping[str, str]) -> list[str]:
 def _title(plan: Plan) -> str:
     counted = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
     return f"One file of {format_size(plan.size)} through nginx to disk, {counted}"
-
-
-def _line(verdict: Verdict) -> str:
-    return f"{'met' if verdict.met else 'NOT MET'}: {verdict.promise} ({verdict.measured})"

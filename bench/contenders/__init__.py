@@ -34,8 +34,9 @@ class Service(Protocol):
     nginx: int
     """Process id of nginx's master."""
 
-    backends: Sequence[int]
-    """Process ids of what stands behind nginx; empty when nginx does it alone."""
+    @property
+    def backends(self) -> Sequence[int]:
+        """Process ids of what stands behind nginx; empty when nginx does it alone."""
 
     def next_upload(self) -> Request:
         """The next upload's request; whatever must come before it has been done. Not timed."""

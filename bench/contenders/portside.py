@@ -1,8 +1,8 @@
 """Portside's own storage node, from the templates that the deploys use.
 
 gunicorn's settings, the agent's settings and nginx's locations are rendered as for a node, with
-paths below the bench's folder; only TLS is left out, as for everyone. The token is what an issuer
-would mint.
+paths below the bench's folder; only TLS and the limit of requests per address are left out. The
+token is what an issuer would mint.
 """
 
 from __future__ import annotations
@@ -12,24 +12,35 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
-from bench import nginx
-from bench.contenders import Ground, Service
+from bench import nginx, processes, tus_client
+from bench.contenders import Ground
 from bench.http_client import Answer, Request
-from bench.processes import accepts, running
+from bench.places import NODE
+from bench.processes import Server, accepts
 from bench.source import sha256_of
+from bench.tus_client import Place
+from deploys import layout
+from deploys.components.facts import NodeFacts
+from deploys.components.nginx import context
+from deploys.components.node import StorageNode
 from deploys.components.rendering import render
-from deploys.layout import MARKER
 from portside.cluster import Cluster
-from portside.content import SCRIPT_EXTENSIONS
 from portside.sizing import Sizing
 from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire import PROBLEM_PREFIX, StoredFile, UploadClaims
+from portside.wire import StoredFile, UploadClaims
+
+Way = Literal["put", "form", "tus"]
+"""How a file comes in: as a raw body, as a form's part, as one append to a resumable upload."""
+
+UPLOADS = "/api/v1/uploads"
 
 _NODE = "s01"
 _ISSUER = "bench"
@@ -37,6 +48,7 @@ _UPLOAD = "/api/internal/upload"
 _NAME = "upload.bin"
 _BOUNDARY = "portside-bench-7MA4YWxkTrZu0gW"
 _PROGRAMS = Path(sys.executable).parent
+_NAMES: Mapping[Way, str] = {"put": "ours", "form": "ours-form", "tus": "ours-tus"}
 _LOCATION_TEMPLATES = ("headers", "problems", "downloads", "api")
 _UPSTREAMS = """\
     upstream agent {{
@@ -50,68 +62,62 @@ _UPSTREAMS = """\
 """
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The names that templates know of deploys.layout, in the bench's folder."""
-
-    AGENT_SOCKET: str
-    KEYSET: str
-    NODE_KEY: str
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A storage node as the templates see it."""
-
-    cluster: Cluster
-    root: Path
-    sizing: Sizing
-    node_id: str = _NODE
-
-    @property
-    def sizing_fields(self) -> dict[str, int]:
-        return asdict(self.sizing)
-
-
 class Portside:
-    """See bench.contenders.Contender. `form`: as a multipart POST instead of a raw PUT."""
+    """See bench.contenders.Contender."""
 
     promises = "SHA-256, fsync, receipt"
 
-    def __init__(self, form: bool = False) -> None:
-        self._form = form
-        self.name = "ours-form" if form else "ours"
+    def __init__(self, way: Way = "put") -> None:
+        self._way = way
+        self.name = _NAMES[way]
 
     def version(self, packages_directory: Path) -> str:
         """Ours and gunicorn's."""
         return f"portside {installed_version('portside')}, gunicorn {installed_version('gunicorn')}"
 
     @contextmanager
-    def serving(self, ground: Ground) -> Iterator[Service]:
+    def serving(self, ground: Ground) -> Iterator[PortsideService]:
         """gunicorn with the agent behind nginx."""
         directory = ground.directory
-        layout = _Layout(
-            AGENT_SOCKET=str(ground.socket),
-            KEYSET=str(directory / "keyset.json"),
-            NODE_KEY=str(directory / "node.key"),
-        )
-        node = _Node(_cluster(directory / "data"), directory / "data", ground.sizing)
+        node = storage_node(directory / "data", ground.sizing)
+        places = places_in(directory, ground.socket)
         issuer = SigningKey.generate(_ISSUER)
-        environment = _prepare(directory, layout, node, issuer)
-        gunicorn = [str(_PROGRAMS / "gunicorn"), "--config", str(directory / "gunicorn.conf.py")]
-        with running("agent", [*gunicorn, "agent.wsgi:app"], directory, environment) as agent:
-            agent.wait_until(accepts(ground.socket))
-            upstreams = _UPSTREAMS.format(socket=layout.AGENT_SOCKET) + _include(
-                "header_values", node, layout
-            )
-            locations = "".join(_include(name, node, layout) for name in _LOCATION_TEMPLATES)
+        environment = _prepare(directory, places, node, issuer)
+        upstreams, locations = front_parts(node, places)
+        agent = Agent(directory, environment)
+        try:
+            agent.server.wait_until(accepts(ground.socket))
             with nginx.front(directory, ground.sizing, locations, upstreams) as (server, port):
                 size = ground.source.size
-                yield _Service(port, server.pid, (agent.pid,), node, issuer, size, self._form)
+                yield PortsideService(port, server.pid, agent, node, issuer, size, self._way)
+        finally:
+            agent.server.end()
 
 
-def _cluster(root: Path) -> Cluster:
-    return Cluster.model_validate(
+class Agent:
+    """gunicorn with the agent, which can be ended and started again."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._environment = environment
+        self.server = self._launch()
+
+    def restart(self, ready: Callable[[], bool]) -> float:
+        """Start it again; the seconds until `ready()`. Raises ServerFailed."""
+        began = time.monotonic()
+        self.server = self._launch()
+        self.server.wait_until(ready)
+        return time.monotonic() - began
+
+    def _launch(self) -> Server:
+        settings = self._directory / "gunicorn.conf.py"
+        command = [str(_PROGRAMS / "gunicorn"), "--config", str(settings), "agent.wsgi:app"]
+        return processes.start("agent", command, self._directory, self._environment)
+
+
+def storage_node(root: Path, sizing: Sizing) -> StorageNode:
+    """A storage node as the templates see it."""
+    cluster = Cluster.model_validate(
         {
             "name": _ISSUER,
             "domain": "portside.test",
@@ -120,21 +126,53 @@ def _cluster(root: Path) -> Cluster:
             "tls": {"mode": "lab"},
         }
     )
+    found = NodeFacts(
+        machine=NODE,
+        container=False,
+        ipv6=False,
+        ssh_port=None,
+        open_files=sizing.open_files,
+        settable_sysctls=frozenset(),
+        congestion_controls=frozenset(),
+        device_present=True,
+    )
+    return StorageNode(_NODE, cluster, found, sizing, "root")
+
+
+def places_in(directory: Path, socket: Path) -> Any:
+    """deploys.layout with a node's settings in the bench's own folder."""
+    moved = {
+        name: path.replace(layout.SETTINGS, str(directory), 1)
+        for name, path in vars(layout).items()
+        if isinstance(path, str) and path.startswith(layout.SETTINGS)
+    }
+    return SimpleNamespace(**{**vars(layout), **moved, "AGENT_SOCKET": str(socket)})
+
+
+def front_parts(node: StorageNode, places: Any) -> tuple[str, str]:
+    """What a node's nginx has around its servers, and in the one that takes uploads."""
+
+    def part(name: str) -> str:
+        return render(f"nginx/{name}.conf.j2", **context(node, places))
+
+    upstreams = _UPSTREAMS.format(socket=places.AGENT_SOCKET) + part("header_values")
+    return upstreams, "".join(part(name) for name in _LOCATION_TEMPLATES)
 
 
 def _prepare(
-    directory: Path, layout: _Layout, node: _Node, issuer: SigningKey
+    directory: Path, places: Any, node: StorageNode, issuer: SigningKey
 ) -> Mapping[str, str]:
     """Lay out the node's files as the deploy does; the environment its programs need."""
+    root = Path(node.root)
     for folder in ("uploads", "staging", "quarantine", "state"):
-        (node.root / folder).mkdir(parents=True)
-    (node.root / MARKER).write_text(f"{_NODE}\n", encoding="utf-8")
+        (root / folder).mkdir(parents=True)
+    (root / layout.MARKER).write_text(f"{_NODE}\n", encoding="utf-8")
     keyset = Keyset(keys=(issuer.public(),))
-    Path(layout.KEYSET).write_text(keyset.model_dump_json(exclude_none=True), encoding="utf-8")
+    Path(places.KEYSET).write_text(keyset.model_dump_json(exclude_none=True), encoding="utf-8")
     settings = directory / "agent.toml"
-    settings.write_text(render("agent/agent.toml.j2", node=node, layout=layout), encoding="utf-8")
+    settings.write_text(render("agent/agent.toml.j2", node=node, layout=places), encoding="utf-8")
     (directory / "gunicorn.conf.py").write_text(
-        render("gunicorn/gunicorn.conf.py.j2", node=node, layout=layout), encoding="utf-8"
+        render("gunicorn/gunicorn.conf.py.j2", node=node, layout=places), encoding="utf-8"
     )
     environment = {"PORTSIDE_AGENT_CONFIG": str(settings), "MALLOC_ARENA_MAX": "2"}
     subprocess.run(
@@ -146,65 +184,75 @@ def _prepare(
     return environment
 
 
-def _include(name: str, node: _Node, layout: _Layout) -> str:
-    return render(
-        f"nginx/{name}.conf.j2",
-        layout=layout,
-        root=node.root,
-        sizing=node.sizing,
-        origins=(),
-        script_extensions=sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
-        problem_prefix=PROBLEM_PREFIX,
-        # None is expected here; the location wants one to be complete.
-        refusal_statuses=(503,),
-    )
-
-
 @dataclass
-class _Service:
+class PortsideService:
+    """See bench.contenders.Service. `issuer` is the key whose tokens the node takes."""
+
     port: int
     nginx: int
-    backends: Sequence[int]
-    node: _Node
+    agent: Agent
+    node: StorageNode
     issuer: SigningKey
     size: int
-    form: bool
+    way: Way
+
+    @property
+    def backends(self) -> Sequence[int]:
+        return (self.agent.server.pid,)
 
     def next_upload(self) -> Request:
-        headers = {"Authorization": f"Bearer {mint_upload(self.issuer, self._claims())}"}
-        if not self.form:
+        return self.request(self.way, self.size)
+
+    def request(self, way: Way, size: int) -> Request:
+        """An upload of `size` bytes; if it must be begun beforehand, that is done."""
+        if way == "tus":
+            return self.begin(size).append(0)
+        headers = self.authorization(size)
+        if way == "put":
             return Request("PUT", f"{_UPLOAD}/{_NAME}", headers)
         before, after = form_around(_NAME)
         headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
         return Request("POST", _UPLOAD, headers, before, after)
 
-    def _claims(self) -> UploadClaims:
-        now = int(time.time())
-        return UploadClaims(
-            iss=_ISSUER,
-            aud=_NODE,
-            sub="bench",
-            jti=uuid.uuid4().hex,
-            iat=now,
-            nbf=now,
-            exp=now + 600,
-            session_deadline=now + 7200,
-            file_id=uuid.uuid4().hex,
-            namespace="bench",
-            size=self.size,
-        )
+    def begin(self, size: int) -> Place:
+        """A resumable upload of `size` bytes."""
+        return tus_client.create(self.port, UPLOADS, size, self.authorization(size))
+
+    def authorization(self, size: int) -> dict[str, str]:
+        """The header with a new token for a file of `size` bytes; answers come as JSON."""
+        token = mint_upload(self.issuer, _claims(size))
+        return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
 
     def stored_sha256(self, answer: Answer) -> str:
         file = StoredFile.model_validate_json(answer.body)
-        digest = sha256_of(self.node.root / "uploads" / file.path)
+        digest = sha256_of(Path(self.node.root) / "uploads" / file.path)
         if digest != file.sha256:
             return f"{digest} on disk, {file.sha256} in the answer"
         return digest
 
     def clear(self) -> None:
-        for path in (self.node.root / "uploads").rglob("*"):
+        for path in (Path(self.node.root) / "uploads").rglob("*"):
             if path.is_file():
                 path.unlink()
+
+
+def _claims(size: int) -> UploadClaims:
+    now, jti = int(time.time()), uuid.uuid4().hex
+    return UploadClaims(
+        iss=_ISSUER,
+        aud=_NODE,
+        # Someone else's each time: how much one owner may upload is not what is measured.
+        sub=f"user-{jti[:8]}",
+        jti=jti,
+        iat=now,
+        nbf=now,
+        exp=now + 600,
+        session_deadline=now + 7200,
+        file_id=uuid.uuid4().hex,
+        namespace="bench",
+        size=size,
+        name=_NAME,
+    )
 
 
 def form_around(name: str) -> tuple[bytes, bytes]:

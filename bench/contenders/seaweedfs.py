@@ -41,22 +41,24 @@ class SeaweedFS:
     def serving(self, ground: Ground) -> Iterator[Service]:
         """`weed server -filer` on loopback behind nginx."""
         weed = packages.seaweedfs(ground.packages)
-        ports = _Ports(*(free_port() for _ in range(6)))
+        ports = Ports(*(free_port() for _ in range(6)))
         data = ground.directory / "data"
         data.mkdir()
         locations = _LOCATIONS.format(filer=ports.filer, unbuffered=nginx.UNBUFFERED)
-        command = [str(weed), *_arguments(ports, data, ground.socket)]
+        command = [str(weed), *arguments(ports, data, ground.socket)]
         # Without a HOME and with a folder of its own it finds nobody's configuration.
         with (
             running("weed", command, ground.directory, {"HOME": str(data)}) as server,
             nginx.front(ground.directory, ground.sizing, locations) as (front, port),
         ):
-            server.wait_until(lambda: _takes_files(port))
+            server.wait_until(lambda: takes_files(port))
             yield _Service(port, front.pid, (server.pid,), ports.master)
 
 
 @dataclass(frozen=True)
-class _Ports:
+class Ports:
+    """Where its parts listen on loopback."""
+
     master: int
     master_grpc: int
     volume: int
@@ -65,7 +67,8 @@ class _Ports:
     filer_grpc: int
 
 
-def _arguments(ports: _Ports, data: Path, socket: Path) -> list[str]:
+def arguments(ports: Ports, data: Path, socket: Path) -> list[str]:
+    """Of `weed`: every part in one process, everything it keeps in `data`."""
     return [
         "server",
         f"-dir={data}",
@@ -85,7 +88,7 @@ def _arguments(ports: _Ports, data: Path, socket: Path) -> list[str]:
     ]
 
 
-def _takes_files(port: int) -> bool:
+def takes_files(port: int) -> bool:
     """Its ports are open long before it has a volume to write to."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from bench import nginx, packages
+from bench import nginx, packages, tus_client
 from bench.contenders import Ground, Service
-from bench.http_client import Answer, Request, ask
+from bench.http_client import Answer, Request
 from bench.processes import accepts, running
 from bench.source import sha256_of
 
@@ -22,7 +21,6 @@ _LOCATIONS = """\
 {unbuffered}
         }}
 """
-_VERSION = {"Tus-Resumable": "1.0.0"}
 
 
 class Tus:
@@ -62,10 +60,9 @@ class _Service:
     target: str = ""
 
     def next_upload(self) -> Request:
-        created = ask(self.port, "POST", "/files", {**_VERSION, "Upload-Length": str(self.size)})
-        self.target = urlsplit(created.headers["location"]).path
-        headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
-        return Request("PATCH", self.target, {**_VERSION, **headers})
+        place = tus_client.create(self.port, "/files", self.size, {})
+        self.target = place.target
+        return place.append(0)
 
     def stored_sha256(self, answer: Answer) -> str:
         return sha256_of(self.files / Path(self.target).name)

@@ -1,0 +1,90 @@
+"""`python -m faults`: crash a node some hundred times, and tell what became of its promises.
+
+Ends with a table on the terminal and the sections `node` and `peers` of `faults/RESULTS.md`; exits
+with 1 when our node broke a promise.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import machine
+from bench.packages import PeerMissing
+from bench.report import write_section
+from faults import report, runs
+from faults.connection import NodeGone
+from faults.crashes import StartFailed
+from faults.filesystem import FilesystemFailed
+from faults.injections import InjectionFailed
+
+_PROJECT = Path(__file__).resolve().parent.parent
+_BUILD = _PROJECT / "build" / "faults"
+_PACKAGES = _PROJECT / "build" / "bench"
+_RESULTS = _PROJECT / "faults" / "RESULTS.md"
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs under load.")] = 300,
+    cuts: Annotated[int, typer.Option(min=0, help="Power cuts under load.")] = 200,
+    injections: Annotated[int, typer.Option(min=0, help="Rounds of each disk error.")] = 10,
+    peers: Annotated[bool, typer.Option(help="Cut the peers' power too.")] = False,
+    peer_cuts: Annotated[int, typer.Option(min=1, help="Power cuts of each peer.")] = 30,
+    writers: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 6,
+    seed: Annotated[str, typer.Option(help="Repeats the load of another run.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="A folder with 1 GiB for the disk to crash.")
+    ] = None,
+    record: Annotated[bool, typer.Option(help="Write faults/RESULTS.md.")] = True,
+) -> None:
+    """Crash a storage node under load, many times, and check what it had promised."""
+    # An end from outside must end the servers and unmount the disk too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # In a log file the table needs its full width.
+    console = Console() if sys.stdout.isatty() else Console(width=220)
+    seed = seed or secrets.token_hex(4)
+    place = directory or _BUILD
+    place.mkdir(parents=True, exist_ok=True)
+    console.print(f"seed {seed}", highlight=False)
+    described = machine.describe(place)
+    ours, others = [], []
+    try:
+        with runs.bench(place, seed, writers, lambda line: _tell(console, line)) as bench:
+            if kills:
+                ours.append(runs.kills(bench, kills))
+            if cuts:
+                ours.append(runs.cuts(bench, cuts))
+            if injections:
+                ours += runs.injections(bench, injections)
+            if peers:
+                others = runs.peers(bench, peer_cuts, _PACKAGES)
+    except (NodeGone, StartFailed, FilesystemFailed, InjectionFailed, PeerMissing) as error:
+        console.print(f"faults: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+
+    report.show(console, f"Portside, seed {seed}", ours)
+    if record and ours:
+        write_section(_RESULTS, "node", report.markdown(ours, described, seed))
+    if others:
+        beside = [row for row in ours if row.crash == "power cut"] + others
+        report.show(console, f"Power cuts, beside peers, seed {seed}", beside)
+        if record:
+            text = report.markdown(beside, described, seed, with_peers=True)
+            write_section(_RESULTS, "peers", text)
+    console.print(report.verdict(ours), highlight=False)
+    if not all(row.figures.holds for row in ours):
+        raise typer.Exit(1)
+
+
+def _tell(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

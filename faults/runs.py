@@ -1,0 +1,120 @@
+"""Which store meets which crashes, how often, on one disk after the other."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from faults.content import Contents
+from faults.crashes import Plan, cut_power, kill, run
+from faults.figures import Figures
+from faults.filesystem import Disk
+from faults.injections import INJECTIONS, FailingNode
+from faults.peer import Peer
+from faults.peers import SeaweedFS, TusNode
+from faults.portside_node import PortsideNode
+from portside.quantities import GIB
+
+DISK_SIZE = 1 * GIB
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one store under one kind of crash."""
+
+    store: str
+    crash: str
+    setup: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where crashes happen, and what makes them repeatable: the load, not the moments."""
+
+    directory: Path
+    disk: Disk
+    seed: str
+    writers: int
+    tell: Callable[[str], None]
+
+    def random(self, what: str) -> Random:
+        """Random numbers of its own for each thing, so that none depends on another."""
+        return Random(f"{self.seed} {what}")  # noqa: S311 (repeatable, not secret)
+
+    def contents(self, what: str) -> Contents:
+        """Content for one store."""
+        return Contents(f"{self.seed} {what}")
+
+    def home(self, name: str) -> Path:
+        """A folder outside of the disk that is crashed."""
+        path = self.directory / name
+        path.mkdir()
+        return path
+
+    def plan(self, crashes: int, what: str) -> Plan:
+        """So many crashes, told about under this name."""
+        return Plan(
+            crashes, self.writers, self.random(what), lambda line: self.tell(f"{what} {line}")
+        )
+
+
+@contextmanager
+def bench(place: Path, seed: str, writers: int, tell: Callable[[str], None]) -> Iterator[Bench]:
+    """A folder in `place` with a disk to crash. Raises FilesystemFailed without root's rights."""
+    with (
+        tempfile.TemporaryDirectory(prefix="portside-faults-", dir=place) as name,
+        Disk(Path(name), DISK_SIZE) as disk,
+    ):
+        yield Bench(Path(name), disk, seed, writers, tell)
+
+
+def kills(on: Bench, count: int) -> Row:
+    """SIGKILL to all of a Portside node."""
+    node = _node(on, "kills")
+    run(node, on.disk, kill, on.plan(count, "SIGKILL"))
+    return Row(node.name, "SIGKILL", "", node.figures)
+
+
+def cuts(on: Bench, count: int, under: Sequence[str] = ()) -> Row:
+    """Power cuts under a Portside node, started by the command `under`."""
+    node = _node(on, "cuts", under)
+    run(node, on.disk, cut_power, on.plan(count, "power cut"))
+    return Row(node.name, "power cut", "", node.figures)
+
+
+def injections(on: Bench, rounds: int) -> list[Row]:
+    """Each way for a disk to fail, so many times."""
+    rows = []
+    for number, (name, injection) in enumerate(INJECTIONS.items()):
+        home, random = on.home(f"injection-{number}"), on.random(name)
+        contents = on.contents(name)
+        node = FailingNode(injection, on.disk, home, on.disk.root, contents, random)
+        run(node, on.disk, kill, on.plan(rounds, name))
+        rows.append(Row(node.name, name, "", node.figures))
+    return rows
+
+
+def peers(on: Bench, count: int, cache: Path) -> list[Row]:
+    """The same power cuts under the peers. Raises PeerMissing."""
+    made = (on.disk.root, on.contents("peers"), on.random("peers"), cache)
+    home = on.home("peers")
+    stores: list[tuple[Peer, int]] = [
+        (TusNode(home, *made), count),
+        (SeaweedFS(home, *made), count),
+        # It needs long to come back: enough to see what the setting changes.
+        (SeaweedFS(home, *made, fsync=True), max(1, count // 5)),
+    ]
+    rows = []
+    for peer, often in stores:
+        run(peer, on.disk, cut_power, on.plan(often, f"{peer.name}, power cut"))
+        rows.append(Row(f"{peer.name} ({peer.version()})", "power cut", peer.setup, peer.figures))
+    return rows
+
+
+def _node(on: Bench, what: str, under: Sequence[str] = ()) -> PortsideNode:
+    return PortsideNode(on.home(what), on.disk.root, on.contents(what), on.random(what), under)
