@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ISO := build/lab/portside-lab.iso
 # What the tests and the bench need from Debian beside what the lab installs for itself.
-PACKAGES := e2fsprogs nginx-light openssh-client python3-venv strace systemd xorriso xfsprogs
+PACKAGES := curl e2fsprogs fiu-utils nginx-light openssh-client python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test bench format lock clean packages
+.PHONY: up down nodes lab iso check unit test bench faults format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -33,11 +33,19 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 	$(BIN)/python -m pytest -q tests/unit
 
 test: check lab iso  ## everything, on real machines
-	$(BIN)/python -m pytest tests/agent tests/deploys tests/lab
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	$(BIN)/python -m pytest tests/agent tests/protocol tests/deploys tests/faults tests/lab
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(BIN)/python -m bench.upload
+	$(BIN)/python -m bench.resume
+	$(BIN)/python -m bench.crowd
+	$(BIN)/python -m bench.catalogue
+
+faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 20 minutes
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	$(BIN)/python -m faults --kills 300 --cuts 200 --peers
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portside.quantities import GIB
-from portside.wire import UploadClaims
+from portside.wire import AccessClaims, DownloadClaims, UploadClaims
 
 
 def upload_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> UploadClaims:
@@ -39,3 +39,19 @@ def unsigned(claims: UploadClaims, kid: str) -> str:
 
     header = {"alg": "none", "typ": "upload+jwt", "kid": kid}
     return f"{part(header)}.{part(claims.model_dump(mode='json', exclude_none=True))}."
+
+
+def access_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> AccessClaims:
+    """Claims that allow an app to list files for 15 minutes, with `changed` in place of some."""
+    claims = {**_times(issuer, node_id), "sub": "app", "rights": ("list",)}
+    return AccessClaims.model_validate({**claims, **changed})
+
+
+def download_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> DownloadClaims:
+    """Claims that allow a download for 15 minutes; `changed` has its path."""
+    return DownloadClaims.model_validate({**_times(issuer, node_id), **changed})
+
+
+def _times(issuer: str, node_id: str) -> dict[str, Any]:
+    now = int(time.time())
+    return {"iss": issuer, "aud": node_id, "iat": now, "nbf": now, "exp": now + 900}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from portside.wire import Hook
 from tests.agent.process import Agent
+from tests.agent.worker_process import Worker, add_hooks
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,26 @@ def agent(make_agent: Callable[..., Agent]) -> Agent:
     agent = make_agent()
     agent.start()
     return agent
+
+
+@pytest.fixture
+def make_worker(make_agent: Callable[..., Agent]) -> Iterator[Callable[..., Worker]]:
+    """Makes workers, not started yet, beside running agents with these settings and hooks."""
+    made: list[Worker] = []
+
+    def make(*hooks: Hook, **settings: object) -> Worker:
+        agent = make_agent(settings=settings)
+        add_hooks(agent, *hooks)
+        agent.start()
+        made.append(Worker(agent))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    """A worker beside a running agent, not started yet."""
+    return make_worker()

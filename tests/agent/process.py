@@ -32,8 +32,16 @@ SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_k
 class Agent:
     """One agent process and what surrounds it: its root, its keys, an issuer of tokens."""
 
-    def __init__(self, home: Path, root: Path | None = None, sizing: Sizing = SMALL_NODE) -> None:
+    def __init__(
+        self,
+        home: Path,
+        root: Path | None = None,
+        sizing: Sizing = SMALL_NODE,
+        settings: Mapping[str, Any] | None = None,
+        socket_path: Path | None = None,
+    ) -> None:
         self.home = home
+        self.socket_path = socket_path
         self.root = root or home / "root"
         self.issuer = SigningKey.generate("lab")
         self.sizing = sizing
@@ -41,9 +49,9 @@ class Agent:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._write_files()
+        self._write_files(settings)
 
-    def _write_files(self) -> None:
+    def _write_files(self, settings: Mapping[str, Any] | None) -> None:
         for folder in ("uploads", "staging", "quarantine", "state"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / ".portside-root").write_text(f"{NODE_ID}\n")
@@ -58,9 +66,15 @@ class Agent:
             "root": str(self.root),
             "keyset": str(self.home / "keyset.json"),
             "node_key": str(self.home / "node.key"),
+            "roster": str(self.home / "roster.json"),
             "max_size": 64 * GIB,
             "session_deadline": 7200,
             "extensions": list(DEFAULT_EXTENSIONS),
+            "private": ["private"],
+            "uploads_per_minute": 6000,
+            "scrub_rate": 1 * GIB,
+            "scrub_every": 30 * 86400,
+            **(settings or {}),
         }
         toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
         toml += "[sizing]\n" + "".join(f"{k} = {v}\n" for k, v in asdict(self.sizing).items())
@@ -88,6 +102,8 @@ class Agent:
             *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
             *("--bind", f"127.0.0.1:{self.port}", "--no-control-socket"),
         ]
+        if self.socket_path is not None:
+            arguments += ["--bind", f"unix:{self.socket_path}"]
         environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,25 +15,10 @@ import pytest
 import requests
 
 from portside.quantities import KIB, MIB
+from tests.agent.interruption import injected
 from tests.agent.process import SMALL_NODE, Agent, slug_of
 
 DATA = os.urandom(3 * MIB + 11)
-
-
-@contextmanager
-def _injected(agent: Agent, injection: str) -> Iterator[None]:
-    """Attach strace to the running worker, so that its start isn't touched."""
-    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={injection}"]
-    command += ["-p", str(agent.worker_pid())]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        try:
-            assert strace.stderr is not None
-            attached = strace.stderr.readline()
-            assert "attached" in attached, attached
-            yield
-        finally:
-            # Not terminate: strace may wait for ever for threads of a process it killed itself.
-            strace.kill()
 
 
 def _assert_clean_or_complete(agent: Agent) -> list[Path]:
@@ -70,7 +54,7 @@ def test_kill_in_mid_upload_leaves_nothing_and_a_clean_start(agent: Agent) -> No
 def test_kill_at_a_step_of_the_commit_is_finished_or_undone(
     agent: Agent, call: str, committed: bool
 ) -> None:
-    with _injected(agent, f"{call}:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
+    with injected(agent, f"{call}:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
         agent.put("a.bin", DATA, agent.mint(layout="named"))
     agent.kill()
     agent.start()
@@ -79,7 +63,7 @@ def test_kill_at_a_step_of_the_commit_is_finished_or_undone(
 
 def test_a_cut_commit_whose_name_was_taken_since_is_undone(agent: Agent) -> None:
     claims = agent.claims(layout="named")
-    with _injected(agent, "renameat2:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
+    with injected(agent, "renameat2:signal=KILL:when=1"), pytest.raises(requests.ConnectionError):
         agent.put("a.bin", DATA, agent.mint(**dict(claims)))
     agent.kill()
     (agent.root / "uploads" / "isos" / "a.bin").write_bytes(b"put there by hand")
@@ -110,7 +94,7 @@ def test_kill_at_any_sync_is_finished_or_undone(
 ) -> None:
     claims = agent.claims(layout="named")
     with (
-        _injected(agent, f"{call}:signal=KILL:when={occurrence}"),
+        injected(agent, f"{call}:signal=KILL:when={occurrence}"),
         pytest.raises(requests.ConnectionError),
     ):
         agent.put("a.bin", DATA, agent.mint(**dict(claims)))
@@ -122,7 +106,7 @@ def test_kill_at_any_sync_is_finished_or_undone(
 
 
 def test_a_failed_fsync_fails_the_upload_and_turns_the_node_read_only(agent: Agent) -> None:
-    with _injected(agent, "fsync:error=EIO:when=1"):
+    with injected(agent, "fsync:error=EIO:when=1"):
         failed = agent.put("a.bin", DATA)
     assert (failed.status_code, slug_of(failed)) == (500, "storage-failed")
     assert agent.visible_files() == []
@@ -181,7 +165,7 @@ def test_a_disk_that_fills_up_meanwhile_discards_the_upload_and_stays_usable(
     agent = make_agent(root=small_disk)
     agent.start()
     # No fallocate, as on a filesystem that has none: space can run out on the way.
-    with _injected(agent, "fallocate:error=EOPNOTSUPP"):
+    with injected(agent, "fallocate:error=EOPNOTSUPP"):
         connection = agent.open_put("a.bin", 30 * MIB)
         agent.wait_for_uploads(1)
     hog = small_disk / "hog"

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
+from agent.deletion import delete
+from agent.quarantine import quarantine
+from agent.reindex import reindex
+from bench import committed_files
+from portside.quantities import MIB
+from portside.wire import StoredFile
+from tests.agent.damage import Node
 from tests.agent.process import Agent, slug_of
 
 
@@ -48,7 +57,8 @@ def test_a_lost_index_is_rebuilt_to_the_same_answers(agent: Agent, how: str) -> 
         agent.kill()
     assert (done.returncode, done.stdout) == (
         0,
-        "2 files indexed, 0 rows of missing files removed, 0 not indexed\n",
+        "2 files indexed, 0 deleted and 0 quarantined ones known, "
+        "0 rows of missing files removed, 0 not indexed\n",
     )
     agent.start()
     for answer in answers:
@@ -89,3 +99,69 @@ def test_what_can_not_be_indexed_is_said_and_left_alone(agent: Agent) -> None:
     assert torn["path"] in done.stderr
     assert (uploads / torn["path"]).read_bytes() == b"123"
     assert _described(agent, good["file_id"]).status_code == 200
+
+
+def test_the_token_of_a_deleted_file_stays_used(agent: Agent) -> None:
+    token = agent.mint()
+    answer = agent.put("a.bin", b"1", token).json()
+    node = Node(agent)
+    delete(node.settings, node.database, answer["file_id"])
+    agent.kill()
+    _remove_index(agent)
+    assert "1 deleted" in _reindex(agent).stdout
+    agent.start()
+    assert _described(agent, answer["file_id"]).status_code != 200
+    again = agent.put("a.bin", b"1", token)
+    assert (again.status_code, slug_of(again)) == (409, "token-used")
+
+
+def test_a_deletion_that_was_cut_is_finished_at_the_start_after(agent: Agent) -> None:
+    file = StoredFile.model_validate(agent.put("a.bin", b"1").json())
+    agent.kill()
+    node = Node(agent)
+    node.write(node.beside(file), node.attributes(file, deleted_at=file.committed_at))
+    _remove_index(agent)
+    assert "1 deleted" in _reindex(agent).stdout
+    agent.start()
+    assert agent.visible_files() == []
+
+
+def test_a_quarantined_file_is_known_again_as_such(agent: Agent) -> None:
+    token = agent.mint()
+    answer = agent.put("a.bin", b"1", token).json()
+    node = Node(agent)
+    quarantine(node.settings, node.database, answer["file_id"], "a test")
+    agent.kill()
+    _remove_index(agent)
+    done = _reindex(agent)
+    assert (done.returncode, "1 quarantined" in done.stdout) == (0, True), done.stdout
+    agent.start()
+    assert _described(agent, answer["file_id"]).status_code != 200
+    again = agent.put("a.bin", b"1", token)
+    assert (again.status_code, slug_of(again)) == (409, "token-used")
+
+
+@pytest.mark.parametrize("state", ["PENDING", "DELETING", "QUARANTINED", "DELETED"])
+def test_rows_in_other_states_are_not_touched(make_agent: Callable[..., Agent], state: str) -> None:
+    agent = make_agent()
+    node = Node(agent)
+    file = node.commit("a.bin", b"1")
+    node.set_state(file, state)
+    before = node.database.rows("SELECT * FROM files")
+    assert "1 files indexed" in _reindex(agent).stdout
+    assert node.database.rows("SELECT * FROM files") == before
+
+
+def test_memory_does_not_grow_with_the_number_of_files(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent()
+    settings = Node(agent).settings
+    peaks = []
+    for count in (500, 5000):
+        committed_files.make(settings, count)
+        tracemalloc.start()
+        try:
+            assert reindex(settings).indexed >= count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] + 1 * MIB

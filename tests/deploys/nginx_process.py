@@ -142,21 +142,28 @@ class Nginx:
         self._process.send_signal(signal.SIGTERM)
         self._process.communicate(timeout=10)
 
-    def connect(self) -> ssl.SSLSocket:
+    def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
         """A TLS connection that takes any certificate: what is tested is HTTP."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
-        plain = socket.create_connection(("127.0.0.1", self.https_port), timeout=5)
+        plain = socket.create_connection(
+            ("127.0.0.1", self.https_port), timeout=5, source_address=(source, 0)
+        )
         return context.wrap_socket(plain, server_hostname=HOST)
 
     def ask(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        source: str = "127.0.0.1",
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """One request, one connection."""
         connection = http.client.HTTPConnection(HOST)
-        connection.sock = self.connect()
+        connection.sock = self.connect(source)
         try:
             connection.request(method, path, body or None, headers or {})
             answer = connection.getresponse()

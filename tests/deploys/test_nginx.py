@@ -7,9 +7,11 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.problems import ProblemError, slugs
 from deploys.components import facts
 from deploys.components.nginx import REFUSAL_STATUSES, configuration
 from deploys.components.node import StorageNode
@@ -211,8 +213,8 @@ def test_errors_can_be_read_by_a_browser_too(nginx: Nginx) -> None:
 
 
 def test_other_questions_about_options_are_the_agents(nginx: Nginx, agent: AgentDouble) -> None:
-    nginx.ask("OPTIONS", "/api/v1/uploads")
-    assert [request for request, _ in agent.requests] == ["OPTIONS /api/v1/uploads"]
+    nginx.ask("OPTIONS", "/api/v1/files")
+    assert [request for request, _ in agent.requests] == ["OPTIONS /api/v1/files"]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_files_are_only_read(nginx: Nginx, method: str) -> None:
 
 
 def test_a_body_too_large_for_anything_but_an_upload_is_a_problem(nginx: Nginx) -> None:
-    answer, body = nginx.ask("POST", "/api/v1/uploads", {"Content-Length": "2000000"}, b"x")
+    answer, body = nginx.ask("POST", "/api/v1/files", {"Content-Length": "2000000"}, b"x")
     assert (answer.status, json.loads(body)["type"]) == (413, "urn:portside:problem:too-large")
 
 
@@ -297,17 +299,155 @@ def test_http2_is_not_offered(nginx: Nginx) -> None:
         assert connection.version() == "TLSv1.3"
 
 
-def test_no_token_reaches_a_log(nginx: Nginx, home: Path) -> None:
-    for path in (f"/uploads/{DATED}", "/uploads/missing.bin", f"{UPLOAD}/a.iso"):
-        nginx.ask("GET", f"{path}?token=s3cret", {"Authorization": "Bearer s3cret"})
-    for _ in range(100):
-        # nginx writes a request's line after its answer.
-        log = (home / "access.log").read_text()
-        if f"{UPLOAD}/a.iso" in log:
-            break
+TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzM2NyZXQifQ.c2lnbmF0dXJl"
+
+
+def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
+    """Also while no agent is there: that is when nginx writes most."""
+    running = Nginx(nginx_process.write(configuration(make_node()), tmp_path))
+    uploads = tmp_path / "data" / "uploads" / "iso"
+    uploads.mkdir()
+    (uploads / "a.bin").write_bytes(b"x")
+    places: list[tuple[str, dict[str, str]]] = [
+        (f"/uploads/iso/a.bin?token={TOKEN}", {}),
+        (f"/uploads/iso/missing.bin?token={TOKEN}", {}),
+        (f"/uploads/iso/{TOKEN}.bin", {}),
+        (f"/api/v1/files/x/content?token={TOKEN}", {}),
+        (f"/api/v1/files/{TOKEN}", {}),
+        (f"{UPLOAD}/{TOKEN}.iso?a={TOKEN}&token={TOKEN}", {}),
+        (f"{UPLOAD}/a.iso", {"Authorization": f"Bearer {TOKEN}", "Range": TOKEN}),
+        (f"/{TOKEN}" * 200, {}),
+        (f"/{TOKEN}%ZZ", {}),
+        ("/", {"Referer": f"https://a.b/?token={TOKEN}", "User-Agent": TOKEN, "Cookie": TOKEN}),
+        ("/last", {}),
+    ]
+    try:
+        for path, headers in places:
+            running.ask("GET", path, headers)
+        lines = _logged(tmp_path / "access.log", "/last")
+    finally:
+        running.stop()
+    assert len(lines) >= len(places) - 1
+    everything = (tmp_path / "access.log").read_text() + (tmp_path / "error.log").read_text()
+    for part in TOKEN.split("."):
+        assert part not in everything
+    assert f"{UPLOAD}/[cut]" in {line["path"] for line in lines}
+
+
+def _logged(log: Path, last: str) -> list[dict[str, Any]]:
+    """The access log, once the request for `last` is in it: nginx writes after it has answered."""
+    for _ in range(250):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        if lines and lines[-1]["path"] == last:
+            return lines
         time.sleep(0.02)
-    assert json.loads(log.splitlines()[-1])["path"] == f"{UPLOAD}/a.iso"
-    assert "s3cret" not in log + (home / "error.log").read_text()
+    raise AssertionError(f"{last} is not in {log}")
+
+
+def test_every_request_has_one_id_in_the_log_the_answer_and_for_the_agent(
+    nginx: Nginx, agent: AgentDouble, home: Path
+) -> None:
+    agent.answer = lambda request, headers: reply(
+        204 if "preflight" in request else 201, X_Request_ID="the agent's"
+    )
+    answer, _ = nginx.ask("PUT", f"{UPLOAD}/id.iso", {"X-Request-ID": "a client's"}, b"x")
+    (found,) = answer.headers.get_all("X-Request-ID", [])
+    assert len(found) == 32
+    assert [headers["x-request-id"] for _, headers in agent.requests] == [found, found]
+    assert _logged(home / "access.log", f"{UPLOAD}/id.iso")[-1]["request"] == found
+    missing, _ = nginx.ask("GET", "/nothing", {"Origin": ORIGIN})
+    assert len(missing.headers["X-Request-ID"]) == 32
+    assert "X-Request-ID" in missing.headers["Access-Control-Expose-Headers"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /" + "a" * 9000 + " HTTP/1.1\r\nHost: h\r\n",
+        "GET /%ZZ HTTP/1.1\r\nHost: h\r\n",
+        "GET /x HTTP/1.1\r\n",
+        "GET /x HTTP/1.1\r\nHost: h\r\nX-Long: " + "a" * 9000 + "\r\n",
+        f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nContent-Length: many\r\n",
+    ],
+)
+def test_a_request_that_can_not_be_read_is_a_problem(nginx: Nginx, head: str) -> None:
+    with nginx.connect() as connection:
+        connection.sendall(head.encode() + b"\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        document = json.loads(answer.read())
+    assert (answer.status, document["type"]) == (400, "urn:portside:problem:malformed-request")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_every_status_of_the_agents_problems_can_come_out_of_a_preflight() -> None:
+    statuses = {int(ProblemError(slug, "").status) for slug in slugs()}
+    assert statuses - set(REFUSAL_STATUSES) == set()
+
+
+# -- limits and monitoring -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(make_node: MakeNode, tmp_path: Path) -> Iterator[tuple[Nginx, AgentDouble]]:
+    """nginx that takes one request a second from an address, and ten more at once."""
+    double = AgentDouble(tmp_path / "agent.sock")
+    cluster = parse(
+        f"{CLUSTER}limits: {{requests_per_address: 60}}\nmonitoring: {{allow: [127.0.0.2/31]}}\n"
+    )
+    running = Nginx(nginx_process.write(configuration(make_node(cluster=cluster)), tmp_path))
+    (tmp_path / "data" / "uploads" / "a.bin").write_bytes(b"x")
+    yield running, double
+    running.stop()
+    double.close()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/files", f"{UPLOAD}/a.iso", "/api/v1/uploads"])
+def test_who_comes_too_often_hears_when_to_come_again(
+    limited: tuple[Nginx, AgentDouble], path: str
+) -> None:
+    nginx, double = limited
+    answers = [nginx.ask("POST", path, {"Origin": ORIGIN}) for _ in range(15)]
+    statuses = [answer.status for answer, _ in answers]
+    assert statuses[:11] == [204] * 11
+    assert 429 in statuses[11:]
+    refused, body = answers[statuses.index(429)]
+    assert json.loads(body)["type"] == "urn:portside:problem:rate-limited"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers.get_all("Retry-After") == ["1"]
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
+    asked = [request for request, _ in double.requests if "preflight" not in request]
+    assert len(asked) == statuses.count(204)
+
+
+def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
+    limited: tuple[Nginx, AgentDouble],
+) -> None:
+    nginx, _ = limited
+    for _ in range(15):
+        nginx.ask("GET", "/api/v1/files")
+    assert nginx.ask("GET", "/api/v1/files")[0].status == 429
+    for method, path in (
+        ("HEAD", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
+        ("PATCH", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
+        ("GET", "/uploads/a.bin"),
+        ("GET", "/health/live"),
+        ("GET", "/metrics"),
+    ):
+        for _ in range(15):
+            assert nginx.ask(method, path)[0].status in (200, 204), path
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("127.0.0.1", 204), ("127.0.0.2", 204), ("127.0.0.9", 404)]
+)
+def test_metrics_are_for_the_node_and_the_operators_networks(
+    limited: tuple[Nginx, AgentDouble], address: str, status: int
+) -> None:
+    nginx, double = limited
+    answer, _ = nginx.ask("GET", "/metrics", source=address)
+    assert answer.status == status
+    assert bool(double.requests) == (status == 204)
 
 
 def test_while_the_agent_restarts_clients_are_told_to_come_again(

@@ -6,12 +6,13 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from portside.cluster import Cluster
-from portside.tokens import SigningKey, mint_upload
-from portside.wire import PROBLEM_PREFIX, UploadClaims
+from portside.tokens import SigningKey, mint_access, mint_upload
+from portside.wire import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
 from tests.minting import upload_claims
 
 UPLOAD = "/api/internal/upload"
@@ -80,6 +81,33 @@ class Node:
     def claims(self, **changed: Any) -> UploadClaims:
         """Claims that allow 1 GiB into the namespace `lab`."""
         return upload_claims(self.issuer.owner, self.node_id, {"namespace": "lab", **changed})
+
+    def manage(self, method: str, path: str, *rights: Right) -> Answer:
+        """One request as an app makes it that has these rights to every file."""
+        now = int(time.time())
+        claims = AccessClaims(
+            iss=self.issuer.owner,
+            aud=self.node_id,
+            sub="app",
+            iat=now,
+            nbf=now,
+            exp=now + 60,
+            rights=rights,
+        )
+        token = mint_access(self.issuer, claims)
+        return self.ask(method, path, headers={"Authorization": f"Bearer {token}"})
+
+    def remove_files(self, namespace: str) -> None:
+        """Delete everything in a namespace, as an app would."""
+        while True:
+            page = self.manage("GET", f"/api/v1/files?namespace={namespace}&limit=1000", "list")
+            assert page.status == 200, page.body
+            files = json.loads(page.body)["files"]
+            for file in files:
+                deleted = self.manage("DELETE", f"/api/v1/files/{file['file_id']}", "delete")
+                assert deleted.status == 204, deleted.body
+            if not files:
+                return
 
 
 def read_answer(connection: socket.socket) -> Answer:

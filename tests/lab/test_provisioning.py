@@ -174,10 +174,11 @@ def test_services_run_and_come_back_after_a_boot(storage: Host, service: str) ->
     assert storage.service(service).is_enabled
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_services_are_sandboxed(storage: Host, service: str) -> None:
-    # In tenths: 2.0 is what was asked for; at 0.5 a dropped directive shows.
-    assert storage.run(f"systemd-analyze security --threshold=5 {service}").rc == 0
+# In tenths: 2.0 is what was asked for; this close a dropped directive shows. The worker has the
+# network.
+@pytest.mark.parametrize(("service", "exposure"), list(zip(SERVICES, (5, 14), strict=True)))
+def test_services_are_sandboxed(storage: Host, service: str, exposure: int) -> None:
+    assert storage.run(f"systemd-analyze security --threshold={exposure} {service}").rc == 0
     pid = storage.check_output(f"systemctl show --property MainPID --value {service}")
     status = dict(
         line.split(":\t", 1)
@@ -190,8 +191,9 @@ def test_services_are_sandboxed(storage: Host, service: str) -> None:
     assert storage.run(f"{inside} touch /etc/portside/x").rc != 0
     assert storage.run(f"{inside} touch /srv/portside/state/.probe").rc == 0
     storage.check_output("rm /srv/portside/state/.probe")
+    # The worker calls webhooks; who takes uploads reaches nobody.
     interfaces = storage.check_output(f"{inside} cat /proc/net/dev")
-    assert "eth0" not in interfaces
+    assert ("eth0" in interfaces) is (service == "portside-agent-worker.service")
 
 
 @pytest.mark.parametrize(

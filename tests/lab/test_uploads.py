@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
@@ -31,11 +30,12 @@ def iso_sha256() -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def space_is_given_back(nodes: Mapping[str, Host]) -> Iterator[None]:
+def space_is_given_back(talk: Mapping[str, Node]) -> Iterator[None]:
     """What these tests store is gigabytes: it goes when they end."""
     yield
-    for node_id in ("s01", "s02", "s03"):
-        nodes[node_id].run_test("rm -rf /srv/portside/uploads/lab /srv/portside/uploads/lab-isos")
+    for node in talk.values():
+        node.remove_files("lab")
+        node.remove_files("lab-isos")
 
 
 def _stored(answer: Answer) -> StoredFile:

@@ -16,6 +16,15 @@ from tests.unit.node_double import NodeDouble
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
 
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where uploads under way are noted: never the home of who runs the tests."""
+    home = tmp_path / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return home
+
+
 CLUSTER = """
 name: test
 domain: portside.test

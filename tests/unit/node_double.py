@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from portside.tokens import Keyset, SigningKey, mint_receipt, unverified_claims
 from portside.wire import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
+from tests.unit.tus_double import TusDouble
 
 NODE_ID = "s01"
 
@@ -39,6 +40,7 @@ class NodeDouble:
         self.stored: dict[str, StoredFile] = {}
         self.on_headers: Callable[[Handler], bool] = send_go_ahead
         self.on_put: Callable[[Handler], None] = store
+        self.tus = TusDouble()
         node = self
 
         class Bound(Handler):
@@ -88,6 +90,19 @@ class Handler(BaseHTTPRequestHandler):
         self._note()
         self.double.on_put(self)
 
+    def do_POST(self) -> None:
+        self._note()
+        self.double.tus.answer(self)
+
+    def do_HEAD(self) -> None:
+        self.do_POST()
+
+    def do_PATCH(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
     def handle_expect_100(self) -> bool:
         going_on = self.double.on_headers(self)
         if not going_on:
@@ -109,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
-        self.wfile.write(text.encode())
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
         self.wfile.flush()
 
     def problem(self, status: int, slug: str, headers: dict[str, str] | None = None) -> None:

@@ -202,7 +202,7 @@ def test_the_examples_defaults_are_the_defaults() -> None:
     plain = parse(SMALL)
     assert example.roles == plain.roles
     assert example.ssh.model_copy(update={"key": None}) == plain.ssh
-    assert example.uploads.model_copy(update={"extensions": plain.uploads.extensions}) == (
-        plain.uploads
-    )
+    assert example.uploads.model_copy(
+        update={"extensions": plain.uploads.extensions, "private": ()}
+    ) == (plain.uploads)
     assert example.control == plain.control

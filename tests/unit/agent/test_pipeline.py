@@ -43,23 +43,21 @@ class _FullDisk(StagingFile):
         super().write(data)
 
 
-def _take_anything(head: bytes) -> None:
-    pass
-
-
 @given(length=st.integers(min_value=0, max_value=200 * KIB))
 def test_every_length_arrives_whole(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     content = os.urandom(length)
     directory = tmp_path_factory.mktemp("staging")
-    with StagingFile(directory, FILE_ID, SIZING) as staging:
-        received = receive(_Bytes(content), staging, SIZING, 1 * MIB, _take_anything)
+    with StagingFile.create(directory, FILE_ID, SIZING) as staging:
+        digest = hashlib.sha256()
+        size = receive(_Bytes(content), staging, SIZING, 1 * MIB, [digest.update])
         assert staging.path.read_bytes() == content
-    assert (received.size, received.sha256) == (length, hashlib.sha256(content).hexdigest())
+    assert size == length
+    assert digest.digest() == hashlib.sha256(content).digest()
 
 
 def test_the_first_bytes_are_seen_before_any_is_written(tmp_path: Path) -> None:
     content = os.urandom(64 * KIB)
-    with StagingFile(tmp_path, FILE_ID, SIZING) as staging:
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as staging:
 
         def look(head: bytes) -> None:
             assert head == content[: len(head)]
@@ -68,18 +66,18 @@ def test_the_first_bytes_are_seen_before_any_is_written(tmp_path: Path) -> None:
             raise LookupError
 
         with pytest.raises(LookupError):
-            receive(_Bytes(content), staging, SIZING, 1 * MIB, look)
+            receive(_Bytes(content), staging, SIZING, 1 * MIB, [], look)
         assert staging.size == 0
 
 
 def test_a_failed_write_ends_the_upload_and_its_threads(tmp_path: Path) -> None:
     before = threading.active_count()
-    with _FullDisk(tmp_path, FILE_ID, SIZING) as staging, pytest.raises(DiskFull):
-        receive(_Bytes(bytes(1 * MIB)), staging, SIZING, 2 * MIB, _take_anything)
+    with _FullDisk.create(tmp_path, FILE_ID, SIZING) as staging, pytest.raises(DiskFull):
+        receive(_Bytes(bytes(1 * MIB)), staging, SIZING, 2 * MIB, [])
     # The thread pool that syncs windows is shared and stays.
     assert threading.active_count() <= before + 2
 
 
 def test_a_body_past_its_limit_is_cut_off(tmp_path: Path) -> None:
-    with StagingFile(tmp_path, FILE_ID, SIZING) as staging, pytest.raises(BodyTooLarge):
-        receive(_Bytes(bytes(100 * KIB)), staging, SIZING, 100 * KIB - 1, _take_anything)
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as staging, pytest.raises(BodyTooLarge):
+        receive(_Bytes(bytes(100 * KIB)), staging, SIZING, 100 * KIB - 1, [])

@@ -21,7 +21,7 @@ FILE_ID = "0" * 32
 
 @pytest.fixture(params=["direct", "cached"])
 def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StagingFile]:
-    with StagingFile(tmp_path, FILE_ID, SIZING) as file:
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as file:
         if request.param == "cached":
             file._leave_direct()
         yield file
@@ -64,28 +64,33 @@ def test_space_reserved_beyond_the_end_is_given_back(staging: StagingFile) -> No
 
 
 def test_the_file_goes_with_its_context_unless_it_is_kept(tmp_path: Path) -> None:
-    with StagingFile(tmp_path, FILE_ID, SIZING) as dropped:
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as dropped:
         pass
-    with StagingFile(tmp_path, FILE_ID, SIZING) as kept:
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as kept:
         kept.keep()
     assert not dropped.path.exists()
     assert kept.path.exists()
 
 
+def _not_needed(name: str) -> bool:
+    return False
+
+
 def test_a_live_file_is_not_swept_and_an_abandoned_one_is(tmp_path: Path) -> None:
-    with StagingFile(tmp_path, FILE_ID, SIZING) as live:
+    with StagingFile.create(tmp_path, FILE_ID, SIZING) as live:
         assert is_live(live.path)
-        assert not remove_abandoned(live.path)
+        assert not remove_abandoned(live.path, _not_needed)
         live.keep()
     assert not is_live(live.path)
-    assert remove_abandoned(live.path)
-    assert not remove_abandoned(live.path)
+    assert not remove_abandoned(live.path, lambda name: name == live.path.name)
+    assert remove_abandoned(live.path, _not_needed)
+    assert not remove_abandoned(live.path, _not_needed)
 
 
 def test_one_file_id_can_be_staged_twice(tmp_path: Path) -> None:
     with (
-        StagingFile(tmp_path, FILE_ID, SIZING) as one,
-        StagingFile(tmp_path, FILE_ID, SIZING) as two,
+        StagingFile.create(tmp_path, FILE_ID, SIZING) as one,
+        StagingFile.create(tmp_path, FILE_ID, SIZING) as two,
     ):
         assert one.path != two.path
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.contenders.portside import form_around
-from bench.http_client import Request, UploadFailed, ask, parse_answer, upload
+from bench.http_client import Request, Sending, UploadFailed, ask, parse_answer, upload
 
 
 def test_the_head_announces_all_of_the_body() -> None:
@@ -43,6 +43,37 @@ def test_the_body_goes_out_whole_and_in_order(tmp_path: Path) -> None:
     assert exchange.answer.status == 201
     assert bytes(got) == request.head(5_120_000) + b"<<" + file.read_bytes() + b">>"
     assert 0 <= exchange.wait <= exchange.seconds
+
+
+def test_an_upload_can_stand_still_and_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "source"
+    file.write_bytes(bytes(range(256)) * 20_000)
+    request = Request("PATCH", "/up")
+    with (
+        _server(b"HTTP/1.1 204 No Content\r\n\r\n", 3_000_000) as (port, got),
+        file.open("rb") as source,
+        Sending(port, request, source.fileno(), 1_000_001, 4_000_001) as sending,
+    ):
+        sending.send(2_500_000)
+        assert sending.sent == 2_500_000
+        assert sending.finish().answer.status == 204
+    assert bytes(got) == request.head(3_000_000) + file.read_bytes()[1_000_001:4_000_001]
+
+
+def test_leaving_an_upload_hangs_up(tmp_path: Path) -> None:
+    file = tmp_path / "source"
+    file.write_bytes(bytes(100_000))
+    with socket.create_server(("127.0.0.1", 0)) as listener, file.open("rb") as source:
+        port = listener.getsockname()[1]
+        with Sending(port, Request("PUT", "/up"), source.fileno(), 0, 100_000) as sending:
+            sending.send(5_000)
+        connection, _ = listener.accept()
+        connection.settimeout(10)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+        connection.close()
+    assert len(received.partition(b"\r\n\r\n")[2]) == 5_000
 
 
 def test_a_refusal_is_an_error_with_its_reason(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None
         server.wait_until(lambda: False)
 
 
+def test_a_killed_server_takes_its_children_with_it(tmp_path: Path) -> None:
+    with running("stubborn", [sys.executable, "-c", _STUBBORN], tmp_path) as server:
+        server.wait_until(lambda: len(family_of(server.pid)) == 2)
+        family = family_of(server.pid)
+        server.kill()
+        deadline = time.monotonic() + 10
+        while any(_runs(pid) for pid in family) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not any(_runs(pid) for pid in family)
+        # Ending it once more is in order.
+        server.kill()
+
+
 def test_cpu_time_counts_the_work_of_this_process() -> None:
     before = cpu_seconds([os.getpid()])
     deadline = time.process_time() + 0.2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.report import markdown_table, replace_section, write_section
+from bench.promises import Verdict
+from bench.report import markdown_table, replace_section, section, write_section
 
 _BEFORE = "# Results\n\n## upload many\n\nkept\n\n## upload\n\nold\n\n## downloads\n\nkept too\n"
 
@@ -47,3 +48,12 @@ def test_a_table_has_a_row_for_each() -> None:
         "| ours | 1.00 |",
         "| theirs | 2.00 |",
     ]
+
+
+def test_a_section_says_what_where_and_whether_it_is_enough() -> None:
+    verdicts = [Verdict("fast", "1 s", True), Verdict("small", "9 GB", False)]
+    text = section("One run", ["2 cores", "a disk"], ["a table\n"], verdicts, "How.")
+    assert text.startswith("One run, 20")
+    assert text.endswith(
+        "\n\n- 2 cores\n- a disk\n\na table\n\n- met: fast (1 s)\n- NOT MET: small (9 GB)\n\nHow."
+    )

@@ -1,0 +1,152 @@
+"""The content of files: whom the agent lets nginx send it to."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from portside.tokens import SigningKey, mint_download
+from tests.agent.process import NODE_ID, Agent, slug_of
+from tests.agent.stored_files import (
+    access,
+    ask,
+    download,
+    stored,
+)
+from tests.minting import download_claims
+
+# -- content ---------------------------------------------------------------------------------------
+
+
+def test_content_is_left_to_nginx_with_what_it_can_not_know(shared_agent: Agent) -> None:
+    file = stored(shared_agent, "größe.txt", b"text", content_type="text/plain")
+    for method in ("GET", "HEAD"):
+        answer = ask(shared_agent, method, f"/{file.file_id}/content")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["X-Accel-Redirect"] == f"/_stored/{quote(str(file.path))}"
+        assert answer.headers["Content-Type"] == "text/plain"
+        assert answer.headers["Content-Disposition"] == (
+            "inline; filename=\"gr__e.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt"
+        )
+        assert answer.headers["Cache-Control"] == "public, no-cache"
+
+
+def test_private_content_takes_a_token_for_its_path(shared_agent: Agent) -> None:
+    file = stored(shared_agent, "a.bin", b"x", namespace="private")
+    other = stored(shared_agent, "a.bin", b"x", namespace="private")
+    where = f"/{file.file_id}/content"
+    opened = ask(shared_agent, "GET", f"{where}?token={download(shared_agent, file.path)}")
+    assert opened.headers["X-Accel-Redirect"] == f"/_stored/{file.path}"
+    assert opened.headers["Cache-Control"] == "private, no-store"
+    past = int(time.time()) - 3600
+    refused = {
+        download(shared_agent, other.path): (403, "right-missing"),
+        download(shared_agent, file.path, aud="s02"): (403, "token-wrong-node"),
+        download(shared_agent, file.path, exp=past): (401, "token-expired"),
+        "": (401, "token-malformed"),
+        mint_download(
+            SigningKey.generate("lab"),
+            download_claims("lab", NODE_ID, {"path": str(file.path)}),
+        ): (401, "token-unknown-key"),
+        shared_agent.mint(): (401, "token-type"),
+    }
+    for token, (status, slug) in refused.items():
+        # A good access token beside a bad download token doesn't make up for it.
+        answer = ask(shared_agent, "GET", f"{where}?token={token}", access(shared_agent))
+        assert (answer.status_code, slug_of(answer)) == (status, slug)
+        assert "X-Accel-Redirect" not in answer.headers
+
+
+# -- nginx's question ------------------------------------------------------------------------------
+
+
+def _may_download(agent: Agent, uri: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """Status and problem of the answer to nginx's question about a request's target."""
+    sent = {**(headers or {}), "X-Original-URI": uri}
+    answer = requests.get(f"{agent.url}/internal/download", headers=sent, timeout=5)
+    if answer.status_code == 204:
+        return 204, ""
+    assert (answer.status_code, answer.content) == (403, b"")
+    assert "token=" not in answer.headers["X-Refusal"]
+    slug = answer.headers["X-Refusal"].partition("urn:portside:problem:")[2].partition('"')[0]
+    return int(answer.headers["X-Refusal-Status"]), slug
+
+
+def test_a_download_token_is_good_for_its_path_however_it_is_escaped(
+    shared_agent: Agent,
+) -> None:
+    file = stored(shared_agent, "größe+.bin", b"x", namespace="private", layout="named")
+    token = download(shared_agent, file.path)
+    for uri in (
+        f"/uploads/{quote(str(file.path))}",
+        f"/uploads/{quote(str(file.path), safe='')}",
+        f"/uploads/private/{''.join(f'%{byte:02x}' for byte in file.name.encode())}",
+    ):
+        assert _may_download(shared_agent, f"{uri}?token={token}") == (204, "")
+        assert _may_download(shared_agent, f"{uri}?a=b&token={token}") == (204, "")
+        assert _may_download(shared_agent, uri, access(shared_agent)) == (204, "")
+        assert _may_download(shared_agent, uri) == (401, "token-missing")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/uploads/private/other.bin",
+        "/uploads/private/a.bin/",
+        "/uploads/private/a.bin.attr.json",
+        "/uploads/private//a.bin",
+        "/uploads/private/./a.bin",
+        "/uploads/private/x/../a.bin",
+        "/uploads/private/x/%2e%2e/a.bin",
+        "/uploads/private/x%2f..%2fa.bin",
+        "/uploads/private/a.bin%00",
+        "/uploads/private/a%2Ebin%20",
+        "/uploads/private/%ff",
+        "/uploads/private",
+        "/uploads/",
+        "/private/a.bin",
+        "http://other/uploads/private/a.bin",
+        "",
+    ],
+)
+def test_a_download_token_is_good_for_nothing_else(shared_agent: Agent, uri: str) -> None:
+    token = download(shared_agent, "private/a.bin")
+    assert _may_download(shared_agent, f"{uri}?token={token}") == (403, "right-missing")
+
+
+@pytest.mark.parametrize(
+    "path", ["private/x/../a.bin", "private//a.bin", "../state/index.sqlite", "private/."]
+)
+def test_a_token_for_a_path_with_detours_opens_nothing(shared_agent: Agent, path: str) -> None:
+    token = download(shared_agent, path)
+    assert _may_download(shared_agent, f"/uploads/{path}?token={token}") == (403, "right-missing")
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed"),
+    [
+        ({}, True),
+        ({"namespace": "private", "owner": "user-7"}, True),
+        ({"namespace": "isos"}, False),
+        ({"owner": "someone-else"}, False),
+        ({"file_id": "0" * 32}, False),
+        ({"rights": ("list", "verify", "delete")}, False),
+    ],
+)
+def test_an_access_token_opens_urls_of_the_files_it_is_for(
+    shared_agent: Agent, claims: dict[str, Any], allowed: bool
+) -> None:
+    file = stored(shared_agent, "a.bin", b"x", namespace="private")
+    headers = access(shared_agent, **{"rights": ("read",), **claims})
+    expected = (204, "") if allowed else (403, "right-missing")
+    assert _may_download(shared_agent, f"/uploads/{file.path}", headers) == expected
+
+
+def test_what_is_not_there_shows_to_nobody_whose_files_are_narrowed(shared_agent: Agent) -> None:
+    headers = access(shared_agent, owner="user-7")
+    answer = _may_download(shared_agent, "/uploads/private/2026", headers)
+    assert answer == (403, "right-missing")

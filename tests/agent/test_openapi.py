@@ -1,0 +1,267 @@
+"""The API is what `/openapi.json` says: no other answer, no other header, and never a 5xx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.core import NOT_SET
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    positive_data_acceptance,
+    response_schema_conformance,
+)
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+from agent.app import create_app
+from agent.openapi import document, routes
+from agent.problems import ProblemError
+from agent.resources.operations import OPERATIONS
+from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
+from agent.settings import load
+from portside.wire import PROBLEM_PREFIX, StoredFile
+from tests.agent.process import Agent
+from tests.agent.stored_files import access
+
+# The same cases in every run, and no more than a minute of them.
+FEW = settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+LONGEST_LINE = 8190
+"""gunicorn's bound of a request's first line (templates/gunicorn)."""
+
+Checks = list[Callable[[schemathesis.CheckContext, Response, schemathesis.Case[Any]], bool | None]]
+
+# Which names, digests and cursors are right isn't a matter of their form.
+NOT_CHECKED: Checks = [positive_data_acceptance]
+# An upload that has begun is answered without a body, for which OpenAPI has no word.
+OF_BODIES: Checks = [content_type_conformance, response_schema_conformance]
+
+CONFIGURATION: dict[str, Any] = {
+    "checks": {
+        "negative_data_rejection": {
+            # 412: another version of tus.
+            "expected-statuses": ["400", "401", "403", "404", "409", "412", "413", "415", "422"]
+        }
+    }
+}
+
+
+@schemathesis.serializer(TUS_TYPE, PARTIAL_TYPE)
+def as_it_is(context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """Bytes of a part of a file."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+@pytest.fixture(scope="module")
+def described_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """An agent that these tests may fill with whatever they come up with."""
+    agent = Agent(tmp_path_factory.mktemp("described"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUNICORN_CMD_ARGS", f"--limit-request-line {LONGEST_LINE}")
+        agent.start()
+    yield agent
+    agent.kill()
+
+
+@pytest.fixture(scope="module")
+def api(described_agent: Agent) -> OpenApiSchema:
+    answer = requests.get(f"{described_agent.url}/openapi.json", timeout=5)
+    schema: OpenApiSchema = schemathesis.openapi.from_dict(
+        answer.json(), config=schemathesis.Config.from_dict(CONFIGURATION)
+    )
+    schema.config.update(base_url=described_agent.url)
+    return schema
+
+
+def authorization(agent: Agent, case: schemathesis.Case[Any]) -> dict[str, str]:
+    """The right token for an operation, a fresh one each time: an upload's is good for one file."""
+    schemes = {name for each in case.operation.definition.raw["security"] for name in each}
+    if "accessToken" in schemes:
+        return access(agent)
+    if "uploadToken" in schemes:
+        # Few names that a machine thinks of end as a file's name has to.
+        return {"Authorization": f"Bearer {agent.mint(name='any.bin')}"}
+    return {}
+
+
+def sendable(case: schemathesis.Case[Any]) -> bool:
+    """Whether gunicorn reads it at all: it answers in HTML to a first line that is too long."""
+    return len(case.as_curl_command()) < LONGEST_LINE
+
+
+def check(case: schemathesis.Case[Any], headers: dict[str, str]) -> Response:
+    """Send it and compare the answer with the description."""
+    answer: Response = case.call(headers=headers)
+    begun = case.operation.path == "/api/v1/uploads" and not answer.content
+    excluded = [*NOT_CHECKED, *OF_BODIES] if begun else NOT_CHECKED
+    case.validate_response(answer, headers=headers, excluded_checks=excluded)
+    return answer
+
+
+CAN_BE_WRONG = sorted(
+    route
+    for route, operation in OPERATIONS.items()
+    # Any text will do for a path's parameter that has no pattern.
+    if operation.body is not None
+    or any("pattern" in each.schema or each.place != "path" for each in operation.parameters)
+)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
+def test_whatever_is_sent_the_answer_is_described(
+    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+) -> None:
+    @FEW
+    @given(api[path][method].as_strategy().filter(sendable))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        check(case, authorization(described_agent, case))
+
+    ask()
+
+
+@pytest.mark.parametrize(("method", "path"), CAN_BE_WRONG)
+def test_what_does_not_fit_the_description_is_refused(
+    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+) -> None:
+    @FEW
+    @given(api[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE).filter(sendable))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        check(case, authorization(described_agent, case))
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [route for route in sorted(OPERATIONS) if "{file_id}" in route[1]]
+)
+def test_answers_about_a_file_that_is_there_are_described(
+    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+) -> None:
+    @FEW
+    @given(api[path][method].as_strategy().filter(sendable))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        stored = StoredFile.model_validate(described_agent.put("here.bin", b"content").json())
+        case.path_parameters = {"file_id": stored.file_id}
+        check(case, authorization(described_agent, case))
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [route for route in sorted(OPERATIONS) if "{upload_id}" in route[1]]
+)
+def test_answers_about_an_upload_that_is_open_are_described(
+    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+) -> None:
+    @FEW
+    @given(api[path][method].as_strategy().filter(sendable))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        token, upload_id = begun(described_agent)
+        case.path_parameters = {"upload_id": upload_id}
+        check(case, token)
+
+    ask()
+
+
+TUS = {"Tus-Resumable": TUS_VERSION}
+SHA1_OF_NOTHING = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk="
+WHOLE, PART = b"12345", b"123"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "media_type"),
+    [
+        ({**TUS, "Upload-Length": "5"}, None, None),
+        ({**TUS, "Upload-Defer-Length": "1"}, None, None),
+        ({**TUS, "Upload-Length": "5"}, PART, TUS_TYPE),
+        ({**TUS, "Upload-Length": "5"}, WHOLE, TUS_TYPE),
+        ({**TUS, "Upload-Length": "5", "Upload-Concat": "partial"}, None, None),
+        ({"Upload-Complete": "?0"}, PART, "application/octet-stream"),
+        ({"Upload-Complete": "?1"}, WHOLE, "application/octet-stream"),
+    ],
+)
+def test_answers_to_an_upload_that_begins_are_described(
+    described_agent: Agent,
+    api: OpenApiSchema,
+    headers: dict[str, str],
+    body: bytes | None,
+    media_type: str | None,
+) -> None:
+    case = api["/api/v1/uploads"]["POST"].Case(
+        headers=headers, body=NOT_SET if body is None else body, media_type=media_type
+    )
+    answer = check(case, authorization(described_agent, case))
+    assert (answer.status_code, bool(answer.content)) == (201, body == WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "media_type", "status"),
+    [
+        ({**TUS, "Upload-Offset": "0"}, PART, TUS_TYPE, 204),
+        ({**TUS, "Upload-Offset": "0"}, WHOLE, TUS_TYPE, 204),
+        ({**TUS, "Upload-Offset": "0", "Accept": "application/json"}, WHOLE, TUS_TYPE, 200),
+        ({**TUS, "Upload-Offset": "1"}, PART, TUS_TYPE, 409),
+        ({**TUS, "Upload-Offset": "0"}, PART, PARTIAL_TYPE, 415),
+        ({**TUS, "Upload-Offset": "0", "Upload-Checksum": SHA1_OF_NOTHING}, PART, TUS_TYPE, 460),
+        ({"Upload-Offset": "0", "Upload-Complete": "?0"}, PART, PARTIAL_TYPE, 204),
+        ({"Upload-Offset": "0", "Upload-Complete": "?1"}, WHOLE, PARTIAL_TYPE, 200),
+        ({"Upload-Offset": "2", "Upload-Complete": "?1"}, PART, PARTIAL_TYPE, 409),
+    ],
+)
+def test_answers_to_an_upload_that_goes_on_are_described(
+    described_agent: Agent,
+    api: OpenApiSchema,
+    headers: dict[str, str],
+    body: bytes,
+    media_type: str,
+    status: int,
+) -> None:
+    token, upload_id = begun(described_agent)
+    case = api["/api/v1/uploads/{upload_id}"]["PATCH"].Case(
+        path_parameters={"upload_id": upload_id}, headers=headers, body=body, media_type=media_type
+    )
+    assert check(case, token).status_code == status
+
+
+def begun(agent: Agent) -> tuple[dict[str, str], str]:
+    """The header with the token of a new upload of 5 bytes, and its id."""
+    token = {"Authorization": f"Bearer {agent.mint(name='open.bin')}"}
+    answer = requests.post(
+        f"{agent.url}/api/v1/uploads", headers={**token, **TUS, "Upload-Length": "5"}, timeout=5
+    )
+    return token, answer.headers["Location"].rpartition("/")[2]
+
+
+def test_every_route_is_described_and_nothing_else(described_agent: Agent) -> None:
+    app = create_app(load(described_agent.home / "agent.toml"))
+    assert routes(app) == set(OPERATIONS)
+
+
+def test_problems_are_described_by_their_slugs(described_agent: Agent) -> None:
+    app = create_app(load(described_agent.home / "agent.toml"))
+    described = document(app, OPERATIONS, "1")["paths"]
+    answers = described["/api/v1/uploads/{upload_id}"]["patch"]["responses"]
+    types = answers["409"]["content"]["application/problem+json"]["schema"]["properties"]["type"]
+    assert PROBLEM_PREFIX + "offset-mismatch" in types["enum"]
+    assert str(ProblemError("checksum-mismatch", "").status) in answers
+
+
+def test_the_description_may_be_kept_and_asked_for_again(described_agent: Agent) -> None:
+    url = f"{described_agent.url}/openapi.json"
+    first = requests.get(url, timeout=5)
+    assert first.json()["openapi"] == "3.1.0"
+    assert first.headers["Cache-Control"] == "public, max-age=300"
+    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
+    assert (again.status_code, again.content) == (304, b"")

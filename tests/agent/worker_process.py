@@ -1,0 +1,134 @@
+"""A real worker beside a test's agent: the same root, settings and keys, a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent import worker_report
+from agent.database import Database
+from agent.worker_report import WorkerReport
+from portside.wire import Hook
+from tests.agent.process import Agent
+
+PATIENCE = 20.0
+"""Seconds for anything a worker does by itself within some."""
+
+
+class Worker:
+    """The worker of an agent's root. The agent itself may run or not."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.log = agent.home / "worker.log"
+        self.environment: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait for its first report."""
+        self.report_path.unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "PORTSIDE_AGENT_CONFIG": str(self.agent.home / "agent.toml"),
+            **self.environment,
+        }
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from agent.cli import main; main()", "worker"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        self.wait_for(lambda: worker_report.read(self.report_path) is not None)
+
+    @property
+    def report_path(self) -> Path:
+        """Where it reports."""
+        return self.agent.root / "state" / "worker.json"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process that was started."""
+        assert self._process is not None
+        return self._process
+
+    def stop(self) -> float:
+        """End it as systemd would; returns the seconds that took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0, self.log.read_text()
+        self._process = None
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def report(self) -> WorkerReport:
+        """Its last report."""
+        found = worker_report.read(self.report_path)
+        assert found is not None
+        return found
+
+    def wait_for(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+        """Wait until something holds, while the worker runs."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()}"
+            if condition():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s:\n{self.log.read_text()}")
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Its log's lines about this event."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
+        return [line for line in lines if line["event"] == event]
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """What the index says."""
+        database = Database(self.agent.root / "state" / "index.sqlite")
+        try:
+            return database.rows(query, parameters)
+        finally:
+            database.close()
+
+    def change(self, statement: str, *parameters: object) -> None:
+        """Change the index, as time would."""
+        database = Database(self.agent.root / "state" / "index.sqlite")
+        try:
+            with database.transaction() as connection:
+                connection.execute(statement, parameters)
+        finally:
+            database.close()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `portside-agent` on this root."""
+        return subprocess.run(
+            [
+                *(sys.executable, "-c", "from agent.cli import main; main()"),
+                *(*arguments, "--config", str(self.agent.home / "agent.toml")),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def add_hooks(agent: Agent, *hooks: Hook) -> None:
+    """Add hooks to an agent's settings, before it is started."""
+    with (agent.home / "agent.toml").open("a") as file:
+        for hook in hooks:
+            file.write("\n[[hooks]]\n")
+            for key, value in hook.model_dump(exclude_none=True).items():
+                file.write(f"{key} = {json.dumps(value)}\n")

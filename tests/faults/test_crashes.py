@@ -1,0 +1,88 @@
+"""A small run of the crash figures (`make faults` is the large one), and proof that it can fail."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults import runs
+from faults.figures import Figures
+from faults.filesystem import Disk
+from portside.quantities import MIB
+from tests.agent.process import Agent
+
+WITHOUT_SYNC = Path(__file__).parent / "without_sync"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[runs.Bench]:
+    with runs.bench(tmp_path, seed="test", writers=6, tell=print) as made:
+        yield made
+
+
+def _assert_kept(figures: Figures) -> None:
+    assert figures.complaints == []
+    assert figures.holds
+
+
+def test_nothing_acknowledged_is_lost_when_the_agent_is_killed(bench: runs.Bench) -> None:
+    figures = runs.kills(bench, 15).figures
+    _assert_kept(figures)
+    assert figures.crashes == len(figures.recovery) == 15
+    assert figures.acknowledged > 15
+    assert figures.resumed > 0
+
+
+def test_nothing_acknowledged_or_told_is_lost_when_the_power_is_cut(bench: runs.Bench) -> None:
+    figures = runs.cuts(bench, 8).figures
+    _assert_kept(figures)
+    assert figures.crashes == 8
+    assert figures.acknowledged > 8
+    assert figures.told > 0
+
+
+def test_nothing_acknowledged_is_lost_on_a_failing_disk(bench: runs.Bench) -> None:
+    for row in runs.injections(bench, 1):
+        _assert_kept(row.figures)
+
+
+def test_the_checks_see_what_a_node_loses_that_does_not_sync(bench: runs.Bench) -> None:
+    figures = runs.cuts(bench, 2, under=["env", f"PYTHONPATH={WITHOUT_SYNC}"]).figures
+    assert figures.broken["lost"] + figures.broken["damaged"] > figures.acknowledged // 4
+    assert figures.broken["partial"] > 0
+
+
+def test_what_was_not_synced_is_gone_after_a_cut_and_what_was_is_there(tmp_path: Path) -> None:
+    with Disk(tmp_path, 64 * MIB) as disk:
+        (disk.root / "synced").write_text("kept")
+        disk.sync()
+        (disk.root / "not-synced").write_text("lost")
+        disk.cut()
+        with pytest.raises(OSError, match="Input/output error"):
+            (disk.root / "refused").write_text("too late")
+        disk.power_on()
+        assert (disk.root / "synced").read_text() == "kept"
+        assert not (disk.root / "not-synced").exists()
+
+
+def test_a_disk_is_given_back_whatever_happens(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="in between"), Disk(tmp_path, 64 * MIB) as disk:
+        disk.cut()
+        raise RuntimeError("in between")
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    devices = subprocess.run(["losetup", "--all"], capture_output=True, text=True, check=True)
+    assert str(tmp_path) not in devices.stdout
+
+
+def test_what_the_write_check_left_goes_with_the_next_start(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    # Its removal isn't synced: a power cut brings it back.
+    (agent.root / "staging" / ".write-check-836").write_text("portside\n")
+    try:
+        agent.start()
+        assert agent.leftovers() == []
+    finally:
+        agent.kill()

@@ -1,0 +1,142 @@
+"""A crash takes answers along: whoever asks again goes on, and what was told is still so."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import tus
+from faults.connection import Connection
+from faults.filesystem import Disk
+from portside.quantities import MIB
+from portside.wire import StoredFile
+from tests.agent.process import Agent
+
+UPLOADS = "/api/v1/uploads"
+DATA = secrets.token_bytes(MIB)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with Disk(tmp_path, 256 * MIB) as disk:
+        yield disk
+
+
+@pytest.fixture
+def agent(tmp_path: Path, disk: Disk) -> Iterator[Agent]:
+    agent = Agent(tmp_path, root=disk.root)
+    agent.start()
+    yield agent
+    agent.kill()
+
+
+@pytest.fixture
+def ask(agent: Agent) -> Iterator[Connection]:
+    with Connection(agent.port) as connection:
+        yield connection
+
+
+@pytest.fixture
+def headers(agent: Agent) -> Callable[..., dict[str, str]]:
+    """The headers of one token's requests."""
+
+    def made(**claims: Any) -> dict[str, str]:
+        token = agent.mint(**claims)
+        return {"Authorization": f"Bearer {token}", "Upload-Metadata": "filename YS5iaW4="}
+
+    return made
+
+
+def _restart(agent: Agent, ask: Connection) -> None:
+    agent.kill()
+    ask.close()
+    agent.start()
+
+
+def _cut_power(agent: Agent, disk: Disk, ask: Connection) -> None:
+    os.killpg(agent.process.pid, signal.SIGSTOP)
+    disk.cut()
+    agent.kill()
+    disk.power_on()
+    _restart(agent, ask)
+
+
+def _write_index_in_place(agent: Agent) -> None:
+    """From here on SQLite's log is overwritten from its start: syncing it syncs nothing else.
+
+    A log that grows takes the filesystem's other changes to the disk with it, and hides what
+    nobody synced.
+    """
+    with sqlite3.connect(agent.root / "state" / "index.sqlite") as index:
+        for number in range(200):
+            index.execute("INSERT INTO notes VALUES (?, ?)", (str(number), "x" * 2000))
+            index.commit()
+        index.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    index.close()
+
+
+def test_an_upload_that_was_told_of_is_there_after_a_power_cut(
+    agent: Agent, disk: Disk, ask: Connection, headers: Callable[..., dict[str, str]]
+) -> None:
+    _write_index_in_place(agent)
+    disk.sync()
+    sent = headers(size=len(DATA))
+    target = tus.target_in(tus.create(ask, UPLOADS, len(DATA), sent))
+    _cut_power(agent, disk, ask)
+    assert tus.offset_of(ask, target, sent) == 0
+    answer = tus.append(ask, target, 0, memoryview(DATA), sent)
+    assert StoredFile.model_validate_json(answer.body).size == len(DATA)
+
+
+def test_an_offset_that_was_told_is_there_after_a_power_cut(
+    agent: Agent, disk: Disk, ask: Connection, headers: Callable[..., dict[str, str]]
+) -> None:
+    _write_index_in_place(agent)
+    sent = headers(size=len(DATA))
+    target = tus.target_in(tus.create(ask, UPLOADS, len(DATA), sent))
+    disk.sync()
+    for end in (1000, 300_000, len(DATA) - 1):
+        start = tus.offset_of(ask, target, sent)
+        tus.append(ask, target, start, memoryview(DATA)[start:end], sent)
+        _cut_power(agent, disk, ask)
+        assert tus.offset_of(ask, target, sent) == end
+    tus.append(ask, target, len(DATA) - 1, memoryview(DATA)[-1:], sent)
+    assert [path.read_bytes() for path in agent.visible_files()] == [DATA]
+
+
+@pytest.mark.parametrize("layout", ["dated", "named"])
+def test_a_creation_that_is_sent_again_after_the_end_tells_of_the_file(
+    agent: Agent, ask: Connection, headers: Callable[..., dict[str, str]], layout: str
+) -> None:
+    sent = headers(size=len(DATA), layout=layout)
+    target = tus.target_in(tus.create(ask, UPLOADS, len(DATA), sent))
+    first = tus.append(ask, target, 0, memoryview(DATA), sent)
+    _restart(agent, ask)
+    again = tus.create(ask, UPLOADS, len(DATA), sent)
+    assert StoredFile.model_validate_json(again.body) == StoredFile.model_validate_json(first.body)
+    assert len(agent.visible_files()) == 1
+
+
+def test_a_part_whose_creation_was_not_answered_is_made_again(
+    agent: Agent, ask: Connection, headers: Callable[..., dict[str, str]]
+) -> None:
+    sent = headers(size=len(DATA))
+    part = {**sent, "Upload-Concat": "partial"}
+    half = len(DATA) // 2
+    # Its answer is lost.
+    tus.create(ask, UPLOADS, half, part)
+    _restart(agent, ask)
+    targets = []
+    for data in (DATA[:half], DATA[half:]):
+        targets.append(tus.target_in(tus.create(ask, UPLOADS, len(data), part)))
+        tus.append(ask, targets[-1], 0, memoryview(data), sent)
+    tus.concatenate(ask, UPLOADS, targets, sent)
+    assert [path.read_bytes() for path in agent.visible_files()] == [DATA]
+    assert agent.leftovers() == []

@@ -1,0 +1,191 @@
+"""The data plane on real nodes: uploads that survive what happens to them, private files, damage.
+
+Everything here goes through the node's real nginx, TLS, systemd units and their sandbox.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testinfra.host import Host
+
+from deploys.layout import PROJECT_ROOT
+from portside.quantities import MIB
+from portside.tokens import mint_download
+from portside.wire import DownloadClaims
+from tests.lab.talking import Node
+from tests.lab.test_uploads import ISO
+
+AGENT = "portside-agent.service"
+WORKER = "portside-agent-worker.service"
+UPLOADS = "/api/v1/uploads"
+METRICS = (
+    "/opt/portside/current/venv/bin/python -I -c '"
+    "import ssl, urllib.request as request; context = ssl._create_unverified_context(); "
+    'print(request.urlopen("https://127.0.0.1/metrics", context=context).read().decode())\''
+)
+"""Asked from the node itself: to others they don't show."""
+PUT = [
+    *(str(Path(sys.executable).with_name("portside")), "put", "--json"),
+    *("--cluster", str(PROJECT_ROOT / "clusters" / "lab.yaml")),
+]
+
+
+def _put(file: Path, state: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*PUT, str(file), "--namespace", "lab", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+    )
+
+
+def _said(put: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = put.communicate(timeout=300)
+    assert put.returncode == 0, err
+    return dict(json.loads(out))
+
+
+def _wait_for_bytes(host: Host, least: int) -> None:
+    """Wait until staging holds an upload that has come this far."""
+    for _ in range(600):
+        sizes = host.check_output("find /srv/portside/staging -name '*.part' -printf '%s\\n'")
+        if any(int(size) >= least for size in sizes.split()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no upload of {least} bytes in staging: {sizes!r}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_an_upload_goes_on_after_the_agent_was_killed_and_after_the_client_was(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], tmp_path: Path
+) -> None:
+    host = nodes["s01"]
+    first = _put(ISO, tmp_path, "--node", "s01")
+    _wait_for_bytes(host, 200 * MIB)
+    host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
+    _wait_for_bytes(host, 700 * MIB)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = _put(ISO, tmp_path, "--node", "s01")
+    said = _said(second)
+    assert said["sha256"] == _digest(ISO)
+    assert host.file("/srv/portside/staging").listdir() == []
+    _remove(talk["s01"], said)
+
+
+def test_parts_side_by_side_become_one_file(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], tmp_path: Path
+) -> None:
+    said = _said(_put(ISO, tmp_path, "--node", "s02", "--parallel", "4"))
+    assert said["sha256"] == _digest(ISO)
+    on_disk = nodes["s02"].check_output(f"sha256sum < '/srv/portside/uploads/{said['path']}'")
+    assert on_disk.split()[0] == said["sha256"]
+    _remove(talk["s02"], said)
+
+
+def test_a_wrong_offset_is_told_the_right_one_before_its_body(talk: Mapping[str, Node]) -> None:
+    node = talk["s03"]
+    token = node.mint(name="a.bin")
+    sent = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {token}"}
+    created = node.ask("POST", UPLOADS, headers={**sent, "Upload-Length": "1000"})
+    assert created.status == 201
+    place = str(created.headers["Location"]).removeprefix(f"https://{node.host}")
+    appending = {**sent, "Content-Type": "application/offset+octet-stream"}
+    refused = node.ask("PATCH", place, bytes(10), {**appending, "Upload-Offset": "7"})
+    assert (refused.status, refused.slug) == (409, "offset-mismatch")
+    assert refused.headers["Upload-Offset"] == "0"
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
+    assert node.ask("DELETE", place, headers=sent).status == 204
+
+
+def test_a_private_file_is_for_holders_of_a_token(talk: Mapping[str, Node]) -> None:
+    node = talk["s01"]
+    stored = node.put("secret.bin", b"secret", node.mint(namespace="private"))
+    assert stored.status == 201, stored.body
+    path = json.loads(stored.body)["path"]
+    assert node.ask("GET", f"/uploads/{path}").status == 401
+    token = _download_token(node, path)
+    allowed = node.ask("GET", f"/uploads/{path}?token={token}", headers={"Range": "bytes=1-2"})
+    assert (allowed.status, allowed.body) == (206, b"ec")
+    elsewhere = _download_token(node, path + "x")
+    assert node.ask("GET", f"/uploads/{path}?token={elsewhere}").status == 403
+
+
+def test_a_flipped_bit_is_found_quarantined_and_reported(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node, host = talk["s02"], nodes["s02"]
+    host.check_output(f"systemctl stop {WORKER}")
+    stored = node.put("damaged.bin", os.urandom(5 * MIB))
+    file = json.loads(stored.body)
+    path = f"/srv/portside/uploads/{file['path']}"
+    host.check_output(f"printf 'X' | dd of='{path}' bs=1 seek=3000000 conv=notrunc status=none")
+    host.check_output(f"systemctl start {WORKER}")
+    for _ in range(120):
+        if node.ask("GET", f"/api/v1/files/{file['file_id']}").status == 410:
+            break
+        time.sleep(0.5)
+    gone = node.ask("GET", f"/api/v1/files/{file['file_id']}")
+    assert (gone.status, gone.slug) == (410, "file-damaged")
+    assert node.ask("GET", f"/uploads/{file['path']}").status == 404
+    assert host.file(f"/srv/portside/quarantine/{file['file_id']}.data").size == 5 * MIB
+    # The worker tells of it in its next report, which /metrics and /health/ready show.
+    found = re.compile(r"^portside_damaged_files_total [1-9]", re.MULTILINE)
+    for _ in range(80):
+        if found.search(host.check_output(METRICS)):
+            break
+        time.sleep(0.5)
+    assert found.search(host.check_output(METRICS))
+    assert "damage" in node.ask("GET", "/health/ready").body.decode()
+
+
+def test_the_nodes_own_figures_are_for_its_operators(talk: Mapping[str, Node]) -> None:
+    assert talk["s01"].ask("GET", "/metrics").status == 404
+
+
+def test_fsck_finds_nothing_to_mend_on_a_node_that_works(nodes: Mapping[str, Host]) -> None:
+    checked = nodes["s03"].run("/opt/portside/current/venv/bin/portside-agent fsck --json")
+    assert checked.rc == 0, checked.stdout
+
+
+def test_a_deleted_file_is_gone_and_its_space_is_back(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    node = talk["s01"]
+    stored = node.put("deleted.bin", bytes(20 * MIB))
+    file = json.loads(stored.body)
+    refused = node.manage("DELETE", f"/api/v1/files/{file['file_id']}", "read")
+    assert (refused.status, refused.slug) == (403, "right-missing")
+    _remove(node, file)
+    assert node.ask("GET", f"/uploads/{file['path']}").status == 404
+    assert not nodes["s01"].file(f"/srv/portside/uploads/{file['path']}").exists
+
+
+def _download_token(node: Node, path: str) -> str:
+    now = int(time.time())
+    claims = DownloadClaims(
+        iss=node.issuer.owner, aud=node.node_id, iat=now, nbf=now, exp=now + 60, path=path
+    )
+    return mint_download(node.issuer, claims)
+
+
+def _remove(node: Node, stored: Mapping[str, Any]) -> None:
+    deleted = node.manage("DELETE", f"/api/v1/files/{stored['file_id']}", "delete")
+    assert deleted.status == 204, deleted.body

@@ -1,0 +1,236 @@
+"""Which hooks a file has, what they are sent, and what follows an attempt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from agent import hooks
+from agent.hooks import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
+from agent.index import Delivery
+from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
+from portside.wire import Hook, HookEvent, StoredFile, origin_of
+
+EVERY = Hook(namespace="*", url="https://app.example.net/portside")
+IMAGES = Hook(namespace="images", command=("/usr/local/bin/variants", "--webp"))
+NOW = 1_800_000_000
+MOMENT = datetime.fromtimestamp(NOW, UTC)
+
+STORED = StoredFile(
+    file_id="1" * 32,
+    node_id="s01",
+    namespace="images",
+    owner="user-7",
+    name="a.png",
+    path=PurePosixPath("images/a.png"),
+    url="https://s01.portside.test/uploads/images/a.png",
+    size=3,
+    sha256="0" * 64,
+    content_type="image/png",
+    committed_at=MOMENT,
+    receipt="",
+)
+
+
+def test_a_namespace_has_its_own_hooks_and_those_of_every_one() -> None:
+    assert hooks.hooks_for([EVERY, IMAGES], "images") == [EVERY, IMAGES]
+    assert hooks.hooks_for([EVERY, IMAGES], "isos") == [EVERY]
+    assert hooks.hooks_for([IMAGES], "isos") == []
+
+
+def test_a_file_is_delivered_to_each_target_once() -> None:
+    again = Hook(namespace="images", url=EVERY.url)
+    assert hooks.deliveries_for([EVERY, again, IMAGES], "images") == [
+        Delivery("webhook", "https://app.example.net/portside"),
+        Delivery("command", "/usr/local/bin/variants --webp"),
+    ]
+
+
+def test_commands_whose_words_differ_have_different_targets() -> None:
+    one, two = Hook(namespace="*", command=("a b",)), Hook(namespace="*", command=("a", "b"))
+    assert one.target != two.target
+
+
+def test_a_delivery_finds_its_hook_until_the_settings_lose_it() -> None:
+    found = hooks.find_hook([EVERY, IMAGES], "images", "command", IMAGES.target)
+    assert found == IMAGES
+    assert hooks.find_hook([EVERY], "images", "command", IMAGES.target) is None
+    assert hooks.find_hook([IMAGES], "isos", "command", IMAGES.target) is None
+
+
+def test_ids_of_deliveries_differ_by_file_kind_and_target() -> None:
+    ids = {
+        hooks.public_id(file_id, kind, target)
+        for file_id in ("1" * 32, "2" * 32)
+        for kind in ("command", "webhook")
+        for target in ("a", "b")
+    }
+    assert len(ids) == 8
+    assert hooks.public_id("1" * 32, "command", "a") in ids
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_success_is_one(status: int) -> None:
+    assert answered(status) == DONE
+
+
+@pytest.mark.parametrize("status", [100, 301, 302, 307, 400, 401, 404, 409, 429, 500, 503])
+def test_anything_else_failed_redirects_too(status: int) -> None:
+    assert answered(status) == Outcome("failed", f"answered {status}")
+
+
+def test_gone_is_hopeless() -> None:
+    assert answered(410).result == "hopeless"
+
+
+def test_a_delivery_that_is_made_leaves_nothing() -> None:
+    assert after(DONE, 1, NOW, 0.5) is None
+
+
+def test_a_failure_is_tried_again_until_the_last_attempt() -> None:
+    failed = Outcome("failed", "answered 500")
+    for attempt in range(1, MOST_ATTEMPTS):
+        following = after(failed, attempt, NOW, 1.0)
+        assert following is not None
+        assert (following.state, following.attempts) == ("WAITING", attempt)
+        assert following.due > NOW
+    last = after(failed, MOST_ATTEMPTS, NOW, 1.0)
+    assert last == Next("DEAD", MOST_ATTEMPTS, NOW, "answered 500")
+
+
+def test_the_hopeless_is_given_up_at_once() -> None:
+    assert after(answered(410), 1, NOW, 0.5) == Next(
+        "DEAD", 1, NOW, "answered 410: the receiver wants no more of these"
+    )
+
+
+def test_pauses_double_from_30_seconds_to_6_hours() -> None:
+    longest = [hooks.pause(attempt, 1.0) for attempt in range(1, 13)]
+    assert longest == [30 * 2**n for n in range(10)] + [21600, 21600]
+
+
+@given(attempt=st.integers(1, 10**6), chance=st.floats(0, 1))
+def test_a_pause_is_anything_up_to_its_longest(attempt: int, chance: float) -> None:
+    assert 1 <= hooks.pause(attempt, chance) <= hooks.pause(attempt, 1.0) <= 6 * 3600
+
+
+def test_a_long_error_is_cut() -> None:
+    following = after(Outcome("failed", "x" * 10_000), 1, NOW, 0.5)
+    assert following is not None
+    assert len(following.error) == hooks.LONGEST_ERROR
+
+
+def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:
+    told = hooks.environment(STORED, Path("/srv/portside/uploads/images/a.png"), "d1", 3)
+    assert dict(told) == {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/",
+        "PORTSIDE_EVENT": "file.committed",
+        "PORTSIDE_NODE_ID": "s01",
+        "PORTSIDE_NAMESPACE": "images",
+        "PORTSIDE_FILE_ID": "1" * 32,
+        "PORTSIDE_FILE": "/srv/portside/uploads/images/a.png",
+        "PORTSIDE_DELIVERY_ID": "d1",
+        "PORTSIDE_ATTEMPT": "3",
+    }
+
+
+def test_a_webhooks_body_says_what_happened_to_which_file() -> None:
+    body = hooks.event(STORED, "d" * 32, 2)
+    told = json.loads(body)
+    assert {key: told[key] for key in told if key != "file"} == {
+        "event": "file.committed",
+        "delivery_id": "d" * 32,
+        "node_id": "s01",
+        "attempt": 2,
+    }
+    assert HookEvent.model_validate_json(body).file == STORED
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://app.example.net/portside?key=1", "https://app.example.net"),
+        ("https://app.example.net:443/", "https://app.example.net"),
+        ("http://app.example.net:8080/x", "http://app.example.net:8080"),
+        ("http://[2001:db8::1]:81", "http://[2001:db8::1]:81"),
+        ("https://APP.example.net", "https://app.example.net"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:secret@app.example.net/",
+        "https:///path",
+        "https://app.example.net/#there",
+        "https://app.example.net:99999/",
+        "https://app.example.net/a b",
+        "https://app.example.net/\x01",
+        "https://äpp.example.net/",
+        "ftp://app.example.net/",
+    ],
+)
+def test_a_url_that_can_not_be_asked_is_no_hook(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Hook(namespace="*", url=url)
+
+
+class TestSignature:
+    key = SigningKey.generate("s01")
+    keys = Keyset(keys=(key.public(),))
+    body = hooks.event(STORED, "d" * 32, 1)
+    origin = "https://app.example.net"
+
+    def _token(self, url: str = EVERY.url or "", now: int = NOW) -> str:
+        return mint_hook(self.key, hooks.claims("s01", url, "d" * 32, self.body, now))
+
+    def test_a_receiver_learns_who_sent_what(self) -> None:
+        claims = verify_hook(self._token(), self.keys, self.origin, self.body, MOMENT)
+        assert (claims.iss, claims.jti) == ("s01", "d" * 32)
+        assert claims.sha256 == hashlib.sha256(self.body).hexdigest()
+
+    @pytest.mark.parametrize(
+        ("token", "body", "origin", "after", "code"),
+        [
+            ("own", b"other", origin, 0, "token-claims"),
+            ("own", body, "https://evil.example.net", 0, "token-claims"),
+            ("own", body, origin, 360, "token-expired"),
+            ("own", body, origin, -61, "token-not-yet-valid"),
+            ("foreign", body, origin, 0, "token-unknown-key"),
+            ("receipt", body, origin, 0, "token-type"),
+        ],
+    )
+    def test_anything_else_is_refused(
+        self, token: str, body: bytes, origin: str, after: int, code: str
+    ) -> None:
+        claims = hooks.claims("s01", EVERY.url or "", "d" * 32, self.body, NOW)
+        tokens = {
+            "own": self._token(),
+            "foreign": mint_hook(SigningKey.generate("s01"), claims),
+            "receipt": self.key.sign("receipt+jwt", claims.model_dump()),
+        }
+        with pytest.raises(TokenRefused) as refused:
+            verify_hook(tokens[token], self.keys, origin, body, MOMENT + timedelta(seconds=after))
+        assert refused.value.code == code
+
+    def test_a_signature_counts_for_five_minutes_and_a_clocks_difference(self) -> None:
+        verify_hook(
+            self._token(), self.keys, self.origin, self.body, MOMENT + timedelta(seconds=359)
+        )
+
+
+def test_a_urls_query_is_not_shown() -> None:
+    assert hooks.shown("webhook", "https://a.example/x?key=secret") == "https://a.example/x"
+    assert hooks.shown("command", "what? now") == "what? now"

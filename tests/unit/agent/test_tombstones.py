@@ -1,0 +1,153 @@
+"""Tombstones are kept for 30 days, then forgotten; nothing of another file goes with them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from agent.attributes import Attributes
+from agent.database import Database
+from agent.deletion import delete
+from agent.index import Index, Intent
+from agent.quarantine import quarantine
+from agent.settings import Settings
+from agent.tombstones import purge
+from portside.names import attributes_path
+from portside.quantities import GIB
+from portside.sizing import Machine, size
+from portside.wire import StoredFile
+
+NOW = datetime.now(UTC)
+LONG_AGO = NOW - timedelta(days=100)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    for folder in ("uploads", "staging", "quarantine", "state"):
+        (tmp_path / folder).mkdir()
+    return Settings(
+        node_id="s01",
+        public_base_url="https://s01.portside.test",
+        root=tmp_path,
+        keyset=tmp_path / "keyset.json",
+        node_key=tmp_path / "node.key",
+        roster=tmp_path / "roster.json",
+        max_size=1 * GIB,
+        session_deadline=7200,
+        extensions=(".bin",),
+        private=(),
+        uploads_per_minute=600,
+        scrub_rate=1 * GIB,
+        scrub_every=86400,
+        sizing=size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)),
+    )
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.index)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def commit(settings: Settings, database: Database) -> Callable[..., StoredFile]:
+    """Makes a committed file, at a path and moment."""
+
+    def make(path: str = "isos/a.bin", committed_at: datetime = LONG_AGO) -> StoredFile:
+        stored = StoredFile(
+            file_id=secrets.token_hex(16),
+            node_id="s01",
+            namespace="isos",
+            owner="user-7",
+            name="a.bin",
+            path=PurePosixPath(path),
+            url=f"https://s01.portside.test/uploads/{path}",
+            size=3,
+            sha256="0" * 64,
+            content_type="application/octet-stream",
+            committed_at=committed_at,
+            receipt="",
+        )
+        intent = Intent(secrets.token_hex(16), "", stored)
+        place = settings.uploads / path
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"abc")
+        _attributes(settings, stored).write_text(Attributes.of(intent).model_dump_json())
+        index = Index(database)
+        index.begin(intent)
+        index.commit(stored.file_id)
+        return stored
+
+    return make
+
+
+def _attributes(settings: Settings, stored: StoredFile) -> Path:
+    return settings.uploads / attributes_path(stored.path)
+
+
+def _known(database: Database) -> set[str]:
+    return {file_id for (file_id,) in database.rows("SELECT file_id FROM files")}
+
+
+def _purge(settings: Settings, database: Database, days_later: float) -> int:
+    return purge(settings, database, NOW + timedelta(days=days_later), lambda: None)
+
+
+def test_a_tombstone_is_kept_for_30_days_from_the_deletion_and_then_removed(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    stored = commit()
+    delete(settings, database, stored.file_id)
+    assert _purge(settings, database, 29.9) == 0
+    assert _known(database) == {stored.file_id}
+    assert _attributes(settings, stored).exists()
+    assert _purge(settings, database, 30.1) == 1
+    assert _known(database) == set()
+    assert not _attributes(settings, stored).exists()
+
+
+def test_a_file_that_is_there_is_never_touched(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    stored = commit()
+    assert _purge(settings, database, 1000) == 0
+    assert _known(database) == {stored.file_id}
+    assert _attributes(settings, stored).exists()
+
+
+def test_a_file_that_has_the_name_since_keeps_its_attributes(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    delete(settings, database, commit().file_id)
+    follower = commit()
+    assert _purge(settings, database, 31) == 1
+    assert _known(database) == {follower.file_id}
+    kept = Attributes.model_validate_json(_attributes(settings, follower).read_bytes())
+    assert kept.file_id == follower.file_id
+
+
+def test_attributes_are_left_alone_while_a_commit_is_about_to_replace_them(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    stored = commit()
+    delete(settings, database, stored.file_id)
+    follower = stored.model_copy(update={"file_id": "f" * 32})
+    Index(database).begin(Intent("other-token", "f.part", follower))
+    assert _purge(settings, database, 31) == 1
+    assert _attributes(settings, stored).exists()
+
+
+def test_the_tombstone_of_a_quarantined_file_is_removed_too(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    stored = commit()
+    quarantine(settings, database, stored.file_id, "damaged")
+    delete(settings, database, stored.file_id)
+    assert _purge(settings, database, 31) == 1
+    assert list(settings.quarantine.iterdir()) == []
+    assert _known(database) == set()

@@ -1,0 +1,62 @@
+"""A newer request ends an older one at the same upload, and waits until it has ended."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from agent import writers
+from agent.problems import ProblemError
+from agent.writers import Writers
+
+
+def _nothing() -> None:
+    pass
+
+
+def test_a_newer_request_interrupts_the_older_and_comes_after_it() -> None:
+    held, interrupted = threading.Event(), threading.Event()
+    busy, order = Writers(), []
+
+    def older() -> None:
+        with busy.alone("a", interrupted.set):
+            held.set()
+            assert interrupted.wait(5)
+            order.append("older ends")
+
+    thread = threading.Thread(target=older)
+    thread.start()
+    assert held.wait(5)
+    assert busy.is_held("a")
+    with busy.alone("a", _nothing):
+        order.append("newer begins")
+    thread.join()
+    assert order == ["older ends", "newer begins"]
+    assert not busy.is_held("a")
+
+
+def test_different_uploads_do_not_wait_for_each_other() -> None:
+    busy = Writers()
+    with busy.alone("a", _nothing), busy.alone("b", _nothing):
+        assert busy.is_held("a")
+        assert busy.is_held("b")
+
+
+def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "TAKEOVER", 0.05)
+    busy = Writers()
+    with (
+        busy.alone("a", _nothing),
+        pytest.raises(ProblemError) as refused,
+        busy.alone("a", _nothing),
+    ):
+        raise AssertionError
+    assert refused.value.slug == "upload-locked"
+
+
+def test_a_request_that_fails_lets_go() -> None:
+    busy = Writers()
+    with pytest.raises(LookupError), busy.alone("a", _nothing):
+        raise LookupError
+    assert not busy.is_held("a")

@@ -1,0 +1,91 @@
+"""`portside token download` and `access`: tokens for files that are stored."""
+
+from __future__ import annotations
+
+import getpass
+import time
+
+import pytest
+
+from portside.keystore import Keystore
+from portside.tokens import ACCESS_TYPE, unverified_claims, verify_access, verify_download
+from tests.unit.test_cli import Run
+
+
+def test_download_prints_a_url_that_the_node_will_open(keystore: Keystore) -> None:
+    run = Run("token", "download", "--node", "s01", "--path", "private/größe.bin")
+    assert (run.code, run.err) == (0, "")
+    url, _, token = run.out.strip().partition("?token=")
+    assert url == "https://s01.portside.test/uploads/private/gr%C3%B6%C3%9Fe.bin"
+    claims = verify_download(token, keystore.keyset(), "s01")
+    assert claims.path == "private/größe.bin"
+    assert claims.exp - claims.iat == 3600
+
+
+def test_download_prints_the_token_alone_when_asked(keystore: Keystore) -> None:
+    arguments = ("--node", "s01", "--path", "ns/a.bin", "--valid", "5m", "--token-only")
+    claims = verify_download(
+        Run("token", "download", *arguments).out.strip(), keystore.keyset(), "s01"
+    )
+    assert claims.exp - claims.iat == 300
+
+
+def test_access_gives_the_rights_that_are_named_and_no_others(keystore: Keystore) -> None:
+    run = Run("token", "access", "--node", "s01", "--right", "list", "--right", "read")
+    assert (run.code, run.err) == (0, "")
+    claims = verify_access(run.out.strip(), keystore.keyset(), "s01")
+    assert (claims.rights, claims.sub) == (("list", "read"), getpass.getuser())
+    assert (claims.namespace, claims.owner, claims.file_id) == (None, None, None)
+    assert claims.exp - claims.iat == 3600
+
+
+def test_access_can_be_narrowed(keystore: Keystore) -> None:
+    narrow = ("--namespace", "isos", "--owner", "me", "--file-id", "0" * 32, "--holder", "app")
+    run = Run("token", "access", "--node", "s02", "--right", "delete", *narrow, "--valid", "1m")
+    claims = verify_access(run.out.strip(), keystore.keyset(), "s02")
+    assert (claims.namespace, claims.owner, claims.file_id) == ("isos", "me", "0" * 32)
+    assert (claims.sub, claims.exp - claims.iat) == ("app", 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("download", "--node", "c01", "--path", "ns/a"), "'c01' is no storage node"),
+        (("download", "--node", "s01", "--path", "/uploads/ns/a"), "is no file's path"),
+        (("download", "--node", "s01", "--path", "ns/../a"), "is no file's path"),
+        (("download", "--node", "s01", "--path", ""), "is no file's path"),
+        (("access", "--node", "s01"), "--right"),
+        (("access", "--node", "s01", "--right", "write"), "rights.0: "),
+        (("access", "--node", "s09", "--right", "read"), "'s09' is no storage node"),
+        (("access", "--node", "s01", "--right", "read", "--namespace", "../x"), "namespace: "),
+        (("access", "--node", "s01", "--right", "read", "--file-id", "1"), "file_id: "),
+    ],
+)
+def test_what_no_node_would_take_is_refused(
+    arguments: tuple[str, ...], message: str, keystore: Keystore
+) -> None:
+    run = Run("token", *arguments)
+    assert (run.code, run.out) == (2, "")
+    assert message in run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("download", "--path", "ns/a.bin", "--token-only"), "path: ns/a.bin"),
+        (("access", "--right", "read", "--namespace", "ns"), "namespace: ns"),
+    ],
+)
+def test_inspect_knows_both(arguments: tuple[str, ...], shown: str, keystore: Keystore) -> None:
+    run = Run("token", "inspect", stdin=Run("token", *arguments, "--node", "s01").out)
+    assert run.code == 0
+    assert shown in run.out
+    assert "verdict: good: signature verifies, signed by 'test'" in run.out
+
+
+def test_inspect_tells_that_an_old_one_has_expired(keystore: Keystore) -> None:
+    token = Run("token", "access", "--node", "s01", "--right", "read").out.strip()
+    old = {**unverified_claims(token), "exp": int(time.time()) - 3600}
+    run = Run("token", "inspect", stdin=keystore.issuer_key().sign(ACCESS_TYPE, old))
+    assert run.code == 1
+    assert "signature verifies, but the token has expired" in run.out
