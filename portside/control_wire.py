@@ -109,6 +109,11 @@ class Lease(_Message):
     """The node to copy to, for `replicate`."""
     until: datetime
     bytes_per_second: int | None = None
+    tombstone: bool = True
+    """For `delete`: whether the file is deleted for good, or only this copy of it is not wanted.
+
+    Without a tombstone the same file may come back to this node one day.
+    """
 
 
 class HeartbeatAnswer(_Message):
@@ -297,14 +302,3 @@ class PoolViews(_Message):
     """Every pool."""
 
     pools: tuple[PoolView, ...]
-
-
-class ReplicationAttributes(_Message):
-    """What a copy's node has to know beside its bytes: travels in the replicate token's claims."""
-
-    namespace: str
-    owner: str
-    name: str
-    content_type: str
-    committed_at: datetime
-    jti: TokenId
