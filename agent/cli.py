@@ -12,6 +12,7 @@ from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.health import NodeUnfit, check_marker
 from agent.reindex import reindex
 from agent.settings import Settings
+from agent.trust import trust
 from portside.tokens import Keyset
 
 
@@ -53,6 +54,7 @@ def _identity(found: Settings, create: bool) -> None:
 def _check(found: Settings) -> None:
     Keyset.model_validate_json(found.keyset.read_bytes())
     identity.load(found.node_key, found.node_id)
+    trust(found.ca)
     check_marker(found)
     print(f"{found.node_id}: settings, keys and {found.root} are in order")
 

@@ -32,6 +32,8 @@ class Settings(BaseModel):
     keyset: Path
     node_key: Path
     roster: Path
+    ca: Path | None = None
+    """The cluster's own certificate authority; without it the system's vouch for other nodes."""
     max_size: int = Field(gt=0)
     session_deadline: int = Field(gt=0)
     extensions: tuple[str, ...] = Field(min_length=1)

@@ -11,10 +11,10 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from functools import cache
 from urllib.parse import urlsplit
 
 from agent.hooks import Outcome, answered
+from agent.trust import trust
 
 PATIENCE = 10.0
 """Seconds for one step: connecting, or the next bytes of the answer."""
@@ -25,8 +25,17 @@ DEADLINE = 30.0
 """Seconds in all once connected: a receiver that sends a byte now and then is cut off."""
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], deadline: float = DEADLINE) -> Outcome:
-    """Send `body` as JSON and judge the answer's status. Never raises what a receiver can cause."""
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    deadline: float = DEADLINE,
+    trusting: ssl.SSLContext | None = None,
+) -> Outcome:
+    """Send `body` as JSON and judge the answer's status. Never raises what a receiver can cause.
+
+    `trusting` says whose certificates count; without it those of the system's authorities.
+    """
     parts = urlsplit(url)
     target = parts.path or "/"
     if parts.query:
@@ -36,7 +45,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], deadline: float = DE
     except OSError as error:
         return Outcome("failed", f"can't connect: {error}")
     late = Outcome("failed", f"no answer within {deadline:.0f} s")
-    with _secured(connected, parts.scheme, parts.hostname or "") as opened:
+    with _secured(connected, parts.scheme, parts.hostname or "", trusting) as opened:
         until = time.monotonic() + deadline
         cut = threading.Timer(deadline, _cut, (opened,))
         cut.daemon = True
@@ -88,17 +97,14 @@ def _status(
     return connection.getresponse().status
 
 
-def _secured(connected: socket.socket, scheme: str, host: str) -> socket.socket:
+def _secured(
+    connected: socket.socket, scheme: str, host: str, trusting: ssl.SSLContext | None
+) -> socket.socket:
     if scheme == "http":
         return connected
     # The handshake comes later, when the deadline's clock runs.
-    return _trust().wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """The system's authorities, read once: they take some MiB and some milliseconds."""
-    return ssl.create_default_context()
+    context = trust() if trusting is None else trusting
+    return context.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
 
 
 def _cut(opened: socket.socket) -> None:

@@ -128,7 +128,10 @@ def agent(node: StorageNode) -> None:
             # For a new release or new settings the old worker finishes its uploads, while a new one
             # takes the next on the same socket.
             Level(
-                (layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
+                (
+                    *(layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
+                    layout.CA_CERTIFICATE,
+                ),
                 reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
             ),
         ],
@@ -140,7 +143,10 @@ def agent(node: StorageNode) -> None:
         service="worker",
         levels=[
             Level(
-                (layout.CURRENT, _unit(layout.WORKER_SERVICE), layout.AGENT_TOML),
+                (
+                    *(layout.CURRENT, _unit(layout.WORKER_SERVICE), layout.AGENT_TOML),
+                    layout.CA_CERTIFICATE,
+                ),
                 f"systemctl daemon-reload; systemctl enable --quiet {layout.WORKER_SERVICE}; "
                 f"systemctl restart {layout.WORKER_SERVICE}",
             )

@@ -1,4 +1,5 @@
-"""The node's certificate and its key, from the operator's machine to nginx."""
+"""The node's certificate and key, and the authority it knows the others by, from the operator's
+machine."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ from portside.keystore import Keystore, KeystoreError
 def tls(node: StorageNode) -> None:
     """A checked pair: nginx could start with a wrong one only to fail at the next boot."""
     certificate, key = certificate_files(node)
+    authority = authority_file(node)
     files_in_place(
         name="Certificate and key",
         files=[
             File(layout.TLS_CERTIFICATE, certificate, mode=0o640),
             File(layout.TLS_KEY, key, mode=0o600),
+            *([] if authority is None else [File(layout.CA_CERTIFICATE, authority)]),
         ],
     )
 
@@ -50,6 +53,19 @@ def certificate_files(node: StorageNode) -> tuple[str, str]:
     except (KeystoreError, OSError, ValueError, x509.ExtensionNotFound) as error:
         raise PyinfraError(f"{node.node_id}: no certificate to use: {error}") from None
     return pair
+
+
+def authority_file(node: StorageNode) -> str | None:
+    """The CA's certificate as PEM text where the cluster has one of its own, else None.
+
+    Raises PyinfraError, before anything is changed, when it is missing.
+    """
+    if node.cluster.tls.mode != "lab":
+        return None
+    try:
+        return _read(Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).ca_certificate())
+    except (KeystoreError, OSError) as error:
+        raise PyinfraError(f"{node.node_id}: no certificate authority: {error}") from None
 
 
 def check_pair(certificate: str, key: str, host: str, moment: datetime) -> None:

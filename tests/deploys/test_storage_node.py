@@ -101,6 +101,7 @@ def test_a_bare_node_is_provisioned_in_order(deploy: Any) -> None:
         _position(commands, "systemctl reload-or-restart nftables"),
         _position(commands, "install -d", "/srv/portside/uploads"),
         _position(commands, "/srv/portside/.portside-root", "mv -fT"),
+        _position(commands, "mv -fT", "/etc/portside/ca.crt"),
         _position(commands, "python3 -m venv"),
         _position(commands, "portside-agent check"),
         _position(commands, "mv -fT", "/etc/portside/agent.toml"),

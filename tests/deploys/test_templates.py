@@ -32,6 +32,12 @@ def test_the_agent_reads_its_settings(make_node: MakeNode, tmp_path: Path) -> No
     assert read.max_size == node.cluster.uploads.max_size
 
 
+def test_only_a_cluster_with_its_own_authority_names_it(make_node: MakeNode) -> None:
+    assert tomllib.loads(agent.agent_settings(make_node()))["ca"] == layout.CA_CERTIFICATE
+    own = parse(CLUSTER + "tls: {mode: files, directory: certificates}\n")
+    assert "ca" not in tomllib.loads(agent.agent_settings(make_node(cluster=own)))
+
+
 def test_every_number_of_the_sizing_reaches_the_agent(make_node: MakeNode) -> None:
     node = make_node()
     assert tomllib.loads(agent.agent_settings(node))["sizing"] == asdict(node.sizing)

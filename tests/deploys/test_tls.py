@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from deploys.components.tls import certificate_files, check_pair
+from deploys.components.tls import authority_file, certificate_files, check_pair
 from portside import certificates
 from portside.cluster import parse
 from portside.keystore import Keystore
@@ -86,3 +86,15 @@ def test_the_labs_certificate_stays_the_same_between_runs(
     node = make_node()
     Keystore.for_cluster(node.cluster, tmp_path).init(node.cluster)
     assert certificate_files(node) == certificate_files(node)
+
+
+def test_the_labs_own_authority_goes_to_the_nodes_and_no_one_elses(
+    tmp_path: Path, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path))
+    node = make_node()
+    keystore = Keystore.for_cluster(node.cluster, tmp_path)
+    keystore.init(node.cluster)
+    assert authority_file(node) == keystore.ca_certificate().read_text()
+    files = parse(CLUSTER + "tls: {mode: files, directory: /nowhere}\n")
+    assert authority_file(make_node(cluster=files)) is None
