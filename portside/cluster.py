@@ -36,7 +36,11 @@ from portside.wire import Hook
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
 _ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
+_CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~-]+)*/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+
+CONTROL_PORT_BESIDE_STORAGE = 8443
+"""Where the control plane listens on a node that also stores."""
 
 
 def _absolute(path: PurePosixPath) -> PurePosixPath:
@@ -160,16 +164,40 @@ class Tls(_Strict):
 
 
 class Replication(_Strict):
-    """How many nodes hold each file, and whether an upload waits for the second copy."""
+    """How many nodes hold each file, and whether an upload waits for the second copy.
+
+    `parallel` and `rate` bound what one node sends to others: pushes at once, bytes per second of
+    all of them together (None: no bound).
+    """
 
     factor: int = Field(default=1, ge=1, le=16)
     ack: Literal["local", "replicated"] = "local"
+    parallel: int = Field(default=2, ge=1, le=16)
+    rate: Size | None = Field(default=None, ge=64 * KIB)
 
 
 class Control(_Strict):
-    """The control plane's database: `sqlite`, `postgresql` (installed there) or a URL."""
+    """Where the control plane is, what it keeps its state in, when it takes a node for dead.
 
+    `database` is `sqlite`, `postgresql` (installed there) or a URL. `heartbeat` is seconds between
+    two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
+    `repair_after` how long it is then waited for before its files are copied again.
+    """
+
+    url: str | None = None
     database: SecretStr = SecretStr("sqlite")
+    heartbeat: Duration = Field(default=15, ge=1, le=300)
+    dead_after: Duration = Field(default=90, ge=3, le=86400)
+    repair_after: Duration = Field(default=900, ge=0, le=30 * 86400)
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _base(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not _CONTROL_URL.fullmatch(url):
+            raise ValueError(f"{url!r} must be https://<host>, with a port and a path at most")
+        return url.rstrip("/")
 
     @field_validator("database", mode="after")
     @classmethod
@@ -178,6 +206,15 @@ class Control(_Strict):
         if value not in ("sqlite", "postgresql") and not value.startswith("postgresql://"):
             raise ValueError("must be 'sqlite', 'postgresql' or a postgresql:// URL")
         return database
+
+    @model_validator(mode="after")
+    def _patient(self) -> Control:
+        if self.dead_after < 3 * self.heartbeat:
+            raise ValueError(
+                f"dead_after must be at least three heartbeats ({3 * self.heartbeat}s): one that "
+                "is lost on its way must not make a node dead"
+            )
+        return self
 
 
 class Cluster(_Strict):
@@ -276,6 +313,21 @@ class Cluster(_Strict):
     def upload_api_url(self, node_id: str) -> str:
         """Where uploads to the node go: `https://s01.example.net/api/internal/upload`."""
         return f"{self.public_base_url(node_id)}/api/internal/upload"
+
+    @property
+    def control_url(self) -> str | None:
+        """Where the control plane answers; None in a cluster that has none.
+
+        Without `control.url` it is the first control node: on HTTPS's own port or, where that
+        belongs to the node's uploads and files, on CONTROL_PORT_BESIDE_STORAGE.
+        """
+        control_nodes = self.with_role("control")
+        if self.control.url is not None or not control_nodes:
+            return self.control.url
+        first = control_nodes[0]
+        if "storage" in self.roles_of(first):
+            return f"https://{self.host(first)}:{CONTROL_PORT_BESIDE_STORAGE}"
+        return f"https://{self.host(first)}"
 
 
 class ClusterError(Exception):

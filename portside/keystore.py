@@ -1,10 +1,13 @@
 """The operator's secrets of one cluster: issuer keys, the lab CA and the nodes' certificates.
 
+Beside them lie the nodes' public keys, as the deploys gathered them.
+
 They live on the operator's machine alone, in a git-ignored folder only its owner can enter:
 
     secrets/<cluster>/issuer/<kid>.json           private JWKs that sign upload tokens
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
+    secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
 
 Every file is born with its final mode and appears whole, by rename.
 """
@@ -25,7 +28,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from portside import certificates
 from portside.cluster import Cluster
-from portside.tokens import Keyset, PublicKey, SigningKey
+from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"
 """Names the folder that holds a folder per cluster, in place of `secrets/` in the project."""
@@ -33,6 +36,7 @@ SECRETS_VARIABLE = "PORTSIDE_SECRETS"
 _PRIVATE_FILE = 0o600
 _PUBLIC_FILE = 0o644
 _DIRECTORY = 0o700
+_FOLDERS = ("issuer", "ca", "tls", "nodes")
 
 
 class KeystoreError(Exception):
@@ -138,6 +142,38 @@ class Keystore:
                 _write(crt, issued.certificate_pem, _PUBLIC_FILE)
         return crt, key
 
+    def node_keys(self) -> dict[str, PublicKey]:
+        """The public keys of nodes that were gathered so far, by node id. Raises KeystoreError."""
+        return {path.stem: _read_node_key(path) for path in self._node_key_paths()}
+
+    def keep_node_key(self, node_id: str, key: PublicKey) -> bool:
+        """Keep a node's public key, in place of the one before. Returns whether it is another.
+
+        Raises KeystoreError when it is no key of this node's: nothing it signed would be believed.
+        """
+        wrong = _not_the_key_of(node_id, key)
+        if wrong:
+            raise KeystoreError(f"the public key of {node_id} can't be used: {wrong}")
+        path = self._node_key(node_id)
+        with self._locked():
+            if path.exists() and _read_node_key(path) == key:
+                return False
+            _write(path, (key.model_dump_json(exclude_none=True) + "\n").encode(), _PUBLIC_FILE)
+        return True
+
+    def forget_node_key(self, node_id: str) -> bool:
+        """Forget a node that left the cluster. Returns whether its key was known."""
+        with self._locked():
+            known = self._node_key(node_id).exists()
+            self._node_key(node_id).unlink(missing_ok=True)
+        return known
+
+    def _node_key(self, node_id: str) -> Path:
+        return self.directory / "nodes" / f"{node_id}.json"
+
+    def _node_key_paths(self) -> list[Path]:
+        return sorted((self.directory / "nodes").glob("[!.]*.json"))
+
     @property
     def _ca_crt(self) -> Path:
         return self.directory / "ca" / "ca.crt"
@@ -187,7 +223,7 @@ class Keystore:
         """One process at a time makes keys: two would each write half of a pair."""
         if not self.directory.exists():
             _make_directory(self.directory.parent)
-        for directory in (self.directory, *(self.directory / n for n in ("issuer", "ca", "tls"))):
+        for directory in (self.directory, *(self.directory / n for n in _FOLDERS)):
             _make_directory(directory)
             if directory.stat().st_mode & 0o077:
                 directory.chmod(_DIRECTORY)
@@ -211,6 +247,32 @@ def _read_issuer_key(path: Path) -> IssuerKey:
     except (OSError, ValueError) as error:
         raise KeystoreError(f"{path} is no issuer key: {error}") from None
     return IssuerKey(path, signing, public, created)
+
+
+def _read_node_key(path: Path) -> PublicKey:
+    try:
+        key = PublicKey.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise KeystoreError(f"{path} is no public key: {error.errors()[0]['msg']}") from None
+    except OSError as error:
+        raise KeystoreError(f"{path} can't be read: {error}") from None
+    wrong = _not_the_key_of(path.stem, key)
+    if wrong:
+        raise KeystoreError(f"{path} can't be used: {wrong}: remove it and provision the node")
+    return key
+
+
+def _not_the_key_of(node_id: str, key: PublicKey) -> str | None:
+    """What is wrong with a node's public key, if anything."""
+    if key.owner != node_id:
+        return f"it is the key of {key.owner!r}"
+    if key.kid != thumbprint(key.x):
+        return "'kid' is not the thumbprint of 'x'"
+    try:
+        key.verifier()
+    except ValueError as error:
+        return f"'x' is no Ed25519 key: {error}"
+    return None
 
 
 def _make_directory(directory: Path) -> None:

@@ -48,6 +48,10 @@ def show(file: ClusterFile = None) -> None:
     ]:
         ends = certificates.expiry(path.read_bytes())
         rows.append((what, name, f"until {ends:%Y-%m-%d}", str(path)))
+    rows += [
+        ("node key", node_id, _validity(key), str(keystore.directory / "nodes" / f"{node_id}.json"))
+        for node_id, key in keystore.node_keys().items()
+    ]
     print_table(("what", "id", "valid", "file"), rows)
 
 

@@ -47,6 +47,25 @@ def test_nodes_keep_the_files_order() -> None:
     assert cluster.with_role("storage") == ("s03", "s01", "s02")
 
 
+@pytest.mark.parametrize(
+    ("nodes", "url"),
+    [
+        ("{s01: {}}", None),
+        ("{s01: {}, c02: {}, c01: {}}", "https://c02.a.b"),
+        ("{s01: {}, box1: {roles: [storage, control]}, c01: {}}", "https://box1.a.b:8443"),
+    ],
+)
+def test_the_control_planes_url_follows_from_the_first_control_node(
+    nodes: str, url: str | None
+) -> None:
+    assert parse(f"name: a\ndomain: a.b\nnodes: {nodes}").control_url == url
+
+
+@pytest.mark.parametrize("url", ["https://control.example.com", "https://x.net:444/portside"])
+def test_a_control_url_that_is_given_is_used(url: str) -> None:
+    assert parse(SMALL + f"control: {{url: '{url}/'}}").control_url == url
+
+
 def test_a_database_password_never_shows() -> None:
     cluster = parse(SMALL + "control: {database: 'postgresql://u:hunter2@h/d'}")
     assert "hunter2" not in repr(cluster)
@@ -115,6 +134,14 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("tls: {mode: files}", "tls"),
         ("tls: {mode: acme, email: nobody}", "tls"),
         ("connect: telnet", "connect"),
+        ("control: {url: 'http://a.b'}", "control.url"),
+        ("control: {url: 'https://u@a.b'}", "control.url"),
+        ("control: {url: 'https://a.b?x=1'}", "control.url"),
+        ("control: {heartbeat: 0s}", "control.heartbeat"),
+        ("control: {heartbeat: 1m}", "control"),
+        ("control: {dead_after: 30s}", "control"),
+        ("replication: {parallel: 0}", "replication.parallel"),
+        ("replication: {rate: 1KiB}", "replication.rate"),
     ],
 )
 def test_values_that_would_break_a_node_are_told(addition: str, key: str) -> None:

@@ -22,7 +22,7 @@ from portside import certificates
 from portside.client.session import Wish, claims_for
 from portside.cluster import Cluster
 from portside.keystore import Keystore, KeystoreError
-from portside.tokens import SigningKey, mint_upload, verify_upload
+from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload
 
 HOST = "s01.portside.test"
 
@@ -306,3 +306,42 @@ def test_secrets_may_live_elsewhere_a_folder_for_each_cluster(
 ) -> None:
     monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path / "vault"))
     assert Keystore.for_cluster(cluster, Path("/nowhere")).directory == tmp_path / "vault" / "test"
+
+
+# -- the nodes' public keys ------------------------------------------------------------------------
+
+
+def test_a_nodes_public_key_is_kept_until_it_has_another(keystore: Keystore) -> None:
+    first, second = (SigningKey.generate("s01").public() for _ in range(2))
+    assert keystore.keep_node_key("s01", first)
+    assert not keystore.keep_node_key("s01", first)
+    assert keystore.node_keys() == {"s01": first}
+    assert keystore.keep_node_key("s01", second)
+    assert keystore.node_keys() == {"s01": second}
+
+
+def test_a_node_that_left_has_no_key_any_more(keystore: Keystore) -> None:
+    keystore.keep_node_key("s01", SigningKey.generate("s01").public())
+    assert keystore.forget_node_key("s01")
+    assert not keystore.forget_node_key("s01")
+    assert keystore.node_keys() == {}
+
+
+def test_a_key_that_proves_nothing_about_a_node_is_refused(keystore: Keystore) -> None:
+    key = SigningKey.generate("s01").public()
+    for wrong in (
+        SigningKey.generate("s02").public(),
+        key.model_copy(update={"kid": SigningKey.generate("s01").kid}),
+        key.model_copy(update={"x": "AAAA", "kid": thumbprint("AAAA")}),
+    ):
+        with pytest.raises(KeystoreError, match="the public key of s01 can't be used"):
+            keystore.keep_node_key("s01", wrong)
+    assert keystore.node_keys() == {}
+
+
+@pytest.mark.parametrize("content", ["", "{}", "no json"])
+def test_a_public_key_that_was_damaged_is_named(keystore: Keystore, content: str) -> None:
+    keystore.keep_node_key("s01", SigningKey.generate("s01").public())
+    (keystore.directory / "nodes" / "s01.json").write_text(content)
+    with pytest.raises(KeystoreError, match=r"nodes/s01\.json is no public key"):
+        keystore.node_keys()

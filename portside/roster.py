@@ -1,0 +1,81 @@
+"""Who belongs to a cluster, as a roster: made from the cluster file, renewed, merged. Pure.
+
+A deploy decides who is in it and with which key, URLs, region, weight and tier; the control plane
+decides each node's state. Either gives what it changes a higher version, and where nothing but the
+version would differ the older one stays: a second deploy changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from portside.cluster import Cluster
+from portside.control_wire import Roster, RosterNode
+from portside.tokens import PublicKey
+
+
+def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> Roster:
+    """The cluster file's storage nodes as a roster, with their public keys by node id.
+
+    A node whose key isn't known yet is left out: nobody could believe what it signs.
+    """
+    return Roster(
+        version=version,
+        cluster=cluster.name,
+        control_url=cluster.control_url,
+        factor=cluster.replication.factor,
+        nodes=tuple(
+            RosterNode(
+                node_id=node_id,
+                public_base_url=cluster.public_base_url(node_id),
+                upload_api_url=cluster.upload_api_url(node_id),
+                region=cluster.nodes[node_id].region,
+                weight=cluster.nodes[node_id].weight,
+                tier=cluster.nodes[node_id].tier,
+                key=keys[node_id],
+            )
+            for node_id in cluster.with_role("storage")
+            if node_id in keys
+        ),
+    )
+
+
+def without_key(cluster: Cluster, keys: Mapping[str, PublicKey]) -> tuple[str, ...]:
+    """The storage nodes that `build` leaves out."""
+    return tuple(node_id for node_id in cluster.with_role("storage") if node_id not in keys)
+
+
+def renew(previous: Roster | None, wanted: Roster, now: datetime) -> Roster:
+    """`wanted` with a version above that of `previous`; `previous` itself if it says the same."""
+    if previous is None:
+        return wanted.model_copy(update={"version": next_version(0, now)})
+    if wanted.model_copy(update={"version": previous.version}) == previous:
+        return previous
+    return wanted.model_copy(update={"version": next_version(previous.version, now)})
+
+
+def merge(deployed: Roster, published: Roster | None, now: datetime) -> Roster:
+    """What the control plane publishes once a deploy has brought a roster.
+
+    Everything is the deployed one's but the nodes' states, which are those published before. The
+    version is above both, or `published` stays when it says just that already.
+    """
+    if published is None:
+        return deployed
+    states = {node.node_id: node.state for node in published.nodes}
+    nodes = tuple(
+        node.model_copy(update={"state": states.get(node.node_id, node.state)})
+        for node in deployed.nodes
+    )
+    wanted = deployed.model_copy(update={"nodes": nodes})
+    renewed = renew(published, wanted, now)
+    if renewed == deployed or renewed.version > deployed.version:
+        return renewed
+    # Nodes have the deployed one too: what differs from it must be above it to be taken.
+    return renewed.model_copy(update={"version": next_version(deployed.version, now)})
+
+
+def next_version(after: int, now: datetime) -> int:
+    """Unix seconds, and always above `after`: a clock that was set back makes no older roster."""
+    return max(int(now.timestamp()), after + 1)
