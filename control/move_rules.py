@@ -1,0 +1,158 @@
+"""How a move between pools goes on: its states, its hours, its rate and each file's next step.
+
+Decisions without a database. A file of a move is copied to the target, then the reference switches:
+in one transaction the target's copy is present and the source's is on its way out. Only then, and
+only with enough other good copies, the source is told to delete its copy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Literal
+
+from control.copies import Copies, Copy
+from portside.quantities import MIB
+
+MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+Command = Literal["pause", "resume", "cancel"]
+
+_COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
+    "pause": {"planned": "paused", "running": "paused", "paused": "paused"},
+    "resume": {"paused": "running", "running": "running", "failed": "running"},
+    "cancel": {
+        "planned": "cancelled",
+        "running": "cancelled",
+        "paused": "cancelled",
+        "failed": "cancelled",
+        "cancelled": "cancelled",
+    },
+}
+
+OPEN_STATES: tuple[MoveState, ...] = ("planned", "running", "paused", "failed")
+"""A move in one of these keeps its source to itself."""
+
+PARALLEL = 4
+"""Files of one move that are copied at the same time."""
+
+_SLOWEST_PUSH = MIB
+"""Bytes per second below which a move's rate isn't split over several pushes."""
+
+
+def after(state: MoveState, command: Command) -> MoveState | None:
+    """The state that a command leads to; None when it can't be given in this state."""
+    return _COMMANDS[command].get(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A part of the day in UTC. `begin` belongs to it, `end` doesn't; it may contain midnight."""
+
+    begin: time
+    end: time
+
+    @classmethod
+    def parse(cls, text: str) -> Hours:
+        """`22:00-06:00`. Raises ValueError that says what is right."""
+        found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", text)
+        if found is None:
+            raise ValueError(f"{text!r} are no hours of the day: write for example 22:00-06:00")
+        hours = [int(each) for each in found.groups()]
+        begin, end = time(hours[0], hours[1]), time(hours[2], hours[3])
+        if begin == end:
+            raise ValueError(f"{text!r} is empty: leave the hours out to work around the clock")
+        return cls(begin, end)
+
+    def contain(self, moment: datetime) -> bool:
+        """Whether a moment (UTC) is within."""
+        at = moment.time()
+        if self.begin < self.end:
+            return self.begin <= at < self.end
+        return at >= self.begin or at < self.end
+
+
+def pushes(bytes_per_second: int | None) -> tuple[int, int | None]:
+    """How many files a move copies at once, and how fast each: together no faster than its rate."""
+    if bytes_per_second is None:
+        return PARALLEL, None
+    count = max(1, min(PARALLEL, bytes_per_second // _SLOWEST_PUSH))
+    return count, max(1, bytes_per_second // count)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do with a file of a move now; `why` for people, where it isn't the usual course."""
+
+    kind: Literal["copy", "switch", "wait", "done", "skip"]
+    why: str = ""
+
+
+def next_step(
+    copies: Sequence[Copy],
+    standing: Copies,
+    source: str,
+    target: str,
+    taken_by: str | None,
+) -> Step:
+    """The next step of moving one file from node `source` to node `target`.
+
+    `taken_by` is another file that has the same path on the target. Safe to ask at any time and as
+    often as one likes: it depends on what is true now, not on what was done before.
+    """
+    state_of = {each.node_id: each.state for each in copies}
+    here, there = state_of.get(source), state_of.get(target)
+    if here in (None, "lost", "deleting"):
+        if there == "present":
+            # Gone or going: the reference has switched.
+            return Step("done")
+        return Step("skip", f"missing: {source!r} has no copy of it any more")
+    if there == "present":
+        if standing.may_go(source):
+            return Step("switch")
+        return Step("wait", "too few other good copies: the source's stays until there are more")
+    if taken_by is not None:
+        return Step("skip", f"path-taken: {target!r} has file {taken_by} on the same path")
+    if there in ("copying", "deleting"):
+        return Step("wait", f"{target!r} is {there} it")
+    if not standing.good:
+        return Step("wait", "no node that has it can be reached")
+    return Step("copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a node is: bytes that are stored and on their way, of those that it can hold."""
+
+    node_id: str
+    used: int
+    capacity: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.used / self.capacity if self.capacity else 1.0
+
+
+def mean_share(usages: Sequence[Usage]) -> float:
+    """How full the nodes are together."""
+    capacity = sum(each.capacity for each in usages)
+    return sum(each.used for each in usages) / capacity if capacity else 1.0
+
+
+def fullest_over(usages: Sequence[Usage], band: float) -> Usage | None:
+    """The fullest node if it is more than half of `band` above the mean, else None: balanced."""
+    fullest = max(usages, key=lambda each: (each.share, each.node_id), default=None)
+    if fullest is None or fullest.share <= mean_share(usages) + band / 2:
+        return None
+    return fullest
+
+
+def improves(usages: Sequence[Usage], source: str, target: str, size: int) -> bool:
+    """Whether moving `size` bytes brings both nodes closer together, and never past each other."""
+    by_id = {each.node_id: each for each in usages}
+    giver, taker = by_id[source], by_id[target]
+    left = Usage(source, giver.used - size, giver.capacity)
+    right = Usage(target, taker.used + size, taker.capacity)
+    return right.share <= left.share
