@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from portside.tokens import PublicKey
 from portside.wire import FileId, Layout, Sha256, TokenId
@@ -218,6 +218,17 @@ class UploadServer(_Message):
     resumable_url: str
 
 
+class Holding(_Message):
+    """What a node keeps, and while it drains how much of it is left."""
+
+    files: int
+    bytes: int
+    waiting: int
+    """Copies ordered from here to other nodes that haven't arrived yet."""
+    open_sessions: int
+    """Uploads that may still come in: what they bring is copied away as well."""
+
+
 class NodeView(_Message):
     """A node as the control plane knows it. `reasons` say why it gets no uploads now."""
 
@@ -236,6 +247,8 @@ class NodeView(_Message):
     """Bytes promised to open sessions."""
     open_sessions: int
     heartbeat: Heartbeat | None
+    holding: Holding | None = None
+    """With `GET /api/v1/nodes/<id>` only."""
 
 
 class NodeViews(_Message):
@@ -250,6 +263,8 @@ class NodeStateRequest(_Message):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: Literal["active", "readonly", "draining", "retired"]
+    force: bool = False
+    """For `retired`: although the node still has copies, for it is lost."""
 
 
 _URL = r"^https?://[!-~]{1,500}$"
@@ -302,3 +317,117 @@ class PoolViews(_Message):
     """Every pool."""
 
     pools: tuple[PoolView, ...]
+
+
+_POOL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+
+
+class MoveRequest(_Message):
+    """Files that are to go elsewhere: `POST /api/v1/moves`.
+
+    A `move` takes what the filter fits from pool `source` to pool `target`. A `rebalance` takes
+    files from the fullest nodes to those that placement chooses, until each is within half of
+    `band` of the mean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["move", "rebalance"] = "move"
+    source: str | None = Field(default=None, pattern=_POOL)
+    target: str | None = Field(default=None, pattern=_POOL)
+    namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    owner: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    older_than: int | None = Field(default=None, ge=0, le=10**10)
+    """Seconds since the file was committed."""
+    min_size: int | None = Field(default=None, ge=0, lt=2**62)
+    bytes_per_second: int | None = Field(default=None, ge=1, lt=2**62)
+    """All pushes of the move together; None is as fast as the nodes are."""
+    hours: str | None = Field(default=None, max_length=11)
+    """The part of the day (UTC) in which copies are ordered: `22:00-06:00`."""
+    band: float = Field(default=0.1, ge=0.01, le=1)
+    """For a rebalance: how far apart the nodes' used shares may be, from 0 to 1."""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> MoveRequest:
+        named = (self.source is not None, self.target is not None)
+        if self.kind == "move" and named != (True, True):
+            raise ValueError("a move needs a 'source' and a 'target'")
+        if self.kind == "rebalance" and named != (False, False):
+            raise ValueError("a rebalance finds 'source' and 'target' by itself: leave them out")
+        return self
+
+
+class MovePlan(_Message):
+    """What a move would do, as of now: the answer to a dry run and part of each move's view."""
+
+    files: int
+    bytes: int
+    already_there: int
+    """Of `files`: the target has them, so that only the reference switches."""
+    conflicts: int
+    """Of `files`: the target has another file on the same path, so that they are skipped."""
+    target_free: int | None
+    """Bytes that the target can take; None where placement chooses."""
+    fits: bool
+    reachable: bool
+    """Whether source and target were heard of lately."""
+    obstacles: tuple[str, ...]
+    """What speaks against starting now, in words for people; empty when nothing does."""
+
+
+class MoveProgress(_Message):
+    """How far a move is. Each file is in one of `waiting`, `done`, `failed`, `skipped` at the end.
+
+    `planned` is what was there at the start: files that come or go meanwhile make the difference.
+    """
+
+    planned: int
+    planned_bytes: int
+    copying: int
+    waiting: int
+    """Copied, but the source's copy stays until enough other good ones are there."""
+    done: int
+    done_bytes: int
+    failed: int
+    failed_bytes: int
+    skipped: int
+    skipped_bytes: int
+
+
+class MoveReport(_Message):
+    """A file that a move didn't move, and why."""
+
+    file_id: FileId
+    outcome: Literal["failed", "skipped", "waiting"]
+    detail: str
+
+
+class MoveView(_Message):
+    """A move as it stands. `reports` are the first hundred; `note` says why nothing happens now."""
+
+    move_id: str
+    kind: Literal["move", "rebalance"]
+    state: MoveState
+    source: str | None
+    target: str | None
+    namespace: str | None
+    owner: str | None
+    older_than: int | None
+    min_size: int | None
+    bytes_per_second: int | None
+    hours: str | None
+    progress: MoveProgress
+    note: str | None
+    reports: tuple[MoveReport, ...] = ()
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class MoveViews(_Message):
+    """Every move, newest first."""
+
+    moves: tuple[MoveView, ...]
