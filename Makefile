@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ISO := build/lab/portside-lab.iso
 # What the tests and the bench need from Debian beside what the lab installs for itself.
-PACKAGES := curl e2fsprogs fiu-utils nginx-light openssh-client python3-venv strace systemd xorriso xfsprogs
+PACKAGES := curl e2fsprogs fiu-utils nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
 .PHONY: up down nodes lab iso check unit test bench faults format lock clean packages
 
@@ -34,7 +34,7 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 
 test: check lab iso  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
-	$(BIN)/python -m pytest tests/agent tests/protocol tests/deploys tests/faults tests/lab
+	$(BIN)/python -m pytest tests/agent tests/control tests/protocol tests/deploys tests/faults tests/lab
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
@@ -53,6 +53,7 @@ format: $(VENV)/ready
 
 lock: $(VENV)/ready  ## pin versions and hashes anew
 	$(BIN)/uv pip compile $(LOCK) --extra agent -o requirements/agent.txt
+	$(BIN)/uv pip compile $(LOCK) --extra control -o requirements/control.txt
 	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml

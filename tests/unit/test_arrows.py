@@ -72,7 +72,7 @@ def test_the_import_arrows_hold(package: str) -> None:
 
 
 def test_there_are_modules_to_check() -> None:
-    for package in ("agent", "portside", "deploys", "lab"):
+    for package in ("agent", "control", "portside", "deploys", "lab"):
         assert modules_of(package), package
 
 

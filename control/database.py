@@ -1,0 +1,203 @@
+"""Transactions on SQLite or PostgreSQL: how they begin, are tried again, and end for good.
+
+    database.write(lambda session: ...)   # one transaction, committed when the function returns
+    database.read(lambda session: ...)    # one transaction that changes nothing
+
+The function may run more than once, so it has no effect but on the session it is given. It runs
+again, from its beginning and in a new transaction, after a wait of some milliseconds that doubles
+with a random part:
+
+- on PostgreSQL after a serialization failure, a deadlock or a lock that came too late (40001,
+  40P01, 55P03): the database has rolled the transaction back, so nothing of it happened;
+- on SQLite after "database is locked" (another process writes longer than BUSY seconds).
+
+It never runs again after a lost connection: the loss may have come behind the commit, and what
+must not happen twice would. That ends as `DatabaseUnavailable`, as do a full disk, a database that
+isn't there and a pool without a free connection; the web side answers 503 with Retry-After. The
+next transaction opens a new connection, for each is tested before it is lent (`pool_pre_ping`):
+a database that comes back is used again without a restart.
+
+Isolation. SQLite's writers begin with BEGIN IMMEDIATE, so that what they read stays true until
+they commit; without it, two that read first would both hope to write and one would fail. In one
+process they queue on a lock, for SQLite's own waiting sleeps in growing steps. PostgreSQL runs READ
+COMMITTED: what must not be lost is a conditional UPDATE or reads `FOR UPDATE` (see
+`control.models` for the order of locks).
+
+Durability. `write` is durable when it returns: SQLite with WAL and synchronous=FULL (NORMAL syncs
+at checkpoints only and may lose acknowledged receipts in a power cut), PostgreSQL with its
+defaults. `write(..., durable=False)` doesn't wait for the disk (NORMAL, synchronous_commit=off): a
+power cut may undo it, never tear it. That is for what a node tells again anyway.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from portside.redaction import redact
+
+ATTEMPTS = 6
+"""How often a transaction is tried that the database rolls back."""
+
+FIRST_WAIT = 0.01
+"""Seconds before the second attempt."""
+
+BUSY = 5.0
+"""Seconds that a writer waits for another process's transaction."""
+
+RETRY_AFTER = 5
+"""Seconds after which a client may come again when the database is away."""
+
+_AGAIN = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL's serialization_failure, deadlock_detected, lock_not_available."""
+
+_WRITES = "portside_writes"
+_DURABLE = "portside_durable"
+
+_Result = TypeVar("_Result")
+_log = structlog.get_logger()
+
+
+class DatabaseUnavailable(Exception):
+    """The database can't be used now; the log says why."""
+
+
+class Database:
+    """The engine and its transactions. Thread-safe; make it after a fork."""
+
+    def __init__(self, url: str, connections: int = 16) -> None:
+        """`url` as SQLAlchemy takes it: `sqlite:////path` or `postgresql://user@host/name`.
+
+        `connections` bounds those that are open at once. Raises ValueError for another database.
+        """
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+            raise ValueError(f"{parsed.drivername!r} is neither sqlite nor postgresql")
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.engine: Engine = create_engine(
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=BUSY,
+            pool_pre_ping=not self.is_sqlite,
+            connect_args=_SQLITE if self.is_sqlite else _POSTGRESQL,
+            # Parameters hold owners and names, which no log needs.
+            hide_parameters=True,
+        )
+        self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def write(self, work: Callable[[Session], _Result], *, durable: bool = True) -> _Result:
+        """Run `work` in a transaction and commit it. Raises DatabaseUnavailable.
+
+        What `work` raises rolls the transaction back and goes on to the caller.
+        """
+        options = {_WRITES: True, _DURABLE: durable}
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._writer:
+                    return self._once(work, options)
+            except DBAPIError as error:
+                if not _may_run_again(error):
+                    raise _translated(error) from error
+                if attempt == ATTEMPTS:
+                    raise _unavailable(error) from error
+                time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 (spreads load)
+            except PoolTimeout as error:
+                raise _unavailable(error) from error
+        raise AssertionError("unreachable")
+
+    def read(self, work: Callable[[Session], _Result]) -> _Result:
+        """Run `work`, which changes nothing. Raises DatabaseUnavailable."""
+        try:
+            return self._once(work, {_WRITES: False})
+        except DBAPIError as error:
+            raise _translated(error) from error
+        except PoolTimeout as error:
+            raise _unavailable(error) from error
+
+    def _once(self, work: Callable[[Session], _Result], options: dict[str, Any]) -> _Result:
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(**options)
+            with connection.begin():
+                if not self.is_sqlite and not options.get(_DURABLE, True):
+                    connection.execute(_RELAXED)
+                with Session(connection, autoflush=True, expire_on_commit=False) as session:
+                    result = work(session)
+                    session.flush()
+                    return result
+
+    def close(self) -> None:
+        """Close every connection that isn't in use."""
+        self.engine.dispose()
+
+
+_RELAXED = text("SET LOCAL synchronous_commit TO off")
+
+_SQLITE: dict[str, Any] = {"timeout": BUSY, "check_same_thread": False}
+
+# A peer that is silent is given up within seconds, and a lock that nobody releases too.
+_POSTGRESQL: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "application_name": "portside-control",
+    "options": "-c lock_timeout=5s -c statement_timeout=30s "
+    "-c idle_in_transaction_session_timeout=60s",
+}
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # Transactions begin by our own BEGIN, not by the module's guess.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    # 16 MiB; the file's pages are in the kernel's cache too.
+    connection.execute("PRAGMA cache_size=-16384")
+    connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get(_WRITES, True):
+        connection.exec_driver_sql("BEGIN")
+        return
+    level = "FULL" if options.get(_DURABLE, True) else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _may_run_again(error: DBAPIError) -> bool:
+    """Whether the database undid the transaction only because of another one."""
+    original = error.orig
+    if isinstance(original, sqlite3.OperationalError):
+        return (original.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(original, "sqlstate", None) in _AGAIN
+
+
+def _translated(error: DBAPIError) -> Exception:
+    """An error of the database's own state as ours; a mistake in a statement stays what it is."""
+    if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+        return _unavailable(error)
+    return error
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    said = redact(str(getattr(error, "orig", None) or error)).strip()
+    _log.error("database unavailable", error=said)
+    return DatabaseUnavailable(said)

@@ -1,0 +1,409 @@
+"""What the control plane remembers, as tables (SQLite and PostgreSQL alike).
+
+Bytes and counts are BIGINT, moments are Unix microseconds in UTC, so that both databases compare
+and index them the same way. Running counters (`Pool.reserved`, `Pool.open_sessions`,
+`Pool.stored`, `File.present`) change only by `UPDATE ... SET x = x + ?` in the very transaction
+that changes the row they count; `control.consistency` counts them again.
+
+Who locks several rows in one transaction takes them in this order: node, file, copies, session,
+work, pools (by id). So two transactions never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal, get_args
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+WantedState = Literal["active", "readonly", "draining", "retired"]
+"""What an operator wants of a node; `down` is worked out (`control.node_states`)."""
+
+SessionState = Literal["open", "committed", "expired"]
+FileState = Literal["committed", "deleting", "deleted", "lost"]
+CopyState = Literal["present", "copying", "deleting", "lost"]
+WorkKind = Literal["replicate", "delete"]
+WorkReason = Literal["repair", "drain", "move", "delete", "rebalance"]
+WorkState = Literal["waiting", "leased", "done", "failed", "missing"]
+MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC, kept as Unix microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To the database. Raises TypeError for a moment without a time zone."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class Base(DeclarativeBase):
+    """Every table; names of constraints are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Moment(),
+        int: BigInteger(),
+        str: Text(),
+        bool: Boolean(),
+        float: Float(),
+    }
+
+
+def _one_of(column: str, kinds: object) -> CheckConstraint:
+    listed = ", ".join(f"'{kind}'" for kind in get_args(kinds))
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class ClusterState(Base):
+    """The one row of what belongs to the whole cluster."""
+
+    __tablename__ = "cluster_state"
+
+    state_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+    roster_version: Mapped[int] = mapped_column(default=0)
+    """Of the roster in force; rises with each change, here or by a deploy."""
+    deployed_version: Mapped[int] = mapped_column(default=0)
+    """Of the roster file that was taken over last."""
+    rounds_at: Mapped[datetime | None]
+    """When a worker last went its round."""
+    listening_since: Mapped[datetime | None]
+    """Since when heartbeats could come in: silence before it doesn't speak against a node."""
+
+
+class App(Base):
+    """Who may ask for sessions and files. The key itself is nowhere, only its SHA-256."""
+
+    __tablename__ = "apps"
+
+    app_id: Mapped[str] = mapped_column(primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Node(Base):
+    """A storage node: what the deploy said of it, what is wanted of it, what it last told."""
+
+    __tablename__ = "nodes"
+    __table_args__ = (_one_of("wanted", WantedState),)
+
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    public_base_url: Mapped[str]
+    upload_api_url: Mapped[str]
+    region: Mapped[str | None]
+    weight: Mapped[int] = mapped_column(default=1)
+    tier: Mapped[str] = mapped_column(default="hot")
+    key: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Its public key (JWK), which signs heartbeats and receipts."""
+    in_roster: Mapped[bool] = mapped_column(default=True)
+    """False once a deploy has left it out: it is answered no more."""
+    wanted: Mapped[WantedState] = mapped_column(Text, default="active")
+    wanted_at: Mapped[datetime]
+
+    heard_at: Mapped[datetime | None]
+    """When a heartbeat last came in, by this side's clock."""
+    sent_at: Mapped[datetime | None]
+    """The last heartbeat's own moment, which must rise: an older one is a replay."""
+    down_since: Mapped[datetime | None]
+    """Set by a worker's round, cleared by a heartbeat."""
+    heartbeat: Mapped[str | None]
+    """The last `Heartbeat` as JSON."""
+    disk_free: Mapped[int] = mapped_column(default=0)
+    disk_total: Mapped[int] = mapped_column(default=0)
+    disk_reserved: Mapped[int] = mapped_column(default=0)
+    active_uploads: Mapped[int] = mapped_column(default=0)
+    accepting: Mapped[bool] = mapped_column(default=False)
+
+    outside_at: Mapped[datetime | None]
+    """When `upload_api_url` was last asked from here."""
+    outside_problem: Mapped[str | None]
+    """Why it didn't answer; None when it did."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """In a row; each doubles the time until `avoid_until`."""
+    avoid_until: Mapped[datetime | None]
+
+
+class Pool(Base):
+    """A place on a node. Each node has one of its own id; None is "as the node's"."""
+
+    __tablename__ = "pools"
+    __table_args__ = (
+        CheckConstraint("reserved >= 0", name="reserved"),
+        CheckConstraint("open_sessions >= 0", name="open_sessions"),
+        CheckConstraint("stored >= 0", name="stored"),
+    )
+
+    pool_id: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.node_id"), index=True)
+    public_base_url: Mapped[str | None]
+    upload_api_url: Mapped[str | None]
+    region: Mapped[str | None]
+    weight: Mapped[int | None]
+    tier: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(default=0)
+    capacity: Mapped[int | None]
+    is_upload_target: Mapped[bool] = mapped_column(default=True)
+
+    reserved: Mapped[int] = mapped_column(default=0)
+    """Bytes promised to open sessions: the sum of their `reserved`."""
+    open_sessions: Mapped[int] = mapped_column(default=0)
+    stored: Mapped[int] = mapped_column(default=0)
+    """Bytes of the copies here that are present or being deleted."""
+
+
+class UploadSession(Base):
+    """An upload that an app was given a token for. `reserved` is held while it is open."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        _one_of("state", SessionState),
+        # An app's second request with the same Idempotency-Key finds the first one's session.
+        UniqueConstraint("app_id", "idempotency_key"),
+        Index(
+            "ix_sessions_open",
+            "deadline",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index(
+            "ix_sessions_expired",
+            "deadline",
+            sqlite_where=text("state = 'expired'"),
+            postgresql_where=text("state = 'expired'"),
+        ),
+    )
+
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    """The token's `jti`."""
+    app_id: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str | None]
+    """Of the request that came with the key: another one under it is a mistake."""
+    owner: Mapped[str]
+    file_id: Mapped[str] = mapped_column(unique=True)
+    node_id: Mapped[str]
+    pool_id: Mapped[str]
+    replicas: Mapped[list[str]] = mapped_column(JSON)
+    """Ids of the nodes that the first one copies to by itself."""
+    namespace: Mapped[str]
+    name: Mapped[str | None]
+    layout: Mapped[str]
+    size: Mapped[int | None]
+    max_size: Mapped[int | None]
+    sha256: Mapped[str | None]
+    content_type: Mapped[str | None]
+    reserved: Mapped[int]
+    state: Mapped[SessionState] = mapped_column(Text, default="open")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    """Until when the upload must begin."""
+    deadline: Mapped[datetime]
+    """Until when it may go on; then the space is given back."""
+
+
+class File(Base):
+    """A file of which a node's receipt was seen."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        _one_of("state", FileState),
+        Index("ix_files_committed_at", "committed_at", "file_id"),
+        Index("ix_files_app_id", "app_id", "committed_at", "file_id"),
+        Index("ix_files_namespace", "namespace", "committed_at", "file_id"),
+        Index("ix_files_owner", "owner", "committed_at", "file_id"),
+        # What repair looks for, and nothing else: a healthy cluster has none.
+        # Name both conditions word for word as literals, or SQLite doesn't take it.
+        Index(
+            "ix_files_short",
+            "file_id",
+            sqlite_where=text("state = 'committed' AND present < factor"),
+            postgresql_where=text("state = 'committed' AND present < factor"),
+        ),
+        Index(
+            "ix_files_deleting",
+            "file_id",
+            sqlite_where=text("state = 'deleting'"),
+            postgresql_where=text("state = 'deleting'"),
+        ),
+    )
+
+    file_id: Mapped[str] = mapped_column(primary_key=True)
+    session_id: Mapped[str | None]
+    app_id: Mapped[str | None]
+    """None for a file whose token another issuer minted."""
+    namespace: Mapped[str]
+    owner: Mapped[str]
+    name: Mapped[str]
+    path: Mapped[str] = mapped_column(index=True)
+    """Below `uploads/`, the same on every node."""
+    size: Mapped[int]
+    sha256: Mapped[str]
+    content_type: Mapped[str | None]
+    committed_at: Mapped[datetime]
+    state: Mapped[FileState] = mapped_column(Text, default="committed")
+    factor: Mapped[int]
+    """Copies that it should have."""
+    present: Mapped[int] = mapped_column(default=0)
+    """Copies in state `present`."""
+    changed_at: Mapped[datetime]
+
+
+class Copy(Base):
+    """A file on a node."""
+
+    __tablename__ = "copies"
+    __table_args__ = (
+        _one_of("state", CopyState),
+        # A node's files, for repair, drain and moves: by id, so that batches have a cursor.
+        Index("ix_copies_node", "node_id", "state", "file_id"),
+    )
+
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.file_id"), primary_key=True)
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    pool_id: Mapped[str]
+    """The pool whose `stored` counts it."""
+    state: Mapped[CopyState] = mapped_column(Text)
+    since: Mapped[datetime]
+
+
+class Work(Base):
+    """A piece of work for one node. While it is waiting or leased there is no second one alike."""
+
+    __tablename__ = "work"
+    __table_args__ = (
+        _one_of("kind", WorkKind),
+        _one_of("reason", WorkReason),
+        _one_of("state", WorkState),
+        Index(
+            "uq_work_under_way",
+            "kind",
+            "file_id",
+            "place",
+            unique=True,
+            sqlite_where=text("state IN ('waiting', 'leased')"),
+            postgresql_where=text("state IN ('waiting', 'leased')"),
+        ),
+        Index(
+            "ix_work_waiting",
+            "node_id",
+            "not_before",
+            sqlite_where=text("state = 'waiting'"),
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index(
+            "ix_work_leased",
+            "node_id",
+            "leased_until",
+            sqlite_where=text("state = 'leased'"),
+            postgresql_where=text("state = 'leased'"),
+        ),
+        Index("ix_work_file", "file_id", "state"),
+        Index("ix_work_move", "move_id", "state", "lease_id"),
+        Index(
+            "ix_work_ended",
+            "ended_at",
+            sqlite_where=text("ended_at IS NOT NULL"),
+            postgresql_where=text("ended_at IS NOT NULL"),
+        ),
+    )
+
+    lease_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[WorkKind] = mapped_column(Text)
+    node_id: Mapped[str]
+    """Who does it: the source of a copy, or whose copy goes."""
+    file_id: Mapped[str]
+    target: Mapped[str | None]
+    """Where to copy to, for `replicate`."""
+    place: Mapped[str]
+    """The node whose copy comes or goes: `target`, or `node_id` for `delete`."""
+    reason: Mapped[WorkReason] = mapped_column(Text)
+    move_id: Mapped[str | None]
+    tombstone: Mapped[bool] = mapped_column(default=True)
+    bytes_per_second: Mapped[int | None]
+    size: Mapped[int]
+    state: Mapped[WorkState] = mapped_column(Text, default="waiting")
+    not_before: Mapped[datetime]
+    leased_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    detail: Mapped[str] = mapped_column(default="")
+    """What went wrong last."""
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class Move(Base):
+    """Files on their way from one pool to another; counts are of files, sizes of bytes."""
+
+    __tablename__ = "moves"
+    __table_args__ = (_one_of("state", MoveState), Index("ix_moves_state", "state", "created_at"))
+
+    move_id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[MoveState] = mapped_column(Text, default="planned")
+    reason: Mapped[WorkReason] = mapped_column(Text, default="move")
+    source_pool: Mapped[str]
+    target_pool: Mapped[str | None]
+    """None: wherever placement says (a drain)."""
+    filter: Mapped[dict[str, Any]] = mapped_column(JSON)
+    cursor: Mapped[str] = mapped_column(default="")
+    """The last file id that was looked at."""
+    planned: Mapped[int] = mapped_column(default=0)
+    planned_bytes: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    done_bytes: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    failed_bytes: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[int] = mapped_column(default=0)
+    skipped_bytes: Mapped[int] = mapped_column(default=0)
+    bytes_per_second: Mapped[int | None]
+    hours_from: Mapped[int | None]
+    """The hour of the day (UTC) from which it works, to `hours_until`, past midnight if need be."""
+    hours_until: Mapped[int | None]
+    error: Mapped[str | None]
+    created_by: Mapped[str | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Revocation(Base):
+    """A token that counts no more, until it would have ended by itself."""
+
+    __tablename__ = "revocations"
+
+    token_id: Mapped[str] = mapped_column(primary_key=True)
+    revoked_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
