@@ -1,7 +1,8 @@
-"""The agent's release: a wheelhouse, built beside the repository and named by what is in it.
+"""Releases of the agent and of the control plane: wheelhouses, built beside the repository and
+named by what is in them.
 
 A node has no compiler and no package index: it gets every wheel it needs, for each Python it may
-run (Debian 12 and 13), pinned by hash in requirements/agent.txt. The same sources give the same
+run (Debian 12 and 13), pinned by hash in requirements/<product>.txt. The same sources give the same
 name, so a release is built once and installed once.
 """
 
@@ -32,8 +33,6 @@ _PLATFORMS = (
 )
 _ARCHITECTURE = "x86_64"
 
-_LOCK = Path("requirements", "agent.txt")
-_PACKAGES = ("portside", "agent")
 _README = "README.md"
 """Needed to build our own wheel, and no reason for a new release."""
 
@@ -42,6 +41,27 @@ _ARCHIVE = "wheelhouse.tar"
 
 class ReleaseError(Exception):
     """A wheelhouse that can't be built; the message has pip's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is released: the package of this name, and the shared kernel."""
+
+    name: str
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The folders whose sources it is made of."""
+        return ("portside", self.name)
+
+    @property
+    def lock(self) -> Path:
+        """What it needs, pinned; seen from the project's folder."""
+        return Path("requirements", f"{self.name}.txt")
+
+
+AGENT = Product("agent")
+CONTROL = Product("control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +77,23 @@ class Release:
         return self.directory / _ARCHIVE
 
 
-def build(project_root: Path) -> Release:
-    """The release of the sources as they are now, built if it isn't there yet.
+def build(project_root: Path, product: Product) -> Release:
+    """The product's release of the sources as they are now, built if it isn't there yet.
 
     Raises ReleaseError. Two builds at once are harmless: the first to finish stays.
     """
     releases = project_root / "build" / "releases"
-    release = _release(releases, source_digest(project_root))
+    release = _release(releases, source_digest(project_root, product))
     if release.archive.exists():
         return release
     releases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=releases, prefix=".building-") as temporary:
         # Built from a copy: an edit made meanwhile is part of the next release, not half of this.
         sources = Path(temporary, "sources")
-        _copy_sources(project_root, sources)
-        release = _release(releases, source_digest(sources))
+        _copy_sources(project_root, product, sources)
+        release = _release(releases, source_digest(sources, product))
         finished = Path(temporary, release.digest)
-        _build_wheelhouse(sources, finished)
+        _build_wheelhouse(sources, product, finished)
         _put_in_place(finished, release)
     return release
 
@@ -82,17 +102,17 @@ def _release(releases: Path, digest: str) -> Release:
     return Release(digest, releases / digest)
 
 
-def _copy_sources(project_root: Path, to: Path) -> None:
-    for path in (project_root / _README, *_sources(project_root)):
+def _copy_sources(project_root: Path, product: Product, to: Path) -> None:
+    for path in (project_root / _README, *_sources(project_root, product)):
         copy = to / path.relative_to(project_root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
 
 
-def _build_wheelhouse(sources: Path, directory: Path) -> None:
+def _build_wheelhouse(sources: Path, product: Product, directory: Path) -> None:
     wheels = directory / "wheels"
     wheels.mkdir(parents=True)
-    lock = sources / _LOCK
+    lock = sources / product.lock
     for python in PYTHONS:
         _download(lock.read_text(encoding="utf-8"), python, wheels)
     _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(sources))
@@ -113,19 +133,19 @@ def _put_in_place(finished: Path, release: Release) -> None:
         # Another process was first.
 
 
-def source_digest(project_root: Path) -> str:
+def source_digest(project_root: Path, product: Product) -> str:
     """Sixteen hex digits over the lock, pyproject.toml and every source file: names and content."""
     total = hashlib.sha256()
-    for path in _sources(project_root):
+    for path in _sources(project_root, product):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{content} {path.relative_to(project_root)}\n".encode())
     return total.hexdigest()[:16]
 
 
-def _sources(project_root: Path) -> Iterator[Path]:
-    yield project_root / _LOCK
+def _sources(project_root: Path, product: Product) -> Iterator[Path]:
+    yield project_root / product.lock
     yield project_root / "pyproject.toml"
-    for package in _PACKAGES:
+    for package in product.packages:
         for path in sorted((project_root / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path

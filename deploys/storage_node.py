@@ -2,7 +2,7 @@
 
     pyinfra inventory deploys/storage_node.py -y
 
-Run it again at any time: what is as it should be is left alone.
+Run it again at any time: what is as it should be is left alone. The whole cluster: deploys/site.py.
 """
 
 from pyinfra.context import host
@@ -12,16 +12,18 @@ from deploys.components.base import base
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
-from deploys.components.node import this_node
+from deploys.components.node import this_storage_node
+from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 
 if "storage" in host.groups:
-    node = this_node()
+    node = this_storage_node()
     base(node=node)
     tuning(node=node)
     firewall(node=node)
     disk(node=node)
     tls(node=node)
     agent(node=node)
+    roster(node=node)
     nginx(node=node)

@@ -45,6 +45,8 @@ def start_machines(cluster: list[Machine], vagrant_options: list[str]) -> None:
     containers.remove_half_made(cluster)
     if all(containers.look(machine).is_up for machine in cluster):
         return
+    # A machine made anew makes itself a new key: there is nothing to compare it with.
+    state.forget_node_keys(CLONE, [m for m in cluster if containers.look(m).state == "absent"])
     with step("start " + " ".join(machine.name for machine in cluster)):
         vagrant.run("up", "--provider=lxc", *vagrant_options)
 

@@ -6,12 +6,14 @@ One lab per computer: every clone would claim the same names in /etc/hosts.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lab.commands import Problem, run
+from lab.machines import Machine
 from lab.terminal import say
 
 FOLDER = Path("/var/lib/portside-lab")
@@ -61,6 +63,13 @@ def other_owner(clone: Path) -> Path | None:
 
 def claim(clone: Path) -> None:
     OWNER.write_text(f"{clone}\n")
+
+
+def forget_node_keys(clone: Path, machines: list[Machine]) -> None:
+    """Forget the public keys that deploys gathered from machines of these names (portside keys)."""
+    folder = Path(os.environ.get("PORTSIDE_SECRETS", clone / "secrets"), "lab", "nodes")
+    for machine in machines:
+        (folder / f"{machine.name}.json").unlink(missing_ok=True)
 
 
 def public_key() -> str:

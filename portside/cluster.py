@@ -95,10 +95,14 @@ class Uploads(_Strict):
 
 
 class Limits(_Strict):
-    """How fast one party may come to a node: who exceeds it hears 429 and when to come back."""
+    """How fast one party may come to a node, or to the control plane.
+
+    Who exceeds it hears 429 and when to come back.
+    """
 
     uploads_per_owner: int = Field(default=600, ge=1, le=100_000)
     requests_per_address: int = Field(default=3000, ge=1, le=1_000_000)
+    control_requests_per_address: int = Field(default=30_000, ge=1, le=1_000_000)
 
 
 class Scrub(_Strict):
@@ -181,7 +185,8 @@ class Control(_Strict):
 
     `database` is `sqlite`, `postgresql` (installed there) or a URL. `heartbeat` is seconds between
     two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
-    `repair_after` how long it is then waited for before its files are copied again.
+    `repair_after` how long it is then waited for before its files are copied again. `backups` says
+    how many of the database's hourly ones stay.
     """
 
     url: str | None = None
@@ -189,6 +194,7 @@ class Control(_Strict):
     heartbeat: Duration = Field(default=15, ge=1, le=300)
     dead_after: Duration = Field(default=90, ge=3, le=86400)
     repair_after: Duration = Field(default=900, ge=0, le=30 * 86400)
+    backups: int = Field(default=48, ge=1, le=10_000)
 
     @field_validator("url", mode="after")
     @classmethod

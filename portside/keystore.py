@@ -8,6 +8,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
+    secrets/<cluster>/roster.json                 the roster that was last deployed
 
 Every file is born with its final mode and appears whole, by rename.
 """
@@ -26,8 +27,9 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from portside import certificates
+from portside import certificates, roster
 from portside.cluster import Cluster
+from portside.control_wire import Roster
 from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"
@@ -167,6 +169,34 @@ class Keystore:
             known = self._node_key(node_id).exists()
             self._node_key(node_id).unlink(missing_ok=True)
         return known
+
+    def deployed_roster(self) -> Roster | None:
+        """The roster that was last deployed; None before the first. Raises KeystoreError."""
+        try:
+            return Roster.model_validate_json(self._roster.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, OSError) as error:
+            raise KeystoreError(
+                f"{self._roster} can't be used: {error}: remove it and deploy again"
+            ) from None
+
+    def renew_roster(self, wanted: Roster, now: datetime) -> Roster:
+        """`wanted` as it is deployed: the last one if that says the same, else with a new version.
+
+        Raises KeystoreError.
+        """
+        with self._locked():
+            previous = self.deployed_roster()
+            renewed = roster.renew(previous, wanted, now)
+            if renewed != previous:
+                content = renewed.model_dump_json(indent=2, exclude_none=True) + "\n"
+                _write(self._roster, content.encode(), _PUBLIC_FILE)
+        return renewed
+
+    @property
+    def _roster(self) -> Path:
+        return self.directory / "roster.json"
 
     def _node_key(self, node_id: str) -> Path:
         return self.directory / "nodes" / f"{node_id}.json"

@@ -24,6 +24,7 @@ RING_BUFFERS = 4
 # Measured on Debian 12 and 13, rounded up: what runs before the first upload comes in.
 AGENT_BASE = 72 * MIB
 WORKER_BASE = 64 * MIB
+CONTROL_BASE = 192 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 4 * MIB
 
@@ -163,6 +164,14 @@ def size(machine: Machine) -> Sizing:
         agent_memory_max=agent_max,
         worker_memory_max=max(WORKER_BASE * 5 // 4, machine.ram // 8),
     )
+
+
+def control_memory(machine: Machine) -> int:
+    """MemoryMax of the control plane's web side, and of its worker: an eighth of RAM each.
+
+    Both need CONTROL_BASE at least: beside a storage node they take from what its 60 % leave.
+    """
+    return max(CONTROL_BASE, machine.ram // 8)
 
 
 def _base(machine: Machine) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
-from deploys.components.node import StorageNode
+from deploys.components.node import Node, StorageNode
 from deploys.components.operations import (
     Directory,
     File,
@@ -35,8 +35,8 @@ _KEEPS_TIME = (
 
 
 @deploy("Base")
-def base(node: StorageNode) -> None:
-    """Packages, user and group `portside`, the folders of the service."""
+def base(node: Node) -> None:
+    """Packages, users and groups of the services, their folders."""
     directories_in_place(
         name="Folders of the deploy itself",
         directories=[
@@ -51,18 +51,22 @@ def base(node: StorageNode) -> None:
         name="Packages",
         packages=[
             *_PACKAGES,
-            *((_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],) if node.device else ()),
+            *(
+                (_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],)
+                if isinstance(node, StorageNode) and node.device
+                else ()
+            ),
         ],
     )
     files_in_place(
         name="User and group of the service",
-        files=[File(_SYSUSERS, render("base/sysusers.conf.j2", layout=layout))],
+        files=[File(_SYSUSERS, render("base/sysusers.conf.j2", layout=layout, roles=node.roles))],
     )
     converged(
         name="User and group exist",
         service="sysusers",
         levels=[Level((_SYSUSERS,), f"systemd-sysusers {_SYSUSERS}")],
-        holds=f"id {layout.NGINX_USER} | grep -q '({layout.SERVICE_USER})'",
+        holds=" && ".join(f"id {user} | grep -q '({group})'" for user, group in _memberships(node)),
     )
     service = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
     directories_in_place(
@@ -81,3 +85,15 @@ def base(node: StorageNode) -> None:
         holds=_KEEPS_TIME,
         otherwise="systemctl enable --now systemd-timesyncd",
     )
+
+
+def _memberships(node: Node) -> list[tuple[str, str]]:
+    """Who is in whose group: nginx reads by them, and the control plane what all services read."""
+    own = [(layout.NGINX_USER, layout.SERVICE_USER)]
+    if "control" not in node.roles:
+        return own
+    return [
+        *own,
+        (layout.NGINX_USER, layout.CONTROL_USER),
+        (layout.CONTROL_USER, layout.SERVICE_USER),
+    ]

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ValidationError
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 
 from portside.sizing import Machine
+from portside.tokens import PublicKey
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
@@ -212,3 +214,29 @@ class Releases(FactBase[ReleaseState]):
             tuple(value for key, value in words if key == "incomplete"),
             next((value for key, value in words if key == "current"), None),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyShown:
+    """The public half of a node's key; `made` says whether there is a key, readable or not."""
+
+    made: bool
+    key: PublicKey | None
+
+
+class PublicKeyShown(FactBase[KeyShown]):
+    """What the agent's own command says of the node's key."""
+
+    @staticmethod
+    def default() -> KeyShown:
+        return KeyShown(made=False, key=None)
+
+    def command(self, key: str, command: str) -> str:
+        return f"[ ! -e {key} ] || {{ echo made; {command} identity 2>/dev/null || true; }}"
+
+    def process(self, output: list[str]) -> KeyShown:
+        made, shown = "made" in output, [line for line in output if line.startswith("{")]
+        try:
+            return KeyShown(made, PublicKey.model_validate_json(shown[0]) if shown else None)
+        except ValidationError as error:
+            raise FactProcessError(f"the node's public key can't be read: {error}") from None

@@ -1,10 +1,10 @@
-"""The firewall: SSH, HTTP and HTTPS come in, everything else is dropped."""
+"""The firewall: SSH and what the node serves come in, everything else is dropped."""
 
 from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
 
-from deploys.components.node import StorageNode
+from deploys.components.node import Node
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.rendering import render
 
@@ -13,7 +13,7 @@ _SERVICE = "nftables.service"
 
 
 @deploy("Firewall")
-def firewall(node: StorageNode) -> None:
+def firewall(node: Node) -> None:
     """One nftables table of our own: other tables on the node are left alone."""
     # The port this connection came in by, never another: a node must stay within reach. Behind a
     # forwarded port it is not the one in the cluster file.
@@ -22,7 +22,9 @@ def firewall(node: StorageNode) -> None:
         name="Firewall rules",
         files=[
             File(
-                _FILE, render("nftables/nftables.conf.j2", ssh_port=ssh_port), check="nft -c -f {}"
+                _FILE,
+                render("nftables/nftables.conf.j2", ports=[ssh_port, *node.ports]),
+                check="nft -c -f {}",
             )
         ],
     )

@@ -1,4 +1,7 @@
-"""nginx: TLS, downloads from disk, uploads through to the agent. Reloaded, never restarted."""
+"""nginx: TLS, downloads from disk, uploads through to the agent, requests to the control plane.
+
+Reloaded, never restarted. A node that stores and controls has both in one nginx.conf.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
-from deploys.components.node import StorageNode
+from deploys.components.node import Node
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
@@ -25,17 +28,19 @@ REFUSAL_STATUSES = (
 _RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
-def configuration(node: StorageNode) -> str:
+def configuration(node: Node) -> str:
     """The whole of nginx.conf."""
     return render("nginx/nginx.conf.j2", **context(node))
 
 
-def context(node: StorageNode, places: Any = layout) -> dict[str, Any]:
+def context(node: Node, places: Any = layout) -> dict[str, Any]:
     """What the templates of nginx want to know; `places` has the names of deploys.layout."""
     return {
         "layout": places,
         "host": node.host,
-        "root": node.root,
+        "roles": node.roles,
+        "control_port": node.control_port,
+        "root": node.cluster.uploads.root,
         "ipv6": node.facts.ipv6,
         "sizing": node.sizing,
         "open_files": node.open_files,
@@ -50,7 +55,7 @@ def context(node: StorageNode, places: Any = layout) -> dict[str, Any]:
 
 
 @deploy("nginx")
-def nginx(node: StorageNode) -> None:
+def nginx(node: Node) -> None:
     """One nginx.conf, checked as a whole before it takes the old one's place."""
     files_in_place(
         name="nginx.conf",

@@ -1,4 +1,4 @@
-"""One storage node as the deploy sees it: what the cluster file says and what the machine is.
+"""One node as the deploy sees it: what the cluster file says and what the machine is.
 
 Everything that depends on RAM, cores or disk comes from one call of `portside.sizing.size`, so that
 no two components can disagree.
@@ -16,12 +16,13 @@ from deploys.components import facts
 from deploys.layout import PROJECT_ROOT
 from portside import cluster as cluster_file
 from portside import sizing
-from portside.cluster import Cluster
+from portside.cluster import CONTROL_PORT_BESIDE_STORAGE, Cluster
 from portside.quantities import format_size
+from portside.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
-class StorageNode:
+class Node:
     """A node's id, its cluster, its machine and the numbers that follow."""
 
     node_id: str
@@ -31,15 +32,19 @@ class StorageNode:
     login_user: str
 
     @property
-    def root(self) -> PurePosixPath:
-        """Where the data filesystem is mounted."""
-        return self.cluster.uploads.root
+    def roles(self) -> tuple[Role, ...]:
+        """What the node does: `storage`, `control` or both."""
+        return self.cluster.roles_of(self.node_id)
 
     @property
-    def device(self) -> str | None:
-        """The block device of the data filesystem; None: it is a folder of the system's own."""
-        device = self.cluster.nodes[self.node_id].device
-        return None if device is None else str(device)
+    def control_port(self) -> int:
+        """Where the control plane is served if this node has it: beside a storage node's 443."""
+        return CONTROL_PORT_BESIDE_STORAGE if "storage" in self.roles else 443
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """What the node serves to the world."""
+        return (80, 443) if "control" not in self.roles else (80, 443, self.control_port)
 
     @property
     def host(self) -> str:
@@ -57,10 +62,36 @@ class StorageNode:
         return asdict(self.sizing)
 
 
-def this_node() -> StorageNode:
-    """The node that pyinfra is preparing now.
+class StorageNode(Node):
+    """A node that stores files, whatever else it does."""
 
-    Raises PyinfraError, before anything is changed, for a machine that can't be a storage node.
+    __slots__ = ()
+
+    @property
+    def root(self) -> PurePosixPath:
+        """Where the data filesystem is mounted."""
+        return self.cluster.uploads.root
+
+    @property
+    def device(self) -> str | None:
+        """The block device of the data filesystem; None: it is a folder of the system's own."""
+        device = self.cluster.nodes[self.node_id].device
+        return None if device is None else str(device)
+
+
+def this_storage_node() -> StorageNode:
+    """The storage node that pyinfra is preparing now. Raises PyinfraError like `this_node`."""
+    node = this_node()
+    if not isinstance(node, StorageNode):
+        raise PyinfraError(f"{node.node_id} is no storage node: its roles are {node.roles}")
+    return node
+
+
+def this_node() -> Node:
+    """The node that pyinfra is preparing now: a StorageNode if that is among its roles.
+
+    Raises PyinfraError, before anything is changed, for a machine that is too small, or without the
+    disk it should have.
     """
     node_id = host.data.node_id
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
@@ -81,8 +112,11 @@ def this_node() -> StorageNode:
         numbers = sizing.size(found.machine)
     except ValueError as error:
         raise PyinfraError(f"{node_id}: {error}") from None
+    stores = "storage" in cluster.roles_of(node_id)
     host.log(
         f"{format_size(found.machine.ram)} of RAM, {found.machine.cores} cores, "
-        f"{format_size(found.machine.disk)} of disk: {numbers.upload_slots} uploads at once"
+        f"{format_size(found.machine.disk)} of disk"
+        + (f": {numbers.upload_slots} uploads at once" if stores else "")
     )
-    return StorageNode(node_id, cluster, found, numbers, host.data.get("ssh_user") or "root")
+    kind = StorageNode if stores else Node
+    return kind(node_id, cluster, found, numbers, host.data.get("ssh_user") or "root")

@@ -1,10 +1,25 @@
-"""A reload that is seen to work: new workers are the only proof.
+"""Services: that they run, and a reload that is seen to work: new workers are the only proof.
 
 `systemctl reload` succeeds once the signal is sent. A master that can't take its new configuration
 (an address in use, say) logs it and goes on with the old one.
 """
 
 from __future__ import annotations
+
+from deploys import layout
+
+
+def unit_file(name: str) -> str:
+    """Where a unit of ours is."""
+    return f"{layout.UNITS}/{name}"
+
+
+def runs(service: str) -> str:
+    """Shell: whether a service runs, by the unit file as it is, and will after a boot."""
+    return (
+        f"systemctl is-active --quiet {service} && systemctl is-enabled --quiet {service} && "
+        f'[ "$(systemctl show --property NeedDaemonReload --value {service})" = no ]'
+    )
 
 
 def reload_or_start(service: str, complaint: str) -> str:

@@ -12,13 +12,13 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.node import StorageNode
+from deploys.components.node import Node
 from deploys.components.operations import File, files_in_place
 from portside.keystore import Keystore, KeystoreError
 
 
 @deploy("TLS")
-def tls(node: StorageNode) -> None:
+def tls(node: Node) -> None:
     """A checked pair: nginx could start with a wrong one only to fail at the next boot."""
     certificate, key = certificate_files(node)
     authority = authority_file(node)
@@ -32,7 +32,7 @@ def tls(node: StorageNode) -> None:
     )
 
 
-def certificate_files(node: StorageNode) -> tuple[str, str]:
+def certificate_files(node: Node) -> tuple[str, str]:
     """The certificate chain and its key as PEM text.
 
     Raises PyinfraError, before anything is changed, when there is no usable pair.
@@ -55,7 +55,7 @@ def certificate_files(node: StorageNode) -> tuple[str, str]:
     return pair
 
 
-def authority_file(node: StorageNode) -> str | None:
+def authority_file(node: Node) -> str | None:
     """The CA's certificate as PEM text where the cluster has one of its own, else None.
 
     Raises PyinfraError, before anything is changed, when it is missing.

@@ -10,7 +10,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from deploys.components.facts import NodeFacts
-from deploys.components.node import StorageNode
+from deploys.components.node import Node
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.rendering import render
 from portside.sizing import Sizing
@@ -42,7 +42,7 @@ def settable(settings: dict[str, str], facts: NodeFacts) -> dict[str, str]:
 
 
 @deploy("Tuning")
-def tuning(node: StorageNode) -> None:
+def tuning(node: Node) -> None:
     """A sysctl.d file (Debian 13 reads no /etc/sysctl.conf), applied now and at every boot."""
     settings = wanted(node.sizing)
     possible = settable(settings, node.facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
@@ -53,6 +54,20 @@ def show(file: ClusterFile = None) -> None:
         for node_id, key in keystore.node_keys().items()
     ]
     print_table(("what", "id", "valid", "file"), rows)
+
+
+@app.command()
+def forget(
+    node_id: Annotated[str, typer.Argument(metavar="NODE", help="The node's id, as s01.")],
+    file: ClusterFile = None,
+) -> None:
+    """Forget a node's public key: it was made anew, or has left the cluster.
+
+    The next deploy gathers the key that it then shows.
+    """
+    if not keystore_of(load_cluster(file)).forget_node_key(node_id):
+        raise ValueError(f"no key of {node_id!r} is known: see `portside keys show`")
+    typer.echo(f"forgot the key of {node_id}")
 
 
 def _validity(key: PublicKey) -> str:

@@ -12,10 +12,13 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.context import ctx_host
 
-from deploys.components import facts
-from deploys.components.node import StorageNode
+from deploys.components import facts, releases
+from deploys.components.node import Node, StorageNode
+from deploys.layout import PROJECT_ROOT
+from deploys.release import Release
 from portside import sizing
-from portside.cluster import Cluster, parse
+from portside.cluster import Cluster, load, parse
+from portside.keystore import Keystore
 from portside.quantities import GIB
 from portside.sizing import Machine
 
@@ -33,6 +36,7 @@ def cluster() -> Cluster:
 
 
 MakeNode = Callable[..., StorageNode]
+MakeControl = Callable[..., Node]
 
 
 @pytest.fixture
@@ -40,20 +44,57 @@ def make_node(cluster: Cluster) -> MakeNode:
     """Storage node s01 with the RAM, and the facts, that a test wants."""
 
     def make(ram: int = 4 * GIB, cluster: Cluster = cluster, **other: Any) -> StorageNode:
-        machine = Machine(ram=ram, cores=2, disk=100 * GIB)
-        known: dict[str, Any] = {
-            "container": False,
-            "ipv6": False,
-            "ssh_port": 22,
-            "open_files": 524288,
-            "settable_sysctls": frozenset(facts.SYSCTLS),
-            "congestion_controls": frozenset({"cubic", "bbr"}),
-            "device_present": True,
-        }
-        found = facts.NodeFacts(machine=machine, **{**known, **other})
-        return StorageNode("s01", cluster, found, sizing.size(machine), "root")
+        return StorageNode(*_parts("s01", ram, cluster, other))
 
     return make
+
+
+@pytest.fixture
+def make_control(cluster: Cluster) -> MakeControl:
+    """A node that controls: c01, or one that a test names."""
+
+    def make(cluster: Cluster = cluster, node_id: str = "c01", **other: Any) -> Node:
+        kind = StorageNode if "storage" in cluster.roles_of(node_id) else Node
+        return kind(*_parts(node_id, 4 * GIB, cluster, other))
+
+    return make
+
+
+def _parts(node_id: str, ram: int, cluster: Cluster, other: dict[str, Any]) -> Any:
+    machine = Machine(ram=ram, cores=2, disk=100 * GIB)
+    known: dict[str, Any] = {
+        "container": False,
+        "ipv6": False,
+        "ssh_port": 22,
+        "open_files": 524288,
+        "settable_sysctls": frozenset(facts.SYSCTLS),
+        "congestion_controls": frozenset({"cubic", "bbr"}),
+        "device_present": True,
+    }
+    found = facts.NodeFacts(machine=machine, **{**known, **other})
+    return node_id, cluster, found, sizing.size(machine), "root"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster file and its keys: the folder they are in, with `cluster.yaml` two above it."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER)
+    monkeypatch.setenv("PORTSIDE_CLUSTER", str(path))
+    monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path / "secrets"))
+    found = load(path)
+    keystore = Keystore.for_cluster(found, PROJECT_ROOT)
+    keystore.init(found)
+    return keystore.directory
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """A wheelhouse that needn't be built."""
+    made = Release("0123456789abcdef", tmp_path)
+    made.archive.touch()
+    monkeypatch.setattr(releases, "build", lambda project_root, product: made)
+    return made
 
 
 class ThisComputer:

@@ -1,4 +1,4 @@
-"""nginx on this computer with the configuration of a node, and an agent's double behind it."""
+"""nginx on this computer with the configuration of a node, and doubles of what is behind it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Answer = Callable[[str, dict[str, str]], bytes]
 
 
 class AgentDouble:
-    """Reads a request's head, never its body, and answers what the test says."""
+    """Stands for the agent, or for the control plane.
+
+    Reads a request's head, never its body, and answers what the test says.
+    """
 
     def __init__(self, path: Path) -> None:
         self.answer: Answer = lambda request, headers: reply(204)
@@ -74,11 +77,13 @@ def reply(status: int, body: str = "", **headers: str) -> bytes:
 def moved(configuration: str, home: Path) -> str:
     """The configuration with its places under `home`, on free ports of 127.0.0.1."""
     text = configuration
+    of_an_agent = ((layout.AGENT_SOCKET, f"{home}/agent.sock"), ("/srv/portside", f"{home}/data"))
+    of_control = ((layout.CONTROL_SOCKET, f"{home}/control.sock"),)
     for old, new in (
-        (layout.AGENT_SOCKET, f"{home}/agent.sock"),
+        *(of_an_agent if "upstream agent" in text else ()),
+        *(of_control if "upstream control" in text else ()),
         (layout.TLS_CERTIFICATE, f"{home}/node.crt"),
         (layout.TLS_KEY, f"{home}/node.key"),
-        ("/srv/portside", f"{home}/data"),
         ("/var/log/nginx", str(home)),
         ("/run/nginx.pid", f"{home}/nginx.pid"),
     ):
@@ -87,9 +92,8 @@ def moved(configuration: str, home: Path) -> str:
     # As whoever runs the tests: nobody else can look into pytest's folders.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     text = text.replace("user www-data;", user)
-    text = re.sub(r"(listen )(80|443) ", r"\g<1>127.0.0.1:\2 ", text)
-    return text.replace("127.0.0.1:80 ", f"127.0.0.1:{free_port()} ").replace(
-        "127.0.0.1:443 ", f"127.0.0.1:{free_port()} "
+    return re.sub(
+        r"(listen )(80|443|8443) ", lambda found: f"{found[1]}127.0.0.1:{free_port()} ", text
     )
 
 
@@ -117,11 +121,12 @@ def check(path: Path) -> str:
 
 
 class Nginx:
-    """nginx in the foreground; HTTPS requests to it."""
+    """nginx in the foreground; HTTPS requests to it, or to its last server (`control_port`)."""
 
     def __init__(self, path: Path) -> None:
         listens = re.findall(r"listen 127\.0\.0\.1:(\d+)", path.read_text())
         self.http_port, self.https_port = int(listens[0]), int(listens[1])
+        self.control_port = int(listens[-1])
         self._process = subprocess.Popen(
             ["/usr/sbin/nginx", "-c", str(path), "-g", "daemon off;"], stderr=subprocess.PIPE
         )
@@ -142,14 +147,14 @@ class Nginx:
         self._process.send_signal(signal.SIGTERM)
         self._process.communicate(timeout=10)
 
-    def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
+    def connect(self, source: str = "127.0.0.1", port: int | None = None) -> ssl.SSLSocket:
         """A TLS connection that takes any certificate: what is tested is HTTP."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
         plain = socket.create_connection(
-            ("127.0.0.1", self.https_port), timeout=5, source_address=(source, 0)
+            ("127.0.0.1", port or self.https_port), timeout=5, source_address=(source, 0)
         )
         return context.wrap_socket(plain, server_hostname=HOST)
 
@@ -160,10 +165,11 @@ class Nginx:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         source: str = "127.0.0.1",
+        port: int | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """One request, one connection."""
         connection = http.client.HTTPConnection(HOST)
-        connection.sock = self.connect(source)
+        connection.sock = self.connect(source, port)
         try:
             connection.request(method, path, body or None, headers or {})
             answer = connection.getresponse()

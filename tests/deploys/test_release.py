@@ -61,22 +61,22 @@ def project(tmp_path: Path) -> Path:
     ["requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py", "agent/c.py"],
 )
 def test_another_source_is_another_release(project: Path, path: str) -> None:
-    before = release.source_digest(project)
+    before = release.source_digest(project, release.AGENT)
     (project / path).write_text("changed")
-    assert release.source_digest(project) != before
+    assert release.source_digest(project, release.AGENT) != before
 
 
 def test_what_python_leaves_behind_changes_nothing(project: Path) -> None:
-    before = release.source_digest(project)
+    before = release.source_digest(project, release.AGENT)
     (project / "agent" / "__pycache__").mkdir()
     (project / "agent" / "__pycache__" / "b.pyc").write_text("x")
-    assert release.source_digest(project) == before
+    assert release.source_digest(project, release.AGENT) == before
 
 
 def test_a_renamed_source_is_another_release(project: Path) -> None:
-    before = release.source_digest(project)
+    before = release.source_digest(project, release.AGENT)
     (project / "agent" / "b.py").rename(project / "agent" / "z.py")
-    assert release.source_digest(project) != before
+    assert release.source_digest(project, release.AGENT) != before
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, ...]]) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    built = release.build(project)
+    built = release.build(project, release.AGENT)
     with tarfile.open(built.archive) as archive:
         names = archive.getnames()
     assert "requirements.txt" in names
@@ -107,7 +107,7 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
         "wheel-3.whl",
     }
     assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
-    assert release.build(project) == built
+    assert release.build(project, release.AGENT) == built
     assert len(pip) == 3
 
 
@@ -115,7 +115,7 @@ def test_an_edit_during_the_build_belongs_to_the_next_release(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    before = release.source_digest(project)
+    before = release.source_digest(project, release.AGENT)
 
     def edit(command: str, *arguments: str) -> None:
         (project / "agent" / "b.py").write_text("edited")
@@ -123,15 +123,15 @@ def test_an_edit_during_the_build_belongs_to_the_next_release(
             assert (Path(arguments[-1]) / "agent" / "b.py").read_text() == "agent/b.py"
 
     monkeypatch.setattr(release, "_run", edit)
-    assert release.build(project).digest == before
-    assert release.source_digest(project) != before
+    assert release.build(project, release.AGENT).digest == before
+    assert release.source_digest(project, release.AGENT) != before
 
 
 def test_every_wheel_is_checked_by_hash_and_none_is_compiled(
     project: Path, pip: list[tuple[str, ...]]
 ) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    release.build(project)
+    release.build(project, release.AGENT)
     downloads = [call for call in pip if call[0] == "download"]
     assert len(downloads) == len(release.PYTHONS)
     for call in downloads:
@@ -146,5 +146,5 @@ def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.Mo
     (project / "requirements" / "agent.txt").write_text(LOCK)
     monkeypatch.setattr(release, "_run", fail)
     with pytest.raises(release.ReleaseError):
-        release.build(project)
+        release.build(project, release.AGENT)
     assert list((project / "build" / "releases").iterdir()) == []

@@ -120,7 +120,7 @@ def test_a_reload_that_nginx_did_not_take_fails_the_run(
     # `nginx -t` doesn't mind an address that is in use, and `reload` succeeds; the master then
     # logs it and keeps its old workers.
     project = copy_project(tmp_path)
-    path = project / "templates" / "nginx" / "nginx.conf.j2"
+    path = project / "templates" / "nginx" / "storage.conf.j2"
     path.write_text(
         path.read_text().replace("listen 443 ssl", "listen 8443;\n        listen 443 ssl")
     )

@@ -21,6 +21,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from portside import certificates
 from portside.client.session import Wish, claims_for
 from portside.cluster import Cluster
+from portside.control_wire import Roster
 from portside.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload
 
@@ -345,3 +346,25 @@ def test_a_public_key_that_was_damaged_is_named(keystore: Keystore, content: str
     (keystore.directory / "nodes" / "s01.json").write_text(content)
     with pytest.raises(KeystoreError, match=r"nodes/s01\.json is no public key"):
         keystore.node_keys()
+
+
+# -- the roster that was last deployed -------------------------------------------------------------
+
+
+def test_a_roster_that_says_the_same_keeps_its_version(keystore: Keystore) -> None:
+    wanted = Roster(cluster="test", factor=2)
+    first = keystore.renew_roster(wanted, datetime(2026, 1, 1, tzinfo=UTC))
+    assert first.version == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    assert keystore.renew_roster(wanted, datetime(2026, 1, 2, tzinfo=UTC)) == first
+    other = wanted.model_copy(update={"factor": 3})
+    # The clock was set back meanwhile: what is newer is above all the same.
+    second = keystore.renew_roster(other, datetime(2025, 1, 1, tzinfo=UTC))
+    assert second.version == first.version + 1
+    assert keystore.deployed_roster() == second
+
+
+def test_a_damaged_roster_is_named(keystore: Keystore) -> None:
+    assert keystore.deployed_roster() is None
+    (keystore.directory / "roster.json").write_text("{")
+    with pytest.raises(KeystoreError, match=r"roster\.json can't be used"):
+        keystore.renew_roster(Roster(cluster="test"), datetime.now(UTC))

@@ -1,0 +1,185 @@
+"""The control plane: its release, its settings, its two services."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
+
+from deploys import layout
+from deploys.components.agent import keyset
+from deploys.components.control_database import database_url
+from deploys.components.node import Node, StorageNode
+from deploys.components.operations import (
+    Directory,
+    File,
+    Level,
+    converged,
+    directories_in_place,
+    files_in_place,
+)
+from deploys.components.releases import (
+    KEPT_RELEASES,
+    Home,
+    built_release,
+    old_releases_removed,
+    release_installed,
+)
+from deploys.components.reloading import reload_or_start, runs, unit_file
+from deploys.components.rendering import render
+from deploys.release import CONTROL
+from portside import sizing
+from portside.keystore import Keystore, KeystoreError
+
+HOME = Home(
+    CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.wsgi, control.cli"
+)
+"""Where the control plane lives on a node."""
+
+THREADS = 16
+"""Requests at once, and connections to the database, of each process."""
+
+_AS_ITSELF = f"runuser -u {layout.CONTROL_USER} -- "
+_CHECK = f"{_AS_ITSELF}{layout.CONTROL_COMMAND} check --config {{}} >/dev/null"
+_MIGRATE = f"{_AS_ITSELF}{layout.CONTROL_COMMAND} migrate"
+_LAST_WORDS = f"journalctl --no-pager --lines 5 --unit {layout.CONTROL_SERVICE}"
+_READY = render(
+    "gunicorn/ready.py.j2", socket=layout.CONTROL_SOCKET, service=layout.CONTROL_SERVICE
+)
+_WAIT_UNTIL_READY = f"{layout.CONTROL_CURRENT}/venv/bin/python -I -c {shlex.quote(_READY)}"
+
+
+@deploy("Control plane")
+def control(node: Node) -> None:
+    """Release, keys, settings, units; the database migrated; both services on that state."""
+    release, trusted, issuer = built_release(HOME), keyset(node), issuer_key(node)
+    own = f"{layout.CONTROL_USER}:{layout.CONTROL_USER}"
+    shared = f"root:{layout.SERVICE_USER}"
+    private = f"root:{layout.CONTROL_USER}"
+    directories_in_place(
+        name="Folders",
+        directories=[
+            Directory(layout.CONTROL_HOME, own, 0o700),
+            Directory("/opt/portside/control"),
+            Directory(layout.CONTROL_RELEASES),
+        ],
+    )
+    release_installed(name="Release", release=release, home=HOME)
+    files_in_place(
+        name="Keys, gunicorn's settings",
+        files=[
+            File(layout.KEYSET, trusted, shared, 0o640),
+            File(layout.ISSUER_KEY, issuer, own, 0o600),
+            File(layout.CONTROL_GUNICORN_CONF, gunicorn_settings(node), private, 0o640),
+            *_database_elsewhere(node, own),
+        ],
+    )
+    files_in_place(
+        name="Settings",
+        files=[File(layout.CONTROL_TOML, control_settings(node), private, 0o640, check=_CHECK)],
+    )
+    files_in_place(
+        name="Units",
+        files=[
+            File(unit_file(name), text, check="systemd-analyze verify {}")
+            for name, text in units(node).items()
+        ],
+    )
+    converged(
+        name="Control plane runs and is ready",
+        service="control",
+        levels=[
+            Level(
+                (layout.CONTROL_MASTER, unit_file(layout.CONTROL_SERVICE)),
+                f"{_MIGRATE}; systemctl daemon-reload; "
+                f"systemctl enable --quiet {layout.CONTROL_SERVICE}; "
+                f"systemctl restart {layout.CONTROL_SERVICE}; {_WAIT_UNTIL_READY}",
+            ),
+            # The old workers still answer while the database is migrated under them: a migration
+            # never takes away what the release before it uses.
+            Level(
+                _read_by_both(),
+                f"{_MIGRATE}\n{reload_or_start(layout.CONTROL_SERVICE, _LAST_WORDS)}"
+                f"{_WAIT_UNTIL_READY}",
+            ),
+        ],
+        holds=f"{runs(layout.CONTROL_SERVICE)} && {_WAIT_UNTIL_READY}",
+    )
+    converged(
+        name="Worker runs",
+        service="control-worker",
+        levels=[
+            Level(
+                (*_read_by_both(), unit_file(layout.CONTROL_WORKER_SERVICE)),
+                f"systemctl daemon-reload; "
+                f"systemctl enable --quiet {layout.CONTROL_WORKER_SERVICE}; "
+                f"systemctl restart {layout.CONTROL_WORKER_SERVICE}",
+            )
+        ],
+        holds=runs(layout.CONTROL_WORKER_SERVICE),
+    )
+    old_releases_removed(name="Old releases are gone", home=HOME, keep=KEPT_RELEASES)
+
+
+def control_settings(node: Node) -> str:
+    """control.toml."""
+    elsewhere = database_url(node.cluster) is None
+    return render(
+        "control/control.toml.j2",
+        cluster=node.cluster,
+        layout=layout,
+        threads=THREADS,
+        database=database_url(node.cluster),
+        database_file=layout.CONTROL_DATABASE_URL if elsewhere else None,
+    )
+
+
+def gunicorn_settings(node: Node) -> str:
+    """control.gunicorn.conf.py."""
+    one = node.cluster.control.database.get_secret_value() == "sqlite"
+    return render(
+        "gunicorn/control.conf.py.j2",
+        layout=layout,
+        threads=THREADS,
+        processes=1 if one else max(2, min(node.facts.machine.cores, 4)),
+    )
+
+
+def units(node: Node) -> dict[str, str]:
+    """The text of both units by name."""
+    return {
+        name: render(
+            f"systemd/{name}.j2",
+            layout=layout,
+            writable=layout.CONTROL_HOME,
+            memory_max=sizing.control_memory(node.facts.machine),
+            postgresql=node.cluster.control.database.get_secret_value() == "postgresql",
+            stores=isinstance(node, StorageNode),
+            root=node.cluster.uploads.root,
+        )
+        for name in (layout.CONTROL_SERVICE, layout.CONTROL_WORKER_SERVICE)
+    }
+
+
+def issuer_key(node: Node) -> str:
+    """The private key that signs tokens, as a JWK. Raises PyinfraError without one."""
+    try:
+        key = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).issuer_key()
+    except KeystoreError as error:
+        raise PyinfraError(str(error)) from None
+    return key.to_json().rstrip("\n") + "\n"
+
+
+def _database_elsewhere(node: Node, owner: str) -> list[File]:
+    if database_url(node.cluster) is not None:
+        return []
+    url = node.cluster.control.database.get_secret_value()
+    return [File(layout.CONTROL_DATABASE_URL, f"{url}\n", owner, 0o600)]
+
+
+def _read_by_both() -> tuple[str, ...]:
+    return (
+        *(layout.CONTROL_CURRENT, layout.CONTROL_TOML, layout.CONTROL_GUNICORN_CONF),
+        *(layout.KEYSET, layout.ISSUER_KEY, layout.CONTROL_DATABASE_URL, layout.CA_CERTIFICATE),
+    )

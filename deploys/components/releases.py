@@ -1,0 +1,99 @@
+"""Releases on a node: installed beside each other, `current` pointing to the one that runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from deploys import layout
+from deploys.components import facts
+from deploys.release import Product, Release, ReleaseError, build
+
+KEPT_RELEASES = 3
+"""The one that runs, and two to go back to."""
+
+_one_build = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a product lives on a node: its releases, and beside their folder the link `current`.
+
+    `loads` names the modules that a release must be able to import.
+    """
+
+    product: Product
+    releases: str
+    current: str
+    loads: str
+
+
+def built_release(home: Home) -> Release:
+    """The release of the sources as they are. Raises PyinfraError when it can't be built."""
+    # Hosts are prepared side by side: the first builds, the others wait for it.
+    with _one_build:
+        try:
+            return build(layout.PROJECT_ROOT, home.product)
+        except ReleaseError as error:
+            raise PyinfraError(str(error)) from None
+
+
+@operation()
+def release_installed(release: Release, home: Home) -> Generator[StringCommand | FileUploadCommand]:
+    """The release in a virtual environment of its own, `current` pointing to it.
+
+    A release counts only with its `.complete`, written last: what a killed run left is built anew.
+
+    + release: the wheelhouse on the operator's machine
+    + home: where it lives
+    """
+    state = host.get_fact(facts.Releases, releases=home.releases, current=home.current)
+    directory = f"{home.releases}/{release.digest}"
+    archive = f"{home.releases}/.{release.digest}.tar"
+    if release.digest not in state.complete:
+        yield StringCommand(f"rm -rf {directory} && install -d -m 0755 {directory}")
+        yield FileUploadCommand(
+            str(release.archive),
+            archive,
+            remote_temp_filename=f"{layout.PRIVATE_UPLOADS}/{release.digest}.tar",
+        )
+        yield StringCommand(
+            "set -e; umask 022; export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1; "
+            f"cd {directory}; tar -x --no-same-owner -f {archive}; python3 -m venv venv; "
+            "venv/bin/pip install -q --no-index --find-links wheels --require-hashes "
+            "-r requirements.txt; "
+            "venv/bin/pip install -q --no-index --no-deps wheels/portside-*.whl; "
+            # A release that can't even be loaded must never become the current one.
+            f"venv/bin/python -I -c 'import {home.loads}'; "
+            "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master; "
+            # Archives of runs that were killed go too.
+            f"rm -rf wheels {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
+            "sync -f .; touch .complete"
+        )
+    if state.current != release.digest:
+        # A link can't be replaced in place without a moment in which it is missing; a rename can.
+        yield StringCommand(
+            f"ln -sfn {PurePosixPath(home.releases).name}/{release.digest} {home.current}.new && "
+            f"mv -fT {home.current}.new {home.current}"
+        )
+
+
+@operation()
+def old_releases_removed(home: Home, keep: int) -> Generator[str]:
+    """All but the newest `keep` finished releases go, and what was never finished.
+
+    + home: where they are
+    + keep: how many stay; the current one always does
+    """
+    state = host.get_fact(facts.Releases, releases=home.releases, current=home.current)
+    others = [digest for digest in state.complete if digest != state.current]
+    old = [*others[keep - 1 :], *state.incomplete]
+    if old:
+        yield f"rm -rf {facts.quoted(f'{home.releases}/{digest}' for digest in old)}"

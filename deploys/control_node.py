@@ -1,0 +1,31 @@
+"""The control plane, from a bare Debian to one that hands out upload sessions.
+
+    pyinfra inventory deploys/control_node.py -y
+
+Run it again at any time: what is as it should be is left alone. It knows the storage nodes whose
+keys were gathered before; everything at once: deploys/site.py.
+"""
+
+from pyinfra.context import host
+
+from deploys.components.base import base
+from deploys.components.control import control
+from deploys.components.control_database import control_backups, control_database
+from deploys.components.firewall import firewall
+from deploys.components.nginx import nginx
+from deploys.components.node import this_node
+from deploys.components.roster import roster
+from deploys.components.tls import tls
+from deploys.components.tuning import tuning
+
+if "control" in host.groups:
+    node = this_node()
+    base(node=node)
+    tuning(node=node)
+    firewall(node=node)
+    tls(node=node)
+    roster(node=node)
+    control_database(node=node)
+    control(node=node)
+    control_backups(node=node)
+    nginx(node=node)

@@ -1,0 +1,43 @@
+"""The whole cluster, from bare Debians: every node as its roles want it.
+
+    pyinfra inventory deploys/site.py -y
+
+Run it again at any time: what is as it should be is left alone. A new node is one line in the
+cluster file and one run of this. `deploys/storage_node.py` and `deploys/control_node.py` do their
+part of it.
+"""
+
+from pyinfra.context import host
+
+from deploys.components.agent import agent
+from deploys.components.base import base
+from deploys.components.control import control
+from deploys.components.control_database import control_backups, control_database
+from deploys.components.disk import disk
+from deploys.components.firewall import firewall
+from deploys.components.nginx import nginx
+from deploys.components.node import StorageNode, this_node
+from deploys.components.roster import roster
+from deploys.components.tls import tls
+from deploys.components.tuning import tuning
+
+node = this_node()
+
+base(node=node)
+tuning(node=node)
+firewall(node=node)
+tls(node=node)
+
+if isinstance(node, StorageNode):
+    disk(node=node)
+    agent(node=node)
+
+# Every node's key is gathered before any node's roster is written.
+roster(node=node)
+
+if "control" in host.groups:
+    control_database(node=node)
+    control(node=node)
+    control_backups(node=node)
+
+nginx(node=node)
