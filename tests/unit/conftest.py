@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
 from tests.unit.node_double import NodeDouble
 
-# Examples are timed by the wall clock: on a busy machine a deadline proves nothing.
-settings.register_profile("unit", deadline=None)
+# Examples are timed by the wall clock: on a busy machine a deadline proves nothing, nor does the
+# time it takes to make them. They are the same in every run; `PORTSIDE_EXPLORE=1` tries others.
+settings.register_profile(
+    "unit",
+    deadline=None,
+    derandomize="PORTSIDE_EXPLORE" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("unit")
 
 

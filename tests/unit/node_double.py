@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from portside.tokens import Keyset, SigningKey, mint_receipt, unverified_claims
 from portside.wire import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
+from tests.loopback import wait_until_hung_up
 from tests.unit.tus_double import TusDouble
 
 NODE_ID = "s01"
@@ -41,6 +42,8 @@ class NodeDouble:
         self.on_headers: Callable[[Handler], bool] = send_go_ahead
         self.on_put: Callable[[Handler], None] = store
         self.tus = TusDouble()
+        self.closing = threading.Event()
+        """What stands still does so until this is set."""
         node = self
 
         class Bound(Handler):
@@ -62,7 +65,12 @@ class NodeDouble:
         )
         self._thread.start()
 
+    def settle(self) -> None:
+        """Wait until what clients have sent that have hung up is taken, and nothing runs."""
+        wait_until_hung_up(self._server.server_address[1])
+
     def close(self) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -75,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     double: NodeDouble
     # A test whose client goes away must not leave a thread behind.
-    timeout = 20
+    timeout = 60
 
     def do_GET(self) -> None:
         self._note()

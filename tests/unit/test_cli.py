@@ -468,7 +468,7 @@ def test_on_a_terminal_a_bar_shows_percent_speed_and_verification(
         pass
     finally:
         os.close(ours)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     text = shown.decode()
     assert ANSI in text
     assert re.search(r"\d+%", text)

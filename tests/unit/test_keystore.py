@@ -162,7 +162,7 @@ def test_two_processes_at_once_make_one_set_of_keys(cluster: Cluster, project: P
         "k.init(c); k.node_certificate('s01', 's01.portside.test')"
     )
     running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
-    assert [process.wait(timeout=30) for process in running] == [0, 0, 0, 0]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0, 0]
     keystore = Keystore.for_cluster(cluster, project)
     assert len(keystore.issuer_keys()) == 1
     crt, key = keystore.node_certificate("s01", HOST)
@@ -179,7 +179,7 @@ def test_who_makes_keys_waits_for_whoever_is_making_them(
         waiting.join(0.2)
         assert waiting.is_alive()
         assert keystore.node_certificates() == []
-    waiting.join(10)
+    waiting.join(60)
     assert [path.stem for path in keystore.node_certificates()] == ["s01"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from agent.activities import Pulse
 from agent.hook_command import Ran, run
 from agent.hooks import DONE
+from tests.loopback import wait_until
 
 PATH = {"PATH": os.environ["PATH"]}
 
@@ -22,7 +22,7 @@ def stopping() -> threading.Event:
     return threading.Event()
 
 
-def _sh(text: str, stopping: threading.Event, timeout: float = 10, sent: bytes = b"") -> Ran:
+def _sh(text: str, stopping: threading.Event, timeout: float = 60, sent: bytes = b"") -> Ran:
     return run(["sh", "-c", text], PATH, sent, Pulse(stopping), timeout)
 
 
@@ -59,10 +59,11 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(
     stopping: threading.Event, tmp_path: Path
 ) -> None:
     began = time.monotonic()
-    ran = _sh(f"trap '' TERM; sleep 77 & echo $! > {tmp_path}/child; wait", stopping, timeout=1)
-    assert time.monotonic() - began < 4
-    assert ran.outcome.error == "still ran after 1 s"
-    assert not _runs((tmp_path / "child").read_text())
+    # Time enough for the shell to begin.
+    ran = _sh(f"trap '' TERM; sleep 77 & echo $! > {tmp_path}/child; wait", stopping, timeout=3)
+    assert time.monotonic() - began < 60
+    assert ran.outcome.error == "still ran after 3 s"
+    _wait_until_dead((tmp_path / "child").read_text())
 
 
 def test_what_a_command_leaves_running_ends_with_it(
@@ -71,7 +72,7 @@ def test_what_a_command_leaves_running_ends_with_it(
     # It holds the output open: whoever waits for its end waits for ever.
     ran = _sh(f"sleep 77 & echo $! > {tmp_path}/child; echo done", stopping)
     assert (ran.outcome, ran.output) == (DONE, "done\n")
-    assert not _runs((tmp_path / "child").read_text())
+    _wait_until_dead((tmp_path / "child").read_text())
 
 
 def test_a_command_that_closes_its_output_is_waited_for(stopping: threading.Event) -> None:
@@ -82,19 +83,20 @@ def test_a_stop_interrupts_and_is_no_failure_of_the_command(stopping: threading.
     threading.Timer(0.3, stopping.set).start()
     began = time.monotonic()
     assert _sh("sleep 77", stopping).interrupted
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 def test_a_running_command_shows_life(stopping: threading.Event) -> None:
-    pulse = Pulse(stopping)
-    ages: list[float] = []
-    watching = threading.Thread(
-        target=lambda: ages.extend(time.sleep(0.2) or pulse.age() for _ in range(7))  # type: ignore[func-returns-value]
-    )
-    watching.start()
-    run(["sleep", "1.5"], PATH, b"", pulse)
-    watching.join()
-    assert max(ages) < 0.8
+    beats: list[float] = []
+
+    class Noting(Pulse):
+        def beat(self) -> None:
+            beats.append(time.monotonic())
+
+    run(["sleep", "2"], PATH, b"", Noting(stopping))
+    # Every half second; fewer on a computer that is busy, but not only when it begins.
+    assert len(beats) >= 2
+    assert beats[-1] - beats[0] > 0.4
 
 
 def test_a_command_that_can_not_be_run_says_why(stopping: threading.Event) -> None:
@@ -102,13 +104,14 @@ def test_a_command_that_can_not_be_run_says_why(stopping: threading.Event) -> No
     assert ran.outcome.error.startswith("can't be run: [Errno 2]")
 
 
-def _runs(pid: str) -> bool:
-    """Whether a process is there and no zombie; it may take a moment to die."""
-    for _ in range(100):
-        state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", pid.strip()], capture_output=True, text=True, check=False
-        ).stdout
-        if not state or state[0] == "Z":
-            return False
-        time.sleep(0.02)
-    return True
+def _wait_until_dead(pid: str) -> None:
+    """Wait until a process is gone or a zombie: it may take a moment to die."""
+
+    def dead() -> bool:
+        try:
+            stat = Path(f"/proc/{pid.strip()}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return stat.rpartition(")")[2].split()[0] == "Z"
+
+    wait_until(dead)

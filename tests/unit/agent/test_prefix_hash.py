@@ -16,7 +16,7 @@ from portside.quantities import KIB
 
 
 @given(steps=st.lists(st.integers(min_value=0, max_value=50_000), min_size=1, max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_digest_is_that_of_the_bytes_however_they_came(
     tmp_path: Path, steps: list[int]
 ) -> None:

@@ -68,7 +68,7 @@ def test_leaving_an_upload_hangs_up(tmp_path: Path) -> None:
         with Sending(port, Request("PUT", "/up"), source.fileno(), 0, 100_000) as sending:
             sending.send(5_000)
         connection, _ = listener.accept()
-        connection.settimeout(10)
+        connection.settimeout(60)
         received = b""
         while piece := connection.recv(65536):
             received += piece
@@ -119,4 +119,4 @@ def _server(answer: bytes, body_length: int) -> Iterator[tuple[int, bytearray]]:
         try:
             yield listener.getsockname()[1], got
         finally:
-            thread.join(10)
+            thread.join(60)

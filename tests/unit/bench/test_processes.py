@@ -17,13 +17,14 @@ from bench.processes import (
     reset_peak_memory,
     running,
 )
+from tests.loopback import wait_until
 
 _STUBBORN = """
 import signal, subprocess, sys, time
-child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", child])
 print("up", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -35,10 +36,7 @@ def test_a_server_and_its_children_end_when_the_bench_fails(tmp_path: Path) -> N
         server.wait_until(lambda: len(family_of(server.pid)) == 2)
         family = family_of(server.pid)
         raise KeyboardInterrupt
-    deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in family) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(_runs(pid) for pid in family)
+    wait_until(lambda: not any(_runs(pid) for pid in family))
 
 
 def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None:
@@ -55,10 +53,7 @@ def test_a_killed_server_takes_its_children_with_it(tmp_path: Path) -> None:
         server.wait_until(lambda: len(family_of(server.pid)) == 2)
         family = family_of(server.pid)
         server.kill()
-        deadline = time.monotonic() + 10
-        while any(_runs(pid) for pid in family) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not any(_runs(pid) for pid in family)
+        wait_until(lambda: not any(_runs(pid) for pid in family))
         # Ending it once more is in order.
         server.kill()
 
