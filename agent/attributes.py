@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from agent.index import Intent
-from agent.journal import REQUEST_ID
+from portside.journal import REQUEST_ID
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire import StoredFile, TokenId
 

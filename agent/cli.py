@@ -7,12 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from agent import delivery_list, fsck_report, identity, journal, settings, worker
+from agent import delivery_list, fsck_report, identity, settings, worker
 from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.health import NodeUnfit, check_marker
 from agent.reindex import reindex
 from agent.settings import Settings
 from agent.trust import trust
+from portside import journal
 from portside.tokens import Keyset
 
 

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from agent.database import Database
-from agent.journal import request_id
 from agent.problems import ProblemError
+from portside.journal import request_id
 from portside.wire import StoredFile
 
 

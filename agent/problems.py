@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Literal, get_args
 
-from agent.journal import request_id
+from portside.journal import request_id
 from portside.tokens import Refusal, TokenRefused
 from portside.wire import PROBLEM_PREFIX, Problem
 

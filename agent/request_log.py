@@ -15,8 +15,8 @@ from typing import Any
 import falcon
 import structlog
 
-from agent import journal
 from agent.metrics import Metrics
+from portside import journal
 
 _ID = re.compile(r"[0-9a-f]{32}")
 """nginx's $request_id: 16 random bytes."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agent import journal, linux, settings
+from agent import linux, settings
 from agent.app import create_app
+from portside import journal
 
 journal.configure()
 app = create_app(settings.load())

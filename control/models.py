@@ -36,7 +36,8 @@ WantedState = Literal["active", "readonly", "draining", "retired"]
 
 SessionState = Literal["open", "committed", "expired"]
 FileState = Literal["committed", "deleting", "deleted", "lost"]
-CopyState = Literal["present", "copying", "deleting", "lost"]
+CopyState = Literal["present", "copying", "deleting", "lost", "gone"]
+"""`gone`: deleted as ordered. The row stays, so that an old receipt can't bring it back."""
 WorkKind = Literal["replicate", "delete"]
 WorkReason = Literal["repair", "drain", "move", "delete", "rebalance"]
 WorkState = Literal["waiting", "leased", "done", "failed", "missing"]
@@ -290,6 +291,12 @@ class Copy(Base):
         _one_of("state", CopyState),
         # A node's files, for repair, drain and moves: by id, so that batches have a cursor.
         Index("ix_copies_node", "node_id", "state", "file_id"),
+        Index(
+            "ix_copies_copying",
+            "since",
+            sqlite_where=text("state = 'copying'"),
+            postgresql_where=text("state = 'copying'"),
+        ),
     )
 
     file_id: Mapped[str] = mapped_column(ForeignKey("files.file_id"), primary_key=True)

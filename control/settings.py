@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="PORTSIDE_CONTROL_")
 
     cluster: str = Field(min_length=1, max_length=32)
-    control_url: str = Field(pattern=r"^https?://[^/]+$")
+    control_url: str = Field(pattern=r"^https?://[^/\s]+(/[^\s]*[^/\s])?$")
     """Where nodes and apps reach the control plane."""
     database: SecretStr | None = None
     """`sqlite:////path` or `postgresql://...`"""

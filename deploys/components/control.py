@@ -33,7 +33,7 @@ from portside import sizing
 from portside.keystore import Keystore, KeystoreError
 
 HOME = Home(
-    CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.wsgi, control.cli"
+    CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.app, control.cli"
 )
 """Where the control plane lives on a node."""
 

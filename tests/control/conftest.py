@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from control.database import Database
 from control.migrations import migrate
+from control.models import Base
+from tests.control.core import Core
 from tests.control.postgresql import PostgresqlServer
 
 KINDS = ("sqlite", "postgresql")
 
+_NAME = "portside"
+"""Of the one database on the tests' own server."""
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
-    """A server for the whole run. Whoever stops it starts it again."""
+    """A server for the whole run, with the schema. Whoever stops it starts it again."""
     server = PostgresqlServer()
     try:
         server.start()
-        server.execute("CREATE DATABASE migrated")
-        database = Database(server.dsn("migrated"))
+        server.execute(f"CREATE DATABASE {_NAME}")
+        database = Database(server.dsn(_NAME))
         migrate(database)
         database.close()
         yield server
     finally:
         server.remove()
+
+
+def _emptied(server: PostgresqlServer) -> str:
+    """The URL of its database once nothing is in it, and nobody of an earlier test."""
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        _NAME,
+    )
+    server.execute(f"TRUNCATE {tables}", _NAME)
+    return server.dsn(_NAME)
 
 
 @pytest.fixture(scope="session")
@@ -41,26 +57,14 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def _numbers() -> Iterator[int]:
-    return count(1)
-
-
 @pytest.fixture(params=KINDS)
-def database_url(
-    request: pytest.FixtureRequest, tmp_path: Path, _numbers: Iterator[int]
-) -> Iterator[str]:
-    """A fresh database with the schema: SQLite once, PostgreSQL once."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with the schema and nothing else: SQLite once, PostgreSQL once."""
     if request.param == "sqlite":
         path = tmp_path / "control.sqlite"
         shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
-        yield f"sqlite:///{path}"
-    else:
-        server: PostgresqlServer = request.getfixturevalue("postgresql")
-        name = f"test_{next(_numbers)}"
-        server.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        yield server.dsn(name)
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        return f"sqlite:///{path}"
+    return _emptied(request.getfixturevalue("postgresql"))
 
 
 @pytest.fixture
@@ -72,13 +76,16 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def postgresql_database(
-    postgresql: PostgresqlServer, _numbers: Iterator[int]
-) -> Iterator[Database]:
-    """A fresh PostgreSQL database, for what SQLite doesn't have: connections and deadlocks."""
-    name = f"test_{next(_numbers)}"
-    postgresql.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-    opened = Database(postgresql.dsn(name))
+def postgresql_database(postgresql: PostgresqlServer) -> Iterator[Database]:
+    """An empty PostgreSQL database, for what SQLite doesn't have: connections and deadlocks."""
+    opened = Database(_emptied(postgresql))
     yield opened
     opened.close()
-    postgresql.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def core(tmp_path: Path, database: Database, database_url: str) -> Core:
+    """The core with three nodes that have just reported; two copies are wanted."""
+    core = Core(tmp_path, database, database_url)
+    core.all_report()
+    return core

@@ -89,9 +89,9 @@ class PostgresqlServer:
         """The database's URL."""
         return f"postgresql://postgres@/{database}?host={self.home}"
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Carry out a statement outside of any transaction."""
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             connection.execute(statement.encode())
 
 

@@ -160,7 +160,7 @@ def test_a_bare_node_becomes_the_control_plane_in_order() -> None:
         position(commands, "systemd-sysusers"),
         position(commands, "nft -c -f"),
         position(commands, "/etc/portside/roster.json", "mv -fT"),
-        position(commands, "control.wsgi, control.cli"),
+        position(commands, "control.app, control.cli"),
         position(commands, "portside-control check"),
         position(commands, "mv -fT", "/etc/portside/control.toml"),
         position(

@@ -268,10 +268,19 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "state IN ('present', 'copying', 'deleting', 'lost')", name=op.f("ck_copies_state")
+            "state IN ('present', 'copying', 'deleting', 'lost', 'gone')",
+            name=op.f("ck_copies_state"),
         ),
         sa.ForeignKeyConstraint(["file_id"], ["files.file_id"], name=op.f("fk_copies_file_id")),
         sa.PrimaryKeyConstraint("file_id", "node_id", name=op.f("pk_copies")),
+    )
+    op.create_index(
+        "ix_copies_copying",
+        "copies",
+        ["since"],
+        unique=False,
+        sqlite_where=sa.text("state = 'copying'"),
+        postgresql_where=sa.text("state = 'copying'"),
     )
     op.create_index("ix_copies_node", "copies", ["node_id", "state", "file_id"], unique=False)
 

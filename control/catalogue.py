@@ -1,0 +1,148 @@
+"""Files and their copies: the only place that changes a copy's state, with every counter of it.
+
+Each function belongs into a transaction of the caller's. It begins with `lock`, so that everything
+about one file happens one after the other; pools change last (`control.models` on the order).
+
+    copying -> present -> deleting -> gone        present -> lost        lost, gone -> copying
+
+`File.present` counts copies that are present, `Pool.stored` the bytes of those that are present or
+being deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from control.models import Base, Copy, CopyState, File, Pool
+
+SHORT = text("files.state = 'committed' AND files.present < files.factor")
+"""Files that lack copies: word for word the condition of their index."""
+
+
+def insert_if_new(session: Session, model: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row unless one like it is there; returns whether it was new."""
+    table = model.__table__
+    assert isinstance(table, Table)  # noqa: S101 (every model has one)
+    if session.connection().dialect.name == "sqlite":
+        result = session.execute(sqlite.insert(table).values(**values).on_conflict_do_nothing())
+    else:
+        result = session.execute(postgresql.insert(table).values(**values).on_conflict_do_nothing())
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def lock(session: Session, file_id: str) -> File | None:
+    """The file's row, nobody else's until the transaction ends (SQLite has one writer anyway)."""
+    return session.scalars(
+        select(File)
+        .where(File.file_id == file_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def copies_of(session: Session, file_id: str) -> dict[str, Copy]:
+    """The file's copies by node, those that are lost or gone as well."""
+    rows = session.scalars(
+        select(Copy).where(Copy.file_id == file_id).execution_options(populate_existing=True)
+    )
+    return {copy.node_id: copy for copy in rows}
+
+
+def expect(session: Session, file: File, node_id: str, pool_id: str, now: datetime) -> bool:
+    """A copy is on its way to this node; returns False when one is there, coming or going."""
+    copy = session.get(Copy, (file.file_id, node_id), populate_existing=True)
+    if copy is None:
+        session.add(
+            Copy(
+                file_id=file.file_id,
+                node_id=node_id,
+                pool_id=pool_id,
+                state="copying",
+                since=now,
+            )
+        )
+    elif copy.state in ("lost", "gone"):
+        copy.pool_id, copy.state, copy.since = pool_id, "copying", now
+    else:
+        return False
+    session.flush()
+    return True
+
+
+def arrived(session: Session, file: File, node_id: str, pool_id: str, now: datetime) -> bool:
+    """A receipt of this node's shows that the file is there; returns whether that is news.
+
+    A copy that is being deleted stays so.
+    """
+    copy = session.get(Copy, (file.file_id, node_id), populate_existing=True)
+    if copy is not None and copy.state in ("present", "deleting"):
+        return False
+    if copy is None:
+        copy = Copy(file_id=file.file_id, node_id=node_id, pool_id=pool_id, state="present")
+        session.add(copy)
+    elif copy.state != "copying":
+        copy.pool_id = pool_id
+    copy.state, copy.since = "present", now
+    _count(session, file, +1, now)
+    _store(session, copy.pool_id, file.size)
+    return True
+
+
+def leaving(session: Session, file: File, node_id: str, now: datetime) -> bool:
+    """This copy is to be deleted: it isn't counted or served any more. False if none is there."""
+    copy = session.get(Copy, (file.file_id, node_id), populate_existing=True)
+    if copy is None or copy.state not in ("present", "copying"):
+        return False
+    if copy.state == "present":
+        _count(session, file, -1, now)
+    else:
+        # It may have come without our knowing: the order to delete goes out all the same.
+        _store(session, copy.pool_id, file.size)
+    copy.state, copy.since = "deleting", now
+    session.flush()
+    return True
+
+
+def left(session: Session, file: File, node_id: str, now: datetime) -> None:
+    """This copy is deleted, or was never made."""
+    _end(session, file, node_id, "gone", now)
+
+
+def lost(session: Session, file: File, node_id: str, now: datetime) -> None:
+    """The node says, or its silence does, that this copy isn't there any more."""
+    _end(session, file, node_id, "lost", now)
+
+
+def _end(session: Session, file: File, node_id: str, state: CopyState, now: datetime) -> None:
+    copy = session.get(Copy, (file.file_id, node_id), populate_existing=True)
+    if copy is None or copy.state in ("lost", "gone"):
+        return
+    if copy.state == "present":
+        _count(session, file, -1, now)
+    if copy.state in ("present", "deleting"):
+        _store(session, copy.pool_id, -file.size)
+    copy.state, copy.since = state, now
+    session.flush()
+
+
+def _count(session: Session, file: File, change: int, now: datetime) -> None:
+    # The row is locked: nobody else counts meanwhile.
+    file.present += change
+    file.changed_at = now
+    session.flush()
+
+
+def _store(session: Session, pool_id: str, change: int) -> None:
+    session.flush()
+    session.execute(
+        update(Pool)
+        .where(Pool.pool_id == pool_id)
+        .values(stored=Pool.stored + change)
+        .execution_options(synchronize_session=False)
+    )

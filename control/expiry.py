@@ -1,0 +1,133 @@
+"""What time ends: sessions past their deadline, copies that never came, rows nobody needs any more.
+
+In batches with a transaction each, so that nothing else waits for long. Two workers at the same
+time skip each other's rows (SKIP LOCKED; SQLite has one writer), so nothing is given back twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session
+
+from control import catalogue, receipts
+from control.database import Database
+from control.models import Copy, Revocation, UploadSession, Work
+
+BATCH = 200
+
+GRACE = 600.0
+"""Seconds that a session's space is held behind its deadline: a body in flight is never cut."""
+
+COPY_PATIENCE = 3600.0
+"""Seconds after which a copy counts as not coming that no lease is under way for."""
+
+KEPT = timedelta(days=7)
+"""How long ended work and expired sessions can still be looked at."""
+
+
+def expire_sessions(database: Database, now: datetime) -> int:
+    """Give back what sessions past their deadline hold; returns how many. DatabaseUnavailable."""
+
+    def batch(session: Session) -> int:
+        rows = session.scalars(
+            select(UploadSession)
+            .where(
+                text("sessions.state = 'open'"),
+                UploadSession.deadline < now - timedelta(seconds=GRACE),
+            )
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        back: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            row.state = "expired"
+            reserved, count = back.get(row.pool_id, (0, 0))
+            back[row.pool_id] = reserved + row.reserved, count + 1
+        session.flush()
+        for pool_id, (reserved, count) in sorted(back.items()):
+            receipts.give_back(session, pool_id, reserved, count)
+        return len(rows)
+
+    return _all(database, batch)
+
+
+def give_up_copies(database: Database, now: datetime) -> int:
+    """Copies that are long on their way, with no lease for them, are expected no more."""
+
+    def batch(session: Session) -> int:
+        under_way = (
+            select(Work.lease_id)
+            .where(
+                Work.file_id == Copy.file_id,
+                Work.place == Copy.node_id,
+                Work.kind == "replicate",
+                Work.state.in_(("waiting", "leased")),
+            )
+            .exists()
+        )
+        late = session.execute(
+            select(Copy.file_id, Copy.node_id)
+            .where(
+                text("copies.state = 'copying'"),
+                Copy.since < now - timedelta(seconds=COPY_PATIENCE),
+                ~under_way,
+            )
+            .order_by(Copy.file_id)
+            .limit(BATCH)
+        ).all()
+        for file_id, node_id in late:
+            file = catalogue.lock(session, file_id)
+            copy = catalogue.copies_of(session, file_id)[node_id]
+            # It may have come while this waited for the lock.
+            if file is not None and copy.state == "copying":
+                catalogue.left(session, file, node_id, now)
+        return len(late)
+
+    return _all(database, batch)
+
+
+def purge(database: Database, now: datetime) -> int:
+    """Remove what nobody asks for any more; returns how many rows."""
+
+    def batch(session: Session) -> int:
+        removed = 0
+        old_sessions = (
+            select(UploadSession.session_id)
+            .where(text("sessions.state = 'expired'"), UploadSession.deadline < now - KEPT)
+            .limit(BATCH)
+        )
+        old_work = (
+            select(Work.lease_id)
+            .where(Work.ended_at.is_not(None), Work.ended_at < now - KEPT)
+            .limit(BATCH)
+        )
+        old_revocations = (
+            select(Revocation.token_id).where(Revocation.expires_at < now - KEPT).limit(BATCH)
+        )
+        for model, key, old in (
+            (UploadSession, UploadSession.session_id, old_sessions),
+            (Work, Work.lease_id, old_work),
+            (Revocation, Revocation.token_id, old_revocations),
+        ):
+            ids = list(session.scalars(old))
+            if ids:
+                session.execute(
+                    delete(model).where(key.in_(ids)).execution_options(synchronize_session=False)
+                )
+            removed = max(removed, len(ids))
+        return removed
+
+    return _all(database, batch)
+
+
+def _all(database: Database, batch: Callable[[Session], int]) -> int:
+    """Batches until one isn't full."""
+    total = 0
+    while True:
+        count = database.write(batch)
+        total += count
+        if count < BATCH:
+            return total

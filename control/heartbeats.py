@@ -1,0 +1,151 @@
+"""Heartbeats: who sent one is proved, what it tells is kept, what there is for the node goes back.
+
+A heartbeat counts once. Its signature covers the body; its moment must be within five minutes of
+this clock and later than the last one's, which the database decides: of two that come at the same
+time, or of one that comes twice, the second changes nothing and gets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import or_, update
+from sqlalchemy.orm import Session
+
+from control import leases, receipts, rosters
+from control.database import Database
+from control.models import Node
+from control.problems import ProblemError
+from control.settings import Settings
+from control.snapshot import KnownNode, Snapshot, Snapshots
+from portside.control_wire import Heartbeat, HeartbeatAnswer, Lease, WorkDone
+from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
+
+_log = structlog.get_logger()
+
+
+class Heartbeats:
+    """Takes heartbeats in and answers them. Thread-safe."""
+
+    def __init__(self, settings: Settings, database: Database, snapshots: Snapshots) -> None:
+        self._settings = settings
+        self._database = database
+        self._snapshots = snapshots
+
+    def receive(self, node_id: str, token: str, body: bytes, now: datetime) -> HeartbeatAnswer:
+        """Take a heartbeat's body, sent for `node_id` under `token`.
+
+        Raises ProblemError, with nothing changed, and DatabaseUnavailable.
+        """
+        snapshot = self._snapshots.current()
+        node = snapshot.nodes.get(node_id)
+        if node is None or not node.signs.in_roster:
+            raise ProblemError(
+                "node-unknown",
+                f"{node_id!r} is not in the roster: deploy it, then the control node",
+            )
+        beat = _proven(node, token, body, now)
+        # Work first, each piece in a transaction of its own: what is settled stays settled, also
+        # when the heartbeat itself then turns out to be a replay.
+        for done in beat.work:
+            self._settle(snapshot, node_id, done, now)
+        work = self._database.write(
+            lambda session: self._keep(session, beat, now),
+            # What a node tells it tells again; only that a lease was given out must last.
+            durable=False,
+        )
+        if node.state == "down":
+            self._snapshots.forget()
+            snapshot = self._snapshots.current()
+        newer = snapshot.roster.version > beat.roster_version
+        return HeartbeatAnswer(
+            now=now,
+            roster=snapshot.roster if newer else None,
+            revoked=snapshot.revoked,
+            work=tuple(work),
+            next_in=self._settings.heartbeat_every,
+        )
+
+    def _keep(self, session: Session, beat: Heartbeat, now: datetime) -> Sequence[Lease]:
+        """Note down what the node tells, and lease work to it."""
+        kept = session.execute(
+            update(Node)
+            .where(
+                Node.node_id == beat.node_id,
+                or_(Node.sent_at.is_(None), Node.sent_at < beat.sent_at),
+            )
+            .values(
+                sent_at=beat.sent_at,
+                heard_at=now,
+                heartbeat=beat.model_dump_json(exclude={"work"}),
+                disk_free=beat.disk_free,
+                disk_total=beat.disk_total,
+                disk_reserved=beat.disk_reserved,
+                active_uploads=beat.active_uploads,
+                accepting=beat.accepting,
+            )
+            .returning(Node.down_since)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if kept is None:
+            raise ProblemError(
+                "heartbeat-replayed", "a heartbeat of this moment or a later one was seen before"
+            )
+        if kept.down_since is not None:
+            session.execute(
+                update(Node)
+                .where(Node.node_id == beat.node_id)
+                .values(down_since=None)
+                .execution_options(synchronize_session=False)
+            )
+            rosters.changed(session, now)
+            _log.info("node is back", node=beat.node_id, down_since=str(kept.down_since))
+        return leases.grant(session, beat.node_id, now)
+
+    def _settle(self, snapshot: Snapshot, node_id: str, done: WorkDone, now: datetime) -> None:
+        """Take one lease's end. A receipt that doesn't hold makes it a failure, said in the log."""
+        proof, detail = None, done.detail
+        if done.receipt is not None:
+            try:
+                proof = receipts.verify(snapshot, done.receipt, now)
+            except ProblemError as problem:
+                detail = f"receipt refused: {problem.detail}"
+
+        def work(session: Session) -> None:
+            arrived, told = False, detail
+            if proof is not None:
+                try:
+                    arrived = leases.fits(
+                        session, node_id, done.lease_id, proof.node_id, proof.claims
+                    )
+                    receipts.register(session, self._settings, proof, now, ordered=arrived)
+                except ProblemError as problem:
+                    arrived, told = False, f"receipt refused: {problem.detail}"
+            settled = done.model_copy(update={"detail": told[:500]})
+            leases.settle(session, node_id, settled, arrived, now)
+
+        self._database.write(work)
+
+
+def _proven(node: KnownNode, token: str, body: bytes, now: datetime) -> Heartbeat:
+    """The heartbeat, once it is certain that this node sent it and just now."""
+    try:
+        verify_heartbeat(token, node.keyset, node.node_id, body, now)
+    except TokenRefused as refused:
+        raise ProblemError.from_token(refused) from None
+    try:
+        beat = Heartbeat.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProblemError("malformed-request", f"{where}: {first['msg']}") from None
+    if beat.node_id != node.node_id:
+        raise ProblemError("token-wrong-node", f"the body is of node {beat.node_id!r}")
+    if abs(beat.sent_at - now) > timedelta(seconds=HEARTBEAT_SKEW):
+        raise ProblemError(
+            "token-claims", f"'sent_at' is more than {HEARTBEAT_SKEW} s off: check both clocks"
+        )
+    return beat

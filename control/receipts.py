@@ -1,0 +1,167 @@
+"""Receipts: how the control plane learns that a file is on a node. Nothing else makes a copy count.
+
+A receipt speaks for its signer alone. It may come from the node, from the uploader or with a lease,
+first or tenth: the first makes the file known, the others change nothing. A session is closed by
+the first receipt with its id, and its space given back once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from control import catalogue, leases
+from control.models import File, Pool, UploadSession
+from control.problems import ProblemError
+from control.settings import Settings
+from control.snapshot import Snapshot
+from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
+from portside.wire import ReceiptClaims
+
+_log = structlog.get_logger()
+
+UNKNOWN_OWNER = "unknown"
+"""Whose a file is that came without a session of ours: its receipt doesn't say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A receipt whose signature is right, and the node that signed it."""
+
+    node_id: str
+    claims: ReceiptClaims
+
+
+def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
+    """Whose receipt this is and what it says. Raises ProblemError."""
+    try:
+        kid = str(unverified_header(token).get("kid"))
+        signer = snapshot.signers.get(kid)
+        if signer is None:
+            raise TokenRefused("token-unknown-key", "no node of this cluster has this 'kid'")
+        node_id, keyset = signer
+        claims = verify_receipt(token, keyset, now)
+    except TokenRefused as refused:
+        raise ProblemError.from_token(refused) from None
+    if len(claims.path.parts) < 2 or claims.path.is_absolute() or ".." in claims.path.parts:
+        raise ProblemError("token-claims", "the receipt's path is none below a namespace")
+    return Proof(node_id, claims)
+
+
+def register(
+    session: Session, settings: Settings, proof: Proof, now: datetime, *, ordered: bool = False
+) -> File:
+    """Take a receipt into the catalogue; returns the file. In a transaction of the caller's.
+
+    `ordered` receipts answer a lease of now. Any other one that was signed before its copy was
+    lost or deleted proves nothing any more. Raises ProblemError (`receipt-conflict`) when another
+    content is known under the file's id.
+    """
+    claims, node_id = proof.claims, proof.node_id
+    upload = session.get(UploadSession, claims.jti)
+    if upload is not None and upload.file_id != claims.file_id:
+        upload = None
+    file = _file(session, settings, claims, upload, now)
+    copy = catalogue.copies_of(session, file.file_id).get(node_id)
+    if copy is not None and copy.state in ("lost", "gone") and not ordered:
+        # A node's clock may be this far behind ours and its new receipt still be new.
+        signed_at = datetime.fromtimestamp(claims.iat, now.tzinfo)
+        if signed_at <= copy.since + timedelta(seconds=HEARTBEAT_SKEW):
+            _log.info("old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
+            return file
+    pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
+    if catalogue.arrived(session, file, node_id, pool_id, now):
+        _log.info("copy registered", file_id=file.file_id, node=node_id, present=file.present)
+        if file.state == "lost":
+            file.state = "committed"
+    if file.state in ("deleting", "deleted"):
+        # It was on its way while the file was deleted everywhere.
+        file.state = "deleting"
+        leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
+    if upload is not None:
+        _close(session, upload.session_id)
+    return file
+
+
+def _file(
+    session: Session,
+    settings: Settings,
+    claims: ReceiptClaims,
+    upload: UploadSession | None,
+    now: datetime,
+) -> File:
+    """The file's row, locked; made if this is its first receipt."""
+    new = catalogue.insert_if_new(
+        session,
+        File,
+        {
+            "file_id": claims.file_id,
+            "session_id": claims.jti,
+            "app_id": None if upload is None else upload.app_id,
+            "namespace": claims.path.parts[0],
+            "owner": UNKNOWN_OWNER if upload is None else upload.owner,
+            "name": (upload and upload.name) or claims.path.name,
+            "path": str(claims.path),
+            "size": claims.size,
+            "sha256": claims.sha256,
+            "content_type": None if upload is None else upload.content_type,
+            "committed_at": claims.committed_at,
+            "state": "committed",
+            "factor": settings.factor,
+            "present": 0,
+            "changed_at": now,
+        },
+    )
+    file = catalogue.lock(session, claims.file_id)
+    assert file is not None  # noqa: S101 (inserted, or there before)
+    if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
+        _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
+        raise ProblemError(
+            "receipt-conflict", "another content or path is known under this file's id"
+        )
+    if new and upload is not None:
+        for node_id in upload.replicas:
+            catalogue.expect(session, file, node_id, node_id, now)
+    return file
+
+
+def _close(session: Session, session_id: str) -> None:
+    """The session has its file: what it still holds is given back, once."""
+    closed = session.execute(
+        update(UploadSession)
+        .where(UploadSession.session_id == session_id, UploadSession.state == "open")
+        .values(state="committed")
+        .returning(UploadSession.pool_id, UploadSession.reserved)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if closed is None:
+        # The deadline was there first: its space is given back already.
+        session.execute(
+            update(UploadSession)
+            .where(UploadSession.session_id == session_id, UploadSession.state == "expired")
+            .values(state="committed")
+            .execution_options(synchronize_session=False)
+        )
+        return
+    give_back(session, closed.pool_id, closed.reserved, 1)
+
+
+def give_back(session: Session, pool_id: str, reserved: int, sessions: int) -> None:
+    """Sessions are over that held this many bytes of a pool."""
+    session.execute(
+        update(Pool)
+        .where(Pool.pool_id == pool_id)
+        .values(reserved=Pool.reserved - reserved, open_sessions=Pool.open_sessions - sessions)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def session_of(session: Session, file_id: str) -> UploadSession | None:
+    """The session that a file comes from, or would."""
+    return session.scalars(
+        select(UploadSession).where(UploadSession.file_id == file_id)
+    ).one_or_none()

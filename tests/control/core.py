@@ -1,0 +1,116 @@
+"""The control plane's core for tests: a cluster of three healthy nodes on one database."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session as Transaction
+
+from control import catalogue, receipts
+from control.counters import differences
+from control.database import Database
+from control.heartbeats import Heartbeats
+from control.models import File, Pool
+from control.sessions import Sessions, Wish
+from control.snapshot import KnownApp, Snapshots
+from portside.control_wire import HeartbeatAnswer, Session, SessionRequest
+from portside.tokens import SigningKey
+from tests.control.cluster import Clock, FakeNodes, settings, take_over
+
+_Result = TypeVar("_Result")
+
+APP = KnownApp("shop", frozenset({"upload"}))
+
+
+class Core:
+    """Everything below HTTP, with a clock that the test sets."""
+
+    def __init__(self, folder: Path, database: Database, url: str, **changed: Any) -> None:
+        self.clock = Clock()
+        self.nodes = FakeNodes()
+        self.database = database
+        self.settings = settings(folder, url, **changed)
+        self.snapshots = Snapshots(self.settings, database, self.clock)
+        assert self.settings.issuer_key is not None
+        self.key = SigningKey.from_json(self.settings.issuer_key.read_text())
+        self.sessions = self.new_sessions()
+        self.heartbeats = Heartbeats(self.settings, database, self.snapshots)
+        take_over(database, self.nodes.roster(), self.clock.now)
+
+    def new_sessions(self) -> Sessions:
+        """As another process has it: with a snapshot and rates of its own."""
+        snapshots = Snapshots(self.settings, self.database, self.clock)
+        return Sessions(self.settings, self.database, snapshots, self.key, Random(1))  # noqa: S311
+
+    def all_report(self, **changed: Any) -> dict[str, HeartbeatAnswer]:
+        """A heartbeat of every node."""
+        return {node_id: self.reports(node_id, **changed) for node_id in self.nodes.keys}
+
+    def reports(self, node_id: str, **changed: Any) -> HeartbeatAnswer:
+        """A heartbeat of one node, a millisecond after what was before."""
+        self.clock.pass_by(0.001)
+        beat = self.nodes.heartbeat(node_id, self.clock.now, **changed)
+        token, body = self.nodes.signed(beat)
+        answer = self.heartbeats.receive(node_id, token, body, self.clock.now)
+        self.snapshots.forget()
+        return answer
+
+    def opens(self, idempotency_key: str | None = None, **wish: Any) -> Session:
+        """A session of one app's, for 1000 bytes unless said otherwise; seen with fresh eyes."""
+        return self.new_sessions().open(self.wish(idempotency_key, **wish), self.clock.now)[0]
+
+    def wish(self, idempotency_key: str | None = None, **wish: Any) -> Wish:
+        """What an app asks for."""
+        values = {"owner": "user-7", "name": "a.iso", "size": 1000, **wish}
+        return Wish(APP, SessionRequest.model_validate(values), "192.0.2.1", idempotency_key)
+
+    def takes(self, receipt: str) -> str:
+        """A receipt comes in from whoever has it; returns the file's id."""
+        self.snapshots.forget()
+        proof = receipts.verify(self.snapshots.current(), receipt, self.clock.now)
+        return self.database.write(
+            lambda s: receipts.register(s, self.settings, proof, self.clock.now).file_id
+        )
+
+    def stores(self, *nodes: str) -> str:
+        """A file that these nodes have, with nothing else under way; returns its id."""
+        file_id = secrets.token_hex(16)
+        for node_id in nodes:
+            self.takes(self.nodes.receipt(node_id, self.clock.now, file_id=file_id))
+        return file_id
+
+    def on_file(self, file_id: str, work: Callable[[Transaction, File], _Result]) -> _Result:
+        """Do something with a file whose row is locked."""
+
+        def locked(session: Transaction) -> _Result:
+            file = catalogue.lock(session, file_id)
+            assert file is not None
+            return work(session, file)
+
+        return self.database.write(locked)
+
+    def copies(self, file_id: str) -> dict[str, str]:
+        """Nodes and states of a file's copies."""
+        return self.database.read(
+            lambda s: {node: copy.state for node, copy in catalogue.copies_of(s, file_id).items()}
+        )
+
+    def pool(self, pool_id: str) -> tuple[int, int, int]:
+        """What a pool has promised, its open sessions, what is stored there."""
+        pool = self.database.read(lambda session: session.get(Pool, pool_id))
+        assert pool is not None
+        return pool.reserved, pool.open_sessions, pool.stored
+
+    def file(self, file_id: str) -> File:
+        """A file's row."""
+        found = self.database.read(lambda session: session.get(File, file_id))
+        assert found is not None
+        return found
+
+    def counts_are_right(self) -> None:
+        """Every running counter says what its rows say."""
+        assert self.database.read(differences) == []
