@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from agent.database import Database
 from agent.problems import ProblemError
+from agent.revocations import Revocations
 from agent.search import look_up_path
 from agent.settings import Settings
 from portside.tokens import (
@@ -38,6 +39,7 @@ class Access:
         self._settings = settings
         self._keyset = keyset
         self._database = database
+        self._revocations = Revocations(database)
 
     def is_private(self, namespace: str) -> bool:
         """Whether a namespace's files are for holders of a token only."""
@@ -74,6 +76,7 @@ class Access:
         claims = self._verified(
             lambda: verify_upload(token, self._keyset, self._settings.node_id, resuming=True)
         )
+        self._revocations.refuse(claims.jti)
         if claims.file_id != stored.file_id:
             raise ProblemError("right-missing", "this upload token is for another file")
 

@@ -25,6 +25,7 @@ from agent.request_log import Answered, RequestLog
 from agent.resources import description, files, monitoring, probes, resumable, system, uploads
 from agent.resources.operations import OPERATIONS
 from agent.resumable import ResumableUploads
+from agent.revocations import Revocations
 from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.verification import Verifier
@@ -51,7 +52,8 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     metrics.registry.register(Readings(settings, database, health, admission))
     rate = UploadRate(settings.uploads_per_minute)
     sessions = Sessions(database)
-    preflight = Preflight(settings, keyset, index, sessions, health, admission, rate)
+    revocations = Revocations(database)
+    preflight = Preflight(settings, keyset, index, sessions, health, admission, rate, revocations)
     write_path = WritePath(settings, preflight, admission, committer, health)
     resumables = ResumableUploads(
         settings, preflight, sessions, index, admission, committer, health

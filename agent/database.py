@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_VERSION = 2
-
-_SCHEMA = """
+_FILES = """
 CREATE TABLE files (
     file_id TEXT PRIMARY KEY,
     jti TEXT NOT NULL UNIQUE,
@@ -84,6 +82,39 @@ whatever else it says about the state (sqlite.org/partialindex.html); otherwise 
 Times: `committed_at` and `verified_at` in microseconds, `deadline` and `due` in seconds, UTC."""
 
 
+_CONTROL = """
+CREATE TABLE revoked (jti TEXT PRIMARY KEY, told_at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE leases (
+    lease_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('TAKEN', 'BEGUN', 'ENDED', 'TOLD')),
+    lease TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    done TEXT
+) STRICT;
+CREATE INDEX leases_by_state ON leases (state, until, lease_id);
+
+CREATE TABLE inventory_changes (file_id TEXT NOT NULL) STRICT;
+CREATE TRIGGER file_came AFTER INSERT ON files
+    WHEN NEW.state = 'COMMITTED'
+    BEGIN INSERT INTO inventory_changes VALUES (NEW.file_id); END;
+CREATE TRIGGER file_changed AFTER UPDATE OF state ON files
+    WHEN (OLD.state = 'COMMITTED') != (NEW.state = 'COMMITTED')
+    BEGIN INSERT INTO inventory_changes VALUES (NEW.file_id); END;
+CREATE TRIGGER file_went AFTER DELETE ON files
+    WHEN OLD.state = 'COMMITTED'
+    BEGIN INSERT INTO inventory_changes VALUES (OLD.file_id); END;
+INSERT INTO inventory_changes SELECT file_id FROM files WHERE state = 'COMMITTED';
+"""
+"""What the control plane told: tokens that count no more, and work. `inventory_changes` are files
+that came in or went out since the inventory's digest was last worked out (`agent.inventory`).
+
+Times: `told_at` and `until` in seconds, UTC."""
+
+_STEPS = ((2, _FILES), (3, _CONTROL))
+"""Versions of the schema and what makes each of the one before. A step, once released, stays."""
+
+
 class Database:
     """The database of one process. Thread-safe; every change is durable when its block ends."""
 
@@ -148,9 +179,21 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _create_tables(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == _VERSION:
-        return
-    for statement in _SCHEMA.split(";"):
-        if statement.strip():
+    # A newer release's is taken as it is: steps only add, so that a release can be taken back.
+    for number, script in _STEPS:
+        if number <= version:
+            continue
+        for statement in _statements(script):
             connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One after the other: `executescript` would commit what came before it."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        # Within a trigger there are semicolons too.
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -15,6 +15,7 @@ from agent.health import NodeHealth
 from agent.index import Index, name_taken
 from agent.problems import ProblemError
 from agent.rate import UploadRate
+from agent.revocations import Revocations
 from agent.sessions import Sessions
 from agent.settings import Settings
 from portside.content import extension_of, is_allowed
@@ -52,6 +53,7 @@ class Preflight:
         health: NodeHealth,
         admission: Admission,
         rate: UploadRate,
+        revocations: Revocations,
     ) -> None:
         self._settings = settings
         self._keyset = keyset
@@ -60,6 +62,7 @@ class Preflight:
         self._health = health
         self._admission = admission
         self._rate = rate
+        self._revocations = revocations
 
     def begin(self, facts: UploadFacts) -> Plan:
         """As `check`, for an upload that begins now: it counts against its owner's rate."""
@@ -131,7 +134,7 @@ class Preflight:
         if scheme.lower() != "bearer" or not token.strip():
             raise ProblemError("token-missing", "send 'Authorization: Bearer <upload token>'")
         try:
-            return verify_upload(
+            claims = verify_upload(
                 token.strip(), self._keyset, self._settings.node_id, resuming=resuming
             )
         except TokenRefused as refused:
@@ -140,6 +143,8 @@ class Preflight:
                     "upload-expired", "this upload's deadline has passed: begin a new one"
                 ) from None
             raise ProblemError.from_token(refused) from None
+        self._revocations.refuse(claims.jti)
+        return claims
 
     def check_unused(self, claims: UploadClaims) -> None:
         """Raise ProblemError when a token or its file's id was used before."""

@@ -18,6 +18,7 @@ Slug = (
     Refusal
     | Literal[
         "token-missing",
+        "token-revoked",
         "token-used",
         "upload-in-progress",
         "malformed-request",

@@ -18,7 +18,7 @@ from agent.admission import Admission
 from agent.database import Database
 from agent.health import NodeHealth
 from agent.settings import Settings
-from agent.worker_report import WorkerReport
+from agent.worker_report import HeartbeatReport, WorkerReport
 
 
 class Readings(Collector):
@@ -120,6 +120,22 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("delivered", "Hooks that succeeded.", deliveries.delivered)
     yield _counter("delivery_failures", "Attempts at hooks that failed.", deliveries.failed)
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
+    if report.heartbeats.control_url is not None:
+        yield from _of_heartbeats(report.heartbeats)
+
+
+def _of_heartbeats(heartbeats: HeartbeatReport) -> Iterable[Metric]:
+    yield _gauge(
+        "control_plane_answers",
+        "1, or 0 when it left a heartbeat unanswered.",
+        not heartbeats.trouble,
+    )
+    if heartbeats.answered_at is not None:
+        age = max(0.0, time.time() - heartbeats.answered_at)
+        yield _gauge("heartbeat_age_seconds", "Since a heartbeat was last answered.", age)
+    yield _counter("heartbeats_answered", "Heartbeats answered.", heartbeats.answered)
+    yield _counter("heartbeats_failed", "Heartbeats that weren't.", heartbeats.failed)
+    yield _gauge("leases", "The control plane's work that is not at its end.", heartbeats.leases)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -42,7 +42,11 @@ class Rosters:
 
     def receive(self, roster: Roster) -> None:
         """Keep a newer roster that came with a heartbeat's answer. Raises OSError."""
-        if roster.version <= self.current().version:
+        current = self.current()
+        if roster.version <= current.version:
+            return
+        if current.cluster not in ("", roster.cluster):
+            _log.error("roster is another cluster's", cluster=roster.cluster, own=current.cluster)
             return
         temporary = self._received.with_suffix(".new")
         with temporary.open("w", encoding="utf-8") as file:

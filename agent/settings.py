@@ -46,6 +46,10 @@ class Settings(BaseModel):
     scrub_every: int = Field(gt=0)
     """Seconds between two readings of one file."""
     hooks: tuple[Hook, ...] = ()
+    heartbeat_every: float = Field(default=15, gt=0, le=300)
+    """Seconds between two heartbeats, until the control plane says otherwise."""
+    agent_socket: Path = Path("/run/portside/agent.sock")
+    """Where the worker asks the web side how it is."""
     sizing: Sizing
 
     @field_validator("sizing", mode="before")

@@ -1,7 +1,8 @@
 """The agent's worker: what a node does on its own, in a service of its own.
 
-Rounds, scrubbing and deliveries are threads that are watched: one that fails ends the worker, so
-that systemd starts it anew; when one hangs, systemd's watchdog hears nothing any more.
+Rounds, scrubbing, deliveries, heartbeats and leases are threads that are watched: one that fails
+ends the worker, so that systemd starts it anew; when one hangs, systemd's watchdog hears nothing
+any more.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from gunicorn.systemd import sd_notify
 
 from agent import identity, linux, worker_report
 from agent.activities import Activity
+from agent.control_plane import ControlPlane
 from agent.database import Database
+from agent.deletion import delete
 from agent.deliveries import THREADS, Deliverer
 from agent.health import check_marker
+from agent.heartbeats import Heartbeats
+from agent.leases import Leases
+from agent.roster import Rosters
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings
-from agent.worker_report import WorkerReport
+from agent.vitals import Lag, Vitals
+from agent.worker_report import HeartbeatReport, WorkerReport
+from portside.tokens import SigningKey
 
 _log = structlog.get_logger()
 
@@ -55,7 +64,7 @@ def run(settings: Settings) -> None:
     check_marker(settings)
     key = identity.load(settings.node_key, settings.node_id)
     database = Database(settings.index)
-    worker = Worker(settings, database, Deliverer(settings, database, key))
+    worker = Worker(settings, database, key)
     # Building pydantic's validators leaves several MiB of freed memory behind.
     linux.trim_memory()
     worker.work(signals)
@@ -68,17 +77,28 @@ def run(settings: Settings) -> None:
 class Worker:
     """The threads of the worker, and the one that watches them."""
 
-    def __init__(self, settings: Settings, database: Database, deliverer: Deliverer) -> None:
+    def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
         self._rounds = Rounds(settings, database)
         self._scrubber = Scrubber(settings, database)
-        self._deliverer = deliverer
+        self._deliverer = Deliverer(settings, database, key)
+        leases = Leases(settings.node_id, database, partial(delete, settings, database))
+        self._heartbeats = Heartbeats(
+            database,
+            Rosters(settings),
+            ControlPlane(settings.node_id, key, settings.ca),
+            Vitals(settings, database, self._scrubber.report, Lag),
+            leases,
+            settings.heartbeat_every,
+        )
         self._stopping = threading.Event()
         self.activities = [
             Activity("rounds", self._rounds.run, self._stopping),
             Activity("scrubbing", self._scrubber.run, self._stopping),
+            Activity("heartbeats", self._heartbeats.run, self._stopping),
+            Activity("leases", leases.run, self._stopping),
             *(
-                Activity(f"deliveries-{number}", deliverer.run, self._stopping)
+                Activity(f"deliveries-{number}", self._deliverer.run, self._stopping)
                 for number in range(1, THREADS + 1)
             ),
         ]
@@ -130,11 +150,15 @@ class Worker:
             warnings.append(
                 f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
             )
+        heartbeats = self._heartbeats.report()
+        if heartbeats.trouble:
+            warnings.append(f"control-away: {_silence(heartbeats)}: {heartbeats.trouble}")
         report = WorkerReport(
             time=time.time(),
             warnings=tuple(warnings),
             scrub=scrub,
             deliveries=deliveries,
+            heartbeats=heartbeats,
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )
@@ -142,6 +166,14 @@ class Worker:
             worker_report.write(self._settings.worker_report, report)
         except OSError as error:
             _log.warning("worker can't report", error=str(error))
+
+
+def _silence(heartbeats: HeartbeatReport) -> str:
+    """For how long the control plane has been away, in words."""
+    if heartbeats.answered_at is None:
+        return f"{heartbeats.control_url} has answered no heartbeat yet"
+    seconds = max(0.0, time.time() - heartbeats.answered_at)
+    return f"{heartbeats.control_url} answered the last heartbeat {seconds:.0f} s ago"
 
 
 def _notify(state: str) -> None:

@@ -43,6 +43,20 @@ class DeliveriesReport(_Part):
     """Attempts that failed, those that are tried again included."""
 
 
+class HeartbeatReport(_Part):
+    """How the heartbeats go. Counts since the worker's start; `answered_at` in Unix seconds."""
+
+    control_url: str | None = None
+    """None in a cluster without a control plane: then nothing is sent."""
+    answered_at: float | None = None
+    answered: int = 0
+    failed: int = 0
+    trouble: str = ""
+    """Why the last one wasn't answered; empty when it was."""
+    leases: int = 0
+    """Pieces of the control plane's work that are taken and not at their end."""
+
+
 class WorkerReport(_Part):
     """Everything the worker tells. `time` is Unix seconds."""
 
@@ -51,6 +65,7 @@ class WorkerReport(_Part):
     """What an operator should look at although uploads work: `code: words`."""
     scrub: ScrubReport = ScrubReport()
     deliveries: DeliveriesReport = DeliveriesReport()
+    heartbeats: HeartbeatReport = HeartbeatReport()
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0

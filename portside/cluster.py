@@ -36,7 +36,7 @@ from portside.wire import Hook
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
 _ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
-_CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~-]+)*/?$")
+_CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
 CONTROL_PORT_BESIDE_STORAGE = 8443
@@ -202,7 +202,7 @@ class Control(_Strict):
         if url is None:
             return None
         if not _CONTROL_URL.fullmatch(url):
-            raise ValueError(f"{url!r} must be https://<host>, with a port and a path at most")
+            raise ValueError(f"{url!r} must be https://<host> or https://<host>:<port>")
         return url.rstrip("/")
 
     @field_validator("database", mode="after")

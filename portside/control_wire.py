@@ -75,6 +75,7 @@ class Heartbeat(_Message):
     disk_free: int
     disk_total: int
     disk_reserved: int
+    """Of `disk_free`: promised to uploads under way, or kept free whatever comes."""
     iops: float
     memory_available: int
     memory_total: int
@@ -89,9 +90,11 @@ class Heartbeat(_Message):
     replication_oldest: float
     """Seconds that the oldest waiting push has waited; 0 when none waits."""
     scrub_damaged: int
+    """Damaged files in quarantine."""
     scrub_oldest: float
+    """Seconds since the reading of the file that was read longest ago."""
     inventory: str
-    """A digest over the ids of all committed files: the same files give the same digest."""
+    """The digest over the ids of all committed files: see `portside.inventory`."""
     roster_version: int
     work: tuple[WorkDone, ...] = ()
 
@@ -107,7 +110,7 @@ class Lease(_Message):
     sha256: Sha256
     target: str | None = None
     """The node to copy to, for `replicate`."""
-    until: datetime
+    until: AwareDatetime
     bytes_per_second: int | None = None
     tombstone: bool = True
     """For `delete`: whether the file is deleted for good, or only this copy of it is not wanted.
@@ -119,7 +122,7 @@ class Lease(_Message):
 class HeartbeatAnswer(_Message):
     """What the control plane has for a node."""
 
-    now: datetime
+    now: AwareDatetime
     roster: Roster | None = None
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()

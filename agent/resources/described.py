@@ -23,6 +23,7 @@ TOKEN_PROBLEMS: tuple[Slug, ...] = ("token-missing", *get_args(Refusal))
 
 NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     *TOKEN_PROBLEMS,
+    "token-revoked",
     "token-used",
     "upload-in-progress",
     "name-refused",

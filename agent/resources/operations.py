@@ -104,6 +104,7 @@ _READ_PROBLEMS: tuple[Slug, ...] = (
     "file-deleted",
     "file-damaged",
 )
+_LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
 _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
@@ -133,7 +134,7 @@ _FILES: Operations = {
         "files",
         "A file's attributes and receipt",
         {200: Answer("As its upload was answered.", model=StoredFile, headers=_CACHE)},
-        _READ_PROBLEMS,
+        _LOOK_PROBLEMS,
         tokens=("none", "access", "upload"),
         parameters=(_FILE_ID,),
     ),
@@ -141,7 +142,7 @@ _FILES: Operations = {
         "files",
         "Is this file here?",
         {200: Answer("It is.", headers=_CACHE)},
-        _READ_PROBLEMS,
+        _LOOK_PROBLEMS,
         tokens=("none", "access", "upload"),
         parameters=(_FILE_ID,),
     ),

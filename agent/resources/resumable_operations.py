@@ -58,7 +58,7 @@ _ANY_ID = Parameter("path", "upload_id", {"type": "string", "minLength": 1})
 
 _BODY = {TUS_TYPE: BINARY, PARTIAL_TYPE: BINARY}
 
-_SPOKEN: tuple[Slug, ...] = (*TOKEN_PROBLEMS, "protocol-version")
+_SPOKEN: tuple[Slug, ...] = (*TOKEN_PROBLEMS, "token-revoked", "protocol-version")
 _OF_ONE: tuple[Slug, ...] = (*_SPOKEN, "upload-unknown", "upload-expired")
 _RECEIVING: tuple[Slug, ...] = (
     *NEW_FILE_PROBLEMS,

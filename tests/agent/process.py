@@ -39,10 +39,12 @@ class Agent:
         sizing: Sizing = SMALL_NODE,
         settings: Mapping[str, Any] | None = None,
         socket_path: Path | None = None,
+        node_id: str = NODE_ID,
     ) -> None:
         self.home = home
-        self.socket_path = socket_path
+        self.socket_path = socket_path or home / "agent.sock"
         self.root = root or home / "root"
+        self.node_id = node_id
         self.issuer = SigningKey.generate("lab")
         self.sizing = sizing
         self.port = _free_port()
@@ -54,15 +56,15 @@ class Agent:
     def _write_files(self, settings: Mapping[str, Any] | None) -> None:
         for folder in ("uploads", "staging", "quarantine", "state"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        (self.root / ".portside-root").write_text(f"{NODE_ID}\n")
-        node_key = SigningKey.generate(NODE_ID)
+        (self.root / ".portside-root").write_text(f"{self.node_id}\n")
+        node_key = SigningKey.generate(self.node_id)
         self.node_keys = Keyset(keys=(node_key.public(),))
         (self.home / "node.key").write_text(node_key.to_json())
         keyset = Keyset(keys=(self.issuer.public(),))
         (self.home / "keyset.json").write_text(keyset.model_dump_json())
         lines = {
-            "node_id": NODE_ID,
-            "public_base_url": f"https://{NODE_ID}.portside.test",
+            "node_id": self.node_id,
+            "public_base_url": f"https://{self.node_id}.portside.test",
             "root": str(self.root),
             "keyset": str(self.home / "keyset.json"),
             "node_key": str(self.home / "node.key"),
@@ -74,6 +76,7 @@ class Agent:
             "uploads_per_minute": 6000,
             "scrub_rate": 1 * GIB,
             "scrub_every": 30 * 86400,
+            "agent_socket": str(self.socket_path),
             **(settings or {}),
         }
         toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
@@ -100,10 +103,9 @@ class Agent:
             *("--worker-class", "gthread", "--workers", "1"),
             *("--threads", str(self.sizing.gunicorn_threads)),
             *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
-            *("--bind", f"127.0.0.1:{self.port}", "--no-control-socket"),
+            *("--bind", f"127.0.0.1:{self.port}", "--bind", f"unix:{self.socket_path}"),
+            "--no-control-socket",
         ]
-        if self.socket_path is not None:
-            arguments += ["--bind", f"unix:{self.socket_path}"]
         environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -136,7 +138,7 @@ class Agent:
 
     def claims(self, **changed: Any) -> UploadClaims:
         """Claims that allow 1 GiB into the namespace `isos`, valid for 15 minutes."""
-        return upload_claims("lab", NODE_ID, {"namespace": "isos", **changed})
+        return upload_claims("lab", self.node_id, {"namespace": "isos", **changed})
 
     def put(
         self,

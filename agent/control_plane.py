@@ -1,0 +1,99 @@
+"""One heartbeat sent to the control plane, and its answer or what came in place of one.
+
+Whatever is at the other end, the node goes on: it is heard for some seconds, and only an answer in
+full counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from agent.exchange import Answer, NoAnswer, Request, Unreachable, exchange
+from agent.trust import trust
+from portside.control_wire import Heartbeat, HeartbeatAnswer
+from portside.quantities import MIB
+from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
+from portside.wire import PROBLEM_PREFIX, HeartbeatClaims, Problem
+
+DEADLINE = 10.0
+"""Seconds for the whole exchange, once connected."""
+
+MOST = 4 * MIB
+"""Bytes of an answer: the roster of a few thousand nodes and their work fit in."""
+
+
+class ControlAway(Exception):
+    """A heartbeat that wasn't answered. `kind` tells one trouble from another, for the log."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class ControlPlane:
+    """The control plane as this node reaches it."""
+
+    def __init__(self, node_id: str, key: SigningKey, ca: Path | None) -> None:
+        self._node_id = node_id
+        self._key = key
+        self._ca = ca
+
+    def send(self, url: str, heartbeat: Heartbeat, stopped: Callable[[], bool]) -> HeartbeatAnswer:
+        """Send a heartbeat to the control plane at `url`. Raises ControlAway."""
+        body = heartbeat.model_dump_json().encode()
+        request = Request(
+            url=f"{url.rstrip('/')}/api/v1/nodes/{self._node_id}/heartbeat",
+            body=body,
+            headers={
+                "Authorization": f"Bearer {self._signed(body)}",
+                "Accept": "application/json",
+                "User-Agent": f"portside-agent/{heartbeat.version}",
+            },
+            most=MOST,
+        )
+        try:
+            answer = exchange(request, DEADLINE, lambda: trust(self._ca), stopped)
+        except Unreachable as error:
+            raise ControlAway("unreachable", str(error)) from None
+        except NoAnswer as error:
+            raise ControlAway("no-answer", str(error)) from None
+        return _understood(answer)
+
+    def _signed(self, body: bytes) -> str:
+        claims = HeartbeatClaims(
+            iss=self._node_id,
+            aud=HEARTBEAT_AUDIENCE,
+            iat=int(time.time()),
+            jti=secrets.token_urlsafe(16),
+            sha256=hashlib.sha256(body).hexdigest(),
+        )
+        return mint_heartbeat(self._key, claims)
+
+
+def _understood(answer: Answer) -> HeartbeatAnswer:
+    if answer.status != HTTPStatus.OK:
+        raise ControlAway(f"answered-{answer.status}", f"answered {answer.status}{_why(answer)}")
+    try:
+        return HeartbeatAnswer.model_validate_json(answer.body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ControlAway(
+            "nonsense", f"its answer is none: {where}: {first['msg']}"[:300]
+        ) from None
+
+
+def _why(answer: Answer) -> str:
+    """What a problem document says, if the answer has one."""
+    try:
+        problem = Problem.model_validate_json(answer.body)
+    except ValidationError:
+        return ""
+    return f" {problem.type.removeprefix(PROBLEM_PREFIX)}: {problem.detail}"[:300]

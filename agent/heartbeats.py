@@ -1,0 +1,170 @@
+"""The node's heartbeats: one every `heartbeat_every` seconds, and what their answers bring.
+
+A control plane that is away costs a line in the log, a warning and a metric, nothing else: uploads,
+downloads and pushes go on. What was to be told is told when it is back.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from agent.activities import Pulse
+from agent.control_plane import ControlAway, ControlPlane
+from agent.database import Database
+from agent.leases import Leases
+from agent.revocations import Revocations
+from agent.roster import Rosters
+from agent.vitals import Vitals
+from agent.worker_report import HeartbeatReport
+from portside.control_wire import HeartbeatAnswer
+
+_log = structlog.get_logger()
+
+NOTE = "heartbeat"
+"""The key of the note that holds when the last one was sent, by its own word."""
+
+SHORTEST = 1.0
+LONGEST = 300.0
+"""Seconds between two heartbeats that the control plane may ask for."""
+
+_FIRST_PAUSE = 1.0
+"""Seconds after the first that wasn't answered; doubled with each, up to the period."""
+
+_TICK = timedelta(microseconds=1)
+
+
+class Heartbeats:
+    """Sends one node's heartbeats, for as long as the worker runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        rosters: Rosters,
+        control: ControlPlane,
+        vitals: Vitals,
+        leases: Leases,
+        every: float,
+    ) -> None:
+        self._database = database
+        self._rosters = rosters
+        self._control = control
+        self._vitals = vitals
+        self._leases = leases
+        self._revocations = Revocations(database)
+        self._every = self._period = every
+        self._sent_at = _moment(database.note(NOTE))
+        self._trouble: ControlAway | None = None
+        self._url: str | None = None
+        self._answered_at: float | None = None
+        self._answered = self._failed = self._missed = 0
+
+    def run(self, pulse: Pulse) -> None:
+        """Send heartbeats until the worker is to stop; none while no control plane is known."""
+        while not pulse.stopped:
+            self._url = self._rosters.current().control_url
+            if self._url is not None:
+                self._beat(self._url, pulse)
+            pulse.wait(pause(self._missed, self._period, random.random()))  # noqa: S311 (jitter)
+
+    def report(self) -> HeartbeatReport:
+        """How it goes."""
+        trouble = self._trouble
+        return HeartbeatReport(
+            control_url=self._url,
+            answered_at=self._answered_at,
+            answered=self._answered,
+            failed=self._failed,
+            trouble="" if trouble is None else str(trouble),
+            leases=self._leases.unfinished(),
+        )
+
+    def _beat(self, url: str, pulse: Pulse) -> None:
+        self._sent_at = rising(datetime.now(UTC), self._sent_at)
+        self._note_sent(self._sent_at)
+        work = self._leases.to_tell()
+        heartbeat = self._vitals.heartbeat(self._sent_at, self._rosters.current().version, work)
+        pulse.beat()
+        try:
+            answer = self._control.send(url, heartbeat, lambda: pulse.stopped)
+        except ControlAway as away:
+            if not pulse.stopped:
+                self._not_answered(url, away)
+            return
+        pulse.beat()
+        try:
+            self._leases.told([each.lease_id for each in work])
+            self._take(answer)
+        except (sqlite3.OperationalError, OSError) as error:
+            # A disk that is full: what wasn't kept comes again, what was told is told again.
+            _log.error("a heartbeat's answer wasn't kept", error=str(error))
+        self._period = bounded(answer.next_in, self._every)
+        self._was_answered(url)
+
+    def _take(self, answer: HeartbeatAnswer) -> None:
+        """What the answer brings. Raises OSError or sqlite3.OperationalError."""
+        revoked = self._revocations.add(answer.revoked)
+        if revoked:
+            _log.info("tokens revoked", tokens=revoked)
+        if answer.roster is not None:
+            self._rosters.receive(answer.roster)
+        self._leases.take(answer.work, answer.now)
+
+    def _was_answered(self, url: str) -> None:
+        if self._trouble is not None or self._answered_at is None:
+            _log.info("control plane answers", url=url)
+        self._trouble = None
+        self._answered_at = time.time()
+        self._missed = 0
+        self._answered += 1
+
+    def _not_answered(self, url: str, away: ControlAway) -> None:
+        if self._trouble is None or self._trouble.kind != away.kind:
+            _log.warning("control plane is away", url=url, kind=away.kind, error=str(away))
+        self._trouble = away
+        self._missed += 1
+        self._failed += 1
+
+    def _note_sent(self, moment: datetime) -> None:
+        """So that the next start goes on from here, whatever its clock says by then."""
+        try:
+            self._database.take_note(NOTE, moment.isoformat())
+        except sqlite3.OperationalError as error:
+            # A full disk is what the control plane should hear of.
+            _log.error("a heartbeat's time wasn't kept", error=str(error))
+
+
+def rising(now: datetime, last: datetime | None) -> datetime:
+    """When a heartbeat is sent: now, or just after the last one when the clock was set back."""
+    return now if last is None or now > last else last + _TICK
+
+
+def bounded(seconds: float, every: float) -> float:
+    """The pause that an answer asks for, within SHORTEST and LONGEST; what is no time is `every`.
+
+    The node's own period may lie outside of them.
+    """
+    if not math.isfinite(seconds):
+        return every
+    return min(max(seconds, min(SHORTEST, every)), max(LONGEST, every))
+
+
+def pause(missed: int, period: float, chance: float) -> float:
+    """Seconds until the next heartbeat after `missed` in a row; `chance` is from 0 to 1.
+
+    Nodes that were started together don't stay together, and come back to a control plane that was
+    away one after the other, none later than its period.
+    """
+    if not missed:
+        return period * (0.9 + 0.1 * chance)
+    longest = min(period, _FIRST_PAUSE * 2.0 ** min(missed - 1, 16))
+    return longest * (0.5 + 0.5 * chance)
+
+
+def _moment(note: str | None) -> datetime | None:
+    return None if note is None else datetime.fromisoformat(note)

@@ -1,0 +1,108 @@
+"""What a heartbeat says of its node, gathered from where each thing is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+
+from agent import web_status
+from agent.database import Database
+from agent.figures import Meter
+from agent.inventory import Inventory
+from agent.settings import Settings
+from agent.web_status import WebSilent
+from agent.worker_report import ScrubReport
+from portside.control_wire import Heartbeat, WorkDone
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Pushes to other nodes that wait: how many, and for how many seconds the oldest has."""
+
+    waiting: int = 0
+    oldest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Uploads:
+    """What the web side's admission says, or that it says nothing."""
+
+    accepting: bool
+    reasons: tuple[str, ...]
+    active: int
+    slots: int
+    reserved: int
+
+
+class Vitals:
+    """One node's. `scrub` and `lag` ask the parts of the worker that know."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        scrub: Callable[[], ScrubReport],
+        lag: Callable[[], Lag],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._scrub = scrub
+        self._lag = lag
+        self._meter = Meter(settings.root)
+        self._inventory = Inventory(database)
+        self._version = version("portside")
+
+    def heartbeat(
+        self, sent_at: datetime, roster_version: int, work: Sequence[WorkDone]
+    ) -> Heartbeat:
+        """The node's state as of now. Raises sqlite3.Error."""
+        figures, uploads = self._meter.measure(), self._uploads()
+        scrub, lag = self._scrub(), self._lag()
+        files, stored = self._database.rows(
+            "SELECT count(*), total(size) FROM files WHERE state = 'COMMITTED'"
+        )[0]
+        return Heartbeat(
+            node_id=self._settings.node_id,
+            sent_at=sent_at,
+            version=self._version,
+            disk_free=figures.disk_free,
+            disk_total=figures.disk_total,
+            disk_reserved=uploads.reserved,
+            iops=round(figures.iops, 1),
+            memory_available=figures.memory_available,
+            memory_total=figures.memory_total,
+            load=round(figures.load, 2),
+            active_uploads=uploads.active,
+            upload_slots=uploads.slots,
+            accepting=uploads.accepting,
+            reasons=uploads.reasons,
+            files=files,
+            stored_bytes=int(stored),
+            replication_waiting=lag.waiting,
+            replication_oldest=round(lag.oldest, 1),
+            scrub_damaged=scrub.quarantined,
+            scrub_oldest=round(scrub.oldest_unverified_age_seconds, 1),
+            inventory=self._inventory.digest(),
+            roster_version=roster_version,
+            work=tuple(work),
+        )
+
+    def _uploads(self) -> _Uploads:
+        try:
+            said = web_status.ask(self._settings.agent_socket)
+        except WebSilent as silent:
+            slots, kept = self._settings.sizing.upload_slots, self._settings.sizing.disk_kept_free
+            reason = f"agent-silent: the agent's web side doesn't say how it is: {silent}"
+            return _Uploads(
+                accepting=False, reasons=(reason,), active=0, slots=slots, reserved=kept
+            )
+        return _Uploads(
+            accepting=said.accepting,
+            reasons=said.reasons,
+            active=said.slots.used,
+            slots=said.slots.limit,
+            # What is left of the free space is what admission would give to a new upload.
+            reserved=said.disk.reserved + said.disk.kept_free,
+        )

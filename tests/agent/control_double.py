@@ -1,0 +1,149 @@
+"""A control plane on loopback, HTTP or HTTPS, that verifies every heartbeat as the real one does.
+
+What it answers is the test's to say. Nothing here is patient with a heartbeat that doesn't verify:
+it is answered with 401 and kept apart, in `refused`.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from portside.control_wire import Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.tokens import Keyset, TokenRefused, verify_heartbeat
+
+PATIENCE = 60.0
+"""Seconds for anything that a node does by itself within few."""
+
+Handler = Callable[[BaseHTTPRequestHandler], None]
+
+
+class ControlDouble:
+    """Listens once its context is entered."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.keys = Keyset()
+        self.heartbeats: list[Heartbeat] = []
+        self.refused: list[str] = []
+        self.roster: Roster | None = None
+        self.revoked: tuple[str, ...] = ()
+        self.next_in = 0.2
+        self.misbehave: Handler | None = None
+        """What is done instead of answering, once the heartbeat is kept."""
+        self._leases: list[Lease] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server.daemon_threads = True
+        scheme = "http"
+        if certificate is not None:
+            scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> ControlDouble:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def lease(self, *leases: Lease) -> None:
+        """Hand these out with the next answer, once."""
+        with self._lock:
+            self._leases += leases
+
+    def receive(self, node_id: str, token: str, body: bytes) -> bytes | None:
+        """The answer to a heartbeat, None when it doesn't verify."""
+        try:
+            verify_heartbeat(token, self.keys, node_id, body)
+        except TokenRefused as refused:
+            self.refused.append(str(refused))
+            return None
+        heartbeat = Heartbeat.model_validate_json(body)
+        assert heartbeat.node_id == node_id
+        with self._lock:
+            leases = () if self.misbehave else tuple(self._leases)
+            if leases:
+                self._leases.clear()
+            self.heartbeats.append(heartbeat)
+        newer = self.roster is not None and self.roster.version > heartbeat.roster_version
+        answer = HeartbeatAnswer(
+            now=datetime.now(UTC),
+            roster=self.roster if newer else None,
+            revoked=self.revoked,
+            work=leases,
+            next_in=self.next_in,
+        )
+        return answer.model_dump_json().encode()
+
+    def wait_for(self, condition: Callable[[], Any], what: str = "") -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"{what or 'it'} didn't happen: {self.refused[:3]}"
+            time.sleep(0.02)
+
+    def wait_for_heartbeats(self, more: int = 1) -> Heartbeat:
+        """Wait for so many more heartbeats; the last of them."""
+        until = len(self.heartbeats) + more
+        self.wait_for(lambda: len(self.heartbeats) >= until, f"{more} heartbeats")
+        return self.heartbeats[-1]
+
+    def told(self, lease_id: str) -> list[Any]:
+        """Every outcome of a lease that was told so far."""
+        return [
+            done
+            for heartbeat in [*self.heartbeats]
+            for done in heartbeat.work
+            if done.lease_id == lease_id
+        ]
+
+
+def _handler_of(control: ControlDouble) -> type[BaseHTTPRequestHandler]:
+    class _Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            *_, node_id, last = self.path.split("/")
+            assert self.path == f"/api/v1/nodes/{node_id}/{last}" and last == "heartbeat"
+            scheme, _, token = self.headers["Authorization"].partition(" ")
+            assert scheme == "Bearer"
+            answer = control.receive(node_id, token, body)
+            if answer is not None and control.misbehave is not None:
+                control.misbehave(self)
+                return
+            respond(self, 401 if answer is None else 200, answer or b"")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
+            """Keep the tests' output clean."""
+
+    return _Handler
+
+
+def respond(
+    handler: BaseHTTPRequestHandler,
+    status: int,
+    body: bytes,
+    content_type: str = "application/json",
+    **headers: str,
+) -> None:
+    """A whole answer."""
+    handler.send_response(status)
+    handler.send_header("Content-Type", content_type)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)

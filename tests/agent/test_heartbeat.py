@@ -1,0 +1,449 @@
+"""A node's heartbeats: what they say, what answers bring, and a control plane that is away."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from portside.control_wire import Heartbeat, Lease, Roster
+from portside.inventory import EMPTY, toggled
+from portside.tokens import Keyset, SigningKey
+from portside.wire import StoredFile
+from tests.agent.control_double import ControlDouble, respond
+from tests.agent.process import Agent, slug_of
+from tests.agent.receiver import self_signed
+from tests.agent.stored_files import access, ask, stored
+from tests.agent.worker_process import Worker
+
+EVERY = 0.2
+
+
+@pytest.fixture
+def control() -> Iterator[ControlDouble]:
+    with ControlDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def node(make_worker: Callable[..., Worker], control: ControlDouble) -> Worker:
+    """A running agent and its worker, not started yet, which know of the control plane."""
+    return _node(make_worker, control)
+
+
+def _node(make_worker: Callable[..., Worker], control: ControlDouble, **settings: Any) -> Worker:
+    worker = make_worker(heartbeat_every=EVERY, **settings)
+    control.keys = worker.agent.node_keys
+    _deploy(worker.agent, Roster(version=10, cluster="lab", control_url=control.url))
+    return worker
+
+
+def _deploy(agent: Agent, roster: Roster) -> None:
+    (agent.home / "roster.json").write_text(roster.model_dump_json())
+
+
+def _lease(file: StoredFile, number: int = 1, **changed: Any) -> Lease:
+    lease = {
+        "lease_id": f"lease-{number}",
+        "kind": "delete",
+        "file_id": file.file_id,
+        "path": file.path,
+        "size": file.size,
+        "sha256": file.sha256,
+        "until": datetime.now(UTC) + timedelta(hours=1),
+    }
+    return Lease.model_validate({**lease, **changed})
+
+
+def _is_gone(worker: Worker, file: StoredFile) -> bool:
+    return not (worker.agent.root / "uploads" / file.path).exists()
+
+
+# -- what they say ---------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_says_what_the_web_side_and_the_disk_say(
+    node: Worker, control: ControlDouble
+) -> None:
+    node.start()
+    first = control.wait_for_heartbeats()
+    status = node.agent.status()
+    assert (first.node_id, first.accepting, first.reasons) == ("s01", True, ())
+    assert (first.files, first.stored_bytes, first.inventory) == (0, 0, EMPTY)
+    assert first.disk_total == status["disk"]["total"]
+    assert first.disk_reserved == status["disk"]["kept_free"]
+    assert first.memory_total == status["memory"]["total"]
+    assert first.upload_slots == status["slots"]["limit"]
+    assert first.roster_version == 10
+    file = stored(node.agent, "a.bin", b"x" * 1000)
+    control.wait_for_heartbeats(2)
+    assert control.heartbeats[-1].files == 1
+    assert control.heartbeats[-1].stored_bytes == 1000
+    assert control.heartbeats[-1].inventory == toggled(EMPTY, [file.file_id])
+    assert control.refused == []
+
+
+def test_a_running_upload_is_counted_and_its_space_promised(
+    node: Worker, control: ControlDouble
+) -> None:
+    node.start()
+    with node.agent.open_put("a.bin", 1 << 20):
+        node.agent.wait_for_uploads(1)
+        assert control.wait_for_heartbeats(2).active_uploads == 1
+    node.agent.wait_for_uploads(0)
+    assert control.wait_for_heartbeats(2).active_uploads == 0
+
+
+def test_the_inventory_follows_what_comes_and_goes(node: Worker, control: ControlDouble) -> None:
+    files = [stored(node.agent, f"{number}.bin", b"x") for number in range(3)]
+    node.start()
+    assert control.wait_for_heartbeats().inventory == _inventory(files)
+    answer = ask(node.agent, "DELETE", f"/{files[0].file_id}", access(node.agent))
+    assert answer.status_code == 204
+    assert control.wait_for_heartbeats(2).inventory == _inventory(files[1:])
+
+
+def _inventory(files: list[StoredFile]) -> str:
+    return toggled(EMPTY, [file.file_id for file in files])
+
+
+def test_a_node_whose_web_side_is_gone_says_so(node: Worker, control: ControlDouble) -> None:
+    node.start()
+    node.agent.kill()
+    heartbeat = control.wait_for_heartbeats(2)
+    assert not heartbeat.accepting
+    assert heartbeat.reasons[0].startswith("agent-silent: ")
+
+
+def test_the_moment_of_a_heartbeat_rises_over_restarts_and_clocks_that_go_back(
+    node: Worker, control: ControlDouble
+) -> None:
+    node.start()
+    control.wait_for_heartbeats(3)
+    node.kill()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    node.change("UPDATE notes SET value = ? WHERE key = 'heartbeat'", ahead.isoformat())
+    node.start()
+    control.wait_for_heartbeats(3)
+    moments = [heartbeat.sent_at for heartbeat in control.heartbeats]
+    assert moments == sorted(set(moments))
+    assert moments[-1] > ahead
+
+
+# -- what answers bring ----------------------------------------------------------------------------
+
+
+def test_a_newer_roster_is_kept_and_told(node: Worker, control: ControlDouble) -> None:
+    node.start()
+    control.wait_for_heartbeats()
+    control.roster = Roster(version=11, cluster="lab", control_url=control.url, factor=3)
+    control.wait_for(lambda: control.heartbeats[-1].roster_version == 11)
+    kept = Roster.model_validate_json((node.agent.root / "state" / "roster.json").read_bytes())
+    assert kept == control.roster
+
+
+def test_a_roster_of_another_cluster_is_not_taken(node: Worker, control: ControlDouble) -> None:
+    control.roster = Roster(version=99, cluster="other", control_url=control.url)
+    node.start()
+    node.wait_for(lambda: node.logged("roster is another cluster's"))
+    assert control.wait_for_heartbeats().roster_version == 10
+
+
+def test_a_revoked_token_neither_begins_nor_goes_on(node: Worker, control: ControlDouble) -> None:
+    agent = node.agent
+    begun = agent.claims(size=10, name="b.bin", jti="begun-token-0001")
+    token = agent.mint(**begun.model_dump())
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Tus-Resumable": "1.0.0",
+        "Upload-Length": "10",
+    }
+    created = requests.post(f"{agent.url}/api/v1/uploads", headers=headers, timeout=60)
+    assert created.status_code == 201, created.text
+    upload = agent.url + created.headers["Location"].removeprefix("https://s01.portside.test")
+    control.revoked = ("begun-token-0001", "fresh-token-0001")
+    node.start()
+    node.wait_for(lambda: node.logged("tokens revoked"))
+    fresh = agent.put("a.bin", b"x", agent.mint(jti="fresh-token-0001"))
+    assert (fresh.status_code, slug_of(fresh)) == (401, "token-revoked")
+    resumed = requests.patch(
+        upload,
+        data=b"0123456789",
+        headers={
+            **headers,
+            "Upload-Offset": "0",
+            "Content-Type": "application/offset+octet-stream",
+        },
+        timeout=60,
+    )
+    assert (resumed.status_code, slug_of(resumed)) == (401, "token-revoked")
+    assert agent.put("c.bin", b"x").status_code == 201
+    # Durable: without the control plane, after a restart of everything.
+    control.revoked = ()
+    node.kill()
+    agent.kill()
+    agent.start()
+    again = agent.put("a.bin", b"x", agent.mint(jti="fresh-token-0001"))
+    assert slug_of(again) == "token-revoked"
+    assert len(node.logged("tokens revoked")) == 1
+
+
+def test_the_answer_says_when_the_next_one_comes(node: Worker, control: ControlDouble) -> None:
+    control.next_in = 250
+    node.start()
+    control.wait_for_heartbeats()
+    # Its period was 0.2 s: the next ones are due minutes later now.
+    time.sleep(5 * EVERY)
+    assert len(control.heartbeats) == 1
+
+
+# -- leased work -----------------------------------------------------------------------------------
+
+
+def test_a_leased_deletion_is_carried_out_and_told_until_it_is_heard(
+    node: Worker, control: ControlDouble
+) -> None:
+    file, other = (stored(node.agent, name, b"data") for name in ("a.bin", "b.bin"))
+    node.start()
+    control.lease(_lease(file))
+    control.wait_for(lambda: _is_gone(node, file))
+    control.wait_for(lambda: control.told("lease-1"))
+    assert control.told("lease-1")[0].outcome == "done"
+    control.wait_for_heartbeats(2)
+    assert len(control.told("lease-1")) == 1
+    assert not _is_gone(node, other)
+    assert ask(node.agent, "GET", f"/{file.file_id}").status_code == 410
+
+
+def test_what_was_done_is_told_again_until_an_answer_arrives(
+    node: Worker, control: ControlDouble
+) -> None:
+    file = stored(node.agent, "a.bin", b"data")
+    node.start()
+    control.lease(_lease(file))
+    control.wait_for(lambda: _is_gone(node, file))
+    control.misbehave = _cut_off
+    control.wait_for(lambda: len(control.told("lease-1")) >= 2)
+    node.stop()
+    node.start()
+    before = len(control.told("lease-1"))
+    control.wait_for(lambda: len(control.told("lease-1")) > before)
+    control.misbehave = None
+    told = len(control.told("lease-1"))
+    control.wait_for(lambda: node.rows("SELECT state FROM leases") == [("TOLD",)])
+    heard = len(control.told("lease-1"))
+    control.wait_for_heartbeats(3)
+    assert heard == len(control.told("lease-1")) > told - 1
+    assert {done.outcome for done in control.told("lease-1")} == {"done"}
+
+
+def _cut_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+
+
+def test_a_lease_that_comes_twice_is_done_once_and_told_again(
+    node: Worker, control: ControlDouble
+) -> None:
+    file = stored(node.agent, "a.bin", b"data")
+    lease = _lease(file)
+    node.start()
+    control.lease(lease, lease)
+    control.wait_for(lambda: control.told("lease-1"))
+    control.lease(lease)
+    control.wait_for(lambda: len(control.told("lease-1")) == 2)
+    assert {done.outcome for done in control.told("lease-1")} == {"done"}
+    assert len(node.logged("file deleted")) == 1
+    assert len(node.logged("lease ended")) == 1
+
+
+def test_an_expired_lease_is_not_begun(node: Worker, control: ControlDouble) -> None:
+    file = stored(node.agent, "a.bin", b"data")
+    node.start()
+    control.lease(_lease(file, until=datetime.now(UTC) - timedelta(seconds=1)))
+    node.wait_for(lambda: node.logged("lease has expired on its way"))
+    control.wait_for_heartbeats(2)
+    assert not _is_gone(node, file)
+    # Taken, but the worker was away until its time was over.
+    node.kill()
+    node.change(
+        "INSERT INTO leases VALUES ('lease-2', 'TAKEN', ?, ?, NULL)",
+        _lease(file, 2).model_dump_json(),
+        int(time.time()) - 1,
+    )
+    node.start()
+    node.wait_for(lambda: node.logged("lease has expired before it was begun"))
+    assert not _is_gone(node, file)
+    assert node.rows("SELECT * FROM leases") == []
+
+
+def test_work_on_what_is_not_here_is_told_as_missing_and_on_other_content_as_failed(
+    node: Worker, control: ControlDouble
+) -> None:
+    file = stored(node.agent, "a.bin", b"data")
+    node.start()
+    control.lease(
+        _lease(file, 1, file_id="0" * 32),
+        _lease(file, 2, file_id="0" * 32, kind="replicate", target="s02"),
+        _lease(file, 3, sha256="0" * 64),
+        _lease(file, 4, kind="replicate", target="s01"),
+    )
+    outcomes = ["missing", "missing", "failed", "failed"]
+    for number, outcome in enumerate(outcomes, 1):
+        control.wait_for(lambda number=number: control.told(f"lease-{number}"))  # type: ignore[misc]
+        assert control.told(f"lease-{number}")[0].outcome == outcome
+    assert not _is_gone(node, file)
+
+
+# -- a control plane that is away ------------------------------------------------------------------
+
+
+def _slow_drip(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(1200):
+            handler.wfile.write(b" ")
+            time.sleep(0.05)
+    except OSError:
+        return
+
+
+def _endless(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        for _ in range(4096):
+            handler.wfile.write(b" " * 65536)
+    except OSError:
+        return
+
+
+MISBEHAVIOUR: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
+    "a server error": lambda to: respond(to, 500, b"<html>oh</html>", "text/html"),
+    "a web page": lambda to: respond(to, 200, b"<html>hello</html>", "text/html"),
+    "other JSON": lambda to: respond(to, 200, b'{"hello": "world"}'),
+    "a time without a zone": lambda to: respond(to, 200, b'{"now": "2026-01-01T00:00:00"}'),
+    "no text": lambda to: respond(to, 200, b"\xff\xfe\x00"),
+    "a redirect": lambda to: respond(to, 307, b"", Location="/elsewhere"),
+    "a cut connection": _cut_off,
+    "an endless body": _endless,
+}
+
+
+def test_nonsense_is_no_answer_and_logged_once_per_change(
+    node: Worker, control: ControlDouble
+) -> None:
+    node.start()
+    control.wait_for_heartbeats()
+    node.wait_for(lambda: node.logged("control plane answers"))
+    for number, misbehave in enumerate(MISBEHAVIOUR.values(), 1):
+        control.misbehave = misbehave
+        control.wait_for_heartbeats(3)
+        _wait_for_lines(node, "control plane is away", number)
+        control.misbehave = None
+        _wait_for_lines(node, "control plane answers", number + 1)
+    assert control.refused == []
+    assert node.agent.put("a.bin", b"x").status_code == 201
+
+
+def _wait_for_lines(node: Worker, event: str, count: int) -> None:
+    node.wait_for(lambda: len(node.logged(event)) >= count)
+    assert len(node.logged(event)) == count
+
+
+def test_an_answer_that_drips_is_cut_off_by_the_workers_stop(
+    node: Worker, control: ControlDouble
+) -> None:
+    control.misbehave = _slow_drip
+    node.start()
+    control.wait_for_heartbeats()
+    assert node.stop() < 4
+    assert node.logged("left behind") == []
+
+
+def test_an_away_control_plane_is_a_warning_and_a_metric_and_uploads_go_on(
+    make_worker: Callable[..., Worker],
+) -> None:
+    with ControlDouble() as control:
+        node = _node(make_worker, control)
+        node.start()
+        control.wait_for_heartbeats()
+        node.wait_for(lambda: node.report().heartbeats.answered)
+        assert _readings(node)["portside_control_plane_answers"] == 1
+        assert _warnings(node) == []
+    node.wait_for(lambda: _warnings(node))
+    (warning,) = _warnings(node)
+    assert warning.startswith(f"control-away: {control.url} answered the last heartbeat ")
+    assert warning.endswith("Connection refused")
+    ready = requests.get(f"{node.agent.url}/health/ready", timeout=5)
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert node.agent.put("a.bin", b"x").status_code == 201
+    readings = _readings(node)
+    assert readings["portside_control_plane_answers"] == 0
+    assert readings["portside_heartbeat_age_seconds"] > 0
+    assert readings["portside_heartbeats_failed_total"] > 0
+    assert len(node.logged("control plane is away")) == 1
+
+
+def _warnings(node: Worker) -> list[str]:
+    return list(requests.get(f"{node.agent.url}/health/ready", timeout=5).json()["warnings"])
+
+
+def _readings(node: Worker) -> dict[str, float]:
+    page = requests.get(f"{node.agent.url}/metrics", timeout=5).text
+    pairs = [line.rsplit(" ", 1) for line in page.splitlines() if line[:1] != "#"]
+    return {name: float(value) for name, value in pairs}
+
+
+def test_a_cluster_without_a_control_plane_gets_no_warning(node: Worker) -> None:
+    _deploy(node.agent, Roster(version=10, cluster="lab"))
+    node.start()
+    assert _warnings(node) == []
+    assert "portside_control_plane_answers" not in _readings(node)
+
+
+def test_a_control_plane_of_another_authority_is_not_told_anything(
+    make_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    certificate = self_signed(tmp_path)
+    with ControlDouble(certificate) as control:
+        stranger = _node(make_worker, control)
+        stranger.start()
+        stranger.wait_for(lambda: stranger.logged("control plane is away"))
+        assert "CERTIFICATE_VERIFY_FAILED" in stranger.logged("control plane is away")[0]["error"]
+        stranger.stop()
+        assert control.heartbeats == []
+        member = _node(make_worker, control, ca=str(tmp_path / "certificate.pem"))
+        member.start()
+        assert isinstance(control.wait_for_heartbeats(), Heartbeat)
+
+
+def test_a_heartbeat_by_another_key_does_not_verify(node: Worker, control: ControlDouble) -> None:
+    control.keys = Keyset(keys=(SigningKey.generate("s01").public(),))
+    node.start()
+    control.wait_for(lambda: control.refused)
+    node.wait_for(lambda: node.logged("control plane is away"))
+    assert node.logged("control plane is away")[0]["kind"] == "answered-401"
+    assert control.heartbeats == []
+
+
+# -- the worker's end ------------------------------------------------------------------------------
+
+
+def test_a_stop_loses_no_work_that_was_taken(node: Worker, control: ControlDouble) -> None:
+    files = [stored(node.agent, f"{number}.bin", os.urandom(100)) for number in range(20)]
+    node.start()
+    control.lease(*(_lease(file, number) for number, file in enumerate(files)))
+    control.wait_for(lambda: node.rows("SELECT 1 FROM leases"))
+    node.stop()
+    node.start()
+    control.wait_for(lambda: all(control.told(f"lease-{number}") for number in range(20)))
+    assert all(control.told(f"lease-{number}")[0].outcome == "done" for number in range(20))
+    assert all(_is_gone(node, file) for file in files)

@@ -1,0 +1,66 @@
+"""When a heartbeat is sent, and by whose clock: decisions without a network."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.heartbeats import LONGEST, SHORTEST, bounded, pause, rising
+
+MOMENTS = st.datetimes(
+    min_value=datetime(1990, 1, 1), max_value=datetime(2190, 1, 1), timezones=st.just(UTC)
+)
+CHANCES = st.floats(0, 1)
+PERIODS = st.floats(0.1, LONGEST)
+
+
+@given(st.lists(MOMENTS, min_size=2))
+def test_moments_strictly_rise_whatever_the_clock_does(clock: list[datetime]) -> None:
+    last = None
+    for now in clock:
+        moment = rising(now, last)
+        assert last is None or moment > last
+        last = moment
+
+
+def test_a_clock_that_is_right_is_taken_as_it_is() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert rising(now, now - timedelta(seconds=15)) == now
+    assert rising(now, now) > now
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted"),
+    [
+        (0, SHORTEST),
+        (-5, SHORTEST),
+        (30, 30),
+        (1e9, LONGEST),
+        (float("nan"), 15),
+        (float("inf"), 15),
+    ],
+)
+def test_the_control_plane_can_not_ask_for_any_pause(asked: float, granted: float) -> None:
+    assert bounded(asked, every=15) == granted
+
+
+def test_a_nodes_own_period_is_always_granted() -> None:
+    assert bounded(0.2, every=0.2) == 0.2
+
+
+@given(st.integers(0, 10_000), PERIODS, CHANCES)
+def test_a_pause_is_never_longer_than_the_period(missed: int, period: float, chance: float) -> None:
+    assert 0 < pause(missed, period, chance) <= period
+
+
+@given(st.integers(1, 50), PERIODS, CHANCES)
+def test_pauses_grow_while_nothing_answers(missed: int, period: float, chance: float) -> None:
+    assert pause(missed, period, chance) <= pause(missed + 1, period, chance)
+
+
+def test_nodes_that_were_cut_off_together_come_back_apart() -> None:
+    assert pause(9, 15, 0.0) == 7.5
+    assert pause(9, 15, 1.0) == 15
