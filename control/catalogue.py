@@ -29,11 +29,13 @@ def insert_if_new(session: Session, model: type[Base], values: Mapping[str, Any]
     """Insert a row unless one like it is there; returns whether it was new."""
     table = model.__table__
     assert isinstance(table, Table)  # noqa: S101 (every model has one)
+    # The key is asked back: a driver's count of inserted rows isn't to be relied on.
+    key = list(table.primary_key.columns)
     if session.connection().dialect.name == "sqlite":
-        result = session.execute(sqlite.insert(table).values(**values).on_conflict_do_nothing())
-    else:
-        result = session.execute(postgresql.insert(table).values(**values).on_conflict_do_nothing())
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+        new = sqlite.insert(table).values(**values).on_conflict_do_nothing().returning(*key)
+        return session.execute(new).first() is not None
+    row = postgresql.insert(table).values(**values).on_conflict_do_nothing().returning(*key)
+    return session.execute(row).first() is not None
 
 
 def lock(session: Session, file_id: str) -> File | None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control import catalogue, expiry, leases
-from control.models import File, Work
+from control.models import File, Pool, Work
 from control.problems import ProblemError
 from portside.control_wire import Lease
 from portside.tokens import SigningKey
@@ -237,6 +237,17 @@ def test_no_second_work_alike_is_ordered_however_many_try(core: Core) -> None:
     with ThreadPoolExecutor(8) as threads:
         ordered = list(threads.map(lambda each: orders_copy(core, file_id, each, "s03"), sources))
     assert len([each for each in ordered if each is not None]) == 1
+
+
+def test_what_is_there_already_isnt_new(core: Core) -> None:
+    pool = {"pool_id": "s01", "node_id": "s01", "priority": 0, "is_upload_target": True}
+    counts = {"reserved": 0, "open_sessions": 0, "stored": 0}
+
+    def insert(pool_id: str) -> bool:
+        values = {**pool, **counts, "pool_id": pool_id}
+        return core.database.write(lambda s: catalogue.insert_if_new(s, Pool, values))
+
+    assert [insert("s01"), insert("s01b"), insert("s01b")] == [False, True, False]
 
 
 def test_a_node_gets_no_more_than_it_may_have_and_nothing_twice(core: Core) -> None:
