@@ -1,13 +1,18 @@
-"""Day-2 operations over SSH: `fab --list`, `fab status`, `fab -H s01 logs`.
+"""Day-2 operations: `fab --list`, `fab status`, `fab -H s01 logs`, `fab drain s01`.
 
-Hosts come from the cluster file, as in pyinfra's inventory. Without `-H` a task runs on every
-storage node, one after the other; `-H` takes node ids.
+Hosts come from the cluster file, as in pyinfra's inventory. Without `-H` a task over SSH runs on
+every storage node, one after the other; `-H` takes node ids. What is wanted of a node is told to
+the control plane's API, with an API key that is made there over SSH when it is first needed.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
+import ssl
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -19,6 +24,8 @@ from invoke.context import Context
 from portside import cluster as cluster_file
 from portside import vagrant
 from portside.cluster import Cluster, ClusterError
+from portside.control_wire import NodeStateRequest, NodeView
+from portside.keystore import Keystore, KeystoreError
 from portside.vagrant import VagrantError
 
 _ROOT = Path(__file__).resolve().parent
@@ -35,6 +42,10 @@ except urllib.error.HTTPError as error:
     answer = error
 print(answer.read().decode())
 """
+
+_CONTROL = "/opt/portside/control/current/venv/bin/portside-control"
+_APP = "operator"
+"""The name of the API key that these tasks use: `portside app list` shows it."""
 
 _Task = TypeVar("_Task", bound=Callable[..., None])
 
@@ -85,6 +96,86 @@ def reload(context: Context) -> None:
         _run(connection, "nginx -t -q && systemctl reload nginx portside-agent")
 
 
+@_task(help={"node": "the node's id, as s01"})
+def drain(context: Context, node: str) -> None:
+    """Give a node no new files and copy what it has to others; then it can be retired."""
+    _want(node, "draining")
+
+
+@_task(help={"node": "the node's id, as s01"})
+def undrain(context: Context, node: str) -> None:
+    """Take a node that is drained, or only read, back into use."""
+    _want(node, "active")
+
+
+@_task(help={"node": "the node's id, as s01"})
+def retire(context: Context, node: str) -> None:
+    """Let a drained node go for good; then its line in the cluster file can go too."""
+    _want(node, "retired")
+
+
+def _want(node_id: str, state: str) -> None:
+    try:
+        cluster = cluster_file.load(cluster_file.find(_ROOT))
+        keystore = Keystore.for_cluster(cluster, _ROOT)
+        key = keystore.operator_key() or _new_key(cluster, keystore)
+        try:
+            view = _ask_for_state(cluster, keystore, key, node_id, state)
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise
+            # Revoked, or the control plane was made anew.
+            key = _new_key(cluster, keystore)
+            view = _ask_for_state(cluster, keystore, key, node_id, state)
+    except urllib.error.HTTPError as error:
+        sys.exit(_told(error))
+    except (ClusterError, VagrantError, KeystoreError, OSError) as error:
+        sys.exit(str(error))
+    print(f"{view.node_id}: {view.state}" + "".join(f"\n  {reason}" for reason in view.reasons))
+
+
+def _ask_for_state(
+    cluster: Cluster, keystore: Keystore, key: str, node_id: str, state: str
+) -> NodeView:
+    """Raises urllib.error.HTTPError with the control plane's problem document."""
+    body = NodeStateRequest.model_validate({"state": state}).model_dump_json().encode()
+    request = urllib.request.Request(  # noqa: S310 (https, from the cluster file)
+        f"{cluster.control_url}/api/v1/nodes/{node_id}/state",
+        body,
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    own_ca = str(keystore.ca_certificate()) if cluster.tls.mode == "lab" else None
+    trust = ssl.create_default_context(cafile=own_ca)
+    with urllib.request.urlopen(request, timeout=30, context=trust) as answer:  # noqa: S310
+        return NodeView.model_validate_json(answer.read())
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    """What the control plane says in its problem document, or what else came."""
+    text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.code} {error.reason}: {text[:500]}"
+
+
+def _new_key(cluster: Cluster, keystore: Keystore) -> str:
+    """An API key made on the control plane's node, kept for the next time."""
+    nodes = cluster.with_role("control")
+    if not nodes:
+        sys.exit(f"cluster {cluster.name!r} has no node with the role control")
+    app = f"runuser -u portside-control -- {_CONTROL} app"
+    with _connection(cluster, nodes[0]) as connection:
+        # One whose key got lost is in the way of the new one.
+        _as_root(connection, f"{app} revoke {_APP}", hide=True)
+        made = _as_root(connection, f"{app} create {_APP} --scope admin", hide=True)
+    if not made.ok:
+        sys.exit(f"no API key could be made on {nodes[0]}:\n{made.stderr}")
+    key = str(made.stdout).split()[-1]
+    keystore.keep_operator_key(key)
+    return key
+
+
 def _nodes(context: Context) -> Iterator[tuple[str, Connection, PurePosixPath]]:
     try:
         cluster = cluster_file.load(cluster_file.find(_ROOT))
@@ -119,7 +210,10 @@ def _connection(cluster: Cluster, node_id: str) -> Connection:
 
 def _run(connection: Connection, command: str) -> None:
     """Run as root. A node that fails is reported by its own words, and the others go on."""
+    _as_root(connection, command)
+
+
+def _as_root(connection: Connection, command: str, hide: bool = False) -> Any:
     if connection.user == "root":
-        connection.run(command, warn=True)
-    else:
-        connection.sudo(f"sh -c {shlex.quote(command)}", warn=True)
+        return connection.run(command, warn=True, hide=hide)
+    return connection.sudo(f"sh -c {shlex.quote(command)}", warn=True, hide=hide)

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from portside.cluster import ClusterError
+from portside.commands import app as app_keys
 from portside.commands import cluster, keys, put, size, token
 from portside.keystore import KeystoreError
 from portside.tokens import TokenRefused
@@ -55,6 +56,7 @@ app.add_typer(cluster.app, name="cluster")
 app.command("size")(size.command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(token.app, name="token")
+app.command("app", context_settings=app_keys.PASSED_ON)(app_keys.command)
 app.command("put")(put.command)
 
 

@@ -9,6 +9,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/roster.json                 the roster that was last deployed
+    secrets/<cluster>/operator.key                an API key of the control plane, for day-2 tasks
 
 Every file is born with its final mode and appears whole, by rename.
 """
@@ -193,6 +194,22 @@ class Keystore:
                 content = renewed.model_dump_json(indent=2, exclude_none=True) + "\n"
                 _write(self._roster, content.encode(), _PUBLIC_FILE)
         return renewed
+
+    def operator_key(self) -> str | None:
+        """The operator's API key of the control plane; None: none was made yet."""
+        try:
+            return self._operator_key.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def keep_operator_key(self, key: str) -> None:
+        """Keep the operator's API key, in place of the one before."""
+        with self._locked():
+            _write(self._operator_key, f"{key}\n".encode(), _PRIVATE_FILE)
+
+    @property
+    def _operator_key(self) -> Path:
+        return self.directory / "operator.key"
 
     @property
     def _roster(self) -> Path:

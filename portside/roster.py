@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from portside.cluster import Cluster
 from portside.control_wire import Roster, RosterNode
 from portside.tokens import PublicKey
+
+if TYPE_CHECKING:
+    # Cluster files are read on the operator's machine: the control plane has no YAML.
+    from portside.cluster import Cluster
 
 
 def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> Roster:

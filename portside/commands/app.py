@@ -1,0 +1,42 @@
+"""`portside app`: the API keys of apps, made and revoked on the control plane's node over SSH."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portside import ssh
+from portside.commands.common import ClusterFile, load_cluster
+from portside.vagrant import VagrantError
+
+_USER = "portside-control"
+_COMMAND = "/opt/portside/control/current/venv/bin/portside-control"
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""What isn't ours is for `portside-control app` on the node."""
+
+
+def command(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="create|list|revoke ...", help="As `portside-control app` has it."),
+    ],
+    file: ClusterFile = None,
+) -> None:
+    """Make, list and revoke the API keys of apps. A key is shown once, when it is made.
+
+    Runs `portside-control app` on the control plane's node over SSH: `portside app create web`.
+    """
+    cluster = load_cluster(file)
+    nodes = cluster.with_role("control")
+    if not nodes:
+        raise ValueError(f"cluster {cluster.name!r} has no node with the role control")
+    words = ("runuser", "-u", _USER, "--", _COMMAND, "app", *arguments)
+    try:
+        line = ssh.command(cluster, nodes[0], words, Path.cwd())
+    except VagrantError as error:
+        raise ValueError(str(error)) from None
+    raise typer.Exit(subprocess.run(line, check=False).returncode)
