@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from portside.control_wire import Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.control_wire import FileReceipt, Heartbeat, HeartbeatAnswer, Lease, Roster
 from portside.tokens import Keyset, TokenRefused, verify_heartbeat
 
 PATIENCE = 60.0
@@ -31,6 +31,7 @@ class ControlDouble:
         self.keys = Keyset()
         self.heartbeats: list[Heartbeat] = []
         self.refused: list[str] = []
+        self.receipts: list[str] = []
         self.roster: Roster | None = None
         self.revoked: tuple[str, ...] = ()
         self.next_in = 0.2
@@ -116,6 +117,10 @@ def _handler_of(control: ControlDouble) -> type[BaseHTTPRequestHandler]:
     class _Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/api/v1/files":
+                control.receipts.append(FileReceipt.model_validate_json(body).receipt)
+                respond(self, 201, b"{}")
+                return
             *_, node_id, last = self.path.split("/")
             assert self.path == f"/api/v1/nodes/{node_id}/{last}" and last == "heartbeat"
             scheme, _, token = self.headers["Authorization"].partition(" ")
