@@ -52,7 +52,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 
 lock: $(VENV)/ready  ## pin versions and hashes anew
-	$(BIN)/uv pip compile $(LOCK) --extra agent -o requirements/agent.txt
+	$(BIN)/uv pip compile $(LOCK) --extra agent --extra cold -o requirements/agent.txt
 	$(BIN)/uv pip compile $(LOCK) --extra control -o requirements/control.txt
 	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
 

@@ -7,11 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-from agent import delivery_list, fsck_report, identity, settings, worker
+from agent import cold_report, delivery_list, fsck_report, identity, settings, worker
+from agent.cold_restore import Wanted
+from agent.cold_settings import Credentials, CredentialsError
+from agent.cold_store import ColdError
 from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.health import NodeUnfit, check_marker
 from agent.reindex import reindex
 from agent.settings import Settings
+from agent.staging import DiskFailed, DiskFull
 from agent.trust import trust
 from portside import journal
 from portside.tokens import Keyset
@@ -32,6 +36,10 @@ def main() -> None:
             _fsck(found, arguments)
         elif arguments.command == "deliveries":
             _deliveries(found, arguments.action, arguments.ids)
+        elif arguments.command == "cold":
+            _cold(found, arguments.action)
+        elif arguments.command == "restore":
+            _restore(found, arguments)
         else:
             journal.configure()
             worker.run(found)
@@ -40,6 +48,10 @@ def main() -> None:
         identity.IdentityError,
         NodeUnfit,
         worker.WorkerFailed,
+        CredentialsError,
+        ColdError,
+        DiskFull,
+        DiskFailed,
         OSError,
         ValueError,
     ) as error:
@@ -57,6 +69,8 @@ def _check(found: Settings) -> None:
     identity.load(found.node_key, found.node_id)
     trust(found.ca)
     check_marker(found)
+    if found.cold is not None:
+        Credentials.read(found.cold.credentials_file)
     print(f"{found.node_id}: settings, keys and {found.root} are in order")
 
 
@@ -89,6 +103,26 @@ def _deliveries(found: Settings, action: delivery_list.Action, ids: list[str]) -
     print(delivery_list.run(found, action, ids))
 
 
+def _cold(found: Settings, action: cold_report.Action) -> None:
+    check_marker(found)
+    _become_owner_of(found.root)
+    print(cold_report.run(found, action))
+
+
+def _restore(found: Settings, arguments: argparse.Namespace) -> None:
+    journal.configure()
+    check_marker(found)
+    _become_owner_of(found.root)
+    key = identity.load(found.node_key, found.node_id)
+    wanted = Wanted(arguments.prefix or "", arguments.file_id, arguments.digests)
+    restored = cold_report.restore(found, wanted, key)
+    print(cold_report.summary(restored))
+    if restored.refused:
+        sys.exit("portside-agent: the log above says why some files are not restored")
+    if arguments.file_id and not (restored.restored or restored.intact or restored.deleted):
+        sys.exit(f"portside-agent: {arguments.file_id} is not in the cold tier")
+
+
 def _become_owner_of(root: Path) -> None:
     """Root would leave files behind that the agent's user can't write."""
     if os.geteuid() == 0:
@@ -107,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
     _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))
     _add_deliveries(commands.add_parser("deliveries", help="what hooks were not told of yet"))
+    _add_cold(commands.add_parser("cold", help="what is backed up to the cold tier"))
+    _add_restore(commands.add_parser("restore", help="bring files back from the cold tier"))
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
     for command in commands.choices.values():
         command.add_argument(
@@ -144,3 +180,25 @@ def _add_deliveries(parser: argparse.ArgumentParser) -> None:
         help="retry and drop without ids: all that were given up",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="a delivery's id, as list shows it")
+
+
+def _add_cold(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "The cold tier: status counts, list has what waits or was given up and why, check asks the "
+        "bucket. What was given up is tried again by `portside-agent deliveries retry`."
+    )
+    parser.add_argument("action", choices=["status", "list", "check"])
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Brings files back from the cold tier. What is there stays; run it again after an "
+        "interruption. Deleted files stay deleted. Exit code 1: something was refused, see the log."
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="every file of the tier")
+    which.add_argument("--prefix", help="those whose path begins like this: isos/2026/")
+    which.add_argument("--file-id", help="this one")
+    parser.add_argument(
+        "--digests", action="store_true", help="read what is there and compare its SHA-256"
+    )

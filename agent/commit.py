@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import structlog
 
-from agent import linux
+from agent import cold_queue, linux
 from agent.attributes import Attributes
 from agent.directories import make_directories, sync_directory
 from agent.hooks import deliveries_for
@@ -126,8 +126,11 @@ class Committer:
         self._record(intent.stored)
 
     def _record(self, stored: StoredFile) -> None:
-        """The row COMMITTED, and with it what the hooks of its namespace are to hear."""
-        deliveries = deliveries_for(self._settings.hooks, stored.namespace)
+        """The row COMMITTED, and with it what hooks are to hear and the cold tier is to get."""
+        deliveries = [
+            *deliveries_for(self._settings.hooks, stored.namespace),
+            *cold_queue.deliveries_for(self._settings.cold, stored.namespace),
+        ]
         self._index.commit(stored.file_id, deliveries)
 
     def _place(self, intent: Intent) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from agent import cold_queue
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.directories import make_directories, sync_directory
@@ -83,7 +85,7 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
                 data.rename(doomed)
             sync_directory(data.parent)
             sync_directory(settings.staging)
-            _mark_deleted(connection, file_id)
+            _mark_deleted(settings, connection, file_id)
         doomed.unlink(missing_ok=True)
     except OSError as error:
         raise translated(error, f"deleting {file_id}") from error
@@ -113,6 +115,7 @@ def _replace_by_tombstone(
     temporary.rename(attributes)
 
 
-def _mark_deleted(connection: sqlite3.Connection, file_id: str) -> None:
+def _mark_deleted(settings: Settings, connection: sqlite3.Connection, file_id: str) -> None:
     connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
     connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
+    cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))

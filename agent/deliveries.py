@@ -42,6 +42,9 @@ _log = structlog.get_logger()
 THREADS = 4
 """Deliveries at once."""
 
+KINDS = ("command", "webhook")
+"""What the deliverer carries out; other rows of the table are others' work."""
+
 MOST_PER_TARGET = 2
 """Of these for one target: a receiver that hangs leaves room for the others."""
 
@@ -77,13 +80,16 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, now: int, running: Sequence[int], busy: Sequence[str]) -> Row | None:
-        """The delivery that has been due longest, of none of the busy targets."""
+    def due(
+        self, now: int, running: Sequence[int], busy: Sequence[str], kinds: Sequence[str]
+    ) -> Row | None:
+        """The delivery of one of these kinds that has been due longest, of no busy target."""
         rows = self._rows(
             "WHERE state = 'WAITING' AND due <= ? "
             "AND delivery_id NOT IN (SELECT value FROM json_each(?)) "
-            "AND target NOT IN (SELECT value FROM json_each(?)) ORDER BY due, delivery_id LIMIT 1",
-            (now, json.dumps(running), json.dumps(busy)),
+            "AND target NOT IN (SELECT value FROM json_each(?)) "
+            "AND kind IN (SELECT value FROM json_each(?)) ORDER BY due, delivery_id LIMIT 1",
+            (now, json.dumps(running), json.dumps(busy), json.dumps(kinds)),
         )
         return rows[0] if rows else None
 
@@ -91,9 +97,15 @@ class Outbox:
         """Every delivery that isn't made, those given up first."""
         return self._rows("ORDER BY state, due, delivery_id")
 
-    def counts(self) -> tuple[int, int]:
-        """How many wait, and how many are dead."""
-        found = dict(self._database.rows("SELECT state, count(*) FROM deliveries GROUP BY state"))
+    def counts(self, kinds: Sequence[str]) -> tuple[int, int]:
+        """How many of these kinds wait, and how many are dead."""
+        found = dict(
+            self._database.rows(
+                "SELECT state, count(*) FROM deliveries "
+                "WHERE kind IN (SELECT value FROM json_each(?)) GROUP BY state",
+                (json.dumps(kinds),),
+            )
+        )
         return found.get("WAITING", 0), found.get("DEAD", 0)
 
     def remove(self, numbers: Sequence[int]) -> None:
@@ -165,7 +177,7 @@ class Deliverer:
 
     def report(self) -> DeliveriesReport:
         """What was done since the start, and what there is to do."""
-        waiting, dead = self._outbox.counts()
+        waiting, dead = self._outbox.counts(KINDS)
         with self._lock:
             return DeliveriesReport(
                 waiting=waiting, dead=dead, delivered=self._delivered, failed=self._failed
@@ -176,7 +188,7 @@ class Deliverer:
         with self._lock:
             at_work = Counter(self._running.values())
             busy = [target for target, count in at_work.items() if count >= MOST_PER_TARGET]
-            row = self._outbox.due(int(time.time()), list(self._running), busy)
+            row = self._outbox.due(int(time.time()), list(self._running), busy, KINDS)
             if row is not None:
                 self._running[row.number] = row.target
             return row

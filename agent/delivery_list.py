@@ -30,7 +30,7 @@ def run(settings: Settings, action: Action, ids: Sequence[str]) -> str:
         if action == "drop":
             outbox.remove(numbers)
             return f"{len(rows)} deliveries dropped"
-        return "\n".join(_described(row) for row in rows) or "every delivery is made"
+        return "\n".join(described(row) for row in rows) or "every delivery is made"
     finally:
         database.close()
 
@@ -45,7 +45,7 @@ def _chosen(rows: Sequence[Row], action: Action, ids: Sequence[str]) -> list[Row
     return [known[each] for each in ids]
 
 
-def _described(row: Row) -> str:
+def described(row: Row) -> str:
     """One line per delivery, and one more for what went wrong."""
     again = "given up" if row.state == "DEAD" else f"due {_time(row.due)}"
     line = (

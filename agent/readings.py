@@ -18,7 +18,7 @@ from agent.admission import Admission
 from agent.database import Database
 from agent.health import NodeHealth
 from agent.settings import Settings
-from agent.worker_report import HeartbeatReport, WorkerReport
+from agent.worker_report import ColdReport, HeartbeatReport, WorkerReport
 
 
 class Readings(Collector):
@@ -119,6 +119,8 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     )
     yield _counter("delivered", "Hooks that succeeded.", deliveries.delivered)
     yield _counter("delivery_failures", "Attempts at hooks that failed.", deliveries.failed)
+    if report.cold is not None:
+        yield from _of_cold(report.cold)
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
     if report.heartbeats.control_url is not None:
         yield from _of_heartbeats(report.heartbeats)
@@ -136,6 +138,21 @@ def _of_heartbeats(heartbeats: HeartbeatReport) -> Iterable[Metric]:
     yield _counter("heartbeats_answered", "Heartbeats answered.", heartbeats.answered)
     yield _counter("heartbeats_failed", "Heartbeats that weren't.", heartbeats.failed)
     yield _gauge("leases", "The control plane's work that is not at its end.", heartbeats.leases)
+
+
+def _of_cold(cold: ColdReport) -> Iterable[Metric]:
+    yield _gauge("cold_waiting_files", "Files still to be backed up.", cold.waiting)
+    yield _gauge("cold_waiting_bytes", "Their bytes.", cold.waiting_bytes)
+    yield _gauge(
+        "cold_oldest_age_seconds",
+        "Since the commit of the file that has waited longest for its backup.",
+        cold.oldest_age_seconds,
+    )
+    yield _gauge("cold_dead", "Backups that were given up.", cold.dead)
+    yield _gauge("cold_reachable", "1, or 0 when the cold tier pauses.", not cold.unreachable)
+    yield _counter("cold_stored_files", "Files backed up.", cold.stored)
+    yield _counter("cold_sent_bytes", "Bytes sent for that.", cold.bytes_sent)
+    yield _counter("cold_failures", "Attempts that failed.", cold.failed)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from agent.cold_settings import Cold
 from portside.sizing import Sizing
 from portside.wire import Hook
 
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     """Seconds between two heartbeats, until the control plane says otherwise."""
     agent_socket: Path = Path("/run/portside/agent.sock")
     """Where the worker asks the web side how it is."""
+    cold: Cold | None = None
     sizing: Sizing
 
     @field_validator("sizing", mode="before")

@@ -20,6 +20,8 @@ from gunicorn.systemd import sd_notify
 
 from agent import identity, linux, worker_report
 from agent.activities import Activity
+from agent.cold_tier import THREADS as COLD_THREADS
+from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
 from agent.database import Database
 from agent.deletion import delete
@@ -32,7 +34,7 @@ from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings
 from agent.vitals import Lag, Vitals
-from agent.worker_report import HeartbeatReport, WorkerReport
+from agent.worker_report import HeartbeatReport, WorkerReport, cold_warnings
 from portside.tokens import SigningKey
 
 _log = structlog.get_logger()
@@ -91,6 +93,7 @@ class Worker:
             leases,
             settings.heartbeat_every,
         )
+        self._cold = None if settings.cold is None else ColdTier(settings, settings.cold, database)
         self._stopping = threading.Event()
         self.activities = [
             Activity("rounds", self._rounds.run, self._stopping),
@@ -101,7 +104,17 @@ class Worker:
                 Activity(f"deliveries-{number}", self._deliverer.run, self._stopping)
                 for number in range(1, THREADS + 1)
             ),
+            *self._cold_activities(),
         ]
+
+    def _cold_activities(self) -> list[Activity]:
+        if self._cold is None:
+            return []
+        works = {
+            "cold-sweep": self._cold.sweep,
+            **{f"cold-{number}": self._cold.run for number in range(1, COLD_THREADS + 1)},
+        }
+        return [Activity(name, work, self._stopping) for name, work in works.items()]
 
     def work(self, signals: queue.SimpleQueue[int]) -> None:
         """Run every activity until a signal comes or one of them fails."""
@@ -153,12 +166,16 @@ class Worker:
         heartbeats = self._heartbeats.report()
         if heartbeats.trouble:
             warnings.append(f"control-away: {_silence(heartbeats)}: {heartbeats.trouble}")
+        cold = None if self._cold is None else self._cold.report()
+        if cold is not None:
+            warnings += cold_warnings(cold)
         report = WorkerReport(
             time=time.time(),
             warnings=tuple(warnings),
             scrub=scrub,
             deliveries=deliveries,
             heartbeats=heartbeats,
+            cold=cold,
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )

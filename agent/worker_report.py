@@ -57,6 +57,23 @@ class HeartbeatReport(_Part):
     """Pieces of the control plane's work that are taken and not at their end."""
 
 
+class ColdReport(_Part):
+    """What became of backups into the cold tier. Counts are since the worker's start."""
+
+    waiting: int = 0
+    """Files that are still to be backed up."""
+    waiting_bytes: int = 0
+    oldest_age_seconds: float = 0.0
+    """Since the commit of the file that has waited longest."""
+    dead: int = 0
+    """Given up, as with deliveries."""
+    stored: int = 0
+    failed: int = 0
+    bytes_sent: int = 0
+    unreachable: str = ""
+    """Why the tier takes nothing at the moment; empty when it does."""
+
+
 class WorkerReport(_Part):
     """Everything the worker tells. `time` is Unix seconds."""
 
@@ -66,6 +83,8 @@ class WorkerReport(_Part):
     scrub: ScrubReport = ScrubReport()
     deliveries: DeliveriesReport = DeliveriesReport()
     heartbeats: HeartbeatReport = HeartbeatReport()
+    cold: ColdReport | None = None
+    """None where there is no cold tier."""
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0
@@ -88,3 +107,16 @@ def read(path: Path) -> WorkerReport | None:
         return WorkerReport.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def cold_warnings(cold: ColdReport) -> list[str]:
+    """What an operator should look at in the cold tier."""
+    warnings = []
+    if cold.unreachable:
+        warnings.append(f"cold-unreachable: {cold.unreachable}")
+    if cold.dead:
+        warnings.append(
+            f"cold-dead: {cold.dead} given up: see `portside-agent cold list`, then "
+            "`portside-agent deliveries retry`"
+        )
+    return warnings

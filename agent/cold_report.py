@@ -1,0 +1,81 @@
+"""`portside-agent cold` and `portside-agent restore`: what they do and say."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agent.cold_queue import KINDS, ColdQueue
+from agent.cold_restore import Restore, Restored, Wanted
+from agent.cold_settings import Cold
+from agent.cold_store import ColdError, ColdStore
+from agent.database import Database
+from agent.deliveries import Outbox
+from agent.delivery_list import described
+from agent.settings import Settings
+from portside.quantities import format_size
+from portside.tokens import SigningKey
+
+Action = Literal["status", "list", "check"]
+
+
+def run(settings: Settings, action: Action) -> str:
+    """What there is to say of the cold tier. Raises ValueError when there is none, or no bucket."""
+    cold = configured(settings)
+    if action == "check":
+        _store(cold).check()
+        return f"{cold.target}: answers, and may be read"
+    database = Database(settings.index)
+    try:
+        if action == "status":
+            return _status(cold, database)
+        rows = [row for row in Outbox(database).all() if row.kind in KINDS]
+        return "\n".join(described(row) for row in rows) or "nothing waits for the cold tier"
+    finally:
+        database.close()
+
+
+def restore(settings: Settings, wanted: Wanted, key: SigningKey) -> Restored:
+    """Bring files back. Raises ValueError without a cold tier or when it fails; as Restore.run."""
+    cold = configured(settings)
+    database = Database(settings.index)
+    try:
+        return Restore(settings, cold, database, _store(cold), key).run(wanted)
+    except ColdError as error:
+        raise ValueError(f"{error}: run this again to go on") from None
+    finally:
+        database.close()
+
+
+def summary(found: Restored) -> str:
+    """One line for people."""
+    return (
+        f"{found.restored} files restored ({format_size(found.size)}), {found.intact} were there, "
+        f"{found.deleted} are deleted ones, {found.refused} refused"
+    )
+
+
+def configured(settings: Settings) -> Cold:
+    """The cold tier's settings. Raises ValueError when there are none."""
+    if settings.cold is None:
+        raise ValueError("this node has no cold tier: see `cold` in the cluster file")
+    return settings.cold
+
+
+def _store(cold: Cold) -> ColdStore:
+    try:
+        return ColdStore(cold)
+    except ColdError as error:
+        raise ValueError(str(error)) from None
+
+
+def _status(cold: Cold, database: Database) -> str:
+    queue = ColdQueue(database, cold)
+    backlog = queue.backlog()
+    return "\n".join(
+        [
+            cold.target,
+            f"{queue.stored_files()} files are backed up",
+            f"{backlog.waiting} wait ({format_size(backlog.waiting_bytes)})",
+            f"{backlog.dead} were given up",
+        ]
+    )

@@ -1,0 +1,410 @@
+"""The bucket: one object or part at a time, every error with its meaning.
+
+boto3 is imported with the first use: it takes some 40 MiB, and most nodes have no cold tier. It
+tries twice at most and waits for seconds, not minutes: the queue does the waiting.
+
+What a service may say, and what follows:
+
+- no answer, 5xx, 503 SlowDown, wrong credentials, no bucket, clocks apart: the tier as a whole
+  pauses, no file is given up for it (`StoreUnavailable`);
+- a digest that differs, a request it doesn't take: this file failed (`StoreRefused`);
+- 412 and 409: something is there already, nothing was written (`AlreadyThere`);
+- NoSuchUpload: a multipart upload was aborted or completed before (`UploadGone`).
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from agent.cold_settings import Cold, Credentials, CredentialsError
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 40
+"""For the next bytes of an answer. Two attempts stay under the worker's watch of 120 s."""
+
+_SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class ColdError(Exception):
+    """A request that didn't succeed; the message is for people."""
+
+
+class StoreUnavailable(ColdError):
+    """Nothing can be stored at the moment, whichever file it is."""
+
+
+class StoreRefused(ColdError):
+    """This request isn't taken."""
+
+
+class AlreadyThere(ColdError):
+    """The key has an object: nothing was overwritten."""
+
+
+class UploadGone(ColdError):
+    """The multipart upload is no more."""
+
+
+class Body(Protocol):
+    """Bytes to send: read from the start once or more often; `sending` is set before they go."""
+
+    sending: bool
+
+    def read(self, size: int = -1) -> bytes: ...
+    def seek(self, offset: int, whence: int = 0) -> int: ...
+    def tell(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object as HEAD shows it."""
+
+    size: int
+    etag: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """A part that is stored: its ETag, and its SHA-256 in base64."""
+
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartSeen:
+    """A part as the service lists it."""
+
+    size: int
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What a body's bytes must give: the service compares before it stores them."""
+
+    md5: bytes
+    sha256: bytes
+
+    def headers(self) -> dict[str, str]:
+        """As parameters of a request."""
+        return {"ContentMD5": _text(self.md5), "ChecksumSHA256": _text(self.sha256)}
+
+
+class ColdStore:
+    """One bucket. Thread-safe. Every method raises a ColdError."""
+
+    def __init__(self, cold: Cold) -> None:
+        self._bucket = cold.bucket
+        self._target = cold.target
+        try:
+            credentials = Credentials.read(cold.credentials_file)
+        except CredentialsError as error:
+            raise StoreUnavailable(str(error)) from None
+        self._client = _client(cold, credentials)
+        self._errors = _errors()
+        self._conditional = True
+
+    def check(self) -> None:
+        """Whether the bucket is there and may be read."""
+        with self._meanings():
+            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+
+    def head(self, key: str) -> Found | None:
+        """What is at `key`; None if nothing is."""
+        try:
+            with self._meanings():
+                answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        except _Missing:
+            return None
+        return Found(answer["ContentLength"], answer["ETag"], answer.get("Metadata", {}))
+
+    def put(
+        self,
+        key: str,
+        body: Body,
+        digests: Digests,
+        metadata: Mapping[str, str],
+        content_type: str,
+    ) -> None:
+        """One object, whole."""
+        self._unless_there(
+            lambda condition: self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                Metadata=dict(metadata),
+                ContentType=content_type,
+                **digests.headers(),
+                **condition,
+            )
+        )
+
+    def put_marker(self, key: str, text: bytes) -> None:
+        """A small object of our own, in place of an older one."""
+        with self._meanings():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=text)
+
+    def begin(self, key: str, metadata: Mapping[str, str], content_type: str) -> str:
+        """Begin a multipart upload; returns its id."""
+        with self._meanings():
+            answer = self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                Metadata=dict(metadata),
+                ContentType=content_type,
+                ChecksumAlgorithm="SHA256",
+            )
+        return str(answer["UploadId"])
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Body, digests: Digests
+    ) -> SentPart:
+        """One part of a multipart upload."""
+        with self._meanings():
+            answer = self._client.upload_part(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                **digests.headers(),
+            )
+        return SentPart(answer["ETag"], _text(digests.sha256))
+
+    def parts(self, key: str, upload_id: str) -> dict[int, PartSeen]:
+        """The parts that are stored, by number."""
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._bucket, Key=key, UploadId=upload_id
+        )
+        return {
+            part["PartNumber"]: PartSeen(part["Size"], part["ETag"], part["LastModified"])
+            for page in self._pages(pages)
+            for part in page.get("Parts", ())
+        }
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[SentPart]) -> None:
+        """Make one object of the parts, in their order."""
+        listed = [
+            {"PartNumber": number, "ETag": part.etag, "ChecksumSHA256": part.sha256}
+            for number, part in enumerate(parts, 1)
+        ]
+        self._unless_there(
+            lambda condition: self._client.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},
+                **condition,
+            )
+        )
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """End a multipart upload and give its space back; one that is gone is fine."""
+        try:
+            with self._meanings():
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=key, UploadId=upload_id
+                )
+        except UploadGone:
+            pass
+
+    def uploads(self, key: str) -> list[tuple[str, datetime]]:
+        """Multipart uploads of this very key that are under way, and since when."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=key
+        )
+        return [
+            (each["UploadId"], each["Initiated"])
+            for page in self._pages(pages)
+            for each in page.get("Uploads", ())
+            if each["Key"] == key
+        ]
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        """Every object whose key begins with `prefix`, in order."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        for page in self._pages(pages):
+            for each in page.get("Contents", ()):
+                yield Listed(each["Key"], each["Size"])
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is gone is fine."""
+        with self._meanings():
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    @contextmanager
+    def reading(self, key: str, etag: str, start: int) -> Iterator[BinaryIO]:
+        """The bytes of this very object from `start` on, as they come."""
+        wanted = {"Range": f"bytes={start}-"} if start else {}
+        with self._meanings():
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=etag, **wanted)
+            with answer["Body"] as stream:
+                yield stream
+
+    def _pages(self, pages: Any) -> Iterator[Any]:
+        following = iter(pages)
+        while True:
+            with self._meanings():
+                page = next(following, None)
+            if page is None:
+                return
+            yield page
+
+    def _unless_there(self, write: Callable[[dict[str, str]], object]) -> None:
+        """Write where nothing is (RFC 9110, section 13.1.2). A service that doesn't know the
+        condition says 501, and is left with the HEAD that came before.
+        """
+        if self._conditional:
+            try:
+                with self._meanings():
+                    write({"IfNoneMatch": "*"})
+                return
+            except _NotImplemented:
+                self._conditional = False
+        with self._meanings():
+            write({})
+
+    @contextmanager
+    def _meanings(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors.client as error:
+            told = error.response.get("Error", {})
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise meaning(
+                str(told.get("Code", "")), int(status), str(told.get("Message", "")), self._target
+            ) from None
+        except self._errors.other as error:
+            raise StoreUnavailable(f"{self._target}: {error}") from None
+
+
+class _Missing(StoreRefused):
+    """404 of an object."""
+
+
+class _NotImplemented(StoreRefused):
+    """501: a part of the protocol that this service doesn't speak."""
+
+
+_KEYS = (
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "403",
+    "401",
+)
+
+
+def meaning(code: str, status: int, message: str, target: str) -> ColdError:
+    """What an answer of S3 means, by its code (Amazon S3 API reference, "error responses")."""
+    said = f"{code} ({message})" if message else code
+    if code in ("RequestTimeTooSkewed", "RequestExpired"):
+        return StoreUnavailable(
+            f"{target}: {said}: this node's clock and the service's are apart: see `timedatectl`"
+        )
+    if code == "NoSuchBucket":
+        return StoreUnavailable(
+            f"{target}: the bucket doesn't exist: make it, or correct cold.bucket"
+        )
+    if code == "NoSuchUpload":
+        return UploadGone(f"the multipart upload is gone: {said}")
+    if code in ("NoSuchKey", "404") or status == 404:
+        return _Missing(f"not found: {said}")
+    if status in (409, 412):
+        return AlreadyThere(f"its key has an object: {said}")
+    if code in _KEYS or status in (401, 403):
+        return StoreUnavailable(
+            f"{target}: {said}: the access key in cold.credentials_file is wrong or may not read "
+            "and write this bucket: correct it and deploy again"
+        )
+    if status == 501:
+        return _NotImplemented(f"not implemented there: {said}")
+    if code in ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests") or (
+        status == 429 or status >= 500
+    ):
+        return StoreUnavailable(f"{target}: {said}: it is busy or ill, trying again later")
+    if code in ("RequestTimeout", "IncompleteBody"):
+        return StoreUnavailable(f"{target}: the connection was cut: {said}")
+    return StoreRefused(f"{status} {said}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    client: type[Any]
+    other: tuple[type[Exception], ...]
+
+
+def _errors() -> _Errors:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
+    # A body that is cut while it is read comes as urllib3's or the socket's own.
+    return _Errors(ClientError, (BotoCoreError, HTTPError, ConnectionError, TimeoutError))
+
+
+def _client(cold: Cold, credentials: Credentials) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session(
+        aws_access_key_id=credentials.access_key,
+        aws_secret_access_key=credentials.secret_key,
+        region_name=cold.region,
+    )
+    client = session.client(
+        "s3",
+        endpoint_url=cold.endpoint,
+        verify=_authorities(),
+        config=Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            tcp_keepalive=True,
+            # Services that aren't Amazon's seldom have a name per bucket.
+            s3={"addressing_style": "path" if cold.endpoint else "auto"},
+            # Every body has its SHA-256 already: no other checksum beside it.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+    client.meta.events.register("before-send.s3", _now_it_goes)
+    return client
+
+
+def _now_it_goes(request: Any, **rest: object) -> None:
+    """Before this, a body is read to be signed; from now on it is sent."""
+    if hasattr(request.body, "sending"):
+        request.body.sending = True
+
+
+def _authorities() -> str | bool:
+    """The system's certificate authorities: botocore would trust a list of its own."""
+    found = ssl.get_default_verify_paths().cafile
+    if found is None and Path(_SYSTEM_CAS).exists():
+        found = _SYSTEM_CAS
+    return found or True
+
+
+def _text(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
