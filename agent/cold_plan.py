@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.attributes import Attributes
-from portside.names import NAMESPACE_PATTERN
+from portside.names import ATTRIBUTES_SUFFIX, NAMESPACE_PATTERN
 from portside.quantities import MIB
 from portside.wire import FileId, Sha256, StoredFile, TokenId
 
@@ -182,8 +182,14 @@ class ColdFile(BaseModel):
 
 
 def _must_be_below(namespace: str, path: PurePosixPath) -> None:
-    """Raise ValueError for a path that leads out of its namespace."""
-    if path.parts[:1] != (namespace,) or ".." in path.parts or len(path.parts) < 2:
+    """Raise ValueError for a path that leads out of its namespace, or to a node's own files."""
+    wrong = (
+        path.parts[:1] != (namespace,)
+        or len(path.parts) < 2
+        or any(part.startswith(".") or "\0" in part for part in path.parts)
+        or path.name.lower().endswith(ATTRIBUTES_SUFFIX)
+    )
+    if wrong:
         raise ValueError("the path is not one of its namespace")
 
 

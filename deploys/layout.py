@@ -25,6 +25,8 @@ KEYSET = f"{SETTINGS}/keyset.json"
 NODE_KEY = f"{SETTINGS}/node.key"
 ROSTER = f"{SETTINGS}/roster.json"
 CA_CERTIFICATE = f"{SETTINGS}/ca.crt"
+COLD_CREDENTIALS = f"{SETTINGS}/cold.credentials"
+"""The access key of the cold tier's bucket: 0600, the service user's."""
 """The cluster's own authority, where it has one: what nodes know each other by."""
 TLS = f"{SETTINGS}/tls"
 TLS_CERTIFICATE = f"{TLS}/node.crt"
@@ -69,3 +71,6 @@ BACKUP_TIMER = "portside-control-backup.timer"
 
 MARKER = ".portside-root"
 """In the root of the data filesystem: proves that it is mounted and whose it is."""
+
+COLD_MEMORY = 64 * 1024 * 1024
+"""Bytes for the worker beside its own where there is a cold tier: boto3 takes some 40 MiB."""

@@ -112,6 +112,28 @@ class Scrub(_Strict):
     every: Duration = Field(default=30 * 86400, ge=60)
 
 
+class Cold(_Strict):
+    """The cold tier: a bucket of an S3-compatible service that files are backed up to.
+
+    Its access key is no part of the file: `secrets/<cluster>/cold.credentials` holds it.
+    """
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    prefix: str = Field(default="", max_length=256, pattern=r"^([A-Za-z0-9_=-][A-Za-z0-9_.=-]*/)*$")
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
+    rate: Size = Field(default=20 * MIB, ge=64 * KIB)
+    namespaces: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
+    keep_deleted: Duration | Literal[False, "forever"] = 30 * 86400
+
+    @property
+    def keep_deleted_seconds(self) -> int | None:
+        """How long a deleted file's object is kept; None is for good."""
+        if self.keep_deleted == "forever":
+            return None
+        return int(self.keep_deleted)
+
+
 class Monitoring(_Strict):
     """Networks that may read a node's `/metrics`, beside the node itself."""
 
@@ -236,6 +258,7 @@ class Cluster(_Strict):
     limits: Limits = Limits()
     scrub: Scrub = Scrub()
     hooks: tuple[Hook, ...] = ()
+    cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
     cors: Cors = Cors()
     tls: Tls = Tls()

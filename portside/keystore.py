@@ -6,6 +6,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
 
     secrets/<cluster>/issuer/<kid>.json           private JWKs that sign upload tokens
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
+    secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/roster.json                 the roster that was last deployed
@@ -113,6 +114,29 @@ class Keystore:
     def keyset(self) -> Keyset:
         """The public halves of all issuer keys: what a node trusts. Raises KeystoreError."""
         return Keyset(keys=tuple(key.public for key in self.issuer_keys()))
+
+    def cold_credentials(self) -> str:
+        """The access key of the cold tier's bucket, as the operator wrote it down.
+
+        Raises KeystoreError when it is missing, incomplete, or others can read it.
+        """
+        path = self.directory / "cold.credentials"
+        try:
+            if path.stat().st_mode & 0o077:
+                raise KeystoreError(f"{path}: others could read the secret key: chmod 600 it")
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeystoreError(
+                f"{path} can't be read ({error}): the cluster file has `cold`, whose access key "
+                "belongs there: see clusters/example.yaml"
+            ) from None
+        lines = {line.partition("=")[0].strip() for line in text.splitlines()}
+        if not {"[default]", "aws_access_key_id", "aws_secret_access_key"} <= lines:
+            raise KeystoreError(
+                f"{path} needs a line [default], then aws_access_key_id = and "
+                "aws_secret_access_key ="
+            )
+        return text if text.endswith("\n") else text + "\n"
 
     def ca_certificate(self) -> Path:
         """The CA's certificate, for clients to trust. Raises KeystoreError when there is none."""

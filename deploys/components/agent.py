@@ -54,6 +54,12 @@ def agent(node: StorageNode) -> None:
             File(layout.GUNICORN_CONF, gunicorn_settings(node), private, 0o640),
         ],
     )
+    if node.cluster.cold is not None:
+        owner = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
+        files_in_place(
+            name="Access key of the cold tier",
+            files=[File(layout.COLD_CREDENTIALS, cold_credentials(node), owner, 0o600)],
+        )
     files_in_place(
         name="Settings",
         files=[File(layout.AGENT_TOML, agent_settings(node), private, 0o640, check=_CHECK)],
@@ -92,7 +98,7 @@ def agent(node: StorageNode) -> None:
             Level(
                 (
                     *(layout.CURRENT, unit_file(layout.WORKER_SERVICE), layout.AGENT_TOML),
-                    layout.CA_CERTIFICATE,
+                    *(layout.CA_CERTIFICATE, layout.COLD_CREDENTIALS),
                 ),
                 f"systemctl daemon-reload; systemctl enable --quiet {layout.WORKER_SERVICE}; "
                 f"systemctl restart {layout.WORKER_SERVICE}",
@@ -119,6 +125,14 @@ def units(node: StorageNode) -> dict[str, str]:
         name: render(f"systemd/{name}.j2", node=node, layout=layout, writable=node.root)
         for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
     }
+
+
+def cold_credentials(node: Node) -> str:
+    """The access key of the cold tier's bucket. Raises PyinfraError without a usable one."""
+    try:
+        return Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).cold_credentials()
+    except KeystoreError as error:
+        raise PyinfraError(str(error)) from None
 
 
 def keyset(node: Node) -> str:

@@ -49,6 +49,28 @@ def test_no_secret_is_in_any_command(secrets: Path) -> None:
         assert line not in commands
 
 
+_COLD = "cold: {bucket: files}\n"
+
+
+def test_the_cold_tiers_key_is_the_workers_alone(secrets: Path, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER + _COLD)
+    with pytest.raises(PyinfraError, match=r"cold\.credentials can't be read"):
+        deploy(PRISTINE)
+    key = secrets / "cold.credentials"
+    key.write_text("[default]\naws_access_key_id = AK\naws_secret_access_key = hidden-word\n")
+    key.chmod(0o644)
+    with pytest.raises(PyinfraError, match="chmod 600"):
+        deploy(PRISTINE)
+    key.chmod(0o600)
+    commands = deploy(PRISTINE)
+    placed = _position(commands, "mv -fT", "/etc/portside/cold.credentials")
+    assert placed < _position(commands, "portside-agent check")
+    written = commands[_position(commands, "cat > ", "cold.credentials")]
+    assert "chown portside:portside" in written
+    assert "chmod 0600" in written
+    assert "hidden-word" not in "\n".join(commands)
+
+
 @pytest.mark.usefixtures("secrets")
 def test_the_private_upload_folder_comes_before_any_upload() -> None:
     commands = deploy(PRISTINE)

@@ -38,6 +38,31 @@ def test_only_a_cluster_with_its_own_authority_names_it(make_node: MakeNode) -> 
     assert "ca" not in tomllib.loads(agent.agent_settings(make_node(cluster=own)))
 
 
+_COLD = """
+cold: {endpoint: 'https://s3.example.net', bucket: files, prefix: a/, namespaces: [isos]%s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "seconds"),
+    [("", 30 * 86400), (", keep_deleted: false", 0), (", keep_deleted: forever", None)],
+)
+def test_the_agent_reads_where_its_cold_tier_is(
+    make_node: MakeNode, tmp_path: Path, key: str, seconds: int | None
+) -> None:
+    node = make_node(cluster=parse(CLUSTER + _COLD % key))
+    path = tmp_path / "agent.toml"
+    path.write_text(agent.agent_settings(node))
+    cold = settings.load(path).cold
+    assert cold is not None
+    assert cold.target == "https://s3.example.net/files/a/"
+    assert (cold.rate, cold.namespaces) == (20 * MIB, ("isos",))
+    assert cold.keep_deleted == seconds
+    assert str(cold.credentials_file) == layout.COLD_CREDENTIALS
+    allowed = node.sizing.worker_memory_max + layout.COLD_MEMORY
+    assert f"MemoryMax={allowed}\n" in agent.units(node)[layout.WORKER_SERVICE]
+
+
 def test_every_number_of_the_sizing_reaches_the_agent(make_node: MakeNode) -> None:
     node = make_node()
     assert tomllib.loads(agent.agent_settings(node))["sizing"] == asdict(node.sizing)
