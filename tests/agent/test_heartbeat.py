@@ -199,7 +199,7 @@ def test_a_revoked_token_neither_begins_nor_goes_on(node: Worker, control: Contr
 def test_the_answer_says_when_the_next_one_comes(node: Worker, control: ControlDouble) -> None:
     control.next_in = 250
     node.start()
-    control.wait_for_heartbeats()
+    control.wait_for(lambda: control.heartbeats)
     # Its period was 0.2 s: the next ones are due minutes later now.
     time.sleep(5 * EVERY)
     assert len(control.heartbeats) == 1
@@ -368,7 +368,7 @@ def test_an_answer_that_drips_is_cut_off_by_the_workers_stop(
 ) -> None:
     control.misbehave = _slow_drip
     node.start()
-    control.wait_for_heartbeats()
+    control.wait_for(lambda: control.heartbeats)
     node.stop()
     assert node.logged("left behind") == []
 
