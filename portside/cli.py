@@ -1,4 +1,4 @@
-"""The `portside` command: cluster files, sizing, keys, tokens and uploads, for people and scripts.
+"""The `portside` command for people and scripts: a cluster's files, and what is stored there.
 
 Results go to stdout, everything else to stderr. What goes wrong is said in one clear line, never as
 a traceback; PORTSIDE_TRACEBACK=1 shows one, for a bug report.
@@ -13,13 +13,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from portside.client.errors import ControlError, DownloadError, UploadError
+from portside.client.login import NotLoggedIn
 from portside.cluster import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import cluster, keys, put, size, token
+from portside.commands import cluster, files, get, keys, login, moves, nodes, put, size, token
+from portside.commands.common import USAGE, exit_code, say
 from portside.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
-_USAGE = 2
 _OUR_BUG = 70
 """EX_SOFTWARE of sysexits.h: no code that a script could take for an answer."""
 
@@ -30,13 +32,16 @@ class _OneClearLine(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ClusterError, KeystoreError, TokenRefused, ValueError) as error:
-            raise _failed(str(error), _USAGE) from None
+        except (ControlError, DownloadError, UploadError) as error:
+            say(str(error))
+            raise typer.Exit(exit_code(error)) from None
+        except (ClusterError, KeystoreError, NotLoggedIn, TokenRefused, ValueError) as error:
+            raise _failed(str(error), USAGE) from None
         except BrokenPipeError:
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise _failed(f"{where}{error.strerror or error}", _USAGE) from None
+            raise _failed(f"{where}{error.strerror or error}", USAGE) from None
 
 
 def _failed(message: str, code: int) -> typer.Exit:
@@ -57,7 +62,14 @@ app.command("size")(size.command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(token.app, name="token")
 app.command("app", context_settings=app_keys.PASSED_ON)(app_keys.command)
+app.command("login")(login.command)
+app.command("logout")(login.logout)
 app.command("put")(put.command)
+app.command("ls")(files.ls)
+app.command("get")(get.command)
+app.command("rm")(files.rm)
+app.command("nodes")(nodes.command)
+app.add_typer(moves.app, name="moves")
 
 
 def _print_version(wanted: bool) -> None:

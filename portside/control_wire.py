@@ -145,6 +145,8 @@ class SessionRequest(_Message):
     content_type: str | None = Field(default=None, pattern=_MEDIA_TYPE)
     region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
     client_address: str | None = Field(default=None, max_length=64)
+    avoid: tuple[str, ...] = Field(default=(), max_length=16)
+    """Nodes that the uploader couldn't reach just now: others come first."""
 
 
 class Session(_Message):

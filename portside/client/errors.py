@@ -53,6 +53,34 @@ class AlreadyRunning(UploadError):
     """Another process is sending this very file to the same place."""
 
 
+class ControlError(Exception):
+    """The control plane didn't do what it was asked; the message is one line for people."""
+
+
+class ControlUnavailable(ControlError):
+    """The control plane can't be reached or can't answer now: trying again may help."""
+
+    def __init__(self, message: str, problem: Problem | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class ControlRefused(ControlError):
+    """The control plane refuses this (4xx): the same request will be refused again."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(describe(problem))
+        self.problem = problem
+
+
+class DownloadError(Exception):
+    """A file that couldn't be fetched from any node; the message is one line for people."""
+
+
+class DamagedCopy(DownloadError):
+    """What came isn't the file: its SHA-256 is another one than the control plane's."""
+
+
 _ADVICE = {
     "token-malformed": "pass the token as it was issued, without quotes or line breaks",
     "token-missing": "pass a token: --token-file, or PORTSIDE_TOKEN",
@@ -71,6 +99,9 @@ _ADVICE = {
     "size-mismatch": "mint the token for the file's exact size",
     "too-large": "raise uploads.max_size in the cluster file, or the token's size",
     "type-refused": "name it after what it holds; uploads.extensions lists what is taken",
+    "key-missing": "log in with an API key: `portside login URL`",
+    "key-unknown": "log in with a key that counts: `portside login URL`",
+    "scope-missing": "ask the operator for a key that may do this",
     "digest-mismatch": "the bytes changed on their way, or the file did: send it again",
 }
 

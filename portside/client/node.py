@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
 
 import requests
 from pydantic import ValidationError
 
+from portside.client.answers import (
+    PASSING_REFUSALS,
+    Bearer,
+    innermost,
+    must_keep_secrets,
+    problem_of,
+    retry_after,
+    trusted_authorities,
+)
 from portside.client.connection import UploadAdapter
 from portside.client.errors import NodeUnavailable, ReceiptRefused, Refused, describe
 from portside.tokens import Keyset
-from portside.wire import PROBLEM_PREFIX, Problem, StoredFile
+from portside.wire import StoredFile
 
 UPLOAD_PATH = "/api/internal/upload"
 KEYS_PATH = "/api/v1/system/keys"
@@ -23,9 +31,6 @@ ANSWER_SECONDS = 30.0
 VERIFY_SECONDS = 7200.0
 """Longest wait for the answer after the last byte: with `ack: replicated` a node first makes a
 second copy of many GB. A dead connection is found sooner, by TCP keep-alive."""
-
-_PASSING_REFUSALS = (408, 423, 429)
-"""Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""
 
 _NO_SPACE = 507
 
@@ -49,15 +54,9 @@ class Node:
 
     def __init__(self, base_url: str, ca: Path | None = None) -> None:
         self.base_url = base_url.rstrip("/").removesuffix(UPLOAD_PATH)
-        parts = urlsplit(self.base_url)
-        private = parts.scheme == "http" and _is_loopback(parts.hostname or "")
-        if not parts.hostname or not (parts.scheme == "https" or private):
-            raise ValueError(f"{base_url!r}: the node's URL must start with https://")
-        if ca is not None and not ca.is_file():
-            raise ValueError(f"{ca}: there is no such CA file")
+        must_keep_secrets(self.base_url, "the node's")
         self._ca = ca
-        # Explicit for each request: else REQUESTS_CA_BUNDLE in the environment would win.
-        self._verify: bool | str = str(ca) if ca else True
+        self._verify = trusted_authorities(ca)
         self._session = requests.Session()
         self._session.mount("https://", UploadAdapter())
         self._session.mount("http://", UploadAdapter())
@@ -132,7 +131,7 @@ class Node:
             # Its length becomes the Content-Length, 0 included: it is never sent chunked.
             data=cast("Iterable[bytes] | None", body),
             headers=headers,
-            auth=_Bearer(token) if token else None,
+            auth=Bearer(token) if token else None,
             timeout=(CONNECT_SECONDS, answer_within),
             verify=self._verify,
             allow_redirects=False,
@@ -141,23 +140,12 @@ class Node:
     def _unreachable(self, error: Exception, body: SizedBody | None = None) -> NodeUnavailable:
         if isinstance(error, requests.exceptions.SSLError):
             return NodeUnavailable(
-                f"{self.base_url}: its certificate or TLS is not accepted: {_innermost(error)}; "
+                f"{self.base_url}: its certificate or TLS is not accepted: {innermost(error)}; "
                 "name the CA to trust with --ca",
                 passing=False,
             )
         where = f" after {body.sent} of {len(body)} bytes" if body is not None else ""
-        return NodeUnavailable(f"{self.base_url}: no connection{where}: {_innermost(error)}")
-
-
-class _Bearer(requests.auth.AuthBase):
-    """Sets the token where nothing replaces it: a ~/.netrc entry for the host would otherwise."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+        return NodeUnavailable(f"{self.base_url}: no connection{where}: {innermost(error)}")
 
 
 def stored_file(answer: requests.Response) -> StoredFile:
@@ -173,42 +161,9 @@ def stored_file(answer: requests.Response) -> StoredFile:
 
 def failure(answer: requests.Response) -> Refused | NodeUnavailable:
     """What an answer that is no success means for its sender."""
-    problem = _problem(answer)
-    if answer.status_code < 500 and answer.status_code not in _PASSING_REFUSALS:
+    problem = problem_of(answer)
+    if answer.status_code < 500 and answer.status_code not in PASSING_REFUSALS:
         # A redirect counts as one: a body can't be sent twice, nor a token to somebody else.
         return Refused(problem)
     passing = answer.status_code != _NO_SPACE
-    return NodeUnavailable(describe(problem), problem, _retry_after(answer), passing)
-
-
-def _problem(answer: requests.Response) -> Problem:
-    try:
-        return Problem.model_validate_json(answer.content)
-    except ValidationError:
-        return Problem(
-            type=PROBLEM_PREFIX + "unknown",
-            title=f"{answer.status_code} {answer.reason or ''}".strip(),
-            status=answer.status_code,
-            detail="the answer says no more; it may be from a proxy, not from the node",
-        )
-
-
-def _retry_after(answer: requests.Response) -> float | None:
-    """Seconds of Retry-After (RFC 9110, section 10.2.3); its other form, a date, counts as none."""
-    value = answer.headers.get("Retry-After", "").strip()
-    return float(value) if value.isdecimal() else None
-
-
-def _innermost(error: BaseException) -> str:
-    """The cause that a person can act on, out of the libraries' wrappings."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (part for part in reversed(error.args) if isinstance(part, BaseException)), None
-        )
-        if not isinstance(inner, BaseException):
-            return str(getattr(error, "strerror", None) or error)
-        error = inner
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return NodeUnavailable(describe(problem), problem, retry_after(answer), passing)

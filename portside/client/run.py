@@ -17,7 +17,7 @@ from portside.client.parallel import Parts, part_size_for, ranges
 from portside.client.patience import Patience
 from portside.client.receipt import Sent, check_receipt
 from portside.client.resumable import Uploads
-from portside.client.state import StateFile, UploadState, state_folder
+from portside.client.state import StateFile, UploadState, facts_of, state_folder
 from portside.client.transfer import Transfer
 from portside.client.upload import UploadClient, stored_before
 from portside.client.watcher import Watcher
@@ -59,7 +59,7 @@ def put_resumable(
     told_apart = kind if given is None else ("token", str(unverified_claims(given).get("jti")))
     identity = (str(path.resolve()), client.base_url, *told_apart)
     keys = client.node_keys()
-    with OpenFile(path) as file, StateFile(state_folder(), identity) as state_file:
+    with OpenFile(path) as file, StateFile(state_folder(), identity, UploadState) as state_file:
         run = _Run(client.node, keys, file, state_file, token, sha256, parallel, watcher)
         return run.to_the_end()
 
@@ -69,7 +69,7 @@ class _Run:
     node: Node
     keys: Keyset
     file: OpenFile
-    state_file: StateFile
+    state_file: StateFile[UploadState]
     token: str | Callable[[], str]
     sha256: str | None
     parallel: int
@@ -128,11 +128,7 @@ class _Run:
         if part_size is not None and part_size >= self.file.size:
             part_size = None
         state = UploadState(
-            # For people only, and JSON knows Unicode only.
-            path=str(self.file.path).encode("utf-8", "backslashreplace").decode(),
-            size=self.file.size,
-            changed_at=self.file.changed_at,
-            inode=self.file.inode,
+            **facts_of(self.file),
             node=self.node.base_url,
             namespace=str(claims.get("namespace")),
             token=token,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,12 +29,8 @@ _SWEEP_SECONDS = 0.2
 """A lock that is held for longer is an upload's; a sweep of another process takes less."""
 
 
-class UploadState(BaseModel):
-    """An upload that was begun. Sizes are bytes, `deadline` is Unix seconds.
-
-    `places` are the paths of its upload's URL, or of its parts in file order, each of `part_size`
-    bytes but the last.
-    """
+class Begun(BaseModel):
+    """Something that was begun for a file here. Sizes are bytes, `deadline` is Unix seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,17 +38,36 @@ class UploadState(BaseModel):
     size: int = Field(ge=0)
     changed_at: int
     inode: int
+    deadline: int
+
+    def is_of(self, file: OpenFile) -> bool:
+        """Whether the file is still what it was at the beginning."""
+        now = (file.size, file.changed_at, file.inode)
+        return now == (self.size, self.changed_at, self.inode)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what it says can be used."""
+        return True
+
+
+class UploadState(Begun):
+    """An upload that was begun.
+
+    `places` are the paths of its upload's URL, or of its parts in file order, each of `part_size`
+    bytes but the last.
+    """
+
     node: str
     namespace: str
     token: str = Field(repr=False)
-    deadline: int
     part_size: int | None = Field(default=None, gt=0)
     places: tuple[str, ...] = ()
 
-    def is_of(self, file: OpenFile) -> bool:
-        """Whether the file is still what it was when the upload began."""
-        now = (file.size, file.changed_at, file.inode)
-        return now == (self.size, self.changed_at, self.inode)
+    @property
+    def is_sound(self) -> bool:
+        """Whether the node's paths are such: the token goes there."""
+        return all(is_place(place) for place in self.places)
 
     @property
     def is_complete(self) -> bool:
@@ -61,22 +76,37 @@ class UploadState(BaseModel):
         return len(self.places) == needed
 
 
-def state_folder() -> Path:
+S = TypeVar("S", bound=Begun)
+
+
+def facts_of(file: OpenFile) -> dict[str, str | int]:
+    """What a `Begun` notes of its file."""
+    return {
+        # For people only, and JSON knows Unicode only.
+        "path": str(file.path).encode("utf-8", "backslashreplace").decode(),
+        "size": file.size,
+        "changed_at": file.changed_at,
+        "inode": file.inode,
+    }
+
+
+def state_folder(of: str = "uploads") -> Path:
     """$XDG_STATE_HOME/portside/uploads; a relative one counts for nothing, says the standard."""
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else Path.home() / ".local/state") / "portside" / "uploads"
+    return (home if home.is_absolute() else Path.home() / ".local/state") / "portside" / of
 
 
-class StateFile:
-    """One upload's state file, locked while the context lasts.
+class StateFile(Generic[S]):
+    """One upload's state file, locked while the context lasts; a folder holds one `kind` of them.
 
     `identity` is what tells this upload from others: the same in the next run. Raises
     AlreadyRunning, and LocalFileError where the folder can't be written.
     """
 
-    def __init__(self, folder: Path, identity: Sequence[str]) -> None:
+    def __init__(self, folder: Path, identity: Sequence[str], kind: type[S]) -> None:
         digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogateescape"))
         self.path = folder / (digest.hexdigest() + _SUFFIX)
+        self._kind = kind
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -91,7 +121,7 @@ class StateFile:
         if descriptor is None:
             raise AlreadyRunning("another process is sending this file to the same place")
         self._descriptor = descriptor
-        _remove_stale(self.path.parent, but=self.path)
+        _remove_stale(self.path.parent, self._kind, but=self.path)
         return self
 
     def __exit__(
@@ -104,11 +134,11 @@ class StateFile:
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
-    def read(self) -> UploadState | None:
+    def read(self) -> S | None:
         """What an earlier run left; None if there is nothing that can still be used."""
-        return _usable(self._descriptor)
+        return _usable(self._descriptor, self._kind)
 
-    def write(self, state: UploadState) -> None:
+    def write(self, state: S) -> None:
         """Replace what the file says, at once and for good. The lock goes with it."""
         temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}{_NEW}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -156,19 +186,18 @@ def _open_locked(path: Path, flags: int = os.O_CREAT) -> int | None:
         os.close(descriptor)
 
 
-def _usable(descriptor: int) -> UploadState | None:
+def _usable(descriptor: int, kind: type[S]) -> S | None:
     """The state in an open file, unless there is none or its time is over."""
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     try:
-        state = UploadState.model_validate_json(content)
+        state = kind.model_validate_json(content)
     except ValidationError:
         # Empty: a process ended before it had begun. Anything else: of another release.
         return None
-    sound = all(is_place(place) for place in state.places)
-    return state if sound and time.time() < state.deadline else None
+    return state if state.is_sound and time.time() < state.deadline else None
 
 
-def _remove_stale(folder: Path, but: Path) -> None:
+def _remove_stale(folder: Path, kind: type[Begun], but: Path) -> None:
     """Remove what no process is at and nobody can use any more."""
     for path in folder.iterdir():
         if path == but or path.suffix not in (_SUFFIX, _NEW):
@@ -176,7 +205,7 @@ def _remove_stale(folder: Path, but: Path) -> None:
         try:
             with path.open("rb") as file:
                 # A look first: locking one that is in use could turn its own next run away.
-                if path.suffix == _SUFFIX and _usable(file.fileno()) is not None:
+                if path.suffix == _SUFFIX and _usable(file.fileno(), kind) is not None:
                     continue
             descriptor = _open_locked(path, flags=0)
         except FileNotFoundError:

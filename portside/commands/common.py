@@ -1,9 +1,11 @@
-"""What every command group shares: which cluster is meant, and how tables are printed."""
+"""What every command group shares: cluster and control plane that are meant, exit codes, tables."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +15,38 @@ from rich.console import Console
 from rich.table import Table
 
 from portside import cluster
+from portside.client import login
+from portside.client.control import Control
+from portside.client.errors import (
+    AlreadyRunning,
+    ControlRefused,
+    ControlUnavailable,
+    DamagedCopy,
+    DownloadError,
+    LocalFileError,
+    NodeUnavailable,
+    ReceiptRefused,
+    Refused,
+)
+from portside.client.login import Login, NotLoggedIn
 from portside.cluster import Cluster
 from portside.keystore import Keystore
-from portside.quantities import parse_duration, parse_size
+from portside.quantities import format_duration, parse_duration, parse_size
+from portside.redaction import redact
+
+USAGE, REFUSED, UNAVAILABLE, UNVERIFIED, INTERRUPTED = 2, 3, 4, 5, 130
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (Refused, REFUSED),
+    (ControlRefused, REFUSED),
+    (NodeUnavailable, UNAVAILABLE),
+    (ControlUnavailable, UNAVAILABLE),
+    (AlreadyRunning, UNAVAILABLE),
+    (ReceiptRefused, UNVERIFIED),
+    (DamagedCopy, UNVERIFIED),
+    (DownloadError, UNAVAILABLE),
+    (LocalFileError, USAGE),
+)
 
 ClusterFile = Annotated[
     Path | None,
@@ -59,6 +90,51 @@ def load_cluster(file: Path | None) -> Cluster:
 def keystore_of(loaded: Cluster) -> Keystore:
     """The cluster's secrets, under the project's folder: the current one."""
     return Keystore.for_cluster(loaded, Path.cwd())
+
+
+def exit_code(error: Exception) -> int:
+    """What a script is told of an error; whatever isn't named here is wrong usage."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), USAGE)
+
+
+def say(text: str) -> None:
+    """A line for people on stderr, safe for a terminal and without a token in it."""
+    typer.echo(printable(redact(f"portside: {text}")), err=True)
+
+
+def the_login() -> Login:
+    """The login in force. Raises NotLoggedIn."""
+    found = login.current()
+    if found is None:
+        raise NotLoggedIn(
+            "not logged in: run `portside login URL` with the control plane's URL and an API key, "
+            "or set PORTSIDE_URL and PORTSIDE_API_KEY"
+        )
+    return found
+
+
+@contextmanager
+def control_plane(given: Login | None = None) -> Iterator[Control]:
+    """The control plane that is meant, its connections closed at the end. Raises NotLoggedIn."""
+    found = given or the_login()
+    control = Control(found.url, found.api_key, found.ca, _tell_waiting)
+    try:
+        yield control
+    finally:
+        control.close()
+
+
+def _tell_waiting(seconds: float, reason: str) -> None:
+    # A moment isn't worth a line.
+    if seconds > 1:
+        say(f"{reason}; trying again in {format_duration(seconds)}")
+
+
+def ago(moment: datetime | None) -> str:
+    """`12s ago`, by this machine's clock; `never` for None."""
+    if moment is None:
+        return "never"
+    return f"{format_duration((datetime.now(UTC) - moment).total_seconds())} ago"
 
 
 def printable(text: str) -> str:

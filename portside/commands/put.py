@@ -5,64 +5,58 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
-from portside.client import (
-    AlreadyRunning,
-    LocalFileError,
-    NodeUnavailable,
-    ReceiptRefused,
-    Refused,
-    UploadError,
-    Watcher,
-    Wish,
-    claims_for,
-    put_resumable,
-)
-from portside.client.body import sha256_of
+from portside.client import UploadError, login
+from portside.client.errors import ControlError
 from portside.client.parallel import MOST_WORKERS
-from portside.client.progress import Display, display
 from portside.client.session import DEFAULT_NAMESPACE
-from portside.commands.common import printable
-from portside.commands.target import Target, given_token, target_of
-from portside.quantities import MIB, format_duration, format_size
-from portside.tokens import TokenRefused, mint_upload
+from portside.commands.common import (
+    INTERRUPTED,
+    UNAVAILABLE,
+    control_plane,
+    duration_option,
+    exit_code,
+    printable,
+    say,
+)
+from portside.commands.put_by_session import NotSafe, ThroughControl
+from portside.commands.put_to_node import ToNode
+from portside.commands.sending import Manner
+from portside.commands.target import given_token, target_of
+from portside.control_wire import FileView
+from portside.quantities import format_duration, format_size
+from portside.tokens import TokenRefused
 from portside.wire import Layout, StoredFile
 
-USAGE, REFUSED, UNAVAILABLE, UNVERIFIED, INTERRUPTED = 2, 3, 4, 5, 130
-
-WHEN_READ = "checksum known"
-WHEN_SENT = "verifying on the node"
-
-RESUMABLE_FROM = 16 * MIB
-"""Files larger than this are worth the three requests that an upload takes which can be resumed."""
+DEFAULT_WAIT = 3600
+"""Seconds that `--wait` waits: copying many GB over a rate limit may take that long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How each file is to be stored."""
+class Way(Protocol):
+    """How files are stored."""
 
-    namespace: str
-    layout: Layout
-    owner: str
-    checksum: bool
-    parallel: int
-    resume: bool
+    def store(self, path: Path) -> StoredFile:
+        """Store one file, its receipt verified."""
 
-    def resumable(self, size: int) -> bool:
-        """Whether a file of `size` bytes goes in an upload that a later run can go on with."""
-        return self.resume and (size > RESUMABLE_FROM or self.parallel > 1)
+    def settle(self, path: Path, stored: StoredFile) -> FileView | None:
+        """What is left to do once it is stored; returns what the control plane says of it."""
 
 
 def command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="What to store.")],
     node: Annotated[
         str | None,
-        typer.Option(help="The storage node, as s01; without it the cluster's first one."),
+        typer.Option(
+            help="The storage node, as s01; without it the one that the control plane names after "
+            "`portside login`, else the cluster's first one.",
+            show_default=False,
+        ),
     ] = None,
     namespace: Annotated[str, typer.Option(help="First folder of its path.")] = DEFAULT_NAMESPACE,
     layout: Annotated[
@@ -108,11 +102,24 @@ def command(
     ca: Annotated[
         Path | None,
         typer.Option(
-            help="Authority to trust; without it the lab's own where tls.mode is lab, else the "
-            "system's.",
+            help="Authority to trust; without it the login's, or the lab's own where tls.mode is "
+            "lab, else the system's.",
             show_default=False,
         ),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until as many nodes have it as should: until `safe`."),
+    ] = False,
+    timeout: Annotated[
+        int,
+        typer.Option(
+            parser=duration_option,
+            metavar="DURATION",
+            help="How long --wait waits for each file.",
+            show_default="1h",
+        ),
+    ] = DEFAULT_WAIT,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file, instead of its URL.")
     ] = False,
@@ -121,6 +128,9 @@ def command(
     ] = None,
 ) -> None:
     """Store files on a node, each with a receipt whose signature is checked.
+
+    After `portside login` the control plane names the node and hears of the file; with --node,
+    --url, --cluster or a token, files go to that node.
 
     A large file goes on where it was cut off: by itself, and after an end of this program when the
     same command is given again. What that takes lies in $XDG_STATE_HOME/portside until it is done.
@@ -131,9 +141,9 @@ def command(
     \b
       0  all stored, all receipts verified
       2  wrong usage, or a file here that can't be read or changed meanwhile
-      3  refused by the node (4xx): sending the same again won't help
-      4  node not reached, connection lost, node full or failing (5xx), or another process is
-         sending the same file: may be tried again
+      3  refused (4xx): sending the same again won't help
+      4  node or control plane not reached, connection lost, node full or failing (5xx), or another
+         process is sending the same file: may be tried again; with --wait: stored, but not safe
       5  the receipt doesn't verify: don't trust this upload
     """
     if parallel > 1 and no_resume:
@@ -141,33 +151,56 @@ def command(
     given = given_token(token_file)
     if given and len(files) > 1:
         raise typer.BadParameter("a token is for one file", param_hint="FILE...")
-    target = target_of(given, node, url, ca, file)
     manner = Manner(
         namespace, layout, owner or getpass.getuser(), checksum, parallel, not no_resume
     )
-    try:
-        codes = [_put(path, target, manner, as_json) for path in files]
-    except KeyboardInterrupt:
-        typer.echo(
-            "portside: interrupted before a receipt came: count the file as not stored", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        target.client.close()
+    to_a_node = bool(given or node or url or file)
+    with _way(to_a_node, given, node, url, ca, file, manner, timeout if wait else None) as way:
+        codes = [_put(path, way, as_json) for path in files]
     raise typer.Exit(max(codes))
 
 
-def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
+@contextmanager
+def _way(
+    to_a_node: bool,
+    token: str | None,
+    node: str | None,
+    url: str | None,
+    ca: Path | None,
+    file: Path | None,
+    manner: Manner,
+    wait: int | None,
+) -> Iterator[Way]:
+    """Through the control plane for whoever is logged in and names no node."""
+    found = None if to_a_node else login.current()
+    if found is not None:
+        with control_plane(found) as control:
+            yield ThroughControl(control, ca or found.ca, manner, wait)
+        return
+    if wait is not None:
+        raise typer.BadParameter(
+            "only the control plane knows: run `portside login`, and name no node or token",
+            param_hint="--wait",
+        )
+    target = target_of(token, node, url, ca, file)
+    with closing(target.client):
+        yield ToNode(target, manner)
+
+
+def _put(path: Path, way: Way, as_json: bool) -> int:
     """Store one file and say how that went. Returns its exit code."""
     started = time.monotonic()
     try:
-        stored = _stored(path, target, manner)
-    except (UploadError, TokenRefused, ValueError) as error:
-        code = _exit_code(error)
-        typer.echo(printable(f"portside: {path}: {_without_name(path, error)}"), err=True)
+        stored = way.store(path)
+    except (UploadError, ControlError, TokenRefused, ValueError) as error:
+        code = exit_code(error)
+        say(f"{path}: {_without_name(path, error)}")
         if as_json:
             _print_json({"file": str(path), "error": str(error), "exit_code": code})
         return code
+    except KeyboardInterrupt:
+        say("interrupted before a receipt came: count the file as not stored")
+        raise typer.Exit(INTERRUPTED) from None
     seconds = time.monotonic() - started
     speed = stored.size / max(seconds, 1e-6) / 1e6
     typer.echo(
@@ -175,110 +208,29 @@ def _put(path: Path, target: Target, manner: Manner, as_json: bool) -> int:
         f"{format_duration(seconds)}, {speed:.1f} MB/s",
         err=True,
     )
-    if as_json:
-        facts = stored.model_dump(mode="json")
-        _print_json({"file": str(path), **facts, "seconds": round(seconds, 3), "exit_code": 0})
-    else:
+    if not as_json:
         typer.echo(printable(stored.url))
-    return 0
+    facts = {"file": str(path), **stored.model_dump(mode="json"), "seconds": round(seconds, 3)}
+    return _settled(path, stored, way, facts if as_json else None)
 
 
-def _stored(path: Path, target: Target, manner: Manner) -> StoredFile:
-    size = _size_of(path)
-    if manner.resumable(size):
-        return _stored_resumably(path, size, target, manner)
-    sha256 = _sha256(path, size) if manner.checksum else None
-    token = target.token or _minted(path, size, sha256, target, manner)
-    with display(path.name, size, WHEN_SENT) as shown:
-        teller = _Teller(shown)
-        return target.client.put(
-            path, token, sha256=sha256, on_progress=teller.sent, on_wait=teller.waiting
-        )
-
-
-def _stored_resumably(path: Path, size: int, target: Target, manner: Manner) -> StoredFile:
-    def mint() -> str:
-        # Only where an upload begins is the file read before: one that goes on has its token.
-        if not manner.checksum:
-            return _minted(path, size, None, target, manner)
-        shown.begin(WHEN_READ)
-        known = sha256_of(path, shown.sent)
-        shown.begin(WHEN_SENT)
-        return _minted(path, size, known, target, manner)
-
-    sha256 = _sha256(path, size) if manner.checksum and target.token else None
-    with display(path.name, size, WHEN_SENT) as shown:
-        try:
-            return put_resumable(
-                target.client,
-                path,
-                target.token or mint,
-                kind=(manner.namespace, manner.layout, manner.owner),
-                sha256=sha256,
-                parallel=manner.parallel,
-                watcher=_Teller(shown),
-            )
-        except KeyboardInterrupt:
-            shown.say("the same command again goes on from here")
-            raise
-
-
-def _sha256(path: Path, size: int) -> str:
-    with display(path.name, size, WHEN_READ) as shown:
-        return sha256_of(path, shown.sent)
-
-
-def _minted(path: Path, size: int, sha256: str | None, target: Target, manner: Manner) -> str:
-    if target.cluster is None or target.keystore is None:
-        raise AssertionError("a target without a token has a cluster")
-    key = target.keystore.issuer_key()
-    wish = Wish(
-        node_id=target.node_id,
-        owner=manner.owner,
-        name=path.name,
-        size=size,
-        namespace=manner.namespace,
-        layout=manner.layout,
-        sha256=sha256,
-    )
-    return mint_upload(key, claims_for(target.cluster, key.owner, wish))
-
-
-def _size_of(path: Path) -> int:
+def _settled(path: Path, stored: StoredFile, way: Way, facts: dict[str, Any] | None) -> int:
+    """What comes after the receipt; `facts` are printed with it. Returns the exit code."""
+    code, more = 0, dict[str, str]()
     try:
-        if not path.is_file():
-            raise LocalFileError(f"{path}: is no file" if path.exists() else f"{path}: not found")
-        return path.stat().st_size
-    except OSError as error:
-        raise LocalFileError(f"{path}: {error.strerror}") from None
-
-
-class _Teller(Watcher):
-    """Shows an upload's progress; what comes from the node is made safe for a terminal."""
-
-    def __init__(self, shown: Display) -> None:
-        self._shown = shown
-
-    def sent(self, count: int) -> None:
-        self._shown.sent(count)
-
-    def back_at(self, count: int) -> None:
-        self._shown.back_at(count)
-
-    def waiting(self, seconds: float, reason: NodeUnavailable) -> None:
-        wait = format_duration(seconds)
-        self._shown.stalled(f"{printable(str(reason))}; trying again in {wait}")
-
-    def say(self, text: str) -> None:
-        self._shown.say(printable(text))
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, Refused):
-        return REFUSED
-    if isinstance(error, (NodeUnavailable, AlreadyRunning)):
-        return UNAVAILABLE
-    return UNVERIFIED if isinstance(error, ReceiptRefused) else USAGE
+        view = way.settle(path, stored)
+        if view is not None:
+            more["state"] = view.state
+    except (NotSafe, ControlError) as error:
+        code = UNAVAILABLE if isinstance(error, NotSafe) else exit_code(error)
+        more["error"] = str(error)
+        say(f"{path}: {error}")
+    except KeyboardInterrupt:
+        say(f"{path}: is stored; nobody waits for its copies any more")
+        raise typer.Exit(INTERRUPTED) from None
+    if facts is not None:
+        _print_json({**facts, **more, "exit_code": code})
+    return code
 
 
 def _without_name(path: Path, error: Exception) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from portside.client import control as client_control
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
+from tests.unit.control_double import API_KEY, ControlDouble
 from tests.unit.node_double import NodeDouble
 
 # Examples are timed by the wall clock: on a busy machine a deadline proves nothing, nor does the
@@ -29,6 +31,16 @@ def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where uploads under way are noted: never the home of who runs the tests."""
     home = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def config_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a login is kept: never that of who runs the tests."""
+    home = tmp_path / "config"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    for variable in ("PORTSIDE_URL", "PORTSIDE_API_KEY", "PORTSIDE_CA"):
+        monkeypatch.delenv(variable, raising=False)
     return home
 
 
@@ -68,3 +80,19 @@ def keystore(cluster: Cluster, project: Path) -> Keystore:
     made = Keystore.for_cluster(cluster, project)
     made.init(cluster)
     return made
+
+
+@pytest.fixture
+def control() -> Iterator[ControlDouble]:
+    double = ControlDouble()
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def logged_in(control: ControlDouble, monkeypatch: pytest.MonkeyPatch) -> ControlDouble:
+    """The control plane's double, which every command asks; nobody waits long."""
+    monkeypatch.setenv("PORTSIDE_URL", control.url)
+    monkeypatch.setenv("PORTSIDE_API_KEY", API_KEY)
+    monkeypatch.setattr(client_control, "SHORTEST_PAUSE", 0.001)
+    return control

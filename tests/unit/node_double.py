@@ -22,7 +22,7 @@ from tests.unit.tus_double import TusDouble
 NODE_ID = "s01"
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that break off belong to the tests; anything else is a mistake here."""
         if not isinstance(sys.exception(), OSError):
@@ -32,8 +32,11 @@ class _Server(ThreadingHTTPServer):
 class NodeDouble:
     """Listens until `close`. Replace `on_headers` and `on_put` to change how it behaves."""
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
-        self.key = SigningKey.generate(NODE_ID)
+    def __init__(
+        self, certificate: tuple[Path, Path] | None = None, node_id: str = NODE_ID
+    ) -> None:
+        self.node_id = node_id
+        self.key = SigningKey.generate(node_id)
         self.keys = Keyset(keys=(self.key.public(),))
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.body = b""
@@ -49,7 +52,7 @@ class NodeDouble:
         class Bound(Handler):
             double = node
 
-        self._server = _Server(("127.0.0.1", 0), Bound)
+        self._server = Server(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
         scheme, host = "http", "127.0.0.1"
         if certificate:
@@ -156,17 +159,17 @@ class Handler(BaseHTTPRequestHandler):
             "sha256": hashlib.sha256(body).hexdigest(),
             "committed_at": datetime.now(UTC),
             "jti": claims["jti"],
-            "iss": NODE_ID,
-            "node_id": NODE_ID,
+            "iss": self.double.node_id,
+            "node_id": self.double.node_id,
             **lies,
         }
-        receipt = ReceiptClaims(aud="uploader", iat=0, copies=(NODE_ID,), **facts)
+        receipt = ReceiptClaims(aud="uploader", iat=0, copies=(self.double.node_id,), **facts)
         return StoredFile(
             **facts,
             namespace="isos",
             owner="tester",
             name=unquote(self.path.rpartition("/")[2]),
-            url=f"https://s01.portside.test/uploads/{facts['path']}",
+            url=f"https://{self.double.node_id}.portside.test/uploads/{facts['path']}",
             content_type="application/octet-stream",
             receipt=mint_receipt(key or self.double.key, receipt),
         )

@@ -796,7 +796,7 @@ def test_parts_whose_creation_was_interrupted_are_given_back_and_begun_anew(
 ) -> None:
     write = state.StateFile.write
 
-    def interrupted(self: state.StateFile, noted: state.UploadState) -> None:
+    def interrupted(self: state.StateFile[state.UploadState], noted: state.UploadState) -> None:
         if len(noted.places) == 4:
             raise KeyboardInterrupt
         write(self, noted)

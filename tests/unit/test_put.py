@@ -15,7 +15,7 @@ import pytest
 from portside.client import patience
 from portside.client.progress import display
 from portside.client.state import state_folder
-from portside.commands import put as put_command
+from portside.commands import put_to_node
 from portside.keystore import Keystore
 from portside.tokens import verify_upload
 from tests.unit.node_double import Handler, NodeDouble
@@ -124,7 +124,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(put_command, "put_resumable", interrupt)
+    monkeypatch.setattr(put_to_node, "put_resumable", interrupt)
     run = put(node, str(iso))
     assert (run.code, run.out) == (130, "")
     assert "x.iso: the same command again goes on from here\n" in run.err

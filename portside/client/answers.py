@@ -1,0 +1,78 @@
+"""What all clients here do alike over HTTP: bearer tokens, and failures in words for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import ValidationError
+
+from portside.wire import PROBLEM_PREFIX, Problem
+
+PASSING_REFUSALS = (408, 423, 429)
+"""Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""
+
+
+class Bearer(requests.auth.AuthBase):
+    """Sets the token where nothing replaces it: a ~/.netrc entry for the host would otherwise."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def must_keep_secrets(url: str, whose: str) -> None:
+    """Raise ValueError for a URL that would send tokens in the clear; `whose` names it."""
+    parts = urlsplit(url)
+    private = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+    if not parts.hostname or not (parts.scheme == "https" or private):
+        raise ValueError(f"{url!r}: {whose} URL must start with https://")
+
+
+def trusted_authorities(ca: Path | None) -> bool | str:
+    """What `requests` is to trust: `ca`, a PEM file, or the system's authorities.
+
+    Explicit for each request, else REQUESTS_CA_BUNDLE in the environment would win. Raises
+    ValueError when there is no such file.
+    """
+    if ca is not None and not ca.is_file():
+        raise ValueError(f"{ca}: there is no such CA file")
+    return str(ca) if ca else True
+
+
+def problem_of(answer: requests.Response) -> Problem:
+    """The problem document of an answer that is no success; one of our own where it has none."""
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return Problem(
+            type=PROBLEM_PREFIX + "unknown",
+            title=f"{answer.status_code} {answer.reason or ''}".strip(),
+            status=answer.status_code,
+            detail="the answer says no more; it may be from a proxy in between",
+        )
+
+
+def retry_after(answer: requests.Response) -> float | None:
+    """Seconds of Retry-After (RFC 9110, section 10.2.3); its other form, a date, counts as none."""
+    value = answer.headers.get("Retry-After", "").strip()
+    return float(value) if value.isdecimal() else None
+
+
+def innermost(error: BaseException) -> str:
+    """The cause that a person can act on, out of the libraries' wrappings."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (part for part in reversed(error.args) if isinstance(part, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            return str(getattr(error, "strerror", None) or error)
+        error = inner
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

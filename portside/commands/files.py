@@ -1,0 +1,148 @@
+"""`portside ls` and `rm`: look for the cluster's files and delete them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from portside.client.control import Control
+from portside.client.errors import ControlError, ControlRefused
+from portside.commands.common import control_plane, exit_code, print_table, printable, say
+from portside.control_wire import FileView
+from portside.quantities import format_size
+
+PAGE = 500
+"""Files of one request where more are wanted."""
+
+_HEADERS = ("file", "state", "copies", "size", "committed", "namespace", "owner", "name")
+
+
+def ls(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Any part of the file's name.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Only of this namespace.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
+    after: Annotated[
+        datetime | None,
+        typer.Option(help="Committed later than this (UTC).", show_default=False),
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(help="Committed earlier than this (UTC).", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most files to list.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Every file, without a limit.")] = False,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on where an earlier list ended.", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per file and line.")
+    ] = False,
+) -> None:
+    """List files, newest first. What comes in meanwhile neither shifts nor doubles a line."""
+    filters = {
+        "name": name,
+        "namespace": namespace,
+        "owner": owner,
+        "committed_after": _moment(after),
+        "committed_before": _moment(before),
+    }
+    query = {key: value for key, value in filters.items() if value is not None}
+    with control_plane() as control:
+        listing = _Listing(control, query, None if everything else limit, cursor)
+        if as_json:
+            for view in listing:
+                typer.echo(view.model_dump_json())
+        else:
+            print_table(_HEADERS, [_row(view) for view in listing])
+    if listing.next is not None:
+        say(f"there are more: --cursor {listing.next} goes on, --all lists every one")
+
+
+def rm(
+    file_ids: Annotated[list[str], typer.Argument(metavar="FILE-ID...", help="As `ls` lists it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete files, every copy of them. One that fails doesn't stop the others.
+
+    A node that is down deletes its copy when it comes back.
+    """
+    with control_plane() as control:
+        if not yes:
+            _ask_before(control, file_ids)
+        codes = [_delete(control, file_id) for file_id in file_ids]
+    raise typer.Exit(max(codes))
+
+
+class _Listing:
+    """Files page by page, at most `limit`; afterwards `next` is where more would be."""
+
+    def __init__(
+        self, control: Control, query: dict[str, str], limit: int | None, cursor: str | None
+    ) -> None:
+        self.next = cursor
+        self._control = control
+        self._query = query
+        self._left = limit
+
+    def __iter__(self) -> Iterator[FileView]:
+        while self._left is None or self._left > 0:
+            size = PAGE if self._left is None else min(PAGE, self._left)
+            at = {"cursor": self.next} if self.next is not None else {}
+            page = self._control.files({**self._query, "limit": str(size), **at})
+            if self._left is not None:
+                self._left -= len(page.files)
+            self.next = page.next
+            yield from page.files
+            if page.next is None or not page.files:
+                return
+
+
+def _moment(given: datetime | None) -> str | None:
+    """As the API takes it (RFC 3339)."""
+    return None if given is None else f"{given.isoformat()}Z"
+
+
+def _row(view: FileView) -> tuple[str, ...]:
+    present = sum(copy.state == "present" for copy in view.copies)
+    cells = (
+        view.file_id,
+        view.state,
+        str(present),
+        "-" if view.size is None else format_size(view.size),
+        "-" if view.committed_at is None else f"{view.committed_at:%Y-%m-%d %H:%M:%S}",
+        view.namespace,
+        view.owner,
+        view.name or "-",
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _ask_before(control: Control, file_ids: list[str]) -> None:
+    """Show what would be deleted and have it confirmed."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is there to ask: say --yes", param_hint="FILE-ID...")
+    for file_id in file_ids:
+        try:
+            view = control.file(file_id)
+        except ControlRefused:
+            # It is told when its turn comes: the others may go all the same.
+            continue
+        size = "unknown size" if view.size is None else format_size(view.size)
+        say(f"{file_id}: {view.name or 'without a name'}, {size}, of {view.owner}")
+    typer.confirm(f"Delete {len(file_ids)} file(s) for good?", abort=True, err=True)
+
+
+def _delete(control: Control, file_id: str) -> int:
+    try:
+        control.delete(file_id)
+    except ControlError as error:
+        say(f"{file_id}: {error}")
+        return exit_code(error)
+    say(f"{file_id}: deleted")
+    return 0

@@ -1,0 +1,306 @@
+"""The control plane's API on loopback, obedient or misbehaving as a test asks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from portside.control_wire import (
+    CopyView,
+    FileUrl,
+    FileView,
+    FileViews,
+    MovePlan,
+    MoveProgress,
+    MoveView,
+    MoveViews,
+    NodeView,
+    NodeViews,
+    Session,
+    SessionRequest,
+)
+from portside.tokens import SigningKey, mint_upload, unverified_claims
+from portside.wire import PROBLEM_PREFIX, Problem, UploadClaims
+from tests.unit.copy_double import CopyDouble
+from tests.unit.node_double import NodeDouble, Server
+
+API_KEY = "a-key-that-counts-0123456789"
+
+Fault = Callable[["ControlHandler"], bool]
+"""Answers a request in place of the double; False lets the double answer it."""
+
+
+class ControlDouble:
+    """Listens until `close`. `faults` are asked in turn, each once.
+
+    Sessions go to `targets`, one after the other, the last one again and again.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, dict[str, str], str]] = []
+        self.faults: list[Fault] = []
+        self.issuer = SigningKey.generate("app")
+        self.targets: list[NodeDouble] = []
+        self.wishes: list[SessionRequest] = []
+        self.sessions: list[Session] = []
+        self.valid = 900
+        self.files: dict[str, FileView] = {}
+        self.copies: list[CopyDouble] = []
+        self.receipts: list[str] = []
+        self.states: list[str] = []
+        """What a file that is asked for says of itself, one after the other."""
+        self.nodes: list[NodeView] = []
+        self.moves: list[MoveView] = []
+        self.plan: MovePlan | None = None
+        double = self
+
+        class Bound(ControlHandler):
+            control = double
+
+        self._server = Server(("127.0.0.1", 0), Bound)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def asked(self, method: str, path: str) -> list[dict[str, str]]:
+        """The queries of the requests for this path."""
+        return [
+            dict(parse_qsl(urlsplit(target).query))
+            for verb, target, _, _ in self.requests
+            if verb == method and urlsplit(target).path == path
+        ]
+
+
+class ControlHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    control: ControlDouble
+    timeout = 20
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length", "0"))
+        self.body = self.rfile.read(length).decode()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.control.requests.append((self.command, self.path, headers, self.body))
+        fault = next((each for each in list(self.control.faults) if each(self)), None)
+        if fault is not None:
+            self.control.faults.remove(fault)
+        elif headers.get("authorization") != f"Bearer {API_KEY}":
+            self.problem(401, "key-unknown")
+        else:
+            self._route()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def _route(self) -> None:
+        parts = urlsplit(self.path).path.removeprefix("/api/v1/").split("/")
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        match (self.command, *parts):
+            case ("GET", "nodes"):
+                self.send(NodeViews(nodes=tuple(self.control.nodes)))
+            case ("POST", "upload", "sessions"):
+                self._session()
+            case ("POST", "files"):
+                self._register()
+            case ("GET", "files"):
+                self._search(query)
+            case ("GET", "files", file_id):
+                self._file(file_id)
+            case ("GET", "files", file_id, "url"):
+                self._url(file_id, query.get("avoid", "").split(","))
+            case ("DELETE", "files", file_id) if file_id in self.control.files:
+                gone = self.control.files[file_id].model_copy(update={"state": "deleted"})
+                self.control.files[file_id] = gone
+                self.send(gone, 202)
+            case ("POST", "moves") if json.loads(self.body)["dry_run"]:
+                assert self.control.plan is not None
+                self.send(self.control.plan)
+            case ("POST", "moves"):
+                self.send(self.control.moves[0], 201)
+            case ("GET", "moves"):
+                self.send(MoveViews(moves=tuple(self.control.moves)))
+            case ("GET", "moves", move_id) | ("POST", "moves", move_id, _):
+                self._move(move_id)
+            case _:
+                self.problem(404, "not-found")
+
+    def _session(self) -> None:
+        wish = SessionRequest.model_validate_json(self.body)
+        control = self.control
+        control.wishes.append(wish)
+        node = control.targets.pop(0) if len(control.targets) > 1 else control.targets[0]
+        now = int(time.time())
+        claims = UploadClaims(
+            iss="app",
+            aud=node.node_id,
+            sub=wish.owner,
+            jti=secrets.token_urlsafe(16),
+            iat=now,
+            nbf=now,
+            exp=now + control.valid,
+            session_deadline=now + 7200,
+            file_id=secrets.token_hex(16),
+            namespace=wish.namespace,
+            name=wish.name,
+            layout=wish.layout,
+            size=wish.size,
+            sha256=wish.sha256,
+        )
+        session = Session(
+            session_id=claims.jti,
+            file_id=claims.file_id,
+            node_id=node.node_id,
+            upload_api_url=f"{node.url}/api/internal/upload",
+            resumable_url=f"{node.url}/api/v1/uploads",
+            token=mint_upload(control.issuer, claims),
+            expires_at=datetime.fromtimestamp(claims.exp, UTC),
+            session_deadline=datetime.fromtimestamp(claims.session_deadline, UTC),
+            replicas=(),
+        )
+        control.sessions.append(session)
+        self.send(session, 201)
+
+    def _register(self) -> None:
+        receipt = json.loads(self.body)["receipt"]
+        self.control.receipts.append(receipt)
+        claims = unverified_claims(receipt)
+        view = file_view(
+            claims["file_id"],
+            size=claims["size"],
+            sha256=claims["sha256"],
+            state="committed",
+            copies=(CopyView(node_id=claims["iss"], url="https://x", state="present"),),
+        )
+        self.control.files[view.file_id] = view
+        self.send(view, 201)
+
+    def _search(self, query: dict[str, str]) -> None:
+        found = list(self.control.files.values())
+        start, count = int(query.get("cursor", "0")), int(query["limit"])
+        rest = start + count < len(found)
+        self.send(
+            FileViews(
+                files=tuple(found[start : start + count]),
+                next=str(start + count) if rest else None,
+            )
+        )
+
+    def _file(self, file_id: str) -> None:
+        view = self.control.files.get(file_id)
+        if view is None:
+            self.problem(404, "not-found")
+            return
+        if self.control.states:
+            view = view.model_copy(update={"state": self.control.states.pop(0)})
+        self.send(view)
+
+    def _url(self, file_id: str, avoid: list[str]) -> None:
+        copies = self.control.copies
+        copy = next((each for each in copies if each.node_id not in avoid), copies[0])
+        self.send(FileUrl(file_id=file_id, node_id=copy.node_id, url=copy.url))
+
+    def _move(self, move_id: str) -> None:
+        moves = self.control.moves
+        self.send(moves.pop(0) if len(moves) > 1 else moves[0])
+
+    def send(self, message: Any, status: int = 200) -> None:
+        self.answer(status, message.model_dump_json())
+
+    def answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def problem(self, status: int, slug: str, headers: dict[str, str] | None = None) -> None:
+        problem = Problem(
+            type=PROBLEM_PREFIX + slug,
+            title=slug.replace("-", " "),
+            status=status,
+            detail="so says the double",
+        )
+        self.answer(status, problem.model_dump_json(), headers)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+        """Tests are quiet."""
+
+
+def refuse(status: int, slug: str, headers: dict[str, str] | None = None) -> Fault:
+    def fault(handler: ControlHandler) -> bool:
+        handler.problem(status, slug, headers)
+        return True
+
+    return fault
+
+
+def say(status: int, text: str, headers: dict[str, str] | None = None) -> Fault:
+    def fault(handler: ControlHandler) -> bool:
+        handler.answer(status, text, headers)
+        return True
+
+    return fault
+
+
+def hang_up(handler: ControlHandler) -> bool:
+    handler.close_connection = True
+    return True
+
+
+def file_view(file_id: str, **facts: Any) -> FileView:
+    """A file that is safe, but for `facts`."""
+    return FileView.model_validate(
+        {
+            "file_id": file_id,
+            "session_id": None,
+            "state": "safe",
+            "namespace": "isos",
+            "owner": "tester",
+            "name": "x.iso",
+            "path": "isos/x.iso",
+            "size": 3,
+            "sha256": "0" * 64,
+            "content_type": None,
+            "committed_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+            **facts,
+        }
+    )
+
+
+def move_view(**facts: Any) -> MoveView:
+    """A move of ten files that is running, but for `facts`, some of which are its progress's."""
+    counts = dict.fromkeys(MoveProgress.model_fields, 0) | {"planned": 10}
+    counts |= {key: facts.pop(key) for key in list(facts) if key in counts}
+    return MoveView.model_validate(
+        {
+            **dict.fromkeys(MoveView.model_fields),
+            "move_id": "m1",
+            "kind": "move",
+            "state": "running",
+            "source": "s01",
+            "target": "s02",
+            "progress": counts,
+            "reports": (),
+            "created_at": datetime.now(UTC),
+            **facts,
+        }
+    )

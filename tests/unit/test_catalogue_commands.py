@@ -1,0 +1,281 @@
+"""`portside nodes`, `ls` and `rm`: what they ask the control plane, and what they make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from portside.control_wire import Heartbeat, NodeView
+from portside.quantities import GIB
+from tests.unit.control_double import (
+    API_KEY,
+    ControlDouble,
+    file_view,
+    hang_up,
+    refuse,
+    say,
+)
+from tests.unit.test_cli import Run
+
+IDS = tuple(f"{number:032x}" for number in range(5))
+
+
+def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> NodeView:
+    return NodeView.model_validate(
+        {
+            "node_id": node_id,
+            "state": "active",
+            "healthy": True,
+            "reasons": (),
+            "public_base_url": f"https://{node_id}.example.net",
+            "upload_api_url": f"https://{node_id}.example.net/api/internal/upload",
+            "region": None,
+            "weight": 1,
+            "tier": "hot",
+            "heard_at": datetime.now(UTC) - timedelta(hours=2, minutes=30, seconds=30),
+            "down_since": None,
+            "reserved": 0,
+            "open_sessions": 0,
+            "heartbeat": heartbeat,
+            **facts,
+        }
+    )
+
+
+def heartbeat(**facts: object) -> Heartbeat:
+    counts = dict.fromkeys(Heartbeat.model_fields, 0)
+    return Heartbeat.model_validate(
+        {
+            **counts,
+            "node_id": "s01",
+            "sent_at": datetime.now(UTC),
+            "version": "1",
+            "disk_free": 25 * GIB,
+            "disk_total": 100 * GIB,
+            "active_uploads": 3,
+            "upload_slots": 8,
+            "accepting": True,
+            "reasons": (),
+            "inventory": "",
+            "work": (),
+            **facts,
+        }
+    )
+
+
+@pytest.fixture
+def stored(logged_in: ControlDouble) -> ControlDouble:
+    logged_in.files = {file_id: file_view(file_id) for file_id in IDS}
+    return logged_in
+
+
+# -- nodes -----------------------------------------------------------------------------------------
+
+
+def test_nodes_tells_state_health_space_uploads_and_lag(logged_in: ControlDouble) -> None:
+    lagging = heartbeat(replication_waiting=4, replication_oldest=75.0)
+    logged_in.nodes = [
+        node_view("s01", lagging),
+        node_view("s02", None, healthy=False, reasons=("never heard",), heard_at=None),
+    ]
+    run = Run("nodes")
+    assert run.code == 0
+    header, first, second = run.out.splitlines()
+    assert header.split() == ["node", "state", "health", "free", "used", "slots", "lag", "heard"]
+    assert re.split(r"\s{2,}", first) == [
+        *("s01", "active", "healthy", "25.0 GiB", "75 %", "3/8", "1m15s (4)", "2h30m ago"),
+    ]
+    assert "unhealthy: never heard" in second
+    assert second.endswith("never")
+
+
+def test_nodes_as_json_is_what_the_control_plane_said(logged_in: ControlDouble) -> None:
+    logged_in.nodes = [node_view("s01", heartbeat())]
+    said = json.loads(Run("nodes", "--json").out)
+    assert said["nodes"][0]["heartbeat"]["disk_free"] == 25 * GIB
+
+
+# -- the API's failures ----------------------------------------------------------------------------
+
+
+def test_a_busy_control_plane_is_asked_again(logged_in: ControlDouble) -> None:
+    logged_in.faults = [
+        refuse(503, "database-unavailable", {"Retry-After": "0"}),
+        refuse(429, "rate-limited", {"Retry-After": "0"}),
+        hang_up,
+    ]
+    assert Run("nodes").code == 0
+    assert len(logged_in.requests) == 4
+
+
+def test_retry_after_is_waited_for_and_told(
+    logged_in: ControlDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    logged_in.faults = [refuse(503, "database-unavailable", {"Retry-After": "7"})]
+    run = Run("nodes")
+    assert run.code == 0
+    assert [7 <= pause < 10 for pause in slept] == [True]
+    assert "503 database-unavailable); trying again in" in run.err
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_caller(logged_in: ControlDouble) -> None:
+    logged_in.faults = [refuse(429, "rate-limited", {"Retry-After": "3600"})]
+    run = Run("nodes")
+    assert run.code == 4
+    assert "try again in 3600 s" in run.err
+    assert len(logged_in.requests) == 1
+
+
+def test_a_server_error_is_told_with_its_problem(logged_in: ControlDouble) -> None:
+    logged_in.faults = [refuse(500, "internal-error")]
+    run = Run("nodes")
+    assert (run.code, run.out) == (4, "")
+    assert "so says the double (500 internal-error)" in run.err
+
+
+def test_what_nobody_can_wait_for_isnt_tried_again(logged_in: ControlDouble) -> None:
+    logged_in.faults = [refuse(503, "issuer-key-missing", {"Retry-After": "5"})]
+    assert Run("nodes").code == 4
+    assert len(logged_in.requests) == 1
+
+
+def test_a_missing_scope_is_refused_and_says_who_can_help(logged_in: ControlDouble) -> None:
+    logged_in.faults = [refuse(403, "scope-missing")]
+    run = Run("nodes")
+    assert run.code == 3
+    assert "ask the operator for a key that may do this" in run.err
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "{}", "[]"])
+def test_an_answer_that_is_no_answer_isnt_taken_for_one(
+    logged_in: ControlDouble, text: str
+) -> None:
+    logged_in.faults = [say(200, text)]
+    run = Run("nodes")
+    assert run.code == 4
+    assert "check the URL" in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_a_redirect_is_refused_for_the_key_would_go_elsewhere(logged_in: ControlDouble) -> None:
+    logged_in.faults = [say(307, "", {"Location": "https://elsewhere.example.net/"})]
+    assert Run("nodes").code == 3
+    assert len(logged_in.requests) == 1
+
+
+# -- ls --------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_a_line_for_each_file(stored: ControlDouble) -> None:
+    lines = Run("ls").out.splitlines()
+    headers = ["file", "state", "copies", "size", "committed", "namespace", "owner", "name"]
+    assert lines[0].split() == headers
+    assert lines[1].split() == (
+        f"{IDS[0]} safe 0 3 B 2026-01-02 03:04:05 isos tester x.iso".split()
+    )
+    assert len(lines) == 6
+
+
+def test_ls_passes_its_filters_on(stored: ControlDouble) -> None:
+    run = Run(
+        *("ls", "debian", "--namespace", "isos", "--owner", "me", "--limit", "7"),
+        *("--after", "2026-01-02", "--before", "2026-02-03 04:05:06"),
+    )
+    assert run.code == 0
+    assert stored.asked("GET", "/api/v1/files") == [
+        {
+            "name": "debian",
+            "namespace": "isos",
+            "owner": "me",
+            "committed_after": "2026-01-02T00:00:00Z",
+            "committed_before": "2026-02-03T04:05:06Z",
+            "limit": "7",
+        }
+    ]
+
+
+def test_ls_says_where_it_goes_on(stored: ControlDouble) -> None:
+    run = Run("ls", "--limit", "2")
+    assert run.out.count("safe") == 2
+    assert "--cursor 2" in run.err
+    rest = Run("ls", "--cursor", "2")
+    assert rest.out.count("safe") == 3
+    assert rest.err == ""
+
+
+def test_ls_all_goes_through_every_page(
+    stored: ControlDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portside.commands.files.PAGE", 2)
+    lines = Run("ls", "--all", "--json").out.splitlines()
+    assert [json.loads(line)["file_id"] for line in lines] == list(IDS)
+    assert [query.get("cursor") for query in stored.asked("GET", "/api/v1/files")] == [
+        None,
+        "2",
+        "4",
+    ]
+
+
+def test_a_name_from_elsewhere_cant_move_the_cursor(stored: ControlDouble) -> None:
+    stored.files = {IDS[0]: file_view(IDS[0], name="\x1b[2Jx.iso")}
+    assert "\x1b" not in Run("ls").out
+
+
+# -- rm --------------------------------------------------------------------------------------------
+
+
+def test_rm_deletes_what_is_named(stored: ControlDouble) -> None:
+    run = Run("rm", "--yes", IDS[0], IDS[1])
+    assert run.code == 0
+    states = [stored.files[file_id].state for file_id in IDS]
+    assert states == ["deleted", "deleted", "safe", "safe", "safe"]
+
+
+def test_rm_without_a_terminal_needs_yes(stored: ControlDouble) -> None:
+    run = Run("rm", IDS[0], stdin="y\n")
+    assert run.code == 2
+    assert "--yes" in run.err
+    assert not stored.requests
+
+
+def test_rm_goes_on_after_one_that_fails(stored: ControlDouble) -> None:
+    run = Run("rm", "-y", "f" * 32, IDS[0])
+    assert run.code == 3
+    assert f"{'f' * 32}: not found" in run.err
+    assert stored.files[IDS[0]].state == "deleted"
+
+
+@pytest.mark.parametrize(("answer", "state"), [("n", "safe"), ("y", "deleted")])
+def test_rm_on_a_terminal_shows_the_file_and_asks(
+    stored: ControlDouble, answer: str, state: str
+) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", "from portside.cli import main; main()", "rm", IDS[0]]
+    environment = {**os.environ, "PORTSIDE_URL": stored.url, "PORTSIDE_API_KEY": API_KEY}
+    process = subprocess.Popen(
+        command,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = b""
+    while b"for good?" not in shown:
+        shown += os.read(master, 4096)
+    os.write(master, f"{answer}\n".encode())
+    process.wait(60)
+    os.close(master)
+    assert b"x.iso, 3 B, of tester" in shown
+    assert stored.files[IDS[0]].state == state

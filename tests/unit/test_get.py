@@ -1,0 +1,279 @@
+"""`portside get`: a file arrives whole and verified under its name, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portside.client import download
+from portside.client.partial import PartialFile
+from tests.unit.control_double import ControlDouble, ControlHandler, file_view, refuse
+from tests.unit.copy_double import CopyDouble, cut_at
+from tests.unit.copy_double import refuse as no
+from tests.unit.test_cli import Run
+
+FILE_ID = "0123456789abcdef" * 2
+CONTENT = bytes(range(256)) * 8192
+"""2 MiB: several reads."""
+
+HALF = len(CONTENT) // 2
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(download, "SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(download, "LONGEST_PAUSE", 0.002)
+    return folder
+
+
+@pytest.fixture
+def copies(logged_in: ControlDouble) -> Iterator[list[CopyDouble]]:
+    made = [CopyDouble("s01", CONTENT), CopyDouble("s02", CONTENT)]
+    logged_in.copies = made
+    offer(logged_in)
+    yield made
+    for copy in made:
+        copy.close()
+
+
+def offer(control: ControlDouble, content: bytes = CONTENT, **facts: object) -> None:
+    present = [
+        {"node_id": copy.node_id, "url": copy.url, "state": "present"} for copy in control.copies
+    ]
+    control.files[FILE_ID] = file_view(
+        FILE_ID,
+        **{
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "copies": present,
+            **facts,
+        },
+    )
+
+
+def part(folder: Path) -> Path:
+    return folder / f".{FILE_ID}.part"
+
+
+def test_a_file_comes_under_its_name_and_its_path_goes_to_stdout(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (0, "x.iso\n")
+    assert [path.name for path in here.iterdir()] == ["x.iso"]
+    assert (here / "x.iso").read_bytes() == CONTENT
+    assert copies[1].ranges == []
+
+
+def test_output_is_a_file_or_a_folder(copies: list[CopyDouble], here: Path) -> None:
+    (here / "folder").mkdir()
+    assert Run("get", FILE_ID, "-o", "folder").out == "folder/x.iso\n"
+    assert Run("get", FILE_ID, "-o", "y.iso").out == "y.iso\n"
+    assert (here / "folder/x.iso").read_bytes() == (here / "y.iso").read_bytes() == CONTENT
+
+
+def test_an_empty_file_is_a_file(logged_in: ControlDouble, here: Path) -> None:
+    offer(logged_in, b"")
+    assert Run("get", FILE_ID).code == 0
+    assert (here / "x.iso").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["../x.iso", "/etc/x.iso", ".bashrc", "x\n.iso", None])
+def test_a_name_from_elsewhere_never_leads_out_of_the_folder(
+    copies: list[CopyDouble], logged_in: ControlDouble, here: Path, name: str | None
+) -> None:
+    offer(logged_in, name=name)
+    assert Run("get", FILE_ID).code == 0
+    assert [path.name for path in here.iterdir()] == [FILE_ID]
+
+
+def test_another_file_in_its_place_stays_unless_forced(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    (here / "x.iso").write_bytes(b"mine")
+    run = Run("get", FILE_ID)
+    assert run.code == 2
+    assert "--force" in run.err
+    assert (here / "x.iso").read_bytes() == b"mine"
+    assert Run("get", FILE_ID, "--force").code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+def test_what_is_there_already_isnt_fetched_again(copies: list[CopyDouble], here: Path) -> None:
+    (here / "x.iso").write_bytes(CONTENT)
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (0, "x.iso\n")
+    assert copies[0].ranges == []
+
+
+# -- cuts ------------------------------------------------------------------------------------------
+
+
+def test_another_node_goes_on_where_one_was_cut_off(copies: list[CopyDouble], here: Path) -> None:
+    copies[0].faults = [cut_at(HALF)]
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+    assert copies[1].ranges == [f"bytes={HALF}-"]
+    assert re.search(
+        r"s01 \(127\.0\.0\.1:\d+\): no connection.*going on from another node", run.err
+    )
+    assert "secret" not in run.err
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 503, 302])
+def test_a_node_that_doesnt_serve_it_is_replaced(
+    copies: list[CopyDouble], here: Path, status: int
+) -> None:
+    copies[0].faults = [no(status)]
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert f"s01: {status}" in run.err
+    assert copies[1].ranges == [None]
+
+
+def test_a_node_that_is_gone_is_replaced(copies: list[CopyDouble], here: Path) -> None:
+    copies[0].close()
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+def test_the_same_command_goes_on_after_it_was_given_up(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    for copy in copies:
+        copy.faults = [cut_at(HALF), *[no(503)] * 9]
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (4, "")
+    assert "the same command goes on" in run.err
+    assert not (here / "x.iso").exists()
+    assert part(here).stat().st_size == HALF
+    for copy in copies:
+        copy.faults, copy.ranges = [], []
+    again = Run("get", FILE_ID)
+    assert again.code == 0
+    assert "resuming at 50 %" in again.err
+    assert copies[0].ranges == [f"bytes={HALF}-"]
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+def test_a_node_that_knows_no_ranges_begins_anew(copies: list[CopyDouble], here: Path) -> None:
+    part(here).write_bytes(CONTENT[:HALF])
+    copies[0].takes_ranges = False
+    assert Run("get", FILE_ID).code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("left", [b"x" * HALF, CONTENT + b"x", b"x" * len(CONTENT)])
+def test_what_an_earlier_run_left_is_verified_too(
+    copies: list[CopyDouble], here: Path, left: bytes
+) -> None:
+    part(here).write_bytes(left)
+    assert Run("get", FILE_ID).code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+def test_a_damaged_copy_is_passed_over(copies: list[CopyDouble], here: Path) -> None:
+    copies[0].content = CONTENT[:-1] + b"x"
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert "what came from s01 is damaged" in run.err
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+def test_with_damaged_copies_only_nothing_gets_the_name(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    for copy in copies:
+        copy.content = CONTENT[:-1] + b"x"
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (5, "")
+    assert "no node has a copy with the file's SHA-256 (s01, s02)" in run.err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x"])
+def test_a_copy_of_another_size_is_passed_over(
+    copies: list[CopyDouble], here: Path, content: bytes
+) -> None:
+    copies[0].content = content
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert "s01: its copy has another size" in run.err
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+def test_an_unknown_file_is_refused(logged_in: ControlDouble, here: Path) -> None:
+    run = Run("get", FILE_ID)
+    assert run.code == 3
+    assert "404 not-found" in run.err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["deleted", "lost"])
+def test_a_file_without_copies_is_told(
+    logged_in: ControlDouble, copies: list[CopyDouble], state: str
+) -> None:
+    offer(logged_in, state=state)
+    run = Run("get", FILE_ID)
+    assert run.code == 4
+    assert state in run.err
+
+
+def test_a_control_plane_that_goes_away_midway_leaves_what_has_come(
+    logged_in: ControlDouble, copies: list[CopyDouble], here: Path
+) -> None:
+    def gone(handler: ControlHandler) -> bool:
+        return bool(copies[0].ranges) and refuse(500, "internal-error")(handler)
+
+    copies[0].faults = [cut_at(HALF)]
+    logged_in.faults = [gone]
+    assert Run("get", FILE_ID).code == 4
+    assert part(here).stat().st_size == HALF
+
+
+def test_two_processes_dont_fetch_the_same_file_to_the_same_place(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    with PartialFile(here / "x.iso", FILE_ID):
+        run = Run("get", FILE_ID)
+    assert run.code == 4
+    assert "another process is fetching it" in run.err
+
+
+def test_a_full_disk_is_told_and_what_has_come_stays(
+    copies: list[CopyDouble], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+
+    def full(descriptor: int, data: memoryview, position: int) -> int:
+        if position >= HALF:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data, position)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    run = Run("get", FILE_ID)
+    assert run.code == 2
+    assert "x.iso: No space left on device" in run.err
+    assert part(here).stat().st_size == HALF
+
+
+def test_a_folder_that_isnt_there_is_told(copies: list[CopyDouble]) -> None:
+    run = Run("get", FILE_ID, "-o", "nowhere/x.iso")
+    assert run.code == 2
+    assert "nowhere/x.iso: No such file or directory" in run.err
