@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +19,7 @@ from tests.unit.control_double import (
     refuse,
     say,
 )
+from tests.unit.terminal import Terminal
 from tests.unit.test_cli import Run
 
 IDS = tuple(f"{number:032x}" for number in range(5))
@@ -259,23 +256,9 @@ def test_rm_goes_on_after_one_that_fails(stored: ControlDouble) -> None:
 def test_rm_on_a_terminal_shows_the_file_and_asks(
     stored: ControlDouble, answer: str, state: str
 ) -> None:
-    master, slave = pty.openpty()
-    command = [sys.executable, "-c", "from portside.cli import main; main()", "rm", IDS[0]]
-    environment = {**os.environ, "PORTSIDE_URL": stored.url, "PORTSIDE_API_KEY": API_KEY}
-    process = subprocess.Popen(
-        command,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=environment,
-        start_new_session=True,
-    )
-    os.close(slave)
-    shown = b""
-    while b"for good?" not in shown:
-        shown += os.read(master, 4096)
-    os.write(master, f"{answer}\n".encode())
-    process.wait(60)
-    os.close(master)
-    assert b"x.iso, 3 B, of tester" in shown
+    terminal = Terminal("rm", IDS[0], PORTSIDE_URL=stored.url, PORTSIDE_API_KEY=API_KEY)
+    terminal.wait_for("for good?")
+    terminal.enter(answer)
+    terminal.end()
+    assert b"x.iso, 3 B, of tester" in terminal.shown
     assert stored.files[IDS[0]].state == state

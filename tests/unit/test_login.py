@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from portside.client import control as client_control
 from tests.unit.control_double import API_KEY, ControlDouble, hang_up, refuse
+from tests.unit.terminal import Terminal
 from tests.unit.test_cli import Run
 
 
@@ -53,25 +50,12 @@ def test_the_key_from_a_file_is_as_good(control: ControlDouble, tmp_path: Path) 
 def test_on_a_terminal_the_key_is_asked_for_and_not_shown(
     control: ControlDouble, config_home: Path
 ) -> None:
-    master, slave = pty.openpty()
-    command = [sys.executable, "-c", "from portside.cli import main; main()", "login", control.url]
-    # Of a session of its own, so that it doesn't find the terminal of who runs the tests.
-    process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    shown = b""
-    while b"API key" not in shown:
-        shown += os.read(master, 4096)
-    os.write(master, f"{API_KEY}\n".encode())
-    try:
-        while chunk := os.read(master, 4096):
-            shown += chunk
-    except OSError:
-        pass  # EIO: the other side has closed the terminal.
-    assert process.wait(60) == 0
-    os.close(master)
-    assert API_KEY.encode() not in shown
+    terminal = Terminal("login", control.url)
+    terminal.wait_for("API key")
+    terminal.wait_until_silent()
+    terminal.enter(API_KEY)
+    assert terminal.end() == 0
+    assert API_KEY.encode() not in terminal.shown
     assert kept(config_home).is_file()
 
 
