@@ -269,7 +269,7 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
     if work.kind == "delete" and done.outcome in ("done", "missing"):
         end(session, work, "done", "", now)
         catalogue.left(session, file, node_id, now)
-        _finish_deletion(session, file, now)
+        finish_deletion(session, file, now)
     elif work.kind == "replicate" and done.outcome == "missing":
         # The source hasn't got it: its copy is lost, and the target's never comes from here.
         end(session, work, "missing", done.detail, now)
@@ -299,7 +299,7 @@ def end(session: Session, work: Work, state: WorkState, detail: str, now: dateti
     session.flush()
 
 
-def _finish_deletion(session: Session, file: File, now: datetime) -> None:
+def finish_deletion(session: Session, file: File, now: datetime) -> None:
     """A file of which no copy is left any more is deleted."""
     if file.state == "deleting" and not any(
         copy.state in ("present", "copying", "deleting")

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control import catalogue, leases
-from control.models import File, Pool, UploadSession
+from control.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot
@@ -95,6 +95,8 @@ def _file(
     now: datetime,
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
+    # Deleted before it was there: its upload had begun and could not be stopped.
+    called_off = session.get(Revocation, claims.jti) is not None
     new = catalogue.insert_if_new(
         session,
         File,
@@ -110,7 +112,7 @@ def _file(
             "sha256": claims.sha256,
             "content_type": None if upload is None else upload.content_type,
             "committed_at": claims.committed_at,
-            "state": "committed",
+            "state": "deleting" if called_off else "committed",
             "factor": settings.factor,
             "present": 0,
             "changed_at": now,
@@ -123,7 +125,7 @@ def _file(
         raise ProblemError(
             "receipt-conflict", "another content or path is known under this file's id"
         )
-    if new and upload is not None:
+    if new and upload is not None and not called_off:
         for node_id in upload.replicas:
             catalogue.expect(session, file, node_id, node_id, now)
     return file
@@ -148,6 +150,19 @@ def _close(session: Session, session_id: str) -> None:
         )
         return
     give_back(session, closed.pool_id, closed.reserved, 1)
+
+
+def expire(session: Session, session_id: str) -> None:
+    """End a session that is open, without a file: what it holds is given back, once."""
+    ended = session.execute(
+        update(UploadSession)
+        .where(UploadSession.session_id == session_id, UploadSession.state == "open")
+        .values(state="expired")
+        .returning(UploadSession.pool_id, UploadSession.reserved)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if ended is not None:
+        give_back(session, ended.pool_id, ended.reserved, 1)
 
 
 def give_back(session: Session, pool_id: str, reserved: int, sessions: int) -> None:

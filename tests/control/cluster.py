@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,7 +36,9 @@ class FakeNodes:
     def __init__(self, names: Sequence[str] = NODES) -> None:
         self.keys = {name: SigningKey.generate(name) for name in names}
 
-    def roster(self, version: int = 1, **facts: dict[str, Any]) -> Roster:
+    def roster(
+        self, version: int = 1, facts: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Roster:
         """As a deploy would write it; `facts` of a node by its name."""
         return Roster(
             version=version,
@@ -49,7 +51,7 @@ class FakeNodes:
                         "public_base_url": f"https://{name}.portside.test",
                         "upload_api_url": f"https://{name}.portside.test/api/internal/upload",
                         "key": key.public(),
-                        **facts.get(name, {}),
+                        **(facts or {}).get(name, {}),
                     }
                 )
                 for name, key in self.keys.items()

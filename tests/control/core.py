@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session as Transaction
 
-from control import catalogue, receipts
+from control import apps, catalogue, receipts
+from control.apps import Scope
 from control.counters import differences
 from control.database import Database
 from control.heartbeats import Heartbeats
@@ -40,6 +41,12 @@ class Core:
         self.sessions = self.new_sessions()
         self.heartbeats = Heartbeats(self.settings, database, self.snapshots)
         take_over(database, self.nodes.roster(), self.clock.now)
+
+    def app(self, app_id: str, *scopes: Scope) -> str:
+        """Make an app; returns its API key."""
+        key = self.database.write(lambda s: apps.create(s, app_id, scopes, self.clock.now))
+        self.snapshots.forget()
+        return key
 
     def new_sessions(self) -> Sessions:
         """As another process has it: with a snapshot and rates of its own."""

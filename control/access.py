@@ -1,0 +1,64 @@
+"""Who asks, by the API key in the Authorization header, and what that key is good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import falcon
+
+from control import apps
+from control.apps import Scope
+from control.problems import ProblemError
+from control.snapshot import KnownApp, Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An app whose key was right."""
+
+    app: KnownApp
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it may see and do everything."""
+        return "admin" in self.app.scopes
+
+    @property
+    def sees(self) -> str | None:
+        """The app whose files it may see; None: everybody's."""
+        return None if self.is_admin else self.app.app_id
+
+
+class Access:
+    """Decisions by API key. Each raises ProblemError."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+
+    def need(self, request: falcon.Request, *scopes: Scope) -> Caller:
+        """Who asks, who must have one of these scopes, or `admin`."""
+        caller = self.caller(request)
+        if caller is None:
+            raise ProblemError("key-missing", "send 'Authorization: Bearer <API key>'")
+        if caller.app.scopes.isdisjoint((*scopes, "admin")):
+            raise ProblemError(
+                "scope-missing", f"this needs an API key with the scope {' or '.join(scopes)}"
+            )
+        return caller
+
+    def caller(self, request: falcon.Request) -> Caller | None:
+        """Who asks; None without a key."""
+        key = bearer(request)
+        if key is None:
+            return None
+        # What is compared is a digest of what was sent: its timing tells nothing of the key.
+        app = self._snapshots.current().apps.get(apps.digest(key))
+        if app is None:
+            raise ProblemError("key-unknown", "this API key isn't known here, or it was revoked")
+        return Caller(app)
+
+
+def bearer(request: falcon.Request) -> str | None:
+    """The token of the Authorization header (RFC 6750, section 2.1)."""
+    scheme, _, token = (request.auth or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,142 @@
+"""`portside-control`: what an operator and the units run on a control node."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from control import apps, counters, issuer, migrations, settings, worker
+from control.apps import AppRefused
+from control.database import Database, DatabaseUnavailable
+from control.issuer import IssuerKeyUnusable
+from control.migrations import SchemaOutdated
+from control.settings import Settings, SettingsError
+from portside import journal
+
+_APP_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def main(arguments_given: Sequence[str] | None = None) -> None:
+    """Run a command; a failure is one line on standard error and exit code 1.
+
+    Without arguments those of the process.
+    """
+    arguments = _parser().parse_args(arguments_given)
+    try:
+        found = settings.load(arguments.config)
+        if arguments.command == "worker":
+            journal.configure()
+            worker.run(found)
+        elif arguments.command == "migrate":
+            with _opened(found) as database:
+                print(f"schema {migrations.migrate(database)}")
+        elif arguments.command == "check":
+            _check(found, arguments.counters)
+        else:
+            _app(found, arguments)
+    except (
+        SettingsError,
+        IssuerKeyUnusable,
+        SchemaOutdated,
+        AppRefused,
+        DatabaseUnavailable,
+        OSError,
+        ValueError,
+    ) as error:
+        print(f"portside-control: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _check(found: Settings, count: bool) -> None:
+    """Settings and keys; the counters too if wanted, which needs the database."""
+    key = issuer.load(found)
+    if key is not None and (wrong := issuer.stranger(found, key)):
+        raise ValueError(wrong)
+    found.database_url()
+    if count:
+        with _opened(found) as database:
+            migrations.check(database)
+            wrong_ones = database.read(counters.differences)
+        if wrong_ones:
+            raise ValueError("; ".join(map(str, wrong_ones)))
+    print(f"{found.cluster}: settings and keys are in order")
+
+
+def _app(found: Settings, arguments: argparse.Namespace) -> None:
+    now = datetime.now(UTC)
+    with _opened(found) as database:
+        migrations.check(database)
+        if arguments.action == "create":
+            if not _APP_ID.fullmatch(arguments.name):
+                raise ValueError("an app's name has lower-case letters, digits and '-'")
+            # The key alone on standard output, so that it can be taken from there: it is told once.
+            print(
+                database.write(
+                    lambda session: apps.create(session, arguments.name, arguments.scopes, now)
+                )
+            )
+        elif arguments.action == "revoke":
+            database.write(lambda session: apps.revoke(session, arguments.name, now))
+        else:
+            for app in database.read(apps.every):
+                state = "revoked" if app.revoked_at else ",".join(app.scopes)
+                print(f"{app.app_id}\t{state}\t{app.created_at:%Y-%m-%dT%H:%M:%SZ}")
+
+
+class _opened:  # noqa: N801 (used like a function)
+    """The settings' database, closed behind it."""
+
+    def __init__(self, found: Settings) -> None:
+        self._database = Database(found.database_url(), connections=2)
+
+    def __enter__(self) -> Database:
+        return self._database
+
+    def __exit__(self, *failed: object) -> None:
+        self._database.close()
+
+
+def _scopes(text: str) -> Sequence[str]:
+    scopes = [scope.strip() for scope in text.split(",") if scope.strip()]
+    unknown = sorted(set(scopes) - set(apps.SCOPES))
+    if unknown or not scopes:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(unknown) or 'nothing'}: scopes are {', '.join(apps.SCOPES)}"
+        )
+    return scopes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="portside-control", description="The control plane.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("migrate", help="bring the database's schema to this release's")
+    check = commands.add_parser("check", help="check settings and keys")
+    check.add_argument(
+        "--counters", action="store_true", help="count again what the database counts as it goes"
+    )
+    commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
+    app = commands.add_parser("app", help="who may ask: apps and their API keys")
+    for command in commands.choices.values():
+        command.add_argument(
+            "--config",
+            type=Path,
+            help="the control.toml to use; the variable PORTSIDE_CONTROL_CONFIG names it too",
+        )
+    actions = app.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make an app; prints its API key, this once")
+    create.add_argument("name")
+    create.add_argument(
+        "--scope",
+        dest="scopes",
+        metavar="SCOPES",
+        type=_scopes,
+        default=["upload", "read", "delete"],
+        help="of upload, read, delete, admin, with commas (default: all but admin)",
+    )
+    actions.add_parser("list", help="every app with its scopes")
+    actions.add_parser("revoke", help="end an app's API key").add_argument("name")
+    return parser

@@ -1,0 +1,276 @@
+"""Files as apps see them: found, followed until they are safe, fetched, deleted everywhere.
+
+An app sees the files of its own sessions, `admin` every one. Pages go from the newest file to the
+oldest; a cursor names the last file of a page, so that nothing is listed twice or left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from control import catalogue, leases, receipts
+from control.models import Copy, File, Revocation, UploadSession
+from control.problems import ProblemError
+from control.settings import Settings
+from control.snapshot import KnownNode, Snapshot
+from portside.control_wire import CopyView, FileUrl, FileView, FileViews
+from portside.tokens import SigningKey, mint_download
+from portside.wire import DownloadClaims, FileQuery
+
+_CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def find(session: Session, snapshot: Snapshot, query: FileQuery, app_id: str | None) -> FileViews:
+    """A page of the committed files that fit, of one app or of all. Raises ProblemError."""
+    rows = session.scalars(_query(query, app_id)).all()
+    page = rows[: query.limit]
+    copies: dict[str, list[Copy]] = {}
+    for copy in session.scalars(
+        select(Copy).where(Copy.file_id.in_([file.file_id for file in page]))
+    ):
+        copies.setdefault(copy.file_id, []).append(copy)
+    return FileViews(
+        files=tuple(_view(snapshot, file, copies.get(file.file_id, ())) for file in page),
+        next=_cursor(page[-1]) if len(rows) > len(page) else None,
+    )
+
+
+def _query(query: FileQuery, app_id: str | None) -> Select[File]:
+    found = select(File).where(File.state.in_(("committed", "lost")))
+    if app_id is not None:
+        found = found.where(File.app_id == app_id)
+    if query.namespace is not None:
+        found = found.where(File.namespace == query.namespace)
+    if query.owner is not None:
+        found = found.where(File.owner == query.owner)
+    if query.name is not None:
+        found = found.where(File.name.icontains(query.name, autoescape=True))
+    if query.content_type is not None and query.content_type.endswith("/*"):
+        found = found.where(File.content_type.startswith(query.content_type[:-1], autoescape=True))
+    elif query.content_type is not None:
+        found = found.where(File.content_type == query.content_type)
+    if query.committed_after is not None:
+        found = found.where(File.committed_at > query.committed_after)
+    if query.committed_before is not None:
+        found = found.where(File.committed_at < query.committed_before)
+    if query.cursor is not None:
+        moment, file_id = _position(query.cursor)
+        found = found.where(
+            or_(
+                File.committed_at < moment,
+                and_(File.committed_at == moment, File.file_id < file_id),
+            )
+        )
+    # One more tells whether there is a next page.
+    return found.order_by(File.committed_at.desc(), File.file_id.desc()).limit(query.limit + 1)
+
+
+def _cursor(file: File) -> str:
+    microseconds = (file.committed_at - _EPOCH) // timedelta(microseconds=1)
+    text = f"{microseconds}.{file.file_id}"
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _position(cursor: str) -> tuple[datetime, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        text = ""
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise ProblemError(
+            "malformed-request", "cursor: give the 'next' of the page before as it was"
+        )
+    return _EPOCH + timedelta(microseconds=int(match[1])), match[2]
+
+
+def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | None) -> FileView:
+    """One file, or the upload that it is to come from. Raises ProblemError."""
+    file = session.get(File, file_id)
+    if file is not None and app_id in (None, file.app_id):
+        return _view(snapshot, file, catalogue.copies_of(session, file_id).values())
+    upload = receipts.session_of(session, file_id)
+    if file is None and upload is not None and app_id in (None, upload.app_id):
+        return _upload_view(upload)
+    raise _unknown(file_id)
+
+
+def view_of(session: Session, snapshot: Snapshot, file: File) -> FileView:
+    """A file that the caller has at hand."""
+    return _view(snapshot, file, catalogue.copies_of(session, file.file_id).values())
+
+
+def _unknown(file_id: str) -> ProblemError:
+    return ProblemError("not-found", f"there is no file {file_id}")
+
+
+def _upload_view(upload: UploadSession) -> FileView:
+    return FileView(
+        file_id=upload.file_id,
+        session_id=upload.session_id,
+        # Without a file, a session past its deadline never had one.
+        state="uploading" if upload.state == "open" else "lost",
+        namespace=upload.namespace,
+        owner=upload.owner,
+        name=upload.name,
+        path=None,
+        size=upload.size,
+        sha256=upload.sha256,
+        content_type=upload.content_type,
+        committed_at=None,
+    )
+
+
+def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy]) -> FileView:
+    views = [
+        CopyView(node_id=each.node_id, url=url_of(snapshot, each, file.path), state=each.state)
+        for each in copies
+        if each.state != "gone"
+    ]
+    state = file.state
+    if state == "committed" and file.present >= file.factor:
+        shown = "safe"
+    elif state == "committed" and any(each.state == "copying" for each in views):
+        shown = "replicating"
+    else:
+        shown = "deleted" if state == "deleting" else state
+    return FileView.model_validate(
+        {
+            "file_id": file.file_id,
+            "session_id": file.session_id,
+            "state": shown,
+            "namespace": file.namespace,
+            "owner": file.owner,
+            "name": file.name,
+            "path": PurePosixPath(file.path),
+            "size": file.size,
+            "sha256": file.sha256,
+            "content_type": file.content_type,
+            "committed_at": file.committed_at,
+            "copies": tuple(sorted(views, key=lambda each: each.node_id)),
+        }
+    )
+
+
+def url_of(snapshot: Snapshot, copy: Copy, path: str) -> str:
+    """Where a copy is served from, if its node is up."""
+    pool, node = snapshot.pools.get(copy.pool_id), snapshot.nodes.get(copy.node_id)
+    base = pool.public_base_url if pool is not None else node.public_base_url if node else ""
+    return f"{base}/uploads/{quote(path)}"
+
+
+def fetch(
+    session: Session,
+    snapshot: Snapshot,
+    settings: Settings,
+    key: SigningKey | None,
+    file_id: str,
+    now: datetime,
+    may_read: Callable[[str | None], bool],
+) -> FileUrl:
+    """The URL of a copy on a node that can be reached, signed where the namespace is private.
+
+    `may_read` says whether the caller may read private files of an app's (None: of nobody's);
+    public ones are for everyone who knows their id. Raises ProblemError.
+    """
+    file = session.get(File, file_id)
+    private = file is not None and file.namespace in settings.private
+    if file is None or (private and not may_read(file.app_id)):
+        raise _unknown(file_id)
+    if file.state in ("deleting", "deleted"):
+        raise ProblemError("file-deleted", "this file was deleted")
+    copy = _best(snapshot, catalogue.copies_of(session, file_id).values())
+    url = url_of(snapshot, copy, file.path)
+    if not private:
+        return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
+    if key is None:
+        raise ProblemError(
+            "issuer-key-missing", "without the issuer's key no private file's URL can be signed"
+        )
+    began = int(now.timestamp())
+    claims = DownloadClaims(
+        iss=key.owner,
+        aud=copy.node_id,
+        iat=began,
+        nbf=began,
+        exp=began + settings.download_seconds,
+        path=file.path,
+    )
+    return FileUrl(
+        file_id=file_id,
+        node_id=copy.node_id,
+        url=f"{url}?token={mint_download(key, claims)}",
+        expires_at=datetime.fromtimestamp(claims.exp, UTC),
+    )
+
+
+def _best(snapshot: Snapshot, copies: Iterable[Copy]) -> Copy:
+    """A copy on a node that is up, best on one that nothing speaks against and that is idle."""
+
+    def rank(node: KnownNode) -> tuple[bool, bool, int]:
+        unreachable = node.signs.outside_problem is not None
+        return unreachable, node.state != "active", node.active_uploads
+
+    up = [
+        (rank(node), copy.node_id, copy)
+        for copy in copies
+        if copy.state == "present"
+        and (node := snapshot.nodes.get(copy.node_id)) is not None
+        and node.state in ("active", "readonly", "draining")
+    ]
+    if not up:
+        raise ProblemError(
+            "file-unavailable", "no node that has this file can be reached now: try again later"
+        )
+    return min(up, key=lambda each: each[:2])[2]
+
+
+def remove(session: Session, file_id: str, app_id: str | None, now: datetime) -> None:
+    """Delete a file from every node that has it: at once for whoever asks, then by leases.
+
+    An upload that has not ended is called off: its token is revoked. Deleting again is no mistake.
+    Raises ProblemError when there is no such file of this app's.
+    """
+    file = catalogue.lock(session, file_id)
+    if file is None:
+        _call_off(session, file_id, app_id, now)
+        return
+    if app_id not in (None, file.app_id):
+        raise _unknown(file_id)
+    if file.state in ("deleting", "deleted"):
+        return
+    file.state, file.changed_at = "deleting", now
+    session.flush()
+    for node_id in _nodes_with_it(catalogue.copies_of(session, file_id).values()):
+        leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
+    leases.call_off(session, file, now)
+    leases.finish_deletion(session, file, now)
+
+
+def _nodes_with_it(copies: Iterable[Copy]) -> Sequence[str]:
+    return sorted(copy.node_id for copy in copies if copy.state in ("present", "copying"))
+
+
+def _call_off(session: Session, file_id: str, app_id: str | None, now: datetime) -> None:
+    upload = receipts.session_of(session, file_id)
+    if upload is None or app_id not in (None, upload.app_id):
+        raise _unknown(file_id)
+    receipts.expire(session, upload.session_id)
+    catalogue.insert_if_new(
+        session,
+        Revocation,
+        {
+            "token_id": upload.session_id,
+            "revoked_at": now,
+            "expires_at": max(upload.deadline, upload.expires_at),
+        },
+    )

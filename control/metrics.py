@@ -1,0 +1,112 @@
+"""What happens in the control plane, counted and timed for Prometheus, and how the cluster is.
+
+Counters are those of one gunicorn process and begin at zero with it; with several processes each
+answers for itself. What the database knows (nodes, pools) is the same whoever answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+
+from control.database import DatabaseUnavailable
+from control.problems import ProblemError, slugs
+from control.snapshot import Snapshots
+from portside.control_wire import NodeState
+
+# A second series for each, which says only when the process began. (The library lacks the types.)
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+"""Around the 25 ms that a session should take at most."""
+
+
+class Metrics:
+    """The instruments of one process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.problems = Counter(
+            "portside_control_problems",
+            "Requests answered with a problem.",
+            ("problem",),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "portside_control_seconds",
+            "What it took to open a session and to take a heartbeat in.",
+            ("operation",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "portside_control_refused",
+            "Sessions and heartbeats that were refused.",
+            ("operation",),
+            registry=self.registry,
+        )
+        for slug in slugs():
+            self.problems.labels(slug)
+        for operation in ("session", "heartbeat"):
+            self.seconds.labels(operation)
+            self.refused.labels(operation)
+
+    def session(self) -> AbstractContextManager[None]:
+        """Time the opening of a session."""
+        return self._timed("session")
+
+    def heartbeat(self) -> AbstractContextManager[None]:
+        """Time a heartbeat."""
+        return self._timed("heartbeat")
+
+    @contextmanager
+    def _timed(self, operation: str) -> Iterator[None]:
+        try:
+            with self.seconds.labels(operation).time():
+                yield
+        except ProblemError:
+            self.refused.labels(operation).inc()
+            raise
+
+
+class Readings:
+    """Nodes and pools as of the snapshot. Without a database there are none: that is an alarm."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As of now, or all but a second."""
+        up = GaugeMetricFamily("portside_control_database_up", "Whether the database answers.")
+        try:
+            snapshot = self._snapshots.current()
+        except DatabaseUnavailable:
+            up.add_metric((), 0)
+            yield up
+            return
+        up.add_metric((), 1)
+        yield up
+        states = GaugeMetricFamily("portside_control_nodes", "Nodes by state.", labels=("state",))
+        for state in get_args(NodeState):
+            count = sum(node.state == state for node in snapshot.nodes.values())
+            states.add_metric((state,), count)
+        yield states
+        healthy = GaugeMetricFamily(
+            "portside_control_node_healthy", "Whether files are placed there.", labels=("node",)
+        )
+        for node in snapshot.nodes.values():
+            healthy.add_metric((node.node_id,), node.healthy)
+        yield healthy
+        for name, meaning in (
+            ("reserved", "Bytes promised to open sessions."),
+            ("open_sessions", "Sessions that are open."),
+            ("stored", "Bytes of copies."),
+        ):
+            family = GaugeMetricFamily(f"portside_control_pool_{name}", meaning, labels=("pool",))
+            for pool in snapshot.pools.values():
+                family.add_metric((pool.pool_id,), getattr(pool, name))
+            yield family

@@ -1,0 +1,137 @@
+"""What each operation is for and what it can answer: the part of the API's description by hand.
+
+A route without its entry here, or an entry without its route, fails a test.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from control.openapi import Operation, Operations
+from control.problems import Slug
+from control.resources.sessions import ServerQuery
+from portside.control_wire import (
+    FileReceipt,
+    FileUrl,
+    FileView,
+    FileViews,
+    Heartbeat,
+    HeartbeatAnswer,
+    NewPool,
+    NodeStateRequest,
+    NodeView,
+    NodeViews,
+    PoolSettings,
+    PoolView,
+    PoolViews,
+    Session,
+    SessionRequest,
+    UploadServer,
+)
+from portside.tokens import Refusal
+from portside.wire import FileQuery, Readiness
+
+_PLACED: tuple[Slug, ...] = ("no-space", "no-node")
+_TOKENS: tuple[Slug, ...] = get_args(Refusal)
+
+OPERATIONS: Operations = {
+    ("POST", "/api/v1/upload/sessions"): Operation(
+        "uploads",
+        "Have a file uploaded: where to, and the token for it",
+        {201: Session, 200: Session},
+        (
+            *_PLACED,
+            *("name-refused", "name-taken", "too-large", "type-refused", "body-too-large"),
+            *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
+        ),
+        body=SessionRequest,
+        headers={"Idempotency-Key": "The same key finds the same session again."},
+    ),
+    ("GET", "/api/v1/upload/server"): Operation(
+        "uploads",
+        "Where an upload would go now",
+        {200: UploadServer},
+        _PLACED,
+        query=ServerQuery,
+    ),
+    ("POST", "/api/v1/nodes/{node_id}/heartbeat"): Operation(
+        "nodes",
+        "A node reports, and hears what there is for it",
+        {200: HeartbeatAnswer},
+        (*_TOKENS, "token-missing", "node-unknown", "heartbeat-replayed", "body-too-large"),
+        auth=("heartbeat",),
+        body=Heartbeat,
+    ),
+    ("GET", "/api/v1/nodes"): Operation("nodes", "Every node", {200: NodeViews}),
+    ("GET", "/api/v1/nodes/{node_id}"): Operation(
+        "nodes", "One node", {200: NodeView}, ("node-unknown",)
+    ),
+    ("POST", "/api/v1/nodes/{node_id}/state"): Operation(
+        "nodes",
+        "Activate, drain or retire a node, or let it be read only",
+        {200: NodeView},
+        ("node-unknown", "node-in-use", "body-too-large"),
+        body=NodeStateRequest,
+    ),
+    ("GET", "/api/v1/pools"): Operation("pools", "Every pool", {200: PoolViews}),
+    ("POST", "/api/v1/pools"): Operation(
+        "pools",
+        "Make a pool on a node",
+        {201: PoolView},
+        ("node-unknown", "pool-taken", "body-too-large"),
+        body=NewPool,
+    ),
+    ("GET", "/api/v1/pools/{pool_id}"): Operation(
+        "pools", "One pool", {200: PoolView}, ("pool-unknown",)
+    ),
+    ("PUT", "/api/v1/pools/{pool_id}"): Operation(
+        "pools",
+        "Set a pool anew",
+        {200: PoolView},
+        ("pool-unknown", "body-too-large"),
+        body=PoolSettings,
+    ),
+    ("GET", "/api/v1/files"): Operation(
+        "files", "Search, newest first", {200: FileViews}, query=FileQuery
+    ),
+    ("POST", "/api/v1/files"): Operation(
+        "files",
+        "Hand in a node's receipt",
+        {200: FileView},
+        (*_TOKENS, "receipt-conflict", "body-too-large"),
+        auth=("none",),
+        body=FileReceipt,
+    ),
+    ("GET", "/api/v1/files/{file_id}"): Operation(
+        "files", "A file, from its upload until it is safe", {200: FileView}, ("not-found",)
+    ),
+    ("DELETE", "/api/v1/files/{file_id}"): Operation(
+        "files", "Delete a file everywhere", {204: None}, ("not-found",)
+    ),
+    ("GET", "/api/v1/files/{file_id}/url"): Operation(
+        "files",
+        "To a copy that can be reached",
+        {200: FileUrl, 302: FileUrl},
+        ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
+        auth=("none", "key"),
+    ),
+    ("GET", "/health/live"): Operation(
+        "probes", "Does the process answer?", {204: None}, auth=("none",)
+    ),
+    ("GET", "/health/ready"): Operation(
+        "probes",
+        "Would a session be opened?",
+        {200: Readiness, 503: Readiness},
+        auth=("none",),
+    ),
+    ("GET", "/metrics"): Operation(
+        "probes",
+        "Numbers for Prometheus",
+        {200: None},
+        auth=("none",),
+        media_type=CONTENT_TYPE_PLAIN_0_0_4,
+    ),
+    ("GET", "/openapi.json"): Operation("probes", "This document", {200: None}, auth=("none",)),
+}

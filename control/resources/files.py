@@ -1,0 +1,129 @@
+"""`/api/v1/files`: receipts in; files, URLs and deletions out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+import falcon
+from sqlalchemy.orm import Session
+
+from control import bodies, files, receipts
+from control.access import Access
+from control.database import Database
+from control.problems import ProblemError
+from control.settings import Settings
+from control.snapshot import Snapshots
+from portside.control_wire import FileReceipt, FileView
+from portside.tokens import SigningKey
+from portside.wire import FILE_ID_PATTERN, FileQuery
+
+
+class Files:
+    """Every file."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        database: Database,
+        snapshots: Snapshots,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+        self._clock = clock
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """A page of files, newest first."""
+        caller = self._access.need(request, "read")
+        wanted = bodies.query(request, FileQuery)
+        snapshot = self._snapshots.current()
+        bodies.answer(
+            response,
+            self._database.read(lambda session: files.find(session, snapshot, wanted, caller.sees)),
+        )
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """A node's receipt, from whoever has it: its signature is all that counts. Always 200."""
+        brought = bodies.parse(request, FileReceipt)
+        snapshot, now = self._snapshots.current(), self._clock()
+        proof = receipts.verify(snapshot, brought.receipt, now)
+
+        def work(session: Session) -> FileView:
+            file = receipts.register(session, self._settings, proof, now)
+            return files.view_of(session, snapshot, file)
+
+        bodies.answer(response, self._database.write(work))
+
+
+class OneFile:
+    """One file."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        database: Database,
+        snapshots: Snapshots,
+        key: SigningKey | None,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+        self._key = key
+        self._clock = clock
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """The file, or the upload it is to come from: ask again until it is `safe`."""
+        caller = self._access.need(request, "read", "upload")
+        _must_be_id(file_id)
+        snapshot = self._snapshots.current()
+        bodies.answer(
+            response,
+            self._database.read(
+                lambda session: files.look_up(session, snapshot, file_id, caller.sees)
+            ),
+        )
+
+    def on_get_url(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """302 to a copy that can be reached, or its URL as JSON for who accepts that."""
+        caller = self._access.caller(request)
+        _must_be_id(file_id)
+        reads = caller is not None and not caller.app.scopes.isdisjoint({"read", "admin"})
+
+        def may_read(app_id: str | None) -> bool:
+            return reads and caller is not None and caller.sees in (None, app_id)
+
+        snapshot, now = self._snapshots.current(), self._clock()
+        found = self._database.read(
+            lambda session: files.fetch(
+                session, snapshot, self._settings, self._key, file_id, now, may_read
+            )
+        )
+        bodies.answer(response, found)
+        response.set_header("Vary", "Accept, Authorization")
+        wanted = request.accept or "*/*"
+        if "*/*" in wanted or not request.client_accepts(falcon.MEDIA_JSON):
+            response.status = 302
+            response.set_header("Location", found.url)
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """204: gone for everyone who asks here, and from each node with its next heartbeat."""
+        caller = self._access.need(request, "delete")
+        _must_be_id(file_id)
+        self._database.write(
+            lambda session: files.remove(session, file_id, caller.sees, self._clock())
+        )
+        self._snapshots.forget()
+        response.status = 204
+
+
+def _must_be_id(file_id: str) -> None:
+    if not re.fullmatch(FILE_ID_PATTERN, file_id):
+        raise ProblemError("not-found", "a file's id has 32 hexadecimal digits")

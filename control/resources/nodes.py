@@ -1,0 +1,127 @@
+"""`/api/v1/nodes` and `/api/v1/pools`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import falcon
+
+from control import bodies, nodes
+from control.access import Access, bearer
+from control.database import Database
+from control.heartbeats import Heartbeats
+from control.metrics import Metrics
+from control.problems import ProblemError
+from control.snapshot import Snapshots
+from portside.control_wire import NewPool, NodeStateRequest, PoolSettings
+
+
+class NodeHeartbeats:
+    """Where nodes report."""
+
+    def __init__(
+        self, heartbeats: Heartbeats, metrics: Metrics, clock: Callable[[], datetime]
+    ) -> None:
+        self._heartbeats = heartbeats
+        self._metrics = metrics
+        self._clock = clock
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """200 with what there is for the node."""
+        token = bearer(request)
+        if token is None:
+            raise ProblemError("token-missing", "send 'Authorization: Bearer <heartbeat token>'")
+        body = bodies.read(request)
+        with self._metrics.heartbeat():
+            answer = self._heartbeats.receive(node_id, token, body, self._clock())
+        bodies.answer(response, answer)
+
+
+class Nodes:
+    """Every node."""
+
+    def __init__(self, access: Access, database: Database, snapshots: Snapshots) -> None:
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The nodes, with their last heartbeats."""
+        self._access.need(request, "read")
+        snapshot = self._snapshots.current()
+        bodies.answer(
+            response, self._database.read(lambda session: nodes.every_node(session, snapshot))
+        )
+
+    def on_get_one(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """One node."""
+        self._access.need(request, "read")
+        snapshot = self._snapshots.current()
+        bodies.answer(
+            response,
+            self._database.read(lambda session: nodes.one_node(session, snapshot, node_id)),
+        )
+
+
+class NodeStates:
+    """What is wanted of a node."""
+
+    def __init__(
+        self,
+        access: Access,
+        database: Database,
+        snapshots: Snapshots,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+        self._clock = clock
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """The node as it is now. The same wish twice changes nothing."""
+        self._access.need(request, "admin")
+        wish = bodies.parse(request, NodeStateRequest)
+        self._database.write(lambda session: nodes.set_state(session, node_id, wish, self._clock()))
+        self._snapshots.forget()
+        snapshot = self._snapshots.current()
+        bodies.answer(
+            response,
+            self._database.read(lambda session: nodes.one_node(session, snapshot, node_id)),
+        )
+
+
+class Pools:
+    """Every pool, and each."""
+
+    def __init__(self, access: Access, database: Database, snapshots: Snapshots) -> None:
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The pools with their settings in force."""
+        self._access.need(request, "read")
+        bodies.answer(response, nodes.every_pool(self._snapshots.current()))
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """201 with the new pool."""
+        self._access.need(request, "admin")
+        new = bodies.parse(request, NewPool)
+        self._database.write(lambda session: nodes.create_pool(session, new))
+        self._snapshots.forget()
+        bodies.answer(response, nodes.one_pool(self._snapshots.current(), new.pool_id), 201)
+
+    def on_get_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
+        """One pool."""
+        self._access.need(request, "read")
+        bodies.answer(response, nodes.one_pool(self._snapshots.current(), pool_id))
+
+    def on_put_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
+        """Its settings anew: what isn't given is the node's again."""
+        self._access.need(request, "admin")
+        wanted = bodies.parse(request, PoolSettings)
+        self._database.write(lambda session: nodes.set_pool(session, pool_id, wanted))
+        self._snapshots.forget()
+        bodies.answer(response, nodes.one_pool(self._snapshots.current(), pool_id))

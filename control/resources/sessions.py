@@ -1,0 +1,76 @@
+"""`/api/v1/upload/...`: sessions, and where an upload would go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+import falcon
+from pydantic import BaseModel, ConfigDict, Field
+
+from control import bodies
+from control.access import Access
+from control.metrics import Metrics
+from control.problems import ProblemError
+from control.sessions import Sessions, Wish
+from portside.control_wire import SessionRequest
+
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class UploadSessions:
+    """Opening sessions."""
+
+    def __init__(
+        self,
+        access: Access,
+        sessions: Sessions,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._access = access
+        self._sessions = sessions
+        self._metrics = metrics
+        self._clock = clock
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """201 with the session; 200 when this Idempotency-Key has opened it before."""
+        caller = self._access.need(request, "upload")
+        wanted = bodies.parse(request, SessionRequest)
+        key = request.get_header("Idempotency-Key")
+        if key is not None and not _KEY.fullmatch(key):
+            raise ProblemError(
+                "malformed-request", "an Idempotency-Key has 1 to 128 visible ASCII characters"
+            )
+        address = wanted.client_address or (request.access_route or ["unknown"])[0]
+        with self._metrics.session():
+            session, new = self._sessions.open(
+                Wish(caller.app, wanted, address, key), self._clock()
+            )
+        bodies.answer(response, session, 201 if new else 200)
+
+
+class ServerQuery(BaseModel):
+    """What an upload that somebody has in mind is like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=0, ge=0, lt=2**62, description="Bytes; 0 when unknown.")
+    region: str | None = Field(
+        default=None, pattern=r"^[a-z0-9-]{1,32}$", description="The region that is preferred."
+    )
+
+
+class UploadServers:
+    """Where uploads go now."""
+
+    def __init__(self, access: Access, sessions: Sessions) -> None:
+        self._access = access
+        self._sessions = sessions
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The node that a session would get now; nothing is promised."""
+        self._access.need(request, "upload")
+        wanted = bodies.query(request, ServerQuery)
+        bodies.answer(response, self._sessions.server(wanted.size, wanted.region))

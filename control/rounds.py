@@ -1,0 +1,185 @@
+"""What the worker does again and again: each routine every so many seconds, one after the other.
+
+Of several workers on one database one goes the round: who takes the row of the cluster first
+(`claim`). Each routine is a function of a `Round`; to add one, put it into `ROUTINES`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from control import expiry, leases, outside, rosters
+from control.database import Database, DatabaseUnavailable
+from control.models import Node
+from control.rosters import RosterUnusable
+from control.settings import Settings
+
+_log = structlog.get_logger()
+
+EVERY = 5.0
+"""Seconds between two rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a routine works on."""
+
+    settings: Settings
+    database: Database
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """Something that is done every so many seconds; 0 is in each round."""
+
+    name: str
+    every: float
+    run: Callable[[Round], None]
+
+
+def claim(settings: Settings, database: Database, now: datetime, every: float = EVERY) -> bool:
+    """Whether this worker goes the round that is due. Raises DatabaseUnavailable.
+
+    After a time without rounds nobody can say which node was silent: what counts as silence begins
+    anew, so that a control plane that was away doesn't find every node dead.
+    """
+
+    def work(session: Session) -> bool:
+        state = rosters.cluster_state(session)
+        if state.rounds_at is not None and now - state.rounds_at < timedelta(seconds=every * 0.9):
+            return False
+        away = timedelta(seconds=max(settings.dead_after / 2, 2 * every))
+        if state.rounds_at is None or now - state.rounds_at > away:
+            state.listening_since = now
+        state.rounds_at = now
+        return True
+
+    return database.write(work, durable=False)
+
+
+def follow_roster(round_: Round) -> None:
+    """Take over what a deploy wrote."""
+    try:
+        deployed = rosters.read(round_.settings.roster)
+    except RosterUnusable as unusable:
+        # The nodes that are known stay known.
+        _log.error("roster can't be used", error=str(unusable))
+        return
+    round_.database.write(lambda session: rosters.take_over(session, deployed, round_.now))
+
+
+def notice_silence(round_: Round) -> None:
+    """Mark nodes that have not been heard for too long: from now on they are down."""
+
+    def work(session: Session) -> Sequence[str]:
+        listening = rosters.cluster_state(session).listening_since or round_.now
+        silent_since = round_.now - timedelta(seconds=round_.settings.dead_after)
+        if listening > silent_since:
+            return ()
+        went = session.scalars(
+            update(Node)
+            .where(
+                Node.in_roster,
+                Node.wanted != "retired",
+                Node.down_since.is_(None),
+                func.coalesce(Node.heard_at, Node.wanted_at) < silent_since,
+            )
+            .values(down_since=round_.now)
+            .returning(Node.node_id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        if went:
+            rosters.changed(session, round_.now)
+        return went
+
+    # Most rounds find nobody, and nothing is written for that.
+    if not round_.database.read(lambda session: _somebody_silent(session, round_)):
+        return
+    for node_id in round_.database.write(work):
+        _log.warning("node is down", node=node_id)
+
+
+def _somebody_silent(session: Session, round_: Round) -> bool:
+    silent_since = round_.now - timedelta(seconds=round_.settings.dead_after)
+    return (
+        session.scalars(
+            select(Node.node_id)
+            .where(
+                Node.in_roster,
+                Node.wanted != "retired",
+                Node.down_since.is_(None),
+                func.coalesce(Node.heard_at, Node.wanted_at) < silent_since,
+            )
+            .limit(1)
+        ).first()
+        is not None
+    )
+
+
+def expire(round_: Round) -> None:
+    """Give back what sessions hold that are over, and leases of nodes that don't settle them."""
+    count = expiry.expire_sessions(round_.database, round_.now)
+    if count:
+        _log.info("sessions expired", count=count)
+    round_.database.write(lambda session: leases.give_back_expired(session, round_.now))
+    expiry.give_up_copies(round_.database, round_.now)
+
+
+def ask_nodes(round_: Round) -> None:
+    """Ask every node from outside."""
+    outside.check(round_.database, round_.settings.ca, round_.now)
+
+
+def purge(round_: Round) -> None:
+    """Remove rows that nobody asks for any more."""
+    expiry.purge(round_.database, round_.now)
+
+
+ROUTINES: tuple[Routine, ...] = (
+    Routine("roster", 0, follow_roster),
+    Routine("silence", 0, notice_silence),
+    Routine("expiry", 15, expire),
+    Routine("outside", 15, ask_nodes),
+    Routine("purge", 3600, purge),
+)
+
+
+class Rounds:
+    """The rounds of one worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        clock: Callable[[], datetime],
+        routines: Sequence[Routine] = ROUTINES,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._clock = clock
+        self._routines = routines
+        self._due: dict[str, float] = {}
+
+    def go(self) -> bool:
+        """Go a round if it is this worker's; returns whether it was.
+
+        A database that is away ends the round; the next one begins anew.
+        """
+        try:
+            if not claim(self._settings, self._database, self._clock()):
+                return False
+            for routine in self._routines:
+                if time.monotonic() >= self._due.get(routine.name, 0):
+                    self._due[routine.name] = time.monotonic() + routine.every
+                    routine.run(Round(self._settings, self._database, self._clock()))
+        except DatabaseUnavailable:
+            return False
+        return True

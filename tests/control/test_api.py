@@ -1,0 +1,453 @@
+"""The API over HTTP's shapes: who may do what, what is answered, what is refused and how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+from sqlalchemy import select
+
+from control import apps
+from control.app import create_app
+from control.database import Database
+from control.models import App
+from control.openapi import routes
+from control.operations import OPERATIONS
+from control.problems import slugs
+from portside.control_wire import Session
+from portside.tokens import Keyset, verify_download
+from portside.wire import PROBLEM_PREFIX
+from tests.control.cluster import done
+from tests.control.core import Core
+from tests.control.postgresql import PostgresqlServer
+
+
+class Api:
+    """The web side over the same core, asked as an app would."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.app = create_app(core.settings, core.database, core.clock)
+        self.client = falcon.testing.TestClient(self.app)
+        self.key = core.app("shop", "upload", "read", "delete")
+        self.admin = core.app("operator", "admin")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        key: str | None = "",
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+    ) -> falcon.testing.Result:
+        """A request with the app's key, another one or none."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key or self.key}"
+        text = body if isinstance(body, str | bytes) or body is None else json.dumps(body)
+        return self.client.simulate_request(method, path, body=text, headers=sent, params=query)
+
+    def opens(self, **wish: Any) -> Session:
+        """A session for 1000 bytes."""
+        wanted = {"owner": "user-7", "name": "a.iso", "size": 1000, **wish}
+        answer = self.ask("POST", "/api/v1/upload/sessions", wanted)
+        assert answer.status_code == 201, answer.text
+        return Session.model_validate_json(answer.text)
+
+    def uploads(self, node_id: str = "", **wish: Any) -> Session:
+        """A session whose file is on its node."""
+        session = self.opens(**wish)
+        self.brings(session, node_id, path=f"{wish.get('namespace', 'files')}/{session.file_id}")
+        return session
+
+    def brings(self, session: Session, node_id: str = "", **claims: Any) -> falcon.testing.Result:
+        """A receipt comes in."""
+        receipt = self.core.nodes.receipt_of(session, self.core.clock.now, node_id, **claims)
+        return self.ask("POST", "/api/v1/files", {"receipt": receipt}, key=None)
+
+
+@pytest.fixture
+def api(core: Core) -> Api:
+    return Api(core)
+
+
+def slug_of(answer: falcon.testing.Result) -> str:
+    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
+    assert answer.json["status"] == answer.status_code
+    assert answer.json["detail"]
+    return str(answer.json["type"].removeprefix(PROBLEM_PREFIX))
+
+
+# -- sessions --------------------------------------------------------------------------------------
+
+
+def test_an_app_opens_a_session_and_finds_it_again_by_its_key(api: Api) -> None:
+    wish = {"owner": "user-7", "name": "a.iso", "size": 10, "client_address": "192.0.2.7"}
+    headers = {"Idempotency-Key": "order-1"}
+    first = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers)
+    again = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json == again.json
+    assert first.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "should be an object"),
+        ({}, "owner: Field required"),
+        ({"owner": "u", "size": -1}, "size"),
+        ({"owner": "u", "colour": "red"}, "colour: Extra inputs"),
+        ({"owner": "a\nb"}, "owner"),
+        ({"owner": "u", "namespace": "../etc"}, "namespace"),
+    ],
+)
+def test_a_bad_session_request_says_what_is_wrong(api: Api, body: object, says: str) -> None:
+    answer = api.ask("POST", "/api/v1/upload/sessions", body)
+    assert slug_of(answer) == "malformed-request"
+    assert says in answer.json["detail"]
+
+
+def test_refusals_have_their_statuses(api: Api) -> None:
+    def refused(**wish: Any) -> tuple[int, str]:
+        answer = api.ask("POST", "/api/v1/upload/sessions", {"owner": "u", **wish})
+        return answer.status_code, slug_of(answer)
+
+    assert refused(name="a.exe") == (415, "type-refused")
+    assert refused(size=5 << 30) == (413, "too-large")
+    api.core.all_report(disk_free=10)
+    second = _fresh(api)
+    answer = second.ask("POST", "/api/v1/upload/sessions", {"owner": "u", "size": 11})
+    assert (answer.status_code, slug_of(answer)) == (507, "no-space")
+    answer = second.ask("GET", "/api/v1/upload/server", query={"size": "9"})
+    assert answer.status_code == 200
+    assert answer.json["upload_api_url"].endswith("/api/internal/upload")
+    assert answer.json["pool_id"] in api.core.nodes.keys
+
+
+def test_too_many_sessions_are_429_with_a_time_to_come_again(core: Core) -> None:
+    core.settings = core.settings.model_copy(update={"sessions_per_address": 1})
+    api = Api(core)
+    api.opens(client_address="192.0.2.7")
+    api.opens(client_address="192.0.2.8")
+    wish = {"owner": "u", "size": 1, "client_address": "192.0.2.7"}
+    answer = api.ask("POST", "/api/v1/upload/sessions", wish)
+    assert (answer.status_code, slug_of(answer)) == (429, "rate-limited")
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+
+
+# -- who may what ----------------------------------------------------------------------------------
+
+
+def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> None:
+    needing = [route for route, operation in OPERATIONS.items() if operation.auth == ("key",)]
+    assert len(needing) >= 12
+    nothing = api.core.app("nothing")
+    for method, path in needing:
+        path = path.format(node_id="s01", pool_id="s01", file_id="0" * 32)
+        for key, slug, status in (
+            (None, "key-missing", 401),
+            ("portside_wrong", "key-unknown", 401),
+            (nothing, "scope-missing", 403),
+        ):
+            answer = api.ask(method, path, {}, key=key)
+            assert (answer.status_code, slug_of(answer)) == (status, slug), (method, path)
+
+
+def test_a_revoked_key_counts_no_more_and_a_new_one_does(core: Core) -> None:
+    api = Api(core)
+    assert api.ask("GET", "/api/v1/files").status_code == 200
+    core.database.write(lambda s: apps.revoke(s, "shop", core.clock.now))
+    assert slug_of(_fresh(api).ask("GET", "/api/v1/files")) == "key-unknown"
+    again = core.app("shop", "read")
+    assert _fresh(api).ask("GET", "/api/v1/files", key=again).status_code == 200
+
+
+def test_no_key_is_in_the_database(api: Api) -> None:
+    rows = api.core.database.read(lambda session: list(session.scalars(select(App))))
+    text = repr([(row.app_id, row.key_sha256, row.scopes) for row in rows])
+    assert api.key not in text
+    assert api.admin not in text
+
+
+def test_an_app_sees_its_own_files_only(api: Api) -> None:
+    session = api.uploads()
+    stranger = api.core.app("stranger", "upload", "read", "delete")
+    api = _fresh(api)
+    path = f"/api/v1/files/{session.file_id}"
+    assert api.ask("GET", path).json["owner"] == "user-7"
+    assert slug_of(api.ask("GET", path, key=stranger)) == "not-found"
+    assert slug_of(api.ask("DELETE", path, key=stranger)) == "not-found"
+    assert api.ask("GET", "/api/v1/files", key=stranger).json["files"] == []
+    assert len(api.ask("GET", "/api/v1/files", key=api.admin).json["files"]) == 1
+
+
+def _fresh(api: Api) -> Api:
+    """The same web side as a process that has just started: with nothing remembered."""
+    fresh = Api.__new__(Api)
+    fresh.__dict__.update(api.__dict__)
+    fresh.app = create_app(api.core.settings, api.core.database, api.core.clock)
+    fresh.client = falcon.testing.TestClient(fresh.app)
+    return fresh
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_a_file_is_followed_from_its_upload_until_it_is_safe(api: Api) -> None:
+    session = api.opens()
+    path = f"/api/v1/files/{session.file_id}"
+
+    def state() -> str:
+        return str(api.ask("GET", path).json["state"])
+
+    assert state() == "uploading"
+    answer = api.brings(session)
+    assert (answer.status_code, answer.json["state"]) == (200, "replicating")
+    assert state() == "replicating"
+    api.brings(session, session.replicas[0])
+    assert state() == "safe"
+    found = api.ask("GET", path).json
+    assert {copy["node_id"] for copy in found["copies"]} == {session.node_id, session.replicas[0]}
+    assert found["copies"][0]["url"].startswith(
+        f"https://{found['copies'][0]['node_id']}.portside.test/uploads/files/"
+    )
+    assert api.brings(session).status_code == 200
+
+
+def test_a_bad_receipt_is_refused(api: Api) -> None:
+    answer = api.ask("POST", "/api/v1/files", {"receipt": "no.receipt.at-all"}, key=None)
+    assert (answer.status_code, slug_of(answer)) == (401, "token-malformed")
+    session = api.uploads()
+    answer = api.brings(session, session.replicas[0], sha256="f" * 64)
+    assert (answer.status_code, slug_of(answer)) == (409, "receipt-conflict")
+
+
+def test_files_are_searched_page_by_page(api: Api) -> None:
+    for number in range(5):
+        api.core.clock.pass_by(1)
+        api.uploads(owner=f"user-{number % 2}", name=f"Disk_{number}.iso")
+    names, cursor = [], None
+    while True:
+        query = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = api.ask("GET", "/api/v1/files", query=query)
+        names += [file["name"] for file in page.json["files"]]
+        cursor = page.json["next"]
+        if cursor is None:
+            break
+    assert names == [f"Disk_{number}.iso" for number in (4, 3, 2, 1, 0)]
+
+    def found(**query: str) -> list[str]:
+        return [file["name"] for file in api.ask("GET", "/api/v1/files", query=query).json["files"]]
+
+    assert found(owner="user-1") == ["Disk_3.iso", "Disk_1.iso"]
+    assert found(name="disk_2") == ["Disk_2.iso"]
+    assert found(name="disk%") == []
+    assert found(namespace="other") == []
+    for wrong in ({"cursor": "nonsense"}, {"limit": "0"}, {"colour": "red"}):
+        assert slug_of(api.ask("GET", "/api/v1/files", query=wrong)) == "malformed-request"
+
+
+def test_a_url_leads_to_a_copy_that_can_be_reached(api: Api) -> None:
+    session = api.uploads()
+    api.brings(session, session.replicas[0], path=f"files/{session.file_id}")
+    path = f"/api/v1/files/{session.file_id}/url"
+    answer = api.ask("GET", path, key=None)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].endswith(f"/uploads/files/{session.file_id}")
+
+    api.core.clock.pass_by(api.core.settings.dead_after + 1)
+    api.core.reports(session.replicas[0])
+    as_json = {"Accept": "application/json"}
+    found = _fresh(api).ask("GET", path, key=None, headers=as_json)
+    assert found.status_code == 200
+    assert found.json["node_id"] == session.replicas[0]
+    assert found.json["url"].startswith(f"https://{session.replicas[0]}.portside.test/uploads/")
+
+    api.core.clock.pass_by(api.core.settings.dead_after + 1)
+    gone = _fresh(api).ask("GET", path, key=None)
+    assert (gone.status_code, slug_of(gone)) == (503, "file-unavailable")
+    assert gone.headers["Retry-After"]
+
+
+def test_a_private_files_url_is_signed_and_for_its_app_only(api: Api) -> None:
+    session = api.uploads(namespace="private")
+    path = f"/api/v1/files/{session.file_id}/url"
+    assert slug_of(api.ask("GET", path, key=None)) == "not-found"
+    stranger = api.core.app("stranger", "read")
+    api = _fresh(api)
+    assert slug_of(api.ask("GET", path, key=stranger)) == "not-found"
+    found = api.ask("GET", path, headers={"Accept": "application/json"}).json
+    token = found["url"].partition("?token=")[2]
+    keyset = Keyset(keys=(api.core.key.public(),))
+    claims = verify_download(token, keyset, found["node_id"], api.core.clock.now)
+    assert claims.path == f"private/{session.file_id}"
+    assert found["expires_at"] is not None
+
+
+def test_a_deleted_file_is_gone_at_once_and_then_from_every_node(api: Api) -> None:
+    session = api.uploads()
+    api.brings(session, session.replicas[0], path=f"files/{session.file_id}")
+    path = f"/api/v1/files/{session.file_id}"
+    assert api.ask("DELETE", path).status_code == 204
+    assert api.ask("DELETE", path).status_code == 204
+    assert api.ask("GET", path).json["state"] == "deleted"
+    assert slug_of(api.ask("GET", f"{path}/url", key=None)) == "file-deleted"
+    assert api.ask("GET", "/api/v1/files").json["files"] == []
+    for node_id in (session.node_id, session.replicas[0]):
+        [lease] = api.core.reports(node_id).work
+        assert (lease.kind, lease.tombstone) == ("delete", True)
+        api.core.reports(node_id, work=[done(lease.lease_id)])
+    assert api.core.file(session.file_id).state == "deleted"
+    # A push that was under way ends after all: that copy goes too.
+    api.brings(session, "s03", path=f"files/{session.file_id}")
+    if "s03" not in (session.node_id, session.replicas[0]):
+        assert [lease.kind for lease in api.core.reports("s03").work] == ["delete"]
+    api.core.counts_are_right()
+
+
+def test_an_upload_that_is_deleted_is_revoked_and_gives_its_space_back(api: Api) -> None:
+    session = api.opens()
+    assert api.ask("DELETE", f"/api/v1/files/{session.file_id}").status_code == 204
+    assert api.core.pool(session.node_id) == (0, 0, 0)
+    assert api.core.reports(session.node_id).revoked == (session.session_id,)
+    # It was too late to stop it: what came in is deleted.
+    api.brings(session)
+    assert [lease.kind for lease in api.core.reports(session.node_id).work] == ["delete"]
+    api.core.counts_are_right()
+
+
+# -- nodes and pools -------------------------------------------------------------------------------
+
+
+def test_nodes_are_told_with_their_reasons_and_set(api: Api) -> None:
+    api.core.reports("s02", accepting=False, reasons=("disk-slow: 9 s",))
+    api = _fresh(api)
+    nodes = {node["node_id"]: node for node in api.ask("GET", "/api/v1/nodes").json["nodes"]}
+    assert [node["healthy"] for node in nodes.values()] == [True, False, True]
+    assert "disk-slow: 9 s" in nodes["s02"]["reasons"]
+    answer = api.ask("POST", "/api/v1/nodes/s01/state", {"state": "draining"}, key=api.admin)
+    assert (answer.json["state"], answer.json["healthy"]) == ("draining", False)
+    assert api.ask("GET", "/api/v1/nodes/s01").json["state"] == "draining"
+    assert slug_of(api.ask("POST", "/api/v1/nodes/s01/state", {"state": "active"})) == (
+        "scope-missing"
+    )
+    for path, body, slug in (
+        ("/api/v1/nodes/s09/state", {"state": "active"}, "node-unknown"),
+        ("/api/v1/nodes/s01/state", {"state": "down"}, "malformed-request"),
+    ):
+        assert slug_of(api.ask("POST", path, body, key=api.admin)) == slug
+
+
+def test_a_node_with_copies_is_retired_by_force_only(api: Api) -> None:
+    session = api.uploads()
+    path = f"/api/v1/nodes/{session.node_id}/state"
+    answer = api.ask("POST", path, {"state": "retired"}, key=api.admin)
+    assert (answer.status_code, slug_of(answer)) == (409, "node-in-use")
+    answer = api.ask("POST", path, {"state": "retired", "force": True}, key=api.admin)
+    assert answer.json["state"] == "retired"
+
+
+def test_pools_are_made_set_and_used(api: Api) -> None:
+    new = {"pool_id": "fast", "node_id": "s02", "priority": 5, "region": "hel"}
+    made = api.ask("POST", "/api/v1/pools", new, key=api.admin)
+    assert (made.status_code, made.json["region"], made.json["tier"]) == (201, "hel", "hot")
+    assert slug_of(api.ask("POST", "/api/v1/pools", new, key=api.admin)) == "pool-taken"
+    assert api.ask("GET", "/api/v1/upload/server").json["pool_id"] == "fast"
+    session = api.opens()
+    assert session.node_id == "s02"
+    assert "s02" not in session.replicas
+    assert api.core.pool("fast") == (1000, 1, 0)
+    closed = api.ask("PUT", "/api/v1/pools/fast", {"is_upload_target": False}, key=api.admin).json
+    assert (closed["is_upload_target"], closed["priority"], closed["region"]) == (False, 0, None)
+    assert api.ask("GET", "/api/v1/upload/server").json["pool_id"] != "fast"
+    assert len(api.ask("GET", "/api/v1/pools").json["pools"]) == 4
+    for method, path, body, slug in (
+        ("PUT", "/api/v1/pools/none", {}, "pool-unknown"),
+        ("PUT", "/api/v1/pools/fast", {"weight": -1}, "malformed-request"),
+        ("POST", "/api/v1/pools", {"pool_id": "x", "node_id": "s09"}, "node-unknown"),
+        ("POST", "/api/v1/pools", {"pool_id": "X/", "node_id": "s01"}, "malformed-request"),
+    ):
+        assert slug_of(api.ask(method, path, body, key=api.admin)) == slug
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_over_http(api: Api) -> None:
+    api.core.clock.pass_by(1)
+    beat = api.core.nodes.heartbeat("s01", api.core.clock.now)
+    token, body = api.core.nodes.signed(beat)
+    path = "/api/v1/nodes/s01/heartbeat"
+    assert api.ask("POST", path, body, key=token).status_code == 200
+    assert slug_of(api.ask("POST", path, body, key=token)) == "heartbeat-replayed"
+    assert slug_of(api.ask("POST", path, body, key=None)) == "token-missing"
+    assert slug_of(api.ask("POST", path, b"x" * ((1 << 20) + 1), key=token)) == "body-too-large"
+
+
+def test_what_isnt_there_has_the_same_shape(api: Api) -> None:
+    assert slug_of(api.ask("GET", "/nowhere")) == "not-found"
+    assert slug_of(api.ask("PATCH", "/api/v1/files")) == "method-not-allowed"
+    assert slug_of(api.ask("GET", "/api/v1/files/../../etc")) == "not-found"
+
+
+def test_probes_and_numbers(api: Api) -> None:
+    assert api.ask("GET", "/health/live", key=None).status_code == 204
+    ready = api.ask("GET", "/health/ready", key=None)
+    assert (ready.status_code, ready.json) == (
+        200,
+        {"ready": True, "reasons": [], "warnings": []},
+    )
+    api.opens()
+    api.ask("GET", "/nowhere")
+    text = _fresh(api).ask("GET", "/metrics", key=None).text
+    assert 'portside_control_nodes{state="active"} 3.0' in text
+    assert "portside_control_database_up 1.0" in text
+    text = api.ask("GET", "/metrics", key=None).text
+    assert 'portside_control_seconds_count{operation="session"} 1.0' in text
+    assert 'portside_control_problems_total{problem="not-found"} 1.0' in text
+
+
+def test_the_description_is_of_every_route_and_of_nothing_else(api: Api) -> None:
+    assert routes(api.app) == set(OPERATIONS)
+    answer = api.ask("GET", "/openapi.json", key=None)
+    document = answer.json
+    assert document["openapi"] == "3.1.0"
+    described = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item
+    }
+    assert described == set(OPERATIONS)
+    assert "SessionRequest" in document["components"]["schemas"]
+    again = api.ask(
+        "GET", "/openapi.json", key=None, headers={"If-None-Match": answer.headers["ETag"]}
+    )
+    assert again.status_code == 304
+    known = set(slugs())
+    for operation in OPERATIONS.values():
+        assert set(operation.problems) <= known
+
+
+def test_a_database_that_goes_away_is_503_until_it_is_back(
+    tmp_path: Path, postgresql: PostgresqlServer, postgresql_database: Database
+) -> None:
+    core = Core(tmp_path, postgresql_database, postgresql.dsn("portside"))
+    core.all_report()
+    api = Api(core)
+    assert api.opens()
+    postgresql.stop()
+    try:
+        answer = api.ask("POST", "/api/v1/upload/sessions", {"owner": "u", "size": 1})
+        assert (answer.status_code, slug_of(answer)) == (503, "database-unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        ready = _fresh(api).ask("GET", "/health/ready", key=None)
+        assert ready.status_code == 503
+        assert "database_up 0.0" in _fresh(api).ask("GET", "/metrics", key=None).text
+    finally:
+        postgresql.start()
+    assert api.opens()
+    core.counts_are_right()
