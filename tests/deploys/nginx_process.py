@@ -13,10 +13,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from deploys import layout
 from portside import certificates
+from tests.loopback import PATIENCE, reserved_port
 
 HOST = "s01.portside.test"
 Answer = Callable[[str, dict[str, str]], bytes]
@@ -25,7 +27,7 @@ Answer = Callable[[str, dict[str, str]], bytes]
 class AgentDouble:
     """Stands for the agent, or for the control plane.
 
-    Reads a request's head, never its body, and answers what the test says.
+    Reads a request and answers what the test says.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,18 +53,17 @@ class AgentDouble:
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with connection:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                received = connection.recv(65536)
-                if not received:
-                    return
-                head += received
-            first, *lines = head.split(b"\r\n\r\n")[0].decode().split("\r\n")
-            request = first.rpartition(" ")[0]
-            headers = {
-                name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
-            }
+        # nginx may hang up at any moment, with its client.
+        with connection, suppress(OSError), connection.makefile("rb") as received:
+            request = received.readline().decode().rpartition(" ")[0]
+            if not request:
+                return
+            headers = {}
+            while line := received.readline().decode().strip():
+                name, _, value = line.partition(": ")
+                headers[name.lower()] = value
+            # A body that was left unread would break the connection before the answer is through.
+            received.read(int(headers.get("content-length", 0)))
             self.requests.append((request, headers))
             connection.sendall(self.answer(request, headers))
 
@@ -93,7 +94,7 @@ def moved(configuration: str, home: Path) -> str:
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     text = text.replace("user www-data;", user)
     return re.sub(
-        r"(listen )(80|443|8443) ", lambda found: f"{found[1]}127.0.0.1:{free_port()} ", text
+        r"(listen )(80|443|8443) ", lambda found: f"{found[1]}127.0.0.1:{reserved_port()} ", text
     )
 
 
@@ -133,7 +134,7 @@ class Nginx:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.https_port)).close()
@@ -145,7 +146,7 @@ class Nginx:
     def stop(self) -> None:
         """End it and wait."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=PATIENCE)
 
     def connect(self, source: str = "127.0.0.1", port: int | None = None) -> ssl.SSLSocket:
         """A TLS connection that takes any certificate: what is tested is HTTP."""
@@ -154,7 +155,7 @@ class Nginx:
         context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
         plain = socket.create_connection(
-            ("127.0.0.1", port or self.https_port), timeout=5, source_address=(source, 0)
+            ("127.0.0.1", port or self.https_port), timeout=PATIENCE, source_address=(source, 0)
         )
         return context.wrap_socket(plain, server_hostname=HOST)
 
@@ -176,10 +177,3 @@ class Nginx:
             return answer, answer.read()
         finally:
             connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
