@@ -21,10 +21,11 @@ from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire import PROBLEM_PREFIX, UploadClaims
+from tests.loopback import reserved_port, wait_until
 from tests.minting import upload_claims
 
 NODE_ID = "s01"
-START_SECONDS = 30
+START_SECONDS = 120
 
 SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_kept_free=1 * MIB)
 
@@ -47,7 +48,7 @@ class Agent:
         self.node_id = node_id
         self.issuer = SigningKey.generate("lab")
         self.sizing = sizing
-        self.port = _free_port()
+        self.port = reserved_port(self)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,7 +93,8 @@ class Agent:
             try:
                 if requests.get(f"{self.url}/health/live", timeout=5).status_code == 204:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
+                # gunicorn listens before its worker can answer.
                 time.sleep(0.05)
         raise AssertionError(f"the agent doesn't answer:\n{self.log.read_text()}")
 
@@ -129,7 +131,7 @@ class Agent:
         if self._process is not None:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=60)
             self._process = None
 
     def mint(self, key: SigningKey | None = None, **changed: Any) -> str:
@@ -174,17 +176,13 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """The answer of upload-status."""
-        response = requests.get(f"{self.url}/api/v1/system/upload-status", timeout=5)
+        response = requests.get(f"{self.url}/api/v1/system/upload-status", timeout=60)
         assert response.status_code == 200, response.text
         return dict(response.json())
 
     def wait_for_uploads(self, count: int) -> None:
         """Wait until this many uploads are running."""
-        for _ in range(500):
-            if self.status()["slots"]["used"] == count:
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"{self.status()['slots']} instead of {count}")
+        wait_until(lambda: self.status()["slots"]["used"] == count)
 
     def visible_files(self) -> list[Path]:
         """Everything nginx could serve, attributes left out."""
@@ -214,8 +212,7 @@ def slug_of(response: requests.Response) -> str:
     return str(document["type"].removeprefix(PROBLEM_PREFIX))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def first_line(connection: socket.socket) -> bytes:
+    """The first line of the answer on a connection, however it comes."""
+    with connection.makefile("rb") as answer:
+        return answer.readline()

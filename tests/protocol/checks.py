@@ -13,7 +13,7 @@ from portside.wire import StoredFile
 from tests.agent.process import Agent, slug_of
 from tests.protocol.requests_by_hand import Talker
 
-SETTLING_SECONDS = 5
+SETTLING_SECONDS = 60
 """A connection that was closed is noticed by the agent a moment later."""
 
 

@@ -65,7 +65,7 @@ def _form(talker: Talker, filename: bytes) -> requests.Response:
             "Authorization": f"Bearer {talker.token}",
             "Content-Type": "multipart/form-data; boundary=b",
         },
-        timeout=30,
+        timeout=60,
     )
 
 

@@ -39,8 +39,6 @@ _LARGEST = 2 * _RING + 5000
 _KILLS = 25
 """The node is killed at one of so many chances."""
 
-_ENDED_SECONDS = 5
-
 _HANGING = 3
 """Connections that stand still at once: each has a slot of the node."""
 
@@ -222,7 +220,7 @@ class Clients(RuleBasedStateMachine):
         first.send(piece)
         game.sent = game.told + len(piece)
         offset = self._ask(game, dialect)
-        assert first.ended(_ENDED_SECONDS)
+        assert first.ended()
         with contextlib.suppress(OSError, http.client.HTTPException):
             assert first.answer().status >= 400
         first.close()

@@ -82,7 +82,7 @@ def test_an_upload_is_resumed_by_its_url(node: Node, source: Path) -> None:
 def test_a_restart_in_between_is_retried(node: Node, source: Path) -> None:
     talker = Tus(node.agent)
     uploader = _uploader(
-        node, talker, source, chunk_size=1 * MIB, retries=50, retry_delay=0.1, upload_checksum=True
+        node, talker, source, chunk_size=1 * MIB, retries=600, retry_delay=0.1, upload_checksum=True
     )
     uploader.upload(stop_at=2 * MIB)
     node.agent.kill()

@@ -6,7 +6,7 @@
 //   terminate    and tell the server so
 //   holdAt       before the PATCH at or behind this offset: print {"holding": offset}, wait for a line
 //   store        a file that remembers upload URLs from one run to the next; resume from it
-// Prints a line of JSON per request, and one at the end: {"ok", "url", "status", "body", "error"}.
+// Prints a line of JSON per request, one per answer, and one at the end: {"ok", "url", "status", "body", "error"}.
 
 import { createReadStream, existsSync } from "node:fs";
 import { once } from "node:events";
@@ -67,6 +67,7 @@ const options = {
   httpStack: new Stack(),
   ...wish.options,
   onBeforeRequest: async (request) => {
+    print({ asking: request.getMethod() });
     const offset = Number(request.getHeader("Upload-Offset") ?? -1);
     if (held || request.getMethod() !== "PATCH" || offset < wish.holdAt) return;
     held = true;
