@@ -11,8 +11,8 @@ from lab.commands import Problem, explain
 from lab.machines import Machine
 from lab.terminal import say
 
-SSH_DEADLINE = 60.0
-BOOT_DEADLINE = 90.0
+SSH_DEADLINE = 180.0
+BOOT_DEADLINE = 240.0
 SET_NAMES = """
 set -e
 test "$(hostname)" = {name} || sudo hostnamectl set-hostname {name}

@@ -60,7 +60,7 @@ def _said(put: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _wait_for_bytes(host: Host, least: int) -> None:
     """Wait until staging holds an upload that has come this far."""
-    for _ in range(600):
+    for _ in range(1200):
         sizes = host.check_output("find /srv/portside/staging -name '*.part' -printf '%s\\n'")
         if any(int(size) >= least for size in sizes.split()):
             return
@@ -78,9 +78,9 @@ def test_an_upload_goes_on_after_the_agent_was_killed_and_after_the_client_was(
 ) -> None:
     host = nodes["s01"]
     first = _put(ISO, tmp_path, "--node", "s01")
-    _wait_for_bytes(host, 200 * MIB)
+    _wait_for_bytes(host, 100 * MIB)
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
-    _wait_for_bytes(host, 700 * MIB)
+    _wait_for_bytes(host, 400 * MIB)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     second = _put(ISO, tmp_path, "--node", "s01")
@@ -138,7 +138,7 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
     path = f"/srv/portside/uploads/{file['path']}"
     host.check_output(f"printf 'X' | dd of='{path}' bs=1 seek=3000000 conv=notrunc status=none")
     host.check_output(f"systemctl start {WORKER}")
-    for _ in range(120):
+    for _ in range(360):
         if node.ask("GET", f"/api/v1/files/{file['file_id']}").status == 410:
             break
         time.sleep(0.5)
@@ -148,7 +148,7 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
     assert host.file(f"/srv/portside/quarantine/{file['file_id']}.data").size == 5 * MIB
     # The worker tells of it in its next report, which /metrics and /health/ready show.
     found = re.compile(r"^portside_damaged_files_total [1-9]", re.MULTILINE)
-    for _ in range(80):
+    for _ in range(240):
         if found.search(host.check_output(METRICS)):
             break
         time.sleep(0.5)

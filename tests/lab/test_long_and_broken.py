@@ -28,9 +28,23 @@ def _gunicorn_timeout(host: Host) -> int:
     return int(found[1])
 
 
-def _worker_pid(host: Host) -> int:
+def _worker_pid(host: Host) -> int | None:
+    """None while the next one hasn't been started."""
     master = int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
-    return int(host.check_output(f"cat /proc/{master}/task/{master}/children").split()[-1])
+    workers = host.check_output(f"cat /proc/{master}/task/{master}/children").split()
+    return int(workers[-1]) if workers else None
+
+
+def _is_ready(node: Node) -> bool:
+    return node.ask("GET", "/health/ready").status == 200
+
+
+def _wait_until_ready(node: Node) -> None:
+    for _ in range(360):
+        if _is_ready(node):
+            return
+        time.sleep(0.5)
+    raise AssertionError("the agent isn't ready")
 
 
 def _trickle(node: Node, seconds: float) -> None:
@@ -51,7 +65,7 @@ def _hang_and_be_found(node: Node, host: Host) -> float:
     host.check_output(f"kill -STOP {hung}")
     started = time.monotonic()
     while time.monotonic() - started < FOUND_WITHIN:
-        if _worker_pid(host) != hung and node.ask("GET", "/health/ready").status == 200:
+        if _worker_pid(host) not in (hung, None) and _is_ready(node):
             return time.monotonic() - started
         time.sleep(1)
     raise AssertionError(f"the worker still hangs after {FOUND_WITHIN} s")
@@ -77,10 +91,7 @@ def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     connection.sendall(bytes(50 * MIB))
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
     connection.close()
-    for _ in range(60):
-        if node.ask("GET", "/health/ready").status == 200:
-            break
-        time.sleep(0.5)
+    _wait_until_ready(node)
     assert host.file("/srv/portside/staging").listdir() == []
     assert host.check_output("find /srv/portside/uploads -type f | sort") == before
     journal = host.check_output(f"journalctl -u {AGENT} -n 20 -o cat")
@@ -111,9 +122,6 @@ def test_root_can_rebuild_a_lost_index_without_locking_the_agent_out(
     owners = host.check_output("stat -c %U /srv/portside/state/index.sqlite*").split()
     assert set(owners) == {"portside"}
     host.check_output(f"systemctl start {AGENT} portside-agent-worker")
-    for _ in range(60):
-        if node.ask("GET", "/health/ready").status == 200:
-            break
-        time.sleep(0.5)
+    _wait_until_ready(node)
     assert node.ask("GET", found).body == stored.body
     assert node.put("after.bin", b"content").status == 201

@@ -43,7 +43,7 @@ def test_nodes_without_the_role_are_left_alone(nodes: Mapping[str, Host]) -> Non
 def _allowed_origin(
     cluster: Cluster, node_id: str, trust: ssl.SSLContext, origin: str
 ) -> str | None:
-    connection = http.client.HTTPSConnection(cluster.host(node_id), context=trust, timeout=10)
+    connection = http.client.HTTPSConnection(cluster.host(node_id), context=trust, timeout=60)
     try:
         connection.request("GET", "/health/live", headers={"Origin": origin})
         return connection.getresponse().headers["Access-Control-Allow-Origin"]
@@ -66,11 +66,16 @@ def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
     trust: ssl.SSLContext,
     changed_cluster: Callable[[str, str], Path],
 ) -> None:
-    new = "https://other.portside.test"
-    changed = changed_cluster(ORIGIN, new)
-    deploy_and_kill(changed, "s01", "nginx | nginx.conf")
-    assert nodes["s01"].file("/etc/nginx/nginx.conf").contains(new)
-    assert _allowed_origin(cluster, "s01", trust, new) is None, "killed too late to tell anything"
+    # The kill has to come before the next operation: on a busy computer not the first one does.
+    for attempt in range(5):
+        new = f"https://other-{attempt}.portside.test"
+        changed = changed_cluster(ORIGIN, new)
+        deploy_and_kill(changed, "s01", "nginx | nginx.conf")
+        assert nodes["s01"].file("/etc/nginx/nginx.conf").contains(new)
+        if _allowed_origin(cluster, "s01", trust, new) is None:
+            break
+    else:
+        raise AssertionError("killed too late to tell anything")
 
     healing = deploy(changed, "--limit", "s01")
     assert healing.hosts("success") == {"nginx | nginx serves it": ["s01"]}
@@ -135,11 +140,11 @@ def test_a_reload_that_nginx_did_not_take_fails_the_run(
 def _listening(host: Host, port: int) -> Iterator[None]:
     """Something else that listens on a node's port for as long as the block lasts."""
     host.check_output(
-        "systemd-run --quiet --collect --unit=lab-listener --property=RuntimeMaxSec=60 "
+        "systemd-run --quiet --collect --unit=lab-listener --property=RuntimeMaxSec=900 "
         f"python3 -m http.server {port}"
     )
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not host.socket(f"tcp://0.0.0.0:{port}").is_listening:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -152,7 +157,7 @@ def test_only_ssh_http_and_https_come_in(cluster: Cluster, nodes: Mapping[str, H
     address = cluster.host("s03")
     with _listening(nodes["s03"], 8099):
         for port in (22, 80, 443):
-            socket.create_connection((address, port), timeout=5).close()
+            socket.create_connection((address, port), timeout=60).close()
         with pytest.raises(TimeoutError):
             socket.create_connection((address, 8099), timeout=1)
 

@@ -16,7 +16,7 @@ from tests.minting import unsigned
 
 
 def _assert_staging_empties(host: Host) -> None:
-    for _ in range(100):
+    for _ in range(600):
         if not host.file("/srv/portside/staging").listdir():
             return
         time.sleep(0.1)
@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_before_the_body(
     try:
         while (before := spare()) >= most:
             promised.append(node.open_put("promised.bin", most, node.mint(size=most)))
-            for _ in range(100):
+            for _ in range(1200):
                 if spare() < before:
                     break
                 time.sleep(0.05)

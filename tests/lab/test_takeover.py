@@ -52,7 +52,7 @@ def test_a_new_release_takes_uploads_while_the_old_one_finishes_its_own(
         seconds = time.monotonic() - started
         assert run.succeeded, run.output
         # It didn't wait for the upload, which nothing but this test will end.
-        assert seconds < 120
+        assert seconds < 500
         assert _release_of(host) != before
         assert _master(host) == master
         workers = host.check_output(f"cat /proc/{master}/task/{master}/children").split()

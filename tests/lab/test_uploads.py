@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -178,8 +179,12 @@ def test_twenty_uploads_at_once_to_the_smallest_node_all_succeed(talk: Mapping[s
     half = len(content) // 2
     for connection in connections:
         connection.sendall(content[:half])
-    # All twenty are half-way now: none was put off until another had ended.
-    status = json.loads(node.ask("GET", "/api/v1/system/upload-status").body)
+    # All twenty are half-way soon: none was put off until another had ended.
+    for _ in range(240):
+        status = json.loads(node.ask("GET", "/api/v1/system/upload-status").body)
+        if status["slots"]["used"] == 20:
+            break
+        time.sleep(0.25)
     assert status["slots"]["used"] == 20
 
     def finish(number: int) -> StoredFile:
@@ -201,7 +206,7 @@ def test_a_refusal_in_mid_body_is_heard(talk: Mapping[str, Node]) -> None:
 
 
 def test_plain_http_leads_to_https(talk: Mapping[str, Node]) -> None:
-    connection = http.client.HTTPConnection(talk["s01"].host, timeout=10)
+    connection = http.client.HTTPConnection(talk["s01"].host, timeout=60)
     connection.request("GET", "/uploads/x")
     response = connection.getresponse()
     assert response.status == 308
