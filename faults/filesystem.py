@@ -21,7 +21,7 @@ _FS_IOC_SHUTDOWN = 0x8004587D
 """_IOR('X', 125, __u32), which ext4 took over from XFS (fs/ext4/ext4.h)."""
 
 _NOLOGFLUSH = 2
-_BUSY_SECONDS = 15.0
+_BUSY_SECONDS = 60.0
 
 
 class FilesystemFailed(Exception):
