@@ -59,6 +59,18 @@ def attributes_of(agent: Agent, file: StoredFile) -> Path:
     return data.with_name(data.name + ATTRIBUTES_SUFFIX)
 
 
+def is_open(pid: int, path: Path) -> bool:
+    """Whether a process has the file open."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if link.readlink() == path:
+                return True
+        except FileNotFoundError:
+            # Closed since it was listed.
+            continue
+    return False
+
+
 def flip_a_bit(path: Path) -> None:
     """Damage a file behind the filesystem's back, its size and place unchanged."""
     with path.open("r+b") as file:

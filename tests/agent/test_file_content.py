@@ -67,7 +67,7 @@ def test_private_content_takes_a_token_for_its_path(shared_agent: Agent) -> None
 def _may_download(agent: Agent, uri: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and problem of the answer to nginx's question about a request's target."""
     sent = {**(headers or {}), "X-Original-URI": uri}
-    answer = requests.get(f"{agent.url}/internal/download", headers=sent, timeout=5)
+    answer = requests.get(f"{agent.url}/internal/download", headers=sent, timeout=60)
     if answer.status_code == 204:
         return 204, ""
     assert (answer.status_code, answer.content) == (403, b"")

@@ -28,7 +28,7 @@ from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile
 from tests.agent.damage import DAMAGES, Damage, Node
-from tests.agent.process import Agent
+from tests.agent.process import Agent, first_line
 
 OLD_ENOUGH = ("--minimum-age", "0")
 
@@ -102,7 +102,7 @@ def test_a_damage_is_reported_then_mended_then_gone(node: Node, damage: Damage) 
         assert node.attributes(hurt).stored() == hurt
     else:
         assert not node.data(hurt).exists()
-        answer = requests.get(f"{agent.url}/api/v1/files/{hurt.file_id}", timeout=5)
+        answer = requests.get(f"{agent.url}/api/v1/files/{hurt.file_id}", timeout=60)
         assert answer.status_code != 200
     if damage.keeps_bytes:
         assert content["hurt.bin"] in tree(agent.root).values()
@@ -197,6 +197,8 @@ _YOUNG = {
 def test_uploads_that_are_running_are_neither_reported_nor_harmed(agent: Agent) -> None:
     slow = agent.open_put("slow.bin", 5)
     agent.wait_for_uploads(1)
+    [staged] = (agent.root / "staging").glob("*.part")
+    os.utime(staged, (1, 1))
     acknowledged: dict[str, bytes] = {}
     stop = threading.Event()
 
@@ -210,7 +212,7 @@ def test_uploads_that_are_running_are_neither_reported_nor_harmed(agent: Agent) 
     try:
         # A commit takes milliseconds; the slow upload's file is older than this and locked.
         for options in ([], ["--repair"], ["--repair", "--digests"]):
-            done = fsck(agent, "--minimum-age", "3", *options)
+            done = fsck(agent, "--minimum-age", "20", *options)
             assert (done.returncode, done.stdout.split("; ")[1]) == (0, "clean\n"), done.stdout
         done = fsck(agent, "--json", *OLD_ENOUGH)
         assert "stale-staging" not in done.stdout
@@ -218,7 +220,7 @@ def test_uploads_that_are_running_are_neither_reported_nor_harmed(agent: Agent) 
         stop.set()
         uploader.join()
     slow.sendall(b"12345")
-    assert slow.recv(65536).startswith(b"HTTP/1.1 201 ")
+    assert first_line(slow).startswith(b"HTTP/1.1 201 ")
     slow.close()
     assert len(acknowledged) > 3
     for path, data in acknowledged.items():
@@ -318,7 +320,8 @@ def quiet_node(tmp_path_factory: pytest.TempPathFactory) -> Node:
 @settings(
     max_examples=25,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.lists(

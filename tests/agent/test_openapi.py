@@ -77,7 +77,7 @@ def described_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]
 
 @pytest.fixture(scope="module")
 def api(described_agent: Agent) -> OpenApiSchema:
-    answer = requests.get(f"{described_agent.url}/openapi.json", timeout=5)
+    answer = requests.get(f"{described_agent.url}/openapi.json", timeout=60)
     schema: OpenApiSchema = schemathesis.openapi.from_dict(
         answer.json(), config=schemathesis.Config.from_dict(CONFIGURATION)
     )
@@ -239,7 +239,7 @@ def begun(agent: Agent) -> tuple[dict[str, str], str]:
     """The header with the token of a new upload of 5 bytes, and its id."""
     token = {"Authorization": f"Bearer {agent.mint(name='open.bin')}"}
     answer = requests.post(
-        f"{agent.url}/api/v1/uploads", headers={**token, **TUS, "Upload-Length": "5"}, timeout=5
+        f"{agent.url}/api/v1/uploads", headers={**token, **TUS, "Upload-Length": "5"}, timeout=60
     )
     return token, answer.headers["Location"].rpartition("/")[2]
 
@@ -260,8 +260,8 @@ def test_problems_are_described_by_their_slugs(described_agent: Agent) -> None:
 
 def test_the_description_may_be_kept_and_asked_for_again(described_agent: Agent) -> None:
     url = f"{described_agent.url}/openapi.json"
-    first = requests.get(url, timeout=5)
+    first = requests.get(url, timeout=60)
     assert first.json()["openapi"] == "3.1.0"
     assert first.headers["Cache-Control"] == "public, max-age=300"
-    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
+    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=60)
     assert (again.status_code, again.content) == (304, b"")

@@ -20,7 +20,7 @@ def _ask(agent: Agent, **facts: str) -> requests.Response:
     }
     headers = {f"X-Original-{name.replace('_', '-')}": value for name, value in original.items()}
     headers["Authorization"] = f"Bearer {agent.mint()}"
-    return requests.get(f"{agent.url}/internal/preflight", headers=headers, timeout=10)
+    return requests.get(f"{agent.url}/internal/preflight", headers=headers, timeout=60)
 
 
 def test_an_upload_that_would_be_taken_goes_on(shared_agent: Agent) -> None:
@@ -35,7 +35,7 @@ def test_questions_about_the_endpoint_go_on_without_a_token(shared_agent: Agent)
         asked = requests.get(
             f"{shared_agent.url}/internal/preflight",
             headers={"X-Original-Method": method, "X-Original-URI": "/api/internal/upload"},
-            timeout=10,
+            timeout=60,
         )
         assert asked.status_code == 204
 
@@ -71,7 +71,7 @@ def test_a_refusal_without_a_token_says_how_to_authenticate(shared_agent: Agent)
             "X-Original-URI": "/api/internal/upload/a.bin",
             "X-Original-Content-Length": "10",
         },
-        timeout=10,
+        timeout=60,
     )
     assert refused.headers["X-Refusal-Status"] == "401"
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")

@@ -29,10 +29,26 @@ from portside.client.node import Node
 from portside.client.state import state_folder
 from portside.quantities import MIB
 from tests.agent.process import SMALL_NODE, Agent
+from tests.loopback import wait_until
 
 SIZE = 96 * MIB + 4099
 WINDOW = SMALL_NODE.sync_window
-PUT = (sys.executable, "-c", "from portside.cli import main; main()", "put")
+SLOWLY = """
+import sys, time
+from portside.cli import main
+from portside.client.body import OpenFile
+
+blocks, pause = OpenFile.blocks, float(sys.argv.pop(1))
+
+def slow_blocks(self, start, end):
+    for block in blocks(self, start, end):
+        yield block
+        time.sleep(pause)
+
+OpenFile.blocks = slow_blocks
+main()
+"""
+"""`portside put` that reads its file slowly: some seconds for what would be over in no time."""
 
 
 class Heard(Watcher):
@@ -142,15 +158,18 @@ def test_a_killed_node_goes_on_from_what_it_had_on_disk(
 def test_a_client_that_is_killed_goes_on_when_the_same_command_is_given_again(
     parallel: str, node: Agent, file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "token").write_text(node.mint(size=SIZE))
-    command = [*PUT, "--url", node.url, "--token-file", str(tmp_path / "token"), str(file)]
-    command += ["--parallel", parallel]
-    with subprocess.Popen(command) as killed:
+    with subprocess.Popen(_slow_put(node, file, tmp_path, parallel)) as killed:
         try:
-            _wait(lambda: _staged(node) > SIZE // 2)
+            wait_until(lambda: _staged(node) > SIZE // 2)
         finally:
             killed.send_signal(signal.SIGKILL)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    again = subprocess.run(
+        _slow_put(node, file, tmp_path, parallel, seconds=0),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert again.returncode == 0, again.stderr
     assert "resuming at " in again.stderr
     assert "stored and verified" in again.stderr
@@ -163,14 +182,12 @@ def test_a_client_that_is_killed_goes_on_when_the_same_command_is_given_again(
 def test_ctrl_c_ends_it_at_once_and_says_how_to_go_on(
     parallel: str, node: Agent, file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "token").write_text(node.mint(size=SIZE))
-    command = [*PUT, "--url", node.url, "--token-file", str(tmp_path / "token"), str(file)]
-    command += ["--parallel", parallel]
+    command = _slow_put(node, file, tmp_path, parallel)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as interrupted:
         try:
-            _wait(lambda: _staged(node) > SIZE // 4)
+            wait_until(lambda: _staged(node) > SIZE // 4)
             interrupted.send_signal(signal.SIGINT)
-            _, said = interrupted.communicate(timeout=10)
+            _, said = interrupted.communicate(timeout=60)
         finally:
             interrupted.kill()
     assert interrupted.returncode == 130
@@ -272,9 +289,11 @@ def test_a_node_that_has_lost_the_upload_gets_it_anew(
 def test_parts_can_be_joined_after_the_token_has_expired_for_new_uploads(
     node: Agent, client: UploadClient, file: Path
 ) -> None:
-    # A token may start an upload until 60 seconds after its exp: this one for 2 more.
-    expired = int(time.time()) - 58
-    token = node.mint(size=SIZE, iat=expired - 1, nbf=expired - 1, exp=expired)
+    # Three parts: their creation is over soon.
+    os.truncate(file, 20 * MIB)
+    # A token may start an upload until 60 seconds after its exp: this one for some more.
+    expired = int(time.time()) - 53
+    token = node.mint(size=20 * MIB, iat=expired - 1, nbf=expired - 1, exp=expired)
 
     class UntilItHasExpired(Watcher):
         def sent(self, count: int) -> None:
@@ -297,15 +316,18 @@ def test_a_node_that_stays_away_is_given_up_and_the_upload_can_go_on_later(
     assert_stored(node, file)
 
 
+def _slow_put(node: Agent, file: Path, home: Path, parallel: str, seconds: float = 6) -> list[str]:
+    """The command that takes at least so long, always with the same token."""
+    token = home / "token"
+    if not token.exists():
+        token.write_text(node.mint(size=SIZE))
+    pause = seconds * int(parallel) / (SIZE // MIB)
+    command = [sys.executable, "-c", SLOWLY, str(pause), "put", "--url", node.url]
+    return [*command, "--token-file", str(token), str(file), "--parallel", parallel]
+
+
 def _staged(node: Agent) -> int:
     """Bytes that the node says are on disk of uploads under way."""
     with sqlite3.connect(f"file:{node.root}/state/index.sqlite?mode=ro", uri=True) as database:
         ((total,),) = database.execute("SELECT coalesce(sum(offset), 0) FROM uploads")
     return int(total)
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

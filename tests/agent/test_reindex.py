@@ -19,7 +19,7 @@ from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile
 from tests.agent.damage import Node
-from tests.agent.process import Agent, slug_of
+from tests.agent.process import Agent, first_line, slug_of
 
 
 def _reindex(agent: Agent) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def _remove_index(agent: Agent) -> None:
 
 
 def _described(agent: Agent, file_id: str) -> requests.Response:
-    return requests.get(f"{agent.url}/api/v1/files/{file_id}", timeout=5)
+    return requests.get(f"{agent.url}/api/v1/files/{file_id}", timeout=60)
 
 
 @pytest.mark.parametrize("how", ["missing", "broken"])
@@ -73,7 +73,7 @@ def test_it_runs_beside_a_working_agent(agent: Agent) -> None:
     agent.wait_for_uploads(1)
     assert _reindex(agent).returncode == 0
     running.sendall(b"12345")
-    assert running.recv(65536).startswith(b"HTTP/1.1 201 ")
+    assert first_line(running).startswith(b"HTTP/1.1 201 ")
     running.close()
     assert _described(agent, kept["file_id"]).json() == kept
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +17,10 @@ from tests.agent.stored_files import (
     attributes_of,
     data_of,
     flip_a_bit,
+    is_open,
     stored,
 )
+from tests.loopback import wait_until
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -73,25 +72,6 @@ def _sparse(agent: Agent, file: StoredFile, size: int) -> None:
         data.truncate(size)
 
 
-def _is_open(agent: Agent, path: Path) -> bool:
-    """Whether the agent is reading the file."""
-    for link in Path(f"/proc/{agent.worker_pid()}/fd").iterdir():
-        try:
-            if link.readlink() == path:
-                return True
-        except FileNotFoundError:
-            # Closed since it was listed.
-            continue
-    return False
-
-
-def _wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_one_verification_at_a_time_and_none_for_who_has_left(agent: Agent) -> None:
     long, other = (stored(agent, "a.bin", b"x") for _ in range(2))
     _sparse(agent, long, 200 << 30)
@@ -100,14 +80,14 @@ def test_one_verification_at_a_time_and_none_for_who_has_left(agent: Agent) -> N
         f"POST {FILES}/{long.file_id}/verify HTTP/1.1\r\nHost: agent\r\n"
         f"Authorization: {headers['Authorization']}\r\n\r\n"
     )
-    asking = socket.create_connection(("127.0.0.1", agent.port), timeout=10)
+    asking = socket.create_connection(("127.0.0.1", agent.port), timeout=60)
     asking.sendall(head.encode())
-    _wait_until(lambda: _is_open(agent, data_of(agent, long)))
+    wait_until(lambda: is_open(agent.worker_pid(), data_of(agent, long)))
     busy = ask(agent, "POST", f"/{other.file_id}/verify", headers)
     assert (busy.status_code, slug_of(busy)) == (503, "no-slot")
     assert int(busy.headers["Retry-After"]) > 0
     asking.close()
-    _wait_until(lambda: ask(agent, "POST", f"/{other.file_id}/verify", headers).status_code == 200)
-    assert not _is_open(agent, data_of(agent, long))
+    wait_until(lambda: ask(agent, "POST", f"/{other.file_id}/verify", headers).status_code == 200)
+    assert not is_open(agent.worker_pid(), data_of(agent, long))
     # Broken off is not damaged.
     assert ask(agent, "GET", f"/{long.file_id}").status_code == 200
