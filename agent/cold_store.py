@@ -1,6 +1,6 @@
 """The bucket: one object or part at a time, every error with its meaning.
 
-boto3 is imported with the first use: it takes some 40 MiB, and most nodes have no cold tier. It
+boto3 is imported with the first use: it takes some 30 MiB, and most nodes have no cold tier. It
 tries twice at most and waits for seconds, not minutes: the queue does the waiting.
 
 What a service may say, and what follows:

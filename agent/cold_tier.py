@@ -34,8 +34,10 @@ THREADS = 2
 """Files at once: a small one doesn't wait for a large one."""
 
 _IDLE = 1.0
+"""Seconds between two looks for a row that is due."""
+
 _SWEEP_EVERY = 3600.0
-_FIRST_PAUSE = 5.0
+_FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
 """Seconds the tier pauses when nothing can be stored: the first time, and at most."""
 

@@ -73,4 +73,4 @@ MARKER = ".portside-root"
 """In the root of the data filesystem: proves that it is mounted and whose it is."""
 
 COLD_MEMORY = 64 * 1024 * 1024
-"""Bytes for the worker beside its own where there is a cold tier: boto3 takes some 40 MiB."""
+"""Bytes for the worker beside its own where there is a cold tier: boto3 takes some 30 MiB."""

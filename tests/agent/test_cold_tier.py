@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent.sha256 import Sha256
 from agent.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
@@ -265,10 +267,6 @@ def test_a_part_that_was_stored_but_not_noted_down_is_not_sent_again(
 
 
 def _begun_digest() -> str:
-    import base64
-
-    from agent.sha256 import Sha256
-
     return base64.b64encode(Sha256().state()).decode()
 
 
