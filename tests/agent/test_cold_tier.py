@@ -126,6 +126,20 @@ def done(worker: Worker) -> bool:
     return rows(worker) == []
 
 
+def hurried(worker: Worker) -> bool:
+    """Whether everything is done; what was put off is tried again now."""
+    if done(worker):
+        return True
+    due_now(worker)
+    return False
+
+
+def given_up(worker: Worker) -> bool:
+    """Whether every row is dead; what was put off is tried for the last time."""
+    worker.change("UPDATE deliveries SET due = 0, attempts = 19 WHERE state = 'WAITING'")
+    return {row[1] for row in rows(worker)} == {"DEAD"}
+
+
 def due_now(worker: Worker) -> None:
     worker.change("UPDATE deliveries SET due = 0 WHERE state = 'WAITING'")
 
@@ -146,7 +160,7 @@ def test_a_committed_file_gets_there_with_what_is_known_of_it(
     metadata = tier.metadata(tier.key_of(file))
     assert metadata["portside-sha256"] == file.sha256
     assert metadata["portside-file-id"] == file.file_id
-    node.wait_for(lambda: cold_report(node).stored == 1)
+    node.wait_for(lambda: cold_report(node).stored == 1, PATIENCE)
     assert cold_report(node).bytes_sent == 7000
     status = node.command("cold", "status")
     assert "1 files are backed up\n0 wait" in status.stdout, status.stderr
@@ -203,7 +217,9 @@ def test_nothing_in_the_bucket_is_ever_overwritten(tier: Tier, make_node: MakeNo
     node.wait_for(lambda: rows(node) and rows(node)[0][1] == "DEAD", PATIENCE)
     assert "other content" in rows(node)[0][3]
     assert tier.content(tier.key_of(other)) == b"changed since"
-    node.wait_for(lambda: any(w.startswith("cold-dead: 1") for w in node.report().warnings))
+    node.wait_for(
+        lambda: any(w.startswith("cold-dead: 1") for w in node.report().warnings), PATIENCE
+    )
     assert other.file_id in node.command("cold", "list").stdout
 
 
@@ -226,9 +242,8 @@ def test_a_kill_in_the_middle_sends_no_finished_part_again(tier: Tier, make_node
     go_on.set()
     assert tier.front.parts() == [1, 2, 3]
     tier.front.asked.clear()
-    due_now(node)
     node.start()
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert tier.front.parts() == [3, 4, 5]
     assert hashlib.sha256(tier.content(tier.key_of(file))).hexdigest() == file.sha256
     assert not tier.client.list_multipart_uploads(Bucket=tier.bucket).get("Uploads")
@@ -259,9 +274,8 @@ def test_a_part_that_was_stored_but_not_noted_down_is_not_sent_again(
     node.change("UPDATE notes SET value = ? WHERE key = ?", json.dumps(fresh), key)
     node.change("DELETE FROM notes WHERE key LIKE 'cold-part:%'")
     tier.front.asked.clear()
-    due_now(node)
     node.start()
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert tier.front.parts() == [3, 4, 5]
     assert hashlib.sha256(tier.content(tier.key_of(file))).hexdigest() == file.sha256
 
@@ -283,8 +297,7 @@ def test_an_upload_of_another_node_is_waited_for_and_a_dead_one_is_aborted(
     tier.client.abort_multipart_upload(
         Bucket=tier.bucket, Key=tier.key_of(file), UploadId=begun["UploadId"]
     )
-    due_now(node)
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert tier.objects() == [tier.key_of(file)]
 
 
@@ -306,9 +319,8 @@ def test_an_upload_that_the_service_forgot_begins_anew(tier: Tier, make_node: Ma
     node.stop()
     tier.client.abort_multipart_upload(Bucket=tier.bucket, Key=tier.key_of(file), UploadId=held[0])
     tier.front.disturb = lambda asked: None
-    due_now(node)
     node.start()
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert hashlib.sha256(tier.content(tier.key_of(file))).hexdigest() == file.sha256
 
 
@@ -319,18 +331,9 @@ def test_a_damaged_file_never_becomes_an_object(tier: Tier, make_node: MakeNode)
     for each in (small, large):
         flip_a_bit(data_of(node.agent, each))
     node.start()
-    # The scrubber reads them again and takes them out of service.
-    node.wait_for(
-        lambda: {row[1] for row in rows(node)} == {"DEAD"} or _quarantined(node), PATIENCE
-    )
-    due_now(node)
-    node.wait_for(lambda: {row[1] for row in rows(node)} == {"DEAD"}, PATIENCE)
+    node.wait_for(lambda: given_up(node), PATIENCE)
     assert tier.objects() == []
     assert not tier.client.list_multipart_uploads(Bucket=tier.bucket).get("Uploads")
-
-
-def _quarantined(node: Worker) -> bool:
-    return node.rows("SELECT count(*) FROM files WHERE state = 'QUARANTINED'") == [(2,)]
 
 
 def test_wrong_credentials_say_what_to_do_and_give_nothing_up(
@@ -344,7 +347,9 @@ def test_wrong_credentials_say_what_to_do_and_give_nothing_up(
     node.wait_for(lambda: rows(node) and rows(node)[0][2] >= 1, PATIENCE)
     assert rows(node)[0][1] == "WAITING"
     assert "cold.credentials_file is wrong" in rows(node)[0][3]
-    node.wait_for(lambda: any(w.startswith("cold-unreachable") for w in node.report().warnings))
+    node.wait_for(
+        lambda: any(w.startswith("cold-unreachable") for w in node.report().warnings), PATIENCE
+    )
     checked = node.command("cold", "check")
     assert (checked.returncode, "cold.credentials_file" in checked.stderr) == (1, True)
 
@@ -352,10 +357,10 @@ def test_wrong_credentials_say_what_to_do_and_give_nothing_up(
     assert "chmod 600" in node.command("check").stderr
     credentials.chmod(0o600)
     credentials.write_text(tier.credentials())
-    node.change("UPDATE deliveries SET attempts = 19, due = 0")
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.change("UPDATE deliveries SET attempts = 19")
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert tier.objects() == [tier.key_of(file)]
-    node.wait_for(lambda: node.report().warnings == ())
+    node.wait_for(lambda: node.report().warnings == (), PATIENCE)
 
 
 def test_a_bucket_that_is_missing_is_named(tier: Tier, make_node: MakeNode) -> None:
@@ -386,8 +391,7 @@ def test_a_service_that_goes_away_is_waited_for(
         node.wait_for(lambda: rows(node)[0][2] >= 1, PATIENCE)
         assert rows(node)[0][1] == "WAITING"
         server.start()
-        due_now(node)
-        node.wait_for(lambda: done(node), PATIENCE)
+        node.wait_for(lambda: hurried(node), PATIENCE)
         node.stop()
         assert tier.objects() == [tier.key_of(file)]
     finally:
@@ -420,8 +424,7 @@ def test_a_file_deleted_in_the_middle_of_its_backup_leaves_nothing(
     node.wait_for(lambda: rows(node)[0][2] >= 1, PATIENCE)
     assert tier.client.list_multipart_uploads(Bucket=tier.bucket)["Uploads"]
     assert ask(node.agent, "DELETE", f"/{file.file_id}", access(node.agent)).status_code == 204
-    due_now(node)
-    node.wait_for(lambda: done(node), PATIENCE)
+    node.wait_for(lambda: hurried(node), PATIENCE)
     assert not tier.client.list_multipart_uploads(Bucket=tier.bucket).get("Uploads")
     assert tier.objects() == []
 
