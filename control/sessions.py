@@ -207,7 +207,9 @@ class Sessions:
 
     def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
         """Where the file goes first, and behind it where its copies go."""
-        first = choose(snapshot.places, size, self._random, region=request.region)
+        choose_first = partial(choose, snapshot.places, size, self._random, region=request.region)
+        # What the uploader couldn't reach is still better than nothing: it may be back.
+        first = choose_first(without=request.avoid) or choose_first()
         if not first:
             if not snapshot.places:
                 raise ProblemError(

@@ -120,9 +120,9 @@ class Control:
         query = {"avoid": ",".join(avoid)} if avoid else {}
         return self._ask(FileUrl, "GET", f"/api/v1/files/{_part(file_id)}/url", query=query)
 
-    def delete(self, file_id: str) -> None:
+    def delete(self, file_id: str) -> FileView:
         """Have every copy of a file deleted; the nodes do that when they next report."""
-        self._send("DELETE", f"/api/v1/files/{_part(file_id)}")
+        return self._ask(FileView, "DELETE", f"/api/v1/files/{_part(file_id)}")
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""
@@ -165,21 +165,7 @@ class Control:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
     ) -> M:
-        """What `_send` is answered."""
-        answer = self._send(method, path, body, query=query, headers=headers, repeatable=repeatable)
-        return self._parsed(kind, answer)
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: BaseModel | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        repeatable: bool = True,
-    ) -> requests.Response:
-        """The answer to a request that it succeeded with, after some patience.
+        """The answer to a request, after some patience.
 
         One that isn't `repeatable` is only sent again after an answer that says it wasn't carried
         out: 429 and 503.
@@ -215,7 +201,7 @@ class Control:
                 self._pause(attempt, reason, None)
                 continue
             if 200 <= answer.status_code < 300:
-                return answer
+                return self._parsed(kind, answer)
             asked = self._passing(answer, last)
             self._pause(attempt, describe(problem_of(answer)), asked)
         raise AssertionError("the last attempt returns or raises")

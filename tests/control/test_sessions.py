@@ -40,6 +40,11 @@ def test_sessions_spread_over_nodes_that_are_alike(core: Core) -> None:
     assert {nodes.count(node) for node in core.nodes.keys} == {10}
 
 
+def test_nodes_that_the_uploader_couldnt_reach_come_last(core: Core) -> None:
+    assert {core.opens(avoid=("s01", "s03")).node_id for _ in range(5)} == {"s02"}
+    assert core.opens(avoid=("s01", "s02", "s03")).node_id in core.nodes.keys
+
+
 @pytest.mark.parametrize(
     ("wish", "slug"),
     [

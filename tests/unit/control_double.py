@@ -129,7 +129,7 @@ class ControlHandler(BaseHTTPRequestHandler):
             case ("DELETE", "files", file_id) if file_id in self.control.files:
                 gone = self.control.files[file_id].model_copy(update={"state": "deleted"})
                 self.control.files[file_id] = gone
-                self.answer(204, "")
+                self.send(gone)
             case ("POST", "moves") if json.loads(self.body)["dry_run"]:
                 assert self.control.plan is not None
                 self.send(self.control.plan)
