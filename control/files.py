@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import Literal
 from urllib.parse import quote
 
 from sqlalchemy import Select, and_, or_, select
@@ -100,7 +101,7 @@ def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | No
         return _view(snapshot, file, catalogue.copies_of(session, file_id).values())
     upload = receipts.session_of(session, file_id)
     if file is None and upload is not None and app_id in (None, upload.app_id):
-        return _upload_view(upload)
+        return _upload_view(upload, _upload_state(session, upload))
     raise _unknown(file_id)
 
 
@@ -113,12 +114,20 @@ def _unknown(file_id: str) -> ProblemError:
     return ProblemError("not-found", f"there is no file {file_id}")
 
 
-def _upload_view(upload: UploadSession) -> FileView:
+def _upload_state(
+    session: Session, upload: UploadSession
+) -> Literal["uploading", "deleted", "lost"]:
+    """Of an upload that has brought no file."""
+    if upload.state == "open":
+        return "uploading"
+    return "lost" if session.get(Revocation, upload.session_id) is None else "deleted"
+
+
+def _upload_view(upload: UploadSession, state: Literal["uploading", "deleted", "lost"]) -> FileView:
     return FileView(
         file_id=upload.file_id,
         session_id=upload.session_id,
-        # Without a file, a session past its deadline never had one.
-        state="uploading" if upload.state == "open" else "lost",
+        state=state,
         namespace=upload.namespace,
         owner=upload.owner,
         name=upload.name,
@@ -176,11 +185,13 @@ def fetch(
     file_id: str,
     now: datetime,
     may_read: Callable[[str | None], bool],
+    avoid: Sequence[str] = (),
 ) -> FileUrl:
     """The URL of a copy on a node that can be reached, signed where the namespace is private.
 
     `may_read` says whether the caller may read private files of an app's (None: of nobody's);
-    public ones are for everyone who knows their id. Raises ProblemError.
+    public ones are for everyone who knows their id. `avoid` names nodes that come last, for the
+    caller has tried them. Raises ProblemError.
     """
     file = session.get(File, file_id)
     private = file is not None and file.namespace in settings.private
@@ -188,7 +199,7 @@ def fetch(
         raise _unknown(file_id)
     if file.state in ("deleting", "deleted"):
         raise ProblemError("file-deleted", "this file was deleted")
-    copy = _best(snapshot, catalogue.copies_of(session, file_id).values())
+    copy = _best(snapshot, catalogue.copies_of(session, file_id).values(), avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
         return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
@@ -213,12 +224,12 @@ def fetch(
     )
 
 
-def _best(snapshot: Snapshot, copies: Iterable[Copy]) -> Copy:
+def _best(snapshot: Snapshot, copies: Iterable[Copy], avoid: Sequence[str]) -> Copy:
     """A copy on a node that is up, best on one that nothing speaks against and that is idle."""
 
-    def rank(node: KnownNode) -> tuple[bool, bool, int]:
+    def rank(node: KnownNode) -> tuple[bool, bool, bool, int]:
         unreachable = node.signs.outside_problem is not None
-        return unreachable, node.state != "active", node.active_uploads
+        return node.node_id in avoid, unreachable, node.state != "active", node.active_uploads
 
     up = [
         (rank(node), copy.node_id, copy)
@@ -234,7 +245,9 @@ def _best(snapshot: Snapshot, copies: Iterable[Copy]) -> Copy:
     return min(up, key=lambda each: each[:2])[2]
 
 
-def remove(session: Session, file_id: str, app_id: str | None, now: datetime) -> None:
+def remove(
+    session: Session, snapshot: Snapshot, file_id: str, app_id: str | None, now: datetime
+) -> FileView:
     """Delete a file from every node that has it: at once for whoever asks, then by leases.
 
     An upload that has not ended is called off: its token is revoked. Deleting again is no mistake.
@@ -242,25 +255,24 @@ def remove(session: Session, file_id: str, app_id: str | None, now: datetime) ->
     """
     file = catalogue.lock(session, file_id)
     if file is None:
-        _call_off(session, file_id, app_id, now)
-        return
+        return _upload_view(_call_off(session, file_id, app_id, now), "deleted")
     if app_id not in (None, file.app_id):
         raise _unknown(file_id)
-    if file.state in ("deleting", "deleted"):
-        return
-    file.state, file.changed_at = "deleting", now
-    session.flush()
-    for node_id in _nodes_with_it(catalogue.copies_of(session, file_id).values()):
-        leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
-    leases.call_off(session, file, now)
-    leases.finish_deletion(session, file, now)
+    if file.state not in ("deleting", "deleted"):
+        file.state, file.changed_at = "deleting", now
+        session.flush()
+        for node_id in _nodes_with_it(catalogue.copies_of(session, file_id).values()):
+            leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
+        leases.call_off(session, file, now)
+        leases.finish_deletion(session, file, now)
+    return view_of(session, snapshot, file)
 
 
 def _nodes_with_it(copies: Iterable[Copy]) -> Sequence[str]:
     return sorted(copy.node_id for copy in copies if copy.state in ("present", "copying"))
 
 
-def _call_off(session: Session, file_id: str, app_id: str | None, now: datetime) -> None:
+def _call_off(session: Session, file_id: str, app_id: str | None, now: datetime) -> UploadSession:
     upload = receipts.session_of(session, file_id)
     if upload is None or app_id not in (None, upload.app_id):
         raise _unknown(file_id)
@@ -274,3 +286,4 @@ def _call_off(session: Session, file_id: str, app_id: str | None, now: datetime)
             "expires_at": max(upload.deadline, upload.expires_at),
         },
     )
+    return upload

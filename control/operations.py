@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from control.openapi import Operation, Operations
 from control.problems import Slug
+from control.resources.files import UrlQuery
 from control.resources.sessions import ServerQuery
 from portside.control_wire import (
     FileReceipt,
@@ -108,7 +109,7 @@ OPERATIONS: Operations = {
         "files", "A file, from its upload until it is safe", {200: FileView}, ("not-found",)
     ),
     ("DELETE", "/api/v1/files/{file_id}"): Operation(
-        "files", "Delete a file everywhere", {204: None}, ("not-found",)
+        "files", "Delete a file everywhere", {200: FileView}, ("not-found",)
     ),
     ("GET", "/api/v1/files/{file_id}/url"): Operation(
         "files",
@@ -116,6 +117,7 @@ OPERATIONS: Operations = {
         {200: FileUrl, 302: FileUrl},
         ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
         auth=("none", "key"),
+        query=UrlQuery,
     ),
     ("GET", "/health/live"): Operation(
         "probes", "Does the process answer?", {204: None}, auth=("none",)

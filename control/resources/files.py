@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import falcon
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from control import bodies, files, receipts
@@ -60,6 +61,18 @@ class Files:
         bodies.answer(response, self._database.write(work))
 
 
+class UrlQuery(BaseModel):
+    """What a caller knows of a file's copies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    avoid: str = Field(
+        default="",
+        max_length=2000,
+        description="Nodes that are no use, with commas: their copies come last.",
+    )
+
+
 class OneFile:
     """One file."""
 
@@ -100,10 +113,11 @@ class OneFile:
         def may_read(app_id: str | None) -> bool:
             return reads and caller is not None and caller.sees in (None, app_id)
 
+        avoid = bodies.query(request, UrlQuery).avoid.split(",")
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
             lambda session: files.fetch(
-                session, snapshot, self._settings, self._key, file_id, now, may_read
+                session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
             )
         )
         bodies.answer(response, found)
@@ -114,14 +128,15 @@ class OneFile:
             response.set_header("Location", found.url)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
-        """204: gone for everyone who asks here, and from each node with its next heartbeat."""
+        """The file as deleted: for who asks here at once, on each node with its next heartbeat."""
         caller = self._access.need(request, "delete")
         _must_be_id(file_id)
-        self._database.write(
-            lambda session: files.remove(session, file_id, caller.sees, self._clock())
+        snapshot, now = self._snapshots.current(), self._clock()
+        removed = self._database.write(
+            lambda session: files.remove(session, snapshot, file_id, caller.sees, now)
         )
         self._snapshots.forget()
-        response.status = 204
+        bodies.answer(response, removed)
 
 
 def _must_be_id(file_id: str) -> None:
