@@ -23,10 +23,11 @@ process they queue on a lock, for SQLite's own waiting sleeps in growing steps. 
 COMMITTED: what must not be lost is a conditional UPDATE or reads `FOR UPDATE` (see
 `control.models` for the order of locks).
 
-Durability. `write` is durable when it returns: SQLite with WAL and synchronous=FULL (NORMAL syncs
-at checkpoints only and may lose acknowledged receipts in a power cut), PostgreSQL with its
-defaults. `write(..., durable=False)` doesn't wait for the disk (NORMAL, synchronous_commit=off): a
-power cut may undo it, never tear it. That is for what a node tells again anyway.
+Durability. `write` is durable when it returns: PostgreSQL with its defaults, SQLite in WAL mode
+with one fsync for all that commit at a time (`control.group_commit`; synchronous=NORMAL alone would
+lose acknowledged receipts in a power cut, FULL would sync each by itself). With `durable=False` it
+doesn't wait for the disk (synchronous_commit=off on PostgreSQL): a power cut may undo it, never
+tear it. That is for what a node tells again anyway.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -46,6 +48,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from control.group_commit import GroupCommit
 from portside.redaction import redact
 
 ATTEMPTS = 6
@@ -102,6 +105,7 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        self._disk = GroupCommit(Path(parsed.database or "")) if self.is_sqlite else None
 
     def write(self, work: Callable[[Session], _Result], *, durable: bool = True) -> _Result:
         """Run `work` in a transaction and commit it. Raises DatabaseUnavailable.
@@ -112,7 +116,13 @@ class Database:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._writer:
-                    return self._once(work, options)
+                    result = self._once(work, options)
+                if durable and self._disk is not None:
+                    self._disk.wait()
+                return result
+            except OSError as error:
+                # Committed and perhaps not on disk: as after a lost connection, nobody can say.
+                raise _unavailable(error) from error
             except DBAPIError as error:
                 if not _may_run_again(error):
                     raise _translated(error) from error
@@ -166,6 +176,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     # Transactions begin by our own BEGIN, not by the module's guess.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
+    # Commits are synced together: control.group_commit.
+    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     # 16 MiB; the file's pages are in the kernel's cache too.
     connection.execute("PRAGMA cache_size=-16384")
@@ -177,8 +189,6 @@ def _begin_sqlite(connection: Connection) -> None:
     if not options.get(_WRITES, True):
         connection.exec_driver_sql("BEGIN")
         return
-    level = "FULL" if options.get(_DURABLE, True) else "NORMAL"
-    connection.exec_driver_sql(f"PRAGMA synchronous={level}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

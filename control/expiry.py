@@ -75,10 +75,9 @@ def give_up_copies(database: Database, now: datetime) -> int:
                 Copy.since < now - timedelta(seconds=COPY_PATIENCE),
                 ~under_way,
             )
-            .order_by(Copy.file_id)
             .limit(BATCH)
         ).all()
-        for file_id, node_id in late:
+        for file_id, node_id in sorted(tuple(each) for each in late):
             file = catalogue.lock(session, file_id)
             copy = catalogue.copies_of(session, file_id)[node_id]
             # It may have come while this waited for the lock.

@@ -17,7 +17,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import insert, select, update
+from sqlalchemy import BigInteger, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
@@ -308,20 +308,31 @@ class Sessions:
 
 _COLUMNS = tuple(column.key for column in UploadSession.__table__.columns)
 
+# Made once: putting a statement together takes longer than SQLite takes to carry it out.
+_NOTE_DOWN = insert(UploadSession)
+_PROMISE = (
+    update(Pool)
+    .where(
+        Pool.pool_id == bindparam("pool"),
+        Pool.reserved + bindparam("size", type_=BigInteger) <= bindparam("most", type_=BigInteger),
+    )
+    .values(
+        reserved=Pool.reserved + bindparam("size", type_=BigInteger),
+        open_sessions=Pool.open_sessions + 1,
+    )
+    .returning(Pool.pool_id)
+)
+
 
 def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
     """Note the session down and promise its size, or neither: False when the space is gone."""
-    promised = session.execute(
-        update(Pool)
-        .where(Pool.pool_id == row.pool_id, Pool.reserved + row.reserved <= place.limit)
-        .values(reserved=Pool.reserved + row.reserved, open_sessions=Pool.open_sessions + 1)
-        .returning(Pool.pool_id)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if promised is None:
+    connection = session.connection()
+    # The row that many want comes last, so that it is locked for the shortest time.
+    connection.execute(_NOTE_DOWN, {name: getattr(row, name) for name in _COLUMNS})
+    promise = {"pool": row.pool_id, "size": row.reserved, "most": place.limit}
+    if connection.execute(_PROMISE, promise).first() is None:
+        session.rollback()
         return False
-    values = {name: getattr(row, name) for name in _COLUMNS}
-    session.connection().execute(insert(UploadSession), values)
     return True
 
 
