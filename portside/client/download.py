@@ -64,8 +64,7 @@ def fetch(
     node's copy is the file, other DownloadErrors, ControlError, LocalFileError and AlreadyRunning.
     """
     with PartialFile(destination, view.file_id) as part, requests.Session() as session:
-        session.verify = trusted_authorities(ca)
-        _Fetch(control, view, part, session, shown).run()
+        _Fetch(control, view, part, session, trusted_authorities(ca), shown).run()
         part.finish()
 
 
@@ -76,6 +75,7 @@ class _Fetch:
         view: FileView,
         part: PartialFile,
         session: requests.Session,
+        trusted: bool | str,
         shown: Display,
     ) -> None:
         if view.size is None or view.sha256 is None:
@@ -87,9 +87,10 @@ class _Fetch:
         self._copies = len(view.copies)
         self._part = part
         self._session = session
+        self._trusted = trusted
         self._shown = shown
-        self._failing: dict[str, None] = {}
-        """Nodes that failed since a byte last came, in that order."""
+        self._failing: set[str] = set()
+        """Nodes that failed since a byte last came, or since every one was asked."""
         self._damaged: set[str] = set()
         self._origins: set[str] = set()
         """Where the bytes of the part came from."""
@@ -104,7 +105,7 @@ class _Fetch:
             self._shown.back_at(self._part.size)
         while not self._is_whole():
             source = self._control.file_url(
-                self._file_id, tuple(sorted({*self._failing, *self._damaged}))
+                self._file_id, tuple(sorted(self._failing | self._damaged))
             )
             if source.node_id in self._damaged:
                 # The control plane knows no copy beside those that were seen to be damaged.
@@ -114,7 +115,7 @@ class _Fetch:
                 self._stream(source)
             except _SourceFailed as failed:
                 if self._part.size > before:
-                    self._in_vain, self._failing = 0, {}
+                    self._in_vain, self._failing = 0, set()
                 self._fail_over(source.node_id, failed)
 
     def _is_whole(self) -> bool:
@@ -155,6 +156,7 @@ class _Fetch:
                 headers=headers,
                 stream=True,
                 timeout=(CONNECT_SECONDS, STALL_SECONDS),
+                verify=self._trusted,
                 allow_redirects=False,
             ) as answer:
                 self._check(answer, source.node_id, begun)
@@ -162,6 +164,11 @@ class _Fetch:
                     self._part.append(block)
                     self._origins.add(source.node_id)
                     self._shown.sent(self._part.size)
+        except requests.exceptions.SSLError as error:
+            raise _SourceFailed(
+                f"{source.node_id}: its certificate or TLS is not accepted: {innermost(error)}; "
+                "name the CA to trust: `portside login --ca`, or PORTSIDE_CA"
+            ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             host = urlsplit(source.url).netloc
             raise _SourceFailed(
@@ -196,12 +203,12 @@ class _Fetch:
                 f"{failed}; given up after {self._in_vain} attempts; the same command goes on from "
                 f"{self._part.size} bytes"
             )
-        others_left = len({*self._failing, node_id}) < self._copies
         again = node_id in self._failing
-        self._failing[node_id] = None
-        if others_left and not again:
+        self._failing.add(node_id)
+        if not again and len(self._failing | self._damaged) < self._copies:
             self._shown.say(f"{failed}: going on from another node")
             return
+        self._failing.clear()
         pause = min(SHORTEST_PAUSE * 2.0 ** (self._in_vain - 1), LONGEST_PAUSE)
         pause = min(max(pause, failed.pause or 0.0), LONGEST_PAUSE)
         pause *= random.uniform(0.7, 1.0)  # noqa: S311

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 from tests.unit.node_double import Server
@@ -17,7 +19,9 @@ Fault = Callable[["CopyHandler"], bool]
 class CopyDouble:
     """Serves `content` until `close`. `faults` are asked in turn, each once."""
 
-    def __init__(self, node_id: str, content: bytes) -> None:
+    def __init__(
+        self, node_id: str, content: bytes, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         self.node_id = node_id
         self.content = content
         self.ranges: list[str | None] = []
@@ -30,8 +34,15 @@ class CopyDouble:
 
         self._server = Server(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
-        self._base = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"{self._base}/uploads/isos/x.iso?token=eyJsecret.eyJsecret.secret"
+        base = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            base = f"https://localhost:{self._server.server_address[1]}"
+        self.url = f"{base}/uploads/isos/x.iso?token=eyJsecret.eyJsecret.secret"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )

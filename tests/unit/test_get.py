@@ -12,6 +12,7 @@ import pytest
 
 from portside.client import download
 from portside.client.partial import PartialFile
+from portside.keystore import Keystore
 from tests.unit.control_double import ControlDouble, ControlHandler, file_view, refuse
 from tests.unit.copy_double import CopyDouble, cut_at
 from tests.unit.copy_double import refuse as no
@@ -180,6 +181,26 @@ def test_what_an_earlier_run_left_is_verified_too(
     part(here).write_bytes(left)
     assert Run("get", FILE_ID).code == 0
     assert (here / "x.iso").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_remembered_ca_counts_for_the_nodes_and_nothing_else_does(
+    logged_in: ControlDouble,
+    keystore: Keystore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    trusted: bool,
+) -> None:
+    copy = CopyDouble("s01", CONTENT, keystore.node_certificate("s01", "localhost"))
+    logged_in.copies = [copy]
+    offer(logged_in)
+    ours, other = str(keystore.ca_certificate()), "/etc/ssl/certs/ca-certificates.crt"
+    monkeypatch.setenv("PORTSIDE_CA", ours if trusted else other)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", other if trusted else ours)
+    run = Run("get", FILE_ID, "-o", str(tmp_path / "x.iso"))
+    copy.close()
+    assert run.code == (0 if trusted else 4)
+    assert trusted or "portside login --ca" in run.err
 
 
 # -- damage ----------------------------------------------------------------------------------------
