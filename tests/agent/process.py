@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,7 +46,7 @@ class Agent:
         node_id: str = NODE_ID,
     ) -> None:
         self.home = home
-        self.socket_path = socket_path or home / "agent.sock"
+        self.socket_path = socket_path or self._short_path()
         self.root = root or home / "root"
         self.node_id = node_id
         self.issuer = SigningKey.generate("lab")
@@ -53,6 +56,12 @@ class Agent:
         self.log = home / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._write_files(settings)
+
+    def _short_path(self) -> Path:
+        """Where a socket may lie: its path has at most 107 bytes (unix(7)), a test's has more."""
+        folder = tempfile.mkdtemp(prefix="portside-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder) / "agent.sock"
 
     def _write_files(self, settings: Mapping[str, Any] | None) -> None:
         for folder in ("uploads", "staging", "quarantine", "state"):

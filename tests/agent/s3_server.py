@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bench import packages
 from bench.places import BUILD
-from bench.processes import Server, free_port, start
+from bench.processes import Server, start
+from tests.loopback import reserved_port
 
 ACCESS_KEY = "portside-test"
 SECRET_KEY = "only-for-tests"
@@ -31,11 +32,11 @@ class S3Server:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._ports = {
-            name: free_port()
+            name: reserved_port(self)
             for name in ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc")
         }
-        self.port = free_port()
-        self._s3_grpc = free_port()
+        self.port = reserved_port(self)
+        self._s3_grpc = reserved_port(self)
         self._process: Server | None = None
         identity = {
             "name": "node",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import requests
 from control.settings import CONFIG_VARIABLE
 from portside.wire import PROBLEM_PREFIX
 from tests.control.cluster import FakeNodes, settings
+from tests.loopback import reserved_port
 
 PATIENCE = 60.0
 """Seconds for whatever is waited for."""
@@ -51,7 +51,7 @@ class ControlPlane:
 
     def start_web(self, workers: int = 1) -> str:
         """Start gunicorn; returns its URL once it answers."""
-        port = _free_port()
+        port = reserved_port(self)
         process = self._start(
             *("-m", "gunicorn", "control.wsgi:application", "--worker-class", "gthread"),
             *("--workers", str(workers), "--threads", "8", "--bind", f"127.0.0.1:{port}"),
@@ -106,10 +106,3 @@ def slug_of(response: requests.Response) -> str:
     """The problem's slug."""
     assert response.headers["Content-Type"] == "application/problem+json", response.text
     return str(response.json()["type"].removeprefix(PROBLEM_PREFIX))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
