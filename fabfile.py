@@ -1,7 +1,7 @@
 """Day-2 operations: `fab --list`, `fab status`, `fab -H s01 logs`, `fab drain s01`.
 
 Hosts come from the cluster file, as in pyinfra's inventory. Without `-H` a task over SSH runs on
-every storage node, one after the other; `-H` takes node ids. What is wanted of a node is told to
+every node, one after the other; `-H` takes node ids. What is wanted of a node is told to
 the control plane's API, with an API key that is made there over SSH when it is first needed.
 """
 
@@ -14,7 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fabric
@@ -23,25 +23,32 @@ from invoke.context import Context
 
 from portside import cluster as cluster_file
 from portside import vagrant
-from portside.cluster import Cluster, ClusterError
+from portside.cluster import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.control_wire import NodeStateRequest, NodeView
 from portside.keystore import Keystore, KeystoreError
+from portside.roles import Role
 from portside.vagrant import VagrantError
 
 _ROOT = Path(__file__).resolve().parent
-_PYTHON = "/opt/portside/current/venv/bin/python"
-_SERVICES = "nginx portside-agent portside-agent-worker nftables"
-
 # Through nginx, as a client would ask; the certificate is for the node's name, not for 127.0.0.1.
 _READY = """
 import ssl, urllib.error, urllib.request
 try:
     context = ssl._create_unverified_context()
-    answer = urllib.request.urlopen("https://127.0.0.1/health/ready", context=context)
+    answer = urllib.request.urlopen("https://127.0.0.1:{port}/health/ready", context=context)
 except urllib.error.HTTPError as error:
     answer = error
 print(answer.read().decode())
 """
+
+_RELEASES: dict[Role, str] = {
+    "storage": "/opt/portside/current",
+    "control": "/opt/portside/control/current",
+}
+_SERVICES: dict[Role, tuple[str, ...]] = {
+    "storage": ("portside-agent", "portside-agent-worker"),
+    "control": ("portside-control", "portside-control-worker"),
+}
 
 _CONTROL = "/opt/portside/control/current/venv/bin/portside-control"
 _APP = "operator"
@@ -58,15 +65,21 @@ def _task(**options: Any) -> Callable[[_Task], _Task]:
 @_task()
 def status(context: Context) -> None:
     """Release, services, readiness and disk of each node."""
-    for node_id, connection, root in _nodes(context):
+    for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
-        _run(
-            connection,
-            "echo release $(basename $(readlink /opt/portside/current)); "
-            f"for s in {_SERVICES}; do echo $s $(systemctl is-active $s); done; "
-            f"{_PYTHON} -I -c {shlex.quote(_READY)}; "
-            f"df -h --output=target,size,used,avail,pcent {root} | tail -n 1",
-        )
+        roles = cluster.roles_of(node_id)
+        services = ["nginx", "nftables", *(name for role in roles for name in _SERVICES[role])]
+        commands = [f"for s in {' '.join(services)}; do echo $s $(systemctl is-active $s); done"]
+        for role in roles:
+            port = CONTROL_PORT_BESIDE_STORAGE if role == "control" and len(roles) > 1 else 443
+            ready = shlex.quote(_READY.format(port=port))
+            commands += [
+                f"echo {role} release $(basename $(readlink {_RELEASES[role]}))",
+                f"{_RELEASES[role]}/venv/bin/python -I -c {ready}",
+            ]
+        place = cluster.uploads.root if "storage" in roles else "/"
+        commands.append(f"df -h --output=target,size,used,avail,pcent {place} | tail -n 1")
+        _run(connection, "; ".join(commands))
 
 
 @_task(
@@ -76,24 +89,26 @@ def status(context: Context) -> None:
     }
 )
 def logs(context: Context, lines: int = 50, since: str = "") -> None:
-    """The latest of the agent's, its worker's and nginx's own log on each node."""
+    """The latest of each node's own services and of its nginx."""
     window = f"--since={shlex.quote(since)}" if since else ""
-    for node_id, connection, _ in _nodes(context):
+    for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
+        services = [name for role in cluster.roles_of(node_id) for name in _SERVICES[role]]
+        units = " ".join(f"--unit={name}" for name in services)
         _run(
             connection,
-            f"journalctl --no-pager --lines={lines} {window} "
-            "--unit=portside-agent --unit=portside-agent-worker; "
+            f"journalctl --no-pager --lines={lines} {window} {units}; "
             f"tail -n {lines} /var/log/nginx/error.log",
         )
 
 
 @_task()
 def reload(context: Context) -> None:
-    """Have agent and nginx read their settings again; running uploads go on."""
-    for node_id, connection, _ in _nodes(context):
+    """Have each node's services and nginx read their settings again; running uploads go on."""
+    for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
-        _run(connection, "nginx -t -q && systemctl reload nginx portside-agent")
+        services = [_SERVICES[role][0] for role in cluster.roles_of(node_id)]
+        _run(connection, f"nginx -t -q && systemctl reload nginx {' '.join(services)}")
 
 
 @_task(help={"node": "the node's id, as s01"})
@@ -176,16 +191,16 @@ def _new_key(cluster: Cluster, keystore: Keystore) -> str:
     return key
 
 
-def _nodes(context: Context) -> Iterator[tuple[str, Connection, PurePosixPath]]:
+def _nodes(context: Context) -> Iterator[tuple[str, Connection, Cluster]]:
     try:
         cluster = cluster_file.load(cluster_file.find(_ROOT))
-        chosen = [context.host] if isinstance(context, Connection) else cluster.with_role("storage")
+        chosen = [context.host] if isinstance(context, Connection) else list(cluster.nodes)
         unknown = [node_id for node_id in chosen if node_id not in cluster.nodes]
         if unknown:
             sys.exit(f"no node {unknown[0]!r} in the cluster file: {', '.join(cluster.nodes)}")
         for node_id in chosen:
             with _connection(cluster, node_id) as connection:
-                yield node_id, connection, cluster.uploads.root
+                yield node_id, connection, cluster
     except (ClusterError, VagrantError) as error:
         sys.exit(str(error))
 

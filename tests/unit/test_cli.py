@@ -486,3 +486,33 @@ def test_without_a_terminal_long_uploads_say_now_and_then_how_far_they_are(
     assert re.search(r"x\.iso: 25 %, 1\.0 MiB of 4\.0 MiB, \d+\.\d MB/s, 0s left\n", run.err)
     assert "x.iso: 100 %, 4.0 MiB; verifying on the node\n" in run.err
     assert ANSI not in run.err
+
+
+# -- app -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("project")
+def test_app_runs_the_control_planes_own_command_on_its_node(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 3\n')
+    (programs / "ssh").chmod(0o755)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("portside")),
+            "app",
+            "create",
+            "web",
+            "--scope",
+            "a b",
+        ],
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    *_, address, line = done.stdout.splitlines()
+    assert address.startswith("root@c01.")
+    assert line.endswith("/portside-control app create web --scope 'a b'")
+    assert line.startswith("runuser -u portside-control -- ")
