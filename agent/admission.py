@@ -12,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Literal
 
 from agent import machine
 from agent.problems import ProblemError
 from portside.quantities import format_size
 from portside.sizing import Sizing
 from portside.wire import DiskStatus, MemoryStatus, SlotStatus
+
+Kind = Literal["upload", "copy", "waiting"]
+"""An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Demand:
     key: str
     path: PurePosixPath | None
     disk: int
+    kind: Kind = "upload"
 
 
 class Reservation:
@@ -128,12 +133,27 @@ class Admission:
             raise ProblemError(
                 "no-slot", f"all {self._sizing.upload_slots} upload slots are in use: try again"
             )
+        self._check_share(demand.kind)
         available = self._memory_available()
         if available - self._sizing.upload_memory < self._sizing.memory_kept_free:
             raise ProblemError(
                 "no-memory", f"only {format_size(available)} of memory is available: try again"
             )
         self._check_space(demand.disk)
+
+    def _check_share(self, kind: Kind) -> None:
+        """A quarter of the slots, one at least, is the most for copies, so that uploads go on.
+
+        As many are kept from uploads that wait for their copy: two nodes whose slots were all taken
+        by such ones would wait for each other.
+        """
+        if kind == "upload":
+            return
+        share = max(1, self._sizing.upload_slots // 4)
+        most = share if kind == "copy" else max(1, self._sizing.upload_slots - share)
+        if sum(other.kind == kind for other in self._running.values()) >= most:
+            what = "copies" if kind == "copy" else "uploads that wait for their copy"
+            raise ProblemError("no-slot", f"all {most} slots for {what} are in use: try again")
 
     def _check_idle(self, key: str) -> None:
         if key in self._running:

@@ -10,9 +10,11 @@ import structlog
 
 from agent import identity, openapi
 from agent.access import Access
+from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.commit import Committer
 from agent.database import Database
+from agent.finishing import Finisher
 from agent.health import NodeHealth
 from agent.index import Index
 from agent.metrics import Metrics
@@ -21,13 +23,25 @@ from agent.problems import ProblemError
 from agent.rate import UploadRate
 from agent.readings import Readings
 from agent.recovery import recover
+from agent.replicas import Replicas
 from agent.request_log import Answered, RequestLog
-from agent.resources import description, files, monitoring, probes, resumable, system, uploads
+from agent.resources import (
+    description,
+    files,
+    monitoring,
+    probes,
+    replicate,
+    resumable,
+    system,
+    uploads,
+)
 from agent.resources.operations import OPERATIONS
 from agent.resumable import ResumableUploads
 from agent.revocations import Revocations
+from agent.roster import Rosters
 from agent.sessions import Sessions
 from agent.settings import Settings
+from agent.staged_uploads import StagedUploads
 from agent.verification import Verifier
 from agent.write_path import WritePath
 from portside.tokens import Keyset
@@ -53,10 +67,21 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     rate = UploadRate(settings.uploads_per_minute)
     sessions = Sessions(database)
     revocations = Revocations(database)
-    preflight = Preflight(settings, keyset, index, sessions, health, admission, rate, revocations)
-    write_path = WritePath(settings, preflight, admission, committer, health)
+    rosters = Rosters(settings)
+    acknowledgement = Acknowledgement(settings, database, rosters, admission)
+    preflight = Preflight(
+        *(settings, keyset, index, sessions, health, admission),
+        *(rate, revocations, acknowledgement),
+    )
+    write_path = WritePath(settings, preflight, admission, committer, health, acknowledgement)
+    staged = StagedUploads(settings, sessions, admission)
+    finisher = Finisher(sessions, staged, admission, committer)
     resumables = ResumableUploads(
-        settings, preflight, sessions, index, admission, committer, health
+        *(settings, preflight, sessions, index, admission, health),
+        *(staged, finisher, acknowledgement),
+    )
+    replicas = Replicas(
+        *(settings, keyset, rosters, database, sessions, staged, finisher, admission, health)
     )
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
@@ -71,7 +96,11 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route("/api/internal/upload", upload)
     app.add_route("/api/internal/upload/{name:path}", upload, suffix="named")
-    app.add_route("/internal/preflight", uploads.PreflightProbe(preflight, resumables, metrics))
+    app.add_route(
+        "/internal/preflight",
+        uploads.PreflightProbe(preflight, resumables, replicas, metrics),
+    )
+    app.add_route("/api/internal/replicate/{path:path}", replicate.Replicate(replicas, metrics))
     app.add_route("/api/v1/uploads", resumable.Uploads(settings, resumables, metrics))
     app.add_route("/api/v1/uploads/{upload_id}", resumable.OneUpload(settings, resumables, metrics))
     app.add_route("/api/v1/files", files.Files(database, access))

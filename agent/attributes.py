@@ -21,16 +21,24 @@ class Attributes(StoredFile):
 
     With `deleted_at` they are what is left of a deleted file: its token stays used. `request_id` is
     the upload's in the logs of nginx and agent, so that the worker's lines can be found with it.
+    `replicas` are the nodes that this one was to copy the file to: an index that is rebuilt orders
+    it again.
     """
 
     jti: TokenId
+    replicas: tuple[str, ...] = ()
     request_id: str | None = None
     deleted_at: datetime | None = None
 
     @classmethod
     def of(cls, intent: Intent) -> Attributes:
         """The attributes of a file that is about to be committed."""
-        return cls(**dict(intent.stored), jti=intent.jti, request_id=intent.request_id)
+        return cls(
+            **dict(intent.stored),
+            jti=intent.jti,
+            request_id=intent.request_id,
+            replicas=intent.replicas,
+        )
 
     def stored(self) -> StoredFile:
         """The stored file alone."""

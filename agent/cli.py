@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent import cold_report, delivery_list, fsck_report, identity, settings, worker
+from agent import cold_report, delivery_list, fsck_report, identity, push_list, settings, worker
 from agent.cold_restore import Wanted
 from agent.cold_settings import Credentials, CredentialsError
 from agent.cold_store import ColdError
@@ -35,7 +36,9 @@ def main() -> None:
         elif arguments.command == "fsck":
             _fsck(found, arguments)
         elif arguments.command == "deliveries":
-            _deliveries(found, arguments.action, arguments.ids)
+            _listed(delivery_list.run, found, arguments)
+        elif arguments.command == "pushes":
+            _listed(push_list.run, found, arguments)
         elif arguments.command == "cold":
             _cold(found, arguments.action)
         elif arguments.command == "restore":
@@ -97,10 +100,14 @@ def _fsck(found: Settings, arguments: argparse.Namespace) -> None:
     sys.exit(fsck_report.run(found, orders, key, in_json=arguments.json))
 
 
-def _deliveries(found: Settings, action: delivery_list.Action, ids: list[str]) -> None:
+def _listed(
+    run: Callable[[Settings, delivery_list.Action, Sequence[str]], str],
+    found: Settings,
+    arguments: argparse.Namespace,
+) -> None:
     check_marker(found)
     _become_owner_of(found.root)
-    print(delivery_list.run(found, action, ids))
+    print(run(found, arguments.action, arguments.ids))
 
 
 def _cold(found: Settings, action: cold_report.Action) -> None:
@@ -140,7 +147,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="check settings, keys and the data filesystem")
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
     _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))
-    _add_deliveries(commands.add_parser("deliveries", help="what hooks were not told of yet"))
+    deliveries = commands.add_parser("deliveries", help="what hooks were not told of yet")
+    deliveries.description = (
+        "Deliveries to hooks and to the control plane that are not made: waiting, or given up."
+    )
+    pushes = commands.add_parser("pushes", help="copies that other nodes don't have yet")
+    pushes.description = "Copies to other nodes that are not made: waiting, or given up."
+    for parser_of_list in (deliveries, pushes):
+        _add_actions(parser_of_list)
     _add_cold(commands.add_parser("cold", help="what is backed up to the cold tier"))
     _add_restore(commands.add_parser("restore", help="bring files back from the cold tier"))
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
@@ -172,14 +186,13 @@ def _add_fsck(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_deliveries(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Deliveries of hooks that are not made: waiting, or given up."
+def _add_actions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=["list", "retry", "drop"],
         help="retry and drop without ids: all that were given up",
     )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="a delivery's id, as list shows it")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="an id, as list shows it")
 
 
 def _add_cold(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,11 @@ import structlog
 from agent import cold_queue, linux
 from agent.attributes import Attributes
 from agent.directories import make_directories, sync_directory
-from agent.hooks import deliveries_for
-from agent.index import Index, Intent, name_taken
+from agent.hooks import RECEIPT, deliveries_for
+from agent.index import Delivery, Index, Intent, name_taken
+from agent.rendezvous import targets
+from agent.roster import Rosters
+from agent.sessions import Copied
 from agent.settings import Settings
 from agent.sniffing import media_type
 from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, StagingFile, translated
@@ -38,15 +41,28 @@ class Committer:
         self._settings = settings
         self._index = index
         self._key = key
+        self._rosters = Rosters(settings)
 
-    def describe(self, claims: UploadClaims, name: str, size: int, sha256: str) -> StoredFile:
-        """What the file will be once it is committed, receipt included. Nothing is written."""
+    def describe(
+        self,
+        claims: UploadClaims,
+        name: str,
+        size: int,
+        sha256: str,
+        copied: Copied | None = None,
+    ) -> StoredFile:
+        """What the file will be once it is committed, receipt included. Nothing is written.
+
+        A copy is where its original is and counts from the original's commit.
+        """
         now = datetime.now(UTC)
-        path = (
-            named_path(claims.namespace, name)
-            if claims.layout == "named"
-            else dated_path(claims.namespace, name, claims.sub, claims.file_id, now)
-        )
+        committed_at = now if copied is None else copied.committed_at
+        if copied is not None:
+            path = copied.path
+        elif claims.layout == "named":
+            path = named_path(claims.namespace, name)
+        else:
+            path = dated_path(claims.namespace, name, claims.sub, claims.file_id, now)
         receipt = ReceiptClaims(
             iss=self._settings.node_id,
             aud=RECEIPT_AUDIENCE,
@@ -56,7 +72,7 @@ class Committer:
             path=path,
             size=size,
             sha256=sha256,
-            committed_at=now,
+            committed_at=committed_at,
             copies=(self._settings.node_id,),
         )
         return StoredFile(
@@ -70,24 +86,35 @@ class Committer:
             size=size,
             sha256=sha256,
             content_type=claims.content_type or media_type(name),
-            committed_at=now,
+            committed_at=committed_at,
             receipt=mint_receipt(self._key, receipt),
         )
 
     def store(
-        self, claims: UploadClaims, name: str, staging: StagingFile, sha256: str
+        self,
+        claims: UploadClaims,
+        name: str,
+        staging: StagingFile,
+        sha256: str,
+        copied: Copied | None = None,
     ) -> StoredFile:
-        """Make a verified, durable staging file the stored file. Raises as `commit`."""
-        stored = self.describe(claims, name, staging.size, sha256)
+        """Make a verified, durable staging file the stored file. Raises as `commit`.
+
+        A copy from another node is `copied`, and is copied no further.
+        """
+        stored = self.describe(claims, name, staging.size, sha256, copied)
+        replicas: tuple[str, ...] = ()
+        if copied is None:
+            replicas = targets(claims, self._settings.node_id, self._rosters.current())
         try:
-            self.commit(Intent(claims.jti, staging.path.name, stored))
+            self.commit(Intent(claims.jti, staging.path.name, stored, replicas=replicas))
         except DiskFailed:
             # The intent is on disk or may be: only the next start can tell, and needs the data.
             staging.keep()
             raise
         staging.keep()
         _log.info(
-            "upload committed",
+            "upload committed" if copied is None else "copy committed",
             file_id=stored.file_id,
             path=str(stored.path),
             size=stored.size,
@@ -126,11 +153,16 @@ class Committer:
         self._record(intent.stored)
 
     def _record(self, stored: StoredFile) -> None:
-        """The row COMMITTED, and with it what hooks are to hear and the cold tier is to get."""
-        deliveries = [
-            *deliveries_for(self._settings.hooks, stored.namespace),
-            *cold_queue.deliveries_for(self._settings.cold, stored.namespace),
-        ]
+        """The row COMMITTED, and with it what is to be told and where the file is to be backed up.
+
+        Hooks hear of a file from the node that it was uploaded to, not from each copy's.
+        """
+        deliveries = cold_queue.deliveries_for(self._settings.cold, stored.namespace)
+        if not self._index.is_copy(stored.file_id):
+            deliveries += deliveries_for(self._settings.hooks, stored.namespace)
+        control_url = self._rosters.current().control_url
+        if control_url is not None:
+            deliveries.append(Delivery(RECEIPT, control_url))
         self._index.commit(stored.file_id, deliveries)
 
     def _place(self, intent: Intent) -> None:

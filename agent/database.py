@@ -81,6 +81,52 @@ whatever else it says about the state (sqlite.org/partialindex.html); otherwise 
 
 Times: `committed_at` and `verified_at` in microseconds, `deadline` and `due` in seconds, UTC."""
 
+_REPLICATION = """
+CREATE TABLE pushes (
+    push_id INTEGER PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    own INTEGER NOT NULL,
+    bytes_per_second INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('WAITING', 'DEAD')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    ordered_at INTEGER NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    UNIQUE (file_id, target)
+) STRICT;
+CREATE INDEX pushes_due ON pushes (state, due);
+
+CREATE TABLE push_leases (
+    lease_id TEXT PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    outcome TEXT CHECK (outcome IN ('done', 'failed', 'missing')),
+    detail TEXT NOT NULL DEFAULT '',
+    receipt TEXT
+) STRICT;
+CREATE INDEX push_leases_open ON push_leases (file_id, target) WHERE outcome IS NULL;
+
+CREATE TABLE copies (
+    file_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    confirmed_at INTEGER NOT NULL,
+    PRIMARY KEY (file_id, node_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE departed (
+    file_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL,
+    removed_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX departed_tokens ON departed (jti);
+"""
+"""`pushes` are copies to be made on other nodes: `own` ones by this node's or its token's word, the
+others for the `push_leases` that are open. `copies` are the other nodes' receipts. `departed` are
+files whose copy here was removed although the file lives on: their tokens stay used.
+
+Times: `due`, `ordered_at`, `confirmed_at` and `removed_at` in seconds, UTC."""
 
 _CONTROL = """
 CREATE TABLE revoked (jti TEXT PRIMARY KEY, told_at INTEGER NOT NULL) STRICT;
@@ -111,7 +157,7 @@ that came in or went out since the inventory's digest was last worked out (`agen
 
 Times: `told_at` and `until` in seconds, UTC."""
 
-_STEPS = ((2, _FILES), (3, _CONTROL))
+_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION))
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 
 

@@ -3,6 +3,9 @@
 The row says DELETING before anything is touched, so that a cut at any point is finished at the next
 start. The attributes give way to a tombstone in the same place: an index that is rebuilt from it
 still knows that the file's token is used. The file's name is free once the row says DELETED.
+
+A copy that is not wanted here any more, of a file that lives on, goes the same way and leaves no
+tombstone: a note that is written with the row says so, that a start finishes it right.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ from portside.wire import StoredFile
 
 _log = structlog.get_logger()
 
+_REMOVAL_KEY = "removal:"
+"""A note with this and a file's id for a key: of that file only this node's copy goes."""
+
 TOMBSTONE_SUFFIX = ".tombstone"
 """A tombstone on its way to its place, in staging."""
 
@@ -44,6 +50,23 @@ def delete(settings: Settings, database: Database, file_id: str) -> bool:
             "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
             (file_id,),
         )
+    return _carry_out(settings, database, file_id)
+
+
+def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
+    """Remove this node's copy of a file that lives on elsewhere: no tombstone is left behind.
+
+    The file may come back one day; its token stays used. False when no such file is committed here;
+    otherwise as `delete`.
+    """
+    with database.transaction() as connection:
+        changed = connection.execute(
+            "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
+            (file_id,),
+        )
+        if changed.rowcount == 0:
+            return False
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (_REMOVAL_KEY + file_id,))
     return _carry_out(settings, database, file_id)
 
 
@@ -80,16 +103,22 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
             state, jti, text = row
             stored = StoredFile.model_validate_json(text)
             data, attributes = _places(settings, state, stored)
-            _replace_by_tombstone(settings, attributes, stored, jti)
+            removal = _is_removal(connection, file_id)
+            if removal:
+                # First, as the tombstone is: an index that is rebuilt must not know this copy.
+                attributes.unlink(missing_ok=True)
+            else:
+                _replace_by_tombstone(settings, attributes, stored, jti)
             if data.exists():
                 data.rename(doomed)
             sync_directory(data.parent)
             sync_directory(settings.staging)
-            _mark_deleted(settings, connection, file_id)
+            _mark_gone(settings, connection, file_id, removal)
         doomed.unlink(missing_ok=True)
     except OSError as error:
         raise translated(error, f"deleting {file_id}") from error
-    _log.info("file deleted", file_id=file_id, path=str(stored.path), size=stored.size)
+    event = "copy removed" if removal else "file deleted"
+    _log.info(event, file_id=file_id, path=str(stored.path), size=stored.size)
     return True
 
 
@@ -115,7 +144,28 @@ def _replace_by_tombstone(
     temporary.rename(attributes)
 
 
-def _mark_deleted(settings: Settings, connection: sqlite3.Connection, file_id: str) -> None:
-    connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
-    connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
-    cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
+def _is_removal(connection: sqlite3.Connection, file_id: str) -> bool:
+    note = connection.execute("SELECT 1 FROM notes WHERE key = ?", (_REMOVAL_KEY + file_id,))
+    return note.fetchone() is not None
+
+
+def _mark_gone(
+    settings: Settings, connection: sqlite3.Connection, file_id: str, removal: bool
+) -> None:
+    """The row's end, and with it that of the file's copies, pushes and notes.
+
+    A push that is under way sees it and is cut; one that hasn't begun never does.
+    """
+    if removal:
+        connection.execute(
+            "INSERT OR REPLACE INTO departed SELECT file_id, jti, ? FROM files WHERE file_id = ?",
+            (int(time.time()), file_id),
+        )
+        connection.execute("DELETE FROM files WHERE file_id = ?", (file_id,))
+    else:
+        connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
+        cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
+    for table in ("copies", "pushes"):
+        connection.execute(f"DELETE FROM {table} WHERE file_id = ?", (file_id,))  # noqa: S608 (our own)
+    for key in (REASON_KEY, _REMOVAL_KEY):
+        connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

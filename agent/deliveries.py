@@ -22,6 +22,7 @@ from agent.activities import Pulse, patiently
 from agent.attributes import lines_of_its_upload
 from agent.database import Database
 from agent.hooks import (
+    RECEIPT,
     Next,
     Outcome,
     after,
@@ -32,8 +33,11 @@ from agent.hooks import (
     public_id,
     shown,
 )
+from agent.roster import Rosters
 from agent.settings import Settings
+from agent.trust import TrustError, trust
 from agent.worker_report import DeliveriesReport
+from portside.control_wire import FileReceipt
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
 from portside.wire import Hook, StoredFile
 
@@ -42,7 +46,7 @@ _log = structlog.get_logger()
 THREADS = 4
 """Deliveries at once."""
 
-KINDS = ("command", "webhook")
+KINDS = ("command", "webhook", RECEIPT)
 """What the deliverer carries out; other rows of the table are others' work."""
 
 MOST_PER_TARGET = 2
@@ -156,6 +160,7 @@ class Deliverer:
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
         self._outbox = Outbox(database)
+        self._rosters = Rosters(settings)
         self._key = key
         self._agent = f"portside-agent/{version('portside')}"
         self._lock = threading.Lock()
@@ -207,6 +212,8 @@ class Deliverer:
         hook = find_hook(self._settings.hooks, stored.namespace, row.kind, row.target)
         if state != "COMMITTED":
             outcome = Outcome("hopeless", "the file is damaged and in quarantine")
+        elif row.kind == RECEIPT:
+            outcome = self._register(stored)
         elif hook is None:
             outcome = Outcome("hopeless", "the settings have no such hook any more")
         else:
@@ -216,6 +223,19 @@ class Deliverer:
             outcome = attempted
         pulse.beat()
         self._settle(row, outcome, pulse)
+
+    def _register(self, stored: StoredFile) -> Outcome:
+        """Bring a file's receipt to the control plane, wherever that is by now."""
+        control_url = self._rosters.current().control_url
+        if control_url is None:
+            return Outcome("hopeless", "the roster names no control plane any more")
+        body = FileReceipt(receipt=stored.receipt).model_dump_json().encode()
+        headers = {"User-Agent": self._agent}
+        try:
+            trusting = trust(self._settings.ca)
+        except TrustError as error:
+            return Outcome("failed", str(error))
+        return webhook.post(f"{control_url}/api/v1/files", body, headers, trusting=trusting)
 
     def _attempt(self, row: Row, stored: StoredFile, hook: Hook, pulse: Pulse) -> Outcome | None:
         """Run the command or call the webhook; None when the worker's stop cut it short."""

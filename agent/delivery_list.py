@@ -47,7 +47,7 @@ def _chosen(rows: Sequence[Row], action: Action, ids: Sequence[str]) -> list[Row
 
 def described(row: Row) -> str:
     """One line per delivery, and one more for what went wrong."""
-    again = "given up" if row.state == "DEAD" else f"due {_time(row.due)}"
+    again = "given up" if row.state == "DEAD" else f"due {moment(row.due)}"
     line = (
         f"{row.delivery_id}  {again}  {row.attempts} attempts  file {row.file_id}  "
         f"{row.kind} {row.target}"
@@ -55,7 +55,8 @@ def described(row: Row) -> str:
     return f"{line}\n    {row.error}" if row.error else line
 
 
-def _time(moment: int) -> str:
-    if moment <= time.time():
+def moment(due: int) -> str:
+    """A moment for people, UTC."""
+    if due <= time.time():
         return "now"
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due))

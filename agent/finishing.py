@@ -44,7 +44,9 @@ class Finisher:
             self._sessions.set_length(upload, staging.size)
         with timer.phase("commit"):
             try:
-                stored = self._committer.store(details.claims, name_of(upload), staging, sha256)
+                stored = self._committer.store(
+                    details.claims, name_of(upload), staging, sha256, details.copied
+                )
             except ProblemError:
                 # The name or the token was taken meanwhile, and stays so.
                 self._staged.give_up(upload)

@@ -18,6 +18,9 @@ from portside.wire import Hook, HookClaims, HookEvent, StoredFile, origin_of
 
 EVENT = "file.committed"
 
+RECEIPT = "receipt"
+"""The kind of delivery that brings a file's receipt to the control plane; its target is the URL."""
+
 MOST_ATTEMPTS = 20
 """Together about a day and a half."""
 

@@ -6,7 +6,9 @@ finish or undo a commit that was cut short, so rows are written through to the d
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,13 +25,15 @@ from portside.wire import StoredFile
 class Intent:
     """A commit that has begun: which staging file becomes which stored file, on whose request.
 
-    `request_id` is None when a restart carries the commit out.
+    `request_id` is None when a restart carries the commit out. `replicas` are the nodes that are to
+    get a copy.
     """
 
     jti: str
     staging: str
     stored: StoredFile
     request_id: str | None = field(default_factory=request_id)
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,16 @@ class Index:
         return self._database.row("SELECT 1 FROM files LIMIT 1") is None
 
     def begin(self, intent: Intent) -> None:
-        """Write the intent to commit. Raises ProblemError when its token or path is taken."""
+        """Write the intent to commit, and the pushes that wait for it to be carried out.
+
+        Raises ProblemError when its token or path is taken.
+        """
+        file_id = intent.stored.file_id
         try:
             with self._database.transaction() as connection:
                 connection.execute(_INSERT, _row(intent.jti, "PENDING", intent))
+                connection.execute("DELETE FROM departed WHERE file_id = ?", (file_id,))
+                add_own_pushes(connection, file_id, intent.replicas)
         except sqlite3.IntegrityError as error:
             if "files.path" in str(error):
                 raise name_taken(intent.stored.path) from None
@@ -79,9 +89,11 @@ class Index:
     def roll_back(self, file_id: str) -> None:
         """Forget an intent that can't be carried out."""
         with self._database.transaction() as connection:
-            connection.execute(
+            undone = connection.execute(
                 "DELETE FROM files WHERE file_id = ? AND state = 'PENDING'", (file_id,)
             )
+            if undone.rowcount:
+                connection.execute("DELETE FROM pushes WHERE file_id = ?", (file_id,))
 
     def restore(
         self,
@@ -136,12 +148,18 @@ class Index:
     def pending(self) -> list[Intent]:
         """Commits that have begun and not ended."""
         rows = self._database.rows(
-            "SELECT jti, staging, stored FROM files "
+            "SELECT jti, staging, stored, (SELECT json_group_array(target) FROM pushes "
+            "WHERE pushes.file_id = files.file_id) FROM files "
             "WHERE state = 'PENDING' AND state != 'COMMITTED'"
         )
         return [
-            Intent(jti, staging, StoredFile.model_validate_json(text))
-            for jti, staging, text in rows
+            Intent(
+                jti,
+                staging,
+                StoredFile.model_validate_json(text),
+                replicas=tuple(json.loads(targets)),
+            )
+            for jti, staging, text, targets in rows
         ]
 
     def find(self, file_id: str) -> StoredFile | None:
@@ -156,8 +174,24 @@ class Index:
 
     def token_spent(self, jti: str, file_id: str) -> bool:
         """Whether a token or its file's id was used for a file, wherever that is now."""
-        query = "SELECT 1 FROM files WHERE jti = ? OR file_id = ?"
-        return self._database.row(query, (jti, file_id)) is not None
+        query = (
+            "SELECT 1 FROM files WHERE jti = ? OR file_id = ? "
+            "UNION ALL SELECT 1 FROM departed WHERE jti = ? OR file_id = ? LIMIT 1"
+        )
+        return self._database.row(query, (jti, file_id, jti, file_id)) is not None
+
+    def is_pending(self, file_id: str) -> bool:
+        """Whether a commit of this file has begun and not ended."""
+        query = "SELECT 1 FROM files WHERE file_id = ? AND state = 'PENDING'"
+        return self._database.row(query, (file_id,)) is not None
+
+    def is_copy(self, file_id: str) -> bool:
+        """Whether a file that is about to be committed came from another node."""
+        query = (
+            "SELECT 1 FROM uploads JOIN files USING (jti) WHERE file_id = ? "
+            "AND uploads.state = 'OPEN' AND json_extract(details, '$.dialect') = 'replicate'"
+        )
+        return self._database.row(query, (file_id,)) is not None
 
     def path_taken(self, path: PurePosixPath) -> bool:
         """Whether a file is at this path or about to be."""
@@ -199,6 +233,30 @@ def _row(jti: str, state: str, intent: Intent) -> tuple[object, ...]:
         stored.size,
         microseconds(stored.committed_at),
     )
+
+
+def add_own_pushes(
+    connection: sqlite3.Connection, file_id: str, targets: Sequence[str], again: bool = False
+) -> None:
+    """Note down the copies that this node is to make of a file; `again`: those it has no word of.
+
+    What is noted down already stays as it is.
+    """
+    now = int(time.time())
+    for target in targets:
+        if (
+            again
+            and connection.execute(
+                "SELECT 1 FROM copies WHERE file_id = ? AND node_id = ?", (file_id, target)
+            ).fetchone()
+        ):
+            continue
+        connection.execute(
+            "INSERT INTO pushes (file_id, target, own, state, due, ordered_at) "
+            "VALUES (?, ?, 1, 'WAITING', ?, ?) "
+            "ON CONFLICT (file_id, target) DO UPDATE SET own = 1",
+            (file_id, target, now, now),
+        )
 
 
 def microseconds(moment: datetime) -> int:

@@ -25,8 +25,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from agent.problems import ProblemError, slugs
 
-Way = Literal["form", "put", "tus", "ietf"]
-"""How an upload is sent: a multipart form, a raw body, or one of the two resumable protocols."""
+Way = Literal["form", "put", "tus", "ietf", "replicate"]
+"""How a file is sent: a multipart form, a raw body, one of the two resumable protocols, or another
+node's push."""
 
 Phase = Literal["preflight", "receive", "sync", "commit"]
 

@@ -24,12 +24,13 @@ JsonObject = dict[str, Any]
 PROBLEM_TYPE = "application/problem+json"
 _MODELS = "#/components/schemas/{model}"
 
-Token = Literal["upload", "access", "download", "none"]
+Token = Literal["upload", "access", "download", "replicate", "none"]
 
 _SECURITY: dict[Token, JsonObject] = {
     "upload": {"uploadToken": []},
     "access": {"accessToken": []},
     "download": {"downloadToken": []},
+    "replicate": {"replicateToken": []},
     "none": {},
 }
 _SCHEMES: JsonObject = {
@@ -44,6 +45,12 @@ _SCHEMES: JsonObject = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "An `access+jwt` with the right that the operation needs.",
+    },
+    "replicateToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A `replicate+jwt` for one file, signed by the node that sends it.",
     },
     "downloadToken": {
         "type": "apiKey",

@@ -8,16 +8,12 @@ last of them only. After a restart it begins at the file's beginning again.
 from __future__ import annotations
 
 import errno
-import mmap
-import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from agent.read_ahead import ReadAhead
 from agent.sha256 import Sha256
 from agent.staging import DiskFailed
-
-_BLOCK = 4096
 
 
 class PrefixHash:
@@ -58,7 +54,7 @@ class PrefixHash:
 
     def _run(self) -> None:
         try:
-            with _Reader(self._path, self._buffer_size) as reader:
+            with ReadAhead(self._path, self._buffer_size) as reader:
                 while (end := self._next_end()) is not None:
                     self._hash(reader, end)
         except OSError as error:
@@ -73,7 +69,7 @@ class PrefixHash:
             self._running = False
             return None
 
-    def _hash(self, reader: _Reader, end: int) -> None:
+    def _hash(self, reader: ReadAhead, end: int) -> None:
         coming = reader.begin(self._position, end)
         while self._position < end:
             data = coming.result()
@@ -86,46 +82,3 @@ class PrefixHash:
             with self._changed:
                 self._position += len(data)
                 self._changed.notify_all()
-
-
-class _Reader:
-    """Reads past the page cache where it can: what was just written isn't in it."""
-
-    def __init__(self, path: Path, buffer_size: int) -> None:
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._free, self._lent = (
-            memoryview(mmap.mmap(-1, buffer_size, flags=private)) for _ in range(2)
-        )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefix-read")
-        self._cached = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._direct: int | None
-        try:
-            self._direct = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                os.close(self._cached)
-                raise
-            self._direct = None
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-        os.close(self._cached)
-        if self._direct is not None:
-            os.close(self._direct)
-
-    def begin(self, position: int, end: int) -> Future[memoryview]:
-        """Read from `position` on, at most up to `end`; what the call before brought stays."""
-        self._free, self._lent = self._lent, self._free
-        return self._thread.submit(self._read, self._lent, position, end)
-
-    def _read(self, memory: memoryview, position: int, end: int) -> memoryview:
-        room = memory[: end - position]
-        blocks = len(room) - len(room) % _BLOCK
-        if self._direct is None or position % _BLOCK or not blocks:
-            # Up to the next block's boundary, or the odd end of the file.
-            odd = room[: -position % _BLOCK or _BLOCK] if self._direct is not None else room
-            return odd[: os.preadv(self._cached, [odd], position)]
-        return room[: os.preadv(self._direct, [room[:blocks]], position)]

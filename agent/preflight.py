@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission, Demand
 from agent.facts import UploadFacts
 from agent.health import NodeHealth
@@ -54,6 +55,7 @@ class Preflight:
         admission: Admission,
         rate: UploadRate,
         revocations: Revocations,
+        acknowledgement: Acknowledgement,
     ) -> None:
         self._settings = settings
         self._keyset = keyset
@@ -63,6 +65,7 @@ class Preflight:
         self._admission = admission
         self._rate = rate
         self._revocations = revocations
+        self._acknowledgement = acknowledgement
 
     def begin(self, facts: UploadFacts) -> Plan:
         """As `check`, for an upload that begins now: it counts against its owner's rate."""
@@ -87,6 +90,7 @@ class Preflight:
         chosen = claims.name or facts.url_name
         name = None if chosen is None else self.check_name(claims, chosen)
         self.check_health()
+        self.check_replicas(claims)
         plan = Plan(
             claims=claims,
             name=name,
@@ -156,6 +160,10 @@ class Preflight:
         reasons = self._health.reasons()
         if reasons:
             raise ProblemError("read-only", "this node takes no uploads: " + "; ".join(reasons))
+
+    def check_replicas(self, claims: UploadClaims) -> None:
+        """Raise ProblemError when the token wants a second copy that no node could take."""
+        self._acknowledgement.check(claims)
 
     def check_rate(self, claims: UploadClaims) -> None:
         """Raise ProblemError when the token's owner has begun too many uploads."""

@@ -102,6 +102,30 @@ def move(settings: Settings, database: Database, file_id: str) -> bool:
     return moved
 
 
+def discard(settings: Settings, database: Database, file_id: str) -> None:
+    """Remove what is in quarantine of a file whose good bytes are durable elsewhere on this node.
+
+    Of a file that isn't in quarantine nothing is touched. Raises as `move`.
+    """
+    move(settings, database, file_id)
+    kept = Kept.of(settings, file_id)
+    with database.transaction() as connection:
+        gone = connection.execute(
+            "DELETE FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
+        )
+        if gone.rowcount == 0:
+            return
+        connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
+        try:
+            # Attributes first: they alone would bring the row back.
+            kept.attributes.unlink(missing_ok=True)
+            kept.data.unlink(missing_ok=True)
+            sync_directory(settings.quarantine)
+        except OSError as error:
+            raise translated(error, f"removing {kept.data.name} from the quarantine") from error
+    _log.info("damaged bytes removed: a good copy came", file_id=file_id)
+
+
 def _is_own(connection: sqlite3.Connection, file_id: str, data: Path, attributes: Path) -> bool:
     """Whether what is at the path is the quarantined file and not one that has its name since."""
     taken = connection.execute(

@@ -17,6 +17,7 @@ from agent import worker_report
 from agent.admission import Admission
 from agent.database import Database
 from agent.health import NodeHealth
+from agent.pushes import Pushes
 from agent.settings import Settings
 from agent.worker_report import ColdReport, HeartbeatReport, WorkerReport
 
@@ -90,6 +91,16 @@ class Readings(Collector):
             "SELECT lower(state), count(*) FROM deliveries GROUP BY state",
             state=("waiting", "dead"),
         )
+        yield self._counted(
+            "pushes",
+            "Copies still to be made on other nodes, and those that were given up.",
+            "SELECT lower(state), count(*) FROM pushes GROUP BY state",
+            state=("waiting", "dead"),
+        )
+        ((count,),) = self._database.rows("SELECT count(*) FROM copies")
+        yield _gauge("copies", "Copies on other nodes that their receipts attest to.", count)
+        oldest = Pushes(self._database).lag().oldest
+        yield _gauge("push_age_seconds", "How long the oldest push has waited.", oldest)
 
     def _counted(
         self, name: str, documentation: str, query: str, **label: tuple[str, ...]
@@ -121,6 +132,9 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("delivery_failures", "Attempts at hooks that failed.", deliveries.failed)
     if report.cold is not None:
         yield from _of_cold(report.cold)
+    yield _counter("pushed", "Copies confirmed by other nodes.", report.pushes.pushed)
+    yield _counter("pushed_bytes", "Bytes sent for them.", report.pushes.bytes_sent)
+    yield _counter("push_failures", "Attempts at copies that failed.", report.pushes.failed)
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
     if report.heartbeats.control_url is not None:
         yield from _of_heartbeats(report.heartbeats)

@@ -2,7 +2,9 @@
 
 Runs beside a working agent: rows are added or corrected from the attributes found, and only rows
 whose file is gone are removed. Tombstones and what is in quarantine get their rows back, so that
-the tokens stay used. What can't be indexed is reported and left where it is.
+the tokens stay used. Copies of which nothing is known any more are ordered again, unless a control
+plane does that: a node that has its copy answers at once. What can't be indexed is reported and
+left where it is.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from agent.findings import Unusable
 from agent.index import Index
 from agent.inspection import read_attributes, size_of
 from agent.own_names import quarantined_id
+from agent.pushes import Pushes
 from agent.quarantine import Kept
+from agent.roster import Rosters
 from agent.settings import Settings
 from agent.tree import Folder, walk
 from portside.names import ATTRIBUTES_SUFFIX
@@ -54,8 +58,10 @@ def reindex(settings: Settings) -> Rebuilt:
     _put_aside_if_broken(settings.index)
     database = Database(settings.index)
     rebuilt = Rebuilt()
-    _restore_all(Index(database), _in_uploads(settings), rebuilt)
-    _restore_all(Index(database), _in_quarantine(settings), rebuilt)
+    # A control plane knows which copies there are, and orders those that are missing.
+    pushes = Pushes(database) if Rosters(settings).current().control_url is None else None
+    _restore_all(Index(database), pushes, _in_uploads(settings), rebuilt)
+    _restore_all(Index(database), None, _in_quarantine(settings), rebuilt)
     uploads = str(settings.uploads)
     # Folders are few and names are many: what is looked up again is in the kernel's cache.
     rebuilt.removed = Index(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
@@ -71,7 +77,9 @@ _Found = tuple[_State, Attributes] | str
 """A file and the state that its row belongs in, or why it can't be indexed."""
 
 
-def _restore_all(index: Index, files: Iterator[_Found], rebuilt: Rebuilt) -> None:
+def _restore_all(
+    index: Index, pushes: Pushes | None, files: Iterator[_Found], rebuilt: Rebuilt
+) -> None:
     batches: dict[_State, list[Attributes]] = {}
     for found in files:
         if isinstance(found, str):
@@ -82,13 +90,19 @@ def _restore_all(index: Index, files: Iterator[_Found], rebuilt: Rebuilt) -> Non
         batch = batches.setdefault(state, [])
         batch.append(attributes)
         if len(batch) == _BATCH:
-            _restore(index, state, batch, rebuilt)
+            _restore(index, pushes, state, batch, rebuilt)
             batch.clear()
     for state, batch in batches.items():
-        _restore(index, state, batch, rebuilt)
+        _restore(index, pushes, state, batch, rebuilt)
 
 
-def _restore(index: Index, state: _State, batch: list[Attributes], rebuilt: Rebuilt) -> None:
+def _restore(
+    index: Index,
+    pushes: Pushes | None,
+    state: _State,
+    batch: list[Attributes],
+    rebuilt: Rebuilt,
+) -> None:
     clashes = index.restore([(each.jti, each.stored()) for each in batch], state)
     for each in clashes:
         reason = f"{each.path}: another file has its id, token or path"
@@ -97,6 +111,9 @@ def _restore(index: Index, state: _State, batch: list[Attributes], rebuilt: Rebu
     done = len(batch) - len(clashes)
     if state == "COMMITTED":
         rebuilt.indexed += done
+        copied = [(each.file_id, each.replicas) for each in batch if each.replicas]
+        if pushes is not None and copied:
+            pushes.order_again(copied)
     elif state == "QUARANTINED":
         rebuilt.quarantined += done
     else:

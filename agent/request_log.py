@@ -21,7 +21,7 @@ from portside import journal
 _ID = re.compile(r"[0-9a-f]{32}")
 """nginx's $request_id: 16 random bytes."""
 
-_LOGGED = ("/api/internal/upload", "/api/v1/uploads", "/api/v1/files")
+_LOGGED = ("/api/internal/upload", "/api/internal/replicate", "/api/v1/uploads", "/api/v1/files")
 
 _log = structlog.get_logger()
 

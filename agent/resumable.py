@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission, Demand
 from agent.body import Body, BodyCut
-from agent.commit import Committer
 from agent.creation import (
     Creation,
     check_length,
@@ -73,8 +73,10 @@ class ResumableUploads:
         sessions: Sessions,
         index: Index,
         admission: Admission,
-        committer: Committer,
         health: NodeHealth,
+        staged: StagedUploads,
+        finisher: Finisher,
+        acknowledgement: Acknowledgement,
     ) -> None:
         self._settings = settings
         self._preflight = preflight
@@ -82,8 +84,9 @@ class ResumableUploads:
         self._index = index
         self._admission = admission
         self._health = health
-        self._staged = StagedUploads(settings, sessions, admission)
-        self._finisher = Finisher(sessions, self._staged, admission, committer)
+        self._staged = staged
+        self._finisher = finisher
+        self._acknowledgement = acknowledgement
         self._joiner = Joiner(
             settings,
             preflight,
@@ -118,6 +121,9 @@ class ResumableUploads:
 
     def create(self, sending: Sending) -> Reached:
         """Begin an upload, or find the one this token has begun; take in what came with it."""
+        return self._acknowledged(self._create(sending))
+
+    def _create(self, sending: Sending) -> Reached:
         facts = sending.facts
         claims = self._preflight.claims(facts.authorization, resuming=_is_joining(facts))
         creation = creation_of(facts, claims, self._preflight)
@@ -139,13 +145,22 @@ class ResumableUploads:
         """Take in the next bytes of an upload. Raises ProblemError."""
         upload = self._authorised(sending.facts)
         check_media_type(sending.facts)
-        return self._extend(upload.upload_id, sending, repeated=False)
+        return self._acknowledged(self._extend(upload.upload_id, sending, repeated=False))
 
     def reached(self, facts: ResumableFacts) -> Upload:
         """How far an upload is on disk; a request that still writes to it is ended first."""
         upload = self._authorised(facts)
         with self._writers.alone(upload.upload_id, _soon_over):
-            return self._current(upload.upload_id)
+            upload = self._current(upload.upload_id)
+        # "Complete" is told as the file is: a client that hears it asks no more.
+        return self._acknowledged(Reached(upload, self._stored(upload))).upload
+
+    def _acknowledged(self, reached: Reached) -> Reached:
+        """What was reached, told once its token's `ack` allows it. Raises ProblemError."""
+        if reached.stored is None:
+            return reached
+        claims = reached.upload.details.claims
+        return replace(reached, stored=self._acknowledgement.wait(claims, reached.stored))
 
     def terminate(self, facts: ResumableFacts) -> None:
         """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
@@ -175,6 +190,7 @@ class ResumableUploads:
         self._preflight.check_unused(creation.claims)
         self._admission.check_idle(creation.claims.jti)
         self._preflight.check_health()
+        self._preflight.check_replicas(creation.claims)
         self._preflight.check_rate(creation.claims)
         self._admission.check_space(creation.space)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -29,17 +30,29 @@ REMEMBERED = 86400
 """Seconds after its deadline for which an upload is answered with 410 instead of 404."""
 
 
+class Copied(BaseModel):
+    """What a copy from another node has from its original."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    """The node that sends it."""
+    path: PurePosixPath
+    committed_at: datetime
+
+
 class Details(BaseModel):
     """What an upload was created with."""
 
     model_config = ConfigDict(frozen=True)
 
     claims: UploadClaims
-    dialect: Literal["tus", "ietf"]
+    dialect: Literal["tus", "ietf", "replicate"]
     name: str | None = None
     metadata: str = ""
     concat: str = ""
     sha256: Sha256 | None = None
+    copied: Copied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,11 @@ class Sessions:
                 "WHERE upload_id = ? AND state = 'OPEN'",
                 (upload_id,),
             )
+
+    def forget_ended(self, jti: str) -> None:
+        """Remove what is known of a token's uploads that won't go on."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM uploads WHERE jti = ? AND state != 'OPEN'", (jti,))
 
     def needs(self, staging: str) -> bool:
         """Whether an upload goes on in this staging file."""

@@ -52,6 +52,12 @@ class Settings(BaseModel):
     agent_socket: Path = Path("/run/portside/agent.sock")
     """Where the worker asks the web side how it is."""
     cold: Cold | None = None
+    push_parallel: int = Field(default=2, gt=0)
+    """Copies that this node sends to others at once."""
+    push_rate: int | None = Field(default=None, gt=0)
+    """Bytes per second that it sends in all; None is without a bound."""
+    ack_timeout: int = Field(default=600, gt=0)
+    """Seconds that an upload with `ack: replicated` waits for its second copy."""
     sizing: Sizing
 
     @field_validator("sizing", mode="before")

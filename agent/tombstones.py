@@ -45,6 +45,8 @@ def purge(settings: Settings, database: Database, now: datetime, beat: Callable[
         beat()
         with database.transaction() as connection:
             purged += _purged(settings, connection, file_id, cutoff)
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM departed WHERE removed_at < ?", (int(cutoff.timestamp()),))
     if purged:
         _log.info("tombstones purged", files=purged)
     return purged

@@ -11,18 +11,11 @@ from agent import web_status
 from agent.database import Database
 from agent.figures import Meter
 from agent.inventory import Inventory
+from agent.pushes import Lag
 from agent.settings import Settings
 from agent.web_status import WebSilent
 from agent.worker_report import ScrubReport
 from portside.control_wire import Heartbeat, WorkDone
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """Pushes to other nodes that wait: how many, and for how many seconds the oldest has."""
-
-    waiting: int = 0
-    oldest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

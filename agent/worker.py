@@ -24,16 +24,18 @@ from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
 from agent.database import Database
-from agent.deletion import delete
+from agent.deletion import delete, remove_copy
 from agent.deliveries import THREADS, Deliverer
 from agent.health import check_marker
 from agent.heartbeats import Heartbeats
 from agent.leases import Leases
+from agent.pusher import Pusher
+from agent.pushes import Pushes
 from agent.roster import Rosters
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings
-from agent.vitals import Lag, Vitals
+from agent.vitals import Vitals
 from agent.worker_report import HeartbeatReport, WorkerReport, cold_warnings
 from portside.tokens import SigningKey
 
@@ -57,7 +59,8 @@ class WorkerFailed(Exception):
 
 def run(settings: Settings) -> None:
     """Work until SIGTERM. Raises NodeUnfit when the data filesystem isn't there at the start,
-    IdentityError without the node's key, WorkerFailed when a part of the worker fails.
+    IdentityError without the node's key, TrustError without a certificate authority that is named
+    in the settings, WorkerFailed when a part of the worker fails.
     """
     # A queue and not an event: its `put` may interrupt its `get`.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -84,12 +87,20 @@ class Worker:
         self._rounds = Rounds(settings, database)
         self._scrubber = Scrubber(settings, database)
         self._deliverer = Deliverer(settings, database, key)
-        leases = Leases(settings.node_id, database, partial(delete, settings, database))
+        pushes = Pushes(database)
+        self._pusher = pusher = Pusher(settings, database, key)
+        leases = Leases(
+            settings.node_id,
+            database,
+            partial(delete, settings, database),
+            partial(remove_copy, settings, database),
+            pushes,
+        )
         self._heartbeats = Heartbeats(
             database,
             Rosters(settings),
             ControlPlane(settings.node_id, key, settings.ca),
-            Vitals(settings, database, self._scrubber.report, Lag),
+            Vitals(settings, database, self._scrubber.report, pushes.lag),
             leases,
             settings.heartbeat_every,
         )
@@ -105,6 +116,10 @@ class Worker:
                 for number in range(1, THREADS + 1)
             ),
             *self._cold_activities(),
+            *(
+                Activity(f"pushes-{number}", pusher.run, self._stopping)
+                for number in range(1, pusher.threads + 1)
+            ),
         ]
 
     def _cold_activities(self) -> list[Activity]:
@@ -151,6 +166,7 @@ class Worker:
     def _report(self, stuck: Sequence[str]) -> None:
         """Tell the web side. A full or broken disk is logged and outlived."""
         scrub, deliveries = self._scrubber.report(), self._deliverer.report()
+        pushes = self._pusher.report()
         warnings = [*self._rounds.warnings]
         if stuck:
             warnings.append(f"worker-stuck: no sign of life from {', '.join(stuck)}")
@@ -169,6 +185,10 @@ class Worker:
         cold = None if self._cold is None else self._cold.report()
         if cold is not None:
             warnings += cold_warnings(cold)
+        if pushes.dead:
+            warnings.append(
+                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`"
+            )
         report = WorkerReport(
             time=time.time(),
             warnings=tuple(warnings),
@@ -176,6 +196,7 @@ class Worker:
             deliveries=deliveries,
             heartbeats=heartbeats,
             cold=cold,
+            pushes=pushes,
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )

@@ -74,6 +74,20 @@ class ColdReport(_Part):
     """Why the tier takes nothing at the moment; empty when it does."""
 
 
+class PushesReport(_Part):
+    """What became of copies to other nodes. Bytes and seconds."""
+
+    waiting: int = 0
+    dead: int = 0
+    oldest_age_seconds: float = 0.0
+    """How long the oldest push that isn't made has waited."""
+    pushed: int = 0
+    """Copies confirmed since the worker's start, as the following."""
+    failed: int = 0
+    """Attempts that failed, those that are tried again included."""
+    bytes_sent: int = 0
+
+
 class WorkerReport(_Part):
     """Everything the worker tells. `time` is Unix seconds."""
 
@@ -85,6 +99,7 @@ class WorkerReport(_Part):
     heartbeats: HeartbeatReport = HeartbeatReport()
     cold: ColdReport | None = None
     """None where there is no cold tier."""
+    pushes: PushesReport = PushesReport()
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0

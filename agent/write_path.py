@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.body import Body, FormFile
 from agent.commit import Committer
@@ -34,9 +35,17 @@ class WritePath:
     admission: Admission
     committer: Committer
     health: NodeHealth
+    acknowledgement: Acknowledgement
 
     def store(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
-        """Take one upload to its end. Raises ProblemError; then nothing of it is left behind."""
+        """Take one upload to its end. Raises ProblemError; then nothing of it is left behind,
+        unless what failed was only its copy to another node.
+        """
+        stored = self._take(plan, open_body, timer)
+        # Its slot is free by now: two nodes full of uploads would wait for each other's.
+        return self.acknowledgement.wait(plan.claims, stored)
+
+    def _take(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
         with (
             failures_as_problems(self.health, plan.limit),
             self.admission.admit(plan.demand) as reservation,

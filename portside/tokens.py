@@ -29,6 +29,7 @@ from portside.wire import (
     HeartbeatClaims,
     HookClaims,
     ReceiptClaims,
+    ReplicateClaims,
     UploadClaims,
 )
 
@@ -39,6 +40,7 @@ ACCESS_TYPE = "access+jwt"
 RECEIPT_TYPE = "receipt+jwt"
 HOOK_TYPE = "hook+jwt"
 HEARTBEAT_TYPE = "heartbeat+jwt"
+REPLICATE_TYPE = "replicate+jwt"
 RECEIPT_AUDIENCE = "uploader"
 HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -313,6 +315,24 @@ def verify_heartbeat(
         raise TokenRefused(
             "token-not-yet-valid", f"it was signed {-age:.0f} s in the future: check both clocks"
         )
+    return claims
+
+
+def mint_replicate(key: SigningKey, claims: ReplicateClaims) -> str:
+    """A node's `replicate+jwt`: what it sends a copy with."""
+    return key.sign(REPLICATE_TYPE, claims.model_dump(mode="json"))
+
+
+def verify_replicate(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> ReplicateClaims:
+    """The claims of a replicate token meant for `node_id`. Raises TokenRefused.
+
+    That its signer is a node of this cluster is for the caller to see: `keyset` may hold others.
+    """
+    moment = now or datetime.now(UTC)
+    claims = _parsed(ReplicateClaims, _verified_payload(token, REPLICATE_TYPE, keyset, moment))
+    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
     return claims
 
 

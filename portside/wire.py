@@ -158,6 +158,30 @@ class HookClaims(_Message):
     sha256: Sha256
 
 
+class ReplicateClaims(_Message):
+    """What a `replicate+jwt` says: the node `iss` sends node `aud` a copy of this very file.
+
+    `path` is where the copy lies, on every node the same. `jti` is that of the upload the file came
+    with, not the token's own: a push that is sent again is the same push.
+    """
+
+    iss: str = Field(min_length=1, max_length=64)
+    aud: str = Field(min_length=1, max_length=64)
+    iat: int
+    nbf: int
+    exp: int
+    jti: TokenId
+    file_id: FileId
+    path: PurePosixPath
+    size: int = Field(ge=0, lt=2**62)
+    sha256: Sha256
+    namespace: str = Field(pattern=NAMESPACE_PATTERN)
+    owner: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    name: str = Field(min_length=1, max_length=1024)
+    content_type: str = Field(pattern=f"^{_TYPE}/{_TYPE}$")
+    committed_at: AwareDatetime
+
+
 class HeartbeatClaims(_Message):
     """What a `heartbeat+jwt` attests to: this node sent this very body to the control plane."""
 
@@ -198,6 +222,21 @@ class StoredFile(_Message):
     content_type: str
     committed_at: datetime
     receipt: str
+
+
+class Copy(_Message):
+    """Another node's copy of a file, of which this node has that node's signed word."""
+
+    node_id: str
+    receipt: str
+    confirmed_at: AwareDatetime
+    """When the receipt came in."""
+
+
+class FileWithCopies(StoredFile):
+    """A stored file and the copies that its node has made elsewhere, the oldest first."""
+
+    copies: tuple[Copy, ...] = ()
 
 
 class FileQuery(BaseModel):

@@ -33,6 +33,8 @@ NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     "body-cut",
     "too-large",
     "digest-mismatch",
+    "no-replica-node",
+    "not-replicated",
     "no-slot",
     "no-memory",
     "no-space",

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from agent.access import Access
 from agent.commit import of_index
+from agent.copies import with_copies
 from agent.database import Database
 from agent.deletion import delete
 from agent.health import NodeHealth
@@ -63,13 +64,13 @@ class File:
         self._health = health
 
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
-        """The attributes and the receipt, as the upload's own answer had them."""
+        """The attributes and the receipt, as the upload's own answer had them, and the copies."""
         known = _known(self._database, file_id)
         self._access.look_at(known.stored, _authorization(request))
         stored = _in_service(known)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", _cache_control(self._access, stored))
-        response.text = stored.model_dump_json()
+        response.text = with_copies(self._database, stored).model_dump_json()
 
     def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """See on_get."""

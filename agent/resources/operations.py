@@ -10,12 +10,14 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from agent.openapi import Answer, Operation, Operations, Parameter
 from agent.problems import Slug
 from agent.resources.described import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
+from agent.resources.replicate_operations import REPLICATION
 from agent.resources.resumable_operations import RESUMABLE
 from agent.resources.system import JWK_SET
 from portside.tokens import Keyset
 from portside.wire import (
     FilePage,
     FileQuery,
+    FileWithCopies,
     Readiness,
     StoredFile,
     UploadStatus,
@@ -133,7 +135,7 @@ _FILES: Operations = {
     ("GET", "/api/v1/files/{file_id}"): Operation(
         "files",
         "A file's attributes and receipt",
-        {200: Answer("As its upload was answered.", model=StoredFile, headers=_CACHE)},
+        {200: Answer("As its upload was answered.", model=FileWithCopies, headers=_CACHE)},
         _LOOK_PROBLEMS,
         tokens=("none", "access", "upload"),
         parameters=(_FILE_ID,),
@@ -235,4 +237,4 @@ _SYSTEM: Operations = {
     ),
 }
 
-OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **_FILES, **_SYSTEM}
+OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **REPLICATION, **_FILES, **_SYSTEM}

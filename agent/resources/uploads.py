@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from agent import facts, resumable_facts
+from agent import facts, replicate_facts, resumable_facts
 from agent.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
 from agent.metrics import Metrics, Way
 from agent.preflight import Preflight
 from agent.problems import ProblemError
+from agent.replicas import Replicas
+from agent.replicate_facts import REPLICATE_PATH
 from agent.request_log import Answered
 from agent.resumable import ResumableUploads
 from agent.resumable_facts import UPLOADS_PATH
@@ -86,10 +88,15 @@ class PreflightProbe:
     """
 
     def __init__(
-        self, preflight: Preflight, resumables: ResumableUploads, metrics: Metrics
+        self,
+        preflight: Preflight,
+        resumables: ResumableUploads,
+        replicas: Replicas,
+        metrics: Metrics,
     ) -> None:
         self._preflight = preflight
         self._resumables = resumables
+        self._replicas = replicas
         self._metrics = metrics
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -109,8 +116,12 @@ class PreflightProbe:
             response.set_header("X-Refusal", json.dumps(document))
 
     def _check(self, request: falcon.Request) -> None:
-        if urlsplit(request.get_header("X-Original-URI", default="")).path.startswith(UPLOADS_PATH):
+        path = urlsplit(request.get_header("X-Original-URI", default="")).path
+        if path.startswith(UPLOADS_PATH):
             self._resumables.check(resumable_facts.from_preflight(request.env))
+            return
+        if path.startswith(REPLICATE_PATH):
+            self._replicas.check(replicate_facts.from_preflight(request.env))
             return
         method = request.get_header("X-Original-Method", default="")
         if method in _UPLOADING:

@@ -67,7 +67,7 @@ class Agent:
         for folder in ("uploads", "staging", "quarantine", "state"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / ".portside-root").write_text(f"{self.node_id}\n")
-        node_key = SigningKey.generate(self.node_id)
+        self.node_key = node_key = SigningKey.generate(self.node_id)
         self.node_keys = Keyset(keys=(node_key.public(),))
         (self.home / "node.key").write_text(node_key.to_json())
         keyset = Keyset(keys=(self.issuer.public(),))

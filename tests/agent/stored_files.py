@@ -10,7 +10,7 @@ import requests
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.tokens import mint_access, mint_download
 from portside.wire import StoredFile
-from tests.agent.process import NODE_ID, Agent
+from tests.agent.process import Agent
 from tests.minting import access_claims, download_claims
 
 FILES = "/api/v1/files"
@@ -24,13 +24,13 @@ def bearer(token: str) -> dict[str, str]:
 
 def access(agent: Agent, **changed: Any) -> dict[str, str]:
     """A header with an access token that gives every right to every file, unless changed."""
-    claims = access_claims("lab", NODE_ID, {"rights": ALL_RIGHTS, **changed})
+    claims = access_claims("lab", agent.node_id, {"rights": ALL_RIGHTS, **changed})
     return bearer(mint_access(agent.issuer, claims))
 
 
 def download(agent: Agent, path: object, **changed: Any) -> str:
     """A download token for a path."""
-    claims = download_claims("lab", NODE_ID, {"path": str(path), **changed})
+    claims = download_claims("lab", agent.node_id, {"path": str(path), **changed})
     return mint_download(agent.issuer, claims)
 
 

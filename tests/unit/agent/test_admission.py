@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 
@@ -82,3 +84,26 @@ def test_a_token_and_a_name_are_in_use_once(tmp_path: Path) -> None:
         ledger.check(_demand("b", path="isos/y.iso"))
         # Dated uploads have no path before they end: they never stand in each other's way.
         ledger.check(_demand("b"))
+
+
+@pytest.mark.parametrize(("kind", "most"), [("copy", 2), ("waiting", 6)])
+def test_copies_have_a_quarter_of_the_slots_and_leave_as_many_free(
+    tmp_path: Path, kind: Literal["copy", "waiting"], most: int
+) -> None:
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=8), lambda: PLENTY)
+    with ExitStack() as running:
+        for number in range(most):
+            running.enter_context(ledger.admit(Demand(f"{kind} {number}", None, 0, kind)))
+        assert _slug(ledger, Demand("more", None, 0, kind)) == "no-slot"
+        for number in range(8 - most):
+            running.enter_context(ledger.admit(_demand(f"upload {number}")))
+        assert _slug(ledger, _demand("one more")) == "no-slot"
+
+
+@pytest.mark.parametrize("kind", ["copy", "waiting"])
+def test_on_the_smallest_node_one_copy_has_its_turn(
+    tmp_path: Path, kind: Literal["copy", "waiting"]
+) -> None:
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=1), lambda: PLENTY)
+    with ledger.admit(Demand("one", None, 0, kind)):
+        assert _slug(ledger, Demand("two", None, 0, kind)) == "no-slot"

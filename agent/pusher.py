@@ -1,0 +1,195 @@
+"""Pushes under way: threads of the worker that bring copies to other nodes, one file each.
+
+Uploads come first: pushes are bounded in number and in bytes per second, and run in the worker,
+which the system gives the processor and the disk last. A target that hangs leaves room for others.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+
+import structlog
+
+from agent.activities import Pulse, patiently
+from agent.attributes import lines_of_its_upload
+from agent.database import Database
+from agent.pacing import Pace
+from agent.problems import ProblemError
+from agent.push_plan import Attempt, after
+from agent.pushes import Push, Pushes
+from agent.roster import Rosters
+from agent.sending import Conditions, Errand, Sender
+from agent.settings import Settings
+from agent.staging import DiskFailed, DiskFull
+from agent.trust import trust
+from agent.verification import Verifier
+from agent.worker_report import PushesReport
+from portside.quantities import MIB
+from portside.tokens import SigningKey
+from portside.wire import StoredFile
+
+_log = structlog.get_logger()
+
+IDLE = 0.2
+"""Seconds between two looks for a push that is due: an upload may be waiting for it."""
+
+SETTLE_EVERY = 5.0
+"""Seconds between two looks for pushes whose file is gone."""
+
+LONGEST_PIECE = 4 * MIB
+"""Bytes read and sent at a time where memory allows: fewer, longer writes make TLS cheap."""
+
+
+class Pusher:
+    """Makes copies. `run` is what each of its threads does."""
+
+    def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
+        """Raises TrustError when the cluster's own authority can't be read."""
+        self.threads = settings.push_parallel
+        self._settings = settings
+        self._database = database
+        self._pushes = Pushes(database)
+        self._rosters = Rosters(settings)
+        self._sender = Sender(key, trust(settings.ca))
+        self._verifier = Verifier(settings, database)
+        self._pace = Pace(settings.push_rate)
+        self._piece = min(4 * settings.sizing.ring_buffer, LONGEST_PIECE)
+        self._lock = threading.Lock()
+        self._running: dict[int, str] = {}
+        self._settle_at = 0.0
+        self._pushed = self._failed = self._bytes = 0
+
+    def run(self, pulse: Pulse) -> None:
+        """Push whatever is due until the worker is to stop."""
+        while not pulse.stopped:
+            self._settle_gone()
+            taken = self._take()
+            if taken is None:
+                pulse.wait(IDLE)
+                continue
+            push, stored = taken
+            try:
+                with lines_of_its_upload(self._settings.uploads / stored.path):
+                    self._push(push, stored, pulse)
+            finally:
+                with self._lock:
+                    del self._running[push.number]
+
+    def report(self) -> PushesReport:
+        """What was done since the start, and what there is to do."""
+        waiting, dead = self._pushes.counts()
+        with self._lock:
+            return PushesReport(
+                waiting=waiting,
+                dead=dead,
+                oldest_age_seconds=self._pushes.lag().oldest,
+                pushed=self._pushed,
+                failed=self._failed,
+                bytes_sent=self._bytes,
+            )
+
+    def _settle_gone(self) -> None:
+        with self._lock:
+            if time.monotonic() < self._settle_at:
+                return
+            self._settle_at = time.monotonic() + SETTLE_EVERY
+        try:
+            self._pushes.settle_gone()
+        except sqlite3.OperationalError as error:
+            # A full or busy disk: it is looked at again soon.
+            _log.warning("pushes not settled", error=str(error))
+
+    def _take(self) -> tuple[Push, StoredFile] | None:
+        """A due push, for this thread alone; one thread is left for targets that don't hang."""
+        with self._lock:
+            at_work = Counter(self._running.values())
+            most = max(1, self.threads - 1)
+            busy = [target for target, count in at_work.items() if count >= most]
+            found = self._pushes.due(int(time.time()), list(self._running), busy)
+            if found is not None:
+                self._running[found[0].number] = found[0].target
+            return found
+
+    def _push(self, push: Push, stored: StoredFile, pulse: Pulse) -> None:
+        began = time.monotonic()
+        attempt = self._attempt(push, stored, pulse)
+        pulse.beat()
+        if attempt.result == "stopped":
+            return
+        if attempt.result == "damaged":
+            attempt = self._looked_at(stored, attempt, pulse)
+        named = {
+            "push_id": push.push_id,
+            "file_id": stored.file_id,
+            "path": str(stored.path),
+            "size": stored.size,
+            "source": self._settings.node_id,
+            "target": push.target,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        with self._lock:
+            self._pushed += attempt.result == "done"
+            self._failed += attempt.result in ("failed", "hopeless")
+            self._bytes += attempt.sent
+        if attempt.result == "done":
+            _log.info("pushed", outcome="done", sent=attempt.sent, **named)
+            patiently(pulse, lambda: self._pushes.succeeded(push, attempt.receipt))
+        elif attempt.result == "unwanted":
+            _log.info("push dropped", outcome="unwanted", **named)
+            patiently(pulse, self._pushes.settle_gone)
+        else:
+            chance = random.random()  # noqa: S311 (jitter)
+            following = after(attempt, push.attempts, int(time.time()), chance)
+            _log.warning(
+                "push failed",
+                outcome=attempt.result,
+                error=following.error,
+                attempt=following.attempts,
+                dead=following.state == "DEAD",
+                **named,
+            )
+            patiently(pulse, lambda: self._pushes.put_off(push, following))
+
+    def _attempt(self, push: Push, stored: StoredFile, pulse: Pulse) -> Attempt:
+        roster = self._rosters.current()
+        target = roster.find(push.target)
+        if target is None or push.target == self._settings.node_id:
+            return Attempt("failed", f"the roster has no other node {push.target!r}")
+        jti = self._pushes.token_of(stored.file_id)
+        if jti is None:
+            return Attempt("unwanted")
+        path = self._settings.uploads / stored.path
+        conditions = Conditions(
+            piece=self._piece,
+            paces=(self._pace, Pace(push.bytes_per_second)),
+            is_wanted=lambda: self._pushes.is_wanted(push),
+            pulse=pulse,
+        )
+        return self._sender.send(Errand(path, stored, jti, target), conditions)
+
+    def _looked_at(self, stored: StoredFile, attempt: Attempt, pulse: Pulse) -> Attempt:
+        """Read a file that seems damaged: if it is, it goes to quarantine, and its pushes wait.
+
+        One that is sound was damaged on its way, and is sent again like after any failure.
+        """
+        try:
+            found = self._verifier.verify(stored, lambda read: _keep_on(pulse))
+        except (ProblemError, DiskFull, DiskFailed, OSError, sqlite3.Error, _Stopped) as error:
+            return Attempt("failed", f"{attempt.error}; not verified: {error}")
+        if found.intact:
+            return Attempt("failed", f"{attempt.error}; the file here is sound")
+        return Attempt("failed", f"{attempt.error}; the file here is damaged, and in quarantine")
+
+
+class _Stopped(Exception):
+    """The worker stops in the middle of a reading."""
+
+
+def _keep_on(pulse: Pulse) -> None:
+    pulse.beat()
+    if pulse.stopped:
+        raise _Stopped("the worker stops")

@@ -1,0 +1,371 @@
+"""Copies that other nodes send: taken in by the same write path as uploads, resumed, committed.
+
+A push has a row among the uploads, so that its bytes survive a restart and are swept when nobody
+comes back; its offset is told only when it is on disk. The sender names the file with a token of
+its own key; what comes must be exactly that file. Answers to what can go wrong:
+
+- the connection breaks, or this node restarts: the push goes on from the durable offset;
+- other bytes than the digest says: 422, and nothing of them is kept;
+- the disk is full: 507, before the first byte where it can be; the space is given back;
+- the same file is here: 200 and its receipt; damaged here: these bytes take its place;
+- deleted here: 410. A tombstone outlives every push, whoever sends it.
+
+A source may end a push of its own that is under way (`forget`), no more: who could delete other
+nodes' files with one node's key could delete a cluster's. Copies that are complete are deleted as
+every file is: with an access token, or by the control plane's word.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+import structlog
+
+from agent.admission import Admission, Demand
+from agent.body import Body, BodyCut
+from agent.creation import Creation
+from agent.database import Database
+from agent.finishing import Finisher
+from agent.health import NodeHealth
+from agent.index import Index, name_taken
+from agent.metrics import UploadTimer
+from agent.outcomes import failures_as_problems
+from agent.own_names import is_place
+from agent.pipeline import BodyTooLarge, read_through, receive
+from agent.problems import ProblemError
+from agent.progress import Progress
+from agent.quarantine import discard
+from agent.replicate_facts import ReplicateFacts
+from agent.roster import Rosters
+from agent.search import look_up
+from agent.sessions import Copied, Details, Sessions, Upload
+from agent.settings import Settings
+from agent.sha256 import Sha256
+from agent.staged_uploads import StagedUploads
+from agent.writers import Writers
+from portside.tokens import Keyset, TokenRefused, verify_replicate
+from portside.wire import ReplicateClaims, StoredFile, UploadClaims
+
+_log = structlog.get_logger()
+
+KEPT = 86400
+"""Seconds for which the bytes of a push that was cut are kept for it to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a push is: its durable offset, and the file once that is complete."""
+
+    offset: int
+    stored: StoredFile | None = None
+    outcome: Literal["stored", "known", "partial"] = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
+
+    facts: ReplicateFacts
+    open_body: Callable[[], Body]
+    interrupt: Callable[[], None]
+    timer: UploadTimer
+
+
+class Replicas:
+    """The pushes that come to one node. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keyset: Keyset,
+        rosters: Rosters,
+        database: Database,
+        sessions: Sessions,
+        staged: StagedUploads,
+        finisher: Finisher,
+        admission: Admission,
+        health: NodeHealth,
+    ) -> None:
+        self._settings = settings
+        self._keyset = keyset
+        self._rosters = rosters
+        self._database = database
+        self._index = Index(database)
+        self._sessions = sessions
+        self._staged = staged
+        self._finisher = finisher
+        self._admission = admission
+        self._health = health
+        self._writers = Writers()
+
+    def check(self, facts: ReplicateFacts) -> None:
+        """Whether a push would be let in, before its body. Raises ProblemError if not."""
+        if facts.method != "PUT":
+            return
+        claims = self._claims(facts)
+        _check_announced(claims, facts)
+        if self._known(claims) is not None:
+            return
+        self._check_health()
+        if self._writers.is_held(claims.file_id):
+            return
+        upload = self._begun(claims)
+        space = claims.size if upload is None else 0
+        self._admission.check(Demand(f"copy {claims.file_id}", None, space, kind="copy"))
+
+    def reached(self, facts: ReplicateFacts) -> Reached:
+        """How far a push is on disk; a request that still brings bytes of it is ended first."""
+        claims = self._claims(facts)
+        with self._writers.alone(claims.file_id, _soon_over):
+            stored = self._known(claims)
+            if stored is not None:
+                return Reached(stored.size, stored, "known")
+            upload = self._begun(claims)
+            return Reached(0 if upload is None else upload.offset)
+
+    def receive(self, sending: Sending) -> Reached:
+        """Take in a push's bytes; with the last of them the copy is committed."""
+        facts = sending.facts
+        claims = self._claims(facts)
+        _check_announced(claims, facts)
+        with _told(claims) as tell, self._writers.alone(claims.file_id, sending.interrupt):
+            stored = self._known(claims)
+            if stored is not None:
+                self._compare(stored, sending)
+                reached = Reached(stored.size, stored, "known")
+            else:
+                self._check_health()
+                with failures_as_problems(self._health, claims.size):
+                    reached = self._extend(self._upload(claims, facts), claims, sending)
+            tell(reached.outcome)
+            return reached
+
+    def forget(self, facts: ReplicateFacts) -> None:
+        """Give up a push that is under way; a copy that is complete stays."""
+        claims = self._claims(facts)
+        with self._writers.alone(claims.file_id, _soon_over):
+            upload = self._begun(claims)
+            if upload is not None:
+                with failures_as_problems(self._health, claims.size):
+                    self._staged.give_up(upload)
+
+    def _claims(self, facts: ReplicateFacts) -> ReplicateClaims:
+        """The claims of a request's token, signed by a node of the roster, for this very path."""
+        scheme, _, token = facts.authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
+        roster = self._rosters.current()
+        # A node is known by its own key in the roster, or by one of its own in the keyset.
+        known = {node.node_id for node in roster.nodes}
+        keys = [node.key for node in roster.nodes if node.key.owner == node.node_id]
+        keys += [key for key in self._keyset.keys if key.owner in known]
+        try:
+            claims = verify_replicate(
+                token.strip(), Keyset(keys=tuple(keys)), self._settings.node_id
+            )
+        except TokenRefused as refused:
+            raise ProblemError.from_token(refused) from None
+        if claims.iss == self._settings.node_id or claims.iss not in known:
+            raise ProblemError("source-unknown", f"{claims.iss!r} is no other node of the cluster")
+        path = str(claims.path)
+        if not is_place(path) or claims.path.parts[0] != claims.namespace:
+            raise ProblemError("path-refused", "the path is none that a node gives to a file")
+        if facts.path != path:
+            raise ProblemError("path-refused", "the URL's path is not the one the token is for")
+        return claims
+
+    def _known(self, claims: ReplicateClaims) -> StoredFile | None:
+        """The file if it is here as it is to be, None where it may come. Raises ProblemError."""
+        known = look_up(self._database, claims.file_id)
+        if known is None:
+            if self._index.is_pending(claims.file_id):
+                raise ProblemError("upload-locked", "the copy is being committed: ask again")
+            if self._index.path_taken(claims.path):
+                raise name_taken(claims.path)
+            return None
+        stored = known.stored
+        if known.state in ("DELETING", "DELETED"):
+            raise ProblemError("file-deleted", "this file was deleted on this node")
+        if (stored.path, stored.size, stored.sha256) != (claims.path, claims.size, claims.sha256):
+            raise ProblemError(
+                "file-differs", "this node has another content or path under the file's id"
+            )
+        if known.state == "COMMITTED":
+            return stored
+        # In quarantine: this push is what it waits for, unless its name was given again.
+        if self._index.path_taken(claims.path):
+            raise name_taken(claims.path)
+        return None
+
+    def _check_health(self) -> None:
+        reasons = self._health.reasons()
+        if reasons:
+            raise ProblemError("read-only", "this node takes no copies: " + "; ".join(reasons))
+
+    def _begun(self, claims: ReplicateClaims) -> Upload | None:
+        """The push of this file that may go on, from whichever node."""
+        for upload in self._sessions.of_token(claims.jti):
+            # Past its deadline too: as long as its bytes are there it may go on.
+            if upload.details.dialect == "replicate" and upload.state == "OPEN":
+                return upload
+        return None
+
+    def _upload(self, claims: ReplicateClaims, facts: ReplicateFacts) -> Upload:
+        """The push to go on with; a file that is sent from its beginning begins anew."""
+        upload = self._begun(claims)
+        if upload is not None and facts.range is None and upload.offset:
+            self._staged.give_up(upload)
+            upload = None
+        if upload is None:
+            self._check_offset(0, facts)
+            self._admission.check_space(claims.size)
+            self._sessions.forget_ended(claims.jti)
+            upload = self._staged.begin(_creation(claims, self._settings.node_id))
+        self._check_offset(upload.offset, facts)
+        return upload
+
+    def _check_offset(self, offset: int, facts: ReplicateFacts) -> None:
+        """Raise ProblemError unless the bytes that come begin where those on disk end."""
+        if facts.range is None:
+            start = 0
+        elif facts.range.start is None:
+            start = facts.range.size
+        else:
+            start = facts.range.start
+        if start != offset:
+            raise ProblemError(
+                "offset-mismatch",
+                f"the push is at {offset}, not at {start}: go on from there",
+                headers={"Upload-Offset": str(offset)},
+                members={"expected-offset": offset, "provided-offset": start},
+            )
+
+    def _extend(self, upload: Upload, claims: ReplicateClaims, sending: Sending) -> Reached:
+        demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy")
+        with self._admission.admit(demand), self._staged.open(upload) as staging:
+            progress = Progress(upload, self._sessions, _nobody_waits)
+            staging.on_durable = progress.durable
+            before = staging.size
+            try:
+                with sending.timer.phase("receive"):
+                    receive(
+                        sending.open_body(),
+                        staging,
+                        self._settings.sizing,
+                        claims.size - upload.offset,
+                        (progress.update,),
+                        at_end=sending.timer.last_byte,
+                    )
+            except BodyCut:
+                staging.settle()
+                progress.record(staging)
+                raise
+            finally:
+                sending.timer.received(staging.size - before)
+            if staging.size < claims.size:
+                staging.settle()
+                progress.record(staging)
+                self._staged.still_needs(upload, claims.size - staging.size)
+                return Reached(staging.size)
+            sha256 = progress.hexdigest()
+            if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:
+                # It is in quarantine. The good bytes are made durable before the damaged ones go.
+                staging.settle()
+                progress.record(staging)
+                discard(self._settings, self._database, claims.file_id)
+            stored = self._finisher.finish(upload, staging, sha256, sending.timer)
+        return Reached(stored.size, stored, "stored")
+
+    def _compare(self, stored: StoredFile, sending: Sending) -> None:
+        """A whole file that comes again must be the one that is here. Nothing is written."""
+        facts = sending.facts
+        if facts.length != stored.size:
+            return
+        digest = Sha256()
+        with (
+            failures_as_problems(self._health, stored.size),
+            self._admission.admit(Demand(f"copy {stored.file_id}", None, 0, kind="copy")),
+        ):
+            try:
+                sizing = self._settings.sizing
+                read_through(sending.open_body(), sizing, stored.size, (digest.update,))
+            except BodyTooLarge:
+                raise _differs() from None
+        if digest.hexdigest() != stored.sha256:
+            raise _differs()
+
+
+def _creation(claims: ReplicateClaims, node_id: str) -> Creation:
+    """The push as an upload that begins: its token's claims are those of the file's own upload."""
+    now = int(time.time())
+    upload = UploadClaims(
+        iss=claims.iss,
+        aud=node_id,
+        sub=claims.owner,
+        jti=claims.jti,
+        iat=now,
+        nbf=now,
+        exp=now,
+        session_deadline=now + KEPT,
+        file_id=claims.file_id,
+        namespace=claims.namespace,
+        name=claims.name,
+        size=claims.size,
+        sha256=claims.sha256,
+        content_type=claims.content_type,
+    )
+    details = Details(
+        claims=upload,
+        dialect="replicate",
+        name=claims.name,
+        sha256=claims.sha256,
+        copied=Copied(
+            source=claims.iss,
+            path=PurePosixPath(claims.path),
+            committed_at=claims.committed_at,
+        ),
+    )
+    path = str(claims.path)
+    return Creation(upload, "whole", claims.name, path, claims.size, claims.size, details)
+
+
+def _check_announced(claims: ReplicateClaims, facts: ReplicateFacts) -> None:
+    """Raise ProblemError when a request contradicts its token."""
+    size = facts.length if facts.range is None else facts.range.size
+    if size != claims.size:
+        raise ProblemError("size-mismatch", f"the token is for {claims.size} bytes, not {size}")
+    if facts.sha256 not in (None, claims.sha256):
+        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
+
+
+def _differs() -> ProblemError:
+    return ProblemError("file-differs", "the bytes are not those of the file that is here")
+
+
+@contextmanager
+def _told(claims: ReplicateClaims) -> Iterator[Callable[[str], None]]:
+    """A line in the log about each push, however it ends."""
+    named = {
+        "file_id": claims.file_id,
+        "path": str(claims.path),
+        "size": claims.size,
+        "source": claims.iss,
+    }
+    try:
+        yield lambda outcome: _log.info("push received", outcome=outcome, **named)
+    except ProblemError as problem:
+        _log.warning("push refused", outcome=problem.slug, detail=problem.detail, **named)
+        raise
+
+
+def _soon_over() -> None:
+    """For requests that end by themselves in a moment."""
+
+
+def _nobody_waits() -> None:
+    """Nothing is hashed behind a push: it has no parts."""

@@ -1,0 +1,85 @@
+"""`/api/internal/replicate/<path>`: another node brings a copy of its file."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import falcon
+
+from agent import replicate_facts
+from agent.body import Body, EmptyBody, SizedBody
+from agent.metrics import Metrics
+from agent.problems import ProblemError
+from agent.replicas import Reached, Replicas, Sending
+from agent.replicate_facts import ReplicateFacts
+from portside.digest import format_repr_digest
+
+
+class Replicate:
+    """One file's push: how far it is, its bytes, its being given up."""
+
+    def __init__(self, replicas: Replicas, metrics: Metrics) -> None:
+        self._replicas = replicas
+        self._metrics = metrics
+
+    def on_head(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
+        """The offset up to which bytes are on disk, and whether that is all of them."""
+        facts = replicate_facts.from_request(request.env)
+        _describe(self._replicas.reached(facts), response)
+        response.status = falcon.HTTP_204
+
+    def on_put(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
+        """Take in bytes, from the beginning or where Content-Range says."""
+        facts = replicate_facts.from_request(request.env)
+        reached = self._receive(request, facts)
+        _describe(reached, response)
+        if reached.stored is None:
+            response.status = falcon.HTTP_204
+            return
+        created = reached.outcome == "stored"
+        response.status = falcon.HTTP_201 if created else falcon.HTTP_200
+        response.location = reached.stored.url
+        response.content_type = falcon.MEDIA_JSON
+        response.text = reached.stored.model_dump_json()
+
+    def on_delete(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
+        """Give up a push that is not complete."""
+        self._replicas.forget(replicate_facts.from_request(request.env))
+        response.status = falcon.HTTP_204
+
+    def _receive(self, request: falcon.Request, facts: ReplicateFacts) -> Reached:
+        """Let the request's bytes in, until they end or a newer request ends this one."""
+        ended = threading.Event()
+        connection: socket.socket = request.env["gunicorn.socket"]
+
+        def interrupt() -> None:
+            ended.set()
+            try:
+                connection.shutdown(socket.SHUT_RD)
+            except OSError:
+                # Closed already: then nothing waits for it any more.
+                return
+
+        with self._metrics.upload("replicate") as timer:
+            sending = Sending(facts, lambda: _body(request, facts), interrupt, timer)
+            try:
+                return self._replicas.receive(sending)
+            except ProblemError as problem:
+                if problem.slug == "body-cut" and ended.is_set():
+                    raise ProblemError(
+                        "upload-locked", "a newer request has taken over: ask it for the offset"
+                    ) from None
+                raise
+
+
+def _describe(reached: Reached, response: falcon.Response) -> None:
+    response.set_header("Upload-Offset", str(reached.offset))
+    response.set_header("Upload-Complete", "?0" if reached.stored is None else "?1")
+    response.set_header("Cache-Control", "no-store")
+    if reached.stored is not None:
+        response.set_header("Repr-Digest", format_repr_digest(reached.stored.sha256))
+
+
+def _body(request: falcon.Request, facts: ReplicateFacts) -> Body:
+    return SizedBody(request.env, facts.length) if facts.length else EmptyBody()

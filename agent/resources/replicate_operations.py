@@ -1,0 +1,84 @@
+"""The API's description by hand: copies that nodes send each other."""
+
+from __future__ import annotations
+
+from agent.openapi import Answer, Operation, Operations, Parameter
+from agent.problems import Slug
+from agent.replicate_facts import CONTENT_RANGE
+from agent.resources.described import BINARY, DIGEST, TOKEN_PROBLEMS
+from portside.wire import StoredFile
+
+_PATH = "/api/internal/replicate/{path}"
+
+_HERE = Parameter(
+    "path", "path", {"type": "string", "minLength": 1}, "Where the file lies, as at its source."
+)
+
+_REACHED = {
+    "Upload-Offset": "Bytes that are on disk: what is sent next begins here.",
+    "Upload-Complete": "?1 when the copy is stored.",
+    "Cache-Control": "Not to be kept.",
+}
+_STORED = {
+    **_REACHED,
+    "Repr-Digest": "The file's SHA-256 (RFC 9530).",
+    "Location": "Where the copy is served from.",
+}
+
+_SOURCE_PROBLEMS: tuple[Slug, ...] = (*TOKEN_PROBLEMS, "source-unknown", "path-refused")
+_FILE_PROBLEMS: tuple[Slug, ...] = (
+    *_SOURCE_PROBLEMS,
+    "name-taken",
+    "file-differs",
+    "file-deleted",
+    "upload-locked",
+)
+
+REPLICATION: Operations = {
+    ("HEAD", _PATH): Operation(
+        "replication",
+        "How far a push is",
+        {204: Answer("So far.", headers=_REACHED)},
+        _FILE_PROBLEMS,
+        tokens=("replicate",),
+        parameters=(_HERE,),
+    ),
+    ("PUT", _PATH): Operation(
+        "replication",
+        "Bring a copy, or the rest of one",
+        {
+            201: Answer(
+                "Stored and durable, with this node's receipt.", StoredFile, headers=_STORED
+            ),
+            200: Answer("This very file is here.", StoredFile, headers=_STORED),
+            204: Answer("These bytes are on disk; more are to come.", headers=_REACHED),
+        },
+        (
+            *_FILE_PROBLEMS,
+            *("token-used", "upload-in-progress", "upload-expired", "offset-mismatch"),
+            *("length-required", "size-mismatch", "body-cut", "too-large", "digest-mismatch"),
+            *("no-slot", "no-memory", "no-space", "read-only", "storage-failed"),
+        ),
+        tokens=("replicate",),
+        parameters=(
+            _HERE,
+            Parameter(
+                "header",
+                "Content-Range",
+                {"type": "string", "pattern": f"^$|^{CONTENT_RANGE}$"},
+                "Which bytes these are; `bytes */<size>` with none asks for the end.",
+            ),
+            Parameter("header", "Repr-Digest", DIGEST, "The whole file's SHA-256 (RFC 9530)."),
+        ),
+        body={"application/octet-stream": BINARY},
+        body_required=False,
+    ),
+    ("DELETE", _PATH): Operation(
+        "replication",
+        "Give up a push that isn't complete",
+        {204: Answer("Nothing of it is left; a stored copy stays.")},
+        (*_SOURCE_PROBLEMS, "upload-locked", "no-space", "storage-failed"),
+        tokens=("replicate",),
+        parameters=(_HERE,),
+    ),
+}
