@@ -282,8 +282,8 @@ def test_an_expired_lease_is_not_begun(node: Worker, control: ControlDouble) -> 
     )
     node.start()
     node.wait_for(lambda: node.logged("lease has expired before it was begun"))
+    node.wait_for(lambda: node.rows("SELECT * FROM leases") == [])
     assert not _is_gone(node, file)
-    assert node.rows("SELECT * FROM leases") == []
 
 
 def test_work_on_what_is_not_here_is_told_as_missing_and_on_other_content_as_failed(
