@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control import catalogue, expiry, leases
-from control.models import File, Pool, Work
+from control.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from portside.control_wire import Lease
 from portside.tokens import SigningKey
@@ -256,6 +256,8 @@ def test_a_node_gets_no_more_than_it_may_have_and_nothing_twice(core: Core) -> N
         assert orders_deletion(core, file_id, "s01") is not None
 
     def granted(session: Session) -> list[Lease]:
+        # As a heartbeat does: what is leased to one node happens one after the other.
+        session.get(Node, "s01", with_for_update=True)
         return leases.grant(session, "s01", core.clock.now)
 
     with ThreadPoolExecutor(4) as threads:
