@@ -11,12 +11,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
 from agent.activities import Pulse
 from agent.database import Database
+from agent.pushes import Pushes
 from agent.staging import DiskFailed, DiskFull
 from portside.control_wire import Lease, WorkDone
 from portside.wire import StoredFile
@@ -38,25 +39,6 @@ _PAUSE = 30.0
 _Outcome = Literal["done", "failed", "missing"]
 
 
-class Pushes(Protocol):
-    """The node's outbox of copies for other nodes. Durable, and idempotent per lease."""
-
-    def order(
-        self,
-        file_id: str,
-        target: str,
-        lease_id: str | None = None,
-        bytes_per_second: int | None = None,
-    ) -> None:
-        """Push a file to a node."""
-
-    def ended(self, lease_ids: Sequence[str]) -> Sequence[WorkDone]:
-        """How those of these pushes ended that have."""
-
-    def forget(self, lease_ids: Sequence[str]) -> None:
-        """Their outcomes are known where they have to be."""
-
-
 class Leases:
     """The leases of one node. Every change is durable on return.
 
@@ -68,9 +50,9 @@ class Leases:
         self,
         node_id: str,
         database: Database,
+        pushes: Pushes,
         delete: Callable[[str], bool],
-        remove_copy: Callable[[str], bool] | None = None,
-        pushes: Pushes | None = None,
+        remove_copy: Callable[[str], bool],
     ) -> None:
         self._node_id = node_id
         self._database = database
@@ -107,8 +89,7 @@ class Leases:
         """The control plane knows these outcomes. Raises sqlite3.Error."""
         if not lease_ids:
             return
-        if self._pushes is not None:
-            self._pushes.forget(lease_ids)
+        self._pushes.forget(lease_ids)
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE leases SET state = 'TOLD' WHERE lease_id = ? AND state = 'ENDED'",
@@ -161,8 +142,6 @@ class Leases:
 
     def _settle_pushes(self) -> None:
         begun = [lease for lease, _ in self._in_state("BEGUN")]
-        if self._pushes is None:
-            return
         for lease in begun:
             if lease.lease_id not in self._ordered:
                 # After a restart once more: the outbox knows those that it has.
@@ -183,8 +162,7 @@ class Leases:
         if refused is not None:
             return refused
         try:
-            remove = self._delete if lease.tombstone else self._remove_copy
-            there = remove is not None and remove(lease.file_id)
+            there = (self._delete if lease.tombstone else self._remove_copy)(lease.file_id)
         except (DiskFull, DiskFailed, sqlite3.OperationalError) as error:
             return _ended(lease, "failed", str(error))
         return _ended(lease, "done") if there else _missing(lease)
@@ -199,10 +177,6 @@ class Leases:
         stored = StoredFile.model_validate_json(row[0])
         if (stored.sha256, stored.size) != (lease.sha256, lease.size):
             return _ended(lease, "failed", "this node's file has other content than the lease says")
-        if (self._pushes if lease.kind == "replicate" else self._remove_copy) is None and (
-            lease.kind == "replicate" or not lease.tombstone
-        ):
-            return _ended(lease, "failed", "this release doesn't know how to do that")
         if lease.kind == "replicate" and lease.target in (None, self._node_id):
             return _ended(lease, "failed", "the lease names no other node to copy to")
         return None

@@ -92,9 +92,9 @@ class Worker:
         leases = Leases(
             settings.node_id,
             database,
+            pushes,
             partial(delete, settings, database),
             partial(remove_copy, settings, database),
-            pushes,
         )
         self._heartbeats = Heartbeats(
             database,

@@ -1,9 +1,9 @@
-"""Leases: taken once, done once, told until heard; here with an outbox that the tests look into."""
+"""Leases: taken once, done once, told until heard; pushes end here when the test says so."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ from agent.activities import Pulse
 from agent.database import Database
 from agent.index import Index, Intent
 from agent.leases import MOST_TOLD, Leases
+from agent.pushes import Pushes
 from agent.staging import DiskFull
 from portside.control_wire import Lease, WorkDone
 from portside.wire import StoredFile
@@ -22,38 +23,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """The control plane's clock, which is not this machine's."""
 
 
-class Outbox:
-    """What an outbox of pushes is asked, and how it says that they ended."""
-
-    def __init__(self) -> None:
-        self.ordered: list[tuple[str, str, str | None, int | None]] = []
-        self.outcomes: dict[str, WorkDone] = {}
-        self.forgotten: list[str] = []
-
-    def order(
-        self,
-        file_id: str,
-        target: str,
-        lease_id: str | None = None,
-        bytes_per_second: int | None = None,
-    ) -> None:
-        self.ordered.append((file_id, target, lease_id, bytes_per_second))
-
-    def ended(self, lease_ids: Sequence[str]) -> Sequence[WorkDone]:
-        return [self.outcomes[each] for each in lease_ids if each in self.outcomes]
-
-    def forget(self, lease_ids: Sequence[str]) -> None:
-        self.forgotten += lease_ids
-        for each in lease_ids:
-            self.outcomes.pop(each, None)
-
-
 class Node:
     """Leases over a real index with one file, and what was deleted."""
 
     def __init__(self, folder: Path) -> None:
         self.database = Database(folder / "index.sqlite")
-        self.outbox = Outbox()
+        self.pushes = Pushes(self.database)
         self.deleted: list[str] = []
         self.removed: list[str] = []
         self.failure: Exception | None = None
@@ -81,9 +56,9 @@ class Node:
         self.leases = Leases(
             "s01",
             self.database,
+            self.pushes,
             self._recorded(self.deleted),
             self._recorded(self.removed),
-            self.outbox,
         )
 
     def _recorded(self, into: list[str]) -> Callable[[str], bool]:
@@ -129,15 +104,16 @@ def test_a_push_is_ordered_once_and_its_receipt_told_until_it_is_heard(node: Nod
     node.take(node.lease(bytes_per_second=1000))
     node.work()
     node.work()
-    assert node.outbox.ordered == [("f" * 32, "s02", "lease-1", 1000)]
+    (push,) = node.pushes.all()
+    assert (push.file_id, push.target, push.bytes_per_second) == ("f" * 32, "s02", 1000)
     assert node.leases.to_tell() == []
-    done = WorkDone(lease_id="lease-1", outcome="done", receipt="x.y.z")
-    node.outbox.outcomes["lease-1"] = done
+    node.pushes.succeeded(push, "x.y.z")
     node.work()
+    done = WorkDone(lease_id="lease-1", outcome="done", receipt="x.y.z")
     assert node.leases.to_tell() == node.leases.to_tell() == [done]
-    assert node.outbox.forgotten == []
+    assert len(node.pushes.ended(["lease-1"])) == 1
     node.leases.told(["lease-1"])
-    assert node.outbox.forgotten == ["lease-1"]
+    assert node.pushes.ended(["lease-1"]) == []
     assert node.leases.to_tell() == []
     assert node.leases.unfinished() == 0
 
@@ -146,7 +122,7 @@ def test_a_push_that_was_ordered_before_a_restart_is_settled_after_it(node: Node
     node.take(node.lease())
     node.work()
     node.start()
-    node.outbox.outcomes["lease-1"] = WorkDone(lease_id="lease-1", outcome="failed")
+    node.pushes.remove([push.number for push in node.pushes.all()])
     node.work()
     assert node.outcomes() == [("lease-1", "failed")]
 
@@ -225,3 +201,17 @@ def test_leases_that_were_told_long_ago_are_forgotten(node: Node) -> None:
         connection.execute("UPDATE leases SET until = until - 90000")
     node.leases.told(["lease-2"])
     assert node.database.rows("SELECT lease_id FROM leases") == []
+
+
+def test_a_push_that_failed_is_ordered_again_when_it_is_granted_anew(node: Node) -> None:
+    node.take(node.lease())
+    node.work()
+    node.pushes.remove([push.number for push in node.pushes.all()])
+    node.work()
+    assert node.outcomes() == [("lease-1", "failed")]
+    node.leases.told(["lease-1"])
+    node.take(node.lease(until=NOW + timedelta(minutes=20)))
+    node.work()
+    node.pushes.succeeded(node.pushes.all()[0], "x.y.z")
+    node.work()
+    assert node.outcomes() == [("lease-1", "done")]
