@@ -245,6 +245,7 @@ def test_a_push_that_breaks_off_goes_on_where_it_was(
     worker = start_worker(source)
     stored = put(source)
     wait_until(lambda: worker.logged("push failed"), source, target)
+    wait_until(lambda: rows(target, "SELECT 1 FROM uploads WHERE offset > 0"), source, target)
     gate.left = 2**62
     wait_until(lambda: copies(source, stored) == ["s02"], source, target)
     assert holds(target, stored, CONTENT)
