@@ -49,9 +49,9 @@ class ControlPlane:
             check=False,
         )
 
-    def start_web(self, workers: int = 1) -> str:
-        """Start gunicorn; returns its URL once it answers."""
-        port = reserved_port(self)
+    def start_web(self, workers: int = 1, port: int | None = None) -> str:
+        """Start gunicorn, on `port` or one of its own; returns its URL once it answers."""
+        port = port or reserved_port(self)
         process = self._start(
             *("-m", "gunicorn", "control.wsgi:application", "--worker-class", "gthread"),
             *("--workers", str(workers), "--threads", "8", "--bind", f"127.0.0.1:{port}"),
