@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from faults import runs
+from faults import crashes, runs
 from faults.figures import Figures
 from faults.filesystem import Disk
 from portside.quantities import MIB
@@ -21,6 +22,15 @@ WITHOUT_SYNC = Path(__file__).parent / "without_sync"
 def bench(tmp_path: Path) -> Iterator[runs.Bench]:
     with runs.bench(tmp_path, seed="test", writers=6, tell=print) as made:
         yield made
+
+
+def _tries(bench: runs.Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[runs.Bench]:
+    """On a busy computer little happens before a crash: each try gives it twice the time."""
+    for number in range(6):
+        folder = bench.directory / f"try-{number}"
+        folder.mkdir()
+        yield replace(bench, directory=folder)
+        monkeypatch.setattr(crashes, "LONGEST_LOAD", 2 * crashes.LONGEST_LOAD)
 
 
 def _assert_kept(figures: Figures) -> None:
@@ -36,12 +46,16 @@ def test_nothing_acknowledged_is_lost_when_the_agent_is_killed(bench: runs.Bench
     assert figures.resumed > 0
 
 
-def test_nothing_acknowledged_or_told_is_lost_when_the_power_is_cut(bench: runs.Bench) -> None:
-    figures = runs.cuts(bench, 8).figures
-    _assert_kept(figures)
-    assert figures.crashes == 8
-    assert figures.acknowledged > 8
-    assert figures.told > 0
+def test_nothing_acknowledged_or_told_is_lost_when_the_power_is_cut(
+    bench: runs.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for again in _tries(bench, monkeypatch):
+        figures = runs.cuts(again, 8).figures
+        _assert_kept(figures)
+        assert figures.crashes == 8
+        if figures.acknowledged > 8 and figures.told > 0:
+            return
+    raise AssertionError("the cuts found nothing that could have been lost")
 
 
 def test_nothing_acknowledged_is_lost_on_a_failing_disk(bench: runs.Bench) -> None:
@@ -49,10 +63,15 @@ def test_nothing_acknowledged_is_lost_on_a_failing_disk(bench: runs.Bench) -> No
         _assert_kept(row.figures)
 
 
-def test_the_checks_see_what_a_node_loses_that_does_not_sync(bench: runs.Bench) -> None:
-    figures = runs.cuts(bench, 2, under=["env", f"PYTHONPATH={WITHOUT_SYNC}"]).figures
-    assert figures.broken["lost"] + figures.broken["damaged"] > figures.acknowledged // 4
-    assert figures.broken["partial"] > 0
+def test_the_checks_see_what_a_node_loses_that_does_not_sync(
+    bench: runs.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for again in _tries(bench, monkeypatch):
+        figures = runs.cuts(again, 2, under=["env", f"PYTHONPATH={WITHOUT_SYNC}"]).figures
+        lost = figures.broken["lost"] + figures.broken["damaged"]
+        if lost > figures.acknowledged // 4 and figures.broken["partial"] > 0:
+            return
+    raise AssertionError("the checks see no loss")
 
 
 def test_what_was_not_synced_is_gone_after_a_cut_and_what_was_is_there(tmp_path: Path) -> None:
