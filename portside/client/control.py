@@ -35,8 +35,6 @@ from portside.control_wire import (
     MoveRequest,
     MoveView,
     MoveViews,
-    NodeStateRequest,
-    NodeView,
     NodeViews,
     Session,
     SessionRequest,
@@ -98,14 +96,6 @@ class Control:
     def nodes(self) -> NodeViews:
         """Every node."""
         return self._ask(NodeViews, "GET", "/api/v1/nodes")
-
-    def node(self, node_id: str) -> NodeView:
-        """One node, with what it holds."""
-        return self._ask(NodeView, "GET", f"/api/v1/nodes/{_part(node_id)}")
-
-    def set_node_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
-        """Let a node be drained, retired or used again."""
-        return self._ask(NodeView, "POST", f"/api/v1/nodes/{_part(node_id)}/state", wish)
 
     def files(self, query: Mapping[str, str]) -> FileViews:
         """A page of the files that fit, newest first."""
