@@ -14,9 +14,9 @@ from datetime import datetime, time
 from typing import Literal
 
 from control.copies import Copies, Copy
+from control.models import MoveState
 from portside.quantities import MIB
 
-MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
 Command = Literal["pause", "resume", "cancel"]
 
 _COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
@@ -103,7 +103,7 @@ def next_step(
     """
     state_of = {each.node_id: each.state for each in copies}
     here, there = state_of.get(source), state_of.get(target)
-    if here in (None, "lost", "deleting"):
+    if here != "present":
         if there == "present":
             # Gone or going: the reference has switched.
             return Step("done")
