@@ -18,14 +18,12 @@ from control.database import Database
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshots
+from control.turns import SECONDS, Turn
 from portside.control_wire import Holding
 from portside.quantities import format_size
 
 TENDED = 20
 """Files of one transaction, as in `control.repair`."""
-
-BATCHES = 10
-"""Transactions of one node in a round."""
 
 
 class Drains:
@@ -44,9 +42,9 @@ class Drains:
             ).all()
         )
         for node_id in draining:
-            for _ in range(BATCHES):
-                if self._go_on(node_id, now):
-                    break
+            turn = Turn(SECONDS / len(draining))
+            while not self._go_on(node_id, now) and not turn.is_over:
+                pass
 
     def _go_on(self, node_id: str, now: datetime) -> bool:
         return self._database.write(lambda session: self._batch(session, node_id, now))
@@ -148,14 +146,19 @@ def must_be_drainable(
 
 
 def must_be_empty(session: Session, node_id: str) -> None:
-    """Raise ProblemError `node-not-empty` when a node still keeps something."""
+    """Raise ProblemError `node-in-use` when a node still keeps something."""
     held = holding(session, node_id)
-    if held.files or held.open_sessions:
+    coming = session.scalar(
+        select(func.count())
+        .select_from(models.Copy)
+        .where(models.Copy.node_id == node_id, models.Copy.state == "copying")
+    )
+    if held.files or held.open_sessions or coming:
         raise ProblemError(
-            "node-not-empty",
-            f"{node_id} still has {held.files} files ({format_size(held.bytes)}) and "
-            f"{held.open_sessions} open sessions: drain it first and wait until it is empty, or "
-            "say 'force' if the node is lost for good",
+            "node-in-use",
+            f"{node_id} still has {held.files} copies ({format_size(held.bytes)}), {coming} coming "
+            f"and {held.open_sessions} open sessions: drain it first and wait until it is empty, "
+            "or say 'force' for a node that is lost",
         )
 
 

@@ -144,6 +144,8 @@ class Node(Base):
     """The last heartbeat's own moment, which must rise: an older one is a replay."""
     down_since: Mapped[datetime | None]
     """Set by a worker's round, cleared by a heartbeat."""
+    given_up_at: Mapped[datetime | None]
+    """When its copies began to be counted no more; None once they all count again."""
     returned_at: Mapped[datetime | None]
     """When it came back after its copies had been given up. Those that it had before count as
     doubtful until its inventory proves that it has what we believe; None then."""

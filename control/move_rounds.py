@@ -22,13 +22,10 @@ from control.move_rules import fullest_over, improves, mean_share, pushes
 from control.placement import Place
 from control.settings import Settings
 from control.snapshot import Snapshots
+from control.turns import SECONDS, Turn
 
 TAKEN = 20
 """Files that one batch takes in hand at most: some ten milliseconds."""
-
-BATCHES = 50
-"""Transactions of one move in a round: thousands of files that need no copying, as when a drain
-was here before."""
 
 WAITING = 200
 """Files of one move that wait for more good copies, above which it takes no more in hand."""
@@ -54,10 +51,10 @@ class Moves:
             ).all()
         )
         for move_id in going:
+            turn = Turn(SECONDS / len(going))
             self._look_after(move_id, now)
-            for _ in range(BATCHES):
-                if not self._take_more(move_id, now):
-                    break
+            while self._take_more(move_id, now) and not turn.is_over:
+                pass
 
     def _look_after(self, move_id: str, now: datetime) -> None:
         """Go on with the files that the move has in hand, and count those that are moved."""

@@ -11,13 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Literal
+from typing import Literal, get_args
 
 from control.copies import Copies, Copy
 from control.models import MoveState
 from portside.quantities import MIB
 
 Command = Literal["pause", "resume", "cancel"]
+
+COMMANDS: tuple[Command, ...] = get_args(Command)
 
 _COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
     "pause": {"planned": "paused", "running": "paused", "paused": "paused"},

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from sqlalchemy import ColumnElement, select, text, tuple_
+from sqlalchemy import ColumnElement, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from control import catalogue, cluster_view, inventory, leases, models, tending
@@ -21,6 +21,7 @@ from control.cluster_view import is_given_up
 from control.database import Database
 from control.settings import Settings
 from control.snapshot import Snapshots
+from control.turns import Turn
 
 SWEPT = 200
 """Copies of one transaction that only change their state."""
@@ -28,9 +29,6 @@ SWEPT = 200
 TENDED = 20
 """Files of one transaction that are looked at one by one: some ten milliseconds, in which SQLite's
 other writers wait."""
-
-BATCHES = 25
-"""Transactions that one step may take in a round, so that the others have their turn."""
 
 _OVER = text("files.state = 'committed' AND files.present > files.factor")
 """In the words of the partial index, or SQLite doesn't take it."""
@@ -51,16 +49,19 @@ class Repair:
         self._database = database
         self._settings = settings
         self._snapshots = snapshots
+        self._turn = Turn()
         self._short = _FIRST
         self._over = ""
 
     def round(self, now: datetime) -> None:
         """Go once over everything. Raises DatabaseUnavailable."""
-        snapshot = self._snapshots.current()
-        for node_id, node in snapshot.nodes.items():
+        self._turn = Turn()
+        snapshot = self._database.read(self._snapshots.take)
+        for node_id in snapshot.nodes:
             if is_given_up(snapshot, node_id, self._settings, now):
                 self._give_up(node_id, now)
-            elif node.state != "down":
+        for node_id in self._database.read(_away_before):
+            if snapshot.nodes[node_id].state not in ("down", "retired"):
                 self._take_back(node_id, now)
         self._fill(now)
         self._thin_out(now)
@@ -70,14 +71,20 @@ class Repair:
 
         def batch(session: Session, file_ids: Sequence[str]) -> None:
             # Its row is locked: a heartbeat that comes now comes behind this batch.
-            session.get_one(models.Node, node_id, with_for_update=True)
+            node = session.get_one(models.Node, node_id, with_for_update=True)
             if not is_given_up(self._snapshots.take(session), node_id, self._settings, now):
                 return
+            node.given_up_at = node.given_up_at or now
             for file in tending.lock_all(session, file_ids):
                 leases.call_off(session, file, now, place=node_id)
                 # What it was to send is sent by another.
                 leases.call_off(session, file, now, source=node_id)
-                catalogue.lost(session, file, node_id, now, lost_as="away")
+                copy = catalogue.copies_of(session, file.file_id).get(node_id)
+                if copy is not None and copy.state == "copying":
+                    # It never came: there is nothing to come back.
+                    catalogue.left(session, file, node_id, now)
+                else:
+                    catalogue.lost(session, file, node_id, now, lost_as="away")
 
         def find(session: Session) -> Sequence[str]:
             here = _copies_on(session, node_id, models.Copy.state.in_(("present", "copying")))
@@ -102,14 +109,21 @@ class Repair:
             away = (models.Copy.state == "lost") & (models.Copy.lost_as == "away")
             return _copies_on(session, node_id, away)
 
+        def all_counted(session: Session) -> None:
+            node = session.get_one(models.Node, node_id, with_for_update=True)
+            if not find(session):
+                node.given_up_at = None
+
         if count := self._in_batches(find, batch):
             _log.info("copies are back", node=node_id, count=count)
-        inventory.prove(self._database, node_id)
+        if self._database.read(lambda session: not find(session)):
+            self._database.write(all_counted)
+            inventory.prove(self._database, node_id)
 
     def _fill(self, now: datetime) -> None:
         """Order what files lack: those with the fewest copies first, then on from where it was."""
         reached = self._fill_behind(_FIRST, now)
-        for _ in range(BATCHES):
+        while not self._turn.is_over:
             self._short = max(self._short, reached)
             if reached == _FIRST:
                 break
@@ -131,7 +145,7 @@ class Repair:
 
     def _thin_out(self, now: datetime) -> None:
         """Order away what files have too much of."""
-        for _ in range(BATCHES):
+        while not self._turn.is_over:
             file_ids = self._database.read(self._over_behind)
             self._tend(file_ids, now)
             self._over = file_ids[-1] if len(file_ids) == TENDED else ""
@@ -164,13 +178,22 @@ class Repair:
     ) -> int:
         """Carry out batches on what is found, until nothing is; returns how much it was."""
         total = 0
-        for _ in range(BATCHES):
+        while not self._turn.is_over:
             file_ids = self._database.read(find)
             if not file_ids:
                 break
             self._database.write(partial(batch, file_ids=file_ids))
             total += len(file_ids)
         return total
+
+
+def _away_before(session: Session) -> Sequence[str]:
+    """Nodes whose copies were given up, or which haven't proven yet that they still have them."""
+    return session.scalars(
+        select(models.Node.node_id).where(
+            or_(models.Node.given_up_at.is_not(None), models.Node.returned_at.is_not(None))
+        )
+    ).all()
 
 
 def _copies_on(session: Session, node_id: str, which: ColumnElement[bool]) -> Sequence[str]:

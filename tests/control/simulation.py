@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session as Transaction
 
+from control import rosters, rounds
 from control.database import Database
-from control.draining import Drains
 from control.models import Copy, File, Node
-from control.move_rounds import Moves
-from control.repair import Repair
+from control.rounds import Round, Routine
 from portside.control_wire import Lease, WorkDone
 from portside.inventory import EMPTY, toggled
 from portside.quantities import GIB
@@ -69,20 +69,22 @@ class Simulation(Core):
         self.snapshots.forget()
         self.disks = {node_id: Disk() for node_id in NODES}
         self.lowest: dict[str, int] = {}
-        self.rounds = [self.worker()]
+        self.workers = [self.worker()]
+        self.database.write(self._listen)
         self.nodes_report()
+
+    def _listen(self, session: Transaction) -> None:
+        """Somebody has always listened: silence counts from the beginning."""
+        rosters.cluster_state(session).listening_since = self.clock.now
 
     def worker(self) -> Callable[[], None]:
         """A worker's round, with a memory of its own: another one, or one that starts anew."""
-        repair = Repair(self.database, self.settings, self.snapshots)
-        drains = Drains(self.database, self.settings, self.snapshots)
-        moves = Moves(self.database, self.settings, self.snapshots)
+        routines = rounds.of_copies(self.settings, self.database, self.clock)
 
         def go_round() -> None:
             self.snapshots.forget()
-            self._mark_silent()
-            for part in (repair, drains, moves):
-                part.round(self.clock.now)
+            for routine in (Routine("silence", 0, rounds.notice_silence), *routines):
+                routine.run(Round(self.settings, self.database, self.clock.now))
 
         return go_round
 
@@ -135,7 +137,7 @@ class Simulation(Core):
             disk.done = [done for lease in answer.work if (done := self._do(node_id, lease))]
 
     def workers_go_round(self) -> None:
-        for go_round in self.rounds:
+        for go_round in self.workers:
             go_round()
             self.count()
 
@@ -162,17 +164,6 @@ class Simulation(Core):
             sha256=lease.sha256,
         )
         return WorkDone.model_validate({**outcome, "receipt": receipt})
-
-    def _mark_silent(self) -> None:
-        silent = [n for n, each in self.snapshots.current().nodes.items() if each.state == "down"]
-        self.database.write(
-            lambda session: session.execute(
-                update(Node)
-                .where(Node.node_id.in_(silent), Node.down_since.is_(None))
-                .values(down_since=self.clock.now)
-            )
-        )
-        self.snapshots.forget()
 
     def wants(self, node_id: str, state: str) -> None:
         """An operator's wish."""

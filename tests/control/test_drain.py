@@ -59,7 +59,7 @@ def test_uploads_that_end_during_a_drain_are_copied_away_as_well(cluster: Simula
     assert holding(cluster, "s01").open_sessions > 0
     with pytest.raises(ProblemError, match="open sessions") as refused:
         cluster.database.read(lambda transaction: draining.must_be_empty(transaction, "s01"))
-    assert refused.value.slug == "node-not-empty"
+    assert refused.value.slug == "node-in-use"
     cluster.disks["s01"].files.add(session.file_id)
     files.append(cluster.takes(cluster.nodes.receipt_of(session, cluster.clock.now)))
     # Its first copy elsewhere is pushed by the node itself.
@@ -146,7 +146,7 @@ def test_a_worker_that_dies_in_a_drain_is_followed_by_one_that_goes_on(
     drain(cluster, "s01")
     for _ in range(6):
         # Each round is by a worker that remembers nothing.
-        cluster.rounds = [cluster.worker()]
+        cluster.workers = [cluster.worker()]
         cluster.goes_on()
     assert holding(cluster, "s01").files == 0
     cluster.never_below(2, files)
@@ -157,7 +157,7 @@ def test_a_lost_node_can_be_retired_by_force_and_its_files_are_repaired_at_once(
 ) -> None:
     files = [cluster.has("s01", "s02") for _ in range(3)]
     cluster.disks["s01"].up = False
-    with pytest.raises(ProblemError, match="'force' if the node is lost"):
+    with pytest.raises(ProblemError, match="'force' for a node that is lost"):
         cluster.database.read(lambda session: draining.must_be_empty(session, "s01"))
     cluster.wants("s01", "retired")
     cluster.goes_on(2 * EVERY)

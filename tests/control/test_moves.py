@@ -239,10 +239,10 @@ def test_outside_of_its_hours_a_move_orders_nothing(cluster: Simulation) -> None
 def test_a_worker_that_dies_is_followed_by_one_that_goes_on(cluster: Simulation) -> None:
     files = [cluster.has("s01", "s02") for _ in range(6)]
     move_id = begin(cluster)
-    cluster.rounds = []
+    cluster.workers = []
     while view(cluster, move_id).state != "done":
         # Two at a time, that both remember nothing.
-        cluster.rounds = [cluster.worker(), cluster.worker()]
+        cluster.workers = [cluster.worker(), cluster.worker()]
         cluster.goes_on()
     assert view(cluster, move_id).progress.done == len(files)
     assert len(cluster.disks["s03"].received) == len(files)

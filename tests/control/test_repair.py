@@ -166,7 +166,7 @@ def test_a_push_that_always_fails_goes_to_another_node(cluster: Simulation) -> N
 
 def test_two_workers_order_nothing_twice(cluster: Simulation) -> None:
     files = [cluster.has("s01", "s02") for _ in range(8)]
-    cluster.rounds.append(cluster.worker())
+    cluster.workers.append(cluster.worker())
     cluster.disks["s01"].up = False
     cluster.goes_on(GIVEN_UP)
     cluster.goes_on_until(lambda: all(cluster.file(each).present == 2 for each in files))

@@ -12,6 +12,7 @@ _OPEN = sa.text("state IN ('planned', 'running', 'paused', 'failed')")
 
 
 def upgrade() -> None:
+    op.add_column("nodes", sa.Column("given_up_at", sa.BigInteger(), nullable=True))
     op.add_column("nodes", sa.Column("returned_at", sa.BigInteger(), nullable=True))
     op.add_column("nodes", sa.Column("drain_cursor", sa.Text(), nullable=True))
     op.add_column("copies", sa.Column("lost_as", sa.Text(), nullable=True))
