@@ -69,12 +69,11 @@ class Copies:
     @property
     def wanted(self) -> int:
         """How many copies have to be made: neither those that stay nor those under way suffice."""
-        staying = [
-            each
-            for each in self._copies
-            if each.state in ("present", "copying") and self._keepers[each.node_id].stays
-        ]
-        return max(0, self._factor - len(staying))
+        return max(0, self._factor - len(self._staying))
+
+    def wanted_without(self, node_id: str) -> int:
+        """The same, if the copy on this node were to go."""
+        return max(0, self._factor - len([each for each in self._staying if each != node_id]))
 
     def may_go(self, node_id: str) -> bool:
         """Whether the copy on this node can be done without.
@@ -102,6 +101,15 @@ class Copies:
             if len(set(self._lasting) - {*going, node_id}) >= self._factor:
                 going.append(node_id)
         return going
+
+    @property
+    def _staying(self) -> list[str]:
+        """The nodes that have a copy and keep it, or get one."""
+        return [
+            each.node_id
+            for each in self._copies
+            if each.state in ("present", "copying") and self._keepers[each.node_id].stays
+        ]
 
     @property
     def _present(self) -> list[Copy]:

@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 
 from control import cluster_view, leases
 from control.cluster_view import ClusterView
-from control.copies import Copies
+from control.copies import Copies, Copy
 from control.models import File, Move, MoveFile, MoveFileState, Work
 from control.move_rules import next_step
 from control.placement import Place
 from control.settings import Settings
-from control.tending import path_taken
+from control.tending import path_taken, unfit
 
 _log = structlog.get_logger()
 
@@ -80,6 +80,10 @@ def advance(
         view.going[way.source] = view.going.get(way.source, 0) + file.size
         _keep(session, move, file, way, "copying", "", now)
         return "copying"
+    if step.kind == "spread":
+        _spread(session, view, move, file, copies, standing, bytes_per_second, now)
+        _keep(session, move, file, way, "waiting", step.why, now)
+        return "waiting"
     if step.kind == "wait":
         coming = any(each.node_id == way.target and each.state == "copying" for each in copies)
         _keep(session, move, file, way, "copying" if coming else "waiting", step.why, now)
@@ -148,6 +152,35 @@ def _keep(
     session.flush()
     if state in ("skipped", "failed"):
         _log.warning("file not moved", move=move.move_id, file_id=file.file_id, why=detail)
+
+
+def _spread(
+    session: Session,
+    view: ClusterView,
+    move: Move,
+    file: File,
+    copies: list[Copy],
+    standing: Copies,
+    bytes_per_second: int | None,
+    now: datetime,
+) -> None:
+    """Order a copy on a node that placement chooses. None fits now: the next round tries again."""
+    place = view.place(file.size, unfit(session, view, file, copies))
+    sender = view.room.source(standing.good)
+    if place is None or sender is None:
+        return
+    leases.order_copy(
+        session,
+        file,
+        sender,
+        place.node_id,
+        place.pool_id,
+        move.reason,
+        now,
+        move_id=move.move_id,
+        bytes_per_second=bytes_per_second,
+    )
+    view.took(sender, place, file.size)
 
 
 def _sender(view: ClusterView, standing: Copies, source: str) -> str | None:

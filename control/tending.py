@@ -105,14 +105,14 @@ def _call_off_failing(
             models.Work.attempts >= FAILED,
         )
     ).all()
-    if not failing or view.place(file.size, _unfit(session, view, file, copies)) is None:
+    if not failing or view.place(file.size, unfit(session, view, file, copies)) is None:
         return False
     for place in failing:
         leases.call_off(session, file, now, place=place)
     return True
 
 
-def _unfit(session: Session, view: ClusterView, file: models.File, copies: list[Copy]) -> set[str]:
+def unfit(session: Session, view: ClusterView, file: models.File, copies: list[Copy]) -> set[str]:
     """The nodes that can take no copy of a file now."""
     return {
         *(each.node_id for each in copies if each.state not in ("lost", "gone")),
@@ -132,7 +132,7 @@ def _order_copy(
     source = view.room.source(standing.good)
     if source is None:
         return 0
-    target = view.place(file.size, _unfit(session, view, file, copies))
+    target = view.place(file.size, unfit(session, view, file, copies))
     if target is None:
         return 0
     draining = any(

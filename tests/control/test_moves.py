@@ -143,6 +143,16 @@ def test_what_the_target_has_is_switched_without_copying(cluster: Simulation) ->
     assert cluster.disks["s03"].received == []
 
 
+def test_a_file_that_source_and_target_have_gets_a_copy_elsewhere(cluster: Simulation) -> None:
+    file_id = cluster.has("s01", "s03")
+    ended = ends(cluster, begin(cluster))
+    assert ended.progress.done == 1
+    holders = cluster.holders(file_id)
+    assert "s03" in holders
+    assert len(holders - {"s01"}) == 2
+    cluster.never_below(2, [file_id])
+
+
 def test_another_file_on_the_targets_path_is_skipped_and_reported(cluster: Simulation) -> None:
     path = "files/taken.iso"
     mine, other = cluster.has("s01", "s02", path=path), cluster.has("s03", "s04", path=path)
@@ -164,13 +174,15 @@ def test_a_file_that_the_source_misses_is_reported_and_not_lost(cluster: Simulat
     cluster.goes_on_until(lambda: cluster.file(missing).present == 2)
 
 
-def test_the_sources_copy_stays_while_another_copy_is_away(cluster: Simulation) -> None:
+def test_the_sources_copy_stays_while_another_copy_is_away(
+    tmp_path: Path, database: Database, database_url: str
+) -> None:
+    cluster = Simulation(tmp_path, database, database_url, repair_after=100_000)
     file_id = cluster.has("s01", "s02")
     cluster.disks["s02"].up = False
     cluster.goes_on(3 * EVERY)
     move_id = begin(cluster)
-    cluster.goes_on(3 * EVERY)
-    assert view(cluster, move_id).progress.waiting == 1
+    cluster.goes_on_until(lambda: view(cluster, move_id).progress.waiting == 1)
     assert cluster.holders(file_id) == {"s01", "s02", "s03"}
     cluster.disks["s02"].up = True
     ends(cluster, move_id)
