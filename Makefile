@@ -42,6 +42,9 @@ bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	$(BIN)/python -m bench.resume
 	$(BIN)/python -m bench.crowd
 	$(BIN)/python -m bench.catalogue
+	@test -x /usr/sbin/sshd || { $(call install,openssh-server); }
+	@$(call install,rclone rsync)
+	$(BIN)/python -m bench.replicate
 
 faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 20 minutes
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }

@@ -1,6 +1,7 @@
 """The nginx that stands before every contender: the same one, only its locations differ.
 
-Plain HTTP on loopback: TLS would cost everyone the same and hide the differences.
+Plain HTTP on loopback, unless told otherwise: TLS would cost everyone the same and hide the
+differences.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ http {{
     scgi_temp_path {directory}/nginx-scgi;
 {around_servers}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{secured};
         client_body_buffer_size {sizing.nginx_body_buffer};
 {locations}
     }}
@@ -58,9 +59,9 @@ UNBUFFERED = """\
 
 @contextmanager
 def front(
-    directory: Path, sizing: Sizing, locations: str, around_servers: str = ""
+    directory: Path, sizing: Sizing, locations: str, around_servers: str = "", *, tls: bool = False
 ) -> Iterator[tuple[Server, int]]:
-    """nginx with these locations, and the port it listens on."""
+    """nginx with these locations, and its port; with `tls` the locations name a certificate."""
     port = free_port()
     configuration = directory / "nginx.conf"
     configuration.write_text(
@@ -70,6 +71,7 @@ def front(
             directory=directory,
             sizing=sizing,
             port=port,
+            secured=" ssl" if tls else "",
             locations=locations,
             around_servers=around_servers,
         ),

@@ -47,7 +47,7 @@ _ISSUER = "bench"
 _UPLOAD = "/api/internal/upload"
 _NAME = "upload.bin"
 _BOUNDARY = "portside-bench-7MA4YWxkTrZu0gW"
-_PROGRAMS = Path(sys.executable).parent
+PROGRAMS = Path(sys.executable).parent
 _NAMES: Mapping[Way, str] = {"put": "ours", "form": "ours-form", "tus": "ours-tus"}
 _LOCATION_TEMPLATES = ("headers", "problems", "downloads", "api")
 _UPSTREAMS = """\
@@ -82,7 +82,7 @@ class Portside:
         node = storage_node(directory / "data", ground.sizing)
         places = places_in(directory, ground.socket)
         issuer = SigningKey.generate(_ISSUER)
-        environment = _prepare(directory, places, node, issuer)
+        environment = prepare(directory, places, node, issuer)
         upstreams, locations = front_parts(node, places)
         agent = Agent(directory, environment)
         try:
@@ -111,17 +111,17 @@ class Agent:
 
     def _launch(self) -> Server:
         settings = self._directory / "gunicorn.conf.py"
-        command = [str(_PROGRAMS / "gunicorn"), "--config", str(settings), "agent.wsgi:app"]
+        command = [str(PROGRAMS / "gunicorn"), "--config", str(settings), "agent.wsgi:app"]
         return processes.start("agent", command, self._directory, self._environment)
 
 
-def storage_node(root: Path, sizing: Sizing) -> StorageNode:
+def storage_node(root: Path, sizing: Sizing, node_id: str = _NODE) -> StorageNode:
     """A storage node as the templates see it."""
     cluster = Cluster.model_validate(
         {
             "name": _ISSUER,
             "domain": "portside.test",
-            "nodes": {_NODE: {}},
+            "nodes": {node_id: {}},
             "uploads": {"root": str(root)},
             "tls": {"mode": "lab"},
         }
@@ -136,7 +136,7 @@ def storage_node(root: Path, sizing: Sizing) -> StorageNode:
         congestion_controls=frozenset(),
         device_present=True,
     )
-    return StorageNode(_NODE, cluster, found, sizing, "root")
+    return StorageNode(node_id, cluster, found, sizing, "root")
 
 
 def places_in(directory: Path, socket: Path) -> Any:
@@ -159,14 +159,14 @@ def front_parts(node: StorageNode, places: Any) -> tuple[str, str]:
     return upstreams, "".join(part(name) for name in _LOCATION_TEMPLATES)
 
 
-def _prepare(
+def prepare(
     directory: Path, places: Any, node: StorageNode, issuer: SigningKey
 ) -> Mapping[str, str]:
     """Lay out the node's files as the deploy does; the environment its programs need."""
     root = Path(node.root)
     for folder in ("uploads", "staging", "quarantine", "state"):
         (root / folder).mkdir(parents=True)
-    (root / layout.MARKER).write_text(f"{_NODE}\n", encoding="utf-8")
+    (root / layout.MARKER).write_text(f"{node.node_id}\n", encoding="utf-8")
     keyset = Keyset(keys=(issuer.public(),))
     Path(places.KEYSET).write_text(keyset.model_dump_json(exclude_none=True), encoding="utf-8")
     settings = directory / "agent.toml"
@@ -176,7 +176,7 @@ def _prepare(
     )
     environment = {"PORTSIDE_AGENT_CONFIG": str(settings), "MALLOC_ARENA_MAX": "2"}
     subprocess.run(
-        [_PROGRAMS / "portside-agent", "identity", "--create"],
+        [PROGRAMS / "portside-agent", "identity", "--create"],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         check=True,
