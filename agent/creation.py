@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 
 from agent.preflight import Preflight, fixed_path, size_mismatch, too_large
 from agent.problems import ProblemError
 from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
-from agent.sessions import Details, Kind, Upload
-from portside.wire import UploadClaims
+from agent.sessions import Copied, Details, Kind, Upload
+from portside.wire import ReplicateClaims, UploadClaims
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,43 @@ def creation_of(facts: ResumableFacts, claims: UploadClaims, preflight: Prefligh
         sha256=claims.sha256 or facts.sha256,
     )
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
+
+
+def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
+    """Another node's push as an upload: its token's claims are those of the file's own upload.
+
+    It may be gone on with for `kept` seconds.
+    """
+    now = int(time.time())
+    upload = UploadClaims(
+        iss=claims.iss,
+        aud=claims.aud,
+        sub=claims.owner,
+        jti=claims.jti,
+        iat=now,
+        nbf=now,
+        exp=now,
+        session_deadline=now + kept,
+        file_id=claims.file_id,
+        namespace=claims.namespace,
+        name=claims.name,
+        size=claims.size,
+        sha256=claims.sha256,
+        content_type=claims.content_type,
+    )
+    details = Details(
+        claims=upload,
+        dialect="replicate",
+        name=claims.name,
+        sha256=claims.sha256,
+        copied=Copied(
+            source=claims.iss,
+            path=claims.path,
+            committed_at=claims.committed_at,
+        ),
+    )
+    path = str(claims.path)
+    return Creation(upload, "whole", claims.name, path, claims.size, claims.size, details)
 
 
 def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: int) -> None:

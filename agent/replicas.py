@@ -17,25 +17,22 @@ every file is: with an access token, or by the control plane's word.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 import structlog
 
 from agent.admission import Admission, Demand
 from agent.body import Body, BodyCut
-from agent.creation import Creation
+from agent.creation import creation_of_copy
 from agent.database import Database
 from agent.finishing import Finisher
 from agent.health import NodeHealth
 from agent.index import Index, name_taken
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
-from agent.own_names import is_place
 from agent.pipeline import BodyTooLarge, read_through, receive
 from agent.problems import ProblemError
 from agent.progress import Progress
@@ -43,13 +40,14 @@ from agent.quarantine import discard
 from agent.replicate_facts import ReplicateFacts
 from agent.roster import Rosters
 from agent.search import look_up
-from agent.sessions import Copied, Details, Sessions, Upload
+from agent.sessions import Sessions, Upload
 from agent.settings import Settings
 from agent.sha256 import Sha256
+from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads
 from agent.writers import Writers
-from portside.tokens import Keyset, TokenRefused, verify_replicate
-from portside.wire import ReplicateClaims, StoredFile, UploadClaims
+from portside.tokens import Keyset
+from portside.wire import ReplicateClaims, StoredFile
 
 _log = structlog.get_logger()
 
@@ -92,8 +90,7 @@ class Replicas:
         health: NodeHealth,
     ) -> None:
         self._settings = settings
-        self._keyset = keyset
-        self._rosters = rosters
+        self._sources = Sources(settings.node_id, keyset, rosters)
         self._database = database
         self._index = Index(database)
         self._sessions = sessions
@@ -107,8 +104,8 @@ class Replicas:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
         if facts.method != "PUT":
             return
-        claims = self._claims(facts)
-        _check_announced(claims, facts)
+        claims = self._sources.claims(facts)
+        check_announced(claims, facts)
         if self._known(claims) is not None:
             return
         self._check_health()
@@ -122,7 +119,7 @@ class Replicas:
 
     def reached(self, facts: ReplicateFacts) -> Reached:
         """How far a push is on disk; a request that still brings bytes of it is ended first."""
-        claims = self._claims(facts)
+        claims = self._sources.claims(facts)
         with self._writers.alone(claims.file_id, _soon_over):
             stored = self._known(claims)
             if stored is not None:
@@ -133,8 +130,8 @@ class Replicas:
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
         facts = sending.facts
-        claims = self._claims(facts)
-        _check_announced(claims, facts)
+        claims = self._sources.claims(facts)
+        check_announced(claims, facts)
         with _told(claims) as tell, self._writers.alone(claims.file_id, sending.interrupt):
             stored = self._known(claims)
             if stored is not None:
@@ -149,37 +146,12 @@ class Replicas:
 
     def forget(self, facts: ReplicateFacts) -> None:
         """Give up a push that is under way; a copy that is complete stays."""
-        claims = self._claims(facts)
+        claims = self._sources.claims(facts)
         with self._writers.alone(claims.file_id, _soon_over):
             upload = self._begun(claims)
             if upload is not None:
                 with failures_as_problems(self._health, claims.size):
                     self._staged.give_up(upload)
-
-    def _claims(self, facts: ReplicateFacts) -> ReplicateClaims:
-        """The claims of a request's token, signed by a node of the roster, for this very path."""
-        scheme, _, token = facts.authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
-        roster = self._rosters.current()
-        # A node is known by its own key in the roster, or by one of its own in the keyset.
-        known = {node.node_id for node in roster.nodes}
-        keys = [node.key for node in roster.nodes if node.key.owner == node.node_id]
-        keys += [key for key in self._keyset.keys if key.owner in known]
-        try:
-            claims = verify_replicate(
-                token.strip(), Keyset(keys=tuple(keys)), self._settings.node_id
-            )
-        except TokenRefused as refused:
-            raise ProblemError.from_token(refused) from None
-        if claims.iss == self._settings.node_id or claims.iss not in known:
-            raise ProblemError("source-unknown", f"{claims.iss!r} is no other node of the cluster")
-        path = str(claims.path)
-        if not is_place(path) or claims.path.parts[0] != claims.namespace:
-            raise ProblemError("path-refused", "the path is none that a node gives to a file")
-        if facts.path != path:
-            raise ProblemError("path-refused", "the URL's path is not the one the token is for")
-        return claims
 
     def _known(self, claims: ReplicateClaims) -> StoredFile | None:
         """The file if it is here as it is to be, None where it may come. Raises ProblemError."""
@@ -227,7 +199,7 @@ class Replicas:
             self._check_offset(0, facts)
             self._admission.check_space(claims.size)
             self._sessions.forget_ended(claims.jti)
-            upload = self._staged.begin(_creation(claims, self._settings.node_id))
+            upload = self._staged.begin(creation_of_copy(claims, KEPT))
         self._check_offset(upload.offset, facts)
         return upload
 
@@ -301,49 +273,6 @@ class Replicas:
                 raise _differs() from None
         if facts.length == stored.size and digest.hexdigest() != stored.sha256:
             raise _differs()
-
-
-def _creation(claims: ReplicateClaims, node_id: str) -> Creation:
-    """The push as an upload that begins: its token's claims are those of the file's own upload."""
-    now = int(time.time())
-    upload = UploadClaims(
-        iss=claims.iss,
-        aud=node_id,
-        sub=claims.owner,
-        jti=claims.jti,
-        iat=now,
-        nbf=now,
-        exp=now,
-        session_deadline=now + KEPT,
-        file_id=claims.file_id,
-        namespace=claims.namespace,
-        name=claims.name,
-        size=claims.size,
-        sha256=claims.sha256,
-        content_type=claims.content_type,
-    )
-    details = Details(
-        claims=upload,
-        dialect="replicate",
-        name=claims.name,
-        sha256=claims.sha256,
-        copied=Copied(
-            source=claims.iss,
-            path=PurePosixPath(claims.path),
-            committed_at=claims.committed_at,
-        ),
-    )
-    path = str(claims.path)
-    return Creation(upload, "whole", claims.name, path, claims.size, claims.size, details)
-
-
-def _check_announced(claims: ReplicateClaims, facts: ReplicateFacts) -> None:
-    """Raise ProblemError when a request contradicts its token."""
-    size = facts.length if facts.range is None else facts.range.size
-    if size != claims.size:
-        raise ProblemError("size-mismatch", f"the token is for {claims.size} bytes, not {size}")
-    if facts.sha256 not in (None, claims.sha256):
-        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
 
 
 def _differs() -> ProblemError:

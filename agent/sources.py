@@ -1,0 +1,54 @@
+"""Who may send this node a copy, and of which file: the token, the roster, the path."""
+
+from __future__ import annotations
+
+from agent.own_names import is_place
+from agent.problems import ProblemError
+from agent.replicate_facts import ReplicateFacts
+from agent.roster import Rosters
+from portside.tokens import Keyset, TokenRefused, verify_replicate
+from portside.wire import ReplicateClaims
+
+
+class Sources:
+    """The nodes that may send copies to this one. Thread-safe."""
+
+    def __init__(self, node_id: str, keyset: Keyset, rosters: Rosters) -> None:
+        self._node_id = node_id
+        self._keyset = keyset
+        self._rosters = rosters
+
+    def claims(self, facts: ReplicateFacts) -> ReplicateClaims:
+        """The claims of a request's token, signed by a node of the roster, for this very path.
+
+        Raises ProblemError with the first thing that is wrong.
+        """
+        scheme, _, token = facts.authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
+        roster = self._rosters.current()
+        # A node is known by its own key in the roster, or by one of its own in the keyset.
+        known = {node.node_id for node in roster.nodes}
+        keys = [node.key for node in roster.nodes if node.key.owner == node.node_id]
+        keys += [key for key in self._keyset.keys if key.owner in known]
+        try:
+            claims = verify_replicate(token.strip(), Keyset(keys=tuple(keys)), self._node_id)
+        except TokenRefused as refused:
+            raise ProblemError.from_token(refused) from None
+        if claims.iss == self._node_id or claims.iss not in known:
+            raise ProblemError("source-unknown", f"{claims.iss!r} is no other node of the cluster")
+        path = str(claims.path)
+        if not is_place(path) or claims.path.parts[0] != claims.namespace:
+            raise ProblemError("path-refused", "the path is none that a node gives to a file")
+        if facts.path != path:
+            raise ProblemError("path-refused", "the URL's path is not the one the token is for")
+        return claims
+
+
+def check_announced(claims: ReplicateClaims, facts: ReplicateFacts) -> None:
+    """Raise ProblemError when a request contradicts its token."""
+    size = facts.length if facts.range is None else facts.range.size
+    if size != claims.size:
+        raise ProblemError("size-mismatch", f"the token is for {claims.size} bytes, not {size}")
+    if facts.sha256 not in (None, claims.sha256):
+        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
