@@ -157,7 +157,10 @@ that came in or went out since the inventory's digest was last worked out (`agen
 
 Times: `told_at` and `until` in seconds, UTC."""
 
-_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION))
+_COPIES_COUNTED = "CREATE INDEX copies_by_node ON copies (node_id);"
+"""To count copies without reading a receipt each."""
+
+_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED))
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 
 

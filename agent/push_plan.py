@@ -41,8 +41,6 @@ class Attempt:
     error: str = ""
     receipt: str = ""
     sent: int = 0
-    progressed: bool = False
-    """Whether the target has more of the file on disk than the attempt before left there."""
     wait: int = 0
     """Seconds that the target asked for."""
 
@@ -57,13 +55,14 @@ class Next:
     error: str
 
 
-def after(attempt: Attempt, attempts: int, now: int, chance: float) -> Next:
+def after(attempt: Attempt, attempts: int, progressed: bool, now: int, chance: float) -> Next:
     """What follows a failed attempt; `attempts` were made in vain before it.
 
-    `chance` is a random number from 0 to 1.
+    `progressed`: it found more of the file on the target's disk than the ones before. `chance` is
+    a random number from 0 to 1.
     """
     error = attempt.error[:LONGEST_ERROR]
-    count = 1 if attempt.progressed else attempts + 1
+    count = 1 if progressed else attempts + 1
     if attempt.result == "hopeless" or count >= MOST_ATTEMPTS:
         return Next("DEAD", count, now, error)
     return Next("WAITING", count, now + max(pause(count, chance), attempt.wait), error)
@@ -76,9 +75,7 @@ def pause(attempt: int, chance: float) -> int:
     return max(1, round(chance * most))
 
 
-def refused(
-    status: int, headers: Mapping[str, str], slug: str, detail: str, progressed: bool
-) -> Attempt:
+def refused(status: int, headers: Mapping[str, str], slug: str, detail: str) -> Attempt:
     """What a target's refusal means; `slug` and `detail` are empty where it said nothing usable."""
     words = f"answered {status}" + (f" ({slug}: {detail})" if slug else "")
     if slug == "digest-mismatch":
@@ -87,7 +84,7 @@ def refused(
         return Attempt("hopeless", words)
     asked = headers.get("Retry-After", "")
     wait = min(int(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0
-    return Attempt("failed", words, progressed=progressed, wait=wait)
+    return Attempt("failed", words, wait=wait)
 
 
 def slug_of(kind: object) -> str:

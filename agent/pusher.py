@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 IDLE = 0.2
 """Seconds between two looks for a push that is due: an upload may be waiting for it."""
 
-SETTLE_EVERY = 5.0
+SETTLE_EVERY = 10.0
 """Seconds between two looks for pushes whose file is gone."""
 
 LONGEST_PIECE = 4 * MIB
@@ -60,6 +60,7 @@ class Pusher:
         self._piece = min(4 * settings.sizing.ring_buffer, LONGEST_PIECE)
         self._lock = threading.Lock()
         self._running: dict[int, str] = {}
+        self._reached: dict[str, int] = {}
         self._settle_at = 0.0
         self._pushed = self._failed = self._bytes = 0
 
@@ -116,7 +117,7 @@ class Pusher:
 
     def _push(self, push: Push, stored: StoredFile, pulse: Pulse) -> None:
         began = time.monotonic()
-        attempt = self._attempt(push, stored, pulse)
+        attempt, progressed = self._attempt(push, stored, pulse)
         pulse.beat()
         if attempt.result == "stopped":
             return
@@ -143,7 +144,7 @@ class Pusher:
             patiently(pulse, self._pushes.settle_gone)
         else:
             chance = random.random()  # noqa: S311 (jitter)
-            following = after(attempt, push.attempts, int(time.time()), chance)
+            following = after(attempt, push.attempts, progressed, int(time.time()), chance)
             _log.warning(
                 "push failed",
                 outcome=attempt.result,
@@ -154,14 +155,15 @@ class Pusher:
             )
             patiently(pulse, lambda: self._pushes.put_off(push, following))
 
-    def _attempt(self, push: Push, stored: StoredFile, pulse: Pulse) -> Attempt:
+    def _attempt(self, push: Push, stored: StoredFile, pulse: Pulse) -> tuple[Attempt, bool]:
+        """One attempt, and whether those before it had brought the copy forward."""
         roster = self._rosters.current()
         target = roster.find(push.target)
         if target is None or push.target == self._settings.node_id:
-            return Attempt("failed", f"the roster has no other node {push.target!r}")
+            return Attempt("failed", f"the roster has no other node {push.target!r}"), False
         jti = self._pushes.token_of(stored.file_id)
         if jti is None:
-            return Attempt("unwanted")
+            return Attempt("unwanted"), False
         path = self._settings.uploads / stored.path
         conditions = Conditions(
             piece=self._piece,
@@ -169,7 +171,12 @@ class Pusher:
             is_wanted=lambda: self._pushes.is_wanted(push),
             pulse=pulse,
         )
-        return self._sender.send(Errand(path, stored, jti, target), conditions)
+        attempt = self._sender.send(Errand(path, stored, jti, target), conditions)
+        with self._lock:
+            before = self._reached.pop(push.push_id, 0)
+            if attempt.result == "failed":
+                self._reached[push.push_id] = max(before, conditions.offset)
+        return attempt, conditions.offset > before
 
     def _looked_at(self, stored: StoredFile, attempt: Attempt, pulse: Pulse) -> Attempt:
         """Read a file that seems damaged: if it is, it goes to quarantine, and its pushes wait.

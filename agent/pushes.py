@@ -65,6 +65,10 @@ _NOT_HERE = (
     "outcome IS NULL AND NOT EXISTS (SELECT 1 FROM files "
     "WHERE files.file_id = push_leases.file_id AND files.state IN ('PENDING', 'COMMITTED'))"
 )
+_END_MISSING = (
+    "UPDATE push_leases SET outcome = 'missing', detail = 'the file is not on this node' "  # noqa: S608 (our own texts)
+    f"WHERE {_NOT_HERE}"
+)
 _NOBODYS = (
     "own = 0 AND NOT EXISTS (SELECT 1 FROM push_leases WHERE outcome IS NULL "
     "AND push_leases.file_id = pushes.file_id AND push_leases.target = pushes.target)"
@@ -102,6 +106,9 @@ class Pushes:
                 )
                 if new.rowcount == 0:
                     return
+                missing = connection.execute(_END_MISSING + " AND lease_id = ?", (lease_id,))
+                if missing.rowcount:
+                    return
             connection.execute(
                 "INSERT INTO pushes "
                 "(file_id, target, own, bytes_per_second, state, due, ordered_at) "
@@ -110,7 +117,6 @@ class Pushes:
                 "attempts = 0, own = max(own, excluded.own), due = min(due, excluded.due)",
                 (file_id, target, lease_id is None, bytes_per_second, now, now),
             )
-        self.settle_gone()
 
     def ended(self, lease_ids: Sequence[str]) -> Sequence[WorkDone]:
         """How these leases ended, as far as they have."""
@@ -219,10 +225,7 @@ class Pushes:
         if self._database.row(texts) is None:
             return
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE push_leases SET outcome = 'missing', "  # noqa: S608 (our own text)
-                f"detail = 'the file is not on this node' WHERE {_NOT_HERE}"
-            )
+            connection.execute(_END_MISSING)
             connection.execute(
                 f"DELETE FROM pushes WHERE {_UNWANTED} OR {_NOBODYS}"  # noqa: S608 (our own texts)
             )

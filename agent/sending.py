@@ -81,6 +81,8 @@ class Conditions:
     is_wanted: Callable[[], bool]
     pulse: Pulse
     look_at: float = 0.0
+    offset: int = 0
+    """Bytes that the target had on disk before this push sent any."""
 
     def wait_for_turn(self, size: int) -> None:
         """Wait until the next `size` bytes may be sent. Raises _Cut when they are not to be."""
@@ -131,7 +133,9 @@ class Sender:
         answer.read()
         conditions.pulse.beat()
         # A HEAD's refusal has no words: asking for the end has them.
-        offset = _offset(answer, size) if answer.status == 204 else size
+        offset = size
+        if answer.status == 204:
+            conditions.offset = offset = _offset(answer, size)
         self._begin(connection, "PUT", errand)
         connection.putheader("Repr-Digest", format_repr_digest(errand.stored.sha256))
         connection.putheader("Content-Type", "application/octet-stream")
@@ -270,10 +274,9 @@ def _judged(
         body = answer.read(_MOST_ANSWER)
     except (OSError, http.client.HTTPException) as error:
         raise (failed or error) from None
-    progressed = offset > 0
     if answer.status not in (200, 201):
         slug, detail = _problem(body)
-        return refused(answer.status, dict(answer.headers), slug, detail, progressed)
+        return refused(answer.status, dict(answer.headers), slug, detail)
     try:
         receipt = StoredFile.model_validate_json(body).receipt
         _check_receipt(receipt, errand)

@@ -28,37 +28,37 @@ def test_pauses_double_up_to_the_longest_and_are_never_nothing() -> None:
 
 def test_a_failure_is_tried_again_until_there_were_enough() -> None:
     failed = Attempt("failed", "why" * LONGEST_ERROR)
-    following = after(failed, 0, NOW, 1.0)
+    following = after(failed, 0, False, NOW, 1.0)
     assert (following.state, following.attempts, following.due) == (
         *("WAITING", 1),
         NOW + FIRST_PAUSE,
     )
     assert len(following.error) == LONGEST_ERROR
-    assert after(failed, MOST_ATTEMPTS - 2, NOW, 1.0).state == "WAITING"
-    assert after(failed, MOST_ATTEMPTS - 1, NOW, 1.0).state == "DEAD"
+    assert after(failed, MOST_ATTEMPTS - 2, False, NOW, 1.0).state == "WAITING"
+    assert after(failed, MOST_ATTEMPTS - 1, False, NOW, 1.0).state == "DEAD"
 
 
 def test_attempts_that_bring_it_forward_do_not_count() -> None:
-    following = after(Attempt("failed", progressed=True), MOST_ATTEMPTS - 1, NOW, 0.5)
+    following = after(Attempt("failed"), MOST_ATTEMPTS - 1, True, NOW, 0.5)
     assert (following.state, following.attempts) == ("WAITING", 1)
 
 
 def test_what_is_hopeless_is_given_up_at_once() -> None:
-    assert after(Attempt("hopeless"), 0, NOW, 0.5).state == "DEAD"
+    assert after(Attempt("hopeless"), 0, False, NOW, 0.5).state == "DEAD"
 
 
 def test_a_target_that_asks_for_time_gets_it() -> None:
-    attempt = refused(503, {"Retry-After": "30"}, "no-slot", "full", progressed=False)
-    assert after(attempt, 0, NOW, 0.0).due == NOW + 30
+    attempt = refused(503, {"Retry-After": "30"}, "no-slot", "full")
+    assert after(attempt, 0, False, NOW, 0.0).due == NOW + 30
 
 
 @pytest.mark.parametrize("asked", ["", "soon", "-5", "²", "Wed, 21 Oct 2026 07:28:00 GMT"])
 def test_what_is_no_number_of_seconds_is_passed_over(asked: str) -> None:
-    assert refused(503, {"Retry-After": asked}, "", "", progressed=False).wait == 0
+    assert refused(503, {"Retry-After": asked}, "", "").wait == 0
 
 
 def test_nobody_is_waited_for_longer_than_the_longest_pause() -> None:
-    attempt = refused(503, {"Retry-After": "9" * 30}, "", "", progressed=False)
+    attempt = refused(503, {"Retry-After": "9" * 30}, "", "")
     assert attempt.wait == LONGEST_PAUSE
 
 
@@ -78,7 +78,7 @@ def test_nobody_is_waited_for_longer_than_the_longest_pause() -> None:
     ],
 )
 def test_each_refusal_has_its_meaning(status: int, slug: str, result: str) -> None:
-    attempt = refused(status, {}, slug, "because", progressed=False)
+    attempt = refused(status, {}, slug, "because")
     assert attempt.result == result
     assert str(status) in attempt.error
 
