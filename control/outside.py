@@ -78,9 +78,19 @@ def _keep(session: Session, found: Sequence[Found], now: datetime) -> None:
         select(Node.node_id, Node.outside_problem, Node.failures).order_by(Node.node_id)
     ).all()
     before = {row.node_id: row for row in rows}
+    # All that answer as before, in one statement: heartbeats and sessions wait for this one.
+    session.execute(
+        update(Node)
+        .where(
+            Node.node_id.in_(each.node_id for each in found if each.problem is None),
+            Node.outside_problem.is_(None),
+        )
+        .values(outside_at=now)
+        .execution_options(synchronize_session=False)
+    )
     for each in sorted(found, key=lambda each: each.node_id):
         known = before.get(each.node_id)
-        if known is None:
+        if known is None or (each.problem is None and known.outside_problem is None):
             continue
         values: dict[str, object] = {"outside_at": now, "outside_problem": each.problem}
         if each.problem is not None:
@@ -90,7 +100,7 @@ def _keep(session: Session, found: Sequence[Found], now: datetime) -> None:
             }
             if known.outside_problem is None:
                 _log.warning("node unreachable", node=each.node_id, problem=each.problem)
-        elif known.outside_problem is not None:
+        else:
             # Once it answers it is wanted again; failures of other kinds stay until they pass.
             values |= {"failures": 0, "avoid_until": None}
             _log.info("node reachable again", node=each.node_id)

@@ -2,12 +2,14 @@
 
 Only places that are healthy come here (`control.snapshot`). Of those with room for the file the
 best is chosen by tier (hot before warm before cold), then priority, then region, then how full and
-how busy a place is for its weight; those that are alike take turns by chance.
+how busy a place is for its weight; those that are alike take turns, in an order left to chance.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -46,6 +48,71 @@ class Place:
         self.opened += 1
 
 
+class Ranking:
+    """Places in the order in which they are taken, kept while promises change it. Thread-safe.
+
+    Put in order once for each region that is asked for, so that a choice costs a few steps however
+    many places there are. Until it ends no place gets better, only worse by what is promised
+    (`Place.promise`): an entry that is found outdated goes further back.
+    """
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._places = tuple(place for place in places if place.weight > 0)
+        self._regions = {place.region for place in self._places}
+        self._lock = threading.Lock()
+        self._heaps: dict[str | None, list[_Entry]] = {}
+        self._turns = itertools.count(1)
+
+    def choose(
+        self,
+        size: int,
+        random: Random,
+        *,
+        count: int = 1,
+        region: str | None = None,
+        without: Sequence[str] = (),
+        for_uploads: bool = True,
+    ) -> list[Place]:
+        """As the function `choose`, among these places."""
+        # A region that nobody is in is no preference.
+        wanted = region if region in self._regions else None
+        chosen: dict[str, Place] = {}
+        with self._lock:
+            heap = self._heap(wanted, random)
+            passed = []
+            while heap and len(chosen) < count:
+                rank, _, number = heap[0]
+                place = self._places[number]
+                now = _rank(place, wanted)
+                if now != rank:
+                    heapq.heapreplace(heap, (now, next(self._turns), number))
+                    continue
+                heapq.heappop(heap)
+                # Behind those that are alike: they take turns.
+                passed.append((rank, next(self._turns), number))
+                if (
+                    place.room >= size
+                    and (place.is_upload_target or not for_uploads)
+                    and place.node_id not in without
+                ):
+                    # A node's second pool is no second node.
+                    chosen.setdefault(place.node_id, place)
+            for entry in passed:
+                heapq.heappush(heap, entry)
+        return list(chosen.values())
+
+    def _heap(self, region: str | None, random: Random) -> list[_Entry]:
+        heap = self._heaps.get(region)
+        if heap is None:
+            heap = [
+                (_rank(place, region), random.random(), number)
+                for number, place in enumerate(self._places)
+            ]
+            heapq.heapify(heap)
+            self._heaps[region] = heap
+        return heap
+
+
 def choose(
     places: Iterable[Place],
     size: int,
@@ -61,26 +128,16 @@ def choose(
     `without` names nodes that are no choice, `region` is the one that is preferred. Empty when
     nothing has room. With `for_uploads` false, pools that take copies but no uploads count too.
     """
-    fitting = [
-        (_rank(place, region), random.random(), number, place)
-        for number, place in enumerate(places)
-        if place.room >= size
-        and place.weight > 0
-        and (place.is_upload_target or not for_uploads)
-        and place.node_id not in without
-    ]
-    if count == 1:
-        return [min(fitting)[3]] if fitting else []
-    chosen: dict[str, Place] = {}
-    heapq.heapify(fitting)
-    while fitting and len(chosen) < count:
-        place = heapq.heappop(fitting)[3]
-        # A node's second pool is no second node.
-        chosen.setdefault(place.node_id, place)
-    return list(chosen.values())
+    return Ranking(places).choose(
+        size, random, count=count, region=region, without=without, for_uploads=for_uploads
+    )
 
 
-def _rank(place: Place, region: str | None) -> tuple[int, int, bool, float, float]:
+_Rank = tuple[int, int, bool, float, float]
+_Entry = tuple[_Rank, float, int]
+
+
+def _rank(place: Place, region: str | None) -> _Rank:
     elsewhere = region is not None and place.region != region
     return (
         _TIER[place.tier],

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from control.database import Database
 from control.models import File, Pool, UploadSession
-from control.placement import Place, choose
+from control.placement import Place
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import KnownApp, Snapshot, Snapshots
@@ -207,9 +207,9 @@ class Sessions:
 
     def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
         """Where the file goes first, and behind it where its copies go."""
-        choose_first = partial(choose, snapshot.places, size, self._random, region=request.region)
+        choose = partial(snapshot.ranking.choose, size, self._random, region=request.region)
         # What the uploader couldn't reach is still better than nothing: it may be back.
-        first = choose_first(without=request.avoid) or choose_first()
+        first = choose(without=request.avoid) or choose()
         if not first:
             if not snapshot.places:
                 raise ProblemError(
@@ -219,13 +219,7 @@ class Sessions:
         if self._settings.factor == 1:
             return first
         copies = choose(
-            snapshot.places,
-            size,
-            self._random,
-            count=self._settings.factor - 1,
-            region=request.region,
-            without=(first[0].node_id,),
-            for_uploads=False,
+            count=self._settings.factor - 1, without=(first[0].node_id,), for_uploads=False
         )
         return first + copies
 

@@ -22,7 +22,7 @@ from control import node_states, rosters
 from control.database import Database
 from control.models import App, ClusterState, Node, Pool, Revocation
 from control.node_states import Signs
-from control.placement import Place
+from control.placement import Place, Ranking
 from control.settings import Settings
 from portside.control_wire import NodeState, Roster, Tier
 from portside.tokens import Keyset, PublicKey
@@ -95,6 +95,8 @@ class Snapshot:
     roster: Roster
     revoked: tuple[str, ...]
     places: tuple[Place, ...]
+    ranking: Ranking
+    """The same in the order in which they are taken."""
     signers: Mapping[str, tuple[str, Keyset]] = field(default_factory=dict)
     """Node and keyset by the id of the node's key."""
 
@@ -165,6 +167,7 @@ class Snapshots:
             .where(Revocation.expires_at > now)
             .order_by(Revocation.token_id)
         )
+        places = _places(pools)
         return Snapshot(
             taken_at=now,
             nodes=nodes,
@@ -172,7 +175,8 @@ class Snapshots:
             apps=apps,
             roster=self._roster(session, 0 if cluster is None else cluster.roster_version),
             revoked=tuple(revoked),
-            places=_places(pools),
+            places=places,
+            ranking=Ranking(places),
             signers={
                 key.kid: (node.node_id, node.keyset)
                 for node in nodes.values()

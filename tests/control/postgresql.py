@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: its own data folder, a unix socket, ended by its own process id.
+"""A real PostgreSQL for tests and benches: its own folder, a unix socket, ended by process id.
 
 Debian's binaries as they are; no cluster of the system is used or touched.
 """
@@ -22,9 +22,13 @@ PATIENCE = 60.0
 
 
 class PostgresqlServer:
-    """One server with a folder of its own below the system's temporary one."""
+    """One server with a folder of its own below the system's temporary one.
 
-    def __init__(self) -> None:
+    With `durable` its commits wait for the disk, as outside of tests.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         # Not pytest's own folder: that is closed to the user that the server runs as.
         self.home = Path(tempfile.mkdtemp(prefix="portside-pg-"))
         self._as_user: dict[str, Any] = {}
@@ -51,8 +55,8 @@ class PostgresqlServer:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.home),
-            # These tests never cut the power; a real disk's syncs would only take time.
-            "fsync": "off",
+            # Tests never cut the power; a real disk's syncs would only take time.
+            "fsync": "on" if self._durable else "off",
             "max_connections": "100",
             "log_lock_waits": "on",
         }
@@ -84,6 +88,12 @@ class PostgresqlServer:
         """End it and remove its folder."""
         self.stop()
         shutil.rmtree(self.home)
+
+    @property
+    def pid(self) -> int:
+        """The running server; its children are one for each connection, and a few more."""
+        assert self._process is not None, "it isn't started"
+        return self._process.pid
 
     def dsn(self, database: str) -> str:
         """The database's URL."""

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.placement import Place, choose
+from control.placement import Place, Ranking, choose
 
 _REGIONS = st.sampled_from([None, "hel", "fra"])
 
@@ -121,3 +121,39 @@ def test_a_promise_is_remembered_at_once() -> None:
     for _ in range(2):
         choose([only], 10, Random(1))[0].promise(10)  # noqa: S311
     assert choose([only], 10, Random(1)) == []  # noqa: S311
+
+
+@given(
+    PLACES,
+    st.lists(st.tuples(st.integers(0, 40), _REGIONS, st.booleans()), max_size=20),
+    st.integers(),
+)
+def test_a_ranking_stays_right_while_promises_change_it(
+    places: list[Place], wishes: list[tuple[int, str | None, bool]], seed: int
+) -> None:
+    random = Random(seed)  # noqa: S311
+    ranking = Ranking(places)
+    for size, region, for_uploads in wishes:
+        kept = ranking.choose(size, random, region=region, for_uploads=for_uploads)
+        anew = choose(places, size, random, region=region, for_uploads=for_uploads)
+        assert [merits(each, region) for each in kept] == [merits(each, region) for each in anew]
+        for each in kept:
+            each.promise(size)
+
+
+def merits(place: Place, region: str | None) -> tuple[object, ...]:
+    """What a place is chosen by: two that have the same are alike."""
+    return (
+        place.tier,
+        place.priority,
+        region is not None and place.region == region,
+        int(place.used * 50) / place.weight,
+        place.opened / place.weight,
+    )
+
+
+def test_those_that_are_alike_take_turns_also_when_nothing_is_promised() -> None:
+    ranking, random = Ranking([place("a"), place("b"), place("c")]), Random(1)  # noqa: S311
+    taken = Counter(ranking.choose(1, random)[0].pool_id for _ in range(300))
+    assert min(taken.values()) > 60
+    assert len(taken) == 3

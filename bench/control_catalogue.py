@@ -1,0 +1,133 @@
+"""A catalogue with many files in it, made by bulk inserts: rows as receipts would have left them.
+
+The same rows for both databases: PostgreSQL takes them by COPY, SQLite by one statement for all.
+File ids rise, spread over all their values, so that no index is filled at random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from control.models import Copy, File
+from portside.quantities import MIB
+
+_FILE = tuple(column.name for column in File.__table__.columns)
+_COPY = tuple(column.name for column in Copy.__table__.columns)
+
+_APPS = 10
+_OWNERS = 10_000
+_SPACE = 1 << 128
+"""Values of a file id."""
+
+COPIES = 2
+
+
+def fill_sqlite(database: Path, files: int, nodes: Sequence[str]) -> None:
+    """Put `files` files with two copies each into a database that nobody else uses."""
+    connection = sqlite3.connect(database)
+    # A database that is lost half filled is made anew.
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA cache_size=-1048576")
+    with connection:
+        for table, columns, rows in _tables(files, nodes):
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608
+                rows,
+            )
+        connection.executemany(
+            "UPDATE pools SET stored = stored + ? WHERE pool_id = ?", _stored(files, nodes)
+        )
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def fill_postgresql(url: str, files: int, nodes: Sequence[str]) -> None:
+    """The same into PostgreSQL, which then knows how many rows there are."""
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for table, columns, rows in _tables(files, nodes):
+            command = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+            with cursor.copy(command.encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        cursor.executemany(
+            "UPDATE pools SET stored = stored + %s WHERE pool_id = %s", _stored(files, nodes)
+        )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
+
+
+def _tables(
+    files: int, nodes: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str], Iterator[tuple[object, ...]]]]:
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    yield "files", _FILE, _files(files, now)
+    yield "copies", _COPY, _copies(files, nodes, now)
+
+
+def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
+    for number in range(files):
+        file_id = _file_id(number, files)
+        committed = now - (files - number) * 1_000_000
+        row: dict[str, object] = {
+            "file_id": file_id,
+            "session_id": None,
+            "app_id": f"app-{number % _APPS}",
+            "namespace": "files",
+            "owner": f"user-{number % _OWNERS}",
+            "name": f"file-{number}.iso",
+            "path": f"files/2026/01/02/03/file-{number}_{file_id[:8]}.iso",
+            "size": _size(number),
+            "sha256": hashlib.sha256(file_id.encode()).hexdigest(),
+            "content_type": None,
+            "committed_at": committed,
+            "state": "committed",
+            "factor": COPIES,
+            "present": COPIES,
+            "changed_at": committed,
+        }
+        yield tuple(row[name] for name in _FILE)
+
+
+def _copies(files: int, nodes: Sequence[str], now: int) -> Iterator[tuple[object, ...]]:
+    for number in range(files):
+        for node_id in _holders(number, nodes):
+            row: dict[str, object] = {
+                "file_id": _file_id(number, files),
+                "node_id": node_id,
+                "pool_id": node_id,
+                "state": "present",
+                "since": now,
+            }
+            yield tuple(row[name] for name in _COPY)
+
+
+def _stored(files: int, nodes: Sequence[str]) -> list[tuple[int, str]]:
+    """What each pool's counter has to rise by: bytes and pool."""
+    stored: Counter[str] = Counter()
+    for number in range(files):
+        for node_id in _holders(number, nodes):
+            stored[node_id] += _size(number)
+    return [(size, node_id) for node_id, size in sorted(stored.items())]
+
+
+def _file_id(number: int, files: int) -> str:
+    return f"{number * _SPACE // files:032x}"
+
+
+def _size(number: int) -> int:
+    return (1 + number % 100) * MIB
+
+
+def _holders(number: int, nodes: Sequence[str]) -> Sequence[str]:
+    # Two different ones: a node and the one behind it, or the second behind it, and so on.
+    further = 1 + number // len(nodes) % (len(nodes) - 1)
+    return nodes[number % len(nodes)], nodes[(number + further) % len(nodes)]
