@@ -9,8 +9,8 @@ from control.app import create_app
 from control.database import Database
 from portside import journal
 
-# Once a second a thread is busy with a new snapshot: for 30 ms with a thousand nodes. The others wait
-# at most so many seconds each time they need the interpreter, instead of Python's own 0.005.
+# A thread takes a new snapshot each second, 30 ms of work with a thousand nodes. The others wait at
+# most so many seconds each time they need the interpreter, instead of Python's own 0.005.
 sys.setswitchinterval(0.0005)
 
 journal.configure()
