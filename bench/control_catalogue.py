@@ -15,11 +15,13 @@ from pathlib import Path
 
 import psycopg
 
-from control.models import Copy, File
 from portside.quantities import MIB
 
-_FILE = tuple(column.name for column in File.__table__.columns)
-_COPY = tuple(column.name for column in Copy.__table__.columns)
+_FILE = (
+    *("file_id", "app_id", "namespace", "owner", "name", "path", "size", "sha256"),
+    *("committed_at", "state", "factor", "present", "changed_at"),
+)
+_COPY = ("file_id", "node_id", "pool_id", "state", "since")
 
 _APPS = 10
 _OWNERS = 10_000
@@ -77,37 +79,27 @@ def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
     for number in range(files):
         file_id = _file_id(number, files)
         committed = now - (files - number) * 1_000_000
-        row: dict[str, object] = {
-            "file_id": file_id,
-            "session_id": None,
-            "app_id": f"app-{number % _APPS}",
-            "namespace": "files",
-            "owner": f"user-{number % _OWNERS}",
-            "name": f"file-{number}.iso",
-            "path": f"files/2026/01/02/03/file-{number}_{file_id[:8]}.iso",
-            "size": _size(number),
-            "sha256": hashlib.sha256(file_id.encode()).hexdigest(),
-            "content_type": None,
-            "committed_at": committed,
-            "state": "committed",
-            "factor": COPIES,
-            "present": COPIES,
-            "changed_at": committed,
-        }
-        yield tuple(row[name] for name in _FILE)
+        yield (
+            file_id,
+            f"app-{number % _APPS}",
+            "files",
+            f"user-{number % _OWNERS}",
+            f"file-{number}.iso",
+            f"files/2026/01/02/03/file-{number}_{file_id[:8]}.iso",
+            _size(number),
+            hashlib.sha256(file_id.encode()).hexdigest(),
+            committed,
+            "committed",
+            COPIES,
+            COPIES,
+            committed,
+        )
 
 
 def _copies(files: int, nodes: Sequence[str], now: int) -> Iterator[tuple[object, ...]]:
     for number in range(files):
         for node_id in _holders(number, nodes):
-            row: dict[str, object] = {
-                "file_id": _file_id(number, files),
-                "node_id": node_id,
-                "pool_id": node_id,
-                "state": "present",
-                "since": now,
-            }
-            yield tuple(row[name] for name in _COPY)
+            yield _file_id(number, files), node_id, node_id, "present", now
 
 
 def _stored(files: int, nodes: Sequence[str]) -> list[tuple[int, str]]:
