@@ -14,11 +14,11 @@ import requests
 
 from portside.quantities import MIB
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
-from portside.wire import StoredFile
+from portside.wire import Hook, StoredFile
 from tests.agent.node_pairs import Source, change, introduce, member, rows, wait_until
 from tests.agent.process import SMALL_NODE, Agent, slug_of
 from tests.agent.stored_files import access
-from tests.agent.worker_process import Worker
+from tests.agent.worker_process import Worker, add_hooks
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""
@@ -34,6 +34,8 @@ def target(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Iterato
     """A running s01 that knows s02 by its key."""
     agent = Agent(tmp_path_factory.mktemp("target"), sizing=replace(SMALL_NODE, sync_window=MIB))
     know(agent, key)
+    # There is no worker: what it would have to deliver stays to be seen.
+    add_hooks(agent, Hook(namespace="*", command=("/bin/true",)))
     agent.start()
     yield agent
     agent.kill()
@@ -348,9 +350,10 @@ def test_a_deleted_file_does_not_come_back(target: Agent, key: SigningKey) -> No
 def test_hooks_are_not_called_for_copies(target: Agent, key: SigningKey) -> None:
     source = Source(target, key, CONTENT)
     source.put()
-    assert (
-        rows(target, "SELECT kind FROM deliveries WHERE file_id = ?", source.claims.file_id) == []
-    )
+    own = target.put("own.bin", b"x").json()["file_id"]
+    query = "SELECT kind FROM deliveries WHERE file_id = ?"
+    assert rows(target, query, own) == [("command",)]
+    assert rows(target, query, source.claims.file_id) == []
     assert rows(target, "SELECT 1 FROM pushes WHERE file_id = ?", source.claims.file_id) == []
 
 
