@@ -1,8 +1,7 @@
 """What the worker does again and again: each routine every so many seconds, one after the other.
 
 Of several workers on one database one goes the round: who takes the row of the cluster first
-(`claim`). Each routine is a function of a `Round`; to add one, put it into `ROUTINES`, or into
-`of_copies` if it remembers something.
+(`claim`). Each routine is a function of a `Round`; to add one, put it into `ROUTINES`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,9 @@ from sqlalchemy.orm import Session
 
 from control import expiry, leases, outside, rosters
 from control.database import Database, DatabaseUnavailable
-from control.draining import Drains
 from control.models import Node
-from control.move_rounds import Moves
-from control.repair import Repair
 from control.rosters import RosterUnusable
 from control.settings import Settings
-from control.snapshot import Snapshots
 
 _log = structlog.get_logger()
 
@@ -157,21 +152,6 @@ ROUTINES: tuple[Routine, ...] = (
 )
 
 
-def of_copies(
-    settings: Settings, database: Database, clock: Callable[[], datetime]
-) -> tuple[Routine, ...]:
-    """Repair, drains and moves: routines that remember between two rounds where they were."""
-    snapshots = Snapshots(settings, database, clock)
-    repair = Repair(database, settings, snapshots)
-    drains = Drains(database, settings, snapshots)
-    moves = Moves(database, settings, snapshots)
-    return (
-        Routine("repair", 0, lambda round_: repair.round(round_.now)),
-        Routine("drains", 0, lambda round_: drains.round(round_.now)),
-        Routine("moves", 0, lambda round_: moves.round(round_.now)),
-    )
-
-
 class Rounds:
     """The rounds of one worker."""
 
@@ -180,13 +160,12 @@ class Rounds:
         settings: Settings,
         database: Database,
         clock: Callable[[], datetime],
-        routines: Sequence[Routine] | None = None,
+        routines: Sequence[Routine] = ROUTINES,
     ) -> None:
-        """`routines` are all that there are unless given."""
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._routines = routines or (*ROUTINES, *of_copies(settings, database, clock))
+        self._routines = routines
         self._due: dict[str, float] = {}
 
     def go(self) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import testinfra
@@ -18,6 +19,7 @@ from deploys.layout import PROJECT_ROOT
 from portside import vagrant
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
+from tests.lab.controlling import ControlPlane, portside
 from tests.lab.deploying import Run, deploy
 from tests.lab.talking import Node, talking_to
 
@@ -66,6 +68,18 @@ def talk(cluster: Cluster, trust: ssl.SSLContext) -> Mapping[str, Node]:
     """Each storage node over HTTPS, with the cluster's issuer to mint tokens."""
     issuer = Keystore.for_cluster(cluster, PROJECT_ROOT).issuer_key()
     return {each: talking_to(cluster, each, trust, issuer) for each in cluster.with_role("storage")}
+
+
+@pytest.fixture(scope="session")
+def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
+    """The lab's control plane, and an app of these tests' own."""
+    name = "lab-tests"
+    portside("app", "revoke", name)
+    made = portside("app", "create", name, "--scope", "admin")
+    assert made.returncode == 0, made.stderr
+    url = urlsplit(str(cluster.control_url))
+    yield ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
+    assert portside("app", "revoke", name).returncode == 0
 
 
 @pytest.fixture

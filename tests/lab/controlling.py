@@ -1,0 +1,190 @@
+"""The lab's control plane as an app and an operator talk to it, and what is really on the nodes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testinfra.host import Host
+
+from deploys.layout import PROJECT_ROOT
+from portside.control_wire import FileUrl, FileView, NodeView, NodeViews, Session
+from tests.lab.talking import Answer
+
+CONTROL = "c01"
+SERVICES = ("portside-control.service", "portside-control-worker.service")
+HEALTHY = dict.fromkeys(("s01", "s02", "s03"), ("active", True))
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """The control plane as an app with every right knows it."""
+
+    host: str
+    trust: ssl.SSLContext
+    key: str
+    port: int = 443
+
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """One request with the app's key, one answer."""
+        connection = http.client.HTTPSConnection(
+            self.host, self.port, context=self.trust, timeout=30
+        )
+        sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, data, {**sent, **headers})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def session(self, **wanted: Any) -> Session:
+        """A session for one file of the namespace `lab`."""
+        wish = {"owner": "user-7", "namespace": "lab", **wanted}
+        return Session.model_validate_json(self._done("POST", "/api/v1/upload/sessions", wish))
+
+    def file(self, file_id: str) -> FileView:
+        """A file as it is now."""
+        return FileView.model_validate_json(self._done("GET", f"/api/v1/files/{file_id}"))
+
+    def place(self, file_id: str) -> FileUrl:
+        """Where a healthy copy is served from now."""
+        path = f"/api/v1/files/{file_id}/url"
+        return FileUrl.model_validate_json(self._done("GET", path, Accept="application/json"))
+
+    def nodes(self) -> dict[str, NodeView]:
+        """Every node by its id, as it is now."""
+        views = NodeViews.model_validate_json(self._done("GET", "/api/v1/nodes"))
+        return {each.node_id: each for each in views.nodes}
+
+    def states(self) -> dict[str, tuple[str, bool]]:
+        """State and health of each node."""
+        return {each.node_id: (each.state, each.healthy) for each in self.nodes().values()}
+
+    def set_state(self, node_id: str, state: str) -> None:
+        """What an operator wants of a node."""
+        self._done("POST", f"/api/v1/nodes/{node_id}/state", {"state": state})
+
+    def delete(self, file_id: str) -> None:
+        """Delete a file everywhere."""
+        self._done("DELETE", f"/api/v1/files/{file_id}")
+
+    def _done(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
+        answer = self.ask(method, path, body, **headers)
+        assert answer.status < 300, (method, path, answer.status, answer.body)
+        return answer.body
+
+
+def portside(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The operator's command with the lab's cluster file."""
+    return subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("portside")), *arguments),
+            *("--cluster", str(PROJECT_ROOT / "clusters" / "lab.yaml")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT_ROOT,
+    )
+
+
+def holders(nodes: Mapping[str, Host], path: object) -> frozenset[str]:
+    """The nodes on whose disk a file is, asked of the disks and not of the control plane."""
+    return frozenset(
+        node_id
+        for node_id, host in nodes.items()
+        if node_id != CONTROL and host.file(f"/srv/portside/uploads/{path}").exists
+    )
+
+
+def wait_for(what: str, seconds: float, look: Callable[[], _Found | None]) -> _Found:
+    """The first thing that `look` finds. Raises AssertionError after that many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        if (found := look()) is not None:
+            return found
+        assert time.monotonic() < until, f"after {seconds:.0f} s still not: {what}"
+        time.sleep(0.5)
+
+
+def wait_until_safe(control: ControlPlane, file_id: str, seconds: float = 180) -> FileView:
+    """The file once enough nodes hold it."""
+
+    def look() -> FileView | None:
+        view = control.file(file_id)
+        return view if view.state == "safe" else None
+
+    return wait_for(f"{file_id} is safe", seconds, look)
+
+
+@dataclass(slots=True)
+class CopyCount:
+    """How many nodes served each file, asked of the nodes again and again."""
+
+    samples: int = 0
+    by_count: Counter[int] = field(default_factory=Counter)
+    fewest: dict[str, int] = field(default_factory=dict)
+
+    def add(self, path: str, count: int) -> None:
+        """One look at one file."""
+        self.samples += 1
+        self.by_count[count] += 1
+        self.fewest[path] = min(count, self.fewest.get(path, count))
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{count} copies: {times}" for count, times in sorted(self.by_count.items())
+        )
+        return f"{self.samples} samples of {len(self.fewest)} files ({counts})"
+
+
+@contextmanager
+def counting_copies(
+    hosts: Sequence[str], trust: ssl.SSLContext, paths: Sequence[str]
+) -> Iterator[CopyCount]:
+    """Ask every node for every file, over and over, until the block ends."""
+    counted, stopping = CopyCount(), threading.Event()
+    failed: list[BaseException] = []
+
+    def count() -> None:
+        try:
+            while not stopping.wait(0.2):
+                for path in paths:
+                    counted.add(path, sum(serves(host, trust, path) for host in hosts))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield counted
+    finally:
+        stopping.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def serves(host: str, trust: ssl.SSLContext, path: str) -> bool:
+    """Whether a node serves a public file now."""
+    connection = http.client.HTTPSConnection(host, context=trust, timeout=10)
+    try:
+        connection.request("HEAD", f"/uploads/{path}")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()

@@ -1,0 +1,274 @@
+"""What the cluster does by itself on real nodes: copies, repair, drain, and life without control.
+
+Nothing here asks the control plane alone: whether a copy is there is asked of the nodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from deploys.layout import PROJECT_ROOT
+from portside.cluster import Cluster
+from portside.control_wire import FileView, Session
+from portside.quantities import MIB
+from portside.wire import StoredFile
+from tests.lab.controlling import (
+    CONTROL,
+    HEALTHY,
+    SERVICES,
+    ControlPlane,
+    counting_copies,
+    holders,
+    serves,
+    wait_for,
+    wait_until_safe,
+)
+from tests.lab.talking import Node, read_answer
+from tests.lab.test_uploads import ISO
+
+MINUTE = 60.0
+
+
+def test_an_iso_is_safe_on_two_nodes_outlives_the_first_and_is_copied_to_the_third(
+    control: ControlPlane, talk: Mapping[str, Node], nodes: Mapping[str, Host], iso_sha256: str
+) -> None:
+    session = control.session(name="portside-lab.iso", size=ISO.stat().st_size)
+    stored = _upload(talk, session, ISO)
+    assert stored.sha256 == iso_sha256
+    wait_until_safe(control, session.file_id)
+    assert {_digest_on_disk(nodes[each], stored) for each in holders(nodes, stored.path)} == {
+        iso_sha256
+    }
+    two = holders(nodes, stored.path)
+    assert len(two) == 2
+    first = session.node_id
+    (second,) = two - {first}
+    (third,) = {"s01", "s02", "s03"} - two
+
+    with _powered_off(first):
+        wait_for(
+            "the file is served by the node that is left",
+            60,
+            lambda: control.place(session.file_id).node_id == second or None,
+        )
+        assert serves(talk[second].host, talk[second].trust, str(stored.path))
+        left = {node_id: host for node_id, host in nodes.items() if node_id != first}
+        wait_for(
+            "the third node has it",
+            180,
+            lambda: holders(left, stored.path) == {second, third} or None,
+        )
+        wait_until_safe(control, session.file_id)
+        assert _digest_on_disk(nodes[third], stored) == iso_sha256
+    _wait_until_healthy(control)
+    control.delete(session.file_id)
+    wait_for("no node has it", 60, lambda: not holders(nodes, stored.path) or None)
+
+
+def test_a_drain_under_running_uploads_leaves_every_file_on_two_other_nodes(
+    control: ControlPlane,
+    cluster: Cluster,
+    talk: Mapping[str, Node],
+    nodes: Mapping[str, Host],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = [_upload_bytes(control, talk, 20 * MIB) for _ in range(12)]
+    for each in before:
+        wait_until_safe(control, each.file_id)
+    paths = [str(each.path) for each in before]
+    assert any("s01" in holders(nodes, path) for path in paths)
+    running = _session_on("s01", control)
+    # The drained node is asked first: a copy is only taken away after another one is there.
+    hosts = [talk[each].host for each in ("s01", "s02", "s03")]
+
+    with counting_copies(hosts, talk["s01"].trust, paths) as counted:
+        slow = _SlowUpload(talk["s01"], running, 40 * MIB)
+        control.set_state("s01", "draining")
+        began, during = time.monotonic(), []
+        while slow.is_running():
+            during.append(_upload_bytes(control, talk, 4 * MIB))
+        after_drain = slow.stored()
+        everything = [*before, *during, after_drain]
+        wait_for(
+            "the drained node holds nothing",
+            180,
+            lambda: all(holders(nodes, each.path) == {"s02", "s03"} for each in everything) or None,
+        )
+        took = time.monotonic() - began
+    try:
+        assert min(counted.fewest.values()) >= 2, counted
+        assert {each.node_id for each in during} <= {"s02", "s03"}
+        assert {control.file(each.file_id).state for each in everything} == {"safe"}
+    finally:
+        control.set_state("s01", "active")
+    with capsys.disabled():
+        print(f"\ndrain of s01: {len(everything)} files in {took:.0f} s, {counted}")
+
+
+def test_a_minute_without_the_control_plane_stops_nothing_but_new_sessions(
+    control: ControlPlane, talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    open_before = _open_sessions(control)
+    sessions = [control.session(name="minute.bin", size=4 * MIB) for _ in range(40)]
+    stored: list[StoredFile] = []
+    with _without_control(nodes[CONTROL]):
+        until = time.monotonic() + MINUTE
+        for session in sessions:
+            stored.append(_upload_body(talk, session, os.urandom(4 * MIB)))
+            assert serves(talk[session.node_id].host, talk["s01"].trust, str(stored[-1].path))
+            time.sleep(max(0.0, (until - time.monotonic()) / (len(sessions) - len(stored) + 1)))
+        wait_for(
+            "each file has been pushed to a second node meanwhile",
+            60,
+            lambda: all(len(holders(nodes, each.path)) == 2 for each in stored) or None,
+        )
+    views = [wait_until_safe(control, each.file_id) for each in stored]
+    assert [_facts(view) for view in views] == [_facts(each) for each in stored]
+    assert {len(holders(nodes, each.path)) for each in stored} == {2}
+    _wait_until_healthy(control)
+    assert _open_sessions(control) == open_before
+
+
+def test_a_node_that_is_cut_off_and_comes_back_causes_no_copying(
+    control: ControlPlane, cluster: Cluster, talk: Mapping[str, Node], nodes: Mapping[str, Host]
+) -> None:
+    kept = [_upload_bytes(control, talk, 4 * MIB) for _ in range(6)]
+    for each in kept:
+        wait_until_safe(control, each.file_id)
+    on_disk = {each.path: holders(nodes, each.path) for each in kept}
+    while_cut: list[StoredFile] = []
+    for _ in range(3):
+        sessions = [_session_on("s02", control) for _ in range(3)]
+        with _cut_off(nodes["s02"], cluster.host(CONTROL)):
+            wait_for(
+                "s02 counts as down",
+                60,
+                lambda: control.nodes()["s02"].state == "down" or None,
+            )
+            while_cut += [_upload_body(talk, each, os.urandom(MIB)) for each in sessions]
+        _wait_until_healthy(control)
+    for each in while_cut:
+        wait_until_safe(control, each.file_id)
+        assert len(holders(nodes, each.path)) == 2
+    assert {each.path: holders(nodes, each.path) for each in kept} == on_disk
+
+
+def _upload(talk: Mapping[str, Node], session: Session, file: Path) -> StoredFile:
+    with file.open("rb") as data:
+        node = talk[session.node_id]
+        sent = node.put(
+            file.name, data, session.token, **{"Content-Length": str(file.stat().st_size)}
+        )
+    assert sent.status == 201, sent.body
+    return StoredFile.model_validate_json(sent.body)
+
+
+def _upload_body(talk: Mapping[str, Node], session: Session, body: bytes) -> StoredFile:
+    sent = talk[session.node_id].put("lab.bin", body, session.token)
+    assert sent.status == 201, sent.body
+    stored = StoredFile.model_validate_json(sent.body)
+    assert stored.sha256 == hashlib.sha256(body).hexdigest()
+    return stored
+
+
+def _upload_bytes(control: ControlPlane, talk: Mapping[str, Node], size: int) -> StoredFile:
+    return _upload_body(talk, control.session(name="lab.bin", size=size), os.urandom(size))
+
+
+def _session_on(node_id: str, control: ControlPlane) -> Session:
+    """A session whose place is this node. The others it took to get there simply run out."""
+
+    def ask() -> Session | None:
+        session = control.session(name="there.bin", max_size=64 * MIB)
+        return session if session.node_id == node_id else None
+
+    return wait_for(f"a session on {node_id}", 60, ask)
+
+
+class _SlowUpload:
+    """An upload that is under way for a while, as through a slow line."""
+
+    def __init__(self, node: Node, session: Session, size: int, seconds: float = 15) -> None:
+        self._connection = node.open_put("slow.bin", size, session.token)
+        self._thread = threading.Thread(target=self._send, args=(size, seconds))
+        self._thread.start()
+
+    def _send(self, size: int, seconds: float) -> None:
+        pieces = 60
+        for _ in range(pieces):
+            self._connection.sendall(os.urandom(size // pieces))
+            time.sleep(seconds / pieces)
+        self._connection.sendall(bytes(size - size // pieces * pieces))
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stored(self) -> StoredFile:
+        self._thread.join()
+        with self._connection:
+            answer = read_answer(self._connection)
+        assert answer.status == 201, answer.body
+        return StoredFile.model_validate_json(answer.body)
+
+
+def _digest_on_disk(host: Host, stored: StoredFile) -> str:
+    path = shlex.quote(f"/srv/portside/uploads/{stored.path}")
+    return str(host.check_output(f"sha256sum < {path}").split()[0])
+
+
+def _facts(file: FileView | StoredFile) -> tuple[object, ...]:
+    return file.file_id, file.path, file.size, file.sha256
+
+
+def _open_sessions(control: ControlPlane) -> int:
+    return sum(each.open_sessions for each in control.nodes().values())
+
+
+def _wait_until_healthy(control: ControlPlane) -> None:
+    wait_for("every node is healthy", 120, lambda: control.states() == HEALTHY or None)
+
+
+@contextmanager
+def _powered_off(node_id: str) -> Iterator[None]:
+    """The machine without power, and with power again."""
+    subprocess.run(["lxc-stop", "--kill", "--name", f"portside-{node_id}"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([sys.executable, "-m", "lab", "up"], cwd=PROJECT_ROOT, check=True)
+
+
+@contextmanager
+def _without_control(host: Host) -> Iterator[None]:
+    host.check_output(f"systemctl stop {' '.join(SERVICES)}")
+    try:
+        yield
+    finally:
+        host.check_output(f"systemctl start {' '.join(SERVICES)}")
+
+
+@contextmanager
+def _cut_off(host: Host, other: str) -> Iterator[None]:
+    """No packet from this node to the other one; it says nothing, as a broken line does."""
+    address = host.check_output(f"getent ahostsv4 {other}").split()[0]
+    host.check_output("nft add table inet cut")
+    host.check_output(
+        "nft add chain inet cut out '{ type filter hook output priority 0; policy accept; }'"
+    )
+    host.check_output(f"nft add rule inet cut out ip daddr {address} drop")
+    try:
+        yield
+    finally:
+        host.check_output("nft delete table inet cut")
