@@ -16,9 +16,9 @@ up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB I
 lab: packages $(VENV)/ready  ## boot c01 s01 s02 s03
 	$(PYTHON) -m lab up
 
-nodes: lab  ## provision the lab's storage nodes
+nodes: lab  ## provision the lab's storage nodes and control plane
 	$(BIN)/portside keys init
-	$(BIN)/pyinfra inventory deploys/storage_node.py -y
+	$(BIN)/pyinfra inventory deploys/site.py -y
 
 iso: packages
 	$(PYTHON) -m lab.iso $(ISO)

@@ -16,10 +16,10 @@ from typing import Any
 from deploys.layout import PROJECT_ROOT
 
 _SOURCES = (
-    *("agent", "clusters", "deploys", "portside", "requirements", "templates"),
+    *("agent", "clusters", "control", "deploys", "portside", "requirements", "templates"),
     *("README.md", "config.py", "inventory", "pyproject.toml"),
 )
-_COMMAND = (sys.executable, "-m", "pyinfra", "inventory", "deploys/storage_node.py", "-y")
+_COMMAND = (sys.executable, "-m", "pyinfra", "inventory", "-y")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ class Run:
         return None
 
 
-def deploy(cluster: Path, *arguments: str, project: Path = PROJECT_ROOT) -> Run:
-    """One run to its end."""
+def deploy(
+    cluster: Path, *arguments: str, project: Path = PROJECT_ROOT, script: str = "site.py"
+) -> Run:
+    """One run of `deploys/<script>` to its end."""
     done = subprocess.run(
-        [*_COMMAND, "--json", *arguments],
+        [*_COMMAND, f"deploys/{script}", "--json", *arguments],
         cwd=project,
         env=_environment(cluster, project),
         capture_output=True,
@@ -65,7 +67,7 @@ def deploy(cluster: Path, *arguments: str, project: Path = PROJECT_ROOT) -> Run:
 def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
     """A run that is killed in the moment in which `operation` has succeeded on the node."""
     with subprocess.Popen(
-        [*_COMMAND, "--limit", node_id],
+        [*_COMMAND, "deploys/site.py", "--limit", node_id],
         cwd=PROJECT_ROOT,
         env=_environment(cluster, PROJECT_ROOT),
         stdout=subprocess.DEVNULL,

@@ -32,7 +32,7 @@ def test_a_second_run_changes_nothing(provisioned: Run) -> None:
 
 def test_the_run_says_what_a_container_leaves_out(provisioned: Run) -> None:
     skipped = [line for line in provisioned.output.splitlines() if "skipped" in line]
-    assert {line.split("]")[0].strip(" [") for line in skipped} == {"s01", "s02", "s03"}
+    assert {line.split("]")[0].strip(" [") for line in skipped} == {"c01", "s01", "s02", "s03"}
     assert all("vm.dirty_bytes" in line and "net.core.default_qdisc" in line for line in skipped)
 
 
