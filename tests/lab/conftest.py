@@ -19,7 +19,7 @@ from deploys.layout import PROJECT_ROOT
 from portside import vagrant
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
-from tests.lab.controlling import ControlPlane, portside
+from tests.lab.controlling import ControlPlane, portside, wait_for
 from tests.lab.deploying import Run, deploy
 from tests.lab.talking import Node, talking_to
 
@@ -80,6 +80,20 @@ def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
     url = urlsplit(str(cluster.control_url))
     yield ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
     assert portside("app", "revoke", name).returncode == 0
+
+
+@pytest.fixture
+def at_rest(nodes: Mapping[str, Host]) -> None:
+    """Begins once no node receives copies of what earlier tests stored: staging is this test's."""
+    storage = [host for node_id, host in nodes.items() if node_id.startswith("s")]
+    waiting = "/opt/portside/current/venv/bin/portside-agent pushes list | grep -q '  due '"
+
+    def look() -> bool | None:
+        pushing = any(host.run(waiting).rc == 0 for host in storage)
+        receiving = any(host.file("/srv/portside/staging").listdir() for host in storage)
+        return None if pushing or receiving else True
+
+    wait_for("every copy is made", 180, look)
 
 
 @pytest.fixture

@@ -97,6 +97,20 @@ class Node:
         token = mint_access(self.issuer, claims)
         return self.ask(method, path, headers={"Authorization": f"Bearer {token}"})
 
+    def is_ready(self) -> bool:
+        """Whether the node would take an upload now."""
+        try:
+            return self.ask("GET", "/health/ready").status == 200
+        except OSError:
+            return False
+
+    def wait_until_ready(self) -> None:
+        """Wait while its agent recovers or restarts."""
+        deadline = time.monotonic() + 180
+        while not self.is_ready():
+            assert time.monotonic() < deadline, "the agent isn't ready"
+            time.sleep(0.5)
+
     def remove_files(self, namespace: str) -> None:
         """Delete everything in a namespace, as an app would."""
         while True:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
@@ -73,6 +74,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_an_upload_goes_on_after_the_agent_was_killed_and_after_the_client_was(
     talk: Mapping[str, Node], nodes: Mapping[str, Host], tmp_path: Path
 ) -> None:
@@ -83,6 +85,8 @@ def test_an_upload_goes_on_after_the_agent_was_killed_and_after_the_client_was(
     _wait_for_bytes(host, 400 * MIB)
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    # It may have come this far before its agent was killed.
+    talk["s01"].wait_until_ready()
     second = _put(ISO, tmp_path, "--node", "s01")
     said = _said(second)
     assert said["sha256"] == _digest(ISO)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from testinfra.host import Host
 
 from portside.quantities import MIB
@@ -35,18 +36,6 @@ def _worker_pid(host: Host) -> int | None:
     return int(workers[-1]) if workers else None
 
 
-def _is_ready(node: Node) -> bool:
-    return node.ask("GET", "/health/ready").status == 200
-
-
-def _wait_until_ready(node: Node) -> None:
-    for _ in range(360):
-        if _is_ready(node):
-            return
-        time.sleep(0.5)
-    raise AssertionError("the agent isn't ready")
-
-
 def _trickle(node: Node, seconds: float) -> None:
     """An upload that takes longer than gunicorn's timeout, a few bytes at a time."""
     content = os.urandom(400)
@@ -65,7 +54,7 @@ def _hang_and_be_found(node: Node, host: Host) -> float:
     host.check_output(f"kill -STOP {hung}")
     started = time.monotonic()
     while time.monotonic() - started < FOUND_WITHIN:
-        if _worker_pid(host) not in (hung, None) and _is_ready(node):
+        if _worker_pid(host) not in (hung, None) and node.is_ready():
             return time.monotonic() - started
         time.sleep(1)
     raise AssertionError(f"the worker still hangs after {FOUND_WITHIN} s")
@@ -82,6 +71,7 @@ def test_a_slow_upload_outlives_the_timeout_that_finds_a_hung_worker(
         assert found.result() < FOUND_WITHIN
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     talk: Mapping[str, Node], nodes: Mapping[str, Host]
 ) -> None:
@@ -91,7 +81,7 @@ def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     connection.sendall(bytes(50 * MIB))
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
     connection.close()
-    _wait_until_ready(node)
+    node.wait_until_ready()
     assert host.file("/srv/portside/staging").listdir() == []
     assert host.check_output("find /srv/portside/uploads -type f | sort") == before
     journal = host.check_output(f"journalctl -u {AGENT} -n 20 -o cat")
@@ -122,6 +112,7 @@ def test_root_can_rebuild_a_lost_index_without_locking_the_agent_out(
     owners = host.check_output("stat -c %U /srv/portside/state/index.sqlite*").split()
     assert set(owners) == {"portside"}
     host.check_output(f"systemctl start {AGENT} portside-agent-worker")
-    _wait_until_ready(node)
-    assert node.ask("GET", found).body == stored.body
+    node.wait_until_ready()
+    rebuilt = json.loads(node.ask("GET", found).body)
+    assert {name: rebuilt[name] for name in json.loads(stored.body)} == json.loads(stored.body)
     assert node.put("after.bin", b"content").status == 201

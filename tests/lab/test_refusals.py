@@ -76,6 +76,7 @@ def test_a_bad_name_is_refused_before_the_body(
     assert (answer.status, answer.slug) == (status, slug)
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_name_that_climbs_out_of_the_endpoint_stores_nothing(
     talk: Mapping[str, Node], nodes: Mapping[str, Host]
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_taken_name_is_refused_before_the_body(talk: Mapping[str, Node]) -> No
     assert node.ask("GET", f"/uploads/lab/{name}").body == b"first"
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_full_disk_is_told_before_the_body(
     talk: Mapping[str, Node], nodes: Mapping[str, Host]
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_full_disk_is_told_before_the_body(
     _assert_staging_empties(host)
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_cut_body_leaves_nothing(talk: Mapping[str, Node], nodes: Mapping[str, Host]) -> None:
     node, host = talk["s02"], nodes["s02"]
     name = f"cut-{time.time_ns()}.bin"
