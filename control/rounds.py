@@ -138,6 +138,11 @@ def ask_nodes(round_: Round) -> None:
     outside.check(round_.database, round_.settings.ca, round_.now)
 
 
+def checkpoint(round_: Round) -> None:
+    """Keep SQLite's log short, so that no request has to."""
+    round_.database.checkpoint()
+
+
 def purge(round_: Round) -> None:
     """Remove rows that nobody asks for any more."""
     expiry.purge(round_.database, round_.now)
@@ -146,6 +151,7 @@ def purge(round_: Round) -> None:
 ROUTINES: tuple[Routine, ...] = (
     Routine("roster", 0, follow_roster),
     Routine("silence", 0, notice_silence),
+    Routine("checkpoint", 0, checkpoint),
     Routine("expiry", 15, expire),
     Routine("outside", 15, ask_nodes),
     Routine("purge", 3600, purge),

@@ -207,3 +207,32 @@ def test_a_file_that_cant_be_opened_is_an_outage_too(tmp_path: Path) -> None:
 def test_another_kind_of_database_is_refused() -> None:
     with pytest.raises(ValueError, match="neither sqlite nor postgresql"):
         Database("mysql://u:hunter2@h/d")
+
+
+def test_a_checkpoint_brings_the_log_into_the_database_while_others_write(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    database = Database(f"sqlite:///{path}")
+    migrate(database)
+    database.write(lambda session: add_pools(session, "s01"))
+    database.write(promise(5))
+
+    def work(session: Session) -> None:
+        promise(7)(session)
+        # Its own place is taken, the one who writes goes on.
+        database.checkpoint()
+
+    database.write(work)
+    assert reserved(database) == 12
+    # The file alone, without the log: what was committed before the checkpoint is in it.
+    (tmp_path / "copy.sqlite").write_bytes(path.read_bytes())
+    copied = Database(f"sqlite:///{tmp_path}/copy.sqlite")
+    assert reserved(copied) == 5
+    copied.close()
+    database.close()
+
+
+def test_a_checkpoint_is_safe_to_ask_for_on_either_database(database: Database) -> None:
+    database.write(lambda session: add_pools(session, "s01"))
+    database.checkpoint()
+    database.write(promise(1))
+    assert reserved(database) == 1
