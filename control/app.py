@@ -15,10 +15,11 @@ from control.access import Access
 from control.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics, Readings
+from control.move_rules import COMMANDS
 from control.operations import OPERATIONS
 from control.problems import ProblemError
 from control.request_log import RequestLog
-from control.resources import files, nodes, probes, sessions
+from control.resources import files, moves, nodes, probes, sessions
 from control.sessions import Sessions
 from control.settings import Settings
 from control.snapshot import Snapshots
@@ -40,7 +41,7 @@ def create_app(
     key = issuer.load(settings)
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
-    metrics.registry.register(Readings(snapshots))
+    metrics.registry.register(Readings(snapshots, database))
     access = Access(snapshots)
     opening = Sessions(settings, database, snapshots, key)
     heartbeats = Heartbeats(settings, database, snapshots)
@@ -65,7 +66,8 @@ def create_app(
         "/api/v1/nodes/{node_id}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
     )
     app.add_route(
-        "/api/v1/nodes/{node_id}/state", nodes.NodeStates(access, database, snapshots, clock)
+        "/api/v1/nodes/{node_id}/state",
+        nodes.NodeStates(settings, access, database, snapshots, clock),
     )
     pools = nodes.Pools(access, database, snapshots)
     app.add_route("/api/v1/pools", pools)
@@ -74,6 +76,13 @@ def create_app(
     one_file = files.OneFile(settings, access, database, snapshots, key, clock)
     app.add_route("/api/v1/files/{file_id}", one_file)
     app.add_route("/api/v1/files/{file_id}/url", one_file, suffix="url")
+    every_move = moves.Moves(settings, access, database, snapshots, clock)
+    app.add_route("/api/v1/moves", every_move)
+    app.add_route("/api/v1/moves/{move_id}", every_move, suffix="one")
+    for wish in COMMANDS:
+        app.add_route(
+            f"/api/v1/moves/{{move_id}}/{wish}", moves.MoveCommands(access, database, wish, clock)
+        )
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(database, snapshots, key))
     app.add_route("/metrics", probes.MetricsPage(metrics.registry))

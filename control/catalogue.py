@@ -19,7 +19,7 @@ from sqlalchemy import Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from control.models import Base, Copy, CopyState, File, Pool
+from control.models import Base, Copy, CopyState, File, LostAs, Pool
 
 SHORT = text("files.state = 'committed' AND files.present < files.factor")
 """Files that lack copies: word for word the condition of their index."""
@@ -116,9 +116,26 @@ def left(session: Session, file: File, node_id: str, now: datetime) -> None:
     _end(session, file, node_id, "gone", now)
 
 
-def lost(session: Session, file: File, node_id: str, now: datetime) -> None:
+def lost(
+    session: Session, file: File, node_id: str, now: datetime, *, lost_as: LostAs = "missing"
+) -> None:
     """The node says, or its silence does, that this copy isn't there any more."""
     _end(session, file, node_id, "lost", now)
+    copy = session.get(Copy, (file.file_id, node_id))
+    if copy is not None and copy.state == "lost":
+        copy.lost_as = lost_as
+        session.flush()
+
+
+def back(session: Session, file: File, node_id: str, since: datetime, now: datetime) -> bool:
+    """A copy that was lost as `away` counts again, since its node came back at `since`."""
+    copy = session.get(Copy, (file.file_id, node_id), populate_existing=True)
+    if copy is None or copy.state != "lost" or copy.lost_as != "away":
+        return False
+    copy.state, copy.since = "present", since
+    _count(session, file, +1, now)
+    _store(session, copy.pool_id, file.size)
+    return True
 
 
 def _end(session: Session, file: File, node_id: str, state: CopyState, now: datetime) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from control.models import CopyState
 from portside.control_wire import NodeState
-
-CopyState = Literal["present", "copying", "lost", "deleting"]
 
 _REACHABLE: frozenset[NodeState] = frozenset({"active", "readonly", "draining"})
 _STAYING: frozenset[NodeState] = frozenset({"active", "readonly", "down"})
@@ -28,6 +26,8 @@ class Keeper:
     state: NodeState
     given_up: bool = False
     """Down for longer than `repair_after`: its copies aren't waited for any more."""
+    leaving: bool = False
+    """A move takes files from here: of surplus copies, its own goes first."""
     used: float = 0.0
     """How full it is, from 0 to 1: surplus copies go from the fullest."""
 
@@ -69,12 +69,11 @@ class Copies:
     @property
     def wanted(self) -> int:
         """How many copies have to be made: neither those that stay nor those under way suffice."""
-        staying = [
-            each
-            for each in self._copies
-            if each.state in ("present", "copying") and self._keepers[each.node_id].stays
-        ]
-        return max(0, self._factor - len(staying))
+        return max(0, self._factor - len(self._staying))
+
+    def wanted_without(self, node_id: str) -> int:
+        """The same, if the copy on this node were to go."""
+        return max(0, self._factor - len([each for each in self._staying if each != node_id]))
 
     def may_go(self, node_id: str) -> bool:
         """Whether the copy on this node can be done without.
@@ -87,19 +86,30 @@ class Copies:
     def surplus(self) -> list[str]:
         """The nodes whose copies are to go, best first; each `may_go` when those before it went.
 
-        Those that drain go first, then those that are doubtful, then those of the fullest nodes.
+        Those that drain go first, then those of a move's source, then those that are doubtful,
+        then those of the fullest nodes.
         """
         doubtful = {each.node_id for each in self._present if not each.proven}
 
-        def order(node_id: str) -> tuple[bool, bool, float, str]:
+        def order(node_id: str) -> tuple[bool, bool, bool, float, str]:
             keeper = self._keepers[node_id]
-            return keeper.stays, node_id not in doubtful, -keeper.used, node_id
+            sure = node_id not in doubtful
+            return keeper.stays, not keeper.leaving, sure, -keeper.used, node_id
 
         going: list[str] = []
         for node_id in sorted(self.good, key=order):
             if len(set(self._lasting) - {*going, node_id}) >= self._factor:
                 going.append(node_id)
         return going
+
+    @property
+    def _staying(self) -> list[str]:
+        """The nodes that have a copy and keep it, or get one."""
+        return [
+            each.node_id
+            for each in self._copies
+            if each.state in ("present", "copying") and self._keepers[each.node_id].stays
+        ]
 
     @property
     def _present(self) -> list[Copy]:

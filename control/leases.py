@@ -199,6 +199,15 @@ def grant(session: Session, node_id: str, now: datetime) -> list[Lease]:
             work.state = "leased"
             work.attempts += 1
             work.leased_until = now + _length(work)
+            _log.info(
+                "lease granted",
+                node=node_id,
+                lease=work.lease_id,
+                kind=work.kind,
+                file_id=work.file_id,
+                target=work.target,
+                until=work.leased_until.isoformat(),
+            )
         held += new
         session.flush()
     return _leases(session, held)

@@ -12,11 +12,14 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
-from control.database import DatabaseUnavailable
+from control.database import Database, DatabaseUnavailable
+from control.models import Move, Work
 from control.problems import ProblemError, slugs
 from control.snapshot import Snapshots
-from portside.control_wire import NodeState
+from portside.control_wire import MoveState, NodeState
 
 # A second series for each, which says only when the process began. (The library lacks the types.)
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -76,14 +79,16 @@ class Metrics:
 class Readings:
     """Nodes and pools as of the snapshot. Without a database there are none: that is an alarm."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
+    def __init__(self, snapshots: Snapshots, database: Database) -> None:
         self._snapshots = snapshots
+        self._database = database
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """As of now, or all but a second."""
         up = GaugeMetricFamily("portside_control_database_up", "Whether the database answers.")
         try:
             snapshot = self._snapshots.current()
+            work, moves = self._database.read(_under_way)
         except DatabaseUnavailable:
             up.add_metric((), 0)
             yield up
@@ -110,3 +115,27 @@ class Readings:
             for pool in snapshot.pools.values():
                 family.add_metric((pool.pool_id,), getattr(pool, name))
             yield family
+        waiting = GaugeMetricFamily(
+            "portside_control_work",
+            "Copies and deletions that nodes have to do, by what for.",
+            labels=("kind", "reason", "state"),
+        )
+        for labels, count in work.items():
+            waiting.add_metric(labels, count)
+        yield waiting
+        going = GaugeMetricFamily("portside_control_moves", "Moves by state.", labels=("state",))
+        for move_state in get_args(MoveState):
+            going.add_metric((move_state,), moves.get(move_state, 0))
+        yield going
+
+
+def _under_way(session: Session) -> tuple[dict[tuple[str, str, str], int], dict[str, int]]:
+    """Work by kind, reason and state; moves by state."""
+    counted = session.execute(
+        select(Work.kind, Work.reason, Work.state, func.count())
+        .where(text("work.state IN ('waiting', 'leased')"))
+        .group_by(Work.kind, Work.reason, Work.state)
+    )
+    work = {(str(kind), str(reason), str(state)): count for kind, reason, state, count in counted}
+    states = session.execute(select(Move.state, func.count()).group_by(Move.state))
+    return work, {str(state): count for state, count in states}

@@ -38,10 +38,13 @@ SessionState = Literal["open", "committed", "expired"]
 FileState = Literal["committed", "deleting", "deleted", "lost"]
 CopyState = Literal["present", "copying", "deleting", "lost", "gone"]
 """`gone`: deleted as ordered. The row stays, so that an old receipt can't bring it back."""
+LostAs = Literal["away", "missing"]
 WorkKind = Literal["replicate", "delete"]
 WorkReason = Literal["repair", "drain", "move", "delete", "rebalance"]
 WorkState = Literal["waiting", "leased", "done", "failed", "missing"]
 MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+MoveFileState = Literal["copying", "waiting", "switched", "failed", "skipped"]
+"""`waiting`: copied, but the source's copy is still needed. `switched`: moved, not counted yet."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -141,6 +144,13 @@ class Node(Base):
     """The last heartbeat's own moment, which must rise: an older one is a replay."""
     down_since: Mapped[datetime | None]
     """Set by a worker's round, cleared by a heartbeat."""
+    given_up_at: Mapped[datetime | None]
+    """When its copies began to be counted no more; None once they all count again."""
+    returned_at: Mapped[datetime | None]
+    """When it came back after its copies had been given up. Those that it had before count as
+    doubtful until its inventory proves that it has what we believe; None then."""
+    drain_cursor: Mapped[str | None]
+    """While it drains: the last file id that was looked at; None is the beginning."""
     heartbeat: Mapped[str | None]
     """The last `Heartbeat` as JSON."""
     disk_free: Mapped[int] = mapped_column(default=0)
@@ -254,6 +264,20 @@ class File(Base):
             sqlite_where=text("state = 'committed' AND present < factor"),
             postgresql_where=text("state = 'committed' AND present < factor"),
         ),
+        # The same with the fewest copies first, and the files that have too many.
+        Index(
+            "ix_files_urgent",
+            "present",
+            "file_id",
+            sqlite_where=text("state = 'committed' AND present < factor"),
+            postgresql_where=text("state = 'committed' AND present < factor"),
+        ),
+        Index(
+            "ix_files_over",
+            "file_id",
+            sqlite_where=text("state = 'committed' AND present > factor"),
+            postgresql_where=text("state = 'committed' AND present > factor"),
+        ),
         Index(
             "ix_files_deleting",
             "file_id",
@@ -305,6 +329,8 @@ class Copy(Base):
     """The pool whose `stored` counts it."""
     state: Mapped[CopyState] = mapped_column(Text)
     since: Mapped[datetime]
+    lost_as: Mapped[LostAs | None] = mapped_column(Text)
+    """How it was lost: it comes back with its node (`away`), or the node said it has it no more."""
 
 
 class Work(Base):
@@ -376,12 +402,24 @@ class Move(Base):
     """Files on their way from one pool to another; counts are of files, sizes of bytes."""
 
     __tablename__ = "moves"
-    __table_args__ = (_one_of("state", MoveState), Index("ix_moves_state", "state", "created_at"))
+    __table_args__ = (
+        _one_of("state", MoveState),
+        Index("ix_moves_state", "state", "created_at"),
+        # Of two moves that begin at once from one source, the second fails here.
+        Index(
+            "uq_moves_open_source",
+            "source_pool",
+            unique=True,
+            sqlite_where=text("state IN ('planned', 'running', 'paused', 'failed')"),
+            postgresql_where=text("state IN ('planned', 'running', 'paused', 'failed')"),
+        ),
+    )
 
     move_id: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[MoveState] = mapped_column(Text, default="planned")
     reason: Mapped[WorkReason] = mapped_column(Text, default="move")
     source_pool: Mapped[str]
+    """Empty for a rebalance, which finds its sources by itself."""
     target_pool: Mapped[str | None]
     """None: wherever placement says (a drain)."""
     filter: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -397,13 +435,34 @@ class Move(Base):
     skipped_bytes: Mapped[int] = mapped_column(default=0)
     bytes_per_second: Mapped[int | None]
     hours_from: Mapped[int | None]
-    """The hour of the day (UTC) from which it works, to `hours_until`, past midnight if need be."""
+    """The minute of the day (UTC) from which it orders copies, to `hours_until`, past midnight if
+    need be."""
     hours_until: Mapped[int | None]
     error: Mapped[str | None]
     created_by: Mapped[str | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class MoveFile(Base):
+    """A file that a move has in hand or couldn't move. One that is moved is counted, not kept."""
+
+    __tablename__ = "move_files"
+    __table_args__ = (
+        _one_of("state", MoveFileState),
+        Index("ix_move_files_state", "move_id", "state", "file_id"),
+    )
+
+    move_id: Mapped[str] = mapped_column(ForeignKey("moves.move_id"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    source: Mapped[str]
+    """The node whose copy goes."""
+    target: Mapped[str]
+    size: Mapped[int]
+    state: Mapped[MoveFileState] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(default="")
+    since: Mapped[datetime]
 
 
 class Revocation(Base):

@@ -11,13 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Literal
+from typing import Literal, get_args
 
 from control.copies import Copies, Copy
+from control.models import MoveState
 from portside.quantities import MIB
 
-MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
 Command = Literal["pause", "resume", "cancel"]
+
+COMMANDS: tuple[Command, ...] = get_args(Command)
 
 _COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
     "pause": {"planned": "paused", "running": "paused", "paused": "paused"},
@@ -85,7 +87,9 @@ def pushes(bytes_per_second: int | None) -> tuple[int, int | None]:
 class Step:
     """What to do with a file of a move now; `why` for people, where it isn't the usual course."""
 
-    kind: Literal["copy", "switch", "wait", "done", "skip"]
+    kind: Literal["copy", "switch", "spread", "wait", "done", "skip"]
+    """`spread`: the target has one of the copies that the factor asks for, so that another node
+    needs one before the source's can go."""
     why: str = ""
 
 
@@ -103,7 +107,7 @@ def next_step(
     """
     state_of = {each.node_id: each.state for each in copies}
     here, there = state_of.get(source), state_of.get(target)
-    if here in (None, "lost", "deleting"):
+    if here != "present":
         if there == "present":
             # Gone or going: the reference has switched.
             return Step("done")
@@ -111,6 +115,8 @@ def next_step(
     if there == "present":
         if standing.may_go(source):
             return Step("switch")
+        if standing.wanted_without(source):
+            return Step("spread", "another node is to have a copy before the source's can go")
         return Step("wait", "too few other good copies: the source's stays until there are more")
     if taken_by is not None:
         return Step("skip", f"path-taken: {target!r} has file {taken_by} on the same path")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import catalogue, rosters
-from control.models import Copy, Node, Pool, WantedState
+from control import catalogue, draining, rosters
+from control.models import Node, Pool, WantedState
 from control.problems import ProblemError
-from control.snapshot import KnownPool, Snapshot
+from control.settings import Settings
+from control.snapshot import KnownPool, Snapshot, Snapshots
 from portside.control_wire import (
     Heartbeat,
     NewPool,
@@ -39,7 +40,9 @@ def one_node(session: Session, snapshot: Snapshot, node_id: str) -> NodeView:
     row = session.get(Node, node_id)
     if row is None or node_id not in snapshot.nodes:
         raise _unknown(node_id)
-    return _node_view(snapshot, row)
+    return _node_view(snapshot, row).model_copy(
+        update={"holding": draining.holding(session, node_id)}
+    )
 
 
 def _unknown(node_id: str) -> ProblemError:
@@ -71,26 +74,28 @@ def _node_view(snapshot: Snapshot, row: Node) -> NodeView:
     )
 
 
-def set_state(session: Session, node_id: str, wish: NodeStateRequest, now: datetime) -> WantedState:
+def set_state(
+    session: Session,
+    snapshots: Snapshots,
+    settings: Settings,
+    node_id: str,
+    wish: NodeStateRequest,
+    now: datetime,
+) -> WantedState:
     """What an operator wants of a node from now on; returns what was wanted before.
 
-    A node that still has copies isn't retired without `force`. Raises ProblemError.
+    A node that still has copies isn't retired without `force`, and none drains whose files the
+    others can't take. Raises ProblemError.
     """
+    # Two who begin to drain come one after the other, so that the second one sees the first.
+    rosters.cluster_state(session)
     row = session.get(Node, node_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise _unknown(node_id)
     if wish.state == "retired" and not wish.force:
-        count = session.scalar(
-            select(func.count())
-            .select_from(Copy)
-            .where(Copy.node_id == node_id, Copy.state.in_(("present", "copying", "deleting")))
-        )
-        if count:
-            raise ProblemError(
-                "node-in-use",
-                f"{node_id} still has {count} copies: drain it first, or say 'force' for a node "
-                "that is lost",
-            )
+        draining.must_be_empty(session, node_id)
+    if wish.state == "draining" and row.wanted != "draining":
+        draining.must_be_drainable(session, snapshots, settings, node_id)
     before = row.wanted
     if before != wish.state:
         row.wanted, row.wanted_at = wish.state, now

@@ -20,6 +20,10 @@ from portside.control_wire import (
     FileViews,
     Heartbeat,
     HeartbeatAnswer,
+    MovePlan,
+    MoveRequest,
+    MoveView,
+    MoveViews,
     NewPool,
     NodeStateRequest,
     NodeView,
@@ -35,6 +39,7 @@ from portside.tokens import Refusal
 from portside.wire import FileQuery, Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
+_MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
 OPERATIONS: Operations = {
@@ -73,7 +78,7 @@ OPERATIONS: Operations = {
         "nodes",
         "Activate, drain or retire a node, or let it be read only",
         {200: NodeView},
-        ("node-unknown", "node-in-use", "body-too-large"),
+        ("node-unknown", "node-in-use", "drain-impossible", "body-too-large"),
         body=NodeStateRequest,
     ),
     ("GET", "/api/v1/pools"): Operation("pools", "Every pool", {200: PoolViews}),
@@ -118,6 +123,35 @@ OPERATIONS: Operations = {
         ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
         auth=("none", "key"),
         query=UrlQuery,
+    ),
+    ("GET", "/api/v1/moves"): Operation("moves", "Every move, newest first", {200: MoveViews}),
+    ("POST", "/api/v1/moves"): Operation(
+        "moves",
+        "Move files from pool to pool, or level the nodes; with `dry_run` only say what would be",
+        {201: MoveView, 200: MovePlan},
+        (
+            *("pool-unknown", "move-onto-itself", "move-conflict", "move-impossible"),
+            "body-too-large",
+        ),
+        body=MoveRequest,
+    ),
+    ("GET", "/api/v1/moves/{move_id}"): Operation(
+        "moves", "One move, its progress and what it couldn't move", {200: MoveView}, _MOVE
+    ),
+    ("POST", "/api/v1/moves/{move_id}/pause"): Operation(
+        "moves",
+        "Order no more copies; those under way end",
+        {200: MoveView},
+        (*_MOVE, "move-state"),
+    ),
+    ("POST", "/api/v1/moves/{move_id}/resume"): Operation(
+        "moves", "Go on", {200: MoveView}, (*_MOVE, "move-state")
+    ),
+    ("POST", "/api/v1/moves/{move_id}/cancel"): Operation(
+        "moves",
+        "End it: what is moved stays moved",
+        {200: MoveView},
+        (*_MOVE, "move-state"),
     ),
     ("GET", "/health/live"): Operation(
         "probes", "Does the process answer?", {204: None}, auth=("none",)

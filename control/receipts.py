@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import catalogue, leases
+from control import catalogue, leases, move_files
 from control.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
@@ -76,6 +76,7 @@ def register(
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
     if catalogue.arrived(session, file, node_id, pool_id, now):
         _log.info("copy registered", file_id=file.file_id, node=node_id, present=file.present)
+        move_files.arrived(session, settings, file, node_id, now)
         if file.state == "lost":
             file.state = "committed"
     if file.state in ("deleting", "deleted"):

@@ -1,7 +1,8 @@
 """What the worker does again and again: each routine every so many seconds, one after the other.
 
 Of several workers on one database one goes the round: who takes the row of the cluster first
-(`claim`). Each routine is a function of a `Round`; to add one, put it into `ROUTINES`.
+(`claim`). Each routine is a function of a `Round`; to add one, put it into `ROUTINES`, or into
+`of_copies` if it remembers something.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from sqlalchemy.orm import Session
 
 from control import expiry, leases, outside, rosters
 from control.database import Database, DatabaseUnavailable
+from control.draining import Drains
 from control.models import Node
+from control.move_rounds import Moves
+from control.repair import Repair
 from control.rosters import RosterUnusable
 from control.settings import Settings
+from control.snapshot import Snapshots
 
 _log = structlog.get_logger()
 
@@ -158,6 +163,21 @@ ROUTINES: tuple[Routine, ...] = (
 )
 
 
+def of_copies(
+    settings: Settings, database: Database, clock: Callable[[], datetime]
+) -> tuple[Routine, ...]:
+    """Repair, drains and moves: routines that remember between two rounds where they were."""
+    snapshots = Snapshots(settings, database, clock)
+    repair = Repair(database, settings, snapshots)
+    drains = Drains(database, settings, snapshots)
+    moves = Moves(database, settings, snapshots)
+    return (
+        Routine("repair", 0, lambda round_: repair.round(round_.now)),
+        Routine("drains", 0, lambda round_: drains.round(round_.now)),
+        Routine("moves", 0, lambda round_: moves.round(round_.now)),
+    )
+
+
 class Rounds:
     """The rounds of one worker."""
 
@@ -166,12 +186,13 @@ class Rounds:
         settings: Settings,
         database: Database,
         clock: Callable[[], datetime],
-        routines: Sequence[Routine] = ROUTINES,
+        routines: Sequence[Routine] | None = None,
     ) -> None:
+        """`routines` are all that there are unless given."""
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._routines = routines
+        self._routines = routines or (*ROUTINES, *of_copies(settings, database, clock))
         self._due: dict[str, float] = {}
 
     def go(self) -> bool:

@@ -131,7 +131,7 @@ class Snapshots:
         try:
             if self._snapshot is found:
                 began = time.monotonic()
-                self._snapshot = self._database.read(self._take)
+                self._snapshot = self._database.read(self.take)
                 self._read_at = began
             assert self._snapshot is not None  # noqa: S101 (just read, or by whom we waited for)
             return self._snapshot
@@ -143,7 +143,8 @@ class Snapshots:
         with self._reading:
             self._snapshot = None
 
-    def _take(self, session: Session) -> Snapshot:
+    def take(self, session: Session) -> Snapshot:
+        """A snapshot of what this very transaction sees."""
         now = self._clock()
         cluster = session.get(ClusterState, 1)
         listening = None if cluster is None else cluster.listening_since
@@ -184,17 +185,7 @@ class Snapshots:
         )
 
     def _node(self, row: Row[Any], now: datetime, listening: datetime | None) -> KnownNode:
-        signs = Signs(
-            wanted=row.wanted,
-            in_roster=row.in_roster,
-            known_since=row.wanted_at,
-            heard_at=row.heard_at,
-            down_since=row.down_since,
-            accepting=row.accepting,
-            outside_problem=row.outside_problem,
-            failures=row.failures,
-            avoid_until=row.avoid_until,
-        )
+        signs = signs_of(row)
         state = node_states.state_of(signs, now, self._settings.dead_after, listening)
         return KnownNode(
             node_id=row.node_id,
@@ -229,6 +220,21 @@ class Snapshots:
 _NODE_COLUMNS = tuple(
     column for column in Node.__table__.columns if column.name not in ("heartbeat", "sent_at")
 )
+
+
+def signs_of(row: Row[Any] | Node) -> Signs:
+    """What a node's row says for it and against it."""
+    return Signs(
+        wanted=row.wanted,
+        in_roster=row.in_roster,
+        known_since=row.wanted_at,
+        heard_at=row.heard_at,
+        down_since=row.down_since,
+        accepting=row.accepting,
+        outside_problem=row.outside_problem,
+        failures=row.failures,
+        avoid_until=row.avoid_until,
+    )
 
 
 def _pool(row: Row[Any], node: KnownNode) -> KnownPool:

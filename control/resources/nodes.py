@@ -13,6 +13,7 @@ from control.database import Database
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics
 from control.problems import ProblemError
+from control.settings import Settings
 from control.snapshot import Snapshots
 from portside.control_wire import NewPool, NodeStateRequest, PoolSettings
 
@@ -69,11 +70,13 @@ class NodeStates:
 
     def __init__(
         self,
+        settings: Settings,
         access: Access,
         database: Database,
         snapshots: Snapshots,
         clock: Callable[[], datetime],
     ) -> None:
+        self._settings = settings
         self._access = access
         self._database = database
         self._snapshots = snapshots
@@ -83,7 +86,11 @@ class NodeStates:
         """The node as it is now. The same wish twice changes nothing."""
         self._access.need(request, "admin")
         wish = bodies.parse(request, NodeStateRequest)
-        self._database.write(lambda session: nodes.set_state(session, node_id, wish, self._clock()))
+        self._database.write(
+            lambda session: nodes.set_state(
+                session, self._snapshots, self._settings, node_id, wish, self._clock()
+            )
+        )
         self._snapshots.forget()
         snapshot = self._snapshots.current()
         bodies.answer(

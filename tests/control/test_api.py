@@ -149,7 +149,7 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
     assert len(needing) >= 12
     nothing = api.core.app("nothing")
     for method, path in needing:
-        path = path.format(node_id="s01", pool_id="s01", file_id="0" * 32)
+        path = path.format(node_id="s01", pool_id="s01", file_id="0" * 32, move_id="m")
         for key, slug, status in (
             (None, "key-missing", 401),
             ("portside_wrong", "key-unknown", 401),
@@ -362,6 +362,60 @@ def test_a_node_with_copies_is_retired_by_force_only(api: Api) -> None:
     assert (answer.status_code, slug_of(answer)) == (409, "node-in-use")
     answer = api.ask("POST", path, {"state": "retired", "force": True}, key=api.admin)
     assert answer.json["state"] == "retired"
+
+
+def test_a_node_shows_what_it_keeps_and_drains_only_where_there_is_space(api: Api) -> None:
+    session = api.uploads()
+    path = f"/api/v1/nodes/{session.node_id}"
+    kept = {"files": 1, "bytes": 1000, "waiting": 0, "open_sessions": 0}
+    assert api.ask("GET", path).json["holding"] == kept
+    drained = api.ask("POST", f"{path}/state", {"state": "draining"}, key=api.admin)
+    assert drained.json["state"] == "draining"
+    assert drained.json["holding"] == kept
+    (other, *_) = sorted({"s01", "s02", "s03"} - {session.node_id})
+    second = api.ask("POST", f"/api/v1/nodes/{other}/state", {"state": "draining"}, key=api.admin)
+    assert (second.status_code, slug_of(second)) == (409, "drain-impossible")
+
+
+def test_moves_are_planned_begun_told_and_commanded(api: Api) -> None:
+    api.uploads()
+    wish = {"source": "s01", "target": "s02", "hours": "22:00-06:00"}
+    plan = api.ask("POST", "/api/v1/moves", {**wish, "dry_run": True}, key=api.admin)
+    assert (plan.status_code, plan.json["obstacles"]) == (200, [])
+    assert api.ask("GET", "/api/v1/moves").json == {"moves": []}
+    begun = api.ask("POST", "/api/v1/moves", wish, key=api.admin)
+    assert (begun.status_code, begun.json["state"]) == (201, "planned")
+    path = f"/api/v1/moves/{begun.json['move_id']}"
+    assert api.ask("GET", path).json == begun.json
+    assert api.ask("GET", "/api/v1/moves").json["moves"][0]["move_id"] == begun.json["move_id"]
+    for command, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+        for _ in range(2):
+            told = api.ask("POST", f"{path}/{command}", key=api.admin)
+            assert (told.status_code, told.json["state"]) == (200, state)
+    assert slug_of(api.ask("POST", f"{path}/resume", key=api.admin)) == "move-state"
+    assert slug_of(api.ask("POST", f"{path}/cancel")) == "scope-missing"
+
+
+def test_moves_that_cant_be_are_refused(api: Api) -> None:
+    wish = {"source": "s01", "target": "s02"}
+    for changed, status, slug in (
+        ({"source": "s09"}, 404, "pool-unknown"),
+        ({"target": "s01"}, 422, "move-onto-itself"),
+        ({"target": None}, 400, "malformed-request"),
+        ({"hours": "22-06"}, 400, "malformed-request"),
+        ({"kind": "rebalance"}, 400, "malformed-request"),
+        ({"bytes_per_second": 0}, 400, "malformed-request"),
+    ):
+        answer = api.ask("POST", "/api/v1/moves", {**wish, **changed}, key=api.admin)
+        assert (answer.status_code, slug_of(answer)) == (status, slug), changed
+    assert slug_of(api.ask("POST", "/api/v1/moves", wish)) == "scope-missing"
+    assert api.ask("POST", "/api/v1/moves", wish, key=api.admin).status_code == 201
+    second = api.ask("POST", "/api/v1/moves", wish, key=api.admin)
+    assert (second.status_code, slug_of(second)) == (409, "move-conflict")
+    for path in ("/api/v1/moves/none", "/api/v1/moves/none/pause"):
+        method = "POST" if path.endswith("pause") else "GET"
+        answer = api.ask(method, path, key=api.admin)
+        assert (answer.status_code, slug_of(answer)) == (404, "move-unknown")
 
 
 def test_pools_are_made_set_and_used(api: Api) -> None:

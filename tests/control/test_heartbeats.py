@@ -157,8 +157,9 @@ def test_a_node_left_out_by_a_deploy_is_answered_no_more(core: Core) -> None:
 
 
 def test_a_deploy_keeps_what_operators_want_of_nodes(core: Core) -> None:
+    wish = NodeStateRequest(state="draining")
     core.database.write(
-        lambda s: nodes.set_state(s, "s02", NodeStateRequest(state="draining"), core.clock.now)
+        lambda s: nodes.set_state(s, core.snapshots, core.settings, "s02", wish, core.clock.now)
     )
     facts = {"s02": {"region": "hel", "weight": 3}}
     take_over(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from control.copies import Copies, Copy, CopyState, Keeper, Room
+from control.copies import Copies, Copy, Keeper, Room
+from control.models import CopyState
 from portside.control_wire import NodeState
 
 NODES = ("a", "b", "c", "d", "e")
@@ -28,7 +29,7 @@ copies_of_a_file = st.lists(
     st.builds(
         Copy,
         node_id=st.sampled_from(NODES),
-        state=st.sampled_from(("present", "copying", "lost", "deleting")),
+        state=st.sampled_from(("present", "copying", "lost", "deleting", "gone")),
         proven=st.booleans(),
     ),
     unique_by=lambda each: each.node_id,
@@ -132,7 +133,7 @@ def test_surplus_goes_from_the_fullest_node() -> None:
     assert Copies(present("a", "b", "c"), nodes, 2).surplus == ["b"]
 
 
-@pytest.mark.parametrize("state", ["lost", "deleting", "copying"])
+@pytest.mark.parametrize("state", ["lost", "deleting", "copying", "gone"])
 def test_only_what_is_present_lets_another_go(state: CopyState) -> None:
     assert Copies([*present("a", "b"), Copy("c", state)], cluster(), 2).surplus == []
 

@@ -50,7 +50,8 @@ def test_a_target_that_has_the_file_already_gets_no_second_copy() -> None:
 
 def test_the_source_keeps_its_copy_while_too_few_others_are_good() -> None:
     s, r, t = (Copy(each, "present") for each in ("s", "r", "t"))
-    assert step(s, t).kind == "wait"
+    assert step(s, t).kind == "spread"
+    assert step(s, t, Copy("q", "copying")).kind == "wait"
     assert step(s, r, t, down="r").kind == "wait"
     assert step(s, t, factor=1) == Step("switch")
 

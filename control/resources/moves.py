@@ -1,0 +1,89 @@
+"""`/api/v1/moves`: plan, begin, look at, pause, resume and cancel moves between pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import falcon
+from sqlalchemy.orm import Session
+
+from control import bodies, moves
+from control.access import Access
+from control.database import Database
+from control.move_rules import Command
+from control.settings import Settings
+from control.snapshot import Snapshots
+from portside.control_wire import MoveRequest, MoveView, MoveViews
+
+
+class Moves:
+    """Every move, and each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        database: Database,
+        snapshots: Snapshots,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._database = database
+        self._snapshots = snapshots
+        self._clock = clock
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The moves, newest first."""
+        self._access.need(request, "read")
+        found = self._database.read(moves.views)
+        bodies.answer(response, MoveViews(moves=tuple(found)))
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """201 with the move; with `dry_run` 200 with what it would do."""
+        caller = self._access.need(request, "admin")
+        wish = bodies.parse(request, MoveRequest)
+        if wish.dry_run:
+            plan = self._database.read(
+                lambda session: moves.plan(
+                    session, self._snapshots, self._settings, wish, self._clock()
+                )
+            )
+            bodies.answer(response, plan)
+            return
+
+        def begin(session: Session) -> MoveView:
+            move = moves.create(
+                session, self._snapshots, self._settings, wish, caller.app.app_id, self._clock()
+            )
+            return moves.view(session, move.move_id)
+
+        bodies.answer(response, self._database.write(begin), 201)
+
+    def on_get_one(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
+        """One move, with files that it couldn't move."""
+        self._access.need(request, "read")
+        bodies.answer(response, self._database.read(lambda session: moves.view(session, move_id)))
+
+
+class MoveCommands:
+    """Tell a move to pause, to go on or to end."""
+
+    def __init__(
+        self, access: Access, database: Database, wish: Command, clock: Callable[[], datetime]
+    ) -> None:
+        self._access = access
+        self._database = database
+        self._wish = wish
+        self._clock = clock
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
+        """The move as it is now. The same wish twice changes nothing."""
+        self._access.need(request, "admin")
+
+        def tell(session: Session) -> MoveView:
+            moves.command(session, move_id, self._wish, self._clock())
+            return moves.view(session, move_id)
+
+        bodies.answer(response, self._database.write(tell))
