@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from agent import cold_queue
+from agent import cold_queue, gone
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.directories import make_directories, sync_directory
@@ -165,6 +165,7 @@ def _mark_gone(
     else:
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
         cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
+        gone.note(connection, file_id, "deleted")
     for table in ("copies", "pushes"):
         connection.execute(f"DELETE FROM {table} WHERE file_id = ?", (file_id,))  # noqa: S608 (our own)
     for key in (REASON_KEY, _REMOVAL_KEY):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from agent import gone
 from agent.activities import Pulse
 from agent.control_plane import ControlAway, ControlPlane
 from agent.database import Database
@@ -87,8 +88,15 @@ class Heartbeats:
     def _beat(self, url: str, pulse: Pulse) -> None:
         self._sent_at = rising(datetime.now(UTC), self._sent_at)
         self._note_sent(self._sent_at)
+        # Work first: a lease that found a file deleted must not be told before the deletion is.
         work = self._leases.to_tell()
-        heartbeat = self._vitals.heartbeat(self._sent_at, self._rosters.current().version, work)
+        tellings = gone.to_tell(self._database)
+        heartbeat = self._vitals.heartbeat(
+            self._sent_at,
+            self._rosters.current().version,
+            work,
+            [each.file for each in tellings],
+        )
         pulse.beat()
         try:
             answer = self._control.send(url, heartbeat, lambda: pulse.stopped)
@@ -99,6 +107,7 @@ class Heartbeats:
         pulse.beat()
         try:
             self._leases.told([each.lease_id for each in work])
+            gone.told(self._database, tellings)
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from agent import gone
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.directories import sync_directory
@@ -61,6 +62,7 @@ def quarantine(settings: Settings, database: Database, file_id: str, reason: str
         connection.execute(
             "INSERT OR REPLACE INTO notes VALUES (?, ?)", (REASON_KEY + file_id, reason)
         )
+        gone.note(connection, file_id, "damaged")
     _log.error("file quarantined", file_id=file_id, reason=reason)
     move(settings, database, file_id)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from agent import gone
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.directories import sync_directory
@@ -47,6 +48,7 @@ def purge(settings: Settings, database: Database, now: datetime, beat: Callable[
             purged += _purged(settings, connection, file_id, cutoff)
     with database.transaction() as connection:
         connection.execute("DELETE FROM departed WHERE removed_at < ?", (int(cutoff.timestamp()),))
+        gone.drop_older(connection, cutoff)
     if purged:
         _log.info("tombstones purged", files=purged)
     return purged

@@ -15,7 +15,7 @@ from agent.pushes import Lag
 from agent.settings import Settings
 from agent.web_status import WebSilent
 from agent.worker_report import ScrubReport
-from portside.control_wire import Heartbeat, WorkDone
+from portside.control_wire import GoneFile, Heartbeat, WorkDone
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,11 @@ class Vitals:
         self._version = version("portside")
 
     def heartbeat(
-        self, sent_at: datetime, roster_version: int, work: Sequence[WorkDone]
+        self,
+        sent_at: datetime,
+        roster_version: int,
+        work: Sequence[WorkDone],
+        gone: Sequence[GoneFile],
     ) -> Heartbeat:
         """The node's state as of now. Raises sqlite3.Error."""
         figures, uploads = self._meter.measure(), self._uploads()
@@ -80,6 +84,7 @@ class Vitals:
             inventory=self._inventory.digest(),
             roster_version=roster_version,
             work=tuple(work),
+            gone=tuple(gone),
         )
 
     def _uploads(self) -> _Uploads:

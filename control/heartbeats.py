@@ -12,16 +12,16 @@ from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import or_, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from control import leases, receipts, rosters
+from control import gone, leases, receipts, rosters
 from control.database import Database
 from control.models import Node
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import KnownNode, Snapshot, Snapshots
-from portside.control_wire import Heartbeat, HeartbeatAnswer, Lease, WorkDone
+from portside.control_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
 
 _log = structlog.get_logger()
@@ -48,8 +48,11 @@ class Heartbeats:
                 f"{node_id!r} is not in the roster: deploy it, then the control node",
             )
         beat = _proven(node, token, body, now)
-        # Work first, each piece in a transaction of its own: what is settled stays settled, also
-        # when the heartbeat itself then turns out to be a replay.
+        # Before the work: of a copy that was to go and was deleted for good, both are told.
+        for each in beat.gone:
+            self._hear(beat, each, now)
+        # Each piece of work in a transaction of its own: what is settled stays settled, also when
+        # the heartbeat itself then turns out to be a replay.
         for done in beat.work:
             self._settle(snapshot, node_id, done, now)
         work = self._database.write(
@@ -80,7 +83,7 @@ class Heartbeats:
             .values(
                 sent_at=beat.sent_at,
                 heard_at=now,
-                heartbeat=beat.model_dump_json(exclude={"work"}),
+                heartbeat=beat.model_dump_json(exclude={"work", "gone"}),
                 disk_free=beat.disk_free,
                 disk_total=beat.disk_total,
                 disk_reserved=beat.disk_reserved,
@@ -104,6 +107,19 @@ class Heartbeats:
             rosters.changed(session, now)
             _log.info("node is back", node=beat.node_id, down_since=str(kept.down_since))
         return leases.grant(session, beat.node_id, now)
+
+    def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
+        """Take over what a node says of one file, unless it comes too late.
+
+        A replay would undo a repair that came after it. Cut off before `_keep`, it is told again.
+        """
+
+        def work(session: Session) -> None:
+            latest = session.scalar(select(Node.sent_at).where(Node.node_id == beat.node_id))
+            if latest is None or latest < beat.sent_at:
+                gone.hear(session, beat.node_id, each, now)
+
+        self._database.write(work)
 
     def _settle(self, snapshot: Snapshot, node_id: str, done: WorkDone, now: datetime) -> None:
         """Take one lease's end. A receipt that doesn't hold makes it a failure, said in the log."""

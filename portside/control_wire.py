@@ -66,6 +66,22 @@ class WorkDone(_Message):
     """The target's receipt, for `replicate`: without it the copy doesn't count."""
 
 
+WhyGone = Literal["deleted", "damaged"]
+
+MOST_GONE = 500
+"""Files in one heartbeat that are gone."""
+
+
+class GoneFile(_Message):
+    """A file of which the node has no good copy any more.
+
+    `deleted`: for good, at the node's own API, or as leased. `damaged`: in quarantine.
+    """
+
+    file_id: FileId
+    why: WhyGone
+
+
 class Heartbeat(_Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -97,6 +113,8 @@ class Heartbeat(_Message):
     """The digest over the ids of all committed files: see `portside.inventory`."""
     roster_version: int
     work: tuple[WorkDone, ...] = ()
+    gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
+    """The oldest first; each until a heartbeat that told it was answered."""
 
 
 class Lease(_Message):

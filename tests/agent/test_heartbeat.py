@@ -21,7 +21,7 @@ from portside.wire import StoredFile
 from tests.agent.control_double import ControlDouble, respond
 from tests.agent.process import Agent, slug_of
 from tests.agent.receiver import self_signed
-from tests.agent.stored_files import access, ask, stored
+from tests.agent.stored_files import access, ask, data_of, flip_a_bit, stored
 from tests.agent.worker_process import Worker
 
 EVERY = 0.2
@@ -302,6 +302,55 @@ def test_work_on_what_is_not_here_is_told_as_missing_and_on_other_content_as_fai
         control.wait_for(lambda number=number: control.told(f"lease-{number}"))  # type: ignore[misc]
         assert control.told(f"lease-{number}")[0].outcome == outcome
     assert not _is_gone(node, file)
+
+
+# -- files that are gone ---------------------------------------------------------------------------
+
+
+def _told_gone(heartbeat: Heartbeat) -> list[tuple[str, str]]:
+    return [(each.file_id, each.why) for each in heartbeat.gone]
+
+
+def _damage(agent: Agent, file: StoredFile) -> None:
+    """Something happens to a file, and somebody has it verified."""
+    flip_a_bit(data_of(agent, file))
+    answer = ask(agent, "POST", f"/{file.file_id}/verify", access(agent))
+    assert answer.json()["intact"] is False, answer.text
+
+
+def test_what_is_deleted_or_damaged_here_is_told_in_order_until_an_answer_arrives(
+    node: Worker, control: ControlDouble
+) -> None:
+    deleted, damaged, good = (stored(node.agent, f"{name}.bin", b"data") for name in "abc")
+    _damage(node.agent, damaged)
+    answer = ask(node.agent, "DELETE", f"/{deleted.file_id}", access(node.agent))
+    assert answer.status_code == 204
+    gone = [(damaged.file_id, "damaged"), (deleted.file_id, "deleted")]
+    control.misbehave = _cut_off
+    node.start()
+    assert _told_gone(control.wait_for_heartbeats()) == gone
+    node.kill()
+    control.heartbeats.clear()
+    node.start()
+    assert _told_gone(control.wait_for_heartbeats(2)) == gone
+    control.misbehave = None
+    control.wait_for(lambda: not control.heartbeats[-1].gone)
+    assert node.rows("SELECT key FROM notes WHERE key LIKE 'gone:%'") == []
+    assert _told_gone(control.wait_for_heartbeats(2)) == []
+    assert ask(node.agent, "GET", f"/{good.file_id}").status_code == 200
+    assert control.refused == []
+
+
+def test_a_copy_that_was_only_not_wanted_here_is_not_told_as_gone(
+    node: Worker, control: ControlDouble
+) -> None:
+    file = stored(node.agent, "a.bin", b"data")
+    node.start()
+    control.lease(_lease(file, tombstone=False))
+    control.wait_for(lambda: control.told("lease-1"))
+    assert _is_gone(node, file)
+    control.wait_for_heartbeats(2)
+    assert [each for heartbeat in control.heartbeats for each in heartbeat.gone] == []
 
 
 # -- a control plane that is away ------------------------------------------------------------------

@@ -328,6 +328,7 @@ def test_a_copy_in_quarantine_is_repaired_by_a_push(target: Agent, key: SigningK
 
     bad = source.put(b"Y" + CONTENT[1:])
     assert (bad.status_code, slug_of(bad)) == (422, "digest-mismatch")
+    assert rows(target, "SELECT 1 FROM notes WHERE key = ?", f"gone:{file_id}"), "it is to be told"
     assert (target.root / "quarantine" / f"{file_id}.data").exists()
 
     assert source.put().status_code == 201

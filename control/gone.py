@@ -1,0 +1,38 @@
+"""What a node says of its own files: deleted there by an app, or found damaged.
+
+It speaks for copies that it has or had by the catalogue, and for nothing else. What is heard twice
+changes nothing the second time: a damaged copy that is being made again is none that counts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy.orm import Session
+
+from control import catalogue, files, leases
+from portside.control_wire import GoneFile
+
+_log = structlog.get_logger()
+
+
+def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
+    """Take over what `node_id` says of one file, whose row is locked or doesn't exist.
+
+    Deleted there, it is deleted everywhere. Damaged there, that copy is lost until a push repairs
+    it, and nothing is copied from it.
+    """
+    file = catalogue.lock(session, gone.file_id)
+    copy = None if file is None else catalogue.copies_of(session, gone.file_id).get(node_id)
+    if file is None or copy is None or copy.state == "gone":
+        _log.info("not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)
+        return
+    before = copy.state
+    if gone.why == "deleted":
+        catalogue.left(session, file, node_id, now)
+        files.delete_everywhere(session, file, now)
+    elif copy.state in ("present", "lost"):
+        catalogue.lost(session, file, node_id, now)
+        leases.call_off(session, file, now, source=node_id)
+    _log.info("copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before)
