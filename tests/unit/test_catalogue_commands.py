@@ -63,6 +63,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "reasons": (),
             "inventory": "",
             "work": (),
+            "gone": (),
             **facts,
         }
     )
