@@ -5,6 +5,7 @@ The lab is up before these tests begin: `make test` sees to that.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from tests.lab.deploying import Run, deploy
 from tests.lab.talking import Node, talking_to
 
 LAB = PROJECT_ROOT / "clusters" / "lab.yaml"
+ISO = PROJECT_ROOT / "build" / "lab" / "portside-lab.iso"
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +82,12 @@ def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
     url = urlsplit(str(cluster.control_url))
     yield ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
     assert portside("app", "revoke", name).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def iso_sha256() -> str:
+    with ISO.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from portside.cluster import Cluster
 from portside.control_wire import FileView, Session
 from portside.quantities import MIB
 from portside.wire import StoredFile
+from tests.lab.conftest import ISO
 from tests.lab.controlling import (
     CONTROL,
     HEALTHY,
@@ -36,7 +37,6 @@ from tests.lab.controlling import (
     wait_until_safe,
 )
 from tests.lab.talking import Node, read_answer
-from tests.lab.test_uploads import ISO
 
 MINUTE = 60.0
 

@@ -24,8 +24,8 @@ from deploys.layout import PROJECT_ROOT
 from portside.quantities import MIB
 from portside.tokens import mint_download
 from portside.wire import DownloadClaims
+from tests.lab.conftest import ISO
 from tests.lab.talking import Node
-from tests.lab.test_uploads import ISO
 
 AGENT = "portside-agent.service"
 WORKER = "portside-agent-worker.service"

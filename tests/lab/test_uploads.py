@@ -18,16 +18,10 @@ import pytest
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
+from tests.lab.conftest import ISO
 from tests.lab.talking import UPLOAD, Answer, Node, read_answer
 
-ISO = PROJECT_ROOT / "build" / "lab" / "portside-lab.iso"
 ORIGIN = "https://app.portside.test"
-
-
-@pytest.fixture(scope="session")
-def iso_sha256() -> str:
-    with ISO.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.fixture(scope="session", autouse=True)
