@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from control.counters import differences
 from control.database import Database, DatabaseUnavailable
-from control.models import File, UploadSession
+from control.models import Copy, File, UploadSession, Work
 from portside.control_wire import HeartbeatAnswer, Lease, Session, WorkDone
 from tests.control.postgresql import PostgresqlServer
 from tests.control.process import PATIENCE, ControlPlane
@@ -309,11 +309,13 @@ def _progress(cluster: Cluster, move_id: str) -> dict[str, Any]:
 
 
 def _is_settled(database: Database) -> bool:
-    """Every file has its copies and nothing is under way; all sessions have their file."""
-    open_sessions, unsettled = database.read(
-        lambda session: (
-            session.scalars(select(UploadSession).where(UploadSession.state == "open")).first(),
-            session.scalars(select(File).where(File.present != FACTOR)).first(),
-        )
+    """Every file has its copies, all sessions have their file, and nothing is left to do."""
+    under_way = (
+        select(UploadSession.session_id).where(UploadSession.state == "open"),
+        select(File.file_id).where(File.present != FACTOR),
+        select(Copy.file_id).where(Copy.state.in_(("copying", "deleting"))),
+        select(Work.lease_id).where(Work.state.in_(("waiting", "leased"))),
     )
-    return open_sessions is None and unsettled is None
+    return database.read(
+        lambda session: all(session.scalars(each.limit(1)).first() is None for each in under_way)
+    )
