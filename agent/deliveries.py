@@ -137,6 +137,13 @@ class Outbox:
                 [(each,) for each in numbers],
             )
 
+    def hasten(self, kind: str) -> None:
+        """Try what waits of this kind now: its receiver is back."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET due = 0 WHERE state = 'WAITING' AND kind = ?", (kind,)
+            )
+
     def file_of(self, row: Row) -> tuple[str, StoredFile] | None:
         """The state and the attributes of a delivery's file."""
         found = self._database.row(

@@ -18,6 +18,8 @@ from agent import gone
 from agent.activities import Pulse
 from agent.control_plane import ControlAway, ControlPlane
 from agent.database import Database
+from agent.deliveries import Outbox
+from agent.hooks import RECEIPT
 from agent.leases import Leases
 from agent.revocations import Revocations
 from agent.roster import Rosters
@@ -127,10 +129,18 @@ class Heartbeats:
     def _was_answered(self, url: str) -> None:
         if self._trouble is not None or self._answered_at is None:
             _log.info("control plane answers", url=url)
+            self._hasten_receipts()
         self._trouble = None
         self._answered_at = time.time()
         self._missed = 0
         self._answered += 1
+
+    def _hasten_receipts(self) -> None:
+        """Receipts that were put off meanwhile: until they are in, files seem to lack copies."""
+        try:
+            Outbox(self._database).hasten(RECEIPT)
+        except sqlite3.OperationalError as error:
+            _log.error("receipts wait for their turn", error=str(error))
 
     def _not_answered(self, url: str, away: ControlAway) -> None:
         if self._trouble is None or self._trouble.kind != away.kind:

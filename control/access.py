@@ -52,7 +52,7 @@ class Access:
         if key is None:
             return None
         # What is compared is a digest of what was sent: its timing tells nothing of the key.
-        app = self._snapshots.current().apps.get(apps.digest(key))
+        app = self._snapshots.app(apps.digest(key))
         if app is None:
             raise ProblemError("key-unknown", "this API key isn't known here, or it was revoked")
         return Caller(app)

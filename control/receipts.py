@@ -127,6 +127,8 @@ def _file(
             "receipt-conflict", "another content or path is known under this file's id"
         )
     if new and upload is not None and not called_off:
+        # The first receipt to come may be any copy's: that of the upload itself is on its way then.
+        catalogue.expect(session, file, upload.node_id, upload.pool_id, now)
         for node_id in upload.replicas:
             catalogue.expect(session, file, node_id, node_id, now)
     return file

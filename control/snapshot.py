@@ -138,6 +138,20 @@ class Snapshots:
         finally:
             self._reading.release()
 
+    def app(self, key_sha256: str) -> KnownApp | None:
+        """The app with this key, also one that was made just now. Raises DatabaseUnavailable."""
+        known = self.current().apps.get(key_sha256)
+        if known is not None:
+            return known
+
+        def look_up(session: Session) -> KnownApp | None:
+            row = session.scalars(
+                select(App).where(App.key_sha256 == key_sha256, App.revoked_at.is_(None))
+            ).one_or_none()
+            return None if row is None else KnownApp(row.app_id, frozenset(row.scopes))
+
+        return self._database.read(look_up)
+
     def forget(self) -> None:
         """Something was changed: whoever comes next reads the database."""
         with self._reading:

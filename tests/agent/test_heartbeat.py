@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from agent.database import Database
 from portside.control_wire import Heartbeat, Lease, Roster
 from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
@@ -444,6 +445,22 @@ def test_an_away_control_plane_is_a_warning_and_a_metric_and_uploads_go_on(
     assert readings["portside_heartbeat_age_seconds"] > 0
     assert readings["portside_heartbeats_failed_total"] > 0
     assert len(node.logged("control plane is away")) == 1
+
+
+def test_receipts_that_were_put_off_go_out_once_the_control_plane_answers(
+    node: Worker, control: ControlDouble
+) -> None:
+    stored(node.agent, "a.bin", b"x")
+    database = Database(node.agent.root / "state" / "index.sqlite")
+    far = int(time.time()) + 100_000
+    with database.transaction() as connection:
+        put_off = connection.execute("UPDATE deliveries SET due = ? WHERE kind = 'receipt'", (far,))
+        assert put_off.rowcount == 1
+    node.start()
+    control.wait_for_heartbeats()
+    put_off_still = "SELECT 1 FROM deliveries WHERE kind = 'receipt' AND due = ?"
+    node.wait_for(lambda: not database.rows(put_off_still, (far,)))
+    database.close()
 
 
 def _warnings(node: Worker) -> list[str]:

@@ -49,6 +49,21 @@ def test_a_flapping_node_causes_no_copying(cluster: Simulation) -> None:
     assert cluster.database.read(lambda session: session.scalars(select(Work)).all()) == []
 
 
+def test_receipts_in_any_order_cause_no_copying(cluster: Simulation) -> None:
+    session = cluster.opens()
+    (replica,) = session.replicas
+    both = {session.node_id, replica}
+    for node_id in both:
+        cluster.disks[node_id].files.add(session.file_id)
+    cluster.takes(cluster.nodes.receipt_of(session, cluster.clock.now, replica))
+    cluster.goes_on(5 * EVERY)
+    cluster.takes(cluster.nodes.receipt_of(session, cluster.clock.now))
+    cluster.goes_on(5 * EVERY)
+    assert copied(cluster) == 0
+    assert cluster.holders(session.file_id) == both
+    cluster.counts_are_right()
+
+
 def test_no_node_has_more_work_than_the_limit_and_all_is_done_in_the_end(
     cluster: Simulation,
 ) -> None:

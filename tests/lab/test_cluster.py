@@ -136,7 +136,11 @@ def test_a_minute_without_the_control_plane_stops_nothing_but_new_sessions(
         )
     views = [wait_until_safe(control, each.file_id) for each in stored]
     assert [_facts(view) for view in views] == [_facts(each) for each in stored]
-    assert {len(holders(nodes, each.path)) for each in stored} == {2}
+    wait_for(
+        "each file is on two nodes and no more",
+        120,
+        lambda: all(len(holders(nodes, each.path)) == 2 for each in stored) or None,
+    )
     _wait_until_healthy(control)
     assert _open_sessions(control) == open_before
 
@@ -161,7 +165,11 @@ def test_a_node_that_is_cut_off_and_comes_back_causes_no_copying(
         _wait_until_healthy(control)
     for each in while_cut:
         wait_until_safe(control, each.file_id)
-        assert len(holders(nodes, each.path)) == 2
+    wait_for(
+        "what came meanwhile is on two nodes and no more",
+        120,
+        lambda: all(len(holders(nodes, each.path)) == 2 for each in while_cut) or None,
+    )
     assert {each.path: holders(nodes, each.path) for each in kept} == on_disk
 
 
