@@ -91,17 +91,26 @@ def iso_sha256() -> str:
 
 
 @pytest.fixture
-def at_rest(nodes: Mapping[str, Host]) -> None:
-    """Begins once no node receives copies of what earlier tests stored: staging is this test's."""
-    storage = [host for node_id, host in nodes.items() if node_id.startswith("s")]
+def at_rest(nodes: Mapping[str, Host]) -> Mapping[str, frozenset[str]]:
+    """Begins once every copy of what earlier tests stored is made; what each staging holds then.
+
+    That may be a push that its node broke off for good: it stays for a day.
+    """
+    storage = {node_id: host for node_id, host in nodes.items() if node_id.startswith("s")}
     waiting = "/opt/portside/current/venv/bin/portside-agent pushes list | grep -q '  due '"
 
-    def look() -> bool | None:
-        pushing = any(host.run(waiting).rc == 0 for host in storage)
-        receiving = any(host.file("/srv/portside/staging").listdir() for host in storage)
-        return None if pushing or receiving else True
+    def staged() -> dict[str, frozenset[str]]:
+        return {
+            node_id: frozenset(host.file("/srv/portside/staging").listdir())
+            for node_id, host in storage.items()
+        }
 
-    wait_for("every copy is made", 180, look)
+    def look() -> dict[str, frozenset[str]] | None:
+        before = staged()
+        pushing = any(host.run(waiting).rc == 0 for host in storage.values())
+        return before if not pushing and staged() == before else None
+
+    return wait_for("every copy is made", 180, look)
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from tests.lab.talking import UPLOAD, Answer, Node, read_answer
 from tests.minting import unsigned
 
 
-def _assert_staging_empties(host: Host) -> None:
+def _assert_staging_empties(host: Host, before: frozenset[str]) -> None:
     for _ in range(600):
-        if not host.file("/srv/portside/staging").listdir():
+        if set(host.file("/srv/portside/staging").listdir()) == before:
             return
         time.sleep(0.1)
-    assert host.file("/srv/portside/staging").listdir() == []
+    assert set(host.file("/srv/portside/staging").listdir()) == before
 
 
 def _answer_without_a_body(node: Node, name: str, length: int, token: str | None) -> Answer:
@@ -76,15 +76,14 @@ def test_a_bad_name_is_refused_before_the_body(
     assert (answer.status, answer.slug) == (status, slug)
 
 
-@pytest.mark.usefixtures("at_rest")
 def test_a_name_that_climbs_out_of_the_endpoint_stores_nothing(
-    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], at_rest: Mapping[str, frozenset[str]]
 ) -> None:
     # nginx resolves the dots, so this is a request for another path, and the agent sees it raw.
     answer = talk["s02"].put("..%2F..%2F..%2Fetc%2Fcron.d%2Fx.bin", b"x")
     assert (answer.status, answer.slug) in ((400, "name-refused"), (404, "not-found"))
     assert not nodes["s02"].file("/etc/cron.d/x.bin").exists
-    assert nodes["s02"].file("/srv/portside/staging").listdir() == []
+    _assert_staging_empties(nodes["s02"], at_rest["s02"])
 
 
 def test_a_taken_name_is_refused_before_the_body(talk: Mapping[str, Node]) -> None:
@@ -96,9 +95,8 @@ def test_a_taken_name_is_refused_before_the_body(talk: Mapping[str, Node]) -> No
     assert node.ask("GET", f"/uploads/lab/{name}").body == b"first"
 
 
-@pytest.mark.usefixtures("at_rest")
 def test_a_full_disk_is_told_before_the_body(
-    talk: Mapping[str, Node], nodes: Mapping[str, Host]
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], at_rest: Mapping[str, frozenset[str]]
 ) -> None:
     node, host = talk["s03"], nodes["s03"]
     # Uploads that have been promised all that is free make a full disk without writing a byte.
@@ -121,17 +119,18 @@ def test_a_full_disk_is_told_before_the_body(
     finally:
         for connection in promised:
             connection.close()
-    _assert_staging_empties(host)
+    _assert_staging_empties(host, at_rest["s03"])
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_a_cut_body_leaves_nothing(talk: Mapping[str, Node], nodes: Mapping[str, Host]) -> None:
+def test_a_cut_body_leaves_nothing(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], at_rest: Mapping[str, frozenset[str]]
+) -> None:
     node, host = talk["s02"], nodes["s02"]
     name = f"cut-{time.time_ns()}.bin"
     connection = node.open_put(name, 50_000_000, node.mint(layout="named"))
     connection.sendall(bytes(20_000_000))
     connection.close()
-    _assert_staging_empties(host)
+    _assert_staging_empties(host, at_rest["s02"])
     assert node.ask("GET", f"/uploads/lab/{name}").status == 404
 
 
