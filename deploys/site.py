@@ -32,6 +32,10 @@ if isinstance(node, StorageNode):
     disk(node=node)
     agent(node=node)
 
+# Before the roster: the control plane asks each node in it from outside, and leaves out for a while
+# one that doesn't answer.
+nginx(node=node)
+
 # Every node's key is gathered before any node's roster is written.
 roster(node=node)
 
@@ -39,5 +43,3 @@ if "control" in host.groups:
     control_database(node=node)
     control(node=node)
     control_backups(node=node)
-
-nginx(node=node)

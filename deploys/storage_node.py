@@ -25,5 +25,5 @@ if "storage" in host.groups:
     disk(node=node)
     tls(node=node)
     agent(node=node)
-    roster(node=node)
     nginx(node=node)
+    roster(node=node)

@@ -74,13 +74,15 @@ def talk(cluster: Cluster, trust: ssl.SSLContext) -> Mapping[str, Node]:
 
 @pytest.fixture(scope="session")
 def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
-    """The lab's control plane, and an app of these tests' own."""
+    """The lab's control plane with every node healthy, and an app of these tests' own."""
     name = "lab-tests"
     portside("app", "revoke", name)
     made = portside("app", "create", name, "--scope", "admin")
     assert made.returncode == 0, made.stderr
     url = urlsplit(str(cluster.control_url))
-    yield ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
+    control = ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
+    control.wait_until_healthy()
+    yield control
     assert portside("app", "revoke", name).returncode == 0
 
 

@@ -75,6 +75,13 @@ class ControlPlane:
         """State and health of each node."""
         return {each.node_id: (each.state, each.healthy) for each in self.nodes().values()}
 
+    def wait_until_healthy(self, seconds: float = 120) -> None:
+        """Return once every node is active and takes new files."""
+        until = time.monotonic() + seconds
+        while self.states() != HEALTHY:
+            assert time.monotonic() < until, [(e, n.reasons) for e, n in self.nodes().items()]
+            time.sleep(0.5)
+
     def set_state(self, node_id: str, state: str) -> None:
         """What an operator wants of a node."""
         self._done("POST", f"/api/v1/nodes/{node_id}/state", {"state": state})

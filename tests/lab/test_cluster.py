@@ -27,7 +27,6 @@ from portside.wire import StoredFile
 from tests.lab.conftest import ISO
 from tests.lab.controlling import (
     CONTROL,
-    HEALTHY,
     SERVICES,
     ControlPlane,
     counting_copies,
@@ -72,7 +71,7 @@ def test_an_iso_is_safe_on_two_nodes_outlives_the_first_and_is_copied_to_the_thi
         )
         wait_until_safe(control, session.file_id)
         assert _digest_on_disk(nodes[third], stored) == iso_sha256
-    _wait_until_healthy(control)
+    control.wait_until_healthy()
     control.delete(session.file_id)
     wait_for("no node has it", 60, lambda: not holders(nodes, stored.path) or None)
 
@@ -141,7 +140,7 @@ def test_a_minute_without_the_control_plane_stops_nothing_but_new_sessions(
         120,
         lambda: all(len(holders(nodes, each.path)) == 2 for each in stored) or None,
     )
-    _wait_until_healthy(control)
+    control.wait_until_healthy()
     assert _open_sessions(control) == open_before
 
 
@@ -162,7 +161,7 @@ def test_a_node_that_is_cut_off_and_comes_back_causes_no_copying(
                 lambda: control.nodes()["s02"].state == "down" or None,
             )
             while_cut += [_upload_body(talk, each, os.urandom(MIB)) for each in sessions]
-        _wait_until_healthy(control)
+        control.wait_until_healthy()
     for each in while_cut:
         wait_until_safe(control, each.file_id)
     wait_for(
@@ -242,10 +241,6 @@ def _facts(file: FileView | StoredFile) -> tuple[object, ...]:
 
 def _open_sessions(control: ControlPlane) -> int:
     return sum(each.open_sessions for each in control.nodes().values())
-
-
-def _wait_until_healthy(control: ControlPlane) -> None:
-    wait_for("every node is healthy", 120, lambda: control.states() == HEALTHY or None)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from deploys.layout import PROJECT_ROOT
 from portside.cluster import Cluster
 from portside.control_wire import Session
 from tests.lab.conftest import LAB
-from tests.lab.controlling import HEALTHY, SERVICES, ControlPlane
+from tests.lab.controlling import SERVICES, ControlPlane
 from tests.lab.deploying import deploy
 from tests.lab.talking import Node
 
@@ -43,7 +43,7 @@ def _until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
 @pytest.fixture
 def healthy(control: ControlPlane) -> ControlPlane:
     """With every node heard of and healthy."""
-    _until(lambda: control.states() == HEALTHY, lambda: control.nodes())
+    control.wait_until_healthy()
     return control
 
 
@@ -176,7 +176,7 @@ def test_a_node_is_drained_and_taken_back(healthy: ControlPlane) -> None:
         assert healthy.states()["s03"][0] == "draining"
     finally:
         fab("undrain")
-    _until(lambda: healthy.states() == HEALTHY, lambda: healthy.nodes())
+    healthy.wait_until_healthy()
 
 
 def test_a_backup_is_made_and_can_be_restored(
@@ -190,7 +190,7 @@ def test_a_backup_is_made_and_can_be_restored(
     )
     # The app of these tests was in it, and nodes are heard again.
     _until(lambda: healthy.ask("GET", "/api/v1/nodes").status == 200, lambda: newest)
-    _until(lambda: healthy.states() == HEALTHY, lambda: healthy.nodes())
+    healthy.wait_until_healthy()
 
 
 # -- one machine for everything --------------------------------------------------------------------
