@@ -8,8 +8,9 @@ import falcon
 
 from control import apps
 from control.apps import Scope
+from control.known import KnownApp
 from control.problems import ProblemError
-from control.snapshot import KnownApp, Snapshots
+from control.snapshot import Snapshots
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from control import node_states, placement
 from control.catalogue import copies_of
 from control.copies import Copies, Copy, Keeper, Room
+from control.known import signs_of
 from control.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.move_rules import OPEN_STATES, Usage
 from control.placement import Place
 from control.settings import Settings
-from control.snapshot import Snapshot, Snapshots, signs_of
+from control.snapshot import Snapshot, Snapshots
 
 OUTSTANDING = 8
 """Copies that one node sends, and that one receives, at the same time, unless a move says more.

@@ -11,11 +11,13 @@ with a random part:
   40P01, 55P03): the database has rolled the transaction back, so nothing of it happened;
 - on SQLite after "database is locked" (another process writes longer than BUSY seconds).
 
-It never runs again after a lost connection: the loss may have come behind the commit, and what
-must not happen twice would. That ends as `DatabaseUnavailable`, as do a full disk, a database that
-isn't there and a pool without a free connection; the web side answers 503 with Retry-After. The
-next transaction opens a new connection, for each is tested before it is lent (`pool_pre_ping`):
-a database that comes back is used again without a restart.
+- on another connection when one is lost before its commit was sent: nothing of it happened.
+
+It never runs again when the connection is lost in a commit: nobody can say whether it was done, and
+what must not happen twice would. That ends as `DatabaseUnavailable`, as do a full disk, a database
+that isn't there and a pool without a free connection; the web side answers 503 with Retry-After.
+A connection that was idle is tested before it is lent, and with one that is lost all the others
+are given up: a database that comes back is used again without a restart.
 
 Isolation. SQLite's writers begin with BEGIN IMMEDIATE, so that what they read stays true until
 they commit; without it, two that read first would both hope to write and one would fail. In one
@@ -44,21 +46,26 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from control.group_commit import GroupCommit
 from portside.redaction import redact
 
 ATTEMPTS = 6
-"""How often a transaction is tried that the database rolls back."""
+"""How often a transaction is tried that is rolled back through no fault of its own."""
 
 FIRST_WAIT = 0.01
 """Seconds before the second attempt."""
 
 BUSY = 5.0
 """Seconds that a writer waits for another process's transaction."""
+
+IDLE = 1.0
+"""Seconds after which a connection is tested before it is used again."""
 
 RETRY_AFTER = 5
 """Seconds after which a client may come again when the database is away."""
@@ -75,6 +82,10 @@ _log = structlog.get_logger()
 
 class DatabaseUnavailable(Exception):
     """The database can't be used now; the log says why."""
+
+
+class _LostBeforeCommit(Exception):
+    """A connection is gone, and what was done on it never was. Raised from what the driver said."""
 
 
 class Database:
@@ -96,7 +107,6 @@ class Database:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=BUSY,
-            pool_pre_ping=not self.is_sqlite,
             connect_args=_SQLITE if self.is_sqlite else _POSTGRESQL,
             # Parameters hold owners and names, which no log needs.
             hide_parameters=True,
@@ -105,6 +115,9 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "checkin", _note_when_idle)
+            event.listen(self.engine, "checkout", self._test_when_idle)
         self._disk = GroupCommit(Path(parsed.database or "")) if self.is_sqlite else None
 
     def write(self, work: Callable[[Session], _Result], *, durable: bool = True) -> _Result:
@@ -120,6 +133,9 @@ class Database:
                 if durable and self._disk is not None:
                     self._disk.wait()
                 return result
+            except _LostBeforeCommit as lost:
+                if attempt == ATTEMPTS:
+                    raise _unavailable(lost) from lost
             except OSError as error:
                 # Committed and perhaps not on disk: as after a lost connection, nobody can say.
                 raise _unavailable(error) from error
@@ -135,23 +151,45 @@ class Database:
 
     def read(self, work: Callable[[Session], _Result]) -> _Result:
         """Run `work`, which changes nothing. Raises DatabaseUnavailable."""
-        try:
-            return self._once(work, {_WRITES: False})
-        except DBAPIError as error:
-            raise _translated(error) from error
-        except PoolTimeout as error:
-            raise _unavailable(error) from error
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(work, {_WRITES: False})
+            except _LostBeforeCommit as lost:
+                if attempt == ATTEMPTS:
+                    raise _unavailable(lost) from lost
+            except DBAPIError as error:
+                raise _translated(error) from error
+            except PoolTimeout as error:
+                raise _unavailable(error) from error
+        raise AssertionError("unreachable")
 
     def _once(self, work: Callable[[Session], _Result], options: dict[str, Any]) -> _Result:
         with self.engine.connect() as connection:
             connection = connection.execution_options(**options)
             with connection.begin():
-                if not self.is_sqlite and not options.get(_DURABLE, True):
-                    connection.execute(_RELAXED)
-                with Session(connection, autoflush=True, expire_on_commit=False) as session:
-                    result = work(session)
-                    session.flush()
-                    return result
+                try:
+                    if not self.is_sqlite and not options.get(_DURABLE, True):
+                        connection.execute(_RELAXED)
+                    with Session(connection, autoflush=True, expire_on_commit=False) as session:
+                        result = work(session)
+                        session.flush()
+                        return result
+                except DBAPIError as error:
+                    if error.connection_invalidated:
+                        raise _LostBeforeCommit(str(error.orig)) from error
+                    raise
+
+    def _test_when_idle(
+        self, connection: DBAPIConnection, record: ConnectionPoolEntry, lent: object
+    ) -> None:
+        since = record.info.get(_IDLE_SINCE)
+        if since is None or time.monotonic() - since < IDLE:
+            return
+        dialect = self.engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError(str(error)) from error
 
     def checkpoint(self) -> None:
         """On SQLite: bring what is in the write-ahead log into the database. DatabaseUnavailable.
@@ -175,6 +213,13 @@ class Database:
     def close(self) -> None:
         """Close every connection that isn't in use."""
         self.engine.dispose()
+
+
+_IDLE_SINCE = "portside_idle_since"
+
+
+def _note_when_idle(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_IDLE_SINCE] = time.monotonic()
 
 
 _RELAXED = text("SET LOCAL synchronous_commit TO off")

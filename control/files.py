@@ -18,10 +18,11 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from control import catalogue, leases, receipts
+from control.known import KnownNode
 from control.models import Copy, File, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import KnownNode, Snapshot
+from control.snapshot import Snapshot
 from portside.control_wire import CopyView, FileUrl, FileView, FileViews
 from portside.tokens import SigningKey, mint_download
 from portside.wire import DownloadClaims, FileQuery

@@ -12,19 +12,30 @@ from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from control import gone, leases, receipts, rosters
 from control.database import Database
-from control.models import Node
+from control.known import KnownNode
+from control.models import Moment, Node
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import KnownNode, Snapshot, Snapshots
+from control.snapshot import Snapshot, Snapshots
 from portside.control_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
 
 _log = structlog.get_logger()
+
+# Made once: putting a statement together takes longer than the database takes to carry it out.
+_KEEP = (
+    update(Node)
+    .where(
+        Node.node_id == bindparam("node"),
+        or_(Node.sent_at.is_(None), Node.sent_at < bindparam("moment", type_=Moment())),
+    )
+    .returning(Node.down_since)
+)
 
 
 class Heartbeats:
@@ -74,25 +85,19 @@ class Heartbeats:
 
     def _keep(self, session: Session, beat: Heartbeat, now: datetime) -> Sequence[Lease]:
         """Note down what the node tells, and lease work to it."""
-        kept = session.execute(
-            update(Node)
-            .where(
-                Node.node_id == beat.node_id,
-                or_(Node.sent_at.is_(None), Node.sent_at < beat.sent_at),
-            )
-            .values(
-                sent_at=beat.sent_at,
-                heard_at=now,
-                heartbeat=beat.model_dump_json(exclude={"work", "gone"}),
-                disk_free=beat.disk_free,
-                disk_total=beat.disk_total,
-                disk_reserved=beat.disk_reserved,
-                active_uploads=beat.active_uploads,
-                accepting=beat.accepting,
-            )
-            .returning(Node.down_since)
-            .execution_options(synchronize_session=False)
-        ).one_or_none()
+        told = {
+            "node": beat.node_id,
+            "moment": beat.sent_at,
+            "sent_at": beat.sent_at,
+            "heard_at": now,
+            "heartbeat": beat.model_dump_json(exclude={"work", "gone"}),
+            "disk_free": beat.disk_free,
+            "disk_total": beat.disk_total,
+            "disk_reserved": beat.disk_reserved,
+            "active_uploads": beat.active_uploads,
+            "accepting": beat.accepting,
+        }
+        kept = session.connection().execute(_KEEP, told).one_or_none()
         if kept is None:
             raise ProblemError(
                 "heartbeat-replayed", "a heartbeat of this moment or a later one was seen before"

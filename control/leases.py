@@ -21,11 +21,11 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 import structlog
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from control import catalogue
-from control.models import File, Node, Work, WorkReason, WorkState
+from control.models import File, Moment, Node, Work, WorkReason, WorkState
 from control.node_states import avoid_until
 from portside.control_wire import Lease, WorkDone
 from portside.quantities import MIB
@@ -52,6 +52,15 @@ LONGEST_PAUSE = 1800.0
 _WAITING = text("work.state = 'waiting'")
 _LEASED = text("work.state = 'leased'")
 _UNDER_WAY = text("work.state IN ('waiting', 'leased')")
+
+_ITS_WORK = select(Work.lease_id).where(Work.node_id == bindparam("node"))
+_ANY = select(
+    or_(
+        _ITS_WORK.where(_WAITING, Work.not_before <= bindparam("now", type_=Moment())).exists(),
+        _ITS_WORK.where(_LEASED).exists(),
+    )
+)
+"""Whether a node has work, or may have it now."""
 
 
 def order_copy(
@@ -176,9 +185,8 @@ def grant(session: Session, node_id: str, now: datetime) -> list[Lease]:
 
     The node's row is locked, so that two of its heartbeats at a time can't be given the same twice.
     """
-    waiting = select(Work.lease_id).where(Work.node_id == node_id, _WAITING, Work.not_before <= now)
-    leased = select(Work.lease_id).where(Work.node_id == node_id, _LEASED)
-    if not session.execute(select(or_(waiting.exists(), leased.exists()))).scalar_one():
+    # Asked with every heartbeat, and mostly there is none.
+    if not session.connection().execute(_ANY, {"node": node_id, "now": now}).scalar_one():
         return []
     give_back_expired(session, now, node_id=node_id)
     held = list(

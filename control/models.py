@@ -62,7 +62,12 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From the database."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else moment(value)
+
+
+def moment(microseconds: int) -> datetime:
+    """What a `Moment` of the database stands for."""
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 class Base(DeclarativeBase):

@@ -9,10 +9,11 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control import catalogue, draining, rosters
+from control.known import KnownPool
 from control.models import Node, Pool, WantedState
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import KnownPool, Snapshot, Snapshots
+from control.snapshot import Snapshot, Snapshots
 from portside.control_wire import (
     Heartbeat,
     NewPool,

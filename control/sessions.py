@@ -22,11 +22,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
 from control.database import Database
+from control.known import KnownApp
 from control.models import File, Pool, UploadSession
 from control.placement import Place
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import KnownApp, Snapshot, Snapshots
+from control.snapshot import Snapshot, Snapshots
 from portside.content import extension_of, is_allowed
 from portside.control_wire import Session, SessionRequest, UploadServer
 from portside.names import NameRefused, named_path, sanitise

@@ -1,8 +1,8 @@
 """Nodes, pools, apps and the roster as every request needs them, read once a second at most.
 
 Requests look at a snapshot instead of the database: it costs a session or a heartbeat nothing. It
-may be REFRESH seconds old, which is harmless: what must not go wrong (a reservation, a replay, a
-lease) is decided by the database itself. While one thread reads a new one the others use the one
+may be LONGEST seconds old, which is harmless: what must not go wrong (a reservation, a replay, a
+lease) is decided by the database itself. While a thread reads a new one requests use the one
 before; after a change in this process `forget` makes the next request read.
 """
 
@@ -13,74 +13,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control import node_states, rosters
-from control.database import Database
-from control.models import App, ClusterState, Node, Pool, Revocation
-from control.node_states import Signs
+from control import rosters
+from control.database import Database, DatabaseUnavailable
+from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pools
+from control.models import App, ClusterState, Revocation
 from control.placement import Place, Ranking
 from control.settings import Settings
-from portside.control_wire import NodeState, Roster, Tier
-from portside.tokens import Keyset, PublicKey
+from portside.control_wire import Roster
+from portside.tokens import Keyset
 
 REFRESH = 1.0
-"""Seconds for which a snapshot is used."""
+"""Seconds after which a snapshot is read anew, behind the requests that go on with this one."""
 
-
-@dataclass(frozen=True, slots=True)
-class KnownNode:
-    """A node as of the snapshot. `reasons` say why nothing new is placed on it."""
-
-    node_id: str
-    public_base_url: str
-    upload_api_url: str
-    region: str | None
-    weight: int
-    tier: Tier
-    keyset: Keyset
-    signs: Signs
-    state: NodeState
-    reasons: tuple[str, ...]
-    disk_free: int
-    disk_total: int
-    disk_reserved: int
-    active_uploads: int
-
-    @property
-    def healthy(self) -> bool:
-        """Whether new files may be placed on it."""
-        return not self.reasons
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPool:
-    """A pool with its settings in force, and its running counters as of the snapshot."""
-
-    pool_id: str
-    node: KnownNode
-    public_base_url: str
-    upload_api_url: str
-    region: str | None
-    weight: int
-    tier: Tier
-    priority: int
-    capacity: int | None
-    is_upload_target: bool
-    reserved: int
-    open_sessions: int
-    stored: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownApp:
-    """Who has an API key, and what for."""
-
-    app_id: str
-    scopes: frozenset[str]
+LONGEST = 2.0
+"""Seconds after which a snapshot isn't used: after a time without requests, or while the database
+is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +67,44 @@ class Snapshots:
         self._reading = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._read_at = 0.0
-        self._keysets: dict[str, Keyset] = {}
+        self._nodes = Nodes(settings.dead_after)
+        self._pools = Pools()
         self._rosters: dict[int, Roster] = {}
 
     def current(self) -> Snapshot:
-        """A snapshot that is at most about a second old. Raises DatabaseUnavailable."""
+        """A snapshot that is a second old, seldom two. Raises DatabaseUnavailable."""
         found = self._snapshot
-        if found is not None and time.monotonic() - self._read_at < REFRESH:
-            return found
-        # Whoever finds it old reads it anew; the others needn't wait for that.
-        if not self._reading.acquire(blocking=found is None):
-            assert found is not None  # noqa: S101 (else it would have waited)
-            return found
-        try:
-            if self._snapshot is found:
-                began = time.monotonic()
-                self._snapshot = self._database.read(self.take)
-                self._read_at = began
-            assert self._snapshot is not None  # noqa: S101 (just read, or by whom we waited for)
+        if found is None:
+            return self._read_instead_of(None)
+        age = time.monotonic() - self._read_at
+        if age >= LONGEST:
+            return self._read_instead_of(found)
+        if age >= REFRESH and self._reading.acquire(blocking=False):
+            # Nobody waits for it: with a thousand nodes it takes longer than a session.
+            threading.Thread(target=self._read_behind, name="snapshot", daemon=True).start()
+        return found
+
+    def _read_instead_of(self, found: Snapshot | None) -> Snapshot:
+        with self._reading:
+            # Whoever was first has read it for those who waited.
+            if self._snapshot is None or self._snapshot is found:
+                self._read()
+            assert self._snapshot is not None  # noqa: S101 (read just now)
             return self._snapshot
+
+    def _read_behind(self) -> None:
+        try:
+            self._read()
+        except DatabaseUnavailable:
+            # It is in the log; who needs a snapshot when this one is too old hears of it.
+            pass
         finally:
             self._reading.release()
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        self._snapshot = self._database.read(self.take)
+        self._read_at = began
 
     def app(self, key_sha256: str) -> KnownApp | None:
         """The app with this key, also one that was made just now. Raises DatabaseUnavailable."""
@@ -162,14 +130,8 @@ class Snapshots:
         now = self._clock()
         cluster = session.get(ClusterState, 1)
         listening = None if cluster is None else cluster.listening_since
-        nodes = {
-            row.node_id: self._node(row, now, listening)
-            for row in session.execute(select(*_NODE_COLUMNS).order_by(Node.node_id))
-        }
-        pools = {
-            row.pool_id: _pool(row, nodes[row.node_id])
-            for row in session.execute(select(Pool.__table__).order_by(Pool.pool_id))
-        }
+        nodes = self._nodes.read(session, now, listening)
+        pools = self._pools.read(session, nodes)
         apps = {
             row.key_sha256: KnownApp(row.app_id, frozenset(row.scopes))
             for row in session.execute(
@@ -198,75 +160,10 @@ class Snapshots:
             },
         )
 
-    def _node(self, row: Row[Any], now: datetime, listening: datetime | None) -> KnownNode:
-        signs = signs_of(row)
-        state = node_states.state_of(signs, now, self._settings.dead_after, listening)
-        return KnownNode(
-            node_id=row.node_id,
-            public_base_url=row.public_base_url,
-            upload_api_url=row.upload_api_url,
-            region=row.region,
-            weight=row.weight,
-            tier=row.tier,
-            keyset=self._keyset(row.key),
-            signs=signs,
-            state=state,
-            reasons=node_states.reasons(signs, state, now),
-            disk_free=row.disk_free,
-            disk_total=row.disk_total,
-            disk_reserved=row.disk_reserved,
-            active_uploads=row.active_uploads,
-        )
-
-    def _keyset(self, key: dict[str, Any]) -> Keyset:
-        known = self._keysets.get(key["x"])
-        if known is None:
-            known = Keyset(keys=(PublicKey.model_validate(key),))
-            self._keysets[key["x"]] = known
-        return known
-
     def _roster(self, session: Session, version: int) -> Roster:
         if version not in self._rosters:
             self._rosters = {version: rosters.published(session, self._settings, version)}
         return self._rosters[version]
-
-
-_NODE_COLUMNS = tuple(
-    column for column in Node.__table__.columns if column.name not in ("heartbeat", "sent_at")
-)
-
-
-def signs_of(row: Row[Any] | Node) -> Signs:
-    """What a node's row says for it and against it."""
-    return Signs(
-        wanted=row.wanted,
-        in_roster=row.in_roster,
-        known_since=row.wanted_at,
-        heard_at=row.heard_at,
-        down_since=row.down_since,
-        accepting=row.accepting,
-        outside_problem=row.outside_problem,
-        failures=row.failures,
-        avoid_until=row.avoid_until,
-    )
-
-
-def _pool(row: Row[Any], node: KnownNode) -> KnownPool:
-    return KnownPool(
-        pool_id=row.pool_id,
-        node=node,
-        public_base_url=row.public_base_url or node.public_base_url,
-        upload_api_url=row.upload_api_url or node.upload_api_url,
-        region=row.region or node.region,
-        weight=node.weight if row.weight is None else row.weight,
-        tier=row.tier or node.tier,
-        priority=row.priority,
-        capacity=row.capacity,
-        is_upload_target=row.is_upload_target,
-        reserved=row.reserved,
-        open_sessions=row.open_sessions,
-        stored=row.stored,
-    )
 
 
 def _places(pools: Mapping[str, KnownPool]) -> tuple[Place, ...]:

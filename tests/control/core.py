@@ -15,9 +15,10 @@ from control.apps import Scope
 from control.counters import differences
 from control.database import Database
 from control.heartbeats import Heartbeats
+from control.known import KnownApp
 from control.models import File, Pool
 from control.sessions import Sessions, Wish
-from control.snapshot import KnownApp, Snapshots
+from control.snapshot import Snapshots
 from portside.control_wire import HeartbeatAnswer, Session, SessionRequest
 from portside.tokens import SigningKey
 from tests.control.cluster import Clock, FakeNodes, settings, take_over

@@ -173,7 +173,31 @@ def test_a_database_that_comes_back_is_used_again(
     assert reserved(postgresql_database) == 1
 
 
-def test_a_connection_lost_in_a_transaction_is_not_tried_again(
+def _end(postgresql: PostgresqlServer, session: Session) -> None:
+    """End this transaction's connection, from another one; returns when it is gone."""
+    server = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    postgresql.execute(f"SELECT pg_terminate_backend({server}, 60000)")
+
+
+def test_a_connection_lost_before_its_commit_is_replaced(
+    postgresql: PostgresqlServer, postgresql_database: Database
+) -> None:
+    postgresql_database.write(lambda session: add_pools(session, "s01"))
+    runs: list[int] = []
+
+    def work(session: Session) -> None:
+        runs.append(1)
+        promise(1)(session)
+        if len(runs) == 1:
+            _end(postgresql, session)
+        promise(1)(session)
+
+    postgresql_database.write(work)
+    assert len(runs) == 2
+    assert reserved(postgresql_database) == 2, "nothing of the first run is left"
+
+
+def test_a_connection_lost_in_its_commit_is_not_tried_again(
     postgresql: PostgresqlServer, postgresql_database: Database
 ) -> None:
     """It may have been lost behind the commit: what must not happen twice would."""
@@ -183,14 +207,31 @@ def test_a_connection_lost_in_a_transaction_is_not_tried_again(
     def work(session: Session) -> None:
         runs.append(1)
         promise(1)(session)
-        server = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        postgresql.execute(f"SELECT pg_terminate_backend({server})")
-        promise(1)(session)
+        _end(postgresql, session)
 
     with pytest.raises(DatabaseUnavailable):
         postgresql_database.write(work)
     assert len(runs) == 1
     assert reserved(postgresql_database) == 0
+
+
+def test_connections_that_died_while_idle_are_noticed_before_they_are_used(
+    postgresql: PostgresqlServer,
+    postgresql_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("control.database.IDLE", 0.0)
+    postgresql_database.write(lambda session: add_pools(session, "s01"))
+    postgresql.stop()
+    postgresql.start()
+    runs: list[int] = []
+
+    def work(session: Session) -> None:
+        runs.append(1)
+        promise(1)(session)
+
+    postgresql_database.write(work)
+    assert len(runs) == 1
 
 
 def test_a_file_that_cant_be_opened_is_an_outage_too(tmp_path: Path) -> None:
