@@ -6,16 +6,20 @@ its certificate. A node that doesn't answer gets no new files, for longer each t
 
 from __future__ import annotations
 
+import math
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import requests
 import structlog
-from sqlalchemy import select, update
+import urllib3
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as TookTooLong
 
 from control.database import Database
 from control.models import Node
@@ -37,39 +41,63 @@ class Found:
     problem: str | None
 
 
-def check(database: Database, ca: Path | None, now: datetime) -> Sequence[Found]:
-    """Ask every node that is to take uploads, and note down what was found. DatabaseUnavailable."""
-    targets = database.read(
-        lambda session: session.execute(
-            select(Node.node_id, Node.upload_api_url).where(
-                Node.in_roster, Node.wanted != "retired"
-            )
-        ).all()
-    )
-    trusted = str(ca) if ca is not None and ca.exists() else True
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = list(
-            threads.map(
-                lambda each: Found(each.node_id, _ask(each.upload_api_url, trusted)), targets
-            )
-        )
+def check(
+    database: Database, ca: Path | None, now: datetime, share: float = 1.0
+) -> Sequence[Found]:
+    """Ask nodes that are to take uploads, and note down what was found. DatabaseUnavailable.
+
+    Those come first that were not asked for longest, and no more than this `share` of all: called
+    often with a small one, the work is spread and holds nobody up.
+    """
+    targets = database.read(lambda session: _due(session, share))
+    with ThreadPoolExecutor(AT_ONCE) as threads, _asking(ca) as pool:
+        found = list(threads.map(lambda each: Found(each[0], _ask(pool, each[1])), targets))
     database.write(lambda session: _keep(session, found, now), durable=False)
     return found
 
 
-def _ask(url: str, trusted: str | bool) -> str | None:
+def _due(session: Session, share: float) -> Sequence[tuple[str, str]]:
+    """Node and URL of those whose turn it is."""
+    wanted = Node.in_roster, Node.wanted != "retired"
+    count = session.scalar(select(func.count()).where(*wanted)) or 0
+    rows = session.execute(
+        select(Node.node_id, Node.upload_api_url)
+        .where(*wanted)
+        .order_by(Node.outside_at.nulls_first(), Node.node_id)
+        .limit(math.ceil(count * share))
+    )
+    return [(row.node_id, row.upload_api_url) for row in rows]
+
+
+def _asking(ca: Path | None) -> urllib3.PoolManager:
+    """Whoever asks. What is trusted is read once for all nodes: that takes longer than asking."""
+    trusted = ssl.create_default_context(cafile=ca if ca is not None and ca.exists() else None)
+    return urllib3.PoolManager(
+        num_pools=AT_ONCE,
+        maxsize=AT_ONCE,
+        ssl_context=trusted,
+        timeout=urllib3.Timeout(connect=PATIENCE, read=PATIENCE),
+        # Once: another try would be another answer. Elsewhere is not where uploads go to.
+        retries=False,
+        # Each proves that the node can be connected to, not that it once could.
+        headers={"Connection": "close"},
+    )
+
+
+def _ask(pool: urllib3.PoolManager, url: str) -> str | None:
     """What is wrong with the answer, if anything."""
     try:
-        # Redirects would lead to another place than uploads go to.
-        answer = requests.head(url, timeout=PATIENCE, verify=trusted, allow_redirects=False)
-    except requests.exceptions.SSLError:
+        answer = pool.request("HEAD", url, redirect=False)
+    except SSLError:
         return f"{url}: its certificate isn't trusted from here"
-    except requests.exceptions.Timeout:
+    except NewConnectionError as error:
+        return f"{url}: {str(error).rpartition(': ')[2]}"
+    except TookTooLong:
         return f"{url}: no answer within {PATIENCE:.0f} s"
-    except requests.exceptions.RequestException as error:
+    except HTTPError as error:
         return f"{url}: {type(error).__name__}"
-    if answer.status_code != 204:
-        return f"{url}: HEAD was answered with {answer.status_code}"
+    if answer.status != 204:
+        return f"{url}: HEAD was answered with {answer.status}"
     return None
 
 

@@ -31,6 +31,9 @@ _log = structlog.get_logger()
 EVERY = 5.0
 """Seconds between two rounds."""
 
+OUTSIDE = 15.0
+"""Seconds between two looks at the same node from outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -139,8 +142,8 @@ def expire(round_: Round) -> None:
 
 
 def ask_nodes(round_: Round) -> None:
-    """Ask every node from outside."""
-    outside.check(round_.database, round_.settings.ca, round_.now)
+    """Ask nodes from outside: some in each round, every node once in OUTSIDE seconds."""
+    outside.check(round_.database, round_.settings.ca, round_.now, share=EVERY / OUTSIDE)
 
 
 def checkpoint(round_: Round) -> None:
@@ -158,7 +161,7 @@ ROUTINES: tuple[Routine, ...] = (
     Routine("silence", 0, notice_silence),
     Routine("checkpoint", 0, checkpoint),
     Routine("expiry", 15, expire),
-    Routine("outside", 15, ask_nodes),
+    Routine("outside", 0, ask_nodes),
     Routine("purge", 3600, purge),
 )
 
