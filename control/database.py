@@ -39,6 +39,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,6 +112,7 @@ class Database:
             # Parameters hold owners and names, which no log needs.
             hide_parameters=True,
         )
+        self._behind = ThreadPoolExecutor(1, thread_name_prefix="behind")
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -210,8 +212,13 @@ class Database:
         except (PoolTimeout, sqlite3.OperationalError) as error:
             raise _unavailable(error) from error
 
+    def behind(self, work: Callable[[], None]) -> None:
+        """Have `work` done that nobody waits for, after what came before; `close` waits for it."""
+        self._behind.submit(work)
+
     def close(self) -> None:
-        """Close every connection that isn't in use."""
+        """Close every connection that isn't in use, once what is done behind has ended."""
+        self._behind.shutdown()
         self.engine.dispose()
 
 

@@ -67,6 +67,7 @@ class Snapshots:
         self._reading = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._read_at = 0.0
+        self._ordered = False
         self._nodes = Nodes(settings.dead_after)
         self._pools = Pools()
         self._rosters: dict[int, Roster] = {}
@@ -79,9 +80,10 @@ class Snapshots:
         age = time.monotonic() - self._read_at
         if age >= LONGEST:
             return self._read_instead_of(found)
-        if age >= REFRESH and self._reading.acquire(blocking=False):
+        if age >= REFRESH and not self._ordered:
             # Nobody waits for it: with a thousand nodes it takes longer than a session.
-            threading.Thread(target=self._read_behind, name="snapshot", daemon=True).start()
+            self._ordered = True
+            self._database.behind(self._read_behind)
         return found
 
     def _read_instead_of(self, found: Snapshot | None) -> Snapshot:
@@ -94,12 +96,14 @@ class Snapshots:
 
     def _read_behind(self) -> None:
         try:
-            self._read()
+            with self._reading:
+                if time.monotonic() - self._read_at >= REFRESH:
+                    self._read()
         except DatabaseUnavailable:
             # It is in the log; who needs a snapshot when this one is too old hears of it.
             pass
         finally:
-            self._reading.release()
+            self._ordered = False
 
     def _read(self) -> None:
         began = time.monotonic()

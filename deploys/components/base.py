@@ -21,6 +21,8 @@ _PACKAGES: tuple[str | tuple[str, ...], ...] = (
     "nginx",
     "nftables",
     "python3-venv",
+    # Nodes whose certificates a public authority has signed know each other by its list.
+    "ca-certificates",
     # Tokens and receipts carry times. A node that keeps time already goes on as it does.
     ("systemd-timesyncd", "chrony", "ntpsec", "openntpd"),
 )
