@@ -2,17 +2,18 @@
 
 A thousand nodes are read every second, and few of them have changed: rows come as the database
 has them, and what was made of a row is used again for as long as the row, and what time makes of
-it, is the same.
+it, is the same. They come in slices with a `pause` between them, so that requests of other threads
+needn't wait for all of them (Python runs one thread at a time).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Text, cast, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, cast, select, type_coerce
 from sqlalchemy.orm import Session
 
 from control import node_states
@@ -20,6 +21,12 @@ from control.models import Moment, Node, Pool, moment
 from control.node_states import Signs
 from portside.control_wire import NodeState, Tier
 from portside.tokens import Keyset, PublicKey
+
+Pause = Callable[[], None]
+"""What is done between two slices of rows."""
+
+SLICE = 50
+"""Rows that are looked at in one go: well below a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +91,11 @@ class Nodes:
         self._keysets: dict[str, Keyset] = {}
 
     def read(
-        self, session: Session, now: datetime, listening: datetime | None
+        self, session: Session, now: datetime, listening: datetime | None, pause: Pause
     ) -> dict[str, KnownNode]:
         """Every node by its id. Silence counts from `listening` on at most."""
         before, made = self._made, dict[str, _Made]()
-        for row in session.connection().execute(_NODES):
+        for row in _rows(session, _NODES, pause):
             last = before.get(row.node_id)
             if last is None or not last.holds(row, now, listening):
                 last = self._make(row, now, listening)
@@ -96,7 +103,7 @@ class Nodes:
         self._made = made
         return {node_id: each.node for node_id, each in made.items()}
 
-    def _make(self, row: Row[*tuple[Any, ...]], now: datetime, listening: datetime | None) -> _Made:
+    def _make(self, row: Row[Any], now: datetime, listening: datetime | None) -> _Made:
         signs = Signs(
             wanted=row.wanted,
             in_roster=bool(row.in_roster),
@@ -143,10 +150,12 @@ class Pools:
     def __init__(self) -> None:
         self._made: Mapping[str, tuple[Row[Any], KnownPool]] = {}
 
-    def read(self, session: Session, nodes: Mapping[str, KnownNode]) -> dict[str, KnownPool]:
+    def read(
+        self, session: Session, nodes: Mapping[str, KnownNode], pause: Pause
+    ) -> dict[str, KnownPool]:
         """Every pool by its id, on these nodes."""
         before, made = self._made, dict[str, tuple[Row[Any], KnownPool]]()
-        for row in session.connection().execute(_POOLS):
+        for row in _rows(session, _POOLS, pause):
             node = nodes[row.node_id]
             last = before.get(row.pool_id)
             if last is None or last[1].node is not node or last[0] != row:
@@ -156,16 +165,23 @@ class Pools:
         return {pool_id: pool for pool_id, (_, pool) in made.items()}
 
 
+def _rows(session: Session, query: Select[Any], pause: Pause) -> Iterator[Row[Any]]:
+    found = session.connection().execute(query)
+    while rows := found.fetchmany(SLICE):
+        yield from rows
+        pause()
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     """A node that was made of a row, and until when it is what the row says."""
 
-    row: Row[*tuple[Any, ...]]
+    row: Row[Any]
     node: KnownNode
     listening: datetime | None
     until: datetime | None
 
-    def holds(self, row: Row[*tuple[Any, ...]], now: datetime, listening: datetime | None) -> bool:
+    def holds(self, row: Row[Any], now: datetime, listening: datetime | None) -> bool:
         return (
             self.row == row
             and self.listening == listening

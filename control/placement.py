@@ -41,11 +41,19 @@ class Place:
     """The share of it that is stored or promised, from 0 to 1."""
     opened: int
     """Sessions that are open, and uploads that are running."""
+    touched: bool = False
+    """Whether it has gone along with promises since it was made of rows."""
 
     def promise(self, size: int) -> None:
         """A session was opened here: until the next snapshot it is remembered like this."""
         self.room -= size
         self.opened += 1
+        self.touched = True
+
+    def is_full(self) -> None:
+        """Others promised what was left: until the next snapshot nothing is placed here."""
+        self.room = 0
+        self.touched = True
 
 
 class Ranking:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from control import rosters
 from control.database import Database, DatabaseUnavailable
-from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pools
+from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
 from control.models import App, ClusterState, Revocation
 from control.placement import Place, Ranking
 from control.settings import Settings
@@ -32,6 +32,9 @@ REFRESH = 1.0
 LONGEST = 2.0
 """Seconds after which a snapshot isn't used: after a time without requests, or while the database
 is slow."""
+
+_BREATH = 0.002
+"""Seconds for which requests come first, between slices of rows that are read behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Snapshots:
         self._ordered = False
         self._nodes = Nodes(settings.dead_after)
         self._pools = Pools()
+        self._places = _Places()
         self._rosters: dict[int, Roster] = {}
 
     def current(self) -> Snapshot:
@@ -98,16 +102,16 @@ class Snapshots:
         try:
             with self._reading:
                 if time.monotonic() - self._read_at >= REFRESH:
-                    self._read()
+                    self._read(pause=lambda: time.sleep(_BREATH))
         except DatabaseUnavailable:
             # It is in the log; who needs a snapshot when this one is too old hears of it.
             pass
         finally:
             self._ordered = False
 
-    def _read(self) -> None:
+    def _read(self, pause: Pause = lambda: None) -> None:
         began = time.monotonic()
-        self._snapshot = self._database.read(self.take)
+        self._snapshot = self._database.read(lambda session: self.take(session, pause))
         self._read_at = began
 
     def app(self, key_sha256: str) -> KnownApp | None:
@@ -129,13 +133,13 @@ class Snapshots:
         with self._reading:
             self._snapshot = None
 
-    def take(self, session: Session) -> Snapshot:
+    def take(self, session: Session, pause: Pause = lambda: None) -> Snapshot:
         """A snapshot of what this very transaction sees."""
         now = self._clock()
         cluster = session.get(ClusterState, 1)
         listening = None if cluster is None else cluster.listening_since
-        nodes = self._nodes.read(session, now, listening)
-        pools = self._pools.read(session, nodes)
+        nodes = self._nodes.read(session, now, listening, pause)
+        pools = self._pools.read(session, nodes, pause)
         apps = {
             row.key_sha256: KnownApp(row.app_id, frozenset(row.scopes))
             for row in session.execute(
@@ -147,7 +151,7 @@ class Snapshots:
             .where(Revocation.expires_at > now)
             .order_by(Revocation.token_id)
         )
-        places = _places(pools)
+        places = self._places.of(pools)
         return Snapshot(
             taken_at=now,
             nodes=nodes,
@@ -170,15 +174,28 @@ class Snapshots:
         return self._rosters[version]
 
 
-def _places(pools: Mapping[str, KnownPool]) -> tuple[Place, ...]:
-    """Every pool of a healthy node, with what may still be promised of it."""
-    promised: dict[str, int] = {}
-    for pool in pools.values():
-        node_id = pool.node.node_id
-        promised[node_id] = promised.get(node_id, 0) + pool.reserved
-    return tuple(
-        _place(pool, promised[pool.node.node_id]) for pool in pools.values() if pool.node.healthy
-    )
+class _Places:
+    """What may be promised of each pool. A place that nothing has changed of stays the same."""
+
+    def __init__(self) -> None:
+        self._made: Mapping[str, tuple[KnownPool, int, Place]] = {}
+
+    def of(self, pools: Mapping[str, KnownPool]) -> tuple[Place, ...]:
+        """The places of all pools whose nodes are healthy."""
+        promised: dict[str, int] = {}
+        for pool in pools.values():
+            node_id = pool.node.node_id
+            promised[node_id] = promised.get(node_id, 0) + pool.reserved
+        before, made = self._made, dict[str, tuple[KnownPool, int, Place]]()
+        for pool_id, pool in pools.items():
+            if not pool.node.healthy:
+                continue
+            last, of_node = before.get(pool_id), promised[pool.node.node_id]
+            if last is None or last[0] is not pool or last[1] != of_node or last[2].touched:
+                last = pool, of_node, _place(pool, of_node)
+            made[pool_id] = last
+        self._made = made
+        return tuple(place for _, _, place in made.values())
 
 
 def _place(pool: KnownPool, promised: int) -> Place:
