@@ -152,9 +152,10 @@ def _is_removal(connection: sqlite3.Connection, file_id: str) -> bool:
 def _mark_gone(
     settings: Settings, connection: sqlite3.Connection, file_id: str, removal: bool
 ) -> None:
-    """The row's end, and with it that of the file's copies, pushes and notes.
+    """The row's end, and with it that of what is known of the file's copies, and of its notes.
 
-    A push that is under way sees it and is cut; one that hasn't begun never does.
+    A push that is under way sees it and is cut; one that hasn't begun never does. Those of a file
+    that is deleted for good are left to the worker, which has their targets forget what came.
     """
     if removal:
         connection.execute(
@@ -162,11 +163,11 @@ def _mark_gone(
             (int(time.time()), file_id),
         )
         connection.execute("DELETE FROM files WHERE file_id = ?", (file_id,))
+        connection.execute("DELETE FROM pushes WHERE file_id = ?", (file_id,))
     else:
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
         cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
         gone.note(connection, file_id, "deleted")
-    for table in ("copies", "pushes"):
-        connection.execute(f"DELETE FROM {table} WHERE file_id = ?", (file_id,))  # noqa: S608 (our own)
+    connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
     for key in (REASON_KEY, _REMOVAL_KEY):
         connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

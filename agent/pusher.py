@@ -67,7 +67,7 @@ class Pusher:
     def run(self, pulse: Pulse) -> None:
         """Push whatever is due until the worker is to stop."""
         while not pulse.stopped:
-            self._settle_gone()
+            self._settle_gone(pulse)
             taken = self._take()
             if taken is None:
                 pulse.wait(IDLE)
@@ -93,16 +93,32 @@ class Pusher:
                 bytes_sent=self._bytes,
             )
 
-    def _settle_gone(self) -> None:
+    def _settle_gone(self, pulse: Pulse) -> None:
         with self._lock:
             if time.monotonic() < self._settle_at:
                 return
             self._settle_at = time.monotonic() + SETTLE_EVERY
         try:
-            self._pushes.settle_gone()
+            self._settle(pulse)
         except sqlite3.OperationalError as error:
             # A full or busy disk: it is looked at again soon.
             _log.warning("pushes not settled", error=str(error))
+
+    def _settle(self, pulse: Pulse) -> None:
+        """Drop what is pushed no more, and have targets forget what came of deleted files.
+
+        That was perhaps before this worker's time. A target that doesn't hear isn't asked again: it
+        gives the space back a day later.
+        """
+        roster, deaf = self._rosters.current(), set[str]()
+        for each in self._pushes.settle_gone():
+            target = roster.find(each.target)
+            if target is None or target.node_id in deaf:
+                continue
+            path = self._settings.uploads / each.stored.path
+            if not self._sender.forget(Errand(path, each.stored, each.jti, target)):
+                deaf.add(target.node_id)
+            pulse.beat()
 
     def _take(self) -> tuple[Push, StoredFile] | None:
         """A due push, for this thread alone; one thread is left for targets that don't hang."""
@@ -141,7 +157,7 @@ class Pusher:
             patiently(pulse, lambda: self._pushes.succeeded(push, attempt.receipt))
         elif attempt.result == "unwanted":
             _log.info("push dropped", outcome="unwanted", **named)
-            patiently(pulse, self._pushes.settle_gone)
+            patiently(pulse, lambda: self._settle(pulse))
         else:
             chance = random.random()  # noqa: S311 (jitter)
             following = after(attempt, push.attempts, progressed, int(time.time()), chance)

@@ -52,6 +52,15 @@ class Push:
         return public_id(self.file_id, "push", self.target)
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A push of a file that is deleted, and the id of the token that this was uploaded with."""
+
+    target: str
+    jti: str
+    stored: StoredFile
+
+
 _COLUMNS = (
     "push_id, pushes.file_id, target, own, bytes_per_second, pushes.state, attempts, due, "
     "ordered_at, error"
@@ -213,22 +222,32 @@ class Pushes:
                     (push.number,),
                 )
 
-    def settle_gone(self) -> None:
+    def settle_gone(self) -> Sequence[Dropped]:
         """Drop pushes of files that are deleted, end leases of files that aren't here (any more).
 
-        An own push of a file in quarantine waits: the file may be repaired.
+        Returns the pushes of files that were deleted: their targets may have begun to take them. An
+        own push of a file in quarantine waits: the file may be repaired.
         """
         texts = (
             f"SELECT 1 FROM push_leases WHERE {_NOT_HERE} UNION ALL "  # noqa: S608 (our own texts)
             f"SELECT 1 FROM pushes WHERE {_UNWANTED} OR {_NOBODYS} LIMIT 1"
         )
         if self._database.row(texts) is None:
-            return
+            return ()
         with self._database.transaction() as connection:
             connection.execute(_END_MISSING)
+            dropped = connection.execute(
+                "SELECT target, jti, stored FROM pushes "
+                "JOIN files ON files.file_id = pushes.file_id "
+                "WHERE files.state IN ('DELETING', 'DELETED') ORDER BY target"
+            ).fetchall()
             connection.execute(
                 f"DELETE FROM pushes WHERE {_UNWANTED} OR {_NOBODYS}"  # noqa: S608 (our own texts)
             )
+        return [
+            Dropped(target, jti, StoredFile.model_validate_json(stored))
+            for target, jti, stored in dropped
+        ]
 
     # What an operator sees, and a new index
 

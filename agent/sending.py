@@ -8,8 +8,9 @@ its way. What can go wrong on the way:
 - a refusal: what it means is `agent.push_plan`'s to say;
 - this node's file can't be read, is shorter than it was, or isn't what its digest says (the target
   compares): `damaged`, for the caller to look at the file;
-- the file is deleted meanwhile: the connection is cut, and the target told to forget the push. A
-  copy that was complete by then stays: its own node's to delete, as `agent.replicas` says.
+- the file is deleted meanwhile: the connection is cut, and the target told to forget the push
+  (`forget`; a file that is deleted while no worker runs is forgotten by the next one). A copy that
+  was complete by then stays: its own node's to delete, as `agent.replicas` says.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -115,10 +116,24 @@ class Sender:
         except _Cut as cut:
             # What the target has of it may be damaged, or is of a file that is no more.
             if cut.attempt.result in ("unwanted", "damaged"):
-                self._forget(errand)
+                self.forget(errand)
             return cut.attempt
         except (OSError, http.client.HTTPException) as error:
             return Attempt("failed", f"{type(error).__name__}: {error}")
+
+    def forget(self, errand: Errand) -> bool:
+        """Have the target give back what came of a push; whether it was there to hear it.
+
+        Where it wasn't it does so by itself, a day later.
+        """
+        try:
+            with _connected(errand.target, self._trusting) as connection:
+                self._begin(connection, "DELETE", errand)
+                connection.endheaders()
+                connection.getresponse().read(_MOST_ANSWER)
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
 
     def _bring(
         self,
@@ -194,16 +209,6 @@ class Sender:
             committed_at=stored.committed_at,
         )
         return mint_replicate(self._key, claims)
-
-    def _forget(self, errand: Errand) -> None:
-        """Have the target give back the space; where it doesn't hear, it does so a day later."""
-        with (
-            suppress(OSError, http.client.HTTPException),
-            _connected(errand.target, self._trusting) as connection,
-        ):
-            self._begin(connection, "DELETE", errand)
-            connection.endheaders()
-            connection.getresponse().read(_MOST_ANSWER)
 
 
 @contextmanager

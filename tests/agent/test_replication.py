@@ -98,6 +98,12 @@ def copies(agent: Agent, stored: StoredFile) -> list[str]:
     return [copy["node_id"] for copy in told(agent, stored.file_id)["copies"]]
 
 
+def delete(agent: Agent, stored: StoredFile) -> None:
+    url = f"{agent.url}/api/v1/files/{stored.file_id}"
+    headers = access(agent, rights=("delete",))
+    assert requests.delete(url, headers=headers, timeout=60).status_code == 204
+
+
 def knows(agent: Agent, stored: StoredFile) -> bool:
     answer = requests.get(f"{agent.url}/api/v1/files/{stored.file_id}", timeout=60)
     return answer.status_code != 404
@@ -278,21 +284,41 @@ def test_a_file_that_is_deleted_meanwhile_is_copied_no_further_and_forgotten_the
     worker = start_worker(source)
     stored = put(source)
     wait_until(lambda: target.leftovers() != [], source, target)
-    url = f"{source.url}/api/v1/files/{stored.file_id}"
-    headers = access(source, rights=("delete",))
-    assert requests.delete(url, headers=headers, timeout=60).status_code == 204
+    delete(source, stored)
     wait_until(lambda: worker.logged("push dropped"), source, target)
     wait_until(lambda: target.leftovers() == [], source, target)
     assert pushes(source) == []
     assert not knows(target, stored)
 
 
-def test_a_push_that_has_not_begun_goes_with_its_file(pair: tuple[Agent, Agent]) -> None:
-    source, _ = pair
+def test_a_push_that_has_not_begun_goes_with_its_file(
+    pair: tuple[Agent, Agent], start_worker: StartWorker
+) -> None:
+    source, target = pair
     stored = put(source)
     assert len(pushes(source)) == 1
-    url = f"{source.url}/api/v1/files/{stored.file_id}"
-    requests.delete(url, headers=access(source, rights=("delete",)), timeout=60)
+    delete(source, stored)
+    start_worker(source)
+    wait_until(lambda: pushes(source) == [], source, target)
+    assert target.visible_files() == []
+    assert target.leftovers() == []
+    assert not knows(target, stored)
+
+
+def test_what_came_of_a_push_goes_with_a_file_that_is_deleted_while_no_worker_runs(
+    gated: tuple[Agent, Agent, Gate], start_worker: StartWorker
+) -> None:
+    source, target, gate = gated
+    gate.left, gate.holds = 2 * MIB, True
+    worker = start_worker(source)
+    stored = put(source)
+    wait_until(lambda: rows(target, "SELECT 1 FROM uploads WHERE offset > 0"), source, target)
+    worker.kill()
+    delete(source, stored)
+    gate.left, gate.holds = 2**62, False
+    assert target.leftovers() != []
+    worker.start()
+    wait_until(lambda: target.leftovers() == [], source, target)
     assert pushes(source) == []
 
 

@@ -158,7 +158,8 @@ def test_what_is_deleted_is_copied_no_more_and_what_is_damaged_waits(
     _set_state(database, deleted, "DELETED")
     _set_state(database, damaged, "QUARANTINED")
     assert _due(pushes) is None
-    pushes.settle_gone()
+    dropped = pushes.settle_gone()
+    assert [(each.target, each.stored.file_id) for each in dropped] == [("s02", deleted.file_id)]
     assert [push.file_id for push in pushes.all()] == [damaged.file_id]
     assert [each.outcome for each in pushes.ended(["lease"])] == ["missing"]
     _set_state(database, damaged, "COMMITTED")
