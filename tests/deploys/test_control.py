@@ -159,6 +159,8 @@ def test_a_bare_node_becomes_the_control_plane_in_order() -> None:
         position(commands, "apt-get install", "nginx"),
         position(commands, "systemd-sysusers"),
         position(commands, "nft -c -f"),
+        position(commands, "nginx -t -q -c"),
+        position(commands, "systemctl reload nginx.service"),
         position(commands, "/etc/portside/roster.json", "mv -fT"),
         position(commands, "control.app, control.cli"),
         position(commands, "portside-control check"),
@@ -168,8 +170,6 @@ def test_a_bare_node_becomes_the_control_plane_in_order() -> None:
         ),
         position(commands, "systemctl restart portside-control-worker.service"),
         position(commands, "systemctl restart portside-control-backup.timer"),
-        position(commands, "nginx -t -q -c"),
-        position(commands, "systemctl reload nginx.service"),
     ]
     assert order == sorted(order)
     assert not any("postgresql" in command and "apt-get" in command for command in commands)

@@ -107,9 +107,10 @@ def test_one_machine_may_be_everything(secrets: Path) -> None:
     commands = _deploy(_shows(KEY), "s01", "storage", "control")
     order = [
         position(commands, "systemctl restart portside-agent.service"),
+        # Before the control plane looks whether uploads would be answered.
+        position(commands, "nginx -t -q -c"),
         position(commands, "mv -fT", layout.ROSTER),
         position(commands, "systemctl restart portside-control.service"),
-        position(commands, "nginx -t -q -c"),
     ]
     assert order == sorted(order)
     # One nginx.conf with both, once.
