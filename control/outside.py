@@ -11,12 +11,12 @@ import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 import urllib3
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as TookTooLong
@@ -30,6 +30,9 @@ _log = structlog.get_logger()
 PATIENCE = 2.0
 """Seconds to connect, and again to the answer."""
 
+EVERY = 15.0
+"""Seconds between two looks at the same node."""
+
 AT_ONCE = 32
 
 
@@ -42,36 +45,48 @@ class Found:
 
 
 def check(
-    database: Database, ca: Path | None, now: datetime, share: float = 1.0
+    database: Database,
+    trusted: ssl.SSLContext,
+    now: datetime,
+    every: float = 0.0,
+    share: float = 1.0,
 ) -> Sequence[Found]:
     """Ask nodes that are to take uploads, and note down what was found. DatabaseUnavailable.
 
-    Those come first that were not asked for longest, and no more than this `share` of all: called
-    often with a small one, the work is spread and holds nobody up.
+    Those that were not asked for `every` seconds, the longest of them first, and no more than this
+    `share` of all nodes: asked in many small parts, a thousand of them hold nobody up.
     """
-    targets = database.read(lambda session: _due(session, share))
-    with ThreadPoolExecutor(AT_ONCE) as threads, _asking(ca) as pool:
+    targets = database.read(lambda session: _due(session, now - timedelta(seconds=every), share))
+    if not targets:
+        return ()
+    with ThreadPoolExecutor(AT_ONCE) as threads, _asking(trusted) as pool:
         found = list(threads.map(lambda each: Found(each[0], _ask(pool, each[1])), targets))
     database.write(lambda session: _keep(session, found, now), durable=False)
     return found
 
 
-def _due(session: Session, share: float) -> Sequence[tuple[str, str]]:
+def _due(session: Session, before: datetime, share: float) -> Sequence[tuple[str, str]]:
     """Node and URL of those whose turn it is."""
     wanted = Node.in_roster, Node.wanted != "retired"
     count = session.scalar(select(func.count()).where(*wanted)) or 0
     rows = session.execute(
         select(Node.node_id, Node.upload_api_url)
-        .where(*wanted)
+        .where(*wanted, or_(Node.outside_at.is_(None), Node.outside_at <= before))
         .order_by(Node.outside_at.nulls_first(), Node.node_id)
         .limit(math.ceil(count * share))
     )
     return [(row.node_id, row.upload_api_url) for row in rows]
 
 
-def _asking(ca: Path | None) -> urllib3.PoolManager:
-    """Whoever asks. What is trusted is read once for all nodes: that takes longer than asking."""
-    trusted = ssl.create_default_context(cafile=ca if ca is not None and ca.exists() else None)
+def trust(ca: Path | None) -> ssl.SSLContext:
+    """Whose certificates count: the cluster's own authority's, else those the system knows.
+
+    Made once: to read what the system knows takes longer than to ask a hundred nodes.
+    """
+    return ssl.create_default_context(cafile=ca if ca is not None and ca.exists() else None)
+
+
+def _asking(trusted: ssl.SSLContext) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         num_pools=AT_ONCE,
         maxsize=AT_ONCE,

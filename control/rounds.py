@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from control import expiry, leases, outside, rosters
+from control import expiry, leases, rosters
 from control.database import Database, DatabaseUnavailable
 from control.draining import Drains
 from control.models import Node
@@ -30,9 +30,6 @@ _log = structlog.get_logger()
 
 EVERY = 5.0
 """Seconds between two rounds."""
-
-OUTSIDE = 15.0
-"""Seconds between two looks at the same node from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +138,6 @@ def expire(round_: Round) -> None:
     expiry.give_up_copies(round_.database, round_.now)
 
 
-def ask_nodes(round_: Round) -> None:
-    """Ask nodes from outside: some in each round, every node once in OUTSIDE seconds."""
-    outside.check(round_.database, round_.settings.ca, round_.now, share=EVERY / OUTSIDE)
-
-
 def checkpoint(round_: Round) -> None:
     """Keep SQLite's log short, so that no request has to."""
     round_.database.checkpoint()
@@ -161,7 +153,6 @@ ROUTINES: tuple[Routine, ...] = (
     Routine("silence", 0, notice_silence),
     Routine("checkpoint", 0, checkpoint),
     Routine("expiry", 15, expire),
-    Routine("outside", 0, ask_nodes),
     Routine("purge", 3600, purge),
 )
 

@@ -1,4 +1,6 @@
-"""The control plane's worker: a service of its own that goes rounds (`control.rounds`).
+"""The control plane's worker: a service of its own that goes rounds (`control.rounds`) and, between
+them, asks nodes from outside, a few each second (`control.outside`). Of several workers whoever
+went the last round does.
 
 A routine that fails unforeseen ends the worker, so that systemd starts it anew and the log has the
 reason; one that hangs is noticed by systemd's watchdog.
@@ -9,16 +11,23 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import ssl
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 from gunicorn.systemd import sd_notify
 
-from control.database import Database
+from control import outside
+from control.database import Database, DatabaseUnavailable
 from control.rounds import EVERY, Rounds
 from control.settings import Settings
 
 _log = structlog.get_logger()
+
+TICK = 1.0
+"""Seconds between two looks at what is due."""
 
 
 def run(settings: Settings) -> None:
@@ -31,16 +40,28 @@ def run(settings: Settings) -> None:
     rounds = Rounds(settings, database, lambda: datetime.now(UTC))
     _notify("READY=1")
     _log.info("worker started")
+    trusted = outside.trust(settings.ca)
+    due, ours = 0.0, False
     while True:
-        rounds.go()
+        if time.monotonic() >= due:
+            due = time.monotonic() + EVERY
+            ours = rounds.go()
+        if ours:
+            _ask_nodes(database, trusted)
         _notify("WATCHDOG=1")
         try:
-            signals.get(timeout=EVERY)
+            signals.get(timeout=TICK)
         except queue.Empty:
             continue
         break
     _notify("STOPPING=1")
     database.close()
+
+
+def _ask_nodes(database: Database, trusted: ssl.SSLContext) -> None:
+    """Ask those whose turn it is. A database that is away is in the log, and asked again soon."""
+    with suppress(DatabaseUnavailable):
+        outside.check(database, settings.ca, datetime.now(UTC), outside.EVERY, TICK / outside.EVERY)
 
 
 def _notify(state: str) -> None:

@@ -60,10 +60,10 @@ def authority() -> certificates.Pair:
 
 
 @pytest.fixture
-def ca(authority: certificates.Pair, tmp_path: Path) -> Path:
+def trusted(authority: certificates.Pair, tmp_path: Path) -> ssl.SSLContext:
     path = tmp_path / "ca.crt"
     path.write_bytes(authority.certificate_pem)
-    return path
+    return outside.trust(path)
 
 
 def _at(core: Core, url: str) -> None:
@@ -71,71 +71,75 @@ def _at(core: Core, url: str) -> None:
     core.database.write(lambda session: session.execute(update(Node).values(upload_api_url=url)))
 
 
-def _problem(core: Core, ca: Path) -> str | None:
+def _problem(core: Core, trusted: ssl.SSLContext) -> str | None:
     """What is noted of s02 after every node was asked."""
-    outside.check(core.database, ca, core.clock.now)
+    outside.check(core.database, trusted, core.clock.now)
     core.snapshots.forget()
     return core.snapshots.current().nodes["s02"].signs.outside_problem
 
 
 def test_a_node_that_answers_with_a_certificate_of_the_cluster_is_fine(
-    core: Core, authority: certificates.Pair, ca: Path, tmp_path: Path
+    core: Core, authority: certificates.Pair, trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     with _server(204, certificates.issue(authority, "localhost"), tmp_path) as url:
         _at(core, url)
-        assert _problem(core, ca) is None
+        assert _problem(core, trusted) is None
 
 
-def test_another_authoritys_certificate_is_none(core: Core, ca: Path, tmp_path: Path) -> None:
+def test_another_authoritys_certificate_is_none(
+    core: Core, trusted: ssl.SSLContext, tmp_path: Path
+) -> None:
     stranger = certificates.issue(certificates.make_ca("other"), "localhost")
     with _server(204, stranger, tmp_path) as url:
         _at(core, url)
-        assert "certificate isn't trusted" in str(_problem(core, ca))
+        assert "certificate isn't trusted" in str(_problem(core, trusted))
 
 
 def test_a_certificate_for_another_name_is_none(
-    core: Core, authority: certificates.Pair, ca: Path, tmp_path: Path
+    core: Core, authority: certificates.Pair, trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     with _server(204, certificates.issue(authority, "s01.portside.test"), tmp_path) as url:
         _at(core, url)
-        assert "certificate isn't trusted" in str(_problem(core, ca))
+        assert "certificate isn't trusted" in str(_problem(core, trusted))
 
 
 @pytest.mark.parametrize("status", [200, 302, 502])
-def test_another_answer_is_a_problem(core: Core, ca: Path, tmp_path: Path, status: int) -> None:
+def test_another_answer_is_a_problem(
+    core: Core, trusted: ssl.SSLContext, tmp_path: Path, status: int
+) -> None:
     with _server(status, None, tmp_path) as url:
         _at(core, url)
-        assert f"HEAD was answered with {status}" in str(_problem(core, ca))
+        assert f"HEAD was answered with {status}" in str(_problem(core, trusted))
 
 
-def test_silence_is_a_problem_after_two_seconds(core: Core, ca: Path) -> None:
+def test_silence_is_a_problem_after_two_seconds(core: Core, trusted: ssl.SSLContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _at(core, f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        assert "no answer within 2 s" in str(_problem(core, ca))
+        assert "no answer within 2 s" in str(_problem(core, trusted))
 
 
 def test_a_node_that_cant_be_connected_to_is_left_out_until_it_answers(
-    core: Core, ca: Path, tmp_path: Path
+    core: Core, trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     core.all_report()
     _at(core, f"http://127.0.0.1:{reserved_port()}/")
-    assert "Connection refused" in str(_problem(core, ca))
+    assert "Connection refused" in str(_problem(core, trusted))
     with pytest.raises(ProblemError, match="no node takes uploads now"):
         core.opens()
     with _server(204, None, tmp_path) as url:
         _at(core, url)
-        assert _problem(core, ca) is None
+        assert _problem(core, trusted) is None
     assert core.opens().node_id in core.nodes.keys
 
 
-def test_nodes_take_turns_so_that_a_share_asks_each_in_its_time(
-    core: Core, ca: Path, tmp_path: Path
+def test_nodes_take_turns_and_none_is_asked_before_its_time(
+    core: Core, trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     asked = []
     with _server(204, None, tmp_path) as url:
         _at(core, url)
-        for _ in range(6):
-            core.clock.pass_by(5)
-            found = outside.check(core.database, ca, core.clock.now, share=1 / 3)
+        for _ in range(8):
+            found = outside.check(core.database, trusted, core.clock.now, every=4, share=1 / 15)
             asked.append([each.node_id for each in found])
-    assert asked == [["s01"], ["s02"], ["s03"]] * 2
+            core.clock.pass_by(1)
+    assert asked == [["s01"], ["s02"], ["s03"], []] * 2
