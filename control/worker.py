@@ -61,7 +61,7 @@ def run(settings: Settings) -> None:
 def _ask_nodes(database: Database, trusted: ssl.SSLContext) -> None:
     """Ask those whose turn it is. A database that is away is in the log, and asked again soon."""
     with suppress(DatabaseUnavailable):
-        outside.check(database, settings.ca, datetime.now(UTC), outside.EVERY, TICK / outside.EVERY)
+        outside.check(database, trusted, datetime.now(UTC), outside.EVERY, TICK / outside.EVERY)
 
 
 def _notify(state: str) -> None:
