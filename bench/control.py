@@ -69,7 +69,8 @@ class ControlFailed(Exception):
 def main(
     nodes: Annotated[int, typer.Option(min=3, help="Nodes that send heartbeats.")] = 1000,
     files: Annotated[int, typer.Option(min=100, help="Files in the catalogue.")] = 1_000_000,
-    seconds: Annotated[float, typer.Option(min=1, help="Seconds at each rate.")] = 15,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds at each rate.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each rate comes.")] = 3,
     database: Annotated[list[str], typer.Option(help="sqlite, postgresql, or both.")] = list(  # noqa: B006 (typer copies it)
         DATABASES
     ),
@@ -95,7 +96,7 @@ def main(
                 def tell(what: str, name: str = name) -> None:
                     status.update(f"{name}: {what}")
 
-                runs[name] = _measured(place, name, nodes, files, seconds, tell)
+                runs[name] = _measured(place, name, nodes, files, rounds, seconds, tell)
     except (ControlFailed, ServerFailed, OSError, subprocess.CalledProcessError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
@@ -108,6 +109,7 @@ def main(
         clients=_CLIENTS,
         beating=_BEATING,
         threads=_THREADS,
+        rounds=rounds,
         runs=runs,
     )
     control_report.show(console, figures)
@@ -130,7 +132,13 @@ class _Place:
 
 
 def _measured(
-    place: Path, name: str, nodes: int, files: int, seconds: float, tell: Callable[[str], None]
+    place: Path,
+    name: str,
+    nodes: int,
+    files: int,
+    rounds: int,
+    seconds: float,
+    tell: Callable[[str], None],
 ) -> Run:
     with ExitStack() as stack:
         home = Path(
@@ -148,7 +156,7 @@ def _measured(
         fill = time.monotonic() - began
         load = os.getloadavg()[0]
         with _control_plane(where) as (port, watched):
-            steps = _steps(where, fakes, key, port, watched, seconds, tell)
+            steps = _steps(where, fakes, key, port, watched, _RATES * rounds, seconds, tell)
         tell("counting counters again")
         _control(where.home, "check", "--counters")
     return Run(fill, load, steps)
@@ -248,6 +256,7 @@ def _steps(
     key: str,
     port: int,
     watched: Mapping[str, int],
+    rates: Sequence[float | None],
     seconds: float,
     tell: Callable[[str], None],
 ) -> list[Step]:
@@ -272,7 +281,7 @@ def _steps(
             tell("warming up")
             _ask(clients, port, key, 50, 3)
             taken = []
-            for rate in _RATES:
+            for rate in rates:
                 tell(f"{'as many' if rate is None else f'{rate:.0f}'} sessions a second")
                 before = _cpu(watched, clients, beating.pid)
                 sessions = _ask(clients, port, key, rate, seconds)
