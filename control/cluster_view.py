@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from sqlalchemy import func, select, text
+from sqlalchemy import case, func, select, text
 from sqlalchemy.orm import Session
 
 from control import node_states, placement
 from control.catalogue import copies_of
-from control.copies import Copies, Copy, Keeper, Room
+from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.known import signs_of
 from control.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.move_rules import OPEN_STATES, Usage
@@ -21,11 +21,20 @@ from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
 
 OUTSTANDING = 8
-"""Copies that one node sends, and that one receives, at the same time, unless a move says more.
-Few enough for uploads not to notice, enough to keep a 1 Gbit/s line busy with small files."""
+"""Large files that one node sends, and that one receives, at the same time; small ones are more
+(`control.copies.load_of`). Few enough for uploads not to notice, enough to keep a line busy."""
 
 REMOVALS = 100
 """Removals that one node has in hand at the same time: they are cheap, but not free."""
+
+_LOAD = func.sum(
+    case(
+        (Work.size >= LARGE, 1.0),
+        (Work.size <= int(LARGE * LEAST_LOAD), LEAST_LOAD),
+        else_=Work.size * (1.0 / LARGE),
+    )
+)
+"""`load_of`, summed up by the database."""
 
 _UNDER_WAY = text("work.state IN ('waiting', 'leased')")
 """In the words of the partial index `uq_work_under_way`, so that ended work isn't read."""
@@ -75,7 +84,7 @@ class ClusterView:
 
     def took(self, source: str, place: Place, size: int) -> None:
         """A copy was ordered."""
-        self.room.take(source, place.node_id)
+        self.room.take(source, place.node_id, size)
         self.coming[place.node_id] = self.coming.get(place.node_id, 0) + size
         place.room -= size
 
@@ -171,14 +180,14 @@ def is_given_up(snapshot: Snapshot, node_id: str, settings: Settings, now: datet
 def _add_work(session: Session, view: ClusterView) -> None:
     """What nodes have to do and what is on its way, by the work that is under way."""
     rows = session.execute(
-        select(Work.kind, Work.node_id, Work.place, func.count(), func.sum(Work.size))
+        select(Work.kind, Work.node_id, Work.place, func.count(), func.sum(Work.size), _LOAD)
         .where(_UNDER_WAY)
         .group_by(Work.kind, Work.node_id, Work.place)
     )
-    for kind, node_id, place, count, size in rows:
+    for kind, node_id, place, count, size, load_ in rows:
         if kind == "replicate":
-            view.room.sending[node_id] = view.room.sending.get(node_id, 0) + count
-            view.room.receiving[place] = view.room.receiving.get(place, 0) + count
+            view.room.sending[node_id] = view.room.sending.get(node_id, 0) + load_
+            view.room.receiving[place] = view.room.receiving.get(place, 0) + load_
             view.coming[place] = view.coming.get(place, 0) + int(size)
         else:
             view.removals[node_id] = view.removals.get(node_id, 0) + count

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from control.models import CopyState
 from portside.control_wire import NodeState
+from portside.quantities import MIB
 
 _REACHABLE: frozenset[NodeState] = frozenset({"active", "readonly", "draining"})
 _STAYING: frozenset[NodeState] = frozenset({"active", "readonly", "down"})
@@ -131,10 +132,11 @@ class Copies:
 class Room:
     """How much more work nodes may be given: no storm hits one of them, whatever happened."""
 
-    limit: int
-    """The most copies that one node sends, and the most that one receives, at the same time."""
-    sending: dict[str, int]
-    receiving: dict[str, int]
+    limit: float
+    """The most that one node sends, and the most that one receives, at the same time: this many
+    large files, or the more the smaller they are (`load_of`)."""
+    sending: dict[str, float]
+    receiving: dict[str, float]
 
     def source(self, candidates: Sequence[str]) -> str | None:
         """The candidate with the least to send; None when all have enough to do."""
@@ -145,7 +147,23 @@ class Room:
         """The nodes that receive as much as they may."""
         return frozenset(n for n, count in self.receiving.items() if count >= self.limit)
 
-    def take(self, source: str, target: str) -> None:
+    def take(self, source: str, target: str, size: int) -> None:
         """Note down a copy that was ordered."""
-        self.sending[source] = self.sending.get(source, 0) + 1
-        self.receiving[target] = self.receiving.get(target, 0) + 1
+        self.sending[source] = self.sending.get(source, 0) + load_of(size)
+        self.receiving[target] = self.receiving.get(target, 0) + load_of(size)
+
+
+LARGE = 32 * MIB
+"""Bytes from which on a file counts in full: a second or so on its way."""
+
+LEAST_LOAD = 1 / 8
+"""What the smallest file counts: orders and receipts take their time too."""
+
+
+def load_of(size: int) -> float:
+    """How much a copy of so many bytes counts among those under way, from LEAST_LOAD to 1.
+
+    A node is given new copies every few seconds: with a fixed number of them, many small files
+    would take days that one large file of as many bytes is copied in within minutes.
+    """
+    return min(1.0, max(LEAST_LOAD, size / LARGE))

@@ -33,8 +33,8 @@ from portside.wire import ReceiptClaims
 
 _log = structlog.get_logger()
 
-AT_ONCE = 16
-"""Leases that one node has at the same time."""
+AT_ONCE = 64
+"""Leases that one node has at the same time: as many as the smallest files that it may send."""
 
 ATTEMPTS = 8
 """After how many a copy is given up; whoever ordered it may order another one."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from control import nodes, rounds
+from control.heartbeats import AT_WORK
 from control.models import Node
 from control.problems import ProblemError
 from control.rounds import Round, notice_silence
@@ -16,6 +17,7 @@ from portside.control_wire import NodeStateRequest
 from portside.tokens import SigningKey
 from tests.control.cluster import take_over
 from tests.control.core import Core
+from tests.control.test_leases import orders_copy
 
 
 def node(core: Core, node_id: str) -> Node:
@@ -38,6 +40,13 @@ def test_a_heartbeat_is_kept_and_answered(core: Core) -> None:
     assert [each.node_id for each in answer.roster.nodes] == ["s01", "s02", "s03"]
     assert answer.next_in == core.settings.heartbeat_every
     assert core.reports("s01", roster_version=answer.roster.version).roster is None
+
+
+def test_a_node_that_has_work_is_to_come_sooner(core: Core) -> None:
+    assert orders_copy(core, core.stores("s01"), "s01", "s02") is not None
+    answer = core.reports("s01")
+    assert (len(answer.work), answer.next_in) == (1, AT_WORK)
+    assert core.settings.heartbeat_every > AT_WORK
 
 
 def test_a_replay_and_an_older_one_are_refused(core: Core) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from control.cluster_view import OUTSTANDING
+from control.copies import LARGE, LEAST_LOAD
 from control.database import Database
 from control.models import Node, Work
 from tests.control.simulation import EVERY, GIVEN_UP, Simulation
@@ -64,17 +65,20 @@ def test_receipts_in_any_order_cause_no_copying(cluster: Simulation) -> None:
     cluster.counts_are_right()
 
 
+@pytest.mark.parametrize(
+    ("size", "limit"), [(LARGE, OUTSTANDING), (1000, int(OUTSTANDING / LEAST_LOAD))]
+)
 def test_no_node_has_more_work_than_the_limit_and_all_is_done_in_the_end(
-    cluster: Simulation,
+    cluster: Simulation, size: int, limit: int
 ) -> None:
-    files = [cluster.has("s01", "s02") for _ in range(11)]
+    files = [cluster.has("s01", "s02", size=size) for _ in range(limit + 3)]
     cluster.disks["s01"].up = False
     cluster.disks["s02"].obeys = False
     cluster.goes_on(GIVEN_UP + 2 * EVERY)
     waiting = cluster.database.read(
         lambda session: session.scalars(select(Work).where(Work.state != "failed")).all()
     )
-    assert len(waiting) == OUTSTANDING
+    assert len(waiting) == limit
     cluster.disks["s02"].obeys = True
     cluster.goes_on_until(lambda: all(cluster.file(each).present == 2 for each in files))
     assert copied(cluster) == len(files)

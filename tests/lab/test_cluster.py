@@ -98,6 +98,7 @@ def test_a_drain_under_running_uploads_leaves_every_file_on_two_other_nodes(
         began, during = time.monotonic(), []
         while slow.is_running():
             during.append(_upload_bytes(control, talk, 4 * MIB))
+            time.sleep(0.5)
         after_drain = slow.stored()
         everything = [*before, *during, after_drain]
         wait_for(

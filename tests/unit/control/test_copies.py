@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from control.copies import Copies, Copy, Keeper, Room
+from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
 from control.models import CopyState
 from portside.control_wire import NodeState
 
@@ -141,11 +141,31 @@ def test_only_what_is_present_lets_another_go(state: CopyState) -> None:
 def test_no_node_is_asked_for_more_than_the_limit() -> None:
     room = Room(limit=2, sending={"a": 1}, receiving={"c": 1})
     assert room.source(["a", "b"]) == "b"
-    room.take("b", "c")
+    room.take("b", "c", LARGE)
     assert room.full_targets() == {"c"}
-    room.take("a", "d")
-    room.take("b", "d")
+    room.take("a", "d", LARGE)
+    room.take("b", "d", LARGE)
     assert room.source(["a", "b"]) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "counts"),
+    [
+        (0, LEAST_LOAD),
+        (LARGE // 8, LEAST_LOAD),
+        (LARGE // 2, 0.5),
+        (LARGE, 1.0),
+        (100 * LARGE, 1.0),
+    ],
+)
+def test_small_files_count_less_so_that_more_are_under_way(size: int, counts: float) -> None:
+    assert load_of(size) == counts
+    room = Room(limit=2, sending={}, receiving={})
+    ordered = 0
+    while room.source(["a"]) == "a":
+        room.take("a", "b", size)
+        ordered += 1
+    assert ordered == 2 / counts
 
 
 class AFile(RuleBasedStateMachine):
