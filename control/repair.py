@@ -104,6 +104,10 @@ class Repair:
                 node.returned_at = now
             for file in tending.lock_all(session, file_ids):
                 catalogue.back(session, file, node_id, node.returned_at, now)
+                if file.state in ("deleting", "deleted"):
+                    # Deleted everywhere while this node was away.
+                    file.state = "deleting"
+                    leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
 
         def find(session: Session) -> Sequence[str]:
             away = (models.Copy.state == "lost") & (models.Copy.lost_as == "away")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from control import files
 from control.cluster_view import OUTSTANDING
 from control.copies import LARGE, LEAST_LOAD
 from control.database import Database
@@ -118,6 +119,24 @@ def test_copies_count_again_when_their_node_returns_and_the_surplus_goes(
     cluster.never_below(2, files)
     cluster.goes_on(3 * EVERY)
     assert all(cluster.file(each).present == 2 for each in files)
+    cluster.counts_are_right()
+
+
+def test_what_was_deleted_while_its_node_was_given_up_goes_when_the_node_returns(
+    cluster: Simulation,
+) -> None:
+    file_id, kept = cluster.has("s01", "s02"), cluster.has("s01", "s02")
+    cluster.disks["s01"].up = False
+    cluster.goes_on(GIVEN_UP + 5 * EVERY)
+    cluster.on_file(
+        file_id, lambda session, file: files.delete_everywhere(session, file, cluster.clock.now)
+    )
+    cluster.goes_on_until(lambda: cluster.file(file_id).state == "deleted")
+    assert cluster.holders(file_id) == {"s01"}
+    cluster.disks["s01"].up = True
+    cluster.goes_on_until(lambda: cluster.holders(file_id) == set())
+    cluster.goes_on_until(lambda: cluster.file(file_id).state == "deleted")
+    cluster.goes_on_until(lambda: len(cluster.holders(kept)) == 2)
     cluster.counts_are_right()
 
 
