@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from agent.exchange import Answer, NoAnswer, Request, Unreachable, exchange
 from agent.trust import trust
-from portside.control_wire import Heartbeat, HeartbeatAnswer
+from portside.node_wire import Heartbeat, HeartbeatAnswer
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
 from portside.wire import PROBLEM_PREFIX, HeartbeatClaims, Problem

@@ -25,7 +25,7 @@ from agent.revocations import Revocations
 from agent.roster import Rosters
 from agent.vitals import Vitals
 from agent.worker_report import HeartbeatReport
-from portside.control_wire import HeartbeatAnswer
+from portside.node_wire import HeartbeatAnswer
 
 _log = structlog.get_logger()
 

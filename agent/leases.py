@@ -19,7 +19,7 @@ from agent.activities import Pulse
 from agent.database import Database
 from agent.pushes import Pushes
 from agent.staging import DiskFailed, DiskFull
-from portside.control_wire import Lease, WorkDone
+from portside.node_wire import Lease, WorkDone
 from portside.wire import StoredFile
 
 _log = structlog.get_logger()

@@ -19,7 +19,7 @@ from agent.database import Database
 from agent.hooks import public_id
 from agent.index import add_own_pushes
 from agent.push_plan import LEASE_ATTEMPTS, Next
-from portside.control_wire import WorkDone
+from portside.node_wire import WorkDone
 from portside.wire import FileId, StoredFile
 
 

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from portside.control_wire import NodeState, Roster, RosterNode
+from portside.node_wire import NodeState, Roster, RosterNode
 from portside.wire import UploadClaims
 
 _TAKES_COPIES: tuple[NodeState, ...] = ("active", "readonly", "draining")

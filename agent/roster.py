@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.settings import Settings
-from portside.control_wire import Roster
+from portside.node_wire import Roster
 
 _log = structlog.get_logger()
 

@@ -35,8 +35,8 @@ from agent.push_plan import Attempt, refused, slug_of
 from agent.read_ahead import ReadAhead
 from agent.replicate_facts import REPLICATE_PATH
 from agent.verification import DAMAGE
-from portside.control_wire import RosterNode
 from portside.digest import format_repr_digest
+from portside.node_wire import RosterNode
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_replicate, verify_receipt
 from portside.wire import Problem, ReplicateClaims, StoredFile
 

@@ -15,7 +15,7 @@ from agent.pushes import Lag
 from agent.settings import Settings
 from agent.web_status import WebSilent
 from agent.worker_report import ScrubReport
-from portside.control_wire import GoneFile, Heartbeat, WorkDone
+from portside.node_wire import GoneFile, Heartbeat, WorkDone
 
 
 @dataclass(frozen=True, slots=True)

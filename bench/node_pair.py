@@ -28,7 +28,7 @@ from bench.source import Source
 from deploys.components.node import StorageNode
 from deploys.components.rendering import render
 from portside import certificates
-from portside.control_wire import Roster, RosterNode
+from portside.node_wire import Roster, RosterNode
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_access, mint_upload
 from portside.wire import AccessClaims, StoredFile, UploadClaims

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control.models import CopyState
-from portside.control_wire import NodeState
+from portside.node_wire import NodeState
 from portside.quantities import MIB
 
 _REACHABLE: frozenset[NodeState] = frozenset({"active", "readonly", "draining"})

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from control import catalogue, files, leases
-from portside.control_wire import GoneFile
+from portside.node_wire import GoneFile
 
 _log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from control.models import Moment, Node
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
-from portside.control_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
+from portside.node_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
 
 _log = structlog.get_logger()

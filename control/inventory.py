@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from control.database import Database
 from control.models import Copy, Node
-from portside.control_wire import Heartbeat
 from portside.inventory import EMPTY, toggled
+from portside.node_wire import Heartbeat
 
 _log = structlog.get_logger()
 

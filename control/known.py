@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from control import node_states
 from control.models import Moment, Node, Pool, moment
 from control.node_states import Signs
-from portside.control_wire import NodeState, Tier
+from portside.node_wire import NodeState, Tier
 from portside.tokens import Keyset, PublicKey
 
 Pause = Callable[[], None]

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from control import catalogue
 from control.models import File, Moment, Node, Work, WorkReason, WorkState
 from control.node_states import avoid_until
-from portside.control_wire import Lease, WorkDone
+from portside.node_wire import Lease, WorkDone
 from portside.quantities import MIB
 from portside.wire import ReceiptClaims
 

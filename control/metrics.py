@@ -19,7 +19,8 @@ from control.database import Database, DatabaseUnavailable
 from control.models import Move, Work
 from control.problems import ProblemError, slugs
 from control.snapshot import Snapshots
-from portside.control_wire import MoveState, NodeState
+from portside.move_wire import MoveState
+from portside.node_wire import NodeState
 
 # A second series for each, which says only when the process began. (The library lacks the types.)
 disable_created_metrics()  # type: ignore[no-untyped-call]

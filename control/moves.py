@@ -22,7 +22,7 @@ from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshots
-from portside.control_wire import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
+from portside.move_wire import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
 from portside.quantities import format_size
 
 REPORTS = 100

@@ -15,7 +15,6 @@ from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
 from portside.control_wire import (
-    Heartbeat,
     NewPool,
     NodeStateRequest,
     NodeView,
@@ -24,6 +23,7 @@ from portside.control_wire import (
     PoolView,
     PoolViews,
 )
+from portside.node_wire import Heartbeat
 
 _log = structlog.get_logger()
 

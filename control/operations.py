@@ -18,12 +18,6 @@ from portside.control_wire import (
     FileUrl,
     FileView,
     FileViews,
-    Heartbeat,
-    HeartbeatAnswer,
-    MovePlan,
-    MoveRequest,
-    MoveView,
-    MoveViews,
     NewPool,
     NodeStateRequest,
     NodeView,
@@ -35,6 +29,8 @@ from portside.control_wire import (
     SessionRequest,
     UploadServer,
 )
+from portside.move_wire import MovePlan, MoveRequest, MoveView, MoveViews
+from portside.node_wire import Heartbeat, HeartbeatAnswer
 from portside.tokens import Refusal
 from portside.wire import FileQuery, Readiness
 

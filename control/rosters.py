@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from control.catalogue import insert_if_new
 from control.models import ClusterState, Node, Pool
 from control.settings import Settings
-from portside.control_wire import NodeState, Roster, RosterNode
+from portside.node_wire import NodeState, Roster, RosterNode
 from portside.roster import next_version
 from portside.tokens import PublicKey
 

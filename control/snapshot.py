@@ -23,7 +23,7 @@ from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
 from control.models import App, ClusterState, Revocation
 from control.placement import Place, Ranking
 from control.settings import Settings
-from portside.control_wire import Roster
+from portside.node_wire import Roster
 from portside.tokens import Keyset
 
 REFRESH = 1.0

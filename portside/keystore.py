@@ -31,7 +31,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from portside import certificates, roster
 from portside.cluster import Cluster
-from portside.control_wire import Roster
+from portside.node_wire import Roster
 from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"

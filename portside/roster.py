@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from portside.control_wire import Roster, RosterNode
+from portside.node_wire import Roster, RosterNode
 from portside.tokens import PublicKey
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from control.database import Database
 from control.move_rules import Command
 from control.settings import Settings
 from control.snapshot import Snapshots
-from portside.control_wire import MoveRequest, MoveView, MoveViews
+from portside.move_wire import MoveRequest, MoveView, MoveViews
 
 
 class Moves:

@@ -1,6 +1,6 @@
 """The control plane's API as typed calls: nodes, files, sessions, receipts, moves.
 
-What comes back is checked against `portside.control_wire`. While the control plane is busy or
+What comes back is checked against `portside.control_wire` and `move_wire`. While the control plane is busy or
 restarts, what may be asked twice is asked again a few times.
 """
 
@@ -31,14 +31,11 @@ from portside.control_wire import (
     FileUrl,
     FileView,
     FileViews,
-    MovePlan,
-    MoveRequest,
-    MoveView,
-    MoveViews,
     NodeViews,
     Session,
     SessionRequest,
 )
+from portside.move_wire import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0

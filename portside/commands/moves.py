@@ -23,7 +23,7 @@ from portside.commands.common import (
     say,
     size_option,
 )
-from portside.control_wire import MovePlan, MoveRequest, MoveView
+from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import format_duration, format_size
 
 app = typer.Typer(

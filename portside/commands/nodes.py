@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from portside.commands.common import ago, control_plane, print_table, printable
-from portside.control_wire import Heartbeat, NodeView
+from portside.control_wire import NodeView
+from portside.node_wire import Heartbeat
 from portside.quantities import format_duration, format_size
 
 _UNKNOWN = "-"

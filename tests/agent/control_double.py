@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from portside.control_wire import FileReceipt, Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.control_wire import FileReceipt
+from portside.node_wire import Heartbeat, HeartbeatAnswer, Lease, Roster
 from portside.tokens import Keyset, TokenRefused, verify_heartbeat
 
 PATIENCE = 60.0

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import requests
 
 from agent.database import Database
-from portside.control_wire import NodeState, Roster, RosterNode
 from portside.digest import format_repr_digest
+from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
 from portside.wire import ReplicateClaims, StoredFile
 from tests.agent.process import Agent

@@ -10,7 +10,7 @@ import pytest
 
 from agent import gone
 from agent.database import Database
-from portside.control_wire import MOST_GONE, WhyGone
+from portside.node_wire import MOST_GONE, WhyGone
 
 
 @pytest.fixture

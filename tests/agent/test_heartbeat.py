@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from agent.database import Database
-from portside.control_wire import Heartbeat, Lease, Roster
 from portside.inventory import EMPTY, toggled
+from portside.node_wire import Heartbeat, Lease, Roster
 from portside.quantities import MIB
 from portside.tokens import Keyset, SigningKey
 from portside.wire import StoredFile

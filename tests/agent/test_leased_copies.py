@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from portside.control_wire import Lease, WorkDone
 from portside.inventory import EMPTY, toggled
+from portside.node_wire import Lease, WorkDone
 from portside.tokens import Keyset, verify_receipt
 from portside.wire import StoredFile
 from tests.agent.control_double import ControlDouble

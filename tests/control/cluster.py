@@ -14,7 +14,8 @@ from control import rosters
 from control.database import Database
 from control.settings import Settings
 from control.settings import load as load_settings
-from portside.control_wire import Heartbeat, Roster, RosterNode, Session, WorkDone
+from portside.control_wire import Session
+from portside.node_wire import Heartbeat, Roster, RosterNode, WorkDone
 from portside.quantities import GIB
 from portside.tokens import (
     HEARTBEAT_AUDIENCE,

@@ -19,7 +19,8 @@ from control.known import KnownApp
 from control.models import File, Pool
 from control.sessions import Sessions, Wish
 from control.snapshot import Snapshots
-from portside.control_wire import HeartbeatAnswer, Session, SessionRequest
+from portside.control_wire import Session, SessionRequest
+from portside.node_wire import HeartbeatAnswer
 from portside.tokens import SigningKey
 from tests.control.cluster import Clock, FakeNodes, settings, take_over
 

@@ -20,8 +20,8 @@ from control import rosters, rounds
 from control.database import Database
 from control.models import Copy, File, Node
 from control.rounds import Round, Routine
-from portside.control_wire import Lease, WorkDone
 from portside.inventory import EMPTY, toggled
+from portside.node_wire import Lease, WorkDone
 from portside.quantities import GIB
 from tests.control.cluster import FakeNodes, take_over
 from tests.control.core import Core

@@ -17,7 +17,7 @@ from deploys.components.node import StorageNode
 from portside import certificates, sizing
 from portside.certificates import Pair
 from portside.cluster import parse
-from portside.control_wire import Roster, RosterNode
+from portside.node_wire import Roster, RosterNode
 from portside.quantities import GIB
 from tests.agent.process import Agent
 from tests.agent.worker_process import Worker

@@ -10,7 +10,7 @@ import pytest
 from control import catalogue, files, leases
 from control.database import Database
 from control.problems import ProblemError
-from portside.control_wire import GoneFile, HeartbeatAnswer, WhyGone
+from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
 from tests.control.cluster import done
 from tests.control.core import Core
 from tests.control.simulation import Simulation

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from control import catalogue, expiry, leases
 from control.models import File, Node, Pool, Work
 from control.problems import ProblemError
-from portside.control_wire import Lease
+from portside.node_wire import Lease
 from portside.tokens import SigningKey
 from tests.control.cluster import done
 from tests.control.core import Core

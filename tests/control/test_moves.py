@@ -12,7 +12,7 @@ from control import moves
 from control.database import Database
 from control.move_rounds import Moves
 from control.problems import ProblemError
-from portside.control_wire import MovePlan, MoveRequest, MoveView
+from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import GIB
 from tests.control.simulation import EVERY, Simulation
 

@@ -25,7 +25,8 @@ from sqlalchemy import select
 from control.counters import differences
 from control.database import Database, DatabaseUnavailable
 from control.models import Copy, File, UploadSession, Work
-from portside.control_wire import HeartbeatAnswer, Lease, Session, WorkDone
+from portside.control_wire import Session
+from portside.node_wire import HeartbeatAnswer, Lease, WorkDone
 from tests.control.postgresql import PostgresqlServer
 from tests.control.process import PATIENCE, ControlPlane
 

@@ -17,15 +17,12 @@ from portside.control_wire import (
     FileUrl,
     FileView,
     FileViews,
-    MovePlan,
-    MoveProgress,
-    MoveView,
-    MoveViews,
     NodeView,
     NodeViews,
     Session,
     SessionRequest,
 )
+from portside.move_wire import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.tokens import SigningKey, mint_upload, unverified_claims
 from portside.wire import PROBLEM_PREFIX, Problem, UploadClaims
 from tests.unit.copy_double import CopyDouble

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portside.control_wire import Heartbeat, NodeView
+from portside.control_wire import NodeView
+from portside.node_wire import Heartbeat
 from portside.quantities import GIB
 from tests.unit.control_double import (
     API_KEY,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from portside.commands import moves
-from portside.control_wire import MovePlan, MoveReport
+from portside.move_wire import MovePlan, MoveReport
 from tests.unit.control_double import ControlDouble, move_view, refuse
 from tests.unit.test_cli import Run
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portside.cluster import Cluster, parse
-from portside.control_wire import NodeState, Roster
+from portside.node_wire import NodeState, Roster
 from portside.roster import build, merge, next_version, renew, without_key
 from portside.tokens import PublicKey, SigningKey
 

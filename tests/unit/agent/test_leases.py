@@ -16,7 +16,7 @@ from agent.index import Index, Intent
 from agent.leases import MOST_TOLD, Leases
 from agent.pushes import Pushes
 from agent.staging import DiskFull
-from portside.control_wire import Lease, WorkDone
+from portside.node_wire import Lease, WorkDone
 from portside.wire import StoredFile
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.rendezvous import can_be_replicated, ranked, targets
-from portside.control_wire import NodeState, Roster, RosterNode
+from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey
 from tests.minting import upload_claims
 

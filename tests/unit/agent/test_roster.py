@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from agent.roster import Rosters
-from portside.control_wire import Roster
+from portside.node_wire import Roster
 
 
 @pytest.fixture

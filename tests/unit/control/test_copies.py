@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
 from control.models import CopyState
-from portside.control_wire import NodeState
+from portside.node_wire import NodeState
 
 NODES = ("a", "b", "c", "d", "e")
 

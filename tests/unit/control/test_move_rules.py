@@ -20,7 +20,7 @@ from control.move_rules import (
     next_step,
     pushes,
 )
-from portside.control_wire import NodeState
+from portside.node_wire import NodeState
 
 NODES = {each: Keeper(each, "active") for each in ("s", "t", "r", "q")}
 

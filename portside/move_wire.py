@@ -1,0 +1,125 @@
+"""What travels between operators and the control plane about moves of files between nodes.
+
+Times are UTC; sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from portside.message import Message, Request
+from portside.wire import FileId
+
+_POOL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+
+
+class MoveRequest(Request):
+    """Files that are to go elsewhere: `POST /api/v1/moves`.
+
+    A `move` takes what the filter fits from pool `source` to pool `target`. A `rebalance` takes
+    files from the fullest nodes to those that placement chooses, until each is within half of
+    `band` of the mean.
+    """
+
+    kind: Literal["move", "rebalance"] = "move"
+    source: str | None = Field(default=None, pattern=_POOL)
+    target: str | None = Field(default=None, pattern=_POOL)
+    namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    owner: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    older_than: int | None = Field(default=None, ge=0, le=10**10)
+    """Seconds since the file was committed."""
+    min_size: int | None = Field(default=None, ge=0, lt=2**62)
+    bytes_per_second: int | None = Field(default=None, ge=1, lt=2**62)
+    """All pushes of the move together; None is as fast as the nodes are."""
+    hours: str | None = Field(default=None, max_length=11)
+    """The part of the day (UTC) in which copies are ordered: `22:00-06:00`."""
+    band: float = Field(default=0.1, ge=0.01, le=1)
+    """For a rebalance: how far apart the nodes' used shares may be, from 0 to 1."""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> MoveRequest:
+        named = (self.source is not None, self.target is not None)
+        if self.kind == "move" and named != (True, True):
+            raise ValueError("a move needs a 'source' and a 'target'")
+        if self.kind == "rebalance" and named != (False, False):
+            raise ValueError("a rebalance finds 'source' and 'target' by itself: leave them out")
+        return self
+
+
+class MovePlan(Message):
+    """What a move would do, as of now: the answer to a dry run and part of each move's view."""
+
+    files: int
+    bytes: int
+    already_there: int
+    """Of `files`: the target has them, so that only the reference switches."""
+    conflicts: int
+    """Of `files`: the target has another file on the same path, so that they are skipped."""
+    target_free: int | None
+    """Bytes that the target can take; None where placement chooses."""
+    fits: bool
+    reachable: bool
+    """Whether source and target were heard of lately."""
+    obstacles: tuple[str, ...]
+    """What speaks against starting now, in words for people; empty when nothing does."""
+
+
+class MoveProgress(Message):
+    """How far a move is. Each file is in one of `waiting`, `done`, `failed`, `skipped` at the end.
+
+    `planned` is what was there at the start: files that come or go meanwhile make the difference.
+    """
+
+    planned: int
+    planned_bytes: int
+    copying: int
+    waiting: int
+    """Copied, but the source's copy stays until enough other good ones are there."""
+    done: int
+    done_bytes: int
+    failed: int
+    failed_bytes: int
+    skipped: int
+    skipped_bytes: int
+
+
+class MoveReport(Message):
+    """A file that a move didn't move, and why."""
+
+    file_id: FileId
+    outcome: Literal["failed", "skipped", "waiting"]
+    detail: str
+
+
+class MoveView(Message):
+    """A move as it stands. `reports` are the first hundred; `note` says why nothing happens now."""
+
+    move_id: str
+    kind: Literal["move", "rebalance"]
+    state: MoveState
+    source: str | None
+    target: str | None
+    namespace: str | None
+    owner: str | None
+    older_than: int | None
+    min_size: int | None
+    bytes_per_second: int | None
+    hours: str | None
+    progress: MoveProgress
+    note: str | None
+    reports: tuple[MoveReport, ...] = ()
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class MoveViews(Message):
+    """Every move, newest first."""
+
+    moves: tuple[MoveView, ...]

@@ -1,0 +1,142 @@
+"""What travels between nodes and the control plane: the roster, heartbeats, leases.
+
+The same models are used by who sends and who receives. Times are UTC; sizes are bytes, durations
+seconds. What a node claims of itself travels under its own signature (`heartbeat+jwt`).
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from portside.message import Message
+from portside.tokens import PublicKey
+from portside.wire import FileId, Sha256, TokenId
+
+NodeState = Literal["active", "readonly", "draining", "down", "retired"]
+Tier = Literal["hot", "warm", "cold"]
+
+
+class RosterNode(Message):
+    """One storage node as every other one knows it."""
+
+    node_id: str
+    public_base_url: str
+    upload_api_url: str
+    region: str | None = None
+    weight: int = 1
+    tier: Tier = "hot"
+    state: NodeState = "active"
+    key: PublicKey
+
+
+class Roster(Message):
+    """Who belongs to the cluster: `/etc/portside/roster.json`, and in each heartbeat's answer.
+
+    A higher `version` replaces a lower one.
+    """
+
+    version: int = 0
+    cluster: str
+    control_url: str | None = None
+    factor: int = 1
+    nodes: tuple[RosterNode, ...] = ()
+
+    def find(self, node_id: str) -> RosterNode | None:
+        """The node with this id."""
+        return next((node for node in self.nodes if node.node_id == node_id), None)
+
+
+class WorkDone(Message):
+    """How a lease ended on the node that had it."""
+
+    lease_id: str
+    outcome: Literal["done", "failed", "missing"]
+    """`missing`: the file isn't on the node that was to send or to delete it."""
+    detail: str = Field(default="", max_length=500)
+    receipt: str | None = None
+    """The target's receipt, for `replicate`: without it the copy doesn't count."""
+
+
+WhyGone = Literal["deleted", "damaged"]
+
+MOST_GONE = 500
+"""Files in one heartbeat that are gone."""
+
+
+class GoneFile(Message):
+    """A file of which the node has no good copy any more.
+
+    `deleted`: for good, at the node's own API, or as leased. `damaged`: in quarantine.
+    """
+
+    file_id: FileId
+    why: WhyGone
+
+
+class Heartbeat(Message):
+    """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
+
+    node_id: str
+    sent_at: AwareDatetime
+    version: str
+    disk_free: int
+    disk_total: int
+    disk_reserved: int
+    """Of `disk_free`: promised to uploads under way, or kept free whatever comes."""
+    iops: float
+    memory_available: int
+    memory_total: int
+    load: float
+    active_uploads: int
+    upload_slots: int
+    accepting: bool
+    reasons: tuple[str, ...] = ()
+    files: int
+    stored_bytes: int
+    replication_waiting: int
+    replication_oldest: float
+    """Seconds that the oldest waiting push has waited; 0 when none waits."""
+    scrub_damaged: int
+    """Damaged files in quarantine."""
+    scrub_oldest: float
+    """Seconds since the reading of the file that was read longest ago."""
+    inventory: str
+    """The digest over the ids of all committed files: see `portside.inventory`."""
+    roster_version: int
+    work: tuple[WorkDone, ...] = ()
+    gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
+    """The oldest first; each until a heartbeat that told it was answered."""
+
+
+class Lease(Message):
+    """Work for one node, until a moment; then it may be given to it again."""
+
+    lease_id: str
+    kind: Literal["replicate", "delete"]
+    file_id: FileId
+    path: PurePosixPath
+    size: int = Field(ge=0)
+    sha256: Sha256
+    target: str | None = None
+    """The node to copy to, for `replicate`."""
+    until: AwareDatetime
+    bytes_per_second: int | None = None
+    tombstone: bool = True
+    """For `delete`: whether the file is deleted for good, or only this copy of it is not wanted.
+
+    Without a tombstone the same file may come back to this node one day.
+    """
+
+
+class HeartbeatAnswer(Message):
+    """What the control plane has for a node."""
+
+    now: AwareDatetime
+    roster: Roster | None = None
+    """None when the node's is the newest."""
+    revoked: tuple[TokenId, ...] = ()
+    work: tuple[Lease, ...] = ()
+    next_in: float = 15.0
