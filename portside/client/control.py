@@ -1,7 +1,7 @@
 """The control plane's API as typed calls: nodes, files, sessions, receipts, moves.
 
-What comes back is checked against `portside.control_wire` and `move_wire`. While the control plane is busy or
-restarts, what may be asked twice is asked again a few times.
+What comes back is checked against `portside.control_wire` and `portside.move_wire`. While the
+control plane is busy or restarts, what may be asked twice is asked again a few times.
 """
 
 from __future__ import annotations
