@@ -156,7 +156,10 @@ class Pools:
         """Every pool by its id, on these nodes."""
         before, made = self._made, dict[str, tuple[Row[Any], KnownPool]]()
         for row in _rows(session, _POOLS, pause):
-            node = nodes[row.node_id]
+            node = nodes.get(row.node_id)
+            if node is None:
+                # It joined after the nodes were read: both are there the next time.
+                continue
             last = before.get(row.pool_id)
             if last is None or last[1].node is not node or last[0] != row:
                 last = row, _pool(row, node)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,8 @@ from control.placement import Place, Ranking
 from control.settings import Settings
 from portside.node_wire import Roster
 from portside.tokens import Keyset
+
+_log = structlog.get_logger()
 
 REFRESH = 1.0
 """Seconds after which a snapshot is read anew, behind the requests that go on with this one."""
@@ -106,6 +109,9 @@ class Snapshots:
         except DatabaseUnavailable:
             # It is in the log; who needs a snapshot when this one is too old hears of it.
             pass
+        except Exception as error:
+            # Nobody waits for this one; whoever needs the next fails with it, too.
+            _log.error("snapshot can't be read", exc_info=error)
         finally:
             self._ordered = False
 

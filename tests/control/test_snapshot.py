@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from control import snapshot
 from control.database import DatabaseUnavailable
+from control.known import Pools
 from control.models import Node, Pool
 from control.snapshot import Snapshot
 from tests.control.core import Core
@@ -51,6 +52,14 @@ def test_a_pools_counters_are_those_of_now(core: Core) -> None:
     after = _taken(core)
     assert (before.pools["s03"].reserved, after.pools["s03"].reserved) == (0, 7)
     assert after.nodes["s03"] is before.nodes["s03"]
+
+
+def test_a_node_that_joins_while_rows_are_read_is_in_the_next_snapshot(core: Core) -> None:
+    known = _taken(core).nodes
+    before = {node_id: node for node_id, node in known.items() if node_id != "s03"}
+    pools = core.database.read(lambda session: Pools().read(session, before, lambda: None))
+    assert pools.keys() == {"s01", "s02"}
+    assert _taken(core).pools.keys() == {"s01", "s02", "s03"}
 
 
 def test_silence_takes_a_node_down_although_its_row_stays_the_same(core: Core) -> None:
