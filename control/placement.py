@@ -50,7 +50,7 @@ class Place:
         self.opened += 1
         self.touched = True
 
-    def is_full(self) -> None:
+    def fill_up(self) -> None:
         """Others promised what was left: until the next snapshot nothing is placed here."""
         self.room = 0
         self.touched = True

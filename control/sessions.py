@@ -117,7 +117,7 @@ class Sessions:
                 )
                 return self._answer(snapshot, key, row), True
             # Promised meanwhile by other processes.
-            places[0].is_full()
+            places[0].fill_up()
         raise _no_space(size, wish.request)
 
     def server(self, size: int, region: str | None) -> UploadServer:
