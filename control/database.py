@@ -107,6 +107,9 @@ class Database:
             parsed,
             pool_size=connections,
             max_overflow=0,
+            # The last one back is the first to go: what it has cached is the newest. SQLite drops
+            # a connection's cache when another one has written since.
+            pool_use_lifo=True,
             pool_timeout=BUSY,
             connect_args=_SQLITE if self.is_sqlite else _POSTGRESQL,
             # Parameters hold owners and names, which no log needs.
