@@ -95,11 +95,9 @@ class Snapshots:
 
     def _read_instead_of(self, found: Snapshot | None) -> Snapshot:
         with self._reading:
+            newest = self._snapshot
             # Whoever was first has read it for those who waited.
-            if self._snapshot is None or self._snapshot is found:
-                self._read()
-            assert self._snapshot is not None  # noqa: S101 (read just now)
-            return self._snapshot
+            return self._read() if newest is None or newest is found else newest
 
     def _read_behind(self) -> None:
         try:
@@ -115,10 +113,11 @@ class Snapshots:
         finally:
             self._ordered = False
 
-    def _read(self, pause: Pause = lambda: None) -> None:
+    def _read(self, pause: Pause = lambda: None) -> Snapshot:
         began = time.monotonic()
-        self._snapshot = self._database.read(lambda session: self.take(session, pause))
+        self._snapshot = read = self._database.read(lambda session: self.take(session, pause))
         self._read_at = began
+        return read
 
     def app(self, key_sha256: str) -> KnownApp | None:
         """The app with this key, also one that was made just now. Raises DatabaseUnavailable."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from control import snapshot
 from control.database import DatabaseUnavailable
@@ -89,10 +91,10 @@ def test_a_snapshot_is_read_behind_those_who_use_the_one_before(
     reading, may_go_on = threading.Event(), threading.Event()
     read = core.database.read
 
-    def slow(work: object) -> object:
+    def slow(work: Callable[[Session], object]) -> object:
         reading.set()
         assert may_go_on.wait(60)
-        return read(work)  # type: ignore[arg-type]
+        return read(work)
 
     monkeypatch.setattr(core.database, "read", slow)
     monkeypatch.setattr(snapshot, "REFRESH", 0.0)
