@@ -3,9 +3,9 @@
     database.write(lambda session: ...)   # one transaction, committed when the function returns
     database.read(lambda session: ...)    # one transaction that changes nothing
 
-The function may run more than once, so it has no effect but on the session it is given. It runs
-again, from its beginning and in a new transaction, after a wait of some milliseconds that doubles
-with a random part:
+The function may run more than once, so it has no effect but on the session it is given; what it has
+to say in the log it leaves there too (`control.told`). It runs again, from its beginning and in a
+new transaction, after a wait of some milliseconds that doubles with a random part:
 
 - on PostgreSQL after a serialization failure, a deadlock or a lock that came too late (40001,
   40P01, 55P03): the database has rolled the transaction back, so nothing of it happened;
@@ -53,6 +53,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from control import told
 from control.group_commit import GroupCommit
 from portside.redaction import redact
 
@@ -171,18 +172,20 @@ class Database:
     def _once(self, work: Callable[[Session], _Result], options: dict[str, Any]) -> _Result:
         with self.engine.connect() as connection:
             connection = connection.execution_options(**options)
+            session = Session(connection, autoflush=True, expire_on_commit=False)
             with connection.begin():
                 try:
                     if not self.is_sqlite and not options.get(_DURABLE, True):
                         connection.execute(_RELAXED)
-                    with Session(connection, autoflush=True, expire_on_commit=False) as session:
+                    with session:
                         result = work(session)
                         session.flush()
-                        return result
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise _LostBeforeCommit(str(error.orig)) from error
                     raise
+        told.write_down(session)
+        return result
 
     def _test_when_idle(
         self, connection: DBAPIConnection, record: ConnectionPoolEntry, lent: object

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import structlog
 from sqlalchemy.orm import Session
 
 from control import catalogue, files, leases
+from control.told import tell
 from portside.node_wire import GoneFile
-
-_log = structlog.get_logger()
 
 
 def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
@@ -26,7 +24,7 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     file = catalogue.lock(session, gone.file_id)
     copy = None if file is None else catalogue.copies_of(session, gone.file_id).get(node_id)
     if file is None or copy is None or copy.state == "gone":
-        _log.info("not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)
+        tell(session, "not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)
         return
     before = copy.state
     if gone.why == "deleted":
@@ -35,4 +33,4 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     elif copy.state in ("present", "lost"):
         catalogue.lost(session, file, node_id, now)
         leases.call_off(session, file, now, source=node_id)
-    _log.info("copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before)
+    tell(session, "copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import structlog
 from pydantic import ValidationError
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
@@ -22,10 +21,9 @@ from control.models import Moment, Node
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
+from control.told import tell
 from portside.node_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
-
-_log = structlog.get_logger()
 
 AT_WORK = 5.0
 """Seconds between two heartbeats of a node that has work: as often as more is ordered."""
@@ -116,7 +114,7 @@ class Heartbeats:
                 .execution_options(synchronize_session=False)
             )
             rosters.changed(session, now)
-            _log.info("node is back", node=beat.node_id, down_since=str(kept.down_since))
+            tell(session, "node is back", node=beat.node_id, down_since=str(kept.down_since))
         return leases.grant(session, beat.node_id, now)
 
     def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:

@@ -20,18 +20,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-import structlog
 from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from control import catalogue
 from control.models import File, Moment, Node, Work, WorkReason, WorkState
 from control.node_states import avoid_until
+from control.told import tell
 from portside.node_wire import Lease, WorkDone
 from portside.quantities import MIB
 from portside.wire import ReceiptClaims
-
-_log = structlog.get_logger()
 
 AT_ONCE = 64
 """Leases that one node has at the same time: as many as the smallest files that it may send."""
@@ -207,8 +205,10 @@ def grant(session: Session, node_id: str, now: datetime) -> list[Lease]:
             work.state = "leased"
             work.attempts += 1
             work.leased_until = now + _length(work)
-            _log.info(
+            tell(
+                session,
                 "lease granted",
+                attempt=work.attempts,
                 node=node_id,
                 lease=work.lease_id,
                 kind=work.kind,
@@ -281,7 +281,9 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
         .execution_options(populate_existing=True)
     ).one_or_none()
     if file is None or work is None or work.state not in ("leased", "waiting"):
-        _log.info("stale lease settled", node=node_id, lease=done.lease_id, outcome=done.outcome)
+        tell(
+            session, "stale lease settled", node=node_id, lease=done.lease_id, outcome=done.outcome
+        )
         return
     if work.kind == "delete" and done.outcome in ("done", "missing"):
         end(session, work, "done", "", now)
@@ -298,7 +300,8 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
     else:
         detail = done.detail or "no receipt of the target came with it"
         _failed(session, work, file, detail, now)
-    _log.info(
+    tell(
+        session,
         "lease settled",
         node=node_id,
         lease=work.lease_id,

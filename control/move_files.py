@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -23,8 +22,7 @@ from control.move_rules import next_step
 from control.placement import Place
 from control.settings import Settings
 from control.tending import path_taken, unfit
-
-_log = structlog.get_logger()
+from control.told import tell
 
 Taken = Literal["copying", "waiting", "ended", "no room"]
 
@@ -151,7 +149,14 @@ def _keep(
     row.detail = detail
     session.flush()
     if state in ("skipped", "failed"):
-        _log.warning("file not moved", move=move.move_id, file_id=file.file_id, why=detail)
+        tell(
+            session,
+            "file not moved",
+            level="warning",
+            move=move.move_id,
+            file_id=file.file_id,
+            why=detail,
+        )
 
 
 def _spread(

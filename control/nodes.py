@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -14,6 +13,7 @@ from control.models import Node, Pool, WantedState
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
+from control.told import tell
 from portside.control_wire import (
     NewPool,
     NodeStateRequest,
@@ -24,8 +24,6 @@ from portside.control_wire import (
     PoolViews,
 )
 from portside.node_wire import Heartbeat
-
-_log = structlog.get_logger()
 
 
 def every_node(session: Session, snapshot: Snapshot) -> NodeViews:
@@ -101,7 +99,7 @@ def set_state(
     if before != wish.state:
         row.wanted, row.wanted_at = wish.state, now
         rosters.changed(session, now)
-        _log.info("node state set", node=node_id, state=wish.state, before=before)
+        tell(session, "node state set", node=node_id, state=wish.state, before=before)
     return before
 
 

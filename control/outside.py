@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import structlog
 import urllib3
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
@@ -24,8 +23,7 @@ from urllib3.exceptions import TimeoutError as TookTooLong
 from control.database import Database
 from control.models import Node
 from control.node_states import avoid_until
-
-_log = structlog.get_logger()
+from control.told import tell
 
 PATIENCE = 2.0
 """Seconds to connect, and again to the answer."""
@@ -142,11 +140,17 @@ def _keep(session: Session, found: Sequence[Found], now: datetime) -> None:
                 "avoid_until": avoid_until(known.failures + 1, now),
             }
             if known.outside_problem is None:
-                _log.warning("node unreachable", node=each.node_id, problem=each.problem)
+                tell(
+                    session,
+                    "node unreachable",
+                    level="warning",
+                    node=each.node_id,
+                    problem=each.problem,
+                )
         else:
             # Once it answers it is wanted again; failures of other kinds stay until they pass.
             values |= {"failures": 0, "avoid_until": None}
-            _log.info("node reachable again", node=each.node_id)
+            tell(session, "node reachable again", node=each.node_id)
         session.execute(
             update(Node)
             .where(Node.node_id == each.node_id)

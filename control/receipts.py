@@ -19,6 +19,7 @@ from control.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot
+from control.told import tell
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
 from portside.wire import ReceiptClaims
 
@@ -71,11 +72,11 @@ def register(
         # A node's clock may be this far behind ours and its new receipt still be new.
         signed_at = datetime.fromtimestamp(claims.iat, now.tzinfo)
         if signed_at <= copy.since + timedelta(seconds=HEARTBEAT_SKEW):
-            _log.info("old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
+            tell(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
             return file
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
     if catalogue.arrived(session, file, node_id, pool_id, now):
-        _log.info("copy registered", file_id=file.file_id, node=node_id, present=file.present)
+        tell(session, "copy registered", file_id=file.file_id, node=node_id, present=file.present)
         move_files.arrived(session, settings, file, node_id, now)
         if file.state == "lost":
             file.state = "committed"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-import structlog
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -17,11 +16,10 @@ from sqlalchemy.orm import Session
 from control.catalogue import insert_if_new
 from control.models import ClusterState, Node, Pool
 from control.settings import Settings
+from control.told import tell
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.roster import next_version
 from portside.tokens import PublicKey
-
-_log = structlog.get_logger()
 
 
 class RosterUnusable(Exception):
@@ -62,7 +60,7 @@ def take_over(session: Session, deployed: Roster, now: datetime) -> bool:
             Node,
             {**facts, "node_id": node.node_id, "wanted": "active", "wanted_at": now, **_UNHEARD},
         ):
-            _log.info("node joined", node=node.node_id)
+            tell(session, "node joined", node=node.node_id)
         else:
             session.execute(update(Node).where(Node.node_id == node.node_id).values(**facts))
         insert_if_new(session, Pool, {"pool_id": node.node_id, "node_id": node.node_id, **_EMPTY})
@@ -70,7 +68,7 @@ def take_over(session: Session, deployed: Roster, now: datetime) -> bool:
     session.execute(update(Node).where(Node.node_id.not_in(names)).values(in_roster=False))
     state.deployed_version = deployed.version
     state.roster_version = next_version(max(state.roster_version, deployed.version), now)
-    _log.info("roster taken over", version=deployed.version, published=state.roster_version)
+    tell(session, "roster taken over", version=deployed.version, published=state.roster_version)
     return True
 
 

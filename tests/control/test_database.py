@@ -17,10 +17,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from control.database import Database, DatabaseUnavailable
 from control.migrations import SchemaOutdated, check, migrate
 from control.models import Base, Node, Pool, Revocation
+from control.told import tell
 from tests.control.postgresql import PostgresqlServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -188,13 +190,16 @@ def test_a_connection_lost_before_its_commit_is_replaced(
     def work(session: Session) -> None:
         runs.append(1)
         promise(1)(session)
+        tell(session, "promised", run=len(runs))
         if len(runs) == 1:
             _end(postgresql, session)
         promise(1)(session)
 
-    postgresql_database.write(work)
+    with capture_logs() as log:
+        postgresql_database.write(work)
     assert len(runs) == 2
     assert reserved(postgresql_database) == 2, "nothing of the first run is left"
+    assert log == [{"event": "promised", "log_level": "info", "run": 2}]
 
 
 def test_a_connection_lost_in_its_commit_is_not_tried_again(
@@ -207,11 +212,13 @@ def test_a_connection_lost_in_its_commit_is_not_tried_again(
     def work(session: Session) -> None:
         runs.append(1)
         promise(1)(session)
+        tell(session, "promised")
         _end(postgresql, session)
 
-    with pytest.raises(DatabaseUnavailable):
+    with capture_logs() as log, pytest.raises(DatabaseUnavailable):
         postgresql_database.write(work)
     assert len(runs) == 1
+    assert [each["event"] for each in log] == ["database unavailable"], "nobody knows of a promise"
     assert reserved(postgresql_database) == 0
 
 
