@@ -210,6 +210,13 @@ class UploadSession(Base):
         # An app's second request with the same Idempotency-Key finds the first one's session.
         UniqueConstraint("app_id", "idempotency_key"),
         Index(
+            "uq_sessions_open_path",
+            "path",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index(
             "ix_sessions_open",
             "deadline",
             sqlite_where=text("state = 'open'"),
@@ -243,6 +250,8 @@ class UploadSession(Base):
     sha256: Mapped[str | None]
     content_type: Mapped[str | None]
     reserved: Mapped[int]
+    path: Mapped[str | None]
+    """Where its file will be, if the layout is `named`; no other open session has it."""
     state: Mapped[SessionState] = mapped_column(Text, default="open")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

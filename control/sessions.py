@@ -17,7 +17,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import BigInteger, bindparam, insert, select, update
+from sqlalchemy import BigInteger, bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
@@ -86,12 +86,10 @@ class Sessions:
         key = self._signer()
         self._check(wish.request)
         snapshot = self._snapshots.current()
-        if wish.idempotency_key is not None:
-            known = self._database.read(lambda session: self._known(session, wish))
-            if known is not None:
-                return self._answer(snapshot, key, known), False
+        if (known := self._known(wish)) is not None:
+            return self._answer(snapshot, key, known), False
         self._take_rate(wish)
-        self._name_is_free(wish.request)
+        self._name_is_free(wish)
         size = self._size(wish.request)
         for _ in range(_TRIES):
             places = self._places(snapshot, wish.request, size)
@@ -99,11 +97,12 @@ class Sessions:
             try:
                 reserved = self._database.write(partial(_reserve, row=row, place=places[0]))
             except IntegrityError:
-                # The same key at the same time, on another thread or process: that one was first.
-                known = self._database.read(lambda session: self._known(session, wish))
-                if known is None:
-                    raise
-                return self._answer(snapshot, key, known), False
+                # The same key or name at the same time, on another thread or process: that one
+                # was first.
+                if (known := self._known(wish)) is not None:
+                    return self._answer(snapshot, key, known), False
+                self._name_is_free(wish)
+                raise
             if reserved:
                 places[0].promise(size)
                 _log.info(
@@ -191,11 +190,11 @@ class Sessions:
         for of, key in keys.items():
             self._rates[of].take(key)
 
-    def _name_is_free(self, request: SessionRequest) -> None:
+    def _name_is_free(self, wish: Wish) -> None:
         """A named file's path is one for the whole cluster: its copies have the same."""
-        if request.layout != "named" or request.name is None:
+        path = _path(wish.request)
+        if path is None:
             return
-        path = str(named_path(request.namespace, request.name))
         taken = self._database.read(
             lambda session: session.scalars(
                 select(File.file_id)
@@ -205,6 +204,22 @@ class Sessions:
         )
         if taken is not None:
             raise ProblemError("name-taken", f"{path} is there already: choose another name")
+        upload = self._database.read(
+            lambda session: session.scalars(
+                select(UploadSession).where(
+                    UploadSession.path == path, text("sessions.state = 'open'")
+                )
+            ).first()
+        )
+        if upload is not None:
+            way_out = "choose another name"
+            if upload.app_id == wish.app.app_id:
+                way_out += f", or call it off: DELETE /api/v1/files/{upload.file_id}"
+            until = upload.deadline.isoformat(timespec="seconds")
+            raise ProblemError(
+                "name-taken",
+                f"another session may upload {path} until {until}: {way_out}",
+            )
 
     def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
         """Where the file goes first, and behind it where its copies go."""
@@ -244,20 +259,25 @@ class Sessions:
             sha256=request.sha256,
             content_type=request.content_type,
             reserved=size,
+            path=_path(request),
             state="open",
             created_at=now,
             expires_at=now + timedelta(seconds=self._settings.start_within),
             deadline=now + timedelta(seconds=self._settings.session_deadline),
         )
 
-    def _known(self, session: Transaction, wish: Wish) -> UploadSession | None:
+    def _known(self, wish: Wish) -> UploadSession | None:
         """The session that this app opened under this key. Raises ProblemError for another wish."""
-        row = session.scalars(
-            select(UploadSession).where(
-                UploadSession.app_id == wish.app.app_id,
-                UploadSession.idempotency_key == wish.idempotency_key,
-            )
-        ).one_or_none()
+        if wish.idempotency_key is None:
+            return None
+        row = self._database.read(
+            lambda session: session.scalars(
+                select(UploadSession).where(
+                    UploadSession.app_id == wish.app.app_id,
+                    UploadSession.idempotency_key == wish.idempotency_key,
+                )
+            ).one_or_none()
+        )
         if row is not None and row.request_sha256 != _digest(wish.request):
             raise ProblemError(
                 "idempotency-conflict", "this Idempotency-Key came with another request before"
@@ -337,6 +357,13 @@ def resumable_url(upload_api_url: str) -> str:
         return upload_api_url.removesuffix(_UPLOAD_PATH) + _RESUMABLE_PATH
     parts = urlsplit(upload_api_url)
     return f"{parts.scheme}://{parts.netloc}{_RESUMABLE_PATH}"
+
+
+def _path(request: SessionRequest) -> str | None:
+    """Where the file will be, if that is known by its name alone."""
+    if request.layout != "named" or request.name is None:
+        return None
+    return str(named_path(request.namespace, request.name))
 
 
 def _digest(request: SessionRequest) -> str:

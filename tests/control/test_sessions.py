@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from control import expiry
+from control import expiry, files
 from control.models import Pool
 from control.problems import ProblemError
 from control.sessions import Sessions
 from portside.quantities import GIB
 from portside.tokens import Keyset, verify_upload
-from tests.control.core import Core
+from tests.control.core import APP, Core
 
 
 def test_a_session_has_a_token_that_its_node_takes(core: Core) -> None:
@@ -169,3 +169,41 @@ def test_a_named_file_is_there_once_in_the_cluster(core: Core) -> None:
         core.opens(layout="named", name="a.iso")
     assert refused.value.slug == "name-taken"
     core.opens(layout="named", name="b.iso")
+
+
+def test_of_many_who_want_one_name_at_a_time_one_gets_it(core: Core) -> None:
+    """Else both files would be stored, and neither copied to where the other one is."""
+
+    def ask(_: int) -> str:
+        try:
+            return core.opens(layout="named", name="a.iso").file_id
+        except ProblemError as problem:
+            return problem.slug
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(16)))
+    (file_id,) = {answer for answer in answers if answer != "name-taken"}
+    assert answers.count(file_id) == 1
+    # Who can't wait calls the other one off, as the refusal says.
+    with pytest.raises(ProblemError) as refused:
+        core.opens(layout="named", name="a.iso")
+    assert f"DELETE /api/v1/files/{file_id}" in refused.value.detail
+    core.database.write(
+        lambda session: files.remove(
+            session, core.snapshots.current(), file_id, APP.app_id, core.clock.now
+        )
+    )
+    core.opens(layout="named", name="a.iso")
+    core.counts_are_right()
+
+
+def test_a_name_is_free_again_once_its_session_is_over(core: Core) -> None:
+    session = core.opens(layout="named", name="a.iso")
+    over = session.session_deadline + timedelta(seconds=expiry.GRACE + 1)
+    assert expiry.expire_sessions(core.database, over) == 1
+    core.opens(layout="named", name="a.iso")
+
+
+def test_the_same_idempotency_key_finds_a_named_session_again(core: Core) -> None:
+    first = core.opens("again", layout="named", name="a.iso")
+    assert core.opens("again", layout="named", name="a.iso") == first
