@@ -255,9 +255,13 @@ def remove(
     Raises ProblemError when there is no such file of this app's.
     """
     file = catalogue.lock(session, file_id)
-    if file is None:
-        return _upload_view(_call_off(session, file_id, app_id, now), "deleted")
-    if app_id not in (None, file.app_id):
+    if file is None and (upload := receipts.awaited(session, file_id)) is not None:
+        if app_id not in (None, upload.app_id):
+            raise _unknown(file_id)
+        receipts.call_off(session, upload, now)
+        return _upload_view(upload, "deleted")
+    file = file or catalogue.lock(session, file_id)
+    if file is None or app_id not in (None, file.app_id):
         raise _unknown(file_id)
     delete_everywhere(session, file, now)
     return view_of(session, snapshot, file)
@@ -276,20 +280,3 @@ def delete_everywhere(session: Session, file: File, now: datetime) -> None:
 
 def _nodes_with_it(copies: Iterable[Copy]) -> Sequence[str]:
     return sorted(copy.node_id for copy in copies if copy.state in ("present", "copying"))
-
-
-def _call_off(session: Session, file_id: str, app_id: str | None, now: datetime) -> UploadSession:
-    upload = receipts.session_of(session, file_id)
-    if upload is None or app_id not in (None, upload.app_id):
-        raise _unknown(file_id)
-    receipts.expire(session, upload.session_id)
-    catalogue.insert_if_new(
-        session,
-        Revocation,
-        {
-            "token_id": upload.session_id,
-            "revoked_at": now,
-            "expires_at": max(upload.deadline, upload.expires_at),
-        },
-    )
-    return upload

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from control import catalogue, files, leases
+from control import catalogue, files, leases, receipts
 from control.told import tell
 from portside.node_wire import GoneFile
 
@@ -18,10 +18,17 @@ from portside.node_wire import GoneFile
 def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     """Take over what `node_id` says of one file, whose row is locked or doesn't exist.
 
-    Deleted there, it is deleted everywhere. Damaged there, that copy is lost until a push repairs
-    it, and nothing is copied from it.
+    Deleted there, it is deleted everywhere, also where its copies are only on their way. Damaged
+    there, that copy is lost until a push repairs it, and nothing is copied from it.
     """
     file = catalogue.lock(session, gone.file_id)
+    if file is None and gone.why == "deleted":
+        upload = receipts.awaited(session, gone.file_id)
+        if upload is not None and node_id in (upload.node_id, *upload.replicas):
+            receipts.call_off(session, upload, now)
+            tell(session, "deleted before its receipt came", node=node_id, file_id=gone.file_id)
+            return
+        file = catalogue.lock(session, gone.file_id)
     copy = None if file is None else catalogue.copies_of(session, gone.file_id).get(node_id)
     if file is None or copy is None or copy.state == "gone":
         tell(session, "not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)

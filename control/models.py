@@ -7,6 +7,7 @@ that changes the row they count; `control.counters` counts them again.
 
 Who locks several rows in one transaction takes them in this order: node, file, copies, session,
 work, pools (by id). So two transactions never wait for each other in a circle.
+For a file of which no receipt was seen there is no row to lock: its session's stands for it.
 """
 
 from __future__ import annotations

@@ -97,8 +97,6 @@ def _file(
     now: datetime,
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
-    # Deleted before it was there: its upload had begun and could not be stopped.
-    called_off = session.get(Revocation, claims.jti) is not None
     new = catalogue.insert_if_new(
         session,
         File,
@@ -114,7 +112,7 @@ def _file(
             "sha256": claims.sha256,
             "content_type": None if upload is None else upload.content_type,
             "committed_at": claims.committed_at,
-            "state": "deleting" if called_off else "committed",
+            "state": "committed",
             "factor": settings.factor,
             "present": 0,
             "changed_at": now,
@@ -127,12 +125,24 @@ def _file(
         raise ProblemError(
             "receipt-conflict", "another content or path is known under this file's id"
         )
-    if new and upload is not None and not called_off:
+    if new and not _is_called_off(session, file, upload) and upload is not None:
         # The first receipt to come may be any copy's: that of the upload itself is on its way then.
         catalogue.expect(session, file, upload.node_id, upload.pool_id, now)
         for node_id in upload.replicas:
             catalogue.expect(session, file, node_id, node_id, now)
     return file
+
+
+def _is_called_off(session: Session, file: File, upload: UploadSession | None) -> bool:
+    """Whether a file was deleted before it was there: then it is to go from wherever it comes."""
+    if upload is not None:
+        # Who calls an upload off holds this row too: that is done by now, or will find the file.
+        session.refresh(upload, with_for_update=True)
+    if session.get(Revocation, file.session_id) is None:
+        return False
+    file.state = "deleting"
+    session.flush()
+    return True
 
 
 def _close(session: Session, session_id: str) -> None:
@@ -184,3 +194,27 @@ def session_of(session: Session, file_id: str) -> UploadSession | None:
     return session.scalars(
         select(UploadSession).where(UploadSession.file_id == file_id)
     ).one_or_none()
+
+
+def awaited(session: Session, file_id: str) -> UploadSession | None:
+    """The session of a file of which no receipt was seen, locked: none is taken in meanwhile."""
+    upload = session.scalars(
+        select(UploadSession).where(UploadSession.file_id == file_id).with_for_update()
+    ).one_or_none()
+    # One may have come while the row was somebody else's.
+    seen = session.scalars(select(File.file_id).where(File.file_id == file_id)).one_or_none()
+    return upload if seen is None else None
+
+
+def call_off(session: Session, upload: UploadSession, now: datetime) -> None:
+    """End an upload, `awaited` still: its token is revoked, and its file deleted if it comes."""
+    expire(session, upload.session_id)
+    catalogue.insert_if_new(
+        session,
+        Revocation,
+        {
+            "token_id": upload.session_id,
+            "revoked_at": now,
+            "expires_at": max(upload.deadline, upload.expires_at),
+        },
+    )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session as Transaction
 
-from control import catalogue, files, leases
+from control import catalogue, files, leases, receipts
 from control.database import Database
 from control.problems import ProblemError
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
 from tests.control.cluster import done
-from tests.control.core import Core
+from tests.control.core import APP, Core
 from tests.control.simulation import Simulation
 
 
@@ -73,6 +76,70 @@ def test_a_file_deleted_at_one_node_is_deleted_everywhere(core: Core) -> None:
     assert set(core.copies(file_id).values()) == {"gone"}
     assert core.reports("s02").work == ()
     core.counts_are_right()
+
+
+def test_a_file_deleted_before_its_receipt_came_is_deleted_where_it_was_copied_to(
+    core: Core,
+) -> None:
+    session = core.opens()
+    says(core, session.node_id, session.file_id, "deleted")
+    (copied_to,) = session.replicas
+    core.takes(core.nodes.receipt_of(session, core.clock.now, copied_to))
+    (lease,) = core.reports(copied_to).work
+    assert (lease.kind, lease.file_id, lease.tombstone) == ("delete", session.file_id, True)
+    core.reports(copied_to, work=[done(lease.lease_id)])
+    assert core.file(session.file_id).state == "deleted"
+    assert set(core.copies(session.file_id).values()) == {"gone"}
+    core.counts_are_right()
+
+
+@pytest.mark.parametrize("first", ["receipt", "deletion"])
+def test_a_deletion_and_the_first_receipt_at_one_time_end_as_a_deleted_file(
+    core: Core, first: str
+) -> None:
+    """Whichever is first holds back its commit until the other one has begun."""
+    session = core.opens()
+    snapshot, now = core.snapshots.current(), core.clock.now
+    proof = receipts.verify(snapshot, core.nodes.receipt_of(session, now), now)
+    done, may_commit = threading.Event(), threading.Event()
+
+    def receipt(transaction: Transaction) -> None:
+        receipts.register(transaction, core.settings, proof, now)
+
+    def deletion(transaction: Transaction) -> None:
+        files.remove(transaction, snapshot, session.file_id, APP.app_id, now)
+
+    works = {"receipt": receipt, "deletion": deletion}
+    one = works.pop(first)
+    (other,) = works.values()
+
+    def slowly(transaction: Transaction) -> None:
+        one(transaction)
+        done.set()
+        assert may_commit.wait(60)
+
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(core.database.write, slowly)
+        assert done.wait(60)
+        quick = threads.submit(core.database.write, other)
+        with pytest.raises(TimeoutError):
+            quick.result(0.2)
+        may_commit.set()
+        slow.result(60)
+        quick.result(60)
+    assert core.file(session.file_id).state == "deleting"
+    (lease,) = core.reports(session.node_id).work
+    assert (lease.kind, lease.file_id) == ("delete", session.file_id)
+    core.counts_are_right()
+
+
+def test_a_node_calls_off_no_upload_but_its_own(core: Core) -> None:
+    session = core.opens()
+    (other,) = core.nodes.keys.keys() - {session.node_id, *session.replicas}
+    says(core, other, session.file_id, "deleted")
+    says(core, session.node_id, session.file_id, "damaged")
+    core.takes(core.nodes.receipt_of(session, core.clock.now))
+    assert core.file(session.file_id).state == "committed"
 
 
 def test_a_damaged_copy_counts_no_more_and_urls_go_elsewhere(core: Core) -> None:
