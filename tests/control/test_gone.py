@@ -101,7 +101,7 @@ def test_a_deletion_and_the_first_receipt_at_one_time_end_as_a_deleted_file(
     session = core.opens()
     snapshot, now = core.snapshots.current(), core.clock.now
     proof = receipts.verify(snapshot, core.nodes.receipt_of(session, now), now)
-    done, may_commit = threading.Event(), threading.Event()
+    is_done, may_commit = threading.Event(), threading.Event()
 
     def receipt(transaction: Transaction) -> None:
         receipts.register(transaction, core.settings, proof, now)
@@ -115,12 +115,12 @@ def test_a_deletion_and_the_first_receipt_at_one_time_end_as_a_deleted_file(
 
     def slowly(transaction: Transaction) -> None:
         one(transaction)
-        done.set()
+        is_done.set()
         assert may_commit.wait(60)
 
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(core.database.write, slowly)
-        assert done.wait(60)
+        assert is_done.wait(60)
         quick = threads.submit(core.database.write, other)
         with pytest.raises(TimeoutError):
             quick.result(0.2)
