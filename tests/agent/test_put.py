@@ -34,7 +34,7 @@ from tests.loopback import wait_until
 SIZE = 96 * MIB + 4099
 WINDOW = SMALL_NODE.sync_window
 SLOWLY = """
-import sys, time
+import signal, sys, time
 from portside.cli import main
 from portside.client.body import OpenFile
 
@@ -46,6 +46,8 @@ def slow_blocks(self, start, end):
         time.sleep(pause)
 
 OpenFile.blocks = slow_blocks
+# Who is started in the background of a shell ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 """`portside put` that reads its file slowly: some seconds for what would be over in no time."""
