@@ -40,8 +40,8 @@ from control.models import ClusterState
 from control.settings import CONFIG_VARIABLE
 from portside import sizing
 from portside.roster import next_version
-from tests.control.cluster import FakeNodes, settings
-from tests.control.postgresql import PostgresqlServer
+from tests.support.control.cluster import FakeNodes, settings
+from tests.support.control.postgresql import PostgresqlServer
 
 DATABASES = ("sqlite", "postgresql")
 

@@ -24,7 +24,7 @@ from multiprocessing.synchronize import Event
 
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
-from tests.control.cluster import FakeNodes
+from tests.support.control.cluster import FakeNodes
 
 _PATIENCE = 60.0
 """Seconds for an answer."""

@@ -9,7 +9,7 @@ from faults.content import Contents
 from faults.journal import Attempt, Part, Way
 from portside.quantities import MIB
 from portside.tokens import mint_upload
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 _WAYS: dict[Way, int] = {"put": 4, "form": 2, "tus": 4, "parts": 2}
 """How often each way is chosen, relative to the others."""

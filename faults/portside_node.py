@@ -23,7 +23,7 @@ from faults.figures import Figures
 from faults.journal import Attempt, Journal
 from faults.tus import Refused
 from faults.workload import Writer
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 _START_SECONDS = 60.0
 _MOST_WAITING = 6

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from portside.wire import Hook
-from tests.agent.process import Agent
-from tests.agent.worker_process import Worker, add_hooks
+from tests.support.agent.process import Agent
+from tests.support.agent.worker_process import Worker, add_hooks
 
 
 @pytest.fixture(scope="session")

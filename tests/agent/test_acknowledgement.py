@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from portside.tokens import verify_receipt
-from tests.agent.node_pairs import introduce, member, wait_until
-from tests.agent.process import Agent, slug_of
-from tests.agent.worker_process import Worker
+from tests.support.agent.node_pairs import introduce, member, wait_until
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.worker_process import Worker
 
 MakeNode = Callable[..., Agent]
 

@@ -20,10 +20,10 @@ from agent.sha256 import Sha256
 from agent.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
-from tests.agent.process import Agent
-from tests.agent.s3_server import ACCESS_KEY, SECRET_KEY, Asked, Front, S3Server
-from tests.agent.stored_files import access, ask, data_of, flip_a_bit, stored
-from tests.agent.worker_process import Worker
+from tests.support.agent.process import Agent
+from tests.support.agent.s3_server import ACCESS_KEY, SECRET_KEY, Asked, Front, S3Server
+from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
+from tests.support.agent.worker_process import Worker
 
 PATIENCE = 60.0
 LARGE = 4 * 8 * MIB + 12345

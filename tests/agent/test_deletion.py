@@ -13,17 +13,10 @@ import requests
 from agent.attributes import Attributes
 from portside.quantities import MIB
 from portside.wire import StoredFile
-from tests.agent.interruption import injected
-from tests.agent.process import Agent, slug_of
-from tests.agent.stored_files import (
-    access,
-    ask,
-    attributes_of,
-    data_of,
-    flip_a_bit,
-    stored,
-)
 from tests.agent.test_faults import small_disk
+from tests.support.agent.interruption import injected
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.stored_files import access, ask, attributes_of, data_of, flip_a_bit, stored
 
 __all__ = ["small_disk"]
 

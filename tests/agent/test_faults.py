@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from portside.quantities import KIB, MIB
-from tests.agent.interruption import injected
-from tests.agent.process import SMALL_NODE, Agent, first_line, slug_of
+from tests.support.agent.interruption import injected
+from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
 
 DATA = os.urandom(3 * MIB + 11)
 

@@ -10,14 +10,9 @@ import pytest
 import requests
 
 from portside.tokens import SigningKey, mint_download
-from tests.agent.process import NODE_ID, Agent, slug_of
-from tests.agent.stored_files import (
-    access,
-    ask,
-    download,
-    stored,
-)
-from tests.minting import download_claims
+from tests.support.agent.process import NODE_ID, Agent, slug_of
+from tests.support.agent.stored_files import access, ask, download, stored
+from tests.support.minting import download_claims
 
 # -- content ---------------------------------------------------------------------------------------
 

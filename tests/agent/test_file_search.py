@@ -11,12 +11,8 @@ import pytest
 
 from agent.search import Position
 from portside.wire import FilePage, StoredFile
-from tests.agent.process import Agent, slug_of
-from tests.agent.stored_files import (
-    access,
-    ask,
-    stored,
-)
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.stored_files import access, ask, stored
 
 
 @pytest.fixture

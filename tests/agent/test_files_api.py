@@ -9,16 +9,9 @@ import pytest
 
 from portside.tokens import SigningKey, mint_access
 from portside.wire import StoredFile
-from tests.agent.process import NODE_ID, Agent, slug_of
-from tests.agent.stored_files import (
-    access,
-    ask,
-    bearer,
-    data_of,
-    download,
-    stored,
-)
-from tests.minting import access_claims
+from tests.support.agent.process import NODE_ID, Agent, slug_of
+from tests.support.agent.stored_files import access, ask, bearer, data_of, download, stored
+from tests.support.minting import access_claims
 
 # -- tokens ----------------------------------------------------------------------------------------
 

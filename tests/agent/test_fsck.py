@@ -27,8 +27,8 @@ from agent.quarantine import Kept, finish_quarantines, quarantine
 from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile
-from tests.agent.damage import DAMAGES, Damage, Node
-from tests.agent.process import Agent, first_line
+from tests.support.agent.damage import DAMAGES, Damage, Node
+from tests.support.agent.process import Agent, first_line
 
 OLD_ENOUGH = ("--minimum-age", "0")
 

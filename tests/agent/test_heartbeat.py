@@ -19,11 +19,11 @@ from portside.node_wire import Heartbeat, Lease, Roster
 from portside.quantities import MIB
 from portside.tokens import Keyset, SigningKey
 from portside.wire import StoredFile
-from tests.agent.control_double import ControlDouble, respond
-from tests.agent.process import Agent, slug_of
-from tests.agent.receiver import self_signed
-from tests.agent.stored_files import access, ask, data_of, flip_a_bit, stored
-from tests.agent.worker_process import Worker
+from tests.support.agent.control_double import ControlDouble, respond
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.receiver import self_signed
+from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
+from tests.support.agent.worker_process import Worker
 
 EVERY = 0.2
 

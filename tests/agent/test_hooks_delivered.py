@@ -15,9 +15,9 @@ import pytest
 from agent.hooks import MOST_ATTEMPTS
 from portside.tokens import verify_hook
 from portside.wire import Hook, HookEvent, StoredFile
-from tests.agent.receiver import Receiver, self_signed
-from tests.agent.worker_process import Worker
-from tests.loopback import wait_until
+from tests.support.agent.receiver import Receiver, self_signed
+from tests.support.agent.worker_process import Worker
+from tests.support.loopback import wait_until
 
 MakeWorker = Callable[..., Worker]
 

@@ -14,11 +14,11 @@ from portside.inventory import EMPTY, toggled
 from portside.node_wire import Lease, WorkDone
 from portside.tokens import Keyset, verify_receipt
 from portside.wire import StoredFile
-from tests.agent.control_double import ControlDouble
-from tests.agent.node_pairs import holds, introduce
-from tests.agent.process import Agent
-from tests.agent.stored_files import ask, stored
-from tests.agent.worker_process import Worker
+from tests.support.agent.control_double import ControlDouble
+from tests.support.agent.node_pairs import holds, introduce
+from tests.support.agent.process import Agent
+from tests.support.agent.stored_files import ask, stored
+from tests.support.agent.worker_process import Worker
 
 CONTENT = b"a file that should be on two nodes"
 

@@ -21,11 +21,11 @@ from portside import sizing
 from portside.cluster import parse
 from portside.quantities import GIB
 from portside.wire import Hook, StoredFile
-from tests.agent.process import Agent, first_line
-from tests.agent.stored_files import access, attributes_of, data_of, download, flip_a_bit
-from tests.agent.worker_process import Worker, add_hooks
-from tests.deploys import nginx_process
-from tests.deploys.nginx_process import Nginx
+from tests.support import nginx_process
+from tests.support.agent.process import Agent, first_line
+from tests.support.agent.stored_files import access, attributes_of, data_of, download, flip_a_bit
+from tests.support.agent.worker_process import Worker, add_hooks
+from tests.support.nginx_process import Nginx
 
 UPLOAD = "/api/internal/upload"
 CLUSTER = "{name: test, domain: portside.test, nodes: {s01: {}}, uploads: {private: [private]}}"

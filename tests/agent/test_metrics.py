@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from portside.quantities import MIB
 from portside.wire import Hook
-from tests.agent.process import SMALL_NODE, Agent, slug_of
-from tests.agent.worker_process import Worker
+from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.agent.worker_process import Worker
 
 MakeAgent = Callable[..., Agent]
 TUS = {"Tus-Resumable": "1.0.0"}

@@ -26,8 +26,8 @@ from agent.resources.operations import OPERATIONS
 from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
 from portside.wire import PROBLEM_PREFIX, StoredFile
-from tests.agent.process import Agent
-from tests.agent.stored_files import access
+from tests.support.agent.process import Agent
+from tests.support.agent.stored_files import access
 
 # The same cases in every run, and no more than a minute of them.
 FEW = settings(

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from portside.quantities import GIB
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 
 def _ask(agent: Agent, **facts: str) -> requests.Response:

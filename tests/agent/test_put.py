@@ -28,8 +28,8 @@ from portside.client import (
 from portside.client.node import Node
 from portside.client.state import state_folder
 from portside.quantities import MIB
-from tests.agent.process import SMALL_NODE, Agent
-from tests.loopback import wait_until
+from tests.support.agent.process import SMALL_NODE, Agent
+from tests.support.loopback import wait_until
 
 SIZE = 96 * MIB + 4099
 WINDOW = SMALL_NODE.sync_window

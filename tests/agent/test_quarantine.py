@@ -12,16 +12,9 @@ from agent.database import Database
 from agent.quarantine import REASON_KEY, finish_quarantines, quarantine
 from agent.settings import Settings
 from portside.wire import StoredFile
-from tests.agent.interruption import injected
-from tests.agent.process import Agent, slug_of
-from tests.agent.stored_files import (
-    access,
-    ask,
-    attributes_of,
-    data_of,
-    flip_a_bit,
-    stored,
-)
+from tests.support.agent.interruption import injected
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.stored_files import access, ask, attributes_of, data_of, flip_a_bit, stored
 
 
 def _kept(agent: Agent) -> dict[str, bytes]:

@@ -16,9 +16,9 @@ import requests
 from portside.digest import format_repr_digest
 from portside.quantities import GIB, MIB
 from portside.tokens import RECEIPT_TYPE, SigningKey
-from tests.agent.process import SMALL_NODE, Agent, slug_of
-from tests.loopback import wait_until
-from tests.minting import unsigned
+from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.loopback import wait_until
+from tests.support.minting import unsigned
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 

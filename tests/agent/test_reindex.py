@@ -18,8 +18,8 @@ from agent.reindex import reindex
 from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile
-from tests.agent.damage import Node
-from tests.agent.process import Agent, first_line, slug_of
+from tests.support.agent.damage import Node
+from tests.support.agent.process import Agent, first_line, slug_of
 
 
 def _reindex(agent: Agent) -> subprocess.CompletedProcess[str]:

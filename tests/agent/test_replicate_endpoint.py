@@ -15,10 +15,10 @@ import requests
 from portside.quantities import MIB
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
 from portside.wire import Hook, StoredFile
-from tests.agent.node_pairs import Source, change, introduce, member, rows, wait_until
-from tests.agent.process import SMALL_NODE, Agent, slug_of
-from tests.agent.stored_files import access
-from tests.agent.worker_process import Worker, add_hooks
+from tests.support.agent.node_pairs import Source, change, introduce, member, rows, wait_until
+from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.agent.stored_files import access
+from tests.support.agent.worker_process import Worker, add_hooks
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""

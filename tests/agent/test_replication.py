@@ -25,11 +25,11 @@ from portside.control_wire import FileReceipt
 from portside.quantities import KIB, MIB
 from portside.tokens import SigningKey, verify_receipt
 from portside.wire import StoredFile
-from tests.agent.node_pairs import change, holds, introduce, member, rows, told, wait_until
-from tests.agent.process import SMALL_NODE, Agent, slug_of
-from tests.agent.receiver import Receiver
-from tests.agent.stored_files import access
-from tests.agent.worker_process import Worker
+from tests.support.agent.node_pairs import change, holds, introduce, member, rows, told, wait_until
+from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.agent.receiver import Receiver
+from tests.support.agent.stored_files import access
+from tests.support.agent.worker_process import Worker
 
 CONTENT = random.Random(4).randbytes(3 * MIB + 7)  # noqa: S311 (any bytes will do)
 SIZING = replace(SMALL_NODE, sync_window=MIB)

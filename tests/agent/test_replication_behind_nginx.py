@@ -19,11 +19,11 @@ from portside.cluster import parse
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
 from portside.wire import StoredFile
-from tests.agent.node_pairs import Source, holds, introduce, member, told, wait_until
-from tests.agent.process import Agent, slug_of
-from tests.agent.worker_process import Worker
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER
+from tests.support import nginx_process
+from tests.support.agent.node_pairs import Source, holds, introduce, member, told, wait_until
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.worker_process import Worker
 
 CONTENT = random.Random(5).randbytes(20 * MIB + 3)  # noqa: S311 (any bytes will do)
 HOST = "localhost"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.recovery import recover
-from tests.agent.damage import Node
-from tests.agent.process import Agent
+from tests.support.agent.damage import Node
+from tests.support.agent.process import Agent
 
 
 def test_no_query_of_a_start_reads_every_row(

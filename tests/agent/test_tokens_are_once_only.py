@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.agent.process import Agent, slug_of
+from tests.support.agent.process import Agent, slug_of
 
 
 def test_a_used_token_is_refused_and_names_the_stored_file(shared_agent: Agent) -> None:

@@ -16,7 +16,7 @@ import requests
 from portside.quantities import KIB, MIB
 from portside.tokens import verify_receipt
 from portside.wire import StoredFile
-from tests.agent.process import NODE_ID, SMALL_NODE, Agent, slug_of
+from tests.support.agent.process import NODE_ID, SMALL_NODE, Agent, slug_of
 
 RING = SMALL_NODE.ring_buffer
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portside.wire import StoredFile, Verification
-from tests.agent.process import Agent, slug_of
-from tests.agent.stored_files import (
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.stored_files import (
     FILES,
     access,
     ask,
@@ -20,7 +20,7 @@ from tests.agent.stored_files import (
     is_open,
     stored,
 )
-from tests.loopback import wait_until
+from tests.support.loopback import wait_until
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

@@ -23,10 +23,10 @@ from agent.worker_report import WorkerReport
 from portside.quantities import MIB
 from portside.sizing import WORKER_BASE
 from portside.wire import StoredFile
-from tests.agent.process import slug_of
-from tests.agent.stored_files import access, ask, is_open
-from tests.agent.worker_process import Worker
-from tests.loopback import wait_until
+from tests.support.agent.process import slug_of
+from tests.support.agent.stored_files import access, ask, is_open
+from tests.support.agent.worker_process import Worker
+from tests.support.loopback import wait_until
 
 
 def _put(worker: Worker, name: str, data: bytes, **claims: Any) -> StoredFile:

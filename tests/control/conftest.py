@@ -11,8 +11,8 @@ import pytest
 from control.database import Database
 from control.migrations import migrate
 from control.models import Base
-from tests.control.core import Core
-from tests.control.postgresql import PostgresqlServer
+from tests.support.control.core import Core
+from tests.support.control.postgresql import PostgresqlServer
 
 KINDS = ("sqlite", "postgresql")
 

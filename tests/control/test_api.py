@@ -20,9 +20,9 @@ from control.problems import slugs
 from portside.control_wire import Session
 from portside.tokens import Keyset, verify_download
 from portside.wire import PROBLEM_PREFIX
-from tests.control.cluster import done
-from tests.control.core import Core
-from tests.control.postgresql import PostgresqlServer
+from tests.support.control.cluster import done
+from tests.support.control.core import Core
+from tests.support.control.postgresql import PostgresqlServer
 
 
 class Api:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.control.small_cluster import SmallCluster, StorageProcesses
+from tests.support.control.small_cluster import SmallCluster, StorageProcesses
 from tests.unit.test_cli import Run
 
 MIB = 1024 * 1024

@@ -23,7 +23,7 @@ from control.database import Database, DatabaseUnavailable
 from control.migrations import SchemaOutdated, check, migrate
 from control.models import Base, Node, Pool, Revocation
 from control.told import tell
-from tests.control.postgresql import PostgresqlServer
+from tests.support.control.postgresql import PostgresqlServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

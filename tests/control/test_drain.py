@@ -11,7 +11,7 @@ from control.database import Database
 from control.problems import ProblemError
 from portside.control_wire import Holding
 from portside.quantities import GIB
-from tests.control.simulation import EVERY, Simulation
+from tests.support.control.simulation import EVERY, Simulation
 
 
 @pytest.fixture

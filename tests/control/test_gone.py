@@ -14,9 +14,9 @@ from control import catalogue, files, leases, receipts
 from control.database import Database
 from control.problems import ProblemError
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
-from tests.control.cluster import done
-from tests.control.core import APP, Core
-from tests.control.simulation import Simulation
+from tests.support.control.cluster import done
+from tests.support.control.core import APP, Core
+from tests.support.control.simulation import Simulation
 
 
 def says(core: Core, node_id: str, file_id: str, why: WhyGone) -> HeartbeatAnswer:

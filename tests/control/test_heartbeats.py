@@ -15,9 +15,9 @@ from control.problems import ProblemError
 from control.rounds import Round, notice_silence
 from portside.control_wire import NodeStateRequest
 from portside.tokens import SigningKey
-from tests.control.cluster import take_over
-from tests.control.core import Core
 from tests.control.test_leases import orders_copy
+from tests.support.control.cluster import take_over
+from tests.support.control.core import Core
 
 
 def node(core: Core, node_id: str) -> Node:

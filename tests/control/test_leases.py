@@ -14,8 +14,8 @@ from control.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from portside.node_wire import Lease
 from portside.tokens import SigningKey
-from tests.control.cluster import done
-from tests.control.core import Core
+from tests.support.control.cluster import done
+from tests.support.control.core import Core
 
 
 def orders_copy(core: Core, file_id: str, source: str, target: str) -> str | None:

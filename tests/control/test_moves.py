@@ -14,7 +14,7 @@ from control.move_rounds import Moves
 from control.problems import ProblemError
 from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import GIB
-from tests.control.simulation import EVERY, Simulation
+from tests.support.control.simulation import EVERY, Simulation
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from control import outside
 from control.models import Node
 from control.problems import ProblemError
 from portside import certificates
-from tests.control.core import Core
-from tests.loopback import reserved_port
+from tests.support.control.core import Core
+from tests.support.loopback import reserved_port
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -19,8 +19,8 @@ from control.counters import differences
 from control.database import Database
 from control.settings import CONFIG_VARIABLE
 from portside.control_wire import Session
-from tests.control.postgresql import PostgresqlServer
-from tests.control.process import PATIENCE, ControlPlane, slug_of
+from tests.support.control.postgresql import PostgresqlServer
+from tests.support.control.process import PATIENCE, ControlPlane, slug_of
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from sqlalchemy import event
 
 from control import expiry, leases, snapshot
 from control.database import Database
-from tests.control.cluster import done
-from tests.control.core import Core
+from tests.support.control.cluster import done
+from tests.support.control.core import Core
 
 
 @pytest.fixture

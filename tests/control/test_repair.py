@@ -12,7 +12,7 @@ from control.cluster_view import OUTSTANDING
 from control.copies import LARGE, LEAST_LOAD
 from control.database import Database
 from control.models import Node, Work
-from tests.control.simulation import EVERY, GIVEN_UP, Simulation
+from tests.support.control.simulation import EVERY, GIVEN_UP, Simulation
 
 
 @pytest.fixture

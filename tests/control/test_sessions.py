@@ -15,7 +15,7 @@ from control.problems import ProblemError
 from control.sessions import Sessions
 from portside.quantities import GIB
 from portside.tokens import Keyset, verify_upload
-from tests.control.core import APP, Core
+from tests.support.control.core import APP, Core
 
 
 def test_a_session_has_a_token_that_its_node_takes(core: Core) -> None:

@@ -15,8 +15,8 @@ from control.database import DatabaseUnavailable
 from control.known import Pools
 from control.models import Node, Pool
 from control.snapshot import Snapshot
-from tests.control.core import Core
-from tests.loopback import wait_until
+from tests.support.control.core import Core
+from tests.support.loopback import wait_until
 
 
 def _taken(core: Core) -> Snapshot:

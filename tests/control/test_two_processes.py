@@ -28,8 +28,8 @@ from control.database import Database, DatabaseUnavailable
 from control.models import Copy, File, UploadSession, Work
 from portside.control_wire import Session
 from portside.node_wire import HeartbeatAnswer, Lease, WorkDone
-from tests.control.postgresql import PostgresqlServer
-from tests.control.process import PATIENCE, ControlPlane
+from tests.support.control.postgresql import PostgresqlServer
+from tests.support.control.process import PATIENCE, ControlPlane
 
 FILES = 24
 FACTOR = 2

@@ -16,9 +16,9 @@ from deploys.components import control, control_database
 from deploys.components.rendering import render
 from portside.cluster import Cluster, parse
 from portside.tokens import SigningKey
-from tests.deploys import fake_host
 from tests.deploys.conftest import CLUSTER, MakeControl
-from tests.deploys.fake_host import PRISTINE, position
+from tests.support.deploys import fake_host
+from tests.support.deploys.fake_host import PRISTINE, position
 
 URL = "postgresql://portside:hunter2@db.example.net/portside"
 

@@ -14,9 +14,9 @@ from deploys.components.node import Node, StorageNode
 from portside import sizing
 from portside.cluster import parse
 from portside.quantities import GIB, MIB
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER, MakeControl
-from tests.deploys.nginx_process import AgentDouble, Nginx, reply
+from tests.support import nginx_process
+from tests.support.nginx_process import AgentDouble, Nginx, reply
 
 BOTH = CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}")
 SLOW = "limits: {control_requests_per_address: 10}\n"

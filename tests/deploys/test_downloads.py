@@ -20,12 +20,12 @@ from portside import sizing
 from portside.cluster import parse
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
-from tests.agent.process import Agent, slug_of
-from tests.agent.stored_files import FILES, access, ask, data_of, download, stored
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER
-from tests.deploys.nginx_process import HOST, AgentDouble, Nginx, reply
-from tests.loopback import wait_until
+from tests.support import nginx_process
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.stored_files import FILES, access, ask, data_of, download, stored
+from tests.support.loopback import wait_until
+from tests.support.nginx_process import HOST, AgentDouble, Nginx, reply
 
 ORIGIN = "https://app.portside.test"
 PRIVATE = "/uploads/private/a.bin"

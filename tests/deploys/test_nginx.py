@@ -17,10 +17,10 @@ from deploys.components.node import StorageNode
 from portside import sizing
 from portside.cluster import parse
 from portside.quantities import GIB, MIB
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER, MakeNode
-from tests.deploys.nginx_process import AgentDouble, Nginx, reply
-from tests.loopback import wait_until
+from tests.support import nginx_process
+from tests.support.loopback import wait_until
+from tests.support.nginx_process import AgentDouble, Nginx, reply
 
 UPLOAD = "/api/internal/upload"
 ORIGIN = "https://app.portside.test"

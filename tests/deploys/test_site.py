@@ -13,9 +13,9 @@ from deploys import layout
 from deploys.components import roster
 from portside.keystore import Keystore
 from portside.tokens import PublicKey, SigningKey
-from tests.deploys import fake_host
 from tests.deploys.conftest import CLUSTER
-from tests.deploys.fake_host import PRISTINE, position
+from tests.support.deploys import fake_host
+from tests.support.deploys.fake_host import PRISTINE, position
 
 pytestmark = pytest.mark.usefixtures("release")
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from tests.deploys import fake_host
 from tests.deploys.conftest import CLUSTER
-from tests.deploys.fake_host import PRISTINE
-from tests.deploys.fake_host import position as _position
+from tests.support.deploys import fake_host
+from tests.support.deploys.fake_host import PRISTINE
+from tests.support.deploys.fake_host import position as _position
 
 pytestmark = pytest.mark.usefixtures("release")
 

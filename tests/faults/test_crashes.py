@@ -13,7 +13,7 @@ from faults import crashes, runs
 from faults.figures import Figures
 from faults.filesystem import Disk
 from portside.quantities import MIB
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 WITHOUT_SYNC = Path(__file__).parent / "without_sync"
 

@@ -17,7 +17,7 @@ from faults.connection import Connection
 from faults.filesystem import Disk
 from portside.quantities import MIB
 from portside.wire import StoredFile
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 UPLOADS = "/api/v1/uploads"
 DATA = secrets.token_bytes(MIB)

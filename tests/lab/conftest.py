@@ -20,9 +20,9 @@ from deploys.layout import PROJECT_ROOT
 from portside import vagrant
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
-from tests.lab.controlling import ControlPlane, portside, wait_for
-from tests.lab.deploying import Run, deploy
-from tests.lab.talking import Node, talking_to
+from tests.support.lab.control_plane import ControlPlane, portside, wait_for
+from tests.support.lab.deploy import Run, deploy
+from tests.support.lab.requests import Node, talking_to
 
 LAB = PROJECT_ROOT / "clusters" / "lab.yaml"
 ISO = PROJECT_ROOT / "build" / "lab" / "portside-lab.iso"

@@ -25,7 +25,7 @@ from portside.control_wire import FileView, Session
 from portside.quantities import MIB
 from portside.wire import StoredFile
 from tests.lab.conftest import ISO
-from tests.lab.controlling import (
+from tests.support.lab.control_plane import (
     CONTROL,
     SERVICES,
     ControlPlane,
@@ -35,7 +35,7 @@ from tests.lab.controlling import (
     wait_for,
     wait_until_safe,
 )
-from tests.lab.talking import Node, read_answer
+from tests.support.lab.requests import Node, read_answer
 
 MINUTE = 60.0
 

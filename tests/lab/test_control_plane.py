@@ -23,9 +23,9 @@ from deploys.layout import PROJECT_ROOT
 from portside.cluster import Cluster
 from portside.control_wire import Session
 from tests.lab.conftest import LAB
-from tests.lab.controlling import SERVICES, ControlPlane
-from tests.lab.deploying import deploy
-from tests.lab.talking import Node
+from tests.support.lab.control_plane import SERVICES, ControlPlane
+from tests.support.lab.deploy import deploy
+from tests.support.lab.requests import Node
 
 DEADLINE = 60.0
 """Seconds for what takes a few heartbeats."""

@@ -25,7 +25,7 @@ from portside.quantities import MIB
 from portside.tokens import mint_download
 from portside.wire import DownloadClaims
 from tests.lab.conftest import ISO
-from tests.lab.talking import Node
+from tests.support.lab.requests import Node
 
 AGENT = "portside-agent.service"
 WORKER = "portside-agent-worker.service"

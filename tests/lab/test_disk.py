@@ -13,7 +13,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.lab.conftest import LAB
-from tests.lab.deploying import deploy
+from tests.support.lab.deploy import deploy
 
 ROOT = "/srv/lab-disk"
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from testinfra.host import Host
 
 from portside.quantities import MIB
-from tests.lab.talking import Node, read_answer
+from tests.support.lab.requests import Node, read_answer
 
 AGENT = "portside-agent.service"
 FOUND_WITHIN = 180

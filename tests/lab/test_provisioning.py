@@ -17,7 +17,7 @@ from portside import sizing
 from portside.cluster import Cluster
 from portside.quantities import MIB
 from tests.lab.conftest import LAB
-from tests.lab.deploying import Run, copy_project, deploy, deploy_and_kill
+from tests.support.lab.deploy import Run, copy_project, deploy, deploy_and_kill
 
 ORIGIN = "https://app.portside.test"
 SERVICES = ("portside-agent.service", "portside-agent-worker.service")

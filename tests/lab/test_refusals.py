@@ -11,8 +11,8 @@ from testinfra.host import Host
 
 from portside.quantities import GIB
 from portside.tokens import SigningKey
-from tests.lab.talking import UPLOAD, Answer, Node, read_answer
-from tests.minting import unsigned
+from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
+from tests.support.minting import unsigned
 
 
 def _assert_staging_empties(host: Host, before: frozenset[str]) -> None:

@@ -14,8 +14,8 @@ from testinfra.host import Host
 
 from portside.quantities import MIB
 from tests.lab.conftest import LAB
-from tests.lab.deploying import copy_project, deploy
-from tests.lab.talking import Node, read_answer
+from tests.support.lab.deploy import copy_project, deploy
+from tests.support.lab.requests import Node, read_answer
 
 AGENT = "portside-agent.service"
 

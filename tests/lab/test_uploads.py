@@ -19,7 +19,7 @@ from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
 from tests.lab.conftest import ISO
-from tests.lab.talking import UPLOAD, Answer, Node, read_answer
+from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 
 ORIGIN = "https://app.portside.test"
 

@@ -17,11 +17,11 @@ from deploys.layout import PROJECT_ROOT
 from portside import certificates, sizing
 from portside.cluster import parse
 from portside.quantities import GIB
-from tests.agent.process import NODE_ID, Agent
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER
-from tests.protocol.checks import check_nothing_left_behind
-from tests.protocol.requests_by_hand import Ietf, Talker, Tus
+from tests.support import nginx_process
+from tests.support.agent.process import NODE_ID, Agent
+from tests.support.protocol.checks import check_nothing_left_behind
+from tests.support.protocol.requests_by_hand import Ietf, Talker, Tus
 
 _CLIENTS = Path(__file__).parent / "clients"
 _HOST = "localhost"

@@ -8,14 +8,9 @@ import os
 
 import pytest
 
-from tests.agent.process import SMALL_NODE, Agent
-from tests.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
-from tests.protocol.requests_by_hand import (
-    Connection,
-    Ietf,
-    Tus,
-    checksum,
-)
+from tests.support.agent.process import SMALL_NODE, Agent
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
+from tests.support.protocol.requests_by_hand import Connection, Ietf, Tus, checksum
 
 RING = SMALL_NODE.ring_buffer
 

@@ -7,9 +7,9 @@ import os
 import pytest
 import requests
 
-from tests.agent.process import Agent, slug_of
-from tests.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
-from tests.protocol.requests_by_hand import TUS_MEDIA, UPLOADS, Tus
+from tests.support.agent.process import Agent, slug_of
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
+from tests.support.protocol.requests_by_hand import TUS_MEDIA, UPLOADS, Tus
 
 CONTENT = bytes(16) + os.urandom(84)
 

@@ -8,15 +8,9 @@ from typing import Any
 import pytest
 
 from portside.quantities import GIB, KIB
-from tests.agent.process import Agent, slug_of
-from tests.protocol.checks import heard
-from tests.protocol.requests_by_hand import (
-    UPLOADS,
-    Connection,
-    Ietf,
-    Tus,
-    metadata,
-)
+from tests.support.agent.process import Agent, slug_of
+from tests.support.protocol.checks import heard
+from tests.support.protocol.requests_by_hand import UPLOADS, Connection, Ietf, Tus, metadata
 
 UNKNOWN = f"{UPLOADS}/{'0' * 32}"
 

@@ -7,16 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.agent.process import Agent, slug_of
-from tests.agent.worker_process import Worker
-from tests.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
-from tests.protocol.requests_by_hand import (
-    TUS_MEDIA,
-    UPLOADS,
-    Connection,
-    Ietf,
-    Tus,
-)
+from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.worker_process import Worker
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of, heard
+from tests.support.protocol.requests_by_hand import TUS_MEDIA, UPLOADS, Connection, Ietf, Tus
 
 UNKNOWN = f"{UPLOADS}/{'0' * 32}"
 

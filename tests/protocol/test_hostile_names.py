@@ -15,11 +15,11 @@ import pytest
 import requests
 
 from portside.wire import StoredFile
-from tests.agent.process import Agent, slug_of
-from tests.protocol.checks import check_nothing_left_behind, files_of
 from tests.protocol.conftest import HomingAgent
-from tests.protocol.hostile_names import COUNT, hostile_names
-from tests.protocol.requests_by_hand import TUS_MEDIA, Talker, Tus
+from tests.support.agent.process import Agent, slug_of
+from tests.support.protocol.checks import check_nothing_left_behind, files_of
+from tests.support.protocol.hostile_names import COUNT, hostile_names
+from tests.support.protocol.requests_by_hand import TUS_MEDIA, Talker, Tus
 
 _AT_ONCE = 4
 _REFUSED = {

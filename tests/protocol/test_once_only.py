@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from portside.quantities import MIB
-from tests.agent.process import Agent, slug_of
-from tests.protocol.checks import check_nothing_left_behind, check_stored
-from tests.protocol.requests_by_hand import Ietf, Talker, Tus
+from tests.support.agent.process import Agent, slug_of
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored
+from tests.support.protocol.requests_by_hand import Ietf, Talker, Tus
 
 CONTENT = bytes(16) + os.urandom(1000)
 Send = Callable[[Talker, bytes], requests.Response]

@@ -8,13 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.agent.process import SMALL_NODE
-from tests.loopback import wait_until_read
-from tests.protocol.checks import check_nothing_left_behind, check_stored
-from tests.protocol.requests_by_hand import (
-    Connection,
-    Tus,
-)
+from tests.support.agent.process import SMALL_NODE
+from tests.support.loopback import wait_until_read
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored
+from tests.support.protocol.requests_by_hand import Connection, Tus
 
 RING = SMALL_NODE.ring_buffer
 

@@ -25,9 +25,9 @@ from hypothesis.stateful import (
 )
 
 from portside.wire import StoredFile
-from tests.agent.process import SMALL_NODE, Agent, slug_of
-from tests.protocol.checks import check_nothing_left_behind, check_stored, files_of
-from tests.protocol.requests_by_hand import Connection, Ietf, Tus, checksum
+from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
+from tests.support.protocol.requests_by_hand import Connection, Ietf, Tus, checksum
 
 LONG_VARIABLE = "PORTSIDE_LONG_PROTOCOL_TEST"
 _GAMES = 25

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from portside.quantities import MIB
-from tests.agent.process import SMALL_NODE, Agent
-from tests.protocol.checks import check_nothing_left_behind, check_stored, files_of
 from tests.protocol.conftest import Node
-from tests.protocol.requests_by_hand import Tus
+from tests.support.agent.process import SMALL_NODE, Agent
+from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
+from tests.support.protocol.requests_by_hand import Tus
 
 NODE_SECONDS = 120
 _RETRY_DELAYS = [50, 100, 200, 400, *(60 * [1000])]

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from portside.client import control as client_control
 from portside.cluster import Cluster, load
 from portside.keystore import Keystore
-from tests.unit.control_double import API_KEY, ControlDouble
-from tests.unit.node_double import NodeDouble
+from tests.support.client.control_double import API_KEY, ControlDouble
+from tests.support.client.node_double import NodeDouble
 
 # Examples are timed by the wall clock: on a busy machine a deadline proves nothing, nor does the
 # time it takes to make them. They are the same in every run; `PORTSIDE_EXPLORE=1` tries others.

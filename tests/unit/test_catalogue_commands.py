@@ -12,7 +12,7 @@ import pytest
 from portside.control_wire import NodeView
 from portside.node_wire import Heartbeat
 from portside.quantities import GIB
-from tests.unit.control_double import (
+from tests.support.client.control_double import (
     API_KEY,
     ControlDouble,
     file_view,
@@ -20,7 +20,7 @@ from tests.unit.control_double import (
     refuse,
     say,
 )
-from tests.unit.terminal import Terminal
+from tests.support.client.terminal import Terminal
 from tests.unit.test_cli import Run
 
 IDS = tuple(f"{number:032x}" for number in range(5))

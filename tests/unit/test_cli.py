@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from portside import cli
 from portside.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
-from tests.unit.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
+from tests.support.client.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
 
 ANSI = "\x1b"
 PUT = ("put", "--namespace", "isos")

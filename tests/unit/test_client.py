@@ -29,7 +29,7 @@ from portside.digest import parse_repr_digest
 from portside.keystore import Keystore
 from portside.tokens import SigningKey, TokenRefused, mint_upload
 from portside.wire import UploadClaims
-from tests.unit.node_double import (
+from tests.support.client.node_double import (
     Handler,
     NodeDouble,
     answering,

@@ -29,10 +29,8 @@ from portside.client import (
 from portside.client.body import OpenFile
 from portside.client.hashing import ContentHash
 from portside.client.parallel import part_size_for, ranges
-from tests.loopback import wait_until
-from tests.unit.node_double import Handler, NodeDouble
-from tests.unit.test_client import token
-from tests.unit.tus_double import (
+from tests.support.client.node_double import Handler, NodeDouble
+from tests.support.client.tus_double import (
     UPLOADS_PATH,
     Fault,
     claim_offset,
@@ -41,6 +39,8 @@ from tests.unit.tus_double import (
     lose_answer,
     refuse,
 )
+from tests.support.loopback import wait_until
+from tests.unit.test_client import token
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

@@ -13,9 +13,9 @@ import pytest
 from portside.client import download
 from portside.client.partial import PartialFile
 from portside.keystore import Keystore
-from tests.unit.control_double import ControlDouble, ControlHandler, file_view, refuse
-from tests.unit.copy_double import CopyDouble, cut_at
-from tests.unit.copy_double import refuse as no
+from tests.support.client.control_double import ControlDouble, ControlHandler, file_view, refuse
+from tests.support.client.copy_double import CopyDouble, cut_at
+from tests.support.client.copy_double import refuse as no
 from tests.unit.test_cli import Run
 
 FILE_ID = "0123456789abcdef" * 2

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from portside.client import control as client_control
-from tests.unit.control_double import API_KEY, ControlDouble, hang_up, refuse
-from tests.unit.terminal import Terminal
+from tests.support.client.control_double import API_KEY, ControlDouble, hang_up, refuse
+from tests.support.client.terminal import Terminal
 from tests.unit.test_cli import Run
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from portside.commands import moves
 from portside.move_wire import MovePlan, MoveReport
-from tests.unit.control_double import ControlDouble, move_view, refuse
+from tests.support.client.control_double import ControlDouble, move_view, refuse
 from tests.unit.test_cli import Run
 
 PLAN = MovePlan(

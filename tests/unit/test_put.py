@@ -18,9 +18,9 @@ from portside.client.state import state_folder
 from portside.commands import put_to_node
 from portside.keystore import Keystore
 from portside.tokens import verify_upload
-from tests.unit.node_double import Handler, NodeDouble
+from tests.support.client.node_double import Handler, NodeDouble
+from tests.support.client.tus_double import cut_after, hang_up, refuse
 from tests.unit.test_cli import PUT, Run, mint
-from tests.unit.tus_double import cut_after, hang_up, refuse
 
 MIB = 1024 * 1024
 

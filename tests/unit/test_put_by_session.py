@@ -15,13 +15,13 @@ from portside.client.state import state_folder
 from portside.commands import put_by_session
 from portside.keystore import Keystore
 from portside.tokens import unverified_claims
-from tests.unit.control_double import ControlDouble, ControlHandler, hang_up, refuse
-from tests.unit.control_double import Fault as ControlFault
-from tests.unit.node_double import Handler, NodeDouble, refuse_at_once
+from tests.support.client.control_double import ControlDouble, ControlHandler, hang_up, refuse
+from tests.support.client.control_double import Fault as ControlFault
+from tests.support.client.node_double import Handler, NodeDouble, refuse_at_once
+from tests.support.client.tus_double import Fault, cut_after
+from tests.support.client.tus_double import hang_up as cut
+from tests.support.client.tus_double import refuse as no
 from tests.unit.test_cli import Run
-from tests.unit.tus_double import Fault, cut_after
-from tests.unit.tus_double import hang_up as cut
-from tests.unit.tus_double import refuse as no
 
 MIB = 1024 * 1024
 

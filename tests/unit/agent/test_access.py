@@ -16,7 +16,7 @@ from agent.settings import Settings
 from portside.quantities import GIB
 from portside.sizing import Machine, size
 from portside.tokens import Keyset, SigningKey, mint_download
-from tests.minting import download_claims
+from tests.support.minting import download_claims
 
 PATH = "private/2026/größe+1.bin"
 WRITTEN = f"/uploads/{PATH}".encode()

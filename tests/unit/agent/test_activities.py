@@ -9,7 +9,7 @@ import pytest
 
 from agent import activities
 from agent.activities import Activity, Pulse, patiently
-from tests.loopback import wait_until
+from tests.support.loopback import wait_until
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from agent.activities import Pulse
 from agent.hook_command import Ran, run
 from agent.hooks import DONE
-from tests.loopback import wait_until
+from tests.support.loopback import wait_until
 
 PATH = {"PATH": os.environ["PATH"]}
 

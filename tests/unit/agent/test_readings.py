@@ -15,7 +15,7 @@ from agent.health import NodeHealth
 from agent.readings import Readings
 from agent.settings import load
 from agent.worker_report import ScrubReport, WorkerReport
-from tests.agent.process import SMALL_NODE, Agent
+from tests.support.agent.process import SMALL_NODE, Agent
 
 
 class Node:

@@ -11,7 +11,7 @@ import pytest
 from agent.rendezvous import can_be_replicated, ranked, targets
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey
-from tests.minting import upload_claims
+from tests.support.minting import upload_claims
 
 _KEY = SigningKey.generate("any").public()
 

@@ -11,7 +11,7 @@ import pytest
 from agent.database import Database
 from agent.problems import ProblemError
 from agent.sessions import MOST_PARTS, Details, Kind, Sessions, Upload, contiguous
-from tests.minting import upload_claims
+from tests.support.minting import upload_claims
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from control.counters import differences
 from control.database import Database
 from control.migrations import migrate
 from control.models import Copy, File
-from tests.control.cluster import FakeNodes
+from tests.support.control.cluster import FakeNodes
 
 
 def test_each_file_has_two_copies_on_different_nodes_and_every_counter_is_right(

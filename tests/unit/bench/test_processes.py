@@ -17,7 +17,7 @@ from bench.processes import (
     reset_peak_memory,
     running,
 )
-from tests.loopback import wait_until
+from tests.support.loopback import wait_until
 
 _STUBBORN = """
 import signal, subprocess, sys, time

@@ -15,7 +15,7 @@ from faults.content import Content
 from faults.figures import Figures
 from faults.journal import Attempt, Journal
 from portside.wire import StoredFile
-from tests.minting import upload_claims
+from tests.support.minting import upload_claims
 
 DATA = b"what was sent"
 DIGEST = hashlib.sha256(DATA).hexdigest()

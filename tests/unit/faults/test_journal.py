@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faults.content import Content
 from faults.journal import Attempt, Journal, Part
-from tests.minting import upload_claims
+from tests.support.minting import upload_claims
 
 
 def _attempt() -> Attempt:

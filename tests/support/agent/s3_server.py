@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bench import packages
 from bench.places import BUILD
 from bench.processes import Server, start
-from tests.loopback import reserved_port
+from tests.support.loopback import reserved_port
 
 ACCESS_KEY = "portside-test"
 SECRET_KEY = "only-for-tests"

@@ -10,8 +10,8 @@ import requests
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.tokens import mint_access, mint_download
 from portside.wire import StoredFile
-from tests.agent.process import Agent
-from tests.minting import access_claims, download_claims
+from tests.support.agent.process import Agent
+from tests.support.minting import access_claims, download_claims
 
 FILES = "/api/v1/files"
 ALL_RIGHTS = ("list", "read", "verify", "delete")

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 from portside.tokens import Keyset, SigningKey, mint_receipt, unverified_claims
 from portside.wire import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
-from tests.loopback import wait_until_hung_up
-from tests.unit.tus_double import TusDouble
+from tests.support.client.tus_double import TusDouble
+from tests.support.loopback import wait_until_hung_up
 
 NODE_ID = "s01"
 

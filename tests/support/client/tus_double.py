@@ -15,7 +15,7 @@ from portside.tokens import unverified_claims
 from portside.wire import StoredFile
 
 if TYPE_CHECKING:
-    from tests.unit.node_double import Handler
+    from tests.support.client.node_double import Handler
 
 UPLOADS_PATH = "/api/v1/uploads"
 _BLOCK = 65536

@@ -16,7 +16,7 @@ from agent import worker_report
 from agent.database import Database
 from agent.worker_report import WorkerReport
 from portside.wire import Hook
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 PATIENCE = 60.0
 """Seconds for anything a worker does by itself within some."""

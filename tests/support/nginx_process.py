@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploys import layout
 from portside import certificates
-from tests.loopback import PATIENCE, reserved_port
+from tests.support.loopback import PATIENCE, reserved_port
 
 HOST = "s01.portside.test"
 Answer = Callable[[str, dict[str, str]], bytes]

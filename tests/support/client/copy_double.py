@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from tests.unit.node_double import Server
+from tests.support.client.node_double import Server
 
 Fault = Callable[["CopyHandler"], bool]
 """Answers a request in place of the double; False lets the double answer it."""

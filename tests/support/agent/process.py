@@ -24,8 +24,8 @@ from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire import PROBLEM_PREFIX, UploadClaims
-from tests.loopback import reserved_port, wait_until
-from tests.minting import upload_claims
+from tests.support.loopback import reserved_port, wait_until
+from tests.support.minting import upload_claims
 
 NODE_ID = "s01"
 START_SECONDS = 120

@@ -13,7 +13,7 @@ from typing import Any
 from portside.cluster import Cluster
 from portside.tokens import SigningKey, mint_access, mint_upload
 from portside.wire import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
-from tests.minting import upload_claims
+from tests.support.minting import upload_claims
 
 UPLOAD = "/api/internal/upload"
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import requests
 
 from portside.wire import PROBLEM_PREFIX, UploadClaims
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 UPLOADS = "/api/v1/uploads"
 TUS_MEDIA = "application/offset+octet-stream"

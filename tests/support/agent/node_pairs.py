@@ -17,7 +17,7 @@ from portside.digest import format_repr_digest
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
 from portside.wire import ReplicateClaims, StoredFile
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 PATIENCE = 60.0
 """Seconds for whatever nodes do by themselves: far more than it takes."""

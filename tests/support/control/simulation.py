@@ -23,8 +23,8 @@ from control.rounds import Round, Routine
 from portside.inventory import EMPTY, toggled
 from portside.node_wire import Lease, WorkDone
 from portside.quantities import GIB
-from tests.control.cluster import FakeNodes, take_over
-from tests.control.core import Core
+from tests.support.control.cluster import FakeNodes, take_over
+from tests.support.control.core import Core
 
 NODES = ("s01", "s02", "s03", "s04")
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import requests
 
 from control.settings import CONFIG_VARIABLE
 from portside.wire import PROBLEM_PREFIX
-from tests.control.cluster import FakeNodes, settings
-from tests.loopback import reserved_port
+from tests.support.control.cluster import FakeNodes, settings
+from tests.support.loopback import reserved_port
 
 PATIENCE = 60.0
 """Seconds for whatever is waited for."""

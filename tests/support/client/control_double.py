@@ -25,8 +25,8 @@ from portside.control_wire import (
 from portside.move_wire import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.tokens import SigningKey, mint_upload, unverified_claims
 from portside.wire import PROBLEM_PREFIX, Problem, UploadClaims
-from tests.unit.copy_double import CopyDouble
-from tests.unit.node_double import NodeDouble, Server
+from tests.support.client.copy_double import CopyDouble
+from tests.support.client.node_double import NodeDouble, Server
 
 API_KEY = "a-key-that-counts-0123456789"
 

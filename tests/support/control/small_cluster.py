@@ -19,13 +19,13 @@ from portside.certificates import Pair
 from portside.cluster import parse
 from portside.node_wire import Roster, RosterNode
 from portside.quantities import GIB
-from tests.agent.process import Agent
-from tests.agent.worker_process import Worker
-from tests.control.process import PATIENCE, ControlPlane
-from tests.deploys import nginx_process
 from tests.deploys.conftest import CLUSTER
-from tests.deploys.nginx_process import Nginx
-from tests.loopback import reserved_port
+from tests.support import nginx_process
+from tests.support.agent.process import Agent
+from tests.support.agent.worker_process import Worker
+from tests.support.control.process import PATIENCE, ControlPlane
+from tests.support.loopback import reserved_port
+from tests.support.nginx_process import Nginx
 
 EVERY = 0.3
 """Seconds between two heartbeats: what a file waits for shouldn't be waited for here."""

@@ -22,7 +22,7 @@ from control.snapshot import Snapshots
 from portside.control_wire import Session, SessionRequest
 from portside.node_wire import HeartbeatAnswer
 from portside.tokens import SigningKey
-from tests.control.cluster import Clock, FakeNodes, settings, take_over
+from tests.support.control.cluster import Clock, FakeNodes, settings, take_over
 
 _Result = TypeVar("_Result")
 

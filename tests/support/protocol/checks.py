@@ -10,8 +10,8 @@ import requests
 
 from portside.tokens import verify_receipt
 from portside.wire import StoredFile
-from tests.agent.process import Agent, slug_of
-from tests.protocol.requests_by_hand import Talker
+from tests.support.agent.process import Agent, slug_of
+from tests.support.protocol.requests_by_hand import Talker
 
 SETTLING_SECONDS = 60
 """A connection that was closed is noticed by the agent a moment later."""

@@ -20,7 +20,7 @@ from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.control_wire import FileUrl, FileView, NodeView, NodeViews, Session
-from tests.lab.talking import Answer
+from tests.support.lab.requests import Answer
 
 CONTROL = "c01"
 SERVICES = ("portside-control.service", "portside-control-worker.service")

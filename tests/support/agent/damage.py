@@ -22,7 +22,7 @@ from agent.index import Index, Intent
 from agent.quarantine import quarantine
 from agent.settings import Settings
 from portside.wire import StoredFile
-from tests.agent.process import Agent
+from tests.support.agent.process import Agent
 
 
 class Node:

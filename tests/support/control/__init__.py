@@ -1,0 +1,1 @@
+"""Control planes as they run, on SQLite and PostgreSQL, and whole clusters of them."""

@@ -1,0 +1,1 @@
+"""How the lab's tests deploy to its nodes and talk to them."""
