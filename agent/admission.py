@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Literal
 
-from agent import machine
+from agent.host import machine
 from agent.problems import ProblemError
 from portside.quantities import format_size
 from portside.sizing import Sizing

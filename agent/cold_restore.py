@@ -24,12 +24,12 @@ from agent.cold_settings import Cold
 from agent.cold_store import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.commit import Committer
 from agent.database import Database
+from agent.host.sha256 import Sha256
 from agent.index import Index, Intent
 from agent.inspection import size_of
 from agent.problems import ProblemError
 from agent.quarantine import REASON_KEY, Kept, move, quarantine
 from agent.settings import Settings
-from agent.sha256 import Sha256
 from agent.staging import DiskFull, StagingFile
 from agent.verification import Hashed, hash_file, mismatch
 from portside.names import ATTRIBUTES_SUFFIX

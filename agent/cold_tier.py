@@ -16,7 +16,6 @@ from dataclasses import replace
 
 import structlog
 
-from agent.activities import Pulse, patiently
 from agent.attributes import lines_of_its_upload
 from agent.cold_backup import Backup, Damaged, Ended, Lane, Stopped
 from agent.cold_queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
@@ -25,6 +24,7 @@ from agent.cold_store import ColdError, ColdStore, StoreUnavailable, UploadGone
 from agent.database import Database
 from agent.deliveries import Outbox, Row
 from agent.hooks import MOST_ATTEMPTS, Next, Outcome, after, pause
+from agent.host.supervised_thread import Pulse, patiently
 from agent.settings import Settings
 from agent.worker_report import ColdReport
 

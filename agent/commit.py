@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import structlog
 
-from agent import cold_queue, linux
+from agent import cold_queue
 from agent.attributes import Attributes
-from agent.directories import make_directories, sync_directory
 from agent.hooks import RECEIPT, deliveries_for
+from agent.host import linux
+from agent.host.directories import make_directories, sync_directory
 from agent.index import Delivery, Index, Intent, name_taken
 from agent.rendezvous import targets
 from agent.roster import Rosters

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from agent.exchange import Answer, NoAnswer, Request, Unreachable, exchange
-from agent.trust import trust
+from agent.host.http_client import Answer, NoAnswer, Request, Unreachable, exchange
+from agent.host.tls import trust
 from portside.node_wire import Heartbeat, HeartbeatAnswer
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat

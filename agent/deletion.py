@@ -21,7 +21,7 @@ import structlog
 from agent import cold_queue, gone
 from agent.attributes import Attributes
 from agent.database import Database
-from agent.directories import make_directories, sync_directory
+from agent.host.directories import make_directories, sync_directory
 from agent.quarantine import REASON_KEY, Kept, move
 from agent.settings import Settings
 from agent.staging import SUFFIX, translated

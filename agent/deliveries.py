@@ -18,7 +18,6 @@ from importlib.metadata import version
 import structlog
 
 from agent import hook_command, webhook
-from agent.activities import Pulse, patiently
 from agent.attributes import lines_of_its_upload
 from agent.database import Database
 from agent.hooks import (
@@ -33,9 +32,10 @@ from agent.hooks import (
     public_id,
     shown,
 )
+from agent.host.supervised_thread import Pulse, patiently
+from agent.host.tls import TrustError, trust
 from agent.roster import Rosters
 from agent.settings import Settings
-from agent.trust import TrustError, trust
 from agent.worker_report import DeliveriesReport
 from portside.control_wire import FileReceipt
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook

@@ -22,13 +22,13 @@ from agent.database import Database
 from agent.deletion import delete
 from agent.findings import Finding, Kind, Place, Row, classify, needs_digest
 from agent.fsck_folders import Orders, revise, sweep
+from agent.host.tree import Folder, walk
 from agent.index import Index, Intent
 from agent.mending import Mender
 from agent.own_names import is_past
 from agent.recovery import settle
 from agent.settings import Settings
 from agent.staging import is_live
-from agent.tree import Folder, walk
 from portside.names import ATTRIBUTES_SUFFIX
 
 _BATCH = 500

@@ -13,13 +13,13 @@ from agent.attributes import Attributes
 from agent.database import Database
 from agent.deletion import delete
 from agent.findings import Finding, Kind
+from agent.host.tree import Folder, walk
 from agent.index import Index
 from agent.own_names import is_stray, quarantined_id, staged_for
 from agent.quarantine import Kept
 from agent.recovery import is_needed
 from agent.settings import Settings
 from agent.staging import SUFFIX, is_live, remove_abandoned
-from agent.tree import Folder, walk
 from portside.names import ATTRIBUTES_SUFFIX
 
 MINIMUM_AGE = 60.0

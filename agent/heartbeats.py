@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent import gone
-from agent.activities import Pulse
 from agent.control_plane import ControlAway, ControlPlane
 from agent.database import Database
 from agent.deliveries import Outbox
 from agent.hooks import RECEIPT
+from agent.host.supervised_thread import Pulse
 from agent.leases import Leases
 from agent.revocations import Revocations
 from agent.roster import Rosters

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from agent.activities import Pulse
 from agent.hooks import DONE, Outcome
+from agent.host.supervised_thread import Pulse
 
 _log = structlog.get_logger()
 

@@ -8,6 +8,7 @@ from agent.admission import Admission, Demand
 from agent.creation import Creation, check_length
 from agent.finishing import Finisher, name_of
 from agent.health import NodeHealth
+from agent.host.sha256 import Sha256
 from agent.index import Index
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
@@ -18,7 +19,6 @@ from agent.problems import ProblemError
 from agent.resumable_facts import ResumableFacts
 from agent.sessions import Sessions, Upload
 from agent.settings import Settings
-from agent.sha256 import Sha256
 from agent.sniffing import HEAD_SIZE
 from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads

@@ -15,12 +15,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from agent import linux
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.deletion import delete
-from agent.directories import make_directories, sync_directory
 from agent.findings import Finding, Kind, Place, Row, is_described_by
+from agent.host import linux
+from agent.host.directories import make_directories, sync_directory
 from agent.index import Index
 from agent.inspection import lstat, row_at
 from agent.quarantine import DATA_SUFFIX, quarantine

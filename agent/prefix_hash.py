@@ -11,8 +11,8 @@ import errno
 import threading
 from pathlib import Path
 
-from agent.read_ahead import ReadAhead
-from agent.sha256 import Sha256
+from agent.host.read_ahead import ReadAhead
+from agent.host.sha256 import Sha256
 from agent.staging import DiskFailed
 
 

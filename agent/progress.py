@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.body import Body
+from agent.host.sha256 import Sha256
 from agent.problems import ProblemError
 from agent.sessions import Sessions, Upload
-from agent.sha256 import Sha256
 from agent.staging import StagingFile
 
 _MOST_STATES = 1024

@@ -14,10 +14,11 @@ from collections import Counter
 
 import structlog
 
-from agent.activities import Pulse, patiently
 from agent.attributes import lines_of_its_upload
 from agent.database import Database
-from agent.pacing import Pace
+from agent.host.supervised_thread import Pulse, patiently
+from agent.host.throttle import Pace
+from agent.host.tls import trust
 from agent.problems import ProblemError
 from agent.push_plan import Attempt, after
 from agent.pushes import Push, Pushes
@@ -25,7 +26,6 @@ from agent.roster import Rosters
 from agent.sending import Conditions, Errand, Sender
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
-from agent.trust import trust
 from agent.verification import Verifier
 from agent.worker_report import PushesReport
 from portside.quantities import MIB

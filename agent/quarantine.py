@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from agent import gone
 from agent.attributes import Attributes
 from agent.database import Database
-from agent.directories import sync_directory
+from agent.host.directories import sync_directory
 from agent.settings import Settings
 from agent.staging import translated
 from portside.names import ATTRIBUTES_SUFFIX

@@ -23,6 +23,7 @@ import structlog
 from agent.attributes import Attributes
 from agent.database import Database
 from agent.findings import Unusable
+from agent.host.tree import Folder, walk
 from agent.index import Index
 from agent.inspection import read_attributes, size_of
 from agent.own_names import quarantined_id
@@ -30,7 +31,6 @@ from agent.pushes import Pushes
 from agent.quarantine import Kept
 from agent.roster import Rosters
 from agent.settings import Settings
-from agent.tree import Folder, walk
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()

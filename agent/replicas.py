@@ -30,6 +30,7 @@ from agent.creation import creation_of_copy
 from agent.database import Database
 from agent.finishing import Finisher
 from agent.health import NodeHealth
+from agent.host.sha256 import Sha256
 from agent.index import Index, name_taken
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
@@ -42,7 +43,6 @@ from agent.roster import Rosters
 from agent.search import look_up
 from agent.sessions import Sessions, Upload
 from agent.settings import Settings
-from agent.sha256 import Sha256
 from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads
 from agent.writers import Writers

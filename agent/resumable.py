@@ -24,6 +24,7 @@ from agent.creation import (
 )
 from agent.finishing import Finisher
 from agent.health import NodeHealth
+from agent.host.sha256 import Sha256
 from agent.index import Index
 from agent.joining import Joiner
 from agent.metrics import UploadTimer
@@ -35,7 +36,6 @@ from agent.progress import Progress, skip_repeated
 from agent.resumable_facts import ResumableFacts
 from agent.sessions import Sessions, Upload
 from agent.settings import Settings
-from agent.sha256 import Sha256
 from agent.sniffing import HEAD_SIZE, ContentRefused
 from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads

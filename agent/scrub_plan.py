@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agent.sha256 import Sha256
+from agent.host.sha256 import Sha256
 from agent.verification import PIECE
 from portside.quantities import KIB
 from portside.wire import StoredFile

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import structlog
 
-from agent.activities import Pulse, patiently
 from agent.attributes import lines_of_its_upload
 from agent.database import Database
 from agent.health import NodeUnfit, check_marker, check_write
+from agent.host.sha256 import Sha256
+from agent.host.supervised_thread import Pulse, patiently
 from agent.quarantine import quarantine
 from agent.scrub_plan import (
     COST_OF_OPENING,
@@ -34,7 +35,6 @@ from agent.scrub_plan import (
     reading_order,
 )
 from agent.settings import Settings
-from agent.sha256 import Sha256
 from agent.staging import DiskFailed, DiskFull
 from agent.verification import DAMAGE, PIECE, Hashed, mismatch, pieces
 from agent.worker_report import ScrubReport

@@ -29,10 +29,10 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
-from agent.activities import Pulse
-from agent.pacing import Pace
+from agent.host.read_ahead import ReadAhead
+from agent.host.supervised_thread import Pulse
+from agent.host.throttle import Pace
 from agent.push_plan import Attempt, refused, slug_of
-from agent.read_ahead import ReadAhead
 from agent.replicate_facts import REPLICATE_PATH
 from agent.verification import DAMAGE
 from portside.digest import format_repr_digest

@@ -10,7 +10,7 @@ import structlog
 
 from agent.admission import Admission
 from agent.creation import Creation
-from agent.directories import sync_directory
+from agent.host.directories import sync_directory
 from agent.parts import Assemblies
 from agent.preflight import too_large
 from agent.problems import ProblemError

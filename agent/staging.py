@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from agent import linux
+from agent.host import linux
 from portside.sizing import Sizing
 
 SUFFIX = ".part"

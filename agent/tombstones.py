@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from agent import gone
 from agent.attributes import Attributes
 from agent.database import Database
-from agent.directories import sync_directory
+from agent.host.directories import sync_directory
 from agent.index import microseconds
 from agent.quarantine import Kept
 from agent.settings import Settings

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from agent import web_status
 from agent.database import Database
-from agent.figures import Meter
+from agent.host.figures import Meter
 from agent.inventory import Inventory
 from agent.pushes import Lag
 from agent.settings import Settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-from agent.exchange import NoAnswer, Request, Unreachable, exchange
 from agent.hooks import Outcome, answered
-from agent.trust import trust
+from agent.host.http_client import NoAnswer, Request, Unreachable, exchange
+from agent.host.tls import trust
 
 DEADLINE = 30.0
 """Seconds in all once connected: a receiver that sends a byte now and then is cut off."""

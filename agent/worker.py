@@ -18,8 +18,7 @@ from functools import partial
 import structlog
 from gunicorn.systemd import sd_notify
 
-from agent import identity, linux, worker_report
-from agent.activities import Activity
+from agent import identity, worker_report
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
@@ -28,6 +27,8 @@ from agent.deletion import delete, remove_copy
 from agent.deliveries import THREADS, Deliverer
 from agent.health import check_marker
 from agent.heartbeats import Heartbeats
+from agent.host import linux
+from agent.host.supervised_thread import Activity
 from agent.leases import Leases
 from agent.pusher import Pusher
 from agent.pushes import Pushes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agent import linux, settings
+from agent import settings
 from agent.app import create_app
+from agent.host import linux
 from portside import journal
 
 journal.configure()

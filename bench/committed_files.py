@@ -16,7 +16,7 @@ from agent import identity
 from agent.attributes import Attributes
 from agent.commit import Committer
 from agent.database import Database
-from agent.directories import make_directories
+from agent.host.directories import make_directories
 from agent.index import Index, Intent
 from agent.settings import Settings
 from portside.names import attributes_path

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent.hooks import MOST_ATTEMPTS
-from agent.sha256 import Sha256
+from agent.host.sha256 import Sha256
 from agent.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile

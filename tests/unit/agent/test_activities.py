@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from agent import activities
-from agent.activities import Activity, Pulse, patiently
+from agent.host import supervised_thread
+from agent.host.supervised_thread import Activity, Pulse, patiently
 from tests.support.loopback import wait_until
 
 
@@ -20,7 +20,7 @@ def stopping() -> threading.Event:
 def test_a_long_wait_shows_life_and_ends_with_the_worker(
     stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities, "_SLICE", 0.05)
+    monkeypatch.setattr(supervised_thread, "_SLICE", 0.05)
     beats: list[None] = []
 
     class Noting(Pulse):
@@ -39,7 +39,7 @@ def test_a_pulse_grows_old_without_a_beat(
     stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("agent.activities.time.monotonic", lambda: now)
+    monkeypatch.setattr("agent.host.supervised_thread.time.monotonic", lambda: now)
     pulse = Pulse(stopping)
     now = 107.5
     assert pulse.age() == 7.5
@@ -57,7 +57,7 @@ def _returns(pulse: Pulse) -> None:
 
 @pytest.mark.parametrize("work", [_fails, _returns])
 def test_an_activity_that_ends_by_itself_stops_the_worker(
-    stopping: threading.Event, work: activities.Work
+    stopping: threading.Event, work: supervised_thread.Work
 ) -> None:
     activity = Activity("one", work, stopping)
     activity.start()
@@ -78,7 +78,7 @@ def test_an_activity_that_is_told_to_end_has_not_failed(stopping: threading.Even
 def test_what_a_full_database_did_not_take_is_written_again(
     stopping: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities, "_PAUSE", 0.01)
+    monkeypatch.setattr(supervised_thread, "_PAUSE", 0.01)
     answers = iter([sqlite3.OperationalError("database or disk is full"), None])
 
     def write() -> None:

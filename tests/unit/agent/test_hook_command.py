@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.activities import Pulse
 from agent.hook_command import Ran, run
 from agent.hooks import DONE
+from agent.host.supervised_thread import Pulse
 from tests.support.loopback import wait_until
 
 PATH = {"PATH": os.environ["PATH"]}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.activities import Pulse
 from agent.database import Database
+from agent.host.supervised_thread import Pulse
 from agent.index import Index, Intent
 from agent.leases import MOST_TOLD, Leases
 from agent.pushes import Pushes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from agent import machine
+from agent.host import machine
 from portside.quantities import MIB
 
 

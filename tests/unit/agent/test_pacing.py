@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.pacing import Pace
+from agent.host.throttle import Pace
 
 
 def test_without_a_bound_nobody_waits() -> None:

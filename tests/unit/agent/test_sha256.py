@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sha256 import Sha256
+from agent.host.sha256 import Sha256
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8))

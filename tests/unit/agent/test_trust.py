@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.trust import TrustError, trust
+from agent.host.tls import TrustError, trust
 from agent.webhook import post
 from portside import certificates
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent import exchange
+from agent.host import http_client
 from agent.webhook import post
 
 
@@ -53,7 +53,7 @@ def test_a_receiver_can_not_stretch_the_deadline(
     behave: Callable[[socket.socket], None], scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without a deadline a receiver may be silent for this long, and drip for ever.
-    monkeypatch.setattr(exchange, "PATIENCE", 120.0)
+    monkeypatch.setattr(http_client, "PATIENCE", 120.0)
     with _receiver(behave) as port:
         began = time.monotonic()
         outcome = post(f"{scheme}://127.0.0.1:{port}/", b"{}", {}, deadline=1)

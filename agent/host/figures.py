@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from agent import machine
+from agent.host import machine
 
 _BLOCK_DEVICES = Path("/sys/dev/block")
 

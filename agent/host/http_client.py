@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agent.trust import TrustError, trust
+from agent.host.tls import TrustError, trust
 
 PATIENCE = 10.0
 """Seconds for one step: connecting, or the next bytes of the answer."""
