@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from agent.database import Database
+from agent.index.database import Database
+from agent.index.revocations import Revocations
+from agent.index.search import look_up_path
 from agent.problems import ProblemError
-from agent.revocations import Revocations
-from agent.search import look_up_path
 from agent.settings import Settings
 from portside.tokens import (
     UPLOAD_TYPE,

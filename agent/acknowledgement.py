@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from agent.admission import Admission, Demand
-from agent.copies import with_copies
-from agent.database import Database
+from agent.index.copies import with_copies
+from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.rendezvous import can_be_replicated
 from agent.roster import Rosters

@@ -13,10 +13,12 @@ from agent.access import Access
 from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.commit import Committer
-from agent.database import Database
 from agent.finishing import Finisher
 from agent.health import NodeHealth
-from agent.index import Index
+from agent.index.database import Database
+from agent.index.files import Index
+from agent.index.revocations import Revocations
+from agent.index.uploads import Sessions
 from agent.metrics import Metrics
 from agent.preflight import Preflight
 from agent.problems import ProblemError
@@ -37,9 +39,7 @@ from agent.resources import (
 )
 from agent.resources.operations import OPERATIONS
 from agent.resumable import ResumableUploads
-from agent.revocations import Revocations
 from agent.roster import Rosters
-from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.staged_uploads import StagedUploads
 from agent.verification import Verifier

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
-from agent.index import Intent
+from agent.index.files import Intent
 from portside.journal import REQUEST_ID
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire import StoredFile, TokenId

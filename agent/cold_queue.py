@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agent.cold_settings import Cold
 from agent.cold_store import SentPart
-from agent.database import Database
 from agent.host.sha256 import Sha256
-from agent.index import Delivery
+from agent.index.database import Database
+from agent.index.files import Delivery
 
 BACKUP = "cold"
 MARK = "cold-mark"

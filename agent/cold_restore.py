@@ -23,9 +23,9 @@ from agent.cold_queue import ColdQueue
 from agent.cold_settings import Cold
 from agent.cold_store import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.commit import Committer
-from agent.database import Database
 from agent.host.sha256 import Sha256
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.inspection import size_of
 from agent.problems import ProblemError
 from agent.quarantine import REASON_KEY, Kept, move, quarantine

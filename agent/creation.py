@@ -6,10 +6,10 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.preflight import Preflight, fixed_path, size_mismatch, too_large
 from agent.problems import ProblemError
 from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
-from agent.sessions import Copied, Details, Kind, Upload
 from portside.wire import ReplicateClaims, UploadClaims
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import structlog
 
-from agent import cold_queue, gone
+from agent import cold_queue
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.host.directories import make_directories, sync_directory
+from agent.index import removals
+from agent.index.database import Database
 from agent.quarantine import REASON_KEY, Kept, move
 from agent.settings import Settings
 from agent.staging import SUFFIX, translated
@@ -167,7 +168,7 @@ def _mark_gone(
     else:
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
         cold_queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
-        gone.note(connection, file_id, "deleted")
+        removals.note(connection, file_id, "deleted")
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
     for key in (REASON_KEY, _REMOVAL_KEY):
         connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

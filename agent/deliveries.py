@@ -19,7 +19,6 @@ import structlog
 
 from agent import hook_command, webhook
 from agent.attributes import lines_of_its_upload
-from agent.database import Database
 from agent.hooks import (
     RECEIPT,
     Next,
@@ -34,6 +33,7 @@ from agent.hooks import (
 )
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.tls import TrustError, trust
+from agent.index.database import Database
 from agent.roster import Rosters
 from agent.settings import Settings
 from agent.worker_report import DeliveriesReport

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from agent.database import Database
 from agent.deliveries import Outbox, Row
+from agent.index.database import Database
 from agent.settings import Settings
 
 Action = Literal["list", "retry", "drop"]

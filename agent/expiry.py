@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from agent.database import Database
-from agent.sessions import Sessions
+from agent.index.database import Database
+from agent.index.uploads import Sessions
 from agent.settings import Settings
 from agent.staging import is_live
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from agent.admission import Admission
 from agent.commit import Committer
+from agent.index.uploads import Sessions, Upload
 from agent.metrics import UploadTimer
 from agent.problems import ProblemError
-from agent.sessions import Sessions, Upload
 from agent.staged_uploads import StagedUploads
 from agent.staging import StagingFile
 from agent.write_path import verify

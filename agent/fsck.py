@@ -18,12 +18,12 @@ from pathlib import Path
 from agent import inspection, quarantine
 from agent.attributes import Attributes
 from agent.commit import Committer
-from agent.database import Database
 from agent.deletion import delete
 from agent.findings import Finding, Kind, Place, Row, classify, needs_digest
 from agent.fsck_folders import Orders, revise, sweep
 from agent.host.tree import Folder, walk
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.mending import Mender
 from agent.own_names import is_past
 from agent.recovery import settle

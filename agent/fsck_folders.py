@@ -10,11 +10,11 @@ from pathlib import Path
 
 from agent import inspection
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.deletion import delete
 from agent.findings import Finding, Kind
 from agent.host.tree import Folder, walk
-from agent.index import Index
+from agent.index.database import Database
+from agent.index.files import Index
 from agent.own_names import is_stray, quarantined_id, staged_for
 from agent.quarantine import Kept
 from agent.recovery import is_needed

@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from agent import gone
 from agent.control_plane import ControlAway, ControlPlane
-from agent.database import Database
 from agent.deliveries import Outbox
 from agent.hooks import RECEIPT
 from agent.host.supervised_thread import Pulse
+from agent.index import removals
+from agent.index.database import Database
+from agent.index.revocations import Revocations
 from agent.leases import Leases
-from agent.revocations import Revocations
 from agent.roster import Rosters
 from agent.vitals import Vitals
 from agent.worker_report import HeartbeatReport
@@ -92,7 +92,7 @@ class Heartbeats:
         self._note_sent(self._sent_at)
         # Work first: a lease that found a file deleted must not be told before the deletion is.
         work = self._leases.to_tell()
-        tellings = gone.to_tell(self._database)
+        tellings = removals.to_tell(self._database)
         heartbeat = self._vitals.heartbeat(
             self._sent_at,
             self._rosters.current().version,
@@ -109,7 +109,7 @@ class Heartbeats:
         pulse.beat()
         try:
             self._leases.told([each.lease_id for each in work])
-            gone.told(self._database, tellings)
+            removals.told(self._database, tellings)
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.index import Delivery
+from agent.index.files import Delivery
 from portside.wire import Hook, HookClaims, HookEvent, StoredFile, origin_of
 
 EVENT = "file.committed"

@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.findings import Place, Row, Unusable
+from agent.index.database import Database
 from agent.quarantine import Kept
 from agent.settings import Settings
 from agent.verification import DAMAGE, hash_file

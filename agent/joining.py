@@ -9,7 +9,8 @@ from agent.creation import Creation, check_length
 from agent.finishing import Finisher, name_of
 from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
-from agent.index import Index
+from agent.index.files import Index
+from agent.index.uploads import Sessions, Upload
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
 from agent.parts import PartsBody, in_place
@@ -17,7 +18,6 @@ from agent.pipeline import receive
 from agent.preflight import Preflight
 from agent.problems import ProblemError
 from agent.resumable_facts import ResumableFacts
-from agent.sessions import Sessions, Upload
 from agent.settings import Settings
 from agent.sniffing import HEAD_SIZE
 from agent.sniffing import check as check_content

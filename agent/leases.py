@@ -15,8 +15,8 @@ from typing import Literal
 
 import structlog
 
-from agent.database import Database
 from agent.host.supervised_thread import Pulse
+from agent.index.database import Database
 from agent.pushes import Pushes
 from agent.staging import DiskFailed, DiskFull
 from portside.node_wire import Lease, WorkDone

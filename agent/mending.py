@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.deletion import delete
 from agent.findings import Finding, Kind, Place, Row, is_described_by
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
-from agent.index import Index
+from agent.index.database import Database
+from agent.index.files import Index
 from agent.inspection import lstat, row_at
 from agent.quarantine import DATA_SUFFIX, quarantine
 from agent.settings import Settings

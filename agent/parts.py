@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.index.uploads import Upload, contiguous
 from agent.prefix_hash import PrefixHash
-from agent.sessions import Upload, contiguous
 from agent.staging import DiskFailed
 
 

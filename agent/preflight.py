@@ -13,11 +13,11 @@ from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission, Demand
 from agent.facts import UploadFacts
 from agent.health import NodeHealth
-from agent.index import Index, name_taken
+from agent.index.files import Index, name_taken
+from agent.index.revocations import Revocations
+from agent.index.uploads import Sessions
 from agent.problems import ProblemError
 from agent.rate import UploadRate
-from agent.revocations import Revocations
-from agent.sessions import Sessions
 from agent.settings import Settings
 from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise

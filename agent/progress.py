@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from agent.body import Body
 from agent.host.sha256 import Sha256
+from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
-from agent.sessions import Sessions, Upload
 from agent.staging import StagingFile
 
 _MOST_STATES = 1024

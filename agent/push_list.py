@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.database import Database
 from agent.delivery_list import Action, moment
+from agent.index.database import Database
 from agent.pushes import Push, Pushes
 from agent.settings import Settings
 

@@ -15,10 +15,10 @@ from collections import Counter
 import structlog
 
 from agent.attributes import lines_of_its_upload
-from agent.database import Database
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.throttle import Pace
 from agent.host.tls import trust
+from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.push_plan import Attempt, after
 from agent.pushes import Push, Pushes

@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from agent import gone
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.host.directories import sync_directory
+from agent.index import removals
+from agent.index.database import Database
 from agent.settings import Settings
 from agent.staging import translated
 from portside.names import ATTRIBUTES_SUFFIX
@@ -62,7 +62,7 @@ def quarantine(settings: Settings, database: Database, file_id: str, reason: str
         connection.execute(
             "INSERT OR REPLACE INTO notes VALUES (?, ?)", (REASON_KEY + file_id, reason)
         )
-        gone.note(connection, file_id, "damaged")
+        removals.note(connection, file_id, "damaged")
     _log.error("file quarantined", file_id=file_id, reason=reason)
     move(settings, database, file_id)
 

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from agent import worker_report
 from agent.admission import Admission
-from agent.database import Database
 from agent.health import NodeHealth
+from agent.index.database import Database
 from agent.pushes import Pushes
 from agent.settings import Settings
 from agent.worker_report import ColdReport, HeartbeatReport, WorkerReport

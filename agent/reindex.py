@@ -21,10 +21,10 @@ from typing import Literal
 import structlog
 
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.findings import Unusable
 from agent.host.tree import Folder, walk
-from agent.index import Index
+from agent.index.database import Database
+from agent.index.files import Index
 from agent.inspection import read_attributes, size_of
 from agent.own_names import quarantined_id
 from agent.pushes import Pushes

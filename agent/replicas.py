@@ -27,11 +27,13 @@ import structlog
 from agent.admission import Admission, Demand
 from agent.body import Body, BodyCut
 from agent.creation import creation_of_copy
-from agent.database import Database
 from agent.finishing import Finisher
 from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
-from agent.index import Index, name_taken
+from agent.index.database import Database
+from agent.index.files import Index, name_taken
+from agent.index.search import look_up
+from agent.index.uploads import Sessions, Upload
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
 from agent.pipeline import BodyTooLarge, read_through, receive
@@ -40,8 +42,6 @@ from agent.progress import Progress
 from agent.quarantine import discard
 from agent.replicate_facts import ReplicateFacts
 from agent.roster import Rosters
-from agent.search import look_up
-from agent.sessions import Sessions, Upload
 from agent.settings import Settings
 from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads

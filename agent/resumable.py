@@ -25,7 +25,8 @@ from agent.creation import (
 from agent.finishing import Finisher
 from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
-from agent.index import Index
+from agent.index.files import Index
+from agent.index.uploads import Sessions, Upload
 from agent.joining import Joiner
 from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
@@ -34,7 +35,6 @@ from agent.preflight import Preflight, token_used, too_large
 from agent.problems import ProblemError
 from agent.progress import Progress, skip_repeated
 from agent.resumable_facts import ResumableFacts
-from agent.sessions import Sessions, Upload
 from agent.settings import Settings
 from agent.sniffing import HEAD_SIZE, ContentRefused
 from agent.sniffing import check as check_content

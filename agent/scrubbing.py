@@ -21,10 +21,10 @@ from pathlib import Path
 import structlog
 
 from agent.attributes import lines_of_its_upload
-from agent.database import Database
 from agent.health import NodeUnfit, check_marker, check_write
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
+from agent.index.database import Database
 from agent.quarantine import quarantine
 from agent.scrub_plan import (
     COST_OF_OPENING,

@@ -11,10 +11,10 @@ import structlog
 from agent.admission import Admission
 from agent.creation import Creation
 from agent.host.directories import sync_directory
+from agent.index.uploads import Sessions, Upload
 from agent.parts import Assemblies
 from agent.preflight import too_large
 from agent.problems import ProblemError
-from agent.sessions import Sessions, Upload
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 

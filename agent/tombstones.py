@@ -17,11 +17,11 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from agent import gone
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.host.directories import sync_directory
-from agent.index import microseconds
+from agent.index import removals
+from agent.index.database import Database
+from agent.index.files import microseconds
 from agent.quarantine import Kept
 from agent.settings import Settings
 from portside.names import ATTRIBUTES_SUFFIX
@@ -48,7 +48,7 @@ def purge(settings: Settings, database: Database, now: datetime, beat: Callable[
             purged += _purged(settings, connection, file_id, cutoff)
     with database.transaction() as connection:
         connection.execute("DELETE FROM departed WHERE removed_at < ?", (int(cutoff.timestamp()),))
-        gone.drop_older(connection, cutoff)
+        removals.drop_older(connection, cutoff)
     if purged:
         _log.info("tombstones purged", files=purged)
     return purged

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.database import Database
 from agent.health import NodeUnfit, check_marker, check_write
-from agent.index import microseconds
+from agent.index.database import Database
+from agent.index.files import microseconds
 from agent.problems import ProblemError
 from agent.quarantine import quarantine
 from agent.settings import Settings

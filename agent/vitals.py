@@ -8,9 +8,9 @@ from datetime import datetime
 from importlib.metadata import version
 
 from agent import web_status
-from agent.database import Database
 from agent.host.figures import Meter
-from agent.inventory import Inventory
+from agent.index.database import Database
+from agent.index.inventory_digest import Inventory
 from agent.pushes import Lag
 from agent.settings import Settings
 from agent.web_status import WebSilent

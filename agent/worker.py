@@ -22,13 +22,13 @@ from agent import identity, worker_report
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
-from agent.database import Database
 from agent.deletion import delete, remove_copy
 from agent.deliveries import THREADS, Deliverer
 from agent.health import check_marker
 from agent.heartbeats import Heartbeats
 from agent.host import linux
 from agent.host.supervised_thread import Activity
+from agent.index.database import Database
 from agent.leases import Leases
 from agent.pusher import Pusher
 from agent.pushes import Pushes

@@ -15,9 +15,9 @@ from pathlib import PurePosixPath
 from agent import identity
 from agent.attributes import Attributes
 from agent.commit import Committer
-from agent.database import Database
 from agent.host.directories import make_directories
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.settings import Settings
 from portside.names import attributes_path
 from portside.wire import StoredFile, UploadClaims

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from agent.access import Access
 from agent.commit import of_index
-from agent.copies import with_copies
-from agent.database import Database
 from agent.deletion import delete
 from agent.health import NodeHealth
+from agent.index.copies import with_copies
+from agent.index.database import Database
+from agent.index.search import Known, look_up, search
 from agent.problems import ProblemError
 from agent.request_log import Answered
-from agent.search import Known, look_up, search
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
 from agent.verification import Verifier

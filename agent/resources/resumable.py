@@ -13,11 +13,11 @@ import falcon
 
 from agent import resumable_facts
 from agent.body import Body, ChunkedBody, EmptyBody, SizedBody
+from agent.index.uploads import Upload
 from agent.metrics import Metrics
 from agent.problems import ProblemError
 from agent.resumable import Reached, ResumableUploads, Sending
 from agent.resumable_facts import CHECKSUMS, PARTIAL_TYPE, TUS_VERSION, UPLOADS_PATH, ResumableFacts
-from agent.sessions import Upload
 from agent.settings import Settings
 
 TUS_EXTENSIONS = (

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from agent.search import Position
+from agent.index.search import Position
 from portside.wire import FilePage, StoredFile
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import access, ask, stored

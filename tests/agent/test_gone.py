@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import gone
-from agent.database import Database
+from agent.index import removals
+from agent.index.database import Database
 from portside.node_wire import MOST_GONE, WhyGone
 
 
@@ -22,11 +22,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def _note(database: Database, number: int, why: WhyGone = "damaged") -> None:
     with database.transaction() as connection:
-        gone.note(connection, f"{number:032x}", why)
+        removals.note(connection, f"{number:032x}", why)
 
 
 def _told(database: Database) -> list[tuple[int, str]]:
-    return [(int(each.file.file_id, 16), each.file.why) for each in gone.to_tell(database)]
+    return [(int(each.file.file_id, 16), each.file.why) for each in removals.to_tell(database)]
 
 
 def test_the_oldest_are_told_first_and_no_more_than_a_heartbeat_takes(database: Database) -> None:
@@ -36,27 +36,27 @@ def test_the_oldest_are_told_first_and_no_more_than_a_heartbeat_takes(database: 
     for number in numbers:
         _note(database, number)
     assert [number for number, _ in _told(database)] == numbers[:MOST_GONE]
-    gone.told(database, gone.to_tell(database))
+    removals.told(database, removals.to_tell(database))
     assert [number for number, _ in _told(database)] == numbers[MOST_GONE:]
     assert database.note("gone") and database.note("gonf:")
 
 
 def test_a_file_that_is_damaged_again_while_it_is_told_is_told_again(database: Database) -> None:
     _note(database, 1)
-    telling = gone.to_tell(database)
+    telling = removals.to_tell(database)
     with database.transaction() as connection:
-        gone.drop(connection, f"{1:032x}")
+        removals.drop(connection, f"{1:032x}")
     assert _told(database) == []
     _note(database, 1)
-    gone.told(database, telling)
+    removals.told(database, telling)
     assert _told(database) == [(1, "damaged")]
 
 
 def test_a_damaged_file_that_is_deleted_then_is_told_as_deleted(database: Database) -> None:
     _note(database, 1)
-    telling = gone.to_tell(database)
+    telling = removals.to_tell(database)
     _note(database, 1, "deleted")
-    gone.told(database, telling)
+    removals.told(database, telling)
     assert _told(database) == [(1, "deleted")]
 
 
@@ -64,8 +64,8 @@ def test_what_nobody_wants_to_hear_is_dropped_in_the_end(database: Database) -> 
     _note(database, 1)
     now = datetime.now(UTC)
     with database.transaction() as connection:
-        gone.drop_older(connection, now - timedelta(days=30))
+        removals.drop_older(connection, now - timedelta(days=30))
     assert _told(database) == [(1, "damaged")]
     with database.transaction() as connection:
-        gone.drop_older(connection, now + timedelta(seconds=2))
+        removals.drop_older(connection, now + timedelta(seconds=2))
     assert _told(database) == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from agent.database import Database
+from agent.index.database import Database
 from portside.inventory import EMPTY, toggled
 from portside.node_wire import Heartbeat, Lease, Roster
 from portside.quantities import MIB

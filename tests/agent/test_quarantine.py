@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from agent import settings
-from agent.database import Database
+from agent.index.database import Database
 from agent.quarantine import REASON_KEY, finish_quarantines, quarantine
 from agent.settings import Settings
 from portside.wire import StoredFile

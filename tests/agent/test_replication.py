@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import requests
 
-from agent.database import Database
 from agent.deletion import remove_copy
+from agent.index.database import Database
 from agent.pushes import Lag, Pushes
 from agent.settings import load
 from portside.control_wire import FileReceipt

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from agent import scrubbing, settings
-from agent.database import Database
 from agent.host.supervised_thread import Activity
+from agent.index.database import Database
 from agent.scrub_plan import Bookmark
 from agent.scrubbing import Scrubber
 from agent.worker_report import WorkerReport

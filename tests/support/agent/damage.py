@@ -16,9 +16,9 @@ from agent import identity
 from agent import settings as settings_module
 from agent.attributes import Attributes
 from agent.commit import Committer
-from agent.database import Database
 from agent.findings import Kind
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.quarantine import quarantine
 from agent.settings import Settings
 from portside.wire import StoredFile

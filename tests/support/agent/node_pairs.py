@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import requests
 
-from agent.database import Database
+from agent.index.database import Database
 from portside.digest import format_repr_digest
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey, mint_replicate, verify_receipt

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import worker_report
-from agent.database import Database
+from agent.index.database import Database
 from agent.worker_report import WorkerReport
 from portside.wire import Hook
 from tests.support.agent.process import Agent

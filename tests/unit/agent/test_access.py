@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.access import Access
-from agent.database import Database
+from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.settings import Settings
 from portside.quantities import GIB

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from agent import hooks
 from agent.hooks import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
-from agent.index import Delivery
+from agent.index.files import Delivery
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
 from portside.wire import Hook, HookEvent, StoredFile, origin_of
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import database as database_module
-from agent import inventory
-from agent.database import Database
-from agent.inventory import Inventory
+from agent.index import database as database_module
+from agent.index import inventory_digest
+from agent.index.database import Database
+from agent.index.inventory_digest import Inventory
 from portside.inventory import EMPTY, toggled
 
 
@@ -53,8 +53,8 @@ def test_it_follows_commits_deletions_and_removals(database: Database) -> None:
 def test_what_is_worked_in_is_kept_and_not_read_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "FOLD", 3)
-    monkeypatch.setattr(inventory, "BATCH", 4)
+    monkeypatch.setattr(inventory_digest, "FOLD", 3)
+    monkeypatch.setattr(inventory_digest, "BATCH", 4)
     _add(database, *"abcdefghij")
     assert Inventory(database).digest() == toggled(EMPTY, "abcdefghij")
     assert database.rows("SELECT file_id FROM inventory_changes") == [("i",), ("j",)]

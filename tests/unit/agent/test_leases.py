@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.database import Database
 from agent.host.supervised_thread import Pulse
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.leases import MOST_TOLD, Leases
 from agent.pushes import Pushes
 from agent.staging import DiskFull

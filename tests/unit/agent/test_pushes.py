@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.database import Database
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.push_plan import LEASE_ATTEMPTS, Next
 from agent.pushes import Lag, Push, Pushes
 from portside.wire import StoredFile

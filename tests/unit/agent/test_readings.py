@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from agent import worker_report
 from agent.admission import Admission
-from agent.database import Database
 from agent.health import NodeHealth
+from agent.index.database import Database
 from agent.readings import Readings
 from agent.settings import load
 from agent.worker_report import ScrubReport, WorkerReport

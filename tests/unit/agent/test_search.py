@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.database import Database
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
+from agent.index.search import Position, look_up, look_up_path, search
 from agent.problems import ProblemError
-from agent.search import Position, look_up, look_up_path, search
 from portside.wire import FileQuery, StoredFile
 
 MOMENT = datetime(2026, 11, 21, 7, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.database import Database
+from agent.index.database import Database
+from agent.index.uploads import MOST_PARTS, Details, Kind, Sessions, Upload, contiguous
 from agent.problems import ProblemError
-from agent.sessions import MOST_PARTS, Details, Kind, Sessions, Upload, contiguous
 from tests.support.minting import upload_claims
 
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.attributes import Attributes
-from agent.database import Database
 from agent.deletion import delete
-from agent.index import Index, Intent
+from agent.index.database import Database
+from agent.index.files import Index, Intent
 from agent.quarantine import quarantine
 from agent.settings import Settings
 from agent.tombstones import purge

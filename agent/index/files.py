@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal
 
-from agent import gone
-from agent.database import Database
+from agent.index import removals
+from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.journal import request_id
 from portside.wire import StoredFile
@@ -75,7 +75,7 @@ class Index:
         """The file is in place: the intent is carried out, and what is to be told is noted down."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET state = 'COMMITTED' WHERE file_id = ?", (file_id,))
-            gone.drop(connection, file_id)
+            removals.drop(connection, file_id)
             # An upload that was sent in parts or at a stretch is at its end with its file.
             connection.execute(
                 "UPDATE uploads SET state = 'COMPLETE', offset = length, hash_state = NULL "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from agent.database import Database
+from agent.index.database import Database
 from agent.problems import ProblemError
 
 KEPT = 60 * 86400

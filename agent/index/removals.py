@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.database import Database
+from agent.index.database import Database
 from portside.node_wire import MOST_GONE, GoneFile, WhyGone
 
 _KEY = "gone:"

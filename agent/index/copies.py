@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent.database import Database
+from agent.index.database import Database
 from portside.wire import Copy, FileWithCopies, StoredFile
 
 

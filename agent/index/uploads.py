@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.database import Database
+from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.tokens import LEEWAY
 from portside.wire import Sha256, UploadClaims

@@ -153,7 +153,8 @@ CREATE TRIGGER file_went AFTER DELETE ON files
 INSERT INTO inventory_changes SELECT file_id FROM files WHERE state = 'COMMITTED';
 """
 """What the control plane told: tokens that count no more, and work. `inventory_changes` are files
-that came in or went out since the inventory's digest was last worked out (`agent.inventory`).
+that came in or went out since the inventory's digest was last worked out
+(`agent.index.inventory_digest`).
 
 Times: `told_at` and `until` in seconds, UTC."""
 

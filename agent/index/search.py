@@ -13,15 +13,15 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from agent.database import Database
-from agent.index import microseconds
+from agent.index.database import Database
+from agent.index.files import microseconds
 from agent.problems import ProblemError
 from portside.wire import FilePage, FileQuery, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 
 State = str
-"""A row's state, as `agent.database` lists them."""
+"""A row's state, as `agent.index.database` lists them."""
 
 
 @dataclass(frozen=True, slots=True)

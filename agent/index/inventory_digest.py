@@ -1,15 +1,15 @@
 """The digest over the ids of all committed files, followed change by change.
 
-Triggers of the index (`agent.database`) note down every file that comes in or goes out. The digest
-is what was last worked out and what was noted down since: a beat reads a few rows, however many
-files there are.
+Triggers of the index (`agent.index.database`) note down every file that comes in or goes out. The
+digest is what was last worked out and what was noted down since: a beat reads a few rows, however
+many files there are.
 """
 
 from __future__ import annotations
 
 import structlog
 
-from agent.database import Database
+from agent.index.database import Database
 from portside.inventory import EMPTY, toggled
 
 _log = structlog.get_logger()
