@@ -14,19 +14,16 @@ from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.commit import Committer
 from agent.finishing import Finisher
-from agent.health import NodeHealth
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
-from agent.metrics import Metrics
 from agent.preflight import Preflight
 from agent.problems import ProblemError
 from agent.rate import UploadRate
 from agent.readings import Readings
 from agent.recovery import recover
 from agent.replicas import Replicas
-from agent.request_log import Answered, RequestLog
 from agent.resources import (
     description,
     files,
@@ -42,6 +39,9 @@ from agent.resumable import ResumableUploads
 from agent.roster import Rosters
 from agent.settings import Settings
 from agent.staged_uploads import StagedUploads
+from agent.telemetry.health import NodeHealth
+from agent.telemetry.metrics import Metrics
+from agent.telemetry.request_log import Answered, RequestLog
 from agent.verification import Verifier
 from agent.write_path import WritePath
 from portside.tokens import Keyset

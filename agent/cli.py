@@ -13,11 +13,11 @@ from agent.cold_restore import Wanted
 from agent.cold_settings import Credentials, CredentialsError
 from agent.cold_store import ColdError
 from agent.fsck_folders import MINIMUM_AGE, Orders
-from agent.health import NodeUnfit, check_marker
 from agent.host.tls import trust
 from agent.reindex import reindex
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
+from agent.telemetry.health import NodeUnfit, check_marker
 from portside import journal
 from portside.tokens import Keyset
 

@@ -26,7 +26,7 @@ from agent.hooks import MOST_ATTEMPTS, Next, Outcome, after, pause
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
 from agent.settings import Settings
-from agent.worker_report import ColdReport
+from agent.telemetry.worker_report import ColdReport
 
 _log = structlog.get_logger()
 

@@ -36,7 +36,7 @@ from agent.host.tls import TrustError, trust
 from agent.index.database import Database
 from agent.roster import Rosters
 from agent.settings import Settings
-from agent.worker_report import DeliveriesReport
+from agent.telemetry.worker_report import DeliveriesReport
 from portside.control_wire import FileReceipt
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
 from portside.wire import Hook, StoredFile

@@ -23,8 +23,8 @@ from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.leases import Leases
 from agent.roster import Rosters
+from agent.telemetry.worker_report import HeartbeatReport
 from agent.vitals import Vitals
-from agent.worker_report import HeartbeatReport
 from portside.node_wire import HeartbeatAnswer
 
 _log = structlog.get_logger()

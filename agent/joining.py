@@ -7,11 +7,9 @@ from dataclasses import replace
 from agent.admission import Admission, Demand
 from agent.creation import Creation, check_length
 from agent.finishing import Finisher, name_of
-from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
 from agent.index.files import Index
 from agent.index.uploads import Sessions, Upload
-from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
 from agent.parts import PartsBody, in_place
 from agent.pipeline import receive
@@ -23,6 +21,8 @@ from agent.sniffing import HEAD_SIZE
 from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads
 from agent.staging import Region, StagingFile
+from agent.telemetry.health import NodeHealth
+from agent.telemetry.metrics import UploadTimer
 from portside.wire import StoredFile
 
 

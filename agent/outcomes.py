@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from agent.body import BodyCut, FormRefused
 from agent.commit import of_index
-from agent.health import NodeHealth
 from agent.pipeline import BodyTooLarge
 from agent.problems import ProblemError
 from agent.sniffing import ContentRefused
 from agent.staging import DiskFailed, DiskFull
+from agent.telemetry.health import NodeHealth
 from portside.quantities import format_size
 
 

@@ -26,8 +26,8 @@ from agent.roster import Rosters
 from agent.sending import Conditions, Errand, Sender
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
+from agent.telemetry.worker_report import PushesReport
 from agent.verification import Verifier
-from agent.worker_report import PushesReport
 from portside.quantities import MIB
 from portside.tokens import SigningKey
 from portside.wire import StoredFile

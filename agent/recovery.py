@@ -14,12 +14,12 @@ import structlog
 from agent.attributes import Attributes
 from agent.commit import Committer
 from agent.deletion import finish_deletions
-from agent.health import WRITE_CHECK, check_marker, check_write
 from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.quarantine import finish_quarantines
 from agent.settings import Settings
 from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, is_live, remove_abandoned
+from agent.telemetry.health import WRITE_CHECK, check_marker, check_write
 from portside.names import attributes_path
 
 _log = structlog.get_logger()

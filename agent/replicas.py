@@ -28,13 +28,11 @@ from agent.admission import Admission, Demand
 from agent.body import Body, BodyCut
 from agent.creation import creation_of_copy
 from agent.finishing import Finisher
-from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, name_taken
 from agent.index.search import look_up
 from agent.index.uploads import Sessions, Upload
-from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
 from agent.pipeline import BodyTooLarge, read_through, receive
 from agent.problems import ProblemError
@@ -45,6 +43,8 @@ from agent.roster import Rosters
 from agent.settings import Settings
 from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads
+from agent.telemetry.health import NodeHealth
+from agent.telemetry.metrics import UploadTimer
 from agent.writers import Writers
 from portside.tokens import Keyset
 from portside.wire import ReplicateClaims, StoredFile

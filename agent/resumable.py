@@ -23,12 +23,10 @@ from agent.creation import (
     length_when_complete,
 )
 from agent.finishing import Finisher
-from agent.health import NodeHealth
 from agent.host.sha256 import Sha256
 from agent.index.files import Index
 from agent.index.uploads import Sessions, Upload
 from agent.joining import Joiner
-from agent.metrics import UploadTimer
 from agent.outcomes import failures_as_problems
 from agent.pipeline import read_through, receive
 from agent.preflight import Preflight, token_used, too_large
@@ -40,6 +38,8 @@ from agent.sniffing import HEAD_SIZE, ContentRefused
 from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads
 from agent.staging import StagingFile
+from agent.telemetry.health import NodeHealth
+from agent.telemetry.metrics import UploadTimer
 from agent.writers import Writers
 from portside.wire import StoredFile
 

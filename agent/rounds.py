@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import structlog
 
 from agent.expiry import expire
-from agent.health import NodeUnfit, check_marker, check_write
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.quarantine import finish_quarantines
 from agent.recovery import sweep_staging
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
+from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from agent.tombstones import purge
 
 _log = structlog.get_logger()

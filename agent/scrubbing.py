@@ -21,7 +21,6 @@ from pathlib import Path
 import structlog
 
 from agent.attributes import lines_of_its_upload
-from agent.health import NodeUnfit, check_marker, check_write
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
@@ -36,8 +35,9 @@ from agent.scrub_plan import (
 )
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull
+from agent.telemetry.health import NodeUnfit, check_marker, check_write
+from agent.telemetry.worker_report import ScrubReport
 from agent.verification import DAMAGE, PIECE, Hashed, mismatch, pieces
-from agent.worker_report import ScrubReport
 from portside.quantities import GIB
 from portside.wire import StoredFile
 

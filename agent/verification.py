@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.health import NodeUnfit, check_marker, check_write
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
 from agent.quarantine import quarantine
 from agent.settings import Settings
 from agent.staging import DiskFailed, translated
+from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from portside.wire import StoredFile, Verification
 
 PIECE = 1024 * 1024

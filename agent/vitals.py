@@ -13,8 +13,8 @@ from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from agent.pushes import Lag
 from agent.settings import Settings
+from agent.telemetry.worker_report import ScrubReport
 from agent.web_status import WebSilent
-from agent.worker_report import ScrubReport
 from portside.node_wire import GoneFile, Heartbeat, WorkDone
 
 

@@ -18,13 +18,12 @@ from functools import partial
 import structlog
 from gunicorn.systemd import sd_notify
 
-from agent import identity, worker_report
+from agent import identity
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
 from agent.deletion import delete, remove_copy
 from agent.deliveries import THREADS, Deliverer
-from agent.health import check_marker
 from agent.heartbeats import Heartbeats
 from agent.host import linux
 from agent.host.supervised_thread import Activity
@@ -36,8 +35,10 @@ from agent.roster import Rosters
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings
+from agent.telemetry import worker_report
+from agent.telemetry.health import check_marker
+from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
 from agent.vitals import Vitals
-from agent.worker_report import HeartbeatReport, WorkerReport, cold_warnings
 from portside.tokens import SigningKey
 
 _log = structlog.get_logger()

@@ -6,9 +6,9 @@ import time
 
 import falcon
 
-from agent import worker_report
-from agent.health import NodeHealth
 from agent.settings import Settings
+from agent.telemetry import worker_report
+from agent.telemetry.health import NodeHealth
 from portside.wire import Readiness
 
 WORKER_SILENCE = 300

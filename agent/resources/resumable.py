@@ -14,11 +14,11 @@ import falcon
 from agent import resumable_facts
 from agent.body import Body, ChunkedBody, EmptyBody, SizedBody
 from agent.index.uploads import Upload
-from agent.metrics import Metrics
 from agent.problems import ProblemError
 from agent.resumable import Reached, ResumableUploads, Sending
 from agent.resumable_facts import CHECKSUMS, PARTIAL_TYPE, TUS_VERSION, UPLOADS_PATH, ResumableFacts
 from agent.settings import Settings
+from agent.telemetry.metrics import Metrics
 
 TUS_EXTENSIONS = (
     "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"

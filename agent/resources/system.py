@@ -7,9 +7,9 @@ from importlib.metadata import version
 import falcon
 
 from agent.admission import Admission
-from agent.health import NodeHealth
-from agent.metrics import Metrics
 from agent.settings import Settings
+from agent.telemetry.health import NodeHealth
+from agent.telemetry.metrics import Metrics
 from portside.tokens import Keyset, SigningKey
 from portside.wire import UploadStatus
 

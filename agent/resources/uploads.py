@@ -10,14 +10,14 @@ import falcon
 
 from agent import facts, replicate_facts, resumable_facts
 from agent.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
-from agent.metrics import Metrics, Way
 from agent.preflight import Preflight
 from agent.problems import ProblemError
 from agent.replicas import Replicas
 from agent.replicate_facts import REPLICATE_PATH
-from agent.request_log import Answered
 from agent.resumable import ResumableUploads
 from agent.resumable_facts import UPLOADS_PATH
+from agent.telemetry.metrics import Metrics, Way
+from agent.telemetry.request_log import Answered
 from agent.write_path import WritePath
 
 _UPLOADING = ("POST", "PUT")

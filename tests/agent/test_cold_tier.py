@@ -17,7 +17,7 @@ import pytest
 
 from agent.hooks import MOST_ATTEMPTS
 from agent.host.sha256 import Sha256
-from agent.worker_report import ColdReport
+from agent.telemetry.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
 from tests.support.agent.process import Agent

@@ -19,7 +19,7 @@ from agent.host.supervised_thread import Activity
 from agent.index.database import Database
 from agent.scrub_plan import Bookmark
 from agent.scrubbing import Scrubber
-from agent.worker_report import WorkerReport
+from agent.telemetry.worker_report import WorkerReport
 from portside.quantities import MIB
 from portside.sizing import WORKER_BASE
 from portside.wire import StoredFile

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import worker_report
 from agent.index.database import Database
-from agent.worker_report import WorkerReport
+from agent.telemetry import worker_report
+from agent.telemetry.worker_report import WorkerReport
 from portside.wire import Hook
 from tests.support.agent.process import Agent
 

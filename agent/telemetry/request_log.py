@@ -15,7 +15,7 @@ from typing import Any
 import falcon
 import structlog
 
-from agent.metrics import Metrics
+from agent.telemetry.metrics import Metrics
 from portside import journal
 
 _ID = re.compile(r"[0-9a-f]{32}")
