@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 
 from agent.admission import Admission, Demand
+from agent.cluster.rendezvous import can_be_replicated
+from agent.cluster.roster import Rosters
 from agent.index.copies import with_copies
 from agent.index.database import Database
 from agent.problems import ProblemError
-from agent.rendezvous import can_be_replicated
-from agent.roster import Rosters
 from agent.settings import Settings
 from portside.wire import StoredFile, UploadClaims
 

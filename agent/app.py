@@ -8,10 +8,12 @@ from typing import Any
 import falcon
 import structlog
 
-from agent import identity, openapi
+from agent import openapi
 from agent.access import Access
 from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
+from agent.cluster import identity
+from agent.cluster.roster import Rosters
 from agent.commit import Committer
 from agent.finishing import Finisher
 from agent.index.database import Database
@@ -36,7 +38,6 @@ from agent.resources import (
 )
 from agent.resources.operations import OPERATIONS
 from agent.resumable import ResumableUploads
-from agent.roster import Rosters
 from agent.settings import Settings
 from agent.staged_uploads import StagedUploads
 from agent.telemetry.health import NodeHealth

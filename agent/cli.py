@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent import cold_report, delivery_list, fsck_report, identity, push_list, settings, worker
+from agent import cold_report, delivery_list, fsck_report, push_list, settings, worker
+from agent.cluster import identity
 from agent.cold_restore import Wanted
 from agent.cold_settings import Credentials, CredentialsError
 from agent.cold_store import ColdError

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from agent.cluster.roster import Rosters
 from agent.control_plane import ControlAway, ControlPlane
 from agent.deliveries import Outbox
 from agent.hooks import RECEIPT
@@ -22,7 +23,6 @@ from agent.index import removals
 from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.leases import Leases
-from agent.roster import Rosters
 from agent.telemetry.worker_report import HeartbeatReport
 from agent.vitals import Vitals
 from portside.node_wire import HeartbeatAnswer

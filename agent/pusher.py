@@ -15,6 +15,7 @@ from collections import Counter
 import structlog
 
 from agent.attributes import lines_of_its_upload
+from agent.cluster.roster import Rosters
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.throttle import Pace
 from agent.host.tls import trust
@@ -22,7 +23,6 @@ from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.push_plan import Attempt, after
 from agent.pushes import Push, Pushes
-from agent.roster import Rosters
 from agent.sending import Conditions, Errand, Sender
 from agent.settings import Settings
 from agent.staging import DiskFailed, DiskFull

@@ -21,6 +21,7 @@ from typing import Literal
 import structlog
 
 from agent.attributes import Attributes
+from agent.cluster.roster import Rosters
 from agent.findings import Unusable
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
@@ -29,7 +30,6 @@ from agent.inspection import read_attributes, size_of
 from agent.own_names import quarantined_id
 from agent.pushes import Pushes
 from agent.quarantine import Kept
-from agent.roster import Rosters
 from agent.settings import Settings
 from portside.names import ATTRIBUTES_SUFFIX
 

@@ -26,6 +26,7 @@ import structlog
 
 from agent.admission import Admission, Demand
 from agent.body import Body, BodyCut
+from agent.cluster.roster import Rosters
 from agent.creation import creation_of_copy
 from agent.finishing import Finisher
 from agent.host.sha256 import Sha256
@@ -39,7 +40,6 @@ from agent.problems import ProblemError
 from agent.progress import Progress
 from agent.quarantine import discard
 from agent.replicate_facts import ReplicateFacts
-from agent.roster import Rosters
 from agent.settings import Settings
 from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads

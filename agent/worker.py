@@ -18,7 +18,8 @@ from functools import partial
 import structlog
 from gunicorn.systemd import sd_notify
 
-from agent import identity
+from agent.cluster import identity
+from agent.cluster.roster import Rosters
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
@@ -31,7 +32,6 @@ from agent.index.database import Database
 from agent.leases import Leases
 from agent.pusher import Pusher
 from agent.pushes import Pushes
-from agent.roster import Rosters
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings

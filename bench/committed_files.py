@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from agent import identity
 from agent.attributes import Attributes
+from agent.cluster import identity
 from agent.commit import Committer
 from agent.host.directories import make_directories
 from agent.index.database import Database

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from agent import identity
 from agent import settings as settings_module
 from agent.attributes import Attributes
+from agent.cluster import identity
 from agent.commit import Committer
 from agent.findings import Kind
 from agent.index.database import Database

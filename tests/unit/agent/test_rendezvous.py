@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.rendezvous import can_be_replicated, ranked, targets
+from agent.cluster.rendezvous import can_be_replicated, ranked, targets
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey
 from tests.support.minting import upload_claims

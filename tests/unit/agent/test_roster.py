@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent.roster import Rosters
+from agent.cluster.roster import Rosters
 from portside.node_wire import Roster
 
 

@@ -1,0 +1,1 @@
+"""Who else is in the cluster, which of them gets a copy, and who this node is."""
