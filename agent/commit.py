@@ -20,11 +20,11 @@ from agent import cold_queue
 from agent.attributes import Attributes
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
-from agent.hooks import RECEIPT, deliveries_for
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
 from agent.index.files import Delivery, Index, Intent, name_taken
 from agent.index.uploads import Copied
+from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
 from agent.sniffing import media_type
 from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, StagingFile, translated

@@ -20,7 +20,10 @@ import structlog
 from agent import hook_command, webhook
 from agent.attributes import lines_of_its_upload
 from agent.cluster.roster import Rosters
-from agent.hooks import (
+from agent.host.supervised_thread import Pulse, patiently
+from agent.host.tls import TrustError, trust
+from agent.index.database import Database
+from agent.outbox.events import (
     RECEIPT,
     Next,
     Outcome,
@@ -32,9 +35,6 @@ from agent.hooks import (
     public_id,
     shown,
 )
-from agent.host.supervised_thread import Pulse, patiently
-from agent.host.tls import TrustError, trust
-from agent.index.database import Database
 from agent.settings import Settings
 from agent.telemetry.worker_report import DeliveriesReport
 from portside.control_wire import FileReceipt

@@ -17,12 +17,12 @@ import structlog
 from agent.cluster.roster import Rosters
 from agent.control_plane import ControlAway, ControlPlane
 from agent.deliveries import Outbox
-from agent.hooks import RECEIPT
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.leases import Leases
+from agent.outbox.events import RECEIPT
 from agent.telemetry.worker_report import HeartbeatReport
 from agent.vitals import Vitals
 from portside.node_wire import HeartbeatAnswer

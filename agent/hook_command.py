@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from agent.hooks import DONE, Outcome
 from agent.host.supervised_thread import Pulse
+from agent.outbox.events import DONE, Outcome
 
 _log = structlog.get_logger()
 

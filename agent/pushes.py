@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.hooks import public_id
 from agent.index.database import Database
 from agent.index.files import add_own_pushes
+from agent.outbox.events import public_id
 from agent.push_plan import LEASE_ATTEMPTS, Next
 from portside.node_wire import WorkDone
 from portside.wire import FileId, StoredFile

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-from agent.hooks import Outcome, answered
 from agent.host.http_client import NoAnswer, Request, Unreachable, exchange
 from agent.host.tls import trust
+from agent.outbox.events import Outcome, answered
 
 DEADLINE = 30.0
 """Seconds in all once connected: a receiver that sends a byte now and then is cut off."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent.hooks import MOST_ATTEMPTS
 from agent.host.sha256 import Sha256
+from agent.outbox.events import MOST_ATTEMPTS
 from agent.telemetry.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.hooks import MOST_ATTEMPTS
+from agent.outbox.events import MOST_ATTEMPTS
 from portside.tokens import verify_hook
 from portside.wire import Hook, HookEvent, StoredFile
 from tests.support.agent.receiver import Receiver, self_signed

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent import hooks
-from agent.hooks import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
 from agent.index.files import Delivery
+from agent.outbox import events
+from agent.outbox.events import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
 from portside.wire import Hook, HookEvent, StoredFile, origin_of
 
@@ -40,14 +40,14 @@ STORED = StoredFile(
 
 
 def test_a_namespace_has_its_own_hooks_and_those_of_every_one() -> None:
-    assert hooks.hooks_for([EVERY, IMAGES], "images") == [EVERY, IMAGES]
-    assert hooks.hooks_for([EVERY, IMAGES], "isos") == [EVERY]
-    assert hooks.hooks_for([IMAGES], "isos") == []
+    assert events.hooks_for([EVERY, IMAGES], "images") == [EVERY, IMAGES]
+    assert events.hooks_for([EVERY, IMAGES], "isos") == [EVERY]
+    assert events.hooks_for([IMAGES], "isos") == []
 
 
 def test_a_file_is_delivered_to_each_target_once() -> None:
     again = Hook(namespace="images", url=EVERY.url)
-    assert hooks.deliveries_for([EVERY, again, IMAGES], "images") == [
+    assert events.deliveries_for([EVERY, again, IMAGES], "images") == [
         Delivery("webhook", "https://app.example.net/portside"),
         Delivery("command", "/usr/local/bin/variants --webp"),
     ]
@@ -59,21 +59,21 @@ def test_commands_whose_words_differ_have_different_targets() -> None:
 
 
 def test_a_delivery_finds_its_hook_until_the_settings_lose_it() -> None:
-    found = hooks.find_hook([EVERY, IMAGES], "images", "command", IMAGES.target)
+    found = events.find_hook([EVERY, IMAGES], "images", "command", IMAGES.target)
     assert found == IMAGES
-    assert hooks.find_hook([EVERY], "images", "command", IMAGES.target) is None
-    assert hooks.find_hook([IMAGES], "isos", "command", IMAGES.target) is None
+    assert events.find_hook([EVERY], "images", "command", IMAGES.target) is None
+    assert events.find_hook([IMAGES], "isos", "command", IMAGES.target) is None
 
 
 def test_ids_of_deliveries_differ_by_file_kind_and_target() -> None:
     ids = {
-        hooks.public_id(file_id, kind, target)
+        events.public_id(file_id, kind, target)
         for file_id in ("1" * 32, "2" * 32)
         for kind in ("command", "webhook")
         for target in ("a", "b")
     }
     assert len(ids) == 8
-    assert hooks.public_id("1" * 32, "command", "a") in ids
+    assert events.public_id("1" * 32, "command", "a") in ids
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -112,23 +112,23 @@ def test_the_hopeless_is_given_up_at_once() -> None:
 
 
 def test_pauses_double_from_30_seconds_to_6_hours() -> None:
-    longest = [hooks.pause(attempt, 1.0) for attempt in range(1, 13)]
+    longest = [events.pause(attempt, 1.0) for attempt in range(1, 13)]
     assert longest == [30 * 2**n for n in range(10)] + [21600, 21600]
 
 
 @given(attempt=st.integers(1, 10**6), chance=st.floats(0, 1))
 def test_a_pause_is_anything_up_to_its_longest(attempt: int, chance: float) -> None:
-    assert 1 <= hooks.pause(attempt, chance) <= hooks.pause(attempt, 1.0) <= 6 * 3600
+    assert 1 <= events.pause(attempt, chance) <= events.pause(attempt, 1.0) <= 6 * 3600
 
 
 def test_a_long_error_is_cut() -> None:
     following = after(Outcome("failed", "x" * 10_000), 1, NOW, 0.5)
     assert following is not None
-    assert len(following.error) == hooks.LONGEST_ERROR
+    assert len(following.error) == events.LONGEST_ERROR
 
 
 def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:
-    told = hooks.environment(STORED, Path("/srv/portside/uploads/images/a.png"), "d1", 3)
+    told = events.environment(STORED, Path("/srv/portside/uploads/images/a.png"), "d1", 3)
     assert dict(told) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -144,7 +144,7 @@ def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:
 
 
 def test_a_webhooks_body_says_what_happened_to_which_file() -> None:
-    body = hooks.event(STORED, "d" * 32, 2)
+    body = events.event(STORED, "d" * 32, 2)
     told = json.loads(body)
     assert {key: told[key] for key in told if key != "file"} == {
         "event": "file.committed",
@@ -190,11 +190,11 @@ def test_a_url_that_can_not_be_asked_is_no_hook(url: str) -> None:
 class TestSignature:
     key = SigningKey.generate("s01")
     keys = Keyset(keys=(key.public(),))
-    body = hooks.event(STORED, "d" * 32, 1)
+    body = events.event(STORED, "d" * 32, 1)
     origin = "https://app.example.net"
 
     def _token(self, url: str = EVERY.url or "", now: int = NOW) -> str:
-        return mint_hook(self.key, hooks.claims("s01", url, "d" * 32, self.body, now))
+        return mint_hook(self.key, events.claims("s01", url, "d" * 32, self.body, now))
 
     def test_a_receiver_learns_who_sent_what(self) -> None:
         claims = verify_hook(self._token(), self.keys, self.origin, self.body, MOMENT)
@@ -215,7 +215,7 @@ class TestSignature:
     def test_anything_else_is_refused(
         self, token: str, body: bytes, origin: str, after: int, code: str
     ) -> None:
-        claims = hooks.claims("s01", EVERY.url or "", "d" * 32, self.body, NOW)
+        claims = events.claims("s01", EVERY.url or "", "d" * 32, self.body, NOW)
         tokens = {
             "own": self._token(),
             "foreign": mint_hook(SigningKey.generate("s01"), claims),
@@ -232,5 +232,5 @@ class TestSignature:
 
 
 def test_a_urls_query_is_not_shown() -> None:
-    assert hooks.shown("webhook", "https://a.example/x?key=secret") == "https://a.example/x"
-    assert hooks.shown("command", "what? now") == "what? now"
+    assert events.shown("webhook", "https://a.example/x?key=secret") == "https://a.example/x"
+    assert events.shown("command", "what? now") == "what? now"

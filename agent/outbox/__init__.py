@@ -1,0 +1,1 @@
+"""What is still to be delivered of committed files: events, and the rows that wait."""
