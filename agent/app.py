@@ -14,7 +14,6 @@ from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.commit import Committer
 from agent.finishing import Finisher
 from agent.index.database import Database
 from agent.index.files import Index
@@ -40,10 +39,11 @@ from agent.resources.operations import OPERATIONS
 from agent.resumable import ResumableUploads
 from agent.settings import Settings
 from agent.staged_uploads import StagedUploads
+from agent.storage.commit import Committer
+from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.telemetry.request_log import Answered, RequestLog
-from agent.verification import Verifier
 from agent.write_path import WritePath
 from portside.tokens import Keyset
 

@@ -17,7 +17,7 @@ from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.host.tls import trust
 from agent.reindex import reindex
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_marker
 from portside import journal
 from portside.tokens import Keyset

@@ -20,7 +20,6 @@ from typing import Literal
 
 import structlog
 
-from agent.attributes import Attributes
 from agent.cold_plan import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
 from agent.cold_queue import ColdQueue, UploadNote
 from agent.cold_settings import Cold
@@ -37,6 +36,7 @@ from agent.host.supervised_thread import Pulse, patiently
 from agent.inspection import read_attributes
 from agent.scrub_plan import Pace
 from agent.settings import Settings
+from agent.storage.attributes import Attributes
 from portside.names import attributes_path
 from portside.quantities import MIB
 from portside.wire import StoredFile

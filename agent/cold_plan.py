@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from agent.attributes import Attributes
+from agent.storage.attributes import Attributes
 from portside.names import ATTRIBUTES_SUFFIX, NAMESPACE_PATTERN
 from portside.quantities import MIB
 from portside.wire import FileId, Sha256, StoredFile, TokenId

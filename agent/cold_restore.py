@@ -22,16 +22,16 @@ from agent.cold_plan import DELETED, ColdFile, NotOurs
 from agent.cold_queue import ColdQueue
 from agent.cold_settings import Cold
 from agent.cold_store import ColdError, ColdStore, Found, Listed, StoreRefused
-from agent.commit import Committer
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.inspection import size_of
 from agent.problems import ProblemError
-from agent.quarantine import REASON_KEY, Kept, move, quarantine
 from agent.settings import Settings
-from agent.staging import DiskFull, StagingFile
-from agent.verification import Hashed, hash_file, mismatch
+from agent.storage.commit import Committer
+from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
+from agent.storage.staging import DiskFull, StagingFile
+from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt

@@ -16,7 +16,6 @@ from dataclasses import replace
 
 import structlog
 
-from agent.attributes import lines_of_its_upload
 from agent.cold_backup import Backup, Damaged, Ended, Lane, Stopped
 from agent.cold_queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
 from agent.cold_settings import Cold
@@ -26,6 +25,7 @@ from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
 from agent.outbox.events import MOST_ATTEMPTS, Next, Outcome, after, pause
 from agent.settings import Settings
+from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import ColdReport
 
 _log = structlog.get_logger()

@@ -18,7 +18,6 @@ from importlib.metadata import version
 import structlog
 
 from agent import hook_command, webhook
-from agent.attributes import lines_of_its_upload
 from agent.cluster.roster import Rosters
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.tls import TrustError, trust
@@ -36,6 +35,7 @@ from agent.outbox.events import (
     shown,
 )
 from agent.settings import Settings
+from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import DeliveriesReport
 from portside.control_wire import FileReceipt
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook

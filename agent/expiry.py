@@ -7,7 +7,7 @@ import structlog
 from agent.index.database import Database
 from agent.index.uploads import Sessions
 from agent.settings import Settings
-from agent.staging import is_live
+from agent.storage.staging import is_live
 
 _log = structlog.get_logger()
 

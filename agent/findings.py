@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from agent.attributes import Attributes
-from agent.own_names import is_place
+from agent.storage.attributes import Attributes
+from agent.storage.layout import is_place
 from portside.wire import StoredFile
 
 

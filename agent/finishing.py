@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from agent.admission import Admission
-from agent.commit import Committer
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
 from agent.staged_uploads import StagedUploads
-from agent.staging import StagingFile
+from agent.storage.commit import Committer
+from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
 from agent.write_path import verify
 from portside.wire import StoredFile

@@ -15,20 +15,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent import inspection, quarantine
-from agent.attributes import Attributes
-from agent.commit import Committer
-from agent.deletion import delete
+from agent import inspection
 from agent.findings import Finding, Kind, Place, Row, classify, needs_digest
 from agent.fsck_folders import Orders, revise, sweep
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.mending import Mender
-from agent.own_names import is_past
 from agent.recovery import settle
 from agent.settings import Settings
-from agent.staging import is_live
+from agent.storage import quarantine
+from agent.storage.attributes import Attributes
+from agent.storage.commit import Committer
+from agent.storage.deletion import delete
+from agent.storage.layout import is_past
+from agent.storage.staging import is_live
 from portside.names import ATTRIBUTES_SUFFIX
 
 _BATCH = 500

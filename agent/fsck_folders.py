@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import inspection
-from agent.attributes import Attributes
-from agent.deletion import delete
 from agent.findings import Finding, Kind
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index
-from agent.own_names import is_stray, quarantined_id, staged_for
-from agent.quarantine import Kept
 from agent.recovery import is_needed
 from agent.settings import Settings
-from agent.staging import SUFFIX, is_live, remove_abandoned
+from agent.storage.attributes import Attributes
+from agent.storage.deletion import delete
+from agent.storage.layout import is_stray, quarantined_id, staged_for
+from agent.storage.quarantine import Kept
+from agent.storage.staging import SUFFIX, is_live, remove_abandoned
 from portside.names import ATTRIBUTES_SUFFIX
 
 MINIMUM_AGE = 60.0

@@ -7,14 +7,14 @@ import sqlite3
 import sys
 from collections import Counter
 
-from agent.commit import Committer
 from agent.findings import Gravity, Kind, exit_code
 from agent.fsck import Fsck
 from agent.fsck_folders import Orders
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.commit import Committer
+from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_write
 from portside.tokens import SigningKey
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from agent.attributes import Attributes
 from agent.findings import Place, Row, Unusable
 from agent.index.database import Database
-from agent.quarantine import Kept
 from agent.settings import Settings
-from agent.verification import DAMAGE, hash_file
+from agent.storage.attributes import Attributes
+from agent.storage.quarantine import Kept
+from agent.storage.verification import DAMAGE, hash_file
 from portside.names import ATTRIBUTES_SUFFIX
 
 _MOST_ATTRIBUTES = 64 * 1024

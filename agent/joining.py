@@ -17,10 +17,10 @@ from agent.preflight import Preflight
 from agent.problems import ProblemError
 from agent.resumable_facts import ResumableFacts
 from agent.settings import Settings
-from agent.sniffing import HEAD_SIZE
-from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads
-from agent.staging import Region, StagingFile
+from agent.storage.sniffing import HEAD_SIZE
+from agent.storage.sniffing import check as check_content
+from agent.storage.staging import Region, StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
 from portside.wire import StoredFile

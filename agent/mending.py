@@ -15,17 +15,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from agent.attributes import Attributes
-from agent.deletion import delete
 from agent.findings import Finding, Kind, Place, Row, is_described_by
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.inspection import lstat, row_at
-from agent.quarantine import DATA_SUFFIX, quarantine
 from agent.settings import Settings
-from agent.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
+from agent.storage.attributes import Attributes
+from agent.storage.deletion import delete
+from agent.storage.quarantine import DATA_SUFFIX, quarantine
+from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from portside.names import ATTRIBUTES_SUFFIX, attributes_path
 
 WHY_SUFFIX = ".why.json"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.body import BodyCut, FormRefused
-from agent.commit import of_index
 from agent.pipeline import BodyTooLarge
 from agent.problems import ProblemError
-from agent.sniffing import ContentRefused
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.commit import of_index
+from agent.storage.sniffing import ContentRefused
+from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeHealth
 from portside.quantities import format_size
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.index.uploads import Upload, contiguous
 from agent.prefix_hash import PrefixHash
-from agent.staging import DiskFailed
+from agent.storage.staging import DiskFailed
 
 
 class Assemblies:

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Protocol
 
 from agent.body import Body, BodyCut
-from agent.sniffing import HEAD_SIZE
-from agent.staging import StagingFile
+from agent.storage.sniffing import HEAD_SIZE
+from agent.storage.staging import StagingFile
 from portside.sizing import Sizing
 
 

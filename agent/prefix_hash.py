@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.host.read_ahead import ReadAhead
 from agent.host.sha256 import Sha256
-from agent.staging import DiskFailed
+from agent.storage.staging import DiskFailed
 
 
 class PrefixHash:

@@ -14,7 +14,7 @@ from agent.body import Body
 from agent.host.sha256 import Sha256
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
-from agent.staging import StagingFile
+from agent.storage.staging import StagingFile
 
 _MOST_STATES = 1024
 """Of as many buffers the digest's states are kept: more than lie between two syncs."""

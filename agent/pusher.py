@@ -14,7 +14,6 @@ from collections import Counter
 
 import structlog
 
-from agent.attributes import lines_of_its_upload
 from agent.cluster.roster import Rosters
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.throttle import Pace
@@ -25,9 +24,10 @@ from agent.push_plan import Attempt, after
 from agent.pushes import Push, Pushes
 from agent.sending import Conditions, Errand, Sender
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.attributes import lines_of_its_upload
+from agent.storage.staging import DiskFailed, DiskFull
+from agent.storage.verification import Verifier
 from agent.telemetry.worker_report import PushesReport
-from agent.verification import Verifier
 from portside.quantities import MIB
 from portside.tokens import SigningKey
 from portside.wire import StoredFile

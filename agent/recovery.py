@@ -11,14 +11,14 @@ from pathlib import Path
 
 import structlog
 
-from agent.attributes import Attributes
-from agent.commit import Committer
-from agent.deletion import finish_deletions
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.quarantine import finish_quarantines
 from agent.settings import Settings
-from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, is_live, remove_abandoned
+from agent.storage.attributes import Attributes
+from agent.storage.commit import Committer
+from agent.storage.deletion import finish_deletions
+from agent.storage.quarantine import finish_quarantines
+from agent.storage.staging import ATTRIBUTES_SUFFIX, SUFFIX, is_live, remove_abandoned
 from agent.telemetry.health import WRITE_CHECK, check_marker, check_write
 from portside.names import attributes_path
 

@@ -20,17 +20,17 @@ from typing import Literal
 
 import structlog
 
-from agent.attributes import Attributes
 from agent.cluster.roster import Rosters
 from agent.findings import Unusable
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.inspection import read_attributes, size_of
-from agent.own_names import quarantined_id
 from agent.pushes import Pushes
-from agent.quarantine import Kept
 from agent.settings import Settings
+from agent.storage.attributes import Attributes
+from agent.storage.layout import quarantined_id
+from agent.storage.quarantine import Kept
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()

@@ -38,11 +38,11 @@ from agent.outcomes import failures_as_problems
 from agent.pipeline import BodyTooLarge, read_through, receive
 from agent.problems import ProblemError
 from agent.progress import Progress
-from agent.quarantine import discard
 from agent.replicate_facts import ReplicateFacts
 from agent.settings import Settings
 from agent.sources import Sources, check_announced
 from agent.staged_uploads import StagedUploads
+from agent.storage.quarantine import discard
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
 from agent.writers import Writers

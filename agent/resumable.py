@@ -34,10 +34,10 @@ from agent.problems import ProblemError
 from agent.progress import Progress, skip_repeated
 from agent.resumable_facts import ResumableFacts
 from agent.settings import Settings
-from agent.sniffing import HEAD_SIZE, ContentRefused
-from agent.sniffing import check as check_content
 from agent.staged_uploads import StagedUploads
-from agent.staging import StagingFile
+from agent.storage.sniffing import HEAD_SIZE, ContentRefused
+from agent.storage.sniffing import check as check_content
+from agent.storage.staging import StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
 from agent.writers import Writers

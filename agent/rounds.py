@@ -11,12 +11,12 @@ import structlog
 from agent.expiry import expire
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.quarantine import finish_quarantines
 from agent.recovery import sweep_staging
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.quarantine import finish_quarantines
+from agent.storage.staging import DiskFailed, DiskFull
+from agent.storage.tombstones import purge
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
-from agent.tombstones import purge
 
 _log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.host.sha256 import Sha256
-from agent.verification import PIECE
+from agent.storage.verification import PIECE
 from portside.quantities import KIB
 from portside.wire import StoredFile
 

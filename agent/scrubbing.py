@@ -1,9 +1,9 @@
 """Scrubbing: stored files are read again and compared with their digest, the oldest reading first.
 
-Reads go around the page cache (`agent.verification`): they see what is on the disk, and what
-downloads have in memory stays there. They are paced by `scrub_rate` and run at the worker's I/O
-priority; not at the idle one, for the worker shares the index with uploads, which would wait for a
-lock it holds.
+Reads go around the page cache (`agent.storage.verification`): they see what is on the disk, and
+what downloads have in memory stays there. They are paced by `scrub_rate` and run at the worker's
+I/O priority; not at the idle one, for the worker shares the index with uploads, which would wait
+for a lock it holds.
 
 A file is condemned only by one unbroken reading of a file that nobody changed meanwhile, on a disk
 that is there and takes writes: a broken controller must not empty a node into its quarantine.
@@ -20,11 +20,9 @@ from pathlib import Path
 
 import structlog
 
-from agent.attributes import lines_of_its_upload
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
-from agent.quarantine import quarantine
 from agent.scrub_plan import (
     COST_OF_OPENING,
     Bookmark,
@@ -34,10 +32,12 @@ from agent.scrub_plan import (
     reading_order,
 )
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.attributes import lines_of_its_upload
+from agent.storage.quarantine import quarantine
+from agent.storage.staging import DiskFailed, DiskFull
+from agent.storage.verification import DAMAGE, PIECE, Hashed, mismatch, pieces
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from agent.telemetry.worker_report import ScrubReport
-from agent.verification import DAMAGE, PIECE, Hashed, mismatch, pieces
 from portside.quantities import GIB
 from portside.wire import StoredFile
 

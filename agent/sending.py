@@ -34,7 +34,7 @@ from agent.host.supervised_thread import Pulse
 from agent.host.throttle import Pace
 from agent.push_plan import Attempt, refused, slug_of
 from agent.replicate_facts import REPLICATE_PATH
-from agent.verification import DAMAGE
+from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
 from portside.node_wire import RosterNode
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_replicate, verify_receipt

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agent.cluster.roster import Rosters
-from agent.own_names import is_place
 from agent.problems import ProblemError
 from agent.replicate_facts import ReplicateFacts
+from agent.storage.layout import is_place
 from portside.tokens import Keyset, TokenRefused, verify_replicate
 from portside.wire import ReplicateClaims
 

@@ -16,7 +16,7 @@ from agent.parts import Assemblies
 from agent.preflight import too_large
 from agent.problems import ProblemError
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
+from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 
 _log = structlog.get_logger()
 

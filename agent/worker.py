@@ -23,7 +23,6 @@ from agent.cluster.roster import Rosters
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
-from agent.deletion import delete, remove_copy
 from agent.deliveries import THREADS, Deliverer
 from agent.heartbeats import Heartbeats
 from agent.host import linux
@@ -35,6 +34,7 @@ from agent.pushes import Pushes
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings
+from agent.storage.deletion import delete, remove_copy
 from agent.telemetry import worker_report
 from agent.telemetry.health import check_marker
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings

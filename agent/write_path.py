@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from agent.acknowledgement import Acknowledgement
 from agent.admission import Admission
 from agent.body import Body, FormFile
-from agent.commit import Committer
 from agent.host.sha256 import Sha256
 from agent.outcomes import failures_as_problems
 from agent.pipeline import BodyTooLarge, read_through, receive
 from agent.preflight import Plan, Preflight, token_used
 from agent.problems import ProblemError
 from agent.settings import Settings
-from agent.sniffing import check as check_content
-from agent.staging import StagingFile
+from agent.storage.commit import Committer
+from agent.storage.sniffing import check as check_content
+from agent.storage.staging import StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
 from portside.wire import StoredFile

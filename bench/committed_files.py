@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from agent.attributes import Attributes
 from agent.cluster import identity
-from agent.commit import Committer
 from agent.host.directories import make_directories
 from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.settings import Settings
+from agent.storage.attributes import Attributes
+from agent.storage.commit import Committer
 from portside.names import attributes_path
 from portside.wire import StoredFile, UploadClaims
 

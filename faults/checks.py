@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from agent.attributes import Attributes
+from agent.storage.attributes import Attributes
 from faults.figures import Figures
 from faults.journal import Attempt, Journal
 

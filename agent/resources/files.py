@@ -14,17 +14,17 @@ import falcon
 from pydantic import ValidationError
 
 from agent.access import Access
-from agent.commit import of_index
-from agent.deletion import delete
 from agent.index.copies import with_copies
 from agent.index.database import Database
 from agent.index.search import Known, look_up, search
 from agent.problems import ProblemError
 from agent.settings import Settings
-from agent.staging import DiskFailed, DiskFull
+from agent.storage.commit import of_index
+from agent.storage.deletion import delete
+from agent.storage.staging import DiskFailed, DiskFull
+from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.request_log import Answered
-from agent.verification import Verifier
 from portside.content import SCRIPT_EXTENSIONS, extension_of
 from portside.wire import FileQuery, StoredFile
 

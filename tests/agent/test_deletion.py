@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from agent.attributes import Attributes
+from agent.storage.attributes import Attributes
 from portside.quantities import MIB
 from portside.wire import StoredFile
 from tests.agent.test_faults import small_disk

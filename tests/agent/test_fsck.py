@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.deletion import delete
 from agent.findings import Finding, Kind
 from agent.fsck import Fsck
 from agent.fsck_folders import Orders
-from agent.quarantine import Kept, finish_quarantines, quarantine
+from agent.storage.deletion import delete
+from agent.storage.quarantine import Kept, finish_quarantines, quarantine
 from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile

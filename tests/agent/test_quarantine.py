@@ -9,8 +9,8 @@ import requests
 
 from agent import settings
 from agent.index.database import Database
-from agent.quarantine import REASON_KEY, finish_quarantines, quarantine
 from agent.settings import Settings
+from agent.storage.quarantine import REASON_KEY, finish_quarantines, quarantine
 from portside.wire import StoredFile
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import Agent, slug_of

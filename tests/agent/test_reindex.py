@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from agent.deletion import delete
-from agent.quarantine import quarantine
 from agent.reindex import reindex
+from agent.storage.deletion import delete
+from agent.storage.quarantine import quarantine
 from bench import committed_files
 from portside.quantities import MIB
 from portside.wire import StoredFile

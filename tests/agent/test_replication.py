@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import requests
 
-from agent.deletion import remove_copy
 from agent.index.database import Database
 from agent.pushes import Lag, Pushes
 from agent.settings import load
+from agent.storage.deletion import remove_copy
 from portside.control_wire import FileReceipt
 from portside.quantities import KIB, MIB
 from portside.tokens import SigningKey, verify_receipt

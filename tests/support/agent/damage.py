@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from agent import settings as settings_module
-from agent.attributes import Attributes
 from agent.cluster import identity
-from agent.commit import Committer
 from agent.findings import Kind
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.quarantine import quarantine
 from agent.settings import Settings
+from agent.storage.attributes import Attributes
+from agent.storage.commit import Committer
+from agent.storage.quarantine import quarantine
 from portside.wire import StoredFile
 from tests.support.agent.process import Agent
 

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from agent.attributes import Attributes
 from agent.findings import (
     Finding,
     Gravity,
@@ -20,7 +19,8 @@ from agent.findings import (
     exit_code,
     needs_digest,
 )
-from agent.own_names import is_past, is_place, quarantined_id, staged_for
+from agent.storage.attributes import Attributes
+from agent.storage.layout import is_past, is_place, quarantined_id, staged_for
 
 PATH = "isos/2026/01/02/03/a_user-7_20260102T030405_0a0a0a0a.bin"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -15,7 +15,7 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.leases import MOST_TOLD, Leases
 from agent.pushes import Pushes
-from agent.staging import DiskFull
+from agent.storage.staging import DiskFull
 from portside.node_wire import Lease, WorkDone
 from portside.wire import StoredFile
 

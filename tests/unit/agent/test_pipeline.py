@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.pipeline import BodyTooLarge, receive
-from agent.staging import DiskFull, StagingFile
+from agent.storage.staging import DiskFull, StagingFile
 from portside.quantities import GIB, KIB, MIB
 from portside.sizing import Machine, size
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.prefix_hash import PrefixHash
-from agent.staging import DiskFailed
+from agent.storage.staging import DiskFailed
 from portside.quantities import KIB
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.host.sha256 import Sha256
 from agent.scrub_plan import Bookmark, Candidate, Fingerprint, Pace, reading_order
-from agent.verification import PIECE
+from agent.storage.verification import PIECE
 from portside.quantities import MIB
 from portside.wire import StoredFile
 

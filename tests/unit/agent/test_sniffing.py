@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from agent.sniffing import ContentRefused, check, media_type
+from agent.storage.sniffing import ContentRefused, check, media_type
 
 
 def _iso() -> bytes:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.staging import DiskFailed, DiskFull, StagingFile, is_live, remove_abandoned, translated
+from agent.storage.staging import (
+    DiskFailed,
+    DiskFull,
+    StagingFile,
+    is_live,
+    remove_abandoned,
+    translated,
+)
 from portside.quantities import GIB, KIB, MIB
 from portside.sizing import Machine, size
 

@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.attributes import Attributes
-from agent.deletion import delete
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.quarantine import quarantine
 from agent.settings import Settings
-from agent.tombstones import purge
+from agent.storage.attributes import Attributes
+from agent.storage.deletion import delete
+from agent.storage.quarantine import quarantine
+from agent.storage.tombstones import purge
 from portside.names import attributes_path
 from portside.quantities import GIB
 from portside.sizing import Machine, size

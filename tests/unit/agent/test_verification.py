@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.verification import PIECE, hash_file, pieces
+from agent.storage.verification import PIECE, hash_file, pieces
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.attributes import Attributes
+from agent.storage.attributes import Attributes
 from faults.checks import Shelf
 from faults.content import Content
 from faults.figures import Figures

@@ -17,7 +17,6 @@ from urllib.parse import quote
 import structlog
 
 from agent import cold_queue
-from agent.attributes import Attributes
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
 from agent.host import linux
@@ -26,8 +25,16 @@ from agent.index.files import Delivery, Index, Intent, name_taken
 from agent.index.uploads import Copied
 from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
-from agent.sniffing import media_type
-from agent.staging import ATTRIBUTES_SUFFIX, SUFFIX, DiskFailed, DiskFull, StagingFile, translated
+from agent.storage.attributes import Attributes
+from agent.storage.sniffing import media_type
+from agent.storage.staging import (
+    ATTRIBUTES_SUFFIX,
+    SUFFIX,
+    DiskFailed,
+    DiskFull,
+    StagingFile,
+    translated,
+)
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import ReceiptClaims, StoredFile, UploadClaims

@@ -1,9 +1,9 @@
 """Tombstones of deleted files, forgotten in the end: no token of a file lives that long.
 
 A tombstone is the row DELETED and the attributes with `deleted_at`, in the file's place or in
-quarantine (`agent.deletion`). It keeps a token from making its file twice, and lets the node say
-"deleted" instead of "unknown". The attributes go first: without them no `reindex` brings the row
-back.
+quarantine (`agent.storage.deletion`). It keeps a token from making its file twice, and lets the
+node say "deleted" instead of "unknown". The attributes go first: without them no `reindex` brings
+the row back.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from agent.attributes import Attributes
 from agent.host.directories import sync_directory
 from agent.index import removals
 from agent.index.database import Database
 from agent.index.files import microseconds
-from agent.quarantine import Kept
 from agent.settings import Settings
+from agent.storage.attributes import Attributes
+from agent.storage.quarantine import Kept
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()

@@ -21,9 +21,9 @@ from pathlib import Path
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
-from agent.quarantine import quarantine
 from agent.settings import Settings
-from agent.staging import DiskFailed, translated
+from agent.storage.quarantine import quarantine
+from agent.storage.staging import DiskFailed, translated
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from portside.wire import StoredFile, Verification
 

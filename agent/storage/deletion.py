@@ -19,13 +19,13 @@ from pathlib import Path
 import structlog
 
 from agent import cold_queue
-from agent.attributes import Attributes
 from agent.host.directories import make_directories, sync_directory
 from agent.index import removals
 from agent.index.database import Database
-from agent.quarantine import REASON_KEY, Kept, move
 from agent.settings import Settings
-from agent.staging import SUFFIX, translated
+from agent.storage.attributes import Attributes
+from agent.storage.quarantine import REASON_KEY, Kept, move
+from agent.storage.staging import SUFFIX, translated
 from portside.names import attributes_path
 from portside.wire import StoredFile
 

@@ -1,0 +1,1 @@
+"""Files on disk and their attributes: staged, committed, verified, quarantined, deleted."""
