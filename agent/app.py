@@ -10,8 +10,6 @@ import structlog
 
 from agent import openapi
 from agent.access import Access
-from agent.acknowledgement import Acknowledgement
-from agent.admission import Admission
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.finishing import Finisher
@@ -19,9 +17,7 @@ from agent.index.database import Database
 from agent.index.files import Index
 from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
-from agent.preflight import Preflight
 from agent.problems import ProblemError
-from agent.rate import UploadRate
 from agent.readings import Readings
 from agent.recovery import recover
 from agent.replicas import Replicas
@@ -44,7 +40,11 @@ from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.telemetry.request_log import Answered, RequestLog
-from agent.write_path import WritePath
+from agent.uploads.acknowledgement import Acknowledgement
+from agent.uploads.admission import Admission
+from agent.uploads.preflight import Preflight
+from agent.uploads.rate_limit import UploadRate
+from agent.uploads.write_path import WritePath
 from portside.tokens import Keyset
 
 _log = structlog.get_logger()

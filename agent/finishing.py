@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from agent.admission import Admission
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
 from agent.staged_uploads import StagedUploads
 from agent.storage.commit import Committer
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
-from agent.write_path import verify
+from agent.uploads.admission import Admission
+from agent.uploads.write_path import verify
 from portside.wire import StoredFile
 
 

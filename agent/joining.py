@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.admission import Admission, Demand
 from agent.creation import Creation, check_length
 from agent.finishing import Finisher, name_of
 from agent.host.sha256 import Sha256
 from agent.index.files import Index
 from agent.index.uploads import Sessions, Upload
-from agent.outcomes import failures_as_problems
 from agent.parts import PartsBody, in_place
-from agent.pipeline import receive
-from agent.preflight import Preflight
 from agent.problems import ProblemError
 from agent.resumable_facts import ResumableFacts
 from agent.settings import Settings
@@ -23,6 +19,10 @@ from agent.storage.sniffing import check as check_content
 from agent.storage.staging import Region, StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
+from agent.uploads.admission import Admission, Demand
+from agent.uploads.failures import failures_as_problems
+from agent.uploads.pipeline import receive
+from agent.uploads.preflight import Preflight
 from portside.wire import StoredFile
 
 

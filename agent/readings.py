@@ -13,13 +13,13 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from agent.admission import Admission
 from agent.index.database import Database
 from agent.pushes import Pushes
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.worker_report import ColdReport, HeartbeatReport, WorkerReport
+from agent.uploads.admission import Admission
 
 
 class Readings(Collector):

@@ -24,8 +24,6 @@ from typing import Literal
 
 import structlog
 
-from agent.admission import Admission, Demand
-from agent.body import Body, BodyCut
 from agent.cluster.roster import Rosters
 from agent.creation import creation_of_copy
 from agent.finishing import Finisher
@@ -34,8 +32,6 @@ from agent.index.database import Database
 from agent.index.files import Index, name_taken
 from agent.index.search import look_up
 from agent.index.uploads import Sessions, Upload
-from agent.outcomes import failures_as_problems
-from agent.pipeline import BodyTooLarge, read_through, receive
 from agent.problems import ProblemError
 from agent.progress import Progress
 from agent.replicate_facts import ReplicateFacts
@@ -45,6 +41,10 @@ from agent.staged_uploads import StagedUploads
 from agent.storage.quarantine import discard
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
+from agent.uploads.admission import Admission, Demand
+from agent.uploads.body import Body, BodyCut
+from agent.uploads.failures import failures_as_problems
+from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.writers import Writers
 from portside.tokens import Keyset
 from portside.wire import ReplicateClaims, StoredFile

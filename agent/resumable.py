@@ -12,9 +12,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.acknowledgement import Acknowledgement
-from agent.admission import Admission, Demand
-from agent.body import Body, BodyCut
 from agent.creation import (
     Creation,
     check_length,
@@ -27,9 +24,6 @@ from agent.host.sha256 import Sha256
 from agent.index.files import Index
 from agent.index.uploads import Sessions, Upload
 from agent.joining import Joiner
-from agent.outcomes import failures_as_problems
-from agent.pipeline import read_through, receive
-from agent.preflight import Preflight, token_used, too_large
 from agent.problems import ProblemError
 from agent.progress import Progress, skip_repeated
 from agent.resumable_facts import ResumableFacts
@@ -40,6 +34,12 @@ from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
+from agent.uploads.acknowledgement import Acknowledgement
+from agent.uploads.admission import Admission, Demand
+from agent.uploads.body import Body, BodyCut
+from agent.uploads.failures import failures_as_problems
+from agent.uploads.pipeline import read_through, receive
+from agent.uploads.preflight import Preflight, token_used, too_large
 from agent.writers import Writers
 from portside.wire import StoredFile
 

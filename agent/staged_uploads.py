@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import structlog
 
-from agent.admission import Admission
 from agent.creation import Creation
 from agent.host.directories import sync_directory
 from agent.index.uploads import Sessions, Upload
 from agent.parts import Assemblies
-from agent.preflight import too_large
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
+from agent.uploads.admission import Admission
+from agent.uploads.preflight import too_large
 
 _log = structlog.get_logger()
 

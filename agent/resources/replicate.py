@@ -8,11 +8,11 @@ import threading
 import falcon
 
 from agent import replicate_facts
-from agent.body import Body, EmptyBody, SizedBody
 from agent.problems import ProblemError
 from agent.replicas import Reached, Replicas, Sending
 from agent.replicate_facts import ReplicateFacts
 from agent.telemetry.metrics import Metrics
+from agent.uploads.body import Body, EmptyBody, SizedBody
 from portside.digest import format_repr_digest
 
 

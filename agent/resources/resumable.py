@@ -12,13 +12,13 @@ from typing import ClassVar
 import falcon
 
 from agent import resumable_facts
-from agent.body import Body, ChunkedBody, EmptyBody, SizedBody
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.resumable import Reached, ResumableUploads, Sending
 from agent.resumable_facts import CHECKSUMS, PARTIAL_TYPE, TUS_VERSION, UPLOADS_PATH, ResumableFacts
 from agent.settings import Settings
 from agent.telemetry.metrics import Metrics
+from agent.uploads.body import Body, ChunkedBody, EmptyBody, SizedBody
 
 TUS_EXTENSIONS = (
     "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import falcon
 
-from agent.admission import Admission
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
+from agent.uploads.admission import Admission
 from portside.tokens import Keyset, SigningKey
 from portside.wire import UploadStatus
 

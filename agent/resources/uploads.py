@@ -8,9 +8,7 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from agent import facts, replicate_facts, resumable_facts
-from agent.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
-from agent.preflight import Preflight
+from agent import replicate_facts, resumable_facts
 from agent.problems import ProblemError
 from agent.replicas import Replicas
 from agent.replicate_facts import REPLICATE_PATH
@@ -18,7 +16,10 @@ from agent.resumable import ResumableUploads
 from agent.resumable_facts import UPLOADS_PATH
 from agent.telemetry.metrics import Metrics, Way
 from agent.telemetry.request_log import Answered
-from agent.write_path import WritePath
+from agent.uploads import request
+from agent.uploads.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
+from agent.uploads.preflight import Preflight
+from agent.uploads.write_path import WritePath
 
 _UPLOADING = ("POST", "PUT")
 
@@ -62,7 +63,7 @@ class Upload:
     def _store(self, request: falcon.Request, response: falcon.Response) -> None:
         with self._metrics.upload(_way(request.method)) as timer:
             with timer.phase("preflight"):
-                asked = facts.from_request(request.env)
+                asked = request.from_request(request.env)
                 plan = self._preflight.begin(asked)
             stored = self._write_path.store(plan, lambda: self._body(request.env, asked), timer)
         # 200: the token had stored this very file before.
@@ -71,7 +72,7 @@ class Upload:
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
 
-    def _body(self, environ: dict[str, Any], asked: facts.UploadFacts) -> Body:
+    def _body(self, environ: dict[str, Any], asked: request.UploadFacts) -> Body:
         length = asked.length
         body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
         if asked.boundary is None:
@@ -127,7 +128,7 @@ class PreflightProbe:
         if method in _UPLOADING:
             # A refusal here is the upload's end: nginx gives it, and nothing else comes.
             with self._metrics.upload(_way(method)):
-                self._preflight.check(facts.from_preflight(request.env))
+                self._preflight.check(request.from_preflight(request.env))
 
 
 def _way(method: str) -> Way:

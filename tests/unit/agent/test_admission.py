@@ -10,8 +10,8 @@ from typing import Literal
 
 import pytest
 
-from agent.admission import Admission, Demand
 from agent.problems import ProblemError
+from agent.uploads.admission import Admission, Demand
 from portside.quantities import GIB
 from portside.sizing import Machine, size
 

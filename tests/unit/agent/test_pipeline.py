@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.pipeline import BodyTooLarge, receive
 from agent.storage.staging import DiskFull, StagingFile
+from agent.uploads.pipeline import BodyTooLarge, receive
 from portside.quantities import GIB, KIB, MIB
 from portside.sizing import Machine, size
 

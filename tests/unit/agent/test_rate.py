@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.problems import ProblemError
-from agent.rate import UploadRate
+from agent.uploads.rate_limit import UploadRate
 
 SECOND = 10**9
 

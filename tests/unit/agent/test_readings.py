@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.admission import Admission
 from agent.index.database import Database
 from agent.readings import Readings
 from agent.settings import load
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.worker_report import ScrubReport, WorkerReport
+from agent.uploads.admission import Admission
 from tests.support.agent.process import SMALL_NODE, Agent
 
 

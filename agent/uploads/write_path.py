@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.acknowledgement import Acknowledgement
-from agent.admission import Admission
-from agent.body import Body, FormFile
 from agent.host.sha256 import Sha256
-from agent.outcomes import failures_as_problems
-from agent.pipeline import BodyTooLarge, read_through, receive
-from agent.preflight import Plan, Preflight, token_used
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.storage.commit import Committer
@@ -23,6 +17,12 @@ from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
+from agent.uploads.acknowledgement import Acknowledgement
+from agent.uploads.admission import Admission
+from agent.uploads.body import Body, FormFile
+from agent.uploads.failures import failures_as_problems
+from agent.uploads.pipeline import BodyTooLarge, read_through, receive
+from agent.uploads.preflight import Plan, Preflight, token_used
 from portside.wire import StoredFile
 
 

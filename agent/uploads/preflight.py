@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from agent.acknowledgement import Acknowledgement
-from agent.admission import Admission, Demand
-from agent.facts import UploadFacts
 from agent.index.files import Index, name_taken
 from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
 from agent.problems import ProblemError
-from agent.rate import UploadRate
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
+from agent.uploads.acknowledgement import Acknowledgement
+from agent.uploads.admission import Admission, Demand
+from agent.uploads.rate_limit import UploadRate
+from agent.uploads.request import UploadFacts
 from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 
-from agent.admission import Admission, Demand
 from agent.cluster.rendezvous import can_be_replicated
 from agent.cluster.roster import Rosters
 from agent.index.copies import with_copies
 from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.uploads.admission import Admission, Demand
 from portside.wire import StoredFile, UploadClaims
 
 _LOOK_EVERY = 0.05

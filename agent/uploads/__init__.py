@@ -1,0 +1,1 @@
+"""The write path: from a request to the commit, and everything that is decided on the way."""
