@@ -12,7 +12,6 @@ from agent import openapi
 from agent.access import Access
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.finishing import Finisher
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.index.revocations import Revocations
@@ -32,9 +31,10 @@ from agent.resources import (
     uploads,
 )
 from agent.resources.operations import OPERATIONS
-from agent.resumable import ResumableUploads
+from agent.resumable.completion import Finisher
+from agent.resumable.service import ResumableUploads
+from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
-from agent.staged_uploads import StagedUploads
 from agent.storage.commit import Committer
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth

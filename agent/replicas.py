@@ -25,19 +25,20 @@ from typing import Literal
 import structlog
 
 from agent.cluster.roster import Rosters
-from agent.creation import creation_of_copy
-from agent.finishing import Finisher
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, name_taken
 from agent.index.search import look_up
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
-from agent.progress import Progress
 from agent.replicate_facts import ReplicateFacts
+from agent.resumable.checkpoint import Progress
+from agent.resumable.completion import Finisher
+from agent.resumable.creation import creation_of_copy
+from agent.resumable.locks import Writers
+from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.sources import Sources, check_announced
-from agent.staged_uploads import StagedUploads
 from agent.storage.quarantine import discard
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
@@ -45,7 +46,6 @@ from agent.uploads.admission import Admission, Demand
 from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.writers import Writers
 from portside.tokens import Keyset
 from portside.wire import ReplicateClaims, StoredFile
 

@@ -11,11 +11,16 @@ from typing import ClassVar
 
 import falcon
 
-from agent import resumable_facts
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
-from agent.resumable import Reached, ResumableUploads, Sending
-from agent.resumable_facts import CHECKSUMS, PARTIAL_TYPE, TUS_VERSION, UPLOADS_PATH, ResumableFacts
+from agent.resumable.request import (
+    CHECKSUMS,
+    PARTIAL_TYPE,
+    TUS_VERSION,
+    UPLOADS_PATH,
+    ResumableFacts,
+)
+from agent.resumable.service import Reached, ResumableUploads, Sending
 from agent.settings import Settings
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, ChunkedBody, EmptyBody, SizedBody
@@ -52,7 +57,7 @@ class _Resource:
         # tus wants its version in every answer, refusals too.
         if request.get_header("Tus-Resumable"):
             response.set_header("Tus-Resumable", TUS_VERSION)
-        facts = resumable_facts.from_request(request.env)
+        facts = request.from_request(request.env)
         if facts.interop:
             response.set_header("Upload-Draft-Interop-Version", facts.interop)
         return facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.openapi import Answer, JsonObject, Operation, Operations, Parameter
 from agent.problems import Slug
 from agent.resources.described import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
-from agent.resumable_facts import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
+from agent.resumable.request import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
 from portside.wire import StoredFile
 
 _BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from agent import replicate_facts, resumable_facts
+from agent import replicate_facts
 from agent.problems import ProblemError
 from agent.replicas import Replicas
 from agent.replicate_facts import REPLICATE_PATH
-from agent.resumable import ResumableUploads
-from agent.resumable_facts import UPLOADS_PATH
+from agent.resumable import request
+from agent.resumable.request import UPLOADS_PATH
+from agent.resumable.service import ResumableUploads
 from agent.telemetry.metrics import Metrics, Way
 from agent.telemetry.request_log import Answered
 from agent.uploads import request
@@ -119,7 +120,7 @@ class PreflightProbe:
     def _check(self, request: falcon.Request) -> None:
         path = urlsplit(request.get_header("X-Original-URI", default="")).path
         if path.startswith(UPLOADS_PATH):
-            self._resumables.check(resumable_facts.from_preflight(request.env))
+            self._resumables.check(request.from_preflight(request.env))
             return
         if path.startswith(REPLICATE_PATH):
             self._replicas.check(replicate_facts.from_preflight(request.env))

@@ -23,7 +23,7 @@ from agent.app import create_app
 from agent.openapi import document, routes
 from agent.problems import ProblemError
 from agent.resources.operations import OPERATIONS
-from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
+from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
 from portside.wire import PROBLEM_PREFIX, StoredFile
 from tests.support.agent.process import Agent

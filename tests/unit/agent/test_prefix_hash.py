@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.prefix_hash import PrefixHash
+from agent.resumable.prefix_hash import PrefixHash
 from agent.storage.staging import DiskFailed
 from portside.quantities import KIB
 

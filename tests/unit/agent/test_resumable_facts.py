@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.problems import ProblemError
-from agent.resumable_facts import ResumableFacts, from_preflight, from_request, parse_metadata
+from agent.resumable.request import ResumableFacts, from_preflight, from_request, parse_metadata
 
 ID = "0123456789abcdef0123456789abcdef"
 

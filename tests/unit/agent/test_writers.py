@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from agent import writers
 from agent.problems import ProblemError
-from agent.writers import Writers
+from agent.resumable import locks
+from agent.resumable.locks import Writers
 
 
 def _nothing() -> None:
@@ -44,7 +44,7 @@ def test_different_uploads_do_not_wait_for_each_other() -> None:
 
 
 def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "TAKEOVER", 0.05)
+    monkeypatch.setattr(locks, "TAKEOVER", 0.05)
     busy = Writers()
     with (
         busy.alone("a", _nothing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
-from agent.staged_uploads import StagedUploads
+from agent.resumable.staging import StagedUploads
 from agent.storage.commit import Committer
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer

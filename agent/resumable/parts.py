@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.index.uploads import Upload, contiguous
-from agent.prefix_hash import PrefixHash
+from agent.resumable.prefix_hash import PrefixHash
 from agent.storage.staging import DiskFailed
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
-from agent.resumable_facts import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
+from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
 from agent.uploads.preflight import Preflight, fixed_path, size_mismatch, too_large
 from portside.wire import ReplicateClaims, UploadClaims
 

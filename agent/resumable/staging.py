@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import structlog
 
-from agent.creation import Creation
 from agent.host.directories import sync_directory
 from agent.index.uploads import Sessions, Upload
-from agent.parts import Assemblies
 from agent.problems import ProblemError
+from agent.resumable.creation import Creation
+from agent.resumable.parts import Assemblies
 from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.creation import Creation, check_length
-from agent.finishing import Finisher, name_of
 from agent.host.sha256 import Sha256
 from agent.index.files import Index
 from agent.index.uploads import Sessions, Upload
-from agent.parts import PartsBody, in_place
 from agent.problems import ProblemError
-from agent.resumable_facts import ResumableFacts
+from agent.resumable.completion import Finisher, name_of
+from agent.resumable.creation import Creation, check_length
+from agent.resumable.parts import PartsBody, in_place
+from agent.resumable.request import ResumableFacts
+from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
-from agent.staged_uploads import StagedUploads
 from agent.storage.sniffing import HEAD_SIZE
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import Region, StagingFile

@@ -12,23 +12,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.creation import (
+from agent.host.sha256 import Sha256
+from agent.index.files import Index
+from agent.index.uploads import Sessions, Upload
+from agent.problems import ProblemError
+from agent.resumable.checkpoint import Progress, skip_repeated
+from agent.resumable.completion import Finisher
+from agent.resumable.concatenation import Joiner
+from agent.resumable.creation import (
     Creation,
     check_length,
     check_media_type,
     creation_of,
     length_when_complete,
 )
-from agent.finishing import Finisher
-from agent.host.sha256 import Sha256
-from agent.index.files import Index
-from agent.index.uploads import Sessions, Upload
-from agent.joining import Joiner
-from agent.problems import ProblemError
-from agent.progress import Progress, skip_repeated
-from agent.resumable_facts import ResumableFacts
+from agent.resumable.locks import Writers
+from agent.resumable.request import ResumableFacts
+from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
-from agent.staged_uploads import StagedUploads
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
@@ -40,7 +41,6 @@ from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.preflight import Preflight, token_used, too_large
-from agent.writers import Writers
 from portside.wire import StoredFile
 
 
