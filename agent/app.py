@@ -19,7 +19,7 @@ from agent.index.uploads import Sessions
 from agent.problems import ProblemError
 from agent.readings import Readings
 from agent.recovery import recover
-from agent.replicas import Replicas
+from agent.replication.receiver import Replicas
 from agent.resources import (
     description,
     files,

@@ -17,7 +17,7 @@ import structlog
 
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.pushes import Pushes
+from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFailed, DiskFull
 from portside.node_wire import Lease, WorkDone
 from portside.wire import StoredFile

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agent.delivery_list import Action, moment
 from agent.index.database import Database
-from agent.pushes import Push, Pushes
+from agent.replication.queue import Push, Pushes
 from agent.settings import Settings
 
 

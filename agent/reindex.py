@@ -26,7 +26,7 @@ from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.inspection import read_attributes, size_of
-from agent.pushes import Pushes
+from agent.replication.queue import Pushes
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.layout import quarantined_id

@@ -11,7 +11,7 @@ from agent import web_status
 from agent.host.figures import Meter
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
-from agent.pushes import Lag
+from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.telemetry.worker_report import ScrubReport
 from agent.web_status import WebSilent

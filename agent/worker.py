@@ -29,8 +29,8 @@ from agent.host import linux
 from agent.host.supervised_thread import Activity
 from agent.index.database import Database
 from agent.leases import Leases
-from agent.pusher import Pusher
-from agent.pushes import Pushes
+from agent.replication.queue import Pushes
+from agent.replication.worker import Pusher
 from agent.rounds import Rounds
 from agent.scrubbing import Scrubber
 from agent.settings import Settings

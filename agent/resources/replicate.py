@@ -7,10 +7,9 @@ import threading
 
 import falcon
 
-from agent import replicate_facts
 from agent.problems import ProblemError
-from agent.replicas import Reached, Replicas, Sending
-from agent.replicate_facts import ReplicateFacts
+from agent.replication.receiver import Reached, Replicas, Sending
+from agent.replication.request import ReplicateFacts
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, EmptyBody, SizedBody
 from portside.digest import format_repr_digest
@@ -25,13 +24,13 @@ class Replicate:
 
     def on_head(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """The offset up to which bytes are on disk, and whether that is all of them."""
-        facts = replicate_facts.from_request(request.env)
+        facts = request.from_request(request.env)
         _describe(self._replicas.reached(facts), response)
         response.status = falcon.HTTP_204
 
     def on_put(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Take in bytes, from the beginning or where Content-Range says."""
-        facts = replicate_facts.from_request(request.env)
+        facts = request.from_request(request.env)
         reached = self._receive(request, facts)
         _describe(reached, response)
         if reached.stored is None:
@@ -45,7 +44,7 @@ class Replicate:
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Give up a push that is not complete."""
-        self._replicas.forget(replicate_facts.from_request(request.env))
+        self._replicas.forget(request.from_request(request.env))
         response.status = falcon.HTTP_204
 
     def _receive(self, request: falcon.Request, facts: ReplicateFacts) -> Reached:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.openapi import Answer, Operation, Operations, Parameter
 from agent.problems import Slug
-from agent.replicate_facts import CONTENT_RANGE
+from agent.replication.request import CONTENT_RANGE
 from agent.resources.described import BINARY, DIGEST, TOKEN_PROBLEMS
 from portside.wire import StoredFile
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import falcon
 
-from agent import replicate_facts
 from agent.problems import ProblemError
-from agent.replicas import Replicas
-from agent.replicate_facts import REPLICATE_PATH
+from agent.replication import request
+from agent.replication.receiver import Replicas
+from agent.replication.request import REPLICATE_PATH
 from agent.resumable import request
 from agent.resumable.request import UPLOADS_PATH
 from agent.resumable.service import ResumableUploads
@@ -123,7 +123,7 @@ class PreflightProbe:
             self._resumables.check(request.from_preflight(request.env))
             return
         if path.startswith(REPLICATE_PATH):
-            self._replicas.check(replicate_facts.from_preflight(request.env))
+            self._replicas.check(request.from_preflight(request.env))
             return
         method = request.get_header("X-Original-Method", default="")
         if method in _UPLOADING:

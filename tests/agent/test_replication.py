@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from agent.index.database import Database
-from agent.pushes import Lag, Pushes
+from agent.replication.queue import Lag, Pushes
 from agent.settings import load
 from agent.storage.deletion import remove_copy
 from portside.control_wire import FileReceipt

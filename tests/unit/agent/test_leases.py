@@ -14,7 +14,7 @@ from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.leases import MOST_TOLD, Leases
-from agent.pushes import Pushes
+from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFull
 from portside.node_wire import Lease, WorkDone
 from portside.wire import StoredFile

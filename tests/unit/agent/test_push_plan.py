@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.push_plan import (
+from agent.replication.attempt import (
     FIRST_PAUSE,
     LONGEST_ERROR,
     LONGEST_PAUSE,

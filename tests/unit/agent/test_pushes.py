@@ -11,8 +11,8 @@ import pytest
 
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.push_plan import LEASE_ATTEMPTS, Next
-from agent.pushes import Lag, Push, Pushes
+from agent.replication.attempt import LEASE_ATTEMPTS, Next
+from agent.replication.queue import Lag, Push, Pushes
 from portside.wire import StoredFile
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.problems import ProblemError
-from agent.replicate_facts import Range, from_preflight, from_request
+from agent.replication.request import Range, from_preflight, from_request
 
 DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.cluster.roster import Rosters
 from agent.problems import ProblemError
-from agent.replicate_facts import ReplicateFacts
+from agent.replication.request import ReplicateFacts
 from agent.storage.layout import is_place
 from portside.tokens import Keyset, TokenRefused, verify_replicate
 from portside.wire import ReplicateClaims

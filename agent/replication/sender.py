@@ -5,12 +5,12 @@ its way. What can go wrong on the way:
 
 - no connection, one that breaks, a target that is silent: tried again, from where the target's disk
   has got to;
-- a refusal: what it means is `agent.push_plan`'s to say;
+- a refusal: what it means is `agent.replication.attempt`'s to say;
 - this node's file can't be read, is shorter than it was, or isn't what its digest says (the target
   compares): `damaged`, for the caller to look at the file;
 - the file is deleted meanwhile: the connection is cut, and the target told to forget the push
   (`forget`; a file that is deleted while no worker runs is forgotten by the next one). A copy that
-  was complete by then stays: its own node's to delete, as `agent.replicas` says.
+  was complete by then stays: its own node's to delete, as `agent.replication.receiver` says.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pydantic import ValidationError
 from agent.host.read_ahead import ReadAhead
 from agent.host.supervised_thread import Pulse
 from agent.host.throttle import Pace
-from agent.push_plan import Attempt, refused, slug_of
-from agent.replicate_facts import REPLICATE_PATH
+from agent.replication.attempt import Attempt, refused, slug_of
+from agent.replication.request import REPLICATE_PATH
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
 from portside.node_wire import RosterNode

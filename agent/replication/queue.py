@@ -18,7 +18,7 @@ from typing import Literal
 from agent.index.database import Database
 from agent.index.files import add_own_pushes
 from agent.outbox.events import public_id
-from agent.push_plan import LEASE_ATTEMPTS, Next
+from agent.replication.attempt import LEASE_ATTEMPTS, Next
 from portside.node_wire import WorkDone
 from portside.wire import FileId, StoredFile
 

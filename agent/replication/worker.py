@@ -20,9 +20,9 @@ from agent.host.throttle import Pace
 from agent.host.tls import trust
 from agent.index.database import Database
 from agent.problems import ProblemError
-from agent.push_plan import Attempt, after
-from agent.pushes import Push, Pushes
-from agent.sending import Conditions, Errand, Sender
+from agent.replication.attempt import Attempt, after
+from agent.replication.queue import Push, Pushes
+from agent.replication.sender import Conditions, Errand, Sender
 from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.storage.staging import DiskFailed, DiskFull

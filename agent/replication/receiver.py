@@ -31,14 +31,14 @@ from agent.index.files import Index, name_taken
 from agent.index.search import look_up
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
-from agent.replicate_facts import ReplicateFacts
+from agent.replication.authorization import Sources, check_announced
+from agent.replication.request import ReplicateFacts
 from agent.resumable.checkpoint import Progress
 from agent.resumable.completion import Finisher
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.locks import Writers
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
-from agent.sources import Sources, check_announced
 from agent.storage.quarantine import discard
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer

@@ -1,0 +1,1 @@
+"""Copies from node to node: ordered, sent, received."""
