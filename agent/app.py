@@ -16,9 +16,9 @@ from agent.index.database import Database
 from agent.index.files import Index
 from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
+from agent.integrity.recovery import recover
 from agent.problems import ProblemError
 from agent.readings import Readings
-from agent.recovery import recover
 from agent.replication.receiver import Replicas
 from agent.resources import (
     description,

@@ -13,9 +13,9 @@ from agent.cluster import identity
 from agent.cold_restore import Wanted
 from agent.cold_settings import Credentials, CredentialsError
 from agent.cold_store import ColdError
-from agent.fsck_folders import MINIMUM_AGE, Orders
 from agent.host.tls import trust
-from agent.reindex import reindex
+from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
+from agent.integrity.reindex import reindex
 from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_marker

@@ -33,8 +33,8 @@ from agent.cold_store import (
 )
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
-from agent.inspection import read_attributes
-from agent.scrub_plan import Pace
+from agent.integrity.inspection import read_attributes
+from agent.integrity.scrub_schedule import Pace
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from portside.names import attributes_path

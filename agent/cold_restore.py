@@ -25,7 +25,7 @@ from agent.cold_store import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.inspection import size_of
+from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.storage.commit import Committer

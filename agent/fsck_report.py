@@ -7,11 +7,11 @@ import sqlite3
 import sys
 from collections import Counter
 
-from agent.findings import Gravity, Kind, exit_code
-from agent.fsck import Fsck
-from agent.fsck_folders import Orders
 from agent.index.database import Database
 from agent.index.files import Index
+from agent.integrity.diagnosis import Gravity, Kind, exit_code
+from agent.integrity.fsck import Fsck
+from agent.integrity.fsck_areas import Orders
 from agent.settings import Settings
 from agent.storage.commit import Committer
 from agent.storage.staging import DiskFailed, DiskFull

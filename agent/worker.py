@@ -28,11 +28,11 @@ from agent.heartbeats import Heartbeats
 from agent.host import linux
 from agent.host.supervised_thread import Activity
 from agent.index.database import Database
+from agent.integrity.housekeeping import Rounds
+from agent.integrity.scrubber import Scrubber
 from agent.leases import Leases
 from agent.replication.queue import Pushes
 from agent.replication.worker import Pusher
-from agent.rounds import Rounds
-from agent.scrubbing import Scrubber
 from agent.settings import Settings
 from agent.storage.deletion import delete, remove_copy
 from agent.telemetry import worker_report

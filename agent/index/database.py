@@ -2,8 +2,8 @@
 
 Two processes share it, the web side and the worker, and for the length of a reload a second web
 side. One connection writes and another reads, so that a listing doesn't wait for a commit's sync.
-What the tables hold about files can be rebuilt from the attributes beside them (`agent.reindex`);
-uploads under way, waiting deliveries and notes live here alone.
+What the tables hold about files can be rebuilt from the attributes beside them
+(`agent.integrity.reindex`); uploads under way, waiting deliveries and notes live here alone.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.findings import Finding, Kind
-from agent.fsck import Fsck
-from agent.fsck_folders import Orders
+from agent.integrity.diagnosis import Finding, Kind
+from agent.integrity.fsck import Fsck
+from agent.integrity.fsck_areas import Orders
 from agent.storage.deletion import delete
 from agent.storage.quarantine import Kept, finish_quarantines, quarantine
 from bench import committed_files
@@ -265,7 +265,7 @@ def test_what_somebody_changes_meanwhile_is_left_to_them(
         delete(node.settings, node.database, file.file_id)
         return file.sha256
 
-    monkeypatch.setattr("agent.inspection.digest_of", deleted_while_it_is_read)
+    monkeypatch.setattr("agent.integrity.inspection.digest_of", deleted_while_it_is_read)
     assert look(node, digests=False) == []
 
 

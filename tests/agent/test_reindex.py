@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from agent.reindex import reindex
+from agent.integrity.reindex import reindex
 from agent.storage.deletion import delete
 from agent.storage.quarantine import quarantine
 from bench import committed_files

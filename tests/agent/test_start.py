@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.recovery import recover
+from agent.integrity.recovery import recover
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import requests
 
-from agent import scrubbing, settings
+from agent import settings
 from agent.host.supervised_thread import Activity
 from agent.index.database import Database
-from agent.scrub_plan import Bookmark
-from agent.scrubbing import Scrubber
+from agent.integrity import scrubber
+from agent.integrity.scrub_schedule import Bookmark
+from agent.integrity.scrubber import Scrubber
 from agent.telemetry.worker_report import WorkerReport
 from portside.quantities import MIB
 from portside.sizing import WORKER_BASE
@@ -226,15 +227,15 @@ def test_a_bookmark_is_saved_on_the_way(
     worker = make_worker(scrub_rate=8 * MIB)
     _put(worker, "a.bin", os.urandom(24 * MIB))
     # Every GiB or 30 s: too long for a test.
-    monkeypatch.setattr(scrubbing, "SAVE_AFTER", 2 * MIB)
+    monkeypatch.setattr(scrubber, "SAVE_AFTER", 2 * MIB)
     database = Database(worker.agent.root / "state" / "index.sqlite")
     scrubber = Scrubber(settings.load(worker.agent.home / "agent.toml"), database)
     stopping = threading.Event()
     reading = Activity("scrubbing", scrubber.run, stopping)
     reading.start()
-    wait_until(lambda: Bookmark.parse(database.note(scrubbing.NOTE)))
+    wait_until(lambda: Bookmark.parse(database.note(scrubber.NOTE)))
     report = scrubber.report()
-    bookmark = Bookmark.parse(database.note(scrubbing.NOTE))
+    bookmark = Bookmark.parse(database.note(scrubber.NOTE))
     stopping.set()
     assert reading.ended(60)
     assert not reading.failed

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from agent import settings as settings_module
 from agent.cluster import identity
-from agent.findings import Kind
 from agent.index.database import Database
 from agent.index.files import Index, Intent
+from agent.integrity.diagnosis import Kind
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer

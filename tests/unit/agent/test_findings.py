@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from agent.findings import (
+from agent.integrity.diagnosis import (
     Finding,
     Gravity,
     Kind,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.host.sha256 import Sha256
-from agent.scrub_plan import Bookmark, Candidate, Fingerprint, Pace, reading_order
+from agent.integrity.scrub_schedule import Bookmark, Candidate, Fingerprint, Pace, reading_order
 from agent.storage.verification import PIECE
 from portside.quantities import MIB
 from portside.wire import StoredFile

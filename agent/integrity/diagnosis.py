@@ -1,7 +1,7 @@
 """What can be wrong with a file on a node, and how that is told from what is known of it.
 
 Pure: `classify` is given what lies at one path and what the index says, and decides. Who looks is
-`agent.inspection`, who mends is `agent.mending`.
+`agent.integrity.inspection`, who mends is `agent.integrity.repair`.
 """
 
 from __future__ import annotations

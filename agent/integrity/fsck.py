@@ -15,14 +15,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent import inspection
-from agent.findings import Finding, Kind, Place, Row, classify, needs_digest
-from agent.fsck_folders import Orders, revise, sweep
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.mending import Mender
-from agent.recovery import settle
+from agent.integrity import inspection
+from agent.integrity.diagnosis import Finding, Kind, Place, Row, classify, needs_digest
+from agent.integrity.fsck_areas import Orders, revise, sweep
+from agent.integrity.recovery import settle
+from agent.integrity.repair import Mender
 from agent.settings import Settings
 from agent.storage import quarantine
 from agent.storage.attributes import Attributes

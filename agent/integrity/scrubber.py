@@ -23,7 +23,7 @@ import structlog
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
-from agent.scrub_plan import (
+from agent.integrity.scrub_schedule import (
     COST_OF_OPENING,
     Bookmark,
     Candidate,

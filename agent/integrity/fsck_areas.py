@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import inspection
-from agent.findings import Finding, Kind
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index
-from agent.recovery import is_needed
+from agent.integrity import inspection
+from agent.integrity.diagnosis import Finding, Kind
+from agent.integrity.recovery import is_needed
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete

@@ -21,11 +21,11 @@ from typing import Literal
 import structlog
 
 from agent.cluster.roster import Rosters
-from agent.findings import Unusable
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
 from agent.index.files import Index
-from agent.inspection import read_attributes, size_of
+from agent.integrity.diagnosis import Unusable
+from agent.integrity.inspection import read_attributes, size_of
 from agent.replication.queue import Pushes
 from agent.settings import Settings
 from agent.storage.attributes import Attributes

@@ -1,4 +1,4 @@
-"""Mending what `agent.findings` names. The only copy of bytes is moved, never removed.
+"""Mending what `agent.integrity.diagnosis` names. The only copy of bytes is moved, never removed.
 
 What belongs to nobody known goes to `quarantine/` as `stray-<16 hex>.data` and `.attr.json`, with a
 `.why.json` beside it that tells from where and for what reason. Every step is durable before the
@@ -15,12 +15,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from agent.findings import Finding, Kind, Place, Row, is_described_by
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
 from agent.index.database import Database
 from agent.index.files import Index
-from agent.inspection import lstat, row_at
+from agent.integrity.diagnosis import Finding, Kind, Place, Row, is_described_by
+from agent.integrity.inspection import lstat, row_at
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agent.expiry import expire
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.recovery import sweep_staging
+from agent.integrity.expiry import expire
+from agent.integrity.recovery import sweep_staging
 from agent.settings import Settings
 from agent.storage.quarantine import finish_quarantines
 from agent.storage.staging import DiskFailed, DiskFull

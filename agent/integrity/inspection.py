@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from agent.findings import Place, Row, Unusable
 from agent.index.database import Database
+from agent.integrity.diagnosis import Place, Row, Unusable
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import Kept

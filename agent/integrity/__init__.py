@@ -1,0 +1,1 @@
+"""Disk and index agree and stay whole: recovery, fsck, reindex, scrubbing, housekeeping."""
