@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.cluster.roster import Rosters
 from agent.problems import ProblemError
-from agent.replication.request import ReplicateFacts
+from agent.replication.request import ReplicateRequest
 from agent.storage.layout import is_place
 from portside.tokens import Keyset, TokenRefused, verify_replicate
 from portside.wire import ReplicateClaims
@@ -18,12 +18,12 @@ class Sources:
         self._keyset = keyset
         self._rosters = rosters
 
-    def claims(self, facts: ReplicateFacts) -> ReplicateClaims:
+    def claims(self, asked: ReplicateRequest) -> ReplicateClaims:
         """The claims of a request's token, signed by a node of the roster, for this very path.
 
         Raises ProblemError with the first thing that is wrong.
         """
-        scheme, _, token = facts.authorization.partition(" ")
+        scheme, _, token = asked.authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
         roster = self._rosters.current()
@@ -40,15 +40,15 @@ class Sources:
         path = str(claims.path)
         if not is_place(path) or claims.path.parts[0] != claims.namespace:
             raise ProblemError("path-refused", "the path is none that a node gives to a file")
-        if facts.path != path:
+        if asked.path != path:
             raise ProblemError("path-refused", "the URL's path is not the one the token is for")
         return claims
 
 
-def check_announced(claims: ReplicateClaims, facts: ReplicateFacts) -> None:
+def check_announced(claims: ReplicateClaims, asked: ReplicateRequest) -> None:
     """Raise ProblemError when a request contradicts its token."""
-    size = facts.length if facts.range is None else facts.range.size
+    size = asked.length if asked.range is None else asked.range.size
     if size != claims.size:
         raise ProblemError("size-mismatch", f"the token is for {claims.size} bytes, not {size}")
-    if facts.sha256 not in (None, claims.sha256):
+    if asked.sha256 not in (None, claims.sha256):
         raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")

@@ -32,7 +32,7 @@ from agent.index.search import look_up
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources, check_announced
-from agent.replication.request import ReplicateFacts
+from agent.replication.request import ReplicateRequest
 from agent.resumable.checkpoint import Progress
 from agent.resumable.completion import Finisher
 from agent.resumable.creation import creation_of_copy
@@ -68,7 +68,7 @@ class Reached:
 class Sending:
     """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
 
-    facts: ReplicateFacts
+    asked: ReplicateRequest
     open_body: Callable[[], Body]
     interrupt: Callable[[], None]
     timer: UploadTimer
@@ -100,26 +100,26 @@ class Replicas:
         self._health = health
         self._writers = Writers()
 
-    def check(self, facts: ReplicateFacts) -> None:
+    def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
-        if facts.method != "PUT":
+        if asked.method != "PUT":
             return
-        claims = self._sources.claims(facts)
-        check_announced(claims, facts)
+        claims = self._sources.claims(asked)
+        check_announced(claims, asked)
         if self._known(claims) is not None:
             return
         self._check_health()
         if self._writers.is_held(claims.file_id):
             return
         upload = self._begun(claims)
-        if facts.range is not None:
-            self._check_offset(0 if upload is None else upload.offset, facts)
+        if asked.range is not None:
+            self._check_offset(0 if upload is None else upload.offset, asked)
         space = claims.size if upload is None else 0
         self._admission.check(Demand(f"copy {claims.file_id}", None, space, kind="copy"))
 
-    def reached(self, facts: ReplicateFacts) -> Reached:
+    def reached(self, asked: ReplicateRequest) -> Reached:
         """How far a push is on disk; a request that still brings bytes of it is ended first."""
-        claims = self._sources.claims(facts)
+        claims = self._sources.claims(asked)
         with self._writers.alone(claims.file_id, _soon_over):
             stored = self._known(claims)
             if stored is not None:
@@ -129,9 +129,9 @@ class Replicas:
 
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
-        facts = sending.facts
-        claims = self._sources.claims(facts)
-        check_announced(claims, facts)
+        asked = sending.asked
+        claims = self._sources.claims(asked)
+        check_announced(claims, asked)
         with _told(claims) as tell, self._writers.alone(claims.file_id, sending.interrupt):
             stored = self._known(claims)
             if stored is not None:
@@ -140,13 +140,13 @@ class Replicas:
             else:
                 self._check_health()
                 with failures_as_problems(self._health, claims.size):
-                    reached = self._extend(self._upload(claims, facts), claims, sending)
+                    reached = self._extend(self._upload(claims, asked), claims, sending)
             tell(reached.outcome)
             return reached
 
-    def forget(self, facts: ReplicateFacts) -> None:
+    def forget(self, asked: ReplicateRequest) -> None:
         """Give up a push that is under way; a copy that is complete stays."""
-        claims = self._sources.claims(facts)
+        claims = self._sources.claims(asked)
         with self._writers.alone(claims.file_id, _soon_over):
             upload = self._begun(claims)
             if upload is not None:
@@ -189,28 +189,28 @@ class Replicas:
                 return upload
         return None
 
-    def _upload(self, claims: ReplicateClaims, facts: ReplicateFacts) -> Upload:
+    def _upload(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Upload:
         """The push to go on with; a file that is sent from its beginning begins anew."""
         upload = self._begun(claims)
-        if upload is not None and facts.range is None and upload.offset:
+        if upload is not None and asked.range is None and upload.offset:
             self._staged.give_up(upload)
             upload = None
         if upload is None:
-            self._check_offset(0, facts)
+            self._check_offset(0, asked)
             self._admission.check_space(claims.size)
             self._sessions.forget_ended(claims.jti)
             upload = self._staged.begin(creation_of_copy(claims, KEPT))
-        self._check_offset(upload.offset, facts)
+        self._check_offset(upload.offset, asked)
         return upload
 
-    def _check_offset(self, offset: int, facts: ReplicateFacts) -> None:
+    def _check_offset(self, offset: int, asked: ReplicateRequest) -> None:
         """Raise ProblemError unless the bytes that come begin where those on disk end."""
-        if facts.range is None:
+        if asked.range is None:
             start = 0
-        elif facts.range.start is None:
-            start = facts.range.size
+        elif asked.range.start is None:
+            start = asked.range.size
         else:
-            start = facts.range.start
+            start = asked.range.start
         if start != offset:
             raise ProblemError(
                 "offset-mismatch",
@@ -260,7 +260,7 @@ class Replicas:
 
         A part of one is read past: an answer under a body that is on its way could be lost.
         """
-        facts = sending.facts
+        asked = sending.asked
         digest = Sha256()
         with (
             failures_as_problems(self._health, stored.size),
@@ -271,7 +271,7 @@ class Replicas:
                 read_through(sending.open_body(), sizing, stored.size, (digest.update,))
             except BodyTooLarge:
                 raise _differs() from None
-        if facts.length == stored.size and digest.hexdigest() != stored.sha256:
+        if asked.length == stored.size and digest.hexdigest() != stored.sha256:
             raise _differs()
 
 

@@ -1,18 +1,12 @@
-"""What a request of another node's push says of itself, before its body. Pure.
-
-As for uploads the facts come from the request, or from nginx's question about it.
-"""
+"""Another node's push, as its request's head tells it: which file, and which of its bytes. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from agent.problems import ProblemError
-from portside.digest import DigestRefused, parse_repr_digest
+from agent.uploads.request_head import RequestHead, whole_number
 
 REPLICATE_PATH = "/api/internal/replicate/"
 
@@ -33,7 +27,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicateFacts:
+class ReplicateRequest:
     """A push's request without its body. `sha256` is that of the whole file."""
 
     method: str
@@ -44,56 +38,32 @@ class ReplicateFacts:
     sha256: str | None
 
 
-def from_request(environ: Mapping[str, Any]) -> ReplicateFacts:
-    """The facts of the request itself. Raises ProblemError for what can't be understood."""
-    return _facts(
-        environ,
-        method=environ["REQUEST_METHOD"],
-        # RAW_URI, for PATH_INFO is decoded already: `%2F` in a name must not look like a path.
-        uri=environ["RAW_URI"],
-        length=environ.get("CONTENT_LENGTH", ""),
-        transfer_encoding=environ.get("HTTP_TRANSFER_ENCODING", ""),
-    )
-
-
-def from_preflight(environ: Mapping[str, Any]) -> ReplicateFacts:
-    """The facts nginx passes on about another request. Raises ProblemError as well."""
-    return _facts(
-        environ,
-        method=environ.get("HTTP_X_ORIGINAL_METHOD", ""),
-        uri=environ.get("HTTP_X_ORIGINAL_URI", ""),
-        length=environ.get("HTTP_X_ORIGINAL_CONTENT_LENGTH", ""),
-        transfer_encoding=environ.get("HTTP_X_ORIGINAL_TRANSFER_ENCODING", ""),
-    )
-
-
-def _facts(
-    environ: Mapping[str, Any], method: str, uri: str, length: str, transfer_encoding: str
-) -> ReplicateFacts:
-    sent = _length(length, transfer_encoding) if method == "PUT" else 0
-    return ReplicateFacts(
-        method=method,
-        path=_path_in(uri),
-        authorization=environ.get("HTTP_AUTHORIZATION", ""),
+def replicate_request(head: RequestHead) -> ReplicateRequest:
+    """What a push's head says. Raises ProblemError for what can't be understood."""
+    pushing = head.method == "PUT"
+    sent = _length(head) if pushing else 0
+    return ReplicateRequest(
+        method=head.method,
+        path=_path_in(head),
+        authorization=head.authorization,
         length=sent,
-        range=_range(environ.get("HTTP_CONTENT_RANGE", ""), sent) if method == "PUT" else None,
-        sha256=_digest(environ.get("HTTP_REPR_DIGEST", "")),
+        range=_range(head.header("Content-Range"), sent) if pushing else None,
+        sha256=head.digest("Repr-Digest"),
     )
 
 
-def _path_in(uri: str) -> str:
+def _path_in(head: RequestHead) -> str:
     try:
-        return unquote(urlsplit(uri).path.removeprefix(REPLICATE_PATH), errors="strict")
+        return head.path_below(REPLICATE_PATH)
     except UnicodeDecodeError:
         raise ProblemError("path-refused", "the path in the URL is no UTF-8") from None
 
 
-def _length(length: str, transfer_encoding: str) -> int:
-    if transfer_encoding or not length:
+def _length(head: RequestHead) -> int:
+    length = whole_number("Content-Length", head.content_length)
+    if head.transfer_encoding or length is None:
         raise ProblemError("length-required", "a push says its Content-Length")
-    if not (length.isascii() and length.isdigit() and len(length) < 19):
-        raise ProblemError("malformed-request", "Content-Length is no number")
-    return int(length)
+    return length
 
 
 def _range(field: str, length: int) -> Range | None:
@@ -116,12 +86,3 @@ def _range(field: str, length: int) -> Range | None:
             "malformed-request", "Content-Range doesn't fit the body's length or the file's"
         )
     return Range(first, length, size)
-
-
-def _digest(field: str) -> str | None:
-    if not field:
-        return None
-    try:
-        return parse_repr_digest(field)
-    except DigestRefused as error:
-        raise ProblemError("malformed-request", str(error)) from None

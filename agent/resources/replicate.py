@@ -9,9 +9,10 @@ import falcon
 
 from agent.problems import ProblemError
 from agent.replication.receiver import Reached, Replicas, Sending
-from agent.replication.request import ReplicateFacts
+from agent.replication.request import ReplicateRequest, replicate_request
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, EmptyBody, SizedBody
+from agent.uploads.request_head import RequestHead
 from portside.digest import format_repr_digest
 
 
@@ -24,14 +25,14 @@ class Replicate:
 
     def on_head(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """The offset up to which bytes are on disk, and whether that is all of them."""
-        facts = request.from_request(request.env)
-        _describe(self._replicas.reached(facts), response)
+        asked = replicate_request(RequestHead.of_request(request.env))
+        _describe(self._replicas.reached(asked), response)
         response.status = falcon.HTTP_204
 
     def on_put(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Take in bytes, from the beginning or where Content-Range says."""
-        facts = request.from_request(request.env)
-        reached = self._receive(request, facts)
+        asked = replicate_request(RequestHead.of_request(request.env))
+        reached = self._receive(request, asked)
         _describe(reached, response)
         if reached.stored is None:
             response.status = falcon.HTTP_204
@@ -44,10 +45,10 @@ class Replicate:
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Give up a push that is not complete."""
-        self._replicas.forget(request.from_request(request.env))
+        self._replicas.forget(replicate_request(RequestHead.of_request(request.env)))
         response.status = falcon.HTTP_204
 
-    def _receive(self, request: falcon.Request, facts: ReplicateFacts) -> Reached:
+    def _receive(self, request: falcon.Request, asked: ReplicateRequest) -> Reached:
         """Let the request's bytes in, until they end or a newer request ends this one."""
         ended = threading.Event()
         connection: socket.socket = request.env["gunicorn.socket"]
@@ -61,7 +62,7 @@ class Replicate:
                 return
 
         with self._metrics.upload("replicate") as timer:
-            sending = Sending(facts, lambda: _body(request, facts), interrupt, timer)
+            sending = Sending(asked, lambda: _body(request, asked), interrupt, timer)
             try:
                 return self._replicas.receive(sending)
             except ProblemError as problem:
@@ -80,5 +81,5 @@ def _describe(reached: Reached, response: falcon.Response) -> None:
         response.set_header("Repr-Digest", format_repr_digest(reached.stored.sha256))
 
 
-def _body(request: falcon.Request, facts: ReplicateFacts) -> Body:
-    return SizedBody(request.env, facts.length) if facts.length else EmptyBody()
+def _body(request: falcon.Request, asked: ReplicateRequest) -> Body:
+    return SizedBody(request.env, asked.length) if asked.length else EmptyBody()

@@ -18,12 +18,14 @@ from agent.resumable.request import (
     PARTIAL_TYPE,
     TUS_VERSION,
     UPLOADS_PATH,
-    ResumableFacts,
+    ResumableRequest,
+    resumable_request,
 )
 from agent.resumable.service import Reached, ResumableUploads, Sending
 from agent.settings import Settings
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, ChunkedBody, EmptyBody, SizedBody
+from agent.uploads.request_head import RequestHead
 
 TUS_EXTENSIONS = (
     "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"
@@ -53,16 +55,16 @@ class _Resource:
         response.set_header("Tus-Checksum-Algorithm", ",".join(CHECKSUMS))
         response.set_header("Upload-Limit", f"max-size={self._settings.max_size}")
 
-    def _facts(self, request: falcon.Request, response: falcon.Response) -> ResumableFacts:
+    def _asked(self, request: falcon.Request, response: falcon.Response) -> ResumableRequest:
         # tus wants its version in every answer, refusals too.
         if request.get_header("Tus-Resumable"):
             response.set_header("Tus-Resumable", TUS_VERSION)
-        facts = request.from_request(request.env)
-        if facts.interop:
-            response.set_header("Upload-Draft-Interop-Version", facts.interop)
-        return facts
+        asked = resumable_request(RequestHead.of_request(request.env))
+        if asked.interop:
+            response.set_header("Upload-Draft-Interop-Version", asked.interop)
+        return asked
 
-    def _send(self, request: falcon.Request, facts: ResumableFacts) -> Reached:
+    def _send(self, request: falcon.Request, asked: ResumableRequest) -> Reached:
         """Let the request's bytes in, until they end or a newer request ends this one."""
         ended = threading.Event()
         connection: socket.socket = request.env["gunicorn.socket"]
@@ -75,9 +77,9 @@ class _Resource:
                 # Closed already: then nothing waits for it any more.
                 return
 
-        with self._metrics.upload(facts.dialect or "tus") as timer:
-            sending = Sending(facts, lambda: _body(request, facts), interrupt, timer)
-            act = self._uploads.create if facts.method == "POST" else self._uploads.append
+        with self._metrics.upload(asked.dialect or "tus") as timer:
+            sending = Sending(asked, lambda: _body(request, asked), interrupt, timer)
+            act = self._uploads.create if asked.method == "POST" else self._uploads.append
             try:
                 return act(sending)
             except ProblemError as problem:
@@ -88,11 +90,11 @@ class _Resource:
                 raise
 
     def _answer(
-        self, facts: ResumableFacts, reached: Reached, response: falcon.Response, empty: str
+        self, asked: ResumableRequest, reached: Reached, response: falcon.Response, empty: str
     ) -> None:
         """How far the upload is, and the stored file if that is its end."""
         upload, stored = reached.upload, reached.stored
-        _describe(upload, facts, response, self._settings.max_size)
+        _describe(upload, asked, response, self._settings.max_size)
         if stored is None:
             response.status = empty
             return
@@ -100,10 +102,10 @@ class _Resource:
             "Content-Location", f"{self._settings.public_base_url}/api/v1/files/{stored.file_id}"
         )
         # tus's answer to a PATCH has no body (core protocol): only who asks for one gets it.
-        if facts.method == "PATCH" and facts.dialect == "tus" and not facts.wants_json:
+        if asked.method == "PATCH" and asked.dialect == "tus" and not asked.wants_json:
             response.status = falcon.HTTP_204
             return
-        response.status = falcon.HTTP_201 if facts.method == "POST" else falcon.HTTP_200
+        response.status = falcon.HTTP_201 if asked.method == "POST" else falcon.HTTP_200
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
 
@@ -115,12 +117,12 @@ class Uploads(_Resource):
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Begin an upload, or find the one this token has begun: 201 with its Location."""
-        facts = self._facts(request, response)
-        reached = self._send(request, facts)
+        asked = self._asked(request, response)
+        reached = self._send(request, asked)
         response.location = (
             f"{self._settings.public_base_url}{UPLOADS_PATH}/{reached.upload.upload_id}"
         )
-        self._answer(facts, reached, response, falcon.HTTP_201)
+        self._answer(asked, reached, response, falcon.HTTP_201)
 
 
 class OneUpload(_Resource):
@@ -130,34 +132,34 @@ class OneUpload(_Resource):
 
     def on_head(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """The offset up to which bytes are on disk."""
-        facts = self._facts(request, response)
-        upload = self._uploads.reached(facts)
-        _describe(upload, facts, response, self._settings.max_size)
-        if facts.dialect == "tus" and upload.details.metadata:
+        asked = self._asked(request, response)
+        upload = self._uploads.reached(asked)
+        _describe(upload, asked, response, self._settings.max_size)
+        if asked.dialect == "tus" and upload.details.metadata:
             response.set_header("Upload-Metadata", upload.details.metadata)
-        if facts.dialect == "tus" and upload.details.concat:
+        if asked.dialect == "tus" and upload.details.concat:
             response.set_header("Upload-Concat", upload.details.concat)
-        response.status = falcon.HTTP_200 if facts.dialect == "tus" else falcon.HTTP_204
+        response.status = falcon.HTTP_200 if asked.dialect == "tus" else falcon.HTTP_204
 
     def on_patch(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """Take in the bytes from the offset on."""
-        facts = self._facts(request, response)
-        self._answer(facts, self._send(request, facts), response, falcon.HTTP_204)
+        asked = self._asked(request, response)
+        self._answer(asked, self._send(request, asked), response, falcon.HTTP_204)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """Give the upload up."""
-        self._uploads.terminate(self._facts(request, response))
+        self._uploads.terminate(self._asked(request, response))
         response.status = falcon.HTTP_204
 
 
 def _describe(
-    upload: Upload, facts: ResumableFacts, response: falcon.Response, max_size: int
+    upload: Upload, asked: ResumableRequest, response: falcon.Response, max_size: int
 ) -> None:
     response.set_header("Upload-Offset", str(upload.offset))
     response.set_header("Cache-Control", "no-store")
     if upload.length is not None:
         response.set_header("Upload-Length", str(upload.length))
-    if facts.dialect == "tus":
+    if asked.dialect == "tus":
         if upload.length is None:
             response.set_header("Upload-Defer-Length", "1")
         expires = datetime.fromtimestamp(upload.deadline, UTC)
@@ -169,9 +171,9 @@ def _describe(
         response.set_header("Upload-Limit", f"max-size={max_size}, max-age={left}")
 
 
-def _body(request: falcon.Request, facts: ResumableFacts) -> Body:
-    if facts.body_length is None:
+def _body(request: falcon.Request, asked: ResumableRequest) -> Body:
+    if asked.body_length is None:
         return ChunkedBody(request.env)
-    if facts.body_length == 0:
+    if asked.body_length == 0:
         return EmptyBody()
-    return SizedBody(request.env, facts.body_length)
+    return SizedBody(request.env, asked.body_length)

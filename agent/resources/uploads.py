@@ -9,17 +9,16 @@ from urllib.parse import urlsplit
 import falcon
 
 from agent.problems import ProblemError
-from agent.replication import request
 from agent.replication.receiver import Replicas
-from agent.replication.request import REPLICATE_PATH
-from agent.resumable import request
-from agent.resumable.request import UPLOADS_PATH
+from agent.replication.request import REPLICATE_PATH, replicate_request
+from agent.resumable.request import UPLOADS_PATH, resumable_request
 from agent.resumable.service import ResumableUploads
 from agent.telemetry.metrics import Metrics, Way
 from agent.telemetry.request_log import Answered
-from agent.uploads import request
 from agent.uploads.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
 from agent.uploads.preflight import Preflight
+from agent.uploads.request import UploadRequest, upload_request
+from agent.uploads.request_head import RequestHead
 from agent.uploads.write_path import WritePath
 
 _UPLOADING = ("POST", "PUT")
@@ -64,7 +63,7 @@ class Upload:
     def _store(self, request: falcon.Request, response: falcon.Response) -> None:
         with self._metrics.upload(_way(request.method)) as timer:
             with timer.phase("preflight"):
-                asked = request.from_request(request.env)
+                asked = upload_request(RequestHead.of_request(request.env))
                 plan = self._preflight.begin(asked)
             stored = self._write_path.store(plan, lambda: self._body(request.env, asked), timer)
         # 200: the token had stored this very file before.
@@ -73,7 +72,7 @@ class Upload:
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
 
-    def _body(self, environ: dict[str, Any], asked: request.UploadFacts) -> Body:
+    def _body(self, environ: dict[str, Any], asked: UploadRequest) -> Body:
         length = asked.length
         body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
         if asked.boundary is None:
@@ -118,18 +117,17 @@ class PreflightProbe:
             response.set_header("X-Refusal", json.dumps(document))
 
     def _check(self, request: falcon.Request) -> None:
-        path = urlsplit(request.get_header("X-Original-URI", default="")).path
-        if path.startswith(UPLOADS_PATH):
-            self._resumables.check(request.from_preflight(request.env))
+        head = RequestHead.of_question(request.env)
+        if head.path.startswith(UPLOADS_PATH):
+            self._resumables.check(resumable_request(head))
             return
-        if path.startswith(REPLICATE_PATH):
-            self._replicas.check(request.from_preflight(request.env))
+        if head.path.startswith(REPLICATE_PATH):
+            self._replicas.check(replicate_request(head))
             return
-        method = request.get_header("X-Original-Method", default="")
-        if method in _UPLOADING:
+        if head.method in _UPLOADING:
             # A refusal here is the upload's end: nginx gives it, and nothing else comes.
-            with self._metrics.upload(_way(method)):
-                self._preflight.check(request.from_preflight(request.env))
+            with self._metrics.upload(_way(head.method)):
+                self._preflight.check(upload_request(head))
 
 
 def _way(method: str) -> Way:

@@ -11,7 +11,7 @@ from agent.problems import ProblemError
 from agent.resumable.completion import Finisher, name_of
 from agent.resumable.creation import Creation, check_length
 from agent.resumable.parts import PartsBody, in_place
-from agent.resumable.request import ResumableFacts
+from agent.resumable.request import ResumableRequest
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.storage.sniffing import HEAD_SIZE
@@ -50,7 +50,7 @@ class Joiner:
         self._health = health
 
     def join(
-        self, creation: Creation, facts: ResumableFacts, timer: UploadTimer
+        self, creation: Creation, asked: ResumableRequest, timer: UploadTimer
     ) -> tuple[str, StoredFile | None]:
         """Make one file of complete parts: the final upload's id, and the file.
 
@@ -58,10 +58,10 @@ class Joiner:
         """
         for other in self._sessions.of_token(creation.claims.jti):
             if other.kind == "final" and other.state == "COMPLETE":
-                if other.details.concat != facts.concat:
+                if other.details.concat != asked.concat:
                     raise ProblemError("token-used", "this token's file has other parts than these")
                 return other.upload_id, self._index.find(creation.claims.file_id)
-        parts = self._listed(creation, facts)
+        parts = self._listed(creation, asked)
         size = sum(part.offset for part in parts)
         check_length(creation.claims, "final", size, creation.limit)
         self._preflight.check_unused(creation.claims)
@@ -122,10 +122,10 @@ class Joiner:
         source.unlink(missing_ok=True)
         return stored
 
-    def _listed(self, creation: Creation, facts: ResumableFacts) -> list[Upload]:
+    def _listed(self, creation: Creation, asked: ResumableRequest) -> list[Upload]:
         """The parts that a final upload names, in its order."""
         known = {part.upload_id: part for part in self._staged.parts(creation.claims.jti)}
-        listed = facts.parts
+        listed = asked.parts
         if len(set(listed)) != len(listed):
             raise ProblemError("malformed-request", "Upload-Concat names a part twice")
         if unknown := [part for part in listed if part not in known]:

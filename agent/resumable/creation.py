@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
-from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableFacts, parse_metadata
+from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest, parse_metadata
 from agent.uploads.preflight import Preflight, fixed_path, size_mismatch, too_large
 from portside.wire import ReplicateClaims, UploadClaims
 
@@ -69,17 +69,17 @@ def deadline_of(claims: UploadClaims) -> int:
     return max(claims.exp, claims.session_deadline)
 
 
-def creation_of(facts: ResumableFacts, claims: UploadClaims, preflight: Preflight) -> Creation:
+def creation_of(asked: ResumableRequest, claims: UploadClaims, preflight: Preflight) -> Creation:
     """What a creation asks for, checked. Raises ProblemError, the first that applies."""
-    if facts.dialect is None:
+    if asked.dialect is None:
         raise ProblemError(
             "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
         )
-    kind = _kind(facts)
+    kind = _kind(asked)
     limit = preflight.limit(claims)
-    length = _length(facts, kind)
+    length = _length(asked, kind)
     check_length(claims, kind, length, limit)
-    chosen = claims.name or facts.name
+    chosen = claims.name or asked.name
     if chosen is None and kind != "part":
         raise ProblemError(
             "name-refused",
@@ -88,15 +88,15 @@ def creation_of(facts: ResumableFacts, claims: UploadClaims, preflight: Prefligh
         )
     name = None if chosen is None else preflight.check_name(claims, chosen)
     path = fixed_path(claims, name)
-    if claims.sha256 and facts.sha256 and claims.sha256 != facts.sha256:
+    if claims.sha256 and asked.sha256 and claims.sha256 != asked.sha256:
         raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
     details = Details(
         claims=claims,
-        dialect=facts.dialect,
+        dialect=asked.dialect,
         name=name,
-        metadata=facts.metadata,
-        concat=facts.concat,
-        sha256=claims.sha256 or facts.sha256,
+        metadata=asked.metadata,
+        concat=asked.concat,
+        sha256=claims.sha256 or asked.sha256,
     )
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 
@@ -148,50 +148,50 @@ def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: in
         raise size_mismatch(length, claims.size)
 
 
-def check_media_type(facts: ResumableFacts) -> None:
+def check_media_type(asked: ResumableRequest) -> None:
     """Raise ProblemError when a body that is appended doesn't say that it is one."""
-    wanted = TUS_TYPE if facts.dialect == "tus" else PARTIAL_TYPE
-    if facts.content_type != wanted:
+    wanted = TUS_TYPE if asked.dialect == "tus" else PARTIAL_TYPE
+    if asked.content_type != wanted:
         raise ProblemError("media-type", f"send the bytes as Content-Type: {wanted}")
 
 
-def _kind(facts: ResumableFacts) -> Kind:
-    if facts.concat and facts.dialect != "tus":
+def _kind(asked: ResumableRequest) -> Kind:
+    if asked.concat and asked.dialect != "tus":
         raise ProblemError("malformed-request", "Upload-Concat belongs to tus: send Tus-Resumable")
-    if facts.concat == "partial":
+    if asked.concat == "partial":
         return "part"
-    return "final" if facts.concat else "whole"
+    return "final" if asked.concat else "whole"
 
 
-def _length(facts: ResumableFacts, kind: Kind) -> int | None:
+def _length(asked: ResumableRequest, kind: Kind) -> int | None:
     """The length that the request tells, in any of the ways it may."""
     if kind == "final":
-        if facts.length is not None or facts.length_deferred:
+        if asked.length is not None or asked.length_deferred:
             raise ProblemError("malformed-request", "a final upload's length is that of its parts")
-        if facts.body_length != 0:
+        if asked.body_length != 0:
             raise ProblemError("malformed-request", "a final upload has no bytes but its parts'")
         return None
-    if facts.dialect == "ietf":
-        return length_when_complete(facts, 0)
-    if (facts.length is None) != facts.length_deferred:
+    if asked.dialect == "ietf":
+        return length_when_complete(asked, 0)
+    if (asked.length is None) != asked.length_deferred:
         raise ProblemError(
             "malformed-request", "send Upload-Length, or Upload-Defer-Length: 1, one of them"
         )
-    if kind == "part" and facts.length is None:
+    if kind == "part" and asked.length is None:
         raise ProblemError("malformed-request", "a part needs its Upload-Length at its creation")
-    if facts.body_length and facts.length is not None and facts.body_length > facts.length:
-        raise too_large(facts.body_length, facts.length)
-    return facts.length
+    if asked.body_length and asked.length is not None and asked.body_length > asked.length:
+        raise too_large(asked.body_length, asked.length)
+    return asked.length
 
 
-def length_when_complete(facts: ResumableFacts, offset: int) -> int | None:
+def length_when_complete(asked: ResumableRequest, offset: int) -> int | None:
     """The length that a request of the IETF's draft tells (section "Length").
 
     Raises ProblemError when it tells two.
     """
-    if not facts.complete or facts.body_length is None:
-        return facts.length
-    length = offset + facts.body_length
-    if facts.length is not None and facts.length != length:
-        raise size_mismatch(length, facts.length)
+    if not asked.complete or asked.body_length is None:
+        return asked.length
+    length = offset + asked.body_length
+    if asked.length is not None and asked.length != length:
+        raise size_mismatch(length, asked.length)
     return length

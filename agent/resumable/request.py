@@ -2,7 +2,7 @@
 
 tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (draft-ietf-httpbis-resumable-
 upload, interop versions 6 and 8, and no version) share their resources here and differ in their
-headers. Pure: headers in, facts out; every malformed one is a ProblemError that names it.
+headers. Pure; every malformed one is a ProblemError that names it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from multipart import parse_options_header
 
 from agent.problems import ProblemError
-from portside.digest import DigestRefused, parse_repr_digest
+from agent.uploads.request_head import RequestHead, whole_number
 from portside.wire import FILE_ID_PATTERN
 
 UPLOADS_PATH = "/api/v1/uploads"
@@ -30,8 +29,6 @@ CHECKSUMS = ("sha1", "sha256")
 
 MOST_METADATA = 2048
 """Bytes of Upload-Metadata that are kept: they have to fit into a file's attributes."""
-
-_LARGEST = 2**63 - 1
 
 _EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
 """RFC 8187: percent-encoded UTF-8, the form that is never ambiguous."""
@@ -48,7 +45,7 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
-class ResumableFacts:
+class ResumableRequest:
     """A request without its body. `body_length` is None when it is chunked."""
 
     method: str
@@ -79,67 +76,34 @@ class ResumableFacts:
         return tuple(each for each in found if each)
 
 
-def from_request(environ: Mapping[str, Any]) -> ResumableFacts:
-    """The facts of the request itself. Raises ProblemError for what can't be understood."""
-    return _facts(
-        environ,
-        method=environ["REQUEST_METHOD"],
-        uri=environ["RAW_URI"],
-        length=environ.get("CONTENT_LENGTH", ""),
-        content_type=environ.get("CONTENT_TYPE", ""),
-        transfer_encoding=environ.get("HTTP_TRANSFER_ENCODING", ""),
-    )
-
-
-def from_preflight(environ: Mapping[str, Any]) -> ResumableFacts:
-    """The facts nginx passes on about another request. Raises ProblemError as well."""
-    return _facts(
-        environ,
-        method=environ.get("HTTP_X_ORIGINAL_METHOD", ""),
-        uri=environ.get("HTTP_X_ORIGINAL_URI", ""),
-        length=environ.get("HTTP_X_ORIGINAL_CONTENT_LENGTH", ""),
-        content_type=environ.get("HTTP_X_ORIGINAL_CONTENT_TYPE", ""),
-        transfer_encoding=environ.get("HTTP_X_ORIGINAL_TRANSFER_ENCODING", ""),
-    )
-
-
-def _facts(
-    environ: Mapping[str, Any],
-    method: str,
-    uri: str,
-    length: str,
-    content_type: str,
-    transfer_encoding: str,
-) -> ResumableFacts:
-    def header(name: str) -> str:
-        return str(environ.get(name, "")).strip()
-
-    media_type = content_type.partition(";")[0].strip().lower()
+def resumable_request(head: RequestHead) -> ResumableRequest:
+    """What a request's head says. Raises ProblemError for what can't be understood."""
+    media_type = head.content_type.partition(";")[0].strip().lower()
     dialect = _dialect(
-        method, header("HTTP_TUS_RESUMABLE"), header("HTTP_UPLOAD_COMPLETE"), media_type
+        head.method, head.header("Tus-Resumable"), head.header("Upload-Complete"), media_type
     )
-    metadata = header("HTTP_UPLOAD_METADATA")
+    metadata = head.header("Upload-Metadata")
     known = parse_metadata(metadata)
     name = known.get("filename") or known.get("name") if dialect == "tus" else None
-    return ResumableFacts(
-        method=method,
+    return ResumableRequest(
+        method=head.method,
         dialect=dialect,
-        interop=header("HTTP_UPLOAD_DRAFT_INTEROP_VERSION") or None,
-        upload_id=_upload_id(urlsplit(uri).path),
-        authorization=header("HTTP_AUTHORIZATION"),
+        interop=head.header("Upload-Draft-Interop-Version") or None,
+        upload_id=_upload_id(head.path),
+        authorization=head.authorization,
         content_type=media_type,
-        body_length=_body_length(length, transfer_encoding),
-        offset=_number("Upload-Offset", header("HTTP_UPLOAD_OFFSET")),
-        length=_number("Upload-Length", header("HTTP_UPLOAD_LENGTH")),
-        length_deferred=_deferred(header("HTTP_UPLOAD_DEFER_LENGTH")),
+        body_length=_body_length(head),
+        offset=whole_number("Upload-Offset", head.header("Upload-Offset")),
+        length=whole_number("Upload-Length", head.header("Upload-Length")),
+        length_deferred=_deferred(head.header("Upload-Defer-Length")),
         # A word of the draft's: tus knows the end by the length.
-        complete=None if dialect == "tus" else _boolean(header("HTTP_UPLOAD_COMPLETE")),
+        complete=None if dialect == "tus" else _boolean(head.header("Upload-Complete")),
         metadata=metadata,
-        name=name or _disposition_name(header("HTTP_CONTENT_DISPOSITION")),
-        concat=_concat(header("HTTP_UPLOAD_CONCAT")),
-        checksum=_checksum(header("HTTP_UPLOAD_CHECKSUM")),
-        sha256=_sha256(header("HTTP_REPR_DIGEST")),
-        wants_json=header("HTTP_ACCEPT").partition(";")[0].strip() == "application/json",
+        name=name or _disposition_name(head.header("Content-Disposition")),
+        concat=_concat(head.header("Upload-Concat")),
+        checksum=_checksum(head.header("Upload-Checksum")),
+        sha256=head.digest("Repr-Digest"),
+        wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
 
 
@@ -164,18 +128,10 @@ def _upload_id(path: str) -> str | None:
     return upload_id if re.fullmatch(FILE_ID_PATTERN, upload_id) else None
 
 
-def _body_length(length: str, transfer_encoding: str) -> int | None:
-    if transfer_encoding:
+def _body_length(head: RequestHead) -> int | None:
+    if head.transfer_encoding:
         return None
-    return _number("Content-Length", length) or 0
-
-
-def _number(name: str, value: str) -> int | None:
-    if not value:
-        return None
-    if not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) > _LARGEST:
-        raise ProblemError("malformed-request", f"{name} must be a whole number of bytes")
-    return int(value)
+    return whole_number("Content-Length", head.content_length) or 0
 
 
 def _deferred(value: str) -> bool:
@@ -253,12 +209,3 @@ def _checksum(value: str) -> Checksum | None:
     if len(digest) != hashlib.new(algorithm).digest_size:
         raise ProblemError("malformed-request", f"Upload-Checksum: no {algorithm} has that length")
     return Checksum(algorithm, digest)
-
-
-def _sha256(field: str) -> str | None:
-    if not field:
-        return None
-    try:
-        return parse_repr_digest(field)
-    except DigestRefused as error:
-        raise ProblemError("malformed-request", str(error)) from None

@@ -27,7 +27,7 @@ from agent.resumable.creation import (
     length_when_complete,
 )
 from agent.resumable.locks import Writers
-from agent.resumable.request import ResumableFacts
+from agent.resumable.request import ResumableRequest
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
@@ -57,7 +57,7 @@ class Reached:
 class Sending:
     """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
 
-    facts: ResumableFacts
+    asked: ResumableRequest
     open_body: Callable[[], Body]
     interrupt: Callable[[], None]
     timer: UploadTimer
@@ -100,23 +100,23 @@ class ResumableUploads:
         self._writers = Writers()
         self._creating = threading.Lock()
 
-    def check(self, facts: ResumableFacts) -> None:
+    def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""
-        if facts.method == "POST":
-            claims = self._preflight.claims(facts.authorization, resuming=_is_joining(facts))
-            creation = creation_of(facts, claims, self._preflight)
+        if asked.method == "POST":
+            claims = self._preflight.claims(asked.authorization, resuming=_is_joining(asked))
+            creation = creation_of(asked, claims, self._preflight)
             # Parts that are joined have their space, and joining them again is answered again.
             if creation.kind != "final" and self._begun(creation) is None:
                 self._check_new(creation)
-            if facts.body_length != 0:
+            if asked.body_length != 0:
                 self._admission.check(Demand(f"body of {claims.jti}", None, 0))
-        elif facts.method == "PATCH":
-            upload = self._authorised(facts)
-            check_media_type(facts)
+        elif asked.method == "PATCH":
+            upload = self._authorised(asked)
+            check_media_type(asked)
             self._preflight.check_health()
             if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
-                _check_offset(upload, facts)
-                _check_room(upload, facts)
+                _check_offset(upload, asked)
+                _check_room(upload, asked)
                 self._admission.check(Demand(upload.upload_id, None, 0))
 
     def create(self, sending: Sending) -> Reached:
@@ -124,32 +124,32 @@ class ResumableUploads:
         return self._acknowledged(self._create(sending))
 
     def _create(self, sending: Sending) -> Reached:
-        facts = sending.facts
-        claims = self._preflight.claims(facts.authorization, resuming=_is_joining(facts))
-        creation = creation_of(facts, claims, self._preflight)
-        if facts.dialect == "tus" and facts.body_length != 0:
-            check_media_type(facts)
+        asked = sending.asked
+        claims = self._preflight.claims(asked.authorization, resuming=_is_joining(asked))
+        creation = creation_of(asked, claims, self._preflight)
+        if asked.dialect == "tus" and asked.body_length != 0:
+            check_media_type(asked)
         if creation.kind == "final":
-            final, stored = self._joiner.join(creation, facts, sending.timer)
+            final, stored = self._joiner.join(creation, asked, sending.timer)
             return Reached(self._current(final), stored, created=True)
         with self._creating:
             upload = self._begun(creation)
             created = upload is None
             if upload is None:
                 upload = self._begin(creation)
-        if facts.body_length == 0 and not facts.complete and upload.length != 0:
+        if asked.body_length == 0 and not asked.complete and upload.length != 0:
             return Reached(upload, self._stored(upload), created)
         return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
 
     def append(self, sending: Sending) -> Reached:
         """Take in the next bytes of an upload. Raises ProblemError."""
-        upload = self._authorised(sending.facts)
-        check_media_type(sending.facts)
+        upload = self._authorised(sending.asked)
+        check_media_type(sending.asked)
         return self._acknowledged(self._extend(upload.upload_id, sending, repeated=False))
 
-    def reached(self, facts: ResumableFacts) -> Upload:
+    def reached(self, asked: ResumableRequest) -> Upload:
         """How far an upload is on disk; a request that still writes to it is ended first."""
-        upload = self._authorised(facts)
+        upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
         # "Complete" is told as the file is: a client that hears it asks no more.
@@ -162,9 +162,9 @@ class ResumableUploads:
         claims = reached.upload.details.claims
         return replace(reached, stored=self._acknowledgement.wait(claims, reached.stored))
 
-    def terminate(self, facts: ResumableFacts) -> None:
+    def terminate(self, asked: ResumableRequest) -> None:
         """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
-        upload = self._authorised(facts)
+        upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
             if upload.state == "COMPLETE":
@@ -204,7 +204,7 @@ class ResumableUploads:
 
     def _extend(self, upload_id: str, sending: Sending, repeated: bool) -> Reached:
         """Take in bytes; `repeated`: from the file's beginning, however much of it is there."""
-        facts = sending.facts
+        asked = sending.asked
         with self._writers.alone(upload_id, sending.interrupt):
             upload = self._current(upload_id)
             if upload.state == "COMPLETE":
@@ -212,10 +212,10 @@ class ResumableUploads:
             self._preflight.check_health()
             if not repeated:
                 # First: a length that is counted from a wrong offset is wrong as well.
-                _check_offset(upload, facts)
-            upload = self._with_length(upload, facts, repeated)
+                _check_offset(upload, asked)
+            upload = self._with_length(upload, asked, repeated)
             if not repeated:
-                _check_room(upload, facts)
+                _check_room(upload, asked)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
                 failures_as_problems(self._health, limit),
@@ -228,21 +228,21 @@ class ResumableUploads:
                 try:
                     self._receive(upload, staging, sending, progress, limit, repeated)
                 except BodyCut:
-                    if facts.checksum is None:
+                    if asked.checksum is None:
                         staging.settle()
                         progress.record(staging)
                     raise
                 except ContentRefused:
                     self._staged.give_up(upload)
                     raise
-                if _is_complete(upload, staging, facts):
+                if _is_complete(upload, staging, asked):
                     stored = self._finisher.finish(
                         upload, staging, progress.hexdigest(), sending.timer
                     )
                     return Reached(self._current(upload_id), stored)
                 staging.settle()
                 progress.record(staging)
-                _check_ended_right(upload, staging, facts)
+                _check_ended_right(upload, staging, asked)
         upload = self._current(upload_id)
         self._staged.still_needs(
             upload, (limit if upload.length is None else upload.length) - upload.offset
@@ -258,8 +258,8 @@ class ResumableUploads:
         limit: int,
         repeated: bool,
     ) -> None:
-        facts, timer = sending.facts, sending.timer
-        checksum = None if facts.checksum is None else hashlib.new(facts.checksum.algorithm)
+        asked, timer = sending.asked, sending.timer
+        checksum = None if asked.checksum is None else hashlib.new(asked.checksum.algorithm)
         if checksum is None:
             staging.on_durable = progress.durable
         body = sending.open_body()
@@ -280,26 +280,26 @@ class ResumableUploads:
                 )
         finally:
             timer.received(staging.size - before)
-        if checksum and facts.checksum and checksum.digest() != facts.checksum.digest:
+        if checksum and asked.checksum and checksum.digest() != asked.checksum.digest:
             raise ProblemError(
                 "checksum-mismatch", "the bytes don't match Upload-Checksum: send them again"
             )
-        self._check_begun_content(upload, staging, facts)
+        self._check_begun_content(upload, staging, asked)
 
     def _check_begun_content(
-        self, upload: Upload, staging: StagingFile, facts: ResumableFacts
+        self, upload: Upload, staging: StagingFile, asked: ResumableRequest
     ) -> None:
         """Look at a file's beginning once enough of it is there, if it came in small pieces."""
         if upload.start or upload.offset >= HEAD_SIZE or upload.details.name is None:
             return
-        if staging.size >= HEAD_SIZE or _is_complete(upload, staging, facts):
+        if staging.size >= HEAD_SIZE or _is_complete(upload, staging, asked):
             with staging.path.open("rb") as file:
                 check_content(upload.details.name, file.read(min(staging.size, HEAD_SIZE)))
 
-    def _authorised(self, facts: ResumableFacts) -> Upload:
+    def _authorised(self, asked: ResumableRequest) -> Upload:
         """The upload that a request is about, if its token is that upload's."""
-        claims = self._preflight.claims(facts.authorization, resuming=True)
-        upload = self._sessions.find(facts.upload_id) if facts.upload_id else None
+        claims = self._preflight.claims(asked.authorization, resuming=True)
+        upload = self._sessions.find(asked.upload_id) if asked.upload_id else None
         if upload is None or upload.jti != claims.jti:
             raise ProblemError("upload-unknown", "this token has no such upload on this node")
         return _unless_over(upload)
@@ -317,12 +317,12 @@ class ResumableUploads:
 
     def _repeated(self, upload: Upload, sending: Sending) -> Reached:
         """Bytes for an upload that is complete: the same once more, or none."""
-        facts, stored = sending.facts, self._stored(upload)
-        if facts.method == "POST":
-            if stored is not None and facts.body_length == stored.size:
+        asked, stored = sending.asked, self._stored(upload)
+        if asked.method == "POST":
+            if stored is not None and asked.body_length == stored.size:
                 self._compare(stored, sending)
             return Reached(upload, stored)
-        if facts.body_length == 0 and facts.offset == upload.offset and upload.kind != "final":
+        if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
             return Reached(upload, stored)
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
@@ -335,11 +335,11 @@ class ResumableUploads:
         if digest.hexdigest() != stored.sha256:
             raise token_used(stored)
 
-    def _with_length(self, upload: Upload, facts: ResumableFacts, repeated: bool) -> Upload:
+    def _with_length(self, upload: Upload, asked: ResumableRequest, repeated: bool) -> Upload:
         """Learn the length of an upload that began without one."""
-        told = facts.length
-        if facts.dialect == "ietf":
-            told = length_when_complete(facts, 0 if repeated else upload.offset)
+        told = asked.length
+        if asked.dialect == "ietf":
+            told = length_when_complete(asked, 0 if repeated else upload.offset)
         if told is None or told == upload.length:
             return upload
         if upload.length is not None:
@@ -353,9 +353,9 @@ class ResumableUploads:
         return self._sessions.set_length(upload, told)
 
 
-def _is_joining(facts: ResumableFacts) -> bool:
+def _is_joining(asked: ResumableRequest) -> bool:
     """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
-    return facts.concat.startswith("final;")
+    return asked.concat.startswith("final;")
 
 
 def _unless_over(upload: Upload) -> Upload:
@@ -364,22 +364,22 @@ def _unless_over(upload: Upload) -> Upload:
     return upload
 
 
-def _check_offset(upload: Upload, facts: ResumableFacts) -> None:
-    if facts.offset is None:
+def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
+    if asked.offset is None:
         raise ProblemError("malformed-request", "send Upload-Offset: where these bytes begin")
-    if facts.offset != upload.offset:
+    if asked.offset != upload.offset:
         raise ProblemError(
             "offset-mismatch",
-            f"the upload is at {upload.offset}, not at {facts.offset}: go on from there",
+            f"the upload is at {upload.offset}, not at {asked.offset}: go on from there",
             headers={"Upload-Offset": str(upload.offset)},
-            members={"expected-offset": upload.offset, "provided-offset": facts.offset},
+            members={"expected-offset": upload.offset, "provided-offset": asked.offset},
         )
 
 
-def _check_room(upload: Upload, facts: ResumableFacts) -> None:
-    if facts.body_length is None:
+def _check_room(upload: Upload, asked: ResumableRequest) -> None:
+    if asked.body_length is None:
         return
-    end = upload.offset + facts.body_length
+    end = upload.offset + asked.body_length
     limit = upload.details.claims.size_limit if upload.length is None else upload.length
     if end > limit:
         raise too_large(end, limit)
@@ -393,19 +393,19 @@ def _check_head(upload: Upload, head: bytes) -> None:
         check_content(upload.details.name, head)
 
 
-def _is_complete(upload: Upload, staging: StagingFile, facts: ResumableFacts) -> bool:
+def _is_complete(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> bool:
     """Whether a request that has ended has brought the upload's last byte."""
     if upload.kind != "whole":
         return False
     if upload.length is None:
         # Only the draft's last request may tell the end without having told the length.
-        return bool(facts.complete)
+        return bool(asked.complete)
     # Whatever Upload-Complete says: tus-js-client, speaking the draft, calls no chunk the last one.
     return staging.size == upload.length
 
 
-def _check_ended_right(upload: Upload, staging: StagingFile, facts: ResumableFacts) -> None:
-    if facts.complete and upload.length is not None and staging.size != upload.length:
+def _check_ended_right(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> None:
+    if asked.complete and upload.length is not None and staging.size != upload.length:
         raise ProblemError(
             "size-mismatch", f"the upload is to have {upload.length} bytes, it has {staging.size}"
         )

@@ -18,7 +18,7 @@ from agent.telemetry.health import NodeHealth
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission, Demand
 from agent.uploads.rate_limit import UploadRate
-from agent.uploads.request import UploadFacts
+from agent.uploads.request import UploadRequest
 from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
@@ -67,27 +67,27 @@ class Preflight:
         self._revocations = revocations
         self._acknowledgement = acknowledgement
 
-    def begin(self, facts: UploadFacts) -> Plan:
+    def begin(self, asked: UploadRequest) -> Plan:
         """As `check`, for an upload that begins now: it counts against its owner's rate."""
-        plan = self.check(facts)
+        plan = self.check(asked)
         if plan.stored is None:
             self._rate.take(plan.claims.sub)
         return plan
 
-    def check(self, facts: UploadFacts) -> Plan:
+    def check(self, asked: UploadRequest) -> Plan:
         """What will happen with this upload. Raises ProblemError, the first that applies."""
-        claims = self.claims(facts.authorization)
+        claims = self.claims(asked.authorization)
         stored = self._index.find_by_token(claims.jti)
         if stored is not None:
-            return self._replay(claims, facts, stored)
+            return self._replay(claims, asked, stored)
         self.check_unused(claims)
         if self._sessions.of_token(claims.jti):
             raise ProblemError(
                 "upload-in-progress",
                 "this token's upload has begun at /api/v1/uploads: go on there",
             )
-        limit, expected = self._sizes(claims, facts)
-        chosen = claims.name or facts.url_name
+        limit, expected = self._sizes(claims, asked)
+        chosen = claims.name or asked.url_name
         name = None if chosen is None else self.check_name(claims, chosen)
         self.check_health()
         self.check_replicas(claims)
@@ -95,7 +95,7 @@ class Preflight:
             claims=claims,
             name=name,
             limit=limit,
-            sha256=_one_digest(claims.sha256, facts.sha256),
+            sha256=_one_digest(claims.sha256, asked.sha256),
             demand=Demand(
                 key=claims.jti,
                 path=fixed_path(claims, name),
@@ -180,32 +180,32 @@ class Preflight:
             raise too_large(claims.size, limit)
         return limit
 
-    def _replay(self, claims: UploadClaims, facts: UploadFacts, stored: StoredFile) -> Plan:
+    def _replay(self, claims: UploadClaims, asked: UploadRequest, stored: StoredFile) -> Plan:
         """The token's file is stored: only its very content may come again."""
-        if facts.boundary is None and facts.length not in (None, stored.size):
+        if asked.boundary is None and asked.length not in (None, stored.size):
             raise token_used(stored)
-        if facts.sha256 not in (None, stored.sha256):
+        if asked.sha256 not in (None, stored.sha256):
             raise token_used(stored)
         demand = Demand(key=claims.jti, path=None, disk=0)
         self._admission.check(demand)
         return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored)
 
-    def _sizes(self, claims: UploadClaims, facts: UploadFacts) -> tuple[int, int | None]:
+    def _sizes(self, claims: UploadClaims, asked: UploadRequest) -> tuple[int, int | None]:
         """The most bytes the file may have, and how many it will have if that is known."""
         limit = self.limit(claims)
-        if facts.length is None:
+        if asked.length is None:
             return limit, claims.size
-        if facts.boundary is None:
-            if facts.length > limit and claims.size is None:
-                raise too_large(facts.length, limit)
-            if claims.size is not None and facts.length != claims.size:
-                raise size_mismatch(facts.length, claims.size)
-            return limit, facts.length
-        if facts.length > limit + FORM_OVERHEAD:
-            raise too_large(facts.length, limit)
-        if claims.size is not None and facts.length < claims.size:
-            raise size_mismatch(facts.length, claims.size)
-        return limit, min(facts.length, limit) if claims.size is None else claims.size
+        if asked.boundary is None:
+            if asked.length > limit and claims.size is None:
+                raise too_large(asked.length, limit)
+            if claims.size is not None and asked.length != claims.size:
+                raise size_mismatch(asked.length, claims.size)
+            return limit, asked.length
+        if asked.length > limit + FORM_OVERHEAD:
+            raise too_large(asked.length, limit)
+        if claims.size is not None and asked.length < claims.size:
+            raise size_mismatch(asked.length, claims.size)
+        return limit, min(asked.length, limit) if claims.size is None else claims.size
 
 
 def _one_digest(claimed: str | None, sent: str | None) -> str | None:

@@ -1,27 +1,19 @@
-"""What a request says of itself before its body: the same facts for the preflight and the upload.
-
-nginx asks the agent about an upload before it reads a byte of the body, and passes the original
-request's facts in `X-Original-*` headers; the upload itself has them in its own headers. Only nginx
-can reach the preflight, so those headers can be believed.
-"""
+"""An upload in one request, as its head tells it: a form (POST), or the file itself (PUT). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from multipart import parse_options_header
 
 from agent.problems import ProblemError
-from portside.digest import DigestRefused, parse_repr_digest
+from agent.uploads.request_head import RequestHead, whole_number
 
 UPLOAD_PATH = "/api/internal/upload"
 
 
 @dataclass(frozen=True, slots=True)
-class UploadFacts:
+class UploadRequest:
     """An upload request without its body. `length` is None when the body is chunked."""
 
     method: str
@@ -32,65 +24,32 @@ class UploadFacts:
     sha256: str | None
 
 
-def from_request(environ: Mapping[str, Any]) -> UploadFacts:
-    """The facts of the request itself. Raises ProblemError for what can't be understood."""
-    return _facts(
-        environ,
-        method=environ["REQUEST_METHOD"],
-        # RAW_URI, for PATH_INFO is decoded already: `%2F` in a name must not look like a path.
-        uri=environ["RAW_URI"],
-        length=environ.get("CONTENT_LENGTH", ""),
-        content_type=environ.get("CONTENT_TYPE", ""),
-        transfer_encoding=environ.get("HTTP_TRANSFER_ENCODING", ""),
+def upload_request(head: RequestHead) -> UploadRequest:
+    """What an upload's head says. Raises ProblemError for what can't be understood."""
+    return UploadRequest(
+        method=head.method,
+        url_name=_name_in(head),
+        authorization=head.authorization,
+        length=_length(head) if head.method in ("POST", "PUT") else None,
+        boundary=_boundary(head.content_type) if head.method == "POST" else None,
+        sha256=head.digest("Repr-Digest", "Content-Digest"),
     )
 
 
-def from_preflight(environ: Mapping[str, Any]) -> UploadFacts:
-    """The facts nginx passes on about another request. Raises ProblemError as well."""
-    return _facts(
-        environ,
-        method=environ.get("HTTP_X_ORIGINAL_METHOD", ""),
-        uri=environ.get("HTTP_X_ORIGINAL_URI", ""),
-        length=environ.get("HTTP_X_ORIGINAL_CONTENT_LENGTH", ""),
-        content_type=environ.get("HTTP_X_ORIGINAL_CONTENT_TYPE", ""),
-        transfer_encoding=environ.get("HTTP_X_ORIGINAL_TRANSFER_ENCODING", ""),
-    )
-
-
-def _facts(
-    environ: Mapping[str, Any],
-    method: str,
-    uri: str,
-    length: str,
-    content_type: str,
-    transfer_encoding: str,
-) -> UploadFacts:
-    return UploadFacts(
-        method=method,
-        url_name=_name_in(uri),
-        authorization=environ.get("HTTP_AUTHORIZATION", ""),
-        length=_length(length, transfer_encoding) if method in ("POST", "PUT") else None,
-        boundary=_boundary(content_type) if method == "POST" else None,
-        sha256=_digest(environ.get("HTTP_REPR_DIGEST") or environ.get("HTTP_CONTENT_DIGEST")),
-    )
-
-
-def _name_in(uri: str) -> str | None:
-    name = urlsplit(uri).path.removeprefix(UPLOAD_PATH).removeprefix("/")
+def _name_in(head: RequestHead) -> str | None:
     try:
-        return unquote(name, errors="strict") or None
+        return head.path_below(UPLOAD_PATH).removeprefix("/") or None
     except UnicodeDecodeError:
         raise ProblemError("name-refused", "the name in the URL is no UTF-8") from None
 
 
-def _length(length: str, transfer_encoding: str) -> int | None:
-    if transfer_encoding:
+def _length(head: RequestHead) -> int | None:
+    if head.transfer_encoding:
         return None
-    if not length:
+    length = whole_number("Content-Length", head.content_length)
+    if length is None:
         raise ProblemError("length-required", "send Content-Length, or the body chunked")
-    if not (length.isascii() and length.isdigit()):
-        raise ProblemError("malformed-request", "Content-Length is no number")
-    return int(length)
+    return length
 
 
 def _boundary(content_type: str) -> str:
@@ -101,12 +60,3 @@ def _boundary(content_type: str) -> str:
             f"POST takes multipart/form-data with a boundary; PUT {UPLOAD_PATH}/NAME a raw body",
         )
     return str(options["boundary"])
-
-
-def _digest(field: str | None) -> str | None:
-    if not field:
-        return None
-    try:
-        return parse_repr_digest(field)
-    except DigestRefused as error:
-        raise ProblemError("malformed-request", str(error)) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agent.problems import ProblemError
-from agent.replication.request import Range, from_preflight, from_request
+from agent.replication.request import Range, ReplicateRequest, replicate_request
+from agent.uploads.request_head import RequestHead
 
 DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 
@@ -20,15 +21,19 @@ def _environ(**changed: str) -> dict[str, str]:
     }
 
 
+def _asked(**changed: str) -> ReplicateRequest:
+    return replicate_request(RequestHead.of_request(_environ(**changed)))
+
+
 def _slug(**changed: str) -> str:
     with pytest.raises(ProblemError) as refused:
-        from_request(_environ(**changed))
+        _asked(**changed)
     return refused.value.slug
 
 
 def test_the_path_is_decoded_once() -> None:
-    facts = from_request(_environ(RAW_URI="/api/internal/replicate/isos/%C3%A4%2525.bin?x=1"))
-    assert facts.path == "isos/ä%25.bin"
+    asked = _asked(RAW_URI="/api/internal/replicate/isos/%C3%A4%2525.bin?x=1")
+    assert asked.path == "isos/ä%25.bin"
 
 
 def test_a_path_that_is_no_text_is_refused() -> None:
@@ -45,8 +50,8 @@ def test_a_path_that_is_no_text_is_refused() -> None:
     ],
 )
 def test_a_range_says_which_bytes_come(field: str, length: str, meant: Range) -> None:
-    facts = from_request(_environ(HTTP_CONTENT_RANGE=field, CONTENT_LENGTH=length))
-    assert facts.range == meant
+    asked = _asked(HTTP_CONTENT_RANGE=field, CONTENT_LENGTH=length)
+    assert asked.range == meant
 
 
 @pytest.mark.parametrize(
@@ -76,19 +81,19 @@ def test_a_body_without_a_length_is_refused() -> None:
 
 
 def test_the_digest_is_that_of_the_whole_file() -> None:
-    facts = from_request(_environ(HTTP_REPR_DIGEST=DIGEST))
-    assert facts.sha256 is not None
-    assert facts.sha256.startswith("e3b0c442")
-    assert from_request(_environ()).sha256 is None
+    asked = _asked(HTTP_REPR_DIGEST=DIGEST)
+    assert asked.sha256 is not None
+    assert asked.sha256.startswith("e3b0c442")
+    assert _asked().sha256 is None
     assert _slug(HTTP_REPR_DIGEST="md5=:AA==:") == "malformed-request"
 
 
 def test_only_a_put_has_a_body() -> None:
-    facts = from_request(_environ(REQUEST_METHOD="HEAD", CONTENT_LENGTH=""))
-    assert (facts.length, facts.range) == (0, None)
+    asked = _asked(REQUEST_METHOD="HEAD", CONTENT_LENGTH="")
+    assert (asked.length, asked.range) == (0, None)
 
 
-def test_nginxs_question_has_the_same_facts() -> None:
+def test_nginxs_question_has_the_same_asked() -> None:
     environ = {
         "HTTP_X_ORIGINAL_METHOD": "PUT",
         "HTTP_X_ORIGINAL_URI": "/api/internal/replicate/isos/a.bin",
@@ -96,4 +101,4 @@ def test_nginxs_question_has_the_same_facts() -> None:
         "HTTP_AUTHORIZATION": "Bearer t",
         "HTTP_REPR_DIGEST": DIGEST,
     }
-    assert from_preflight(environ) == from_request(_environ(HTTP_REPR_DIGEST=DIGEST))
+    assert replicate_request(RequestHead.of_question(environ)) == _asked(HTTP_REPR_DIGEST=DIGEST)

@@ -10,59 +10,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.problems import ProblemError
-from agent.resumable.request import ResumableFacts, from_preflight, from_request, parse_metadata
+from agent.resumable.request import ResumableRequest, parse_metadata, resumable_request
+from agent.uploads.request_head import RequestHead
 
 ID = "0123456789abcdef0123456789abcdef"
 
 
-def _facts(method: str = "POST", uri: str = "/api/v1/uploads", **headers: str) -> ResumableFacts:
+def _asked(method: str = "POST", uri: str = "/api/v1/uploads", **headers: str) -> ResumableRequest:
     environ: dict[str, Any] = {"REQUEST_METHOD": method, "RAW_URI": uri}
     for name, value in headers.items():
         plain = name.upper()
         environ[plain if plain.startswith("CONTENT_L") else f"HTTP_{plain}"] = value
     if "HTTP_CONTENT_TYPE" in environ:
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
-    return from_request(environ)
+    return resumable_request(RequestHead.of_request(environ))
 
 
 def _refused(**headers: str) -> str:
     with pytest.raises(ProblemError) as refused:
-        _facts(**headers)
+        _asked(**headers)
     return refused.value.slug
 
 
 def test_a_creation_in_tus() -> None:
-    facts = _facts(tus_resumable="1.0.0", upload_length="7", upload_metadata="filename YS5iaW4=")
-    assert (facts.dialect, facts.length, facts.name, facts.body_length) == ("tus", 7, "a.bin", 0)
+    asked = _asked(tus_resumable="1.0.0", upload_length="7", upload_metadata="filename YS5iaW4=")
+    assert (asked.dialect, asked.length, asked.name, asked.body_length) == ("tus", 7, "a.bin", 0)
 
 
 def test_a_creation_in_the_ietf_draft() -> None:
-    facts = _facts(
+    asked = _asked(
         upload_complete="?0",
         upload_length="7",
         content_length="3",
         upload_draft_interop_version="6",
         content_disposition="inline; filename=\"x\"; filename*=UTF-8''%E2%82%AC.bin",
     )
-    assert (facts.dialect, facts.interop, facts.complete) == ("ietf", "6", False)
-    assert (facts.length, facts.body_length, facts.name) == (7, 3, "\u20ac.bin")
+    assert (asked.dialect, asked.interop, asked.complete) == ("ietf", "6", False)
+    assert (asked.length, asked.body_length, asked.name) == (7, 3, "\u20ac.bin")
 
 
 def test_an_append_names_its_upload() -> None:
-    facts = _facts(
+    asked = _asked(
         "PATCH",
         f"/api/v1/uploads/{ID}?x=1",
         content_type="application/partial-upload; charset=x",
         upload_offset="5",
     )
-    assert (facts.upload_id, facts.dialect, facts.offset) == (ID, "ietf", 5)
+    assert (asked.upload_id, asked.dialect, asked.offset) == (ID, "ietf", 5)
 
 
 @pytest.mark.parametrize(
     "path", ["", "/", "/../" + ID, "/" + ID[:-1], "/" + ID.upper(), f"/{ID}/x"]
 )
 def test_what_is_no_id_names_no_upload(path: str) -> None:
-    assert _facts("HEAD", f"/api/v1/uploads{path}").upload_id is None
+    assert _asked("HEAD", f"/api/v1/uploads{path}").upload_id is None
 
 
 @pytest.mark.parametrize("version", ["0.2.2", "2.0.0", "1.0.0, 1.0.0"])
@@ -124,30 +125,32 @@ def test_metadata_comes_out_as_it_went_in(metadata: dict[str, str]) -> None:
 
 def test_a_final_upload_names_its_parts_by_any_kind_of_url() -> None:
     other = ID[::-1]
-    facts = _facts(
+    asked = _asked(
         tus_resumable="1.0.0",
         upload_concat=f"final;/api/v1/uploads/{ID} https://s01.example.net/api/v1/uploads/{other}",
     )
-    assert facts.parts == (ID, other)
+    assert asked.parts == (ID, other)
 
 
 @pytest.mark.parametrize("urls", ["", " ", "/elsewhere/" + ID, "/api/v1/uploads/short"])
 def test_a_final_upload_without_parts_is_refused(urls: str) -> None:
     with pytest.raises(ProblemError):
-        _ = _facts(tus_resumable="1.0.0", upload_concat=f"final;{urls}").parts
+        _ = _asked(tus_resumable="1.0.0", upload_concat=f"final;{urls}").parts
 
 
 def test_the_preflight_sees_what_the_request_says() -> None:
-    asked = from_preflight(
-        {
-            "REQUEST_METHOD": "GET",
-            "RAW_URI": "/internal/preflight",
-            "HTTP_X_ORIGINAL_METHOD": "PATCH",
-            "HTTP_X_ORIGINAL_URI": f"/api/v1/uploads/{ID}",
-            "HTTP_X_ORIGINAL_CONTENT_LENGTH": "9",
-            "HTTP_X_ORIGINAL_CONTENT_TYPE": "application/offset+octet-stream",
-            "HTTP_TUS_RESUMABLE": "1.0.0",
-            "HTTP_UPLOAD_OFFSET": "4",
-        }
+    asked = resumable_request(
+        RequestHead.of_question(
+            {
+                "REQUEST_METHOD": "GET",
+                "RAW_URI": "/internal/preflight",
+                "HTTP_X_ORIGINAL_METHOD": "PATCH",
+                "HTTP_X_ORIGINAL_URI": f"/api/v1/uploads/{ID}",
+                "HTTP_X_ORIGINAL_CONTENT_LENGTH": "9",
+                "HTTP_X_ORIGINAL_CONTENT_TYPE": "application/offset+octet-stream",
+                "HTTP_TUS_RESUMABLE": "1.0.0",
+                "HTTP_UPLOAD_OFFSET": "4",
+            }
+        )
     )
     assert (asked.method, asked.upload_id, asked.body_length, asked.offset) == ("PATCH", ID, 9, 4)
