@@ -8,8 +8,8 @@ from agent.cold_queue import KINDS, ColdQueue
 from agent.cold_restore import Restore, Restored, Wanted
 from agent.cold_settings import Cold
 from agent.cold_store import ColdError, ColdStore
-from agent.deliveries import Outbox
 from agent.delivery_list import described
+from agent.hooks.deliverer import Outbox
 from agent.index.database import Database
 from agent.settings import Settings
 from portside.quantities import format_size

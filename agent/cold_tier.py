@@ -20,7 +20,7 @@ from agent.cold_backup import Backup, Damaged, Ended, Lane, Stopped
 from agent.cold_queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
 from agent.cold_settings import Cold
 from agent.cold_store import ColdError, ColdStore, StoreUnavailable, UploadGone
-from agent.deliveries import Outbox, Row
+from agent.hooks.deliverer import Outbox, Row
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
 from agent.outbox.events import MOST_ATTEMPTS, Next, Outcome, after, pause

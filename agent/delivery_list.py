@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from agent.deliveries import Outbox, Row
+from agent.hooks.deliverer import Outbox, Row
 from agent.index.database import Database
 from agent.settings import Settings
 

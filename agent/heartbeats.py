@@ -16,7 +16,7 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.control_plane import ControlAway, ControlPlane
-from agent.deliveries import Outbox
+from agent.hooks.deliverer import Outbox
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database

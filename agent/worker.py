@@ -23,8 +23,8 @@ from agent.cluster.roster import Rosters
 from agent.cold_tier import THREADS as COLD_THREADS
 from agent.cold_tier import ColdTier
 from agent.control_plane import ControlPlane
-from agent.deliveries import THREADS, Deliverer
 from agent.heartbeats import Heartbeats
+from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
 from agent.host.supervised_thread import Activity
 from agent.index.database import Database

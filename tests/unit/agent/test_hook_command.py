@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.hook_command import Ran, run
+from agent.hooks.command import Ran, run
 from agent.host.supervised_thread import Pulse
 from agent.outbox.events import DONE
 from tests.support.loopback import wait_until

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.hooks.webhook import post
 from agent.host.tls import TrustError, trust
-from agent.webhook import post
 from portside import certificates
 
 HOST = "localhost"

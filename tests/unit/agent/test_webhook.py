@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from agent.hooks.webhook import post
 from agent.host import http_client
-from agent.webhook import post
 
 
 @contextmanager

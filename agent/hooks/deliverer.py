@@ -17,8 +17,8 @@ from importlib.metadata import version
 
 import structlog
 
-from agent import hook_command, webhook
 from agent.cluster.roster import Rosters
+from agent.hooks import command, webhook
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.tls import TrustError, trust
 from agent.index.database import Database
@@ -254,7 +254,7 @@ class Deliverer:
             headers = {HOOK_HEADER: mint_hook(self._key, signed), "User-Agent": self._agent}
             return webhook.post(hook.url, body, headers)
         path = self._settings.uploads / stored.path
-        ran = hook_command.run(
+        ran = command.run(
             [*(hook.command or ()), str(path)],
             environment(stored, path, row.delivery_id, row.attempts + 1),
             stored.model_dump_json().encode(),

@@ -1,0 +1,1 @@
+"""Commands and webhooks that are run after a commit."""
