@@ -10,9 +10,9 @@ from pathlib import Path
 
 from agent import cold_report, delivery_list, fsck_report, push_list, settings, worker
 from agent.cluster import identity
-from agent.cold_restore import Wanted
-from agent.cold_settings import Credentials, CredentialsError
-from agent.cold_store import ColdError
+from agent.cold.bucket import ColdError
+from agent.cold.credentials import Credentials, CredentialsError
+from agent.cold.restore import Wanted
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.cold_queue import KINDS, ColdQueue
-from agent.cold_restore import Restore, Restored, Wanted
-from agent.cold_settings import Cold
-from agent.cold_store import ColdError, ColdStore
+from agent.cold.bucket import ColdError, ColdStore
+from agent.cold.credentials import Cold
+from agent.cold.queue import KINDS, ColdQueue
+from agent.cold.restore import Restore, Restored, Wanted
 from agent.delivery_list import described
 from agent.hooks.deliverer import Outbox
 from agent.index.database import Database

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agent.cold_settings import Cold
+from agent.cold.credentials import Cold
 from portside.sizing import Sizing
 from portside.wire import Hook
 

@@ -20,8 +20,8 @@ from gunicorn.systemd import sd_notify
 
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.cold_tier import THREADS as COLD_THREADS
-from agent.cold_tier import ColdTier
+from agent.cold.worker import THREADS as COLD_THREADS
+from agent.cold.worker import ColdTier
 from agent.control_plane import ControlPlane
 from agent.heartbeats import Heartbeats
 from agent.hooks.deliverer import THREADS, Deliverer

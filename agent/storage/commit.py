@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import structlog
 
-from agent import cold_queue
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
+from agent.cold import queue
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
 from agent.index.files import Delivery, Index, Intent, name_taken
@@ -165,7 +165,7 @@ class Committer:
 
         Hooks hear of a file from the node that it was uploaded to, not from each copy's.
         """
-        deliveries = cold_queue.deliveries_for(self._settings.cold, stored.namespace)
+        deliveries = queue.deliveries_for(self._settings.cold, stored.namespace)
         if not self._index.is_copy(stored.file_id):
             deliveries += deliveries_for(self._settings.hooks, stored.namespace)
         control_url = self._rosters.current().control_url

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent import cold_store
-from agent.cold_plan import (
+from agent.cold import bucket
+from agent.cold.bucket import meaning
+from agent.cold.credentials import Cold, Credentials, CredentialsError
+from agent.cold.object_format import (
     LARGEST_OBJECT,
     LEAST_PART,
     MOST_METADATA,
@@ -26,8 +28,6 @@ from agent.cold_plan import (
     TooLarge,
     keys_of,
 )
-from agent.cold_settings import Cold, Credentials, CredentialsError
-from agent.cold_store import meaning
 from portside.names import dated_path
 from portside.quantities import GIB, MIB
 
@@ -159,17 +159,17 @@ def test_strange_metadata_are_nobodys(attributes: str) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "kind", "words"),
     [
-        ("SlowDown", 503, cold_store.StoreUnavailable, "trying again later"),
-        ("InternalError", 500, cold_store.StoreUnavailable, "trying again later"),
-        ("RequestTimeTooSkewed", 403, cold_store.StoreUnavailable, "timedatectl"),
-        ("SignatureDoesNotMatch", 403, cold_store.StoreUnavailable, "credentials_file is wrong"),
-        ("403", 403, cold_store.StoreUnavailable, "credentials_file is wrong"),
-        ("NoSuchBucket", 404, cold_store.StoreUnavailable, "make it, or correct cold.bucket"),
-        ("NoSuchUpload", 404, cold_store.UploadGone, "is gone"),
-        ("PreconditionFailed", 412, cold_store.AlreadyThere, "has an object"),
-        ("ConditionalRequestConflict", 409, cold_store.AlreadyThere, "has an object"),
-        ("BadDigest", 400, cold_store.StoreRefused, "BadDigest"),
-        ("RequestTimeout", 400, cold_store.StoreUnavailable, "was cut"),
+        ("SlowDown", 503, bucket.StoreUnavailable, "trying again later"),
+        ("InternalError", 500, bucket.StoreUnavailable, "trying again later"),
+        ("RequestTimeTooSkewed", 403, bucket.StoreUnavailable, "timedatectl"),
+        ("SignatureDoesNotMatch", 403, bucket.StoreUnavailable, "credentials_file is wrong"),
+        ("403", 403, bucket.StoreUnavailable, "credentials_file is wrong"),
+        ("NoSuchBucket", 404, bucket.StoreUnavailable, "make it, or correct cold.bucket"),
+        ("NoSuchUpload", 404, bucket.UploadGone, "is gone"),
+        ("PreconditionFailed", 412, bucket.AlreadyThere, "has an object"),
+        ("ConditionalRequestConflict", 409, bucket.AlreadyThere, "has an object"),
+        ("BadDigest", 400, bucket.StoreRefused, "BadDigest"),
+        ("RequestTimeout", 400, bucket.StoreUnavailable, "was cut"),
     ],
 )
 def test_an_error_says_what_it_means(

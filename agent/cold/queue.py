@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agent.cold_settings import Cold
-from agent.cold_store import SentPart
+from agent.cold.bucket import SentPart
+from agent.cold.credentials import Cold
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Delivery

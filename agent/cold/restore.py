@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import structlog
 
-from agent.cold_plan import DELETED, ColdFile, NotOurs
-from agent.cold_queue import ColdQueue
-from agent.cold_settings import Cold
-from agent.cold_store import ColdError, ColdStore, Found, Listed, StoreRefused
+from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
+from agent.cold.credentials import Cold
+from agent.cold.object_format import DELETED, ColdFile, NotOurs
+from agent.cold.queue import ColdQueue
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, Intent

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import structlog
 
-from agent.cold_backup import Backup, Damaged, Ended, Lane, Stopped
-from agent.cold_queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
-from agent.cold_settings import Cold
-from agent.cold_store import ColdError, ColdStore, StoreUnavailable, UploadGone
+from agent.cold.backup import Backup, Damaged, Ended, Lane, Stopped
+from agent.cold.bucket import ColdError, ColdStore, StoreUnavailable, UploadGone
+from agent.cold.credentials import Cold
+from agent.cold.queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
 from agent.hooks.deliverer import Outbox, Row
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database

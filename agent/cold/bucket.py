@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from agent.cold_settings import Cold, Credentials, CredentialsError
+from agent.cold.credentials import Cold, Credentials, CredentialsError
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 40

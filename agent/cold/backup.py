@@ -20,17 +20,10 @@ from typing import Literal
 
 import structlog
 
-from agent.cold_plan import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
-from agent.cold_queue import ColdQueue, UploadNote
-from agent.cold_settings import Cold
-from agent.cold_store import (
-    AlreadyThere,
-    ColdStore,
-    Digests,
-    PartSeen,
-    SentPart,
-    UploadGone,
-)
+from agent.cold.bucket import AlreadyThere, ColdStore, Digests, PartSeen, SentPart, UploadGone
+from agent.cold.credentials import Cold
+from agent.cold.object_format import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
+from agent.cold.queue import ColdQueue, UploadNote
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.integrity.inspection import read_attributes

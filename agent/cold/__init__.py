@@ -1,0 +1,1 @@
+"""Backup to a bucket and back."""
