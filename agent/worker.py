@@ -22,15 +22,16 @@ from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.cold.worker import THREADS as COLD_THREADS
 from agent.cold.worker import ColdTier
-from agent.control_plane import ControlPlane
-from agent.heartbeats import Heartbeats
+from agent.heartbeat.client import ControlPlane
+from agent.heartbeat.leases import Leases
+from agent.heartbeat.payload import Vitals
+from agent.heartbeat.sender import Heartbeats
 from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
 from agent.host.supervised_thread import Activity
 from agent.index.database import Database
 from agent.integrity.housekeeping import Rounds
 from agent.integrity.scrubber import Scrubber
-from agent.leases import Leases
 from agent.replication.queue import Pushes
 from agent.replication.worker import Pusher
 from agent.settings import Settings
@@ -38,7 +39,6 @@ from agent.storage.deletion import delete, remove_copy
 from agent.telemetry import worker_report
 from agent.telemetry.health import check_marker
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
-from agent.vitals import Vitals
 from portside.tokens import SigningKey
 
 _log = structlog.get_logger()

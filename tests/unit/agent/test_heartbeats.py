@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.heartbeats import LONGEST, SHORTEST, bounded, pause, rising
+from agent.heartbeat.sender import LONGEST, SHORTEST, bounded, pause, rising
 
 MOMENTS = st.datetimes(
     min_value=datetime(1990, 1, 1), max_value=datetime(2190, 1, 1), timezones=st.just(UTC)

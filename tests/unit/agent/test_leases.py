@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from agent.heartbeat.leases import MOST_TOLD, Leases
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.leases import MOST_TOLD, Leases
 from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFull
 from portside.node_wire import Lease, WorkDone

@@ -15,16 +15,16 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent.cluster.roster import Rosters
-from agent.control_plane import ControlAway, ControlPlane
+from agent.heartbeat.client import ControlAway, ControlPlane
+from agent.heartbeat.leases import Leases
+from agent.heartbeat.payload import Vitals
 from agent.hooks.deliverer import Outbox
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
 from agent.index.revocations import Revocations
-from agent.leases import Leases
 from agent.outbox.events import RECEIPT
 from agent.telemetry.worker_report import HeartbeatReport
-from agent.vitals import Vitals
 from portside.node_wire import HeartbeatAnswer
 
 _log = structlog.get_logger()

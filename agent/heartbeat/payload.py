@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 
-from agent import web_status
+from agent.heartbeat import web_status
+from agent.heartbeat.web_status import WebSilent
 from agent.host.figures import Meter
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.telemetry.worker_report import ScrubReport
-from agent.web_status import WebSilent
 from portside.node_wire import GoneFile, Heartbeat, WorkDone
 
 
