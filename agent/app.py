@@ -9,7 +9,9 @@ import falcon
 import structlog
 
 from agent import openapi
-from agent.access import Access
+from agent.api import files, metrics_page, probes, replicate, resumable, system, uploads
+from agent.api.authorization import Access
+from agent.api.readings import Readings
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.index.database import Database
@@ -18,18 +20,8 @@ from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
 from agent.integrity.recovery import recover
 from agent.problems import ProblemError
-from agent.readings import Readings
 from agent.replication.receiver import Replicas
-from agent.resources import (
-    description,
-    files,
-    monitoring,
-    probes,
-    replicate,
-    resumable,
-    system,
-    uploads,
-)
+from agent.resources import description
 from agent.resources.operations import OPERATIONS
 from agent.resumable.completion import Finisher
 from agent.resumable.service import ResumableUploads
@@ -115,7 +107,7 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
         "/api/v1/system/upload-status", system.Status(settings, health, admission, metrics)
     )
     app.add_route("/api/v1/system/keys", system.Keys(key))
-    app.add_route("/metrics", monitoring.MetricsPage(metrics.registry))
+    app.add_route("/metrics", metrics_page.MetricsPage(metrics.registry))
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(settings, health))
     own_description = description.Description()

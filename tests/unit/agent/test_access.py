@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.access import Access
+from agent.api.authorization import Access
 from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from agent.resources.files import disposition
+from agent.api.files import disposition
 from portside.wire import StoredFile
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from agent.api.readings import Readings
 from agent.index.database import Database
-from agent.readings import Readings
 from agent.settings import load
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth

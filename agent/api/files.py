@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import falcon
 from pydantic import ValidationError
 
-from agent.access import Access
+from agent.api.authorization import Access
 from agent.index.copies import with_copies
 from agent.index.database import Database
 from agent.index.search import Known, look_up, search
