@@ -8,9 +8,10 @@ from typing import Any
 import falcon
 import structlog
 
-from agent import openapi
 from agent.api import files, metrics_page, probes, replicate, resumable, system, uploads
 from agent.api.authorization import Access
+from agent.api.openapi import document, resource
+from agent.api.openapi.operations import OPERATIONS
 from agent.api.readings import Readings
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
@@ -21,8 +22,6 @@ from agent.index.uploads import Sessions
 from agent.integrity.recovery import recover
 from agent.problems import ProblemError
 from agent.replication.receiver import Replicas
-from agent.resources import description
-from agent.resources.operations import OPERATIONS
 from agent.resumable.completion import Finisher
 from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
@@ -110,9 +109,9 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/metrics", metrics_page.MetricsPage(metrics.registry))
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(settings, health))
-    own_description = description.Description()
+    own_description = resource.Description()
     app.add_route("/openapi.json", own_description)
-    own_description.publish(openapi.document(app, OPERATIONS, version("portside")))
+    own_description.publish(document.document(app, OPERATIONS, version("portside")))
     return app
 
 

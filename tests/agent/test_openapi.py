@@ -19,10 +19,10 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from agent.api.openapi.document import document, routes
+from agent.api.openapi.operations import OPERATIONS
 from agent.app import create_app
-from agent.openapi import document, routes
 from agent.problems import ProblemError
-from agent.resources.operations import OPERATIONS
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
 from portside.wire import PROBLEM_PREFIX, StoredFile

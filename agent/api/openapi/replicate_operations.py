@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agent.openapi import Answer, Operation, Operations, Parameter
+from agent.api.openapi.components import BINARY, DIGEST, TOKEN_PROBLEMS
+from agent.api.openapi.document import Answer, Operation, Operations, Parameter
 from agent.problems import Slug
 from agent.replication.request import CONTENT_RANGE
-from agent.resources.described import BINARY, DIGEST, TOKEN_PROBLEMS
 from portside.wire import StoredFile
 
 _PATH = "/api/internal/replicate/{path}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from agent.openapi import JsonObject
+from agent.api.openapi.document import JsonObject
 from agent.problems import Slug
 from portside.tokens import Refusal
 from portside.wire import FILE_ID_PATTERN

@@ -5,9 +5,9 @@ tus 1.0: https://tus.io/protocols/resumable-upload. IETF: draft-ietf-httpbis-res
 
 from __future__ import annotations
 
-from agent.openapi import Answer, JsonObject, Operation, Operations, Parameter
+from agent.api.openapi.components import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
+from agent.api.openapi.document import Answer, JsonObject, Operation, Operations, Parameter
 from agent.problems import Slug
-from agent.resources.described import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
 from agent.resumable.request import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
 from portside.wire import StoredFile
 

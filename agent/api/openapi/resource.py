@@ -7,7 +7,7 @@ import json
 
 import falcon
 
-from agent.openapi import JsonObject
+from agent.api.openapi.document import JsonObject
 
 
 class Description:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
+from agent.api.openapi.components import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
+from agent.api.openapi.document import Answer, Operation, Operations, Parameter
+from agent.api.openapi.replicate_operations import REPLICATION
+from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
-from agent.openapi import Answer, Operation, Operations, Parameter
 from agent.problems import Slug
-from agent.resources.described import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
-from agent.resources.replicate_operations import REPLICATION
-from agent.resources.resumable_operations import RESUMABLE
 from portside.tokens import Keyset
 from portside.wire import (
     FilePage,

@@ -1,7 +1,7 @@
 """The API's description of itself (OpenAPI 3.1), assembled from the app's own routes.
 
 Bodies are the pydantic models that the handlers answer with; problems come from the table of slugs.
-What only people know of an operation stands in `agent.resources.operations`.
+What only people know of an operation stands in `agent.api.openapi.operations`.
 """
 
 from __future__ import annotations
