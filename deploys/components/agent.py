@@ -22,7 +22,7 @@ from deploys.components.rendering import render
 from deploys.release import AGENT
 from portside.keystore import Keystore, KeystoreError
 
-HOME = Home(AGENT, layout.RELEASES, layout.CURRENT, loads="agent.app, agent.cli")
+HOME = Home(AGENT, layout.RELEASES, layout.CURRENT, loads="agent.app, agent.commands.cli")
 """Where the agent lives on a node."""
 
 # The check of an agent.toml, as the user who will read it. The node's key is part of what is

@@ -41,7 +41,7 @@ class Worker:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from agent.cli import main; main()", "worker"],
+                [sys.executable, "-c", "from agent.commands.cli import main; main()", "worker"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -121,7 +121,7 @@ class Worker:
         """Run `portside-agent` on this root."""
         return subprocess.run(
             [
-                *(sys.executable, "-c", "from agent.cli import main; main()"),
+                *(sys.executable, "-c", "from agent.commands.cli import main; main()"),
                 *(*arguments, "--config", str(self.agent.home / "agent.toml")),
             ],
             capture_output=True,

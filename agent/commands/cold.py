@@ -8,7 +8,7 @@ from agent.cold.bucket import ColdError, ColdStore
 from agent.cold.credentials import Cold
 from agent.cold.queue import KINDS, ColdQueue
 from agent.cold.restore import Restore, Restored, Wanted
-from agent.delivery_list import described
+from agent.commands.deliveries import described
 from agent.hooks.deliverer import Outbox
 from agent.index.database import Database
 from agent.settings import Settings

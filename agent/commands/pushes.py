@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.delivery_list import Action, moment
+from agent.commands.deliveries import Action, moment
 from agent.index.database import Database
 from agent.replication.queue import Push, Pushes
 from agent.settings import Settings

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent import cold_report, delivery_list, fsck_report, push_list, settings, worker
+from agent import settings, worker
 from agent.cluster import identity
 from agent.cold.bucket import ColdError
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.restore import Wanted
+from agent.commands import cold, deliveries, fsck, pushes
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
@@ -37,9 +38,9 @@ def main() -> None:
         elif arguments.command == "fsck":
             _fsck(found, arguments)
         elif arguments.command == "deliveries":
-            _listed(delivery_list.run, found, arguments)
+            _listed(deliveries.run, found, arguments)
         elif arguments.command == "pushes":
-            _listed(push_list.run, found, arguments)
+            _listed(pushes.run, found, arguments)
         elif arguments.command == "cold":
             _cold(found, arguments.action)
         elif arguments.command == "restore":
@@ -98,11 +99,11 @@ def _fsck(found: Settings, arguments: argparse.Namespace) -> None:
     key = identity.load(found.node_key, found.node_id) if arguments.repair else None
     _become_owner_of(found.root)
     orders = Orders(digests=arguments.digests, minimum_age=arguments.minimum_age)
-    sys.exit(fsck_report.run(found, orders, key, in_json=arguments.json))
+    sys.exit(fsck.run(found, orders, key, in_json=arguments.json))
 
 
 def _listed(
-    run: Callable[[Settings, delivery_list.Action, Sequence[str]], str],
+    run: Callable[[Settings, deliveries.Action, Sequence[str]], str],
     found: Settings,
     arguments: argparse.Namespace,
 ) -> None:
@@ -111,10 +112,10 @@ def _listed(
     print(run(found, arguments.action, arguments.ids))
 
 
-def _cold(found: Settings, action: cold_report.Action) -> None:
+def _cold(found: Settings, action: cold.Action) -> None:
     check_marker(found)
     _become_owner_of(found.root)
-    print(cold_report.run(found, action))
+    print(cold.run(found, action))
 
 
 def _restore(found: Settings, arguments: argparse.Namespace) -> None:
@@ -123,8 +124,8 @@ def _restore(found: Settings, arguments: argparse.Namespace) -> None:
     _become_owner_of(found.root)
     key = identity.load(found.node_key, found.node_id)
     wanted = Wanted(arguments.prefix or "", arguments.file_id, arguments.digests)
-    restored = cold_report.restore(found, wanted, key)
-    print(cold_report.summary(restored))
+    restored = cold.restore(found, wanted, key)
+    print(cold.summary(restored))
     if restored.refused:
         sys.exit("portside-agent: the log above says why some files are not restored")
     if arguments.file_id and not (restored.restored or restored.intact or restored.deleted):
