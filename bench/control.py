@@ -34,9 +34,9 @@ from bench.control_report import Figures, Run, Step
 from bench.places import BUILD, NODE, RESULTS
 from bench.processes import ServerFailed, cpu_seconds, family_of, free_port, running
 from control import apps, rosters
-from control.database import Database
-from control.migrations import migrate
-from control.models import ClusterState
+from control.db.database import Database
+from control.db.migrations import migrate
+from control.db.models import ClusterState
 from control.settings import CONFIG_VARIABLE
 from portside import sizing
 from portside.roster import next_version

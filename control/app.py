@@ -12,7 +12,7 @@ import structlog
 
 from control import issuer, openapi
 from control.access import Access
-from control.database import RETRY_AFTER, Database, DatabaseUnavailable
+from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics, Readings
 from control.move_rules import COMMANDS

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control.models import App
+from control.db.models import App
 
 Scope = Literal["upload", "read", "delete", "admin"]
 """Opening sessions; finding and fetching one's files; deleting them; everything, of everybody."""

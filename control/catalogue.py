@@ -1,7 +1,7 @@
 """Files and their copies: the only place that changes a copy's state, with every counter of it.
 
 Each function belongs into a transaction of the caller's. It begins with `lock`, so that everything
-about one file happens one after the other; pools change last (`control.models` on the order).
+about one file happens one after the other; pools change last (`control.db.models` on the order).
 
     copying -> present -> deleting -> gone        present -> lost        lost, gone -> copying
 
@@ -19,7 +19,7 @@ from sqlalchemy import Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from control.models import Base, Copy, CopyState, File, LostAs, Pool
+from control.db.models import Base, Copy, CopyState, File, LostAs, Pool
 
 SHORT = text("files.state = 'committed' AND files.present < files.factor")
 """Files that lack copies: word for word the condition of their index."""

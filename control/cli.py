@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from control import apps, counters, issuer, migrations, settings, worker
+from control import apps, counters, issuer, settings, worker
 from control.apps import AppRefused
-from control.database import Database, DatabaseUnavailable
+from control.db import migrations
+from control.db.database import Database, DatabaseUnavailable
+from control.db.migrations import SchemaOutdated
 from control.issuer import IssuerKeyUnusable
-from control.migrations import SchemaOutdated
 from control.settings import Settings, SettingsError
 from portside import journal
 

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from control import node_states, placement
 from control.catalogue import copies_of
 from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
+from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.known import signs_of
-from control.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.move_rules import OPEN_STATES, Usage
 from control.placement import Place
 from control.settings import Settings

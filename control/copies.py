@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from control.models import CopyState
+from control.db.models import CopyState
 from portside.node_wire import NodeState
 from portside.quantities import MIB
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control.models import Copy, File, Pool, UploadSession
+from control.db.models import Copy, File, Pool, UploadSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control import cluster_view, models, tending
-from control.database import Database
+from control import cluster_view, tending
+from control.db import models
+from control.db.database import Database
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshots

@@ -13,8 +13,8 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from control import catalogue, receipts
-from control.database import Database
-from control.models import Copy, Revocation, UploadSession, Work
+from control.db.database import Database
+from control.db.models import Copy, Revocation, UploadSession, Work
 
 BATCH = 200
 

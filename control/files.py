@@ -18,8 +18,8 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from control import catalogue, leases, receipts
+from control.db.models import Copy, File, Revocation, UploadSession
 from control.known import KnownNode
-from control.models import Copy, File, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot

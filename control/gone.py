@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from control import catalogue, files, leases, receipts
-from control.told import tell
+from control.db.deferred_log import tell
 from portside.node_wire import GoneFile
 
 

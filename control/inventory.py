@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.database import Database
-from control.models import Copy, Node
+from control.db.database import Database
+from control.db.models import Copy, Node
 from portside.inventory import EMPTY, toggled
 from portside.node_wire import Heartbeat
 

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, cast, selec
 from sqlalchemy.orm import Session
 
 from control import node_states
-from control.models import Moment, Node, Pool, moment
+from control.db.models import Moment, Node, Pool, moment
 from control.node_states import Signs
 from portside.node_wire import NodeState, Tier
 from portside.tokens import Keyset, PublicKey

@@ -24,9 +24,9 @@ from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from control import catalogue
-from control.models import File, Moment, Node, Work, WorkReason, WorkState
+from control.db.deferred_log import tell
+from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
 from control.node_states import avoid_until
-from control.told import tell
 from portside.node_wire import Lease, WorkDone
 from portside.quantities import MIB
 from portside.wire import ReceiptClaims

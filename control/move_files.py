@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 from control import cluster_view, leases
 from control.cluster_view import ClusterView
 from control.copies import Copies, Copy
-from control.models import File, Move, MoveFile, MoveFileState, Work
+from control.db.deferred_log import tell
+from control.db.models import File, Move, MoveFile, MoveFileState, Work
 from control.move_rules import next_step
 from control.placement import Place
 from control.settings import Settings
 from control.tending import path_taken, unfit
-from control.told import tell
 
 Taken = Literal["copying", "waiting", "ended", "no room"]
 

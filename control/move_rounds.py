@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from control import catalogue, cluster_view, move_files, moves, tending
 from control.cluster_view import ClusterView
-from control.database import Database
-from control.models import Copy, File, Move, MoveFile, MoveFileState, Pool
+from control.db.database import Database
+from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.move_files import Taken, Way
 from control.move_rules import fullest_over, improves, mean_share, pushes
 from control.placement import Place

@@ -14,7 +14,7 @@ from datetime import datetime, time
 from typing import Literal, get_args
 
 from control.copies import Copies, Copy
-from control.models import MoveState
+from control.db.models import MoveState
 from portside.quantities import MIB
 
 Command = Literal["pause", "resume", "cancel"]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, aliased
 
 from control import catalogue, cluster_view
 from control.cluster_view import ClusterView
-from control.models import Copy, File, Move, MoveFile, Pool, Work
+from control.db.models import Copy, File, Move, MoveFile, Pool, Work
 from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
 from control.problems import ProblemError
 from control.settings import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from control.models import WantedState
+from control.db.models import WantedState
 from portside.node_wire import NodeState
 
 FIRST_AVOIDANCE = 15.0

@@ -8,12 +8,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control import catalogue, draining, rosters
+from control.db.deferred_log import tell
+from control.db.models import Node, Pool, WantedState
 from control.known import KnownPool
-from control.models import Node, Pool, WantedState
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot, Snapshots
-from control.told import tell
 from portside.control_wire import (
     NewPool,
     NodeStateRequest,

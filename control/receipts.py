@@ -15,11 +15,11 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control import catalogue, leases, move_files
-from control.models import File, Pool, Revocation, UploadSession
+from control.db.deferred_log import tell
+from control.db.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshot
-from control.told import tell
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
 from portside.wire import ReceiptClaims
 

@@ -16,9 +16,10 @@ import structlog
 from sqlalchemy import ColumnElement, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from control import catalogue, cluster_view, inventory, leases, models, tending
+from control import catalogue, cluster_view, inventory, leases, tending
 from control.cluster_view import is_given_up
-from control.database import Database
+from control.db import models
+from control.db.database import Database
 from control.settings import Settings
 from control.snapshot import Snapshots
 from control.turns import Turn

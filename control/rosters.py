@@ -14,9 +14,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import insert_if_new
-from control.models import ClusterState, Node, Pool
+from control.db.deferred_log import tell
+from control.db.models import ClusterState, Node, Pool
 from control.settings import Settings
-from control.told import tell
 from portside.node_wire import NodeState, Roster, RosterNode
 from portside.roster import next_version
 from portside.tokens import PublicKey

@@ -17,9 +17,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from control import expiry, leases, rosters
-from control.database import Database, DatabaseUnavailable
+from control.db.database import Database, DatabaseUnavailable
+from control.db.models import Node
 from control.draining import Drains
-from control.models import Node
 from control.move_rounds import Moves
 from control.repair import Repair
 from control.rosters import RosterUnusable

@@ -21,9 +21,9 @@ from sqlalchemy import BigInteger, bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
-from control.database import Database
+from control.db.database import Database
+from control.db.models import File, Pool, UploadSession
 from control.known import KnownApp
-from control.models import File, Pool, UploadSession
 from control.placement import Place
 from control.problems import ProblemError
 from control.settings import Settings

@@ -19,9 +19,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control import rosters
-from control.database import Database, DatabaseUnavailable
+from control.db.database import Database, DatabaseUnavailable
+from control.db.models import App, ClusterState, Revocation
 from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
-from control.models import App, ClusterState, Revocation
 from control.placement import Place, Ranking
 from control.settings import Settings
 from portside.node_wire import Roster

@@ -20,7 +20,7 @@ import structlog
 from gunicorn.systemd import sd_notify
 
 from control import outside
-from control.database import Database, DatabaseUnavailable
+from control.db.database import Database, DatabaseUnavailable
 from control.rounds import EVERY, Rounds
 from control.settings import Settings
 

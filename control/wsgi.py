@@ -7,7 +7,7 @@ import sys
 
 from control import settings
 from control.app import create_app
-from control.database import Database
+from control.db.database import Database
 from portside import journal
 
 # A thread takes a new snapshot each second, 15 ms of work with a thousand nodes. The others wait at

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from control import bodies, files, receipts
 from control.access import Access
-from control.database import Database
+from control.db.database import Database
 from control.problems import ProblemError
 from control.settings import Settings
 from control.snapshot import Snapshots

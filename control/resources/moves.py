@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from control import bodies, moves
 from control.access import Access
-from control.database import Database
+from control.db.database import Database
 from control.move_rules import Command
 from control.settings import Settings
 from control.snapshot import Snapshots

@@ -9,7 +9,7 @@ import falcon
 
 from control import bodies, nodes
 from control.access import Access, bearer
-from control.database import Database
+from control.db.database import Database
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics
 from control.problems import ProblemError

@@ -9,9 +9,10 @@ from typing import Any
 import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
-from control import bodies, migrations
-from control.database import Database, DatabaseUnavailable
-from control.migrations import SchemaOutdated
+from control import bodies
+from control.db import migrations
+from control.db.database import Database, DatabaseUnavailable
+from control.db.migrations import SchemaOutdated
 from control.snapshot import Snapshots
 from portside.tokens import SigningKey
 from portside.wire import Readiness

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from control.database import Database
-from control.migrations import migrate
-from control.models import Base
+from control.db.database import Database
+from control.db.migrations import migrate
+from control.db.models import Base
 from tests.support.control.core import Core
 from tests.support.control.postgresql import PostgresqlServer
 

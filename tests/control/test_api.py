@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from control import apps
 from control.app import create_app
-from control.database import Database
-from control.models import App
+from control.db.database import Database
+from control.db.models import App
 from control.openapi import routes
 from control.operations import OPERATIONS
 from control.problems import slugs

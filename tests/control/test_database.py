@@ -19,10 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from control.database import Database, DatabaseUnavailable
-from control.migrations import SchemaOutdated, check, migrate
-from control.models import Base, Node, Pool, Revocation
-from control.told import tell
+from control.db.database import Database, DatabaseUnavailable
+from control.db.deferred_log import tell
+from control.db.migrations import SchemaOutdated, check, migrate
+from control.db.models import Base, Node, Pool, Revocation
 from tests.support.control.postgresql import PostgresqlServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -142,8 +142,8 @@ def test_processes_wait_for_each_other(database: Database, database_url: str) ->
     program = (
         "import sys\n"
         "from sqlalchemy import select, update\n"
-        "from control.database import Database\n"
-        "from control.models import Pool\n"
+        "from control.db.database import Database\n"
+        "from control.db.models import Pool\n"
         "def work(session):\n"
         "    query = select(Pool.reserved).where(Pool.pool_id == 's01').with_for_update()\n"
         "    was = session.scalars(query).one()\n"
@@ -227,7 +227,7 @@ def test_connections_that_died_while_idle_are_noticed_before_they_are_used(
     postgresql_database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("control.database.IDLE", 0.0)
+    monkeypatch.setattr("control.db.database.IDLE", 0.0)
     postgresql_database.write(lambda session: add_pools(session, "s01"))
     postgresql.stop()
     postgresql.start()

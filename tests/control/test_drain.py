@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control import draining
-from control.database import Database
+from control.db.database import Database
 from control.problems import ProblemError
 from portside.control_wire import Holding
 from portside.quantities import GIB

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session as Transaction
 
 from control import catalogue, files, leases, receipts
-from control.database import Database
+from control.db.database import Database
 from control.problems import ProblemError
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
 from tests.support.control.cluster import done

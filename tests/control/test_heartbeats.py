@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from control import nodes, rounds
+from control.db.models import Node
 from control.heartbeats import AT_WORK
-from control.models import Node
 from control.problems import ProblemError
 from control.rounds import Round, notice_silence
 from portside.control_wire import NodeStateRequest

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control import catalogue, expiry, leases
-from control.models import File, Node, Pool, Work
+from control.db.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from portside.node_wire import Lease
 from portside.tokens import SigningKey

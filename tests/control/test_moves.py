@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control import moves
-from control.database import Database
+from control.db.database import Database
 from control.move_rounds import Moves
 from control.problems import ProblemError
 from portside.move_wire import MovePlan, MoveRequest, MoveView

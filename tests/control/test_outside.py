@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from control import outside
-from control.models import Node
+from control.db.models import Node
 from control.problems import ProblemError
 from portside import certificates
 from tests.support.control.core import Core

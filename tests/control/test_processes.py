@@ -16,7 +16,7 @@ import requests
 
 from control import cli
 from control.counters import differences
-from control.database import Database
+from control.db.database import Database
 from control.settings import CONFIG_VARIABLE
 from portside.control_wire import Session
 from tests.support.control.postgresql import PostgresqlServer

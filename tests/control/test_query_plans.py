@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from control import expiry, leases, snapshot
-from control.database import Database
+from control.db.database import Database
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from control import expiry, files
-from control.models import Pool
+from control.db.models import Pool
 from control.problems import ProblemError
 from control.sessions import Sessions
 from portside.quantities import GIB

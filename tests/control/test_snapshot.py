@@ -11,9 +11,9 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from control import snapshot
-from control.database import DatabaseUnavailable
+from control.db.database import DatabaseUnavailable
+from control.db.models import Node, Pool
 from control.known import Pools
-from control.models import Node, Pool
 from control.snapshot import Snapshot
 from tests.support.control.core import Core
 from tests.support.loopback import wait_until

@@ -24,8 +24,8 @@ import requests
 from sqlalchemy import select
 
 from control.counters import differences
-from control.database import Database, DatabaseUnavailable
-from control.models import Copy, File, UploadSession, Work
+from control.db.database import Database, DatabaseUnavailable
+from control.db.models import Copy, File, UploadSession, Work
 from portside.control_wire import Session
 from portside.node_wire import HeartbeatAnswer, Lease, WorkDone
 from tests.support.control.postgresql import PostgresqlServer

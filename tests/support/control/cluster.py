@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from control import rosters
-from control.database import Database
+from control.db.database import Database
 from control.settings import Settings
 from control.settings import load as load_settings
 from portside.control_wire import Session

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session as Transaction
 from control import apps, catalogue, receipts
 from control.apps import Scope
 from control.counters import differences
-from control.database import Database
+from control.db.database import Database
+from control.db.models import File, Pool
 from control.heartbeats import Heartbeats
 from control.known import KnownApp
-from control.models import File, Pool
 from control.sessions import Sessions, Wish
 from control.snapshot import Snapshots
 from portside.control_wire import Session, SessionRequest

@@ -17,8 +17,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
 from control import rosters, rounds
-from control.database import Database
-from control.models import Copy, File, Node
+from control.db.database import Database
+from control.db.models import Copy, File, Node
 from control.rounds import Round, Routine
 from portside.inventory import EMPTY, toggled
 from portside.node_wire import Lease, WorkDone

@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from bench import control_catalogue
 from control import rosters
 from control.counters import differences
-from control.database import Database
-from control.migrations import migrate
-from control.models import Copy, File
+from control.db.database import Database
+from control.db.migrations import migrate
+from control.db.models import Copy, File
 from tests.support.control.cluster import FakeNodes
 
 

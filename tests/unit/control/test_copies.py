@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
-from control.models import CopyState
+from control.db.models import CopyState
 from portside.node_wire import NodeState
 
 NODES = ("a", "b", "c", "d", "e")

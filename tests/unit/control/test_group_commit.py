@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from control.database import Database, DatabaseUnavailable
-from control.group_commit import GroupCommit
+from control.db.database import Database, DatabaseUnavailable
+from control.db.group_commit import GroupCommit
 
 
 class Disk:

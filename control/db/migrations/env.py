@@ -1,8 +1,8 @@
-"""What alembic runs: migrations on the connection that `control.migrations` hands over."""
+"""What alembic runs: migrations on the connection that `control.db.migrations` hands over."""
 
 from alembic import context
 
-from control.models import Base
+from control.db.models import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

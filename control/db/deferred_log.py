@@ -1,7 +1,7 @@
 """What a transaction did, for the log: written once it is committed, and never if it is undone.
 
-A transaction may run several times before it is committed (`control.database`), or be undone with
-its connection. Lines written on the way would tell of leases that nobody has.
+A transaction may run several times before it is committed (`control.db.database`), or be undone
+with its connection. Lines written on the way would tell of leases that nobody has.
 """
 
 from __future__ import annotations

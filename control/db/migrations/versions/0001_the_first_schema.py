@@ -1,4 +1,4 @@
-"""The first schema: see control.models for what each table and column is for."""
+"""The first schema: see control.db.models for what each table and column is for."""
 
 import sqlalchemy as sa
 from alembic import op

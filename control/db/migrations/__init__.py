@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from control.database import Database
+from control.db.database import Database
 
 _LOCK = 0x706F7274
 """PostgreSQL's advisory lock: of several processes that migrate at once, one does."""

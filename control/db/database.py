@@ -4,8 +4,8 @@
     database.read(lambda session: ...)    # one transaction that changes nothing
 
 The function may run more than once, so it has no effect but on the session it is given; what it has
-to say in the log it leaves there too (`control.told`). It runs again, from its beginning and in a
-new transaction, after a wait of some milliseconds that doubles with a random part:
+to say in the log it leaves there too (`control.db.deferred_log`). It runs again, from its beginning
+and in a new transaction, after a wait of some milliseconds that doubles with a random part:
 
 - on PostgreSQL after a serialization failure, a deadlock or a lock that came too late (40001,
   40P01, 55P03): the database has rolled the transaction back, so nothing of it happened;
@@ -23,13 +23,13 @@ Isolation. SQLite's writers begin with BEGIN IMMEDIATE, so that what they read s
 they commit; without it, two that read first would both hope to write and one would fail. In one
 process they queue on a lock, for SQLite's own waiting sleeps in growing steps. PostgreSQL runs READ
 COMMITTED: what must not be lost is a conditional UPDATE or reads `FOR UPDATE` (see
-`control.models` for the order of locks).
+`control.db.models` for the order of locks).
 
 Durability. `write` is durable when it returns: PostgreSQL with its defaults, SQLite in WAL mode
-with one fsync for all that commit at a time (`control.group_commit`; synchronous=NORMAL alone would
-lose acknowledged receipts in a power cut, FULL would sync each by itself). With `durable=False` it
-doesn't wait for the disk (synchronous_commit=off on PostgreSQL): a power cut may undo it, never
-tear it. That is for what a node tells again anyway.
+with one fsync for all that commit at a time (`control.db.group_commit`; synchronous=NORMAL alone
+would lose acknowledged receipts in a power cut, FULL would sync each by itself). With
+`durable=False` it doesn't wait for the disk (synchronous_commit=off on PostgreSQL): a power cut may
+undo it, never tear it. That is for what a node tells again anyway.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from control import told
-from control.group_commit import GroupCommit
+from control.db import deferred_log
+from control.db.group_commit import GroupCommit
 from portside.redaction import redact
 
 ATTEMPTS = 6
@@ -184,7 +184,7 @@ class Database:
                     if error.connection_invalidated:
                         raise _LostBeforeCommit(str(error.orig)) from error
                     raise
-        told.write_down(session)
+        deferred_log.write_down(session)
         return result
 
     def _test_when_idle(
@@ -253,7 +253,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     # Transactions begin by our own BEGIN, not by the module's guess.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    # Commits are synced together: control.group_commit.
+    # Commits are synced together: control.db.group_commit.
     connection.execute("PRAGMA synchronous=NORMAL")
     # 64 MiB instead of 4: the worker's rounds checkpoint before that (`Database.checkpoint`).
     connection.execute("PRAGMA wal_autocheckpoint=16384")

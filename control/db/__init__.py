@@ -1,0 +1,1 @@
+"""Where the control plane remembers: tables, migrations, and how transactions begin and end."""
