@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from control import apps, counters, issuer, settings, worker
+from control import apps, issuer, settings, worker
 from control.apps import AppRefused
+from control.catalogue import counters
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated

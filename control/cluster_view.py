@@ -11,7 +11,7 @@ from sqlalchemy import case, func, select, text
 from sqlalchemy.orm import Session
 
 from control import node_states, placement
-from control.catalogue import copies_of
+from control.catalogue.copies import copies_of
 from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.known import signs_of

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from control import catalogue, receipts
+from control import receipts
+from control.catalogue import copies
 from control.db.database import Database
 from control.db.models import Copy, Revocation, UploadSession, Work
 
@@ -78,11 +79,11 @@ def give_up_copies(database: Database, now: datetime) -> int:
             .limit(BATCH)
         ).all()
         for file_id, node_id in sorted(tuple(each) for each in late):
-            file = catalogue.lock(session, file_id)
-            copy = catalogue.copies_of(session, file_id)[node_id]
+            file = copies.lock(session, file_id)
+            copy = copies.copies_of(session, file_id)[node_id]
             # It may have come while this waited for the lock.
             if file is not None and copy.state == "copying":
-                catalogue.left(session, file, node_id, now)
+                copies.left(session, file, node_id, now)
         return len(late)
 
     return _all(database, batch)

@@ -17,7 +17,8 @@ from urllib.parse import quote
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from control import catalogue, leases, receipts
+from control import leases, receipts
+from control.catalogue import copies
 from control.db.models import Copy, File, Revocation, UploadSession
 from control.known import KnownNode
 from control.problems import ProblemError
@@ -99,7 +100,7 @@ def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | No
     """One file, or the upload that it is to come from. Raises ProblemError."""
     file = session.get(File, file_id)
     if file is not None and app_id in (None, file.app_id):
-        return _view(snapshot, file, catalogue.copies_of(session, file_id).values())
+        return _view(snapshot, file, copies.copies_of(session, file_id).values())
     upload = receipts.session_of(session, file_id)
     if file is None and upload is not None and app_id in (None, upload.app_id):
         return _upload_view(upload, _upload_state(session, upload))
@@ -108,7 +109,7 @@ def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | No
 
 def view_of(session: Session, snapshot: Snapshot, file: File) -> FileView:
     """A file that the caller has at hand."""
-    return _view(snapshot, file, catalogue.copies_of(session, file.file_id).values())
+    return _view(snapshot, file, copies.copies_of(session, file.file_id).values())
 
 
 def _unknown(file_id: str) -> ProblemError:
@@ -200,7 +201,7 @@ def fetch(
         raise _unknown(file_id)
     if file.state in ("deleting", "deleted"):
         raise ProblemError("file-deleted", "this file was deleted")
-    copy = _best(snapshot, catalogue.copies_of(session, file_id).values(), avoid)
+    copy = _best(snapshot, copies.copies_of(session, file_id).values(), avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
         return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
@@ -254,13 +255,13 @@ def remove(
     An upload that has not ended is called off: its token is revoked. Deleting again is no mistake.
     Raises ProblemError when there is no such file of this app's.
     """
-    file = catalogue.lock(session, file_id)
+    file = copies.lock(session, file_id)
     if file is None and (upload := receipts.awaited(session, file_id)) is not None:
         if app_id not in (None, upload.app_id):
             raise _unknown(file_id)
         receipts.call_off(session, upload, now)
         return _upload_view(upload, "deleted")
-    file = file or catalogue.lock(session, file_id)
+    file = file or copies.lock(session, file_id)
     if file is None or app_id not in (None, file.app_id):
         raise _unknown(file_id)
     delete_everywhere(session, file, now)
@@ -272,7 +273,7 @@ def delete_everywhere(session: Session, file: File, now: datetime) -> None:
     if file.state not in ("deleting", "deleted"):
         file.state, file.changed_at = "deleting", now
         session.flush()
-        for node_id in _nodes_with_it(catalogue.copies_of(session, file.file_id).values()):
+        for node_id in _nodes_with_it(copies.copies_of(session, file.file_id).values()):
             leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
         leases.call_off(session, file, now)
     leases.finish_deletion(session, file, now)

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from control import catalogue, files, leases, receipts
+from control import files, leases, receipts
+from control.catalogue import copies
 from control.db.deferred_log import tell
 from portside.node_wire import GoneFile
 
@@ -21,23 +22,23 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     Deleted there, it is deleted everywhere, also where its copies are only on their way. Damaged
     there, that copy is lost until a push repairs it, and nothing is copied from it.
     """
-    file = catalogue.lock(session, gone.file_id)
+    file = copies.lock(session, gone.file_id)
     if file is None and gone.why == "deleted":
         upload = receipts.awaited(session, gone.file_id)
         if upload is not None and node_id in (upload.node_id, *upload.replicas):
             receipts.call_off(session, upload, now)
             tell(session, "deleted before its receipt came", node=node_id, file_id=gone.file_id)
             return
-        file = catalogue.lock(session, gone.file_id)
-    copy = None if file is None else catalogue.copies_of(session, gone.file_id).get(node_id)
+        file = copies.lock(session, gone.file_id)
+    copy = None if file is None else copies.copies_of(session, gone.file_id).get(node_id)
     if file is None or copy is None or copy.state == "gone":
         tell(session, "not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)
         return
     before = copy.state
     if gone.why == "deleted":
-        catalogue.left(session, file, node_id, now)
+        copies.left(session, file, node_id, now)
         files.delete_everywhere(session, file, now)
     elif copy.state in ("present", "lost"):
-        catalogue.lost(session, file, node_id, now)
+        copies.lost(session, file, node_id, now)
         leases.call_off(session, file, now, source=node_id)
     tell(session, "copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before)

@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from control import catalogue
+from control.catalogue import copies
 from control.db.deferred_log import tell
 from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
 from control.node_states import avoid_until
@@ -78,7 +78,7 @@ def order_copy(
 
     Returns the lease's id; None when the target has the file, or work like this is under way.
     """
-    if not catalogue.expect(session, file, target, pool_id, now):
+    if not copies.expect(session, file, target, pool_id, now):
         return None
     return _order(
         session,
@@ -112,7 +112,7 @@ def order_deletion(
     With `tombstone` the file is gone for good, without it this copy alone. Returns the lease's id;
     None when there is nothing to delete. Copying to this node is called off.
     """
-    if not catalogue.leaving(session, file, node_id, now):
+    if not copies.leaving(session, file, node_id, now):
         return None
     call_off(session, file, now, place=node_id)
     return _order(
@@ -133,7 +133,7 @@ def order_deletion(
 
 def _order(session: Session, values: dict[str, object], file: File, now: datetime) -> str | None:
     lease_id = secrets.token_hex(16)
-    new = catalogue.insert_if_new(
+    new = copies.insert_if_new(
         session,
         Work,
         {
@@ -172,9 +172,9 @@ def call_off(
     works = session.scalars(query.with_for_update()).all()
     for work in works:
         end(session, work, "failed", "called off", now)
-        copy = catalogue.copies_of(session, file.file_id).get(work.place)
+        copy = copies.copies_of(session, file.file_id).get(work.place)
         if copy is not None and copy.state == "copying":
-            catalogue.left(session, file, work.place, now)
+            copies.left(session, file, work.place, now)
     return len(works)
 
 
@@ -273,7 +273,7 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
     known = session.scalars(
         select(Work.file_id).where(Work.lease_id == done.lease_id, Work.node_id == node_id)
     ).one_or_none()
-    file = None if known is None else catalogue.lock(session, known)
+    file = None if known is None else copies.lock(session, known)
     work = session.scalars(
         select(Work)
         .where(Work.lease_id == done.lease_id, Work.node_id == node_id)
@@ -287,13 +287,13 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
         return
     if work.kind == "delete" and done.outcome in ("done", "missing"):
         end(session, work, "done", "", now)
-        catalogue.left(session, file, node_id, now)
+        copies.left(session, file, node_id, now)
         finish_deletion(session, file, now)
     elif work.kind == "replicate" and done.outcome == "missing":
         # The source hasn't got it: its copy is lost, and the target's never comes from here.
         end(session, work, "missing", done.detail, now)
-        catalogue.left(session, file, work.place, now)
-        catalogue.lost(session, file, node_id, now)
+        copies.left(session, file, work.place, now)
+        copies.lost(session, file, node_id, now)
     elif work.kind == "replicate" and done.outcome == "done" and arrived:
         end(session, work, "done", "", now)
         _succeeded(session, work.place)
@@ -323,7 +323,7 @@ def finish_deletion(session: Session, file: File, now: datetime) -> None:
     """A file of which no copy is left any more is deleted."""
     if file.state == "deleting" and not any(
         copy.state in ("present", "copying", "deleting")
-        for copy in catalogue.copies_of(session, file.file_id).values()
+        for copy in copies.copies_of(session, file.file_id).values()
     ):
         file.state, file.changed_at = "deleted", now
         session.flush()
@@ -336,7 +336,7 @@ def _failed(session: Session, work: Work, file: File, detail: str, now: datetime
         _blame(session, work.place, now)
         if work.attempts >= ATTEMPTS:
             end(session, work, "failed", work.detail, now)
-            catalogue.left(session, file, work.place, now)
+            copies.left(session, file, work.place, now)
             return
     pause = min(FIRST_PAUSE * 2 ** min(work.attempts, 20), LONGEST_PAUSE)
     work.state = "waiting"

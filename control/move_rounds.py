@@ -13,7 +13,8 @@ from datetime import datetime
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from control import catalogue, cluster_view, move_files, moves, tending
+from control import cluster_view, move_files, moves, tending
+from control.catalogue import copies
 from control.cluster_view import ClusterView
 from control.db.database import Database
 from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
@@ -198,7 +199,7 @@ class Batch:
             *(self._view.keepers.keys() - {each.node_id for each in usages}),
             *(
                 node_id
-                for node_id, copy in catalogue.copies_of(self._session, file.file_id).items()
+                for node_id, copy in copies.copies_of(self._session, file.file_id).items()
                 if copy.state not in ("lost", "gone")
             ),
             *tending.path_taken(self._session, file),

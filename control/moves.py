@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from control import catalogue, cluster_view
+from control import cluster_view
+from control.catalogue import copies
 from control.cluster_view import ClusterView
 from control.db.models import Copy, File, Move, MoveFile, Pool, Work
 from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
@@ -313,7 +314,7 @@ def _let_go(session: Session, move: Move, now: datetime) -> None:
         .order_by(MoveFile.file_id)
     ).all()
     for row in in_hand:
-        file = catalogue.lock(session, row.file_id)
+        file = copies.lock(session, row.file_id)
         if file is not None:
             _call_off(session, move, file, row.target, now)
         session.delete(row)
@@ -334,7 +335,7 @@ def _call_off(session: Session, move: Move, file: File, target: str, now: dateti
         .execution_options(synchronize_session=False)
     ).all()
     if called_off:
-        catalogue.left(session, file, target, now)
+        copies.left(session, file, target, now)
 
 
 def _view(session: Session, move: Move, reports: Sequence[MoveReport]) -> MoveView:

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import catalogue, draining, rosters
+from control import draining, rosters
+from control.catalogue import copies
 from control.db.deferred_log import tell
 from control.db.models import Node, Pool, WantedState
 from control.known import KnownPool
@@ -144,7 +145,7 @@ def create_pool(session: Session, new: NewPool) -> None:
     if session.get(Node, new.node_id) is None:
         raise _unknown(new.node_id)
     counters = {"reserved": 0, "open_sessions": 0, "stored": 0}
-    if not catalogue.insert_if_new(session, Pool, {**new.model_dump(), **counters}):
+    if not copies.insert_if_new(session, Pool, {**new.model_dump(), **counters}):
         raise ProblemError("pool-taken", f"there is a pool {new.pool_id!r} already: PUT changes it")
 
 

@@ -14,7 +14,8 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import catalogue, leases, move_files
+from control import leases, move_files
+from control.catalogue import copies
 from control.db.deferred_log import tell
 from control.db.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
@@ -67,7 +68,7 @@ def register(
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
     file = _file(session, settings, claims, upload, now)
-    copy = catalogue.copies_of(session, file.file_id).get(node_id)
+    copy = copies.copies_of(session, file.file_id).get(node_id)
     if copy is not None and copy.state in ("lost", "gone") and not ordered:
         # A node's clock may be this far behind ours and its new receipt still be new.
         signed_at = datetime.fromtimestamp(claims.iat, now.tzinfo)
@@ -75,7 +76,7 @@ def register(
             tell(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
             return file
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
-    if catalogue.arrived(session, file, node_id, pool_id, now):
+    if copies.arrived(session, file, node_id, pool_id, now):
         tell(session, "copy registered", file_id=file.file_id, node=node_id, present=file.present)
         move_files.arrived(session, settings, file, node_id, now)
         if file.state == "lost":
@@ -97,7 +98,7 @@ def _file(
     now: datetime,
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
-    new = catalogue.insert_if_new(
+    new = copies.insert_if_new(
         session,
         File,
         {
@@ -118,7 +119,7 @@ def _file(
             "changed_at": now,
         },
     )
-    file = catalogue.lock(session, claims.file_id)
+    file = copies.lock(session, claims.file_id)
     assert file is not None  # noqa: S101 (inserted, or there before)
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
@@ -127,9 +128,9 @@ def _file(
         )
     if new and not _is_called_off(session, file, upload) and upload is not None:
         # The first receipt to come may be any copy's: that of the upload itself is on its way then.
-        catalogue.expect(session, file, upload.node_id, upload.pool_id, now)
+        copies.expect(session, file, upload.node_id, upload.pool_id, now)
         for node_id in upload.replicas:
-            catalogue.expect(session, file, node_id, node_id, now)
+            copies.expect(session, file, node_id, node_id, now)
     return file
 
 
@@ -209,7 +210,7 @@ def awaited(session: Session, file_id: str) -> UploadSession | None:
 def call_off(session: Session, upload: UploadSession, now: datetime) -> None:
     """End an upload, `awaited` still: its token is revoked, and its file deleted if it comes."""
     expire(session, upload.session_id)
-    catalogue.insert_if_new(
+    copies.insert_if_new(
         session,
         Revocation,
         {

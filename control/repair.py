@@ -16,7 +16,8 @@ import structlog
 from sqlalchemy import ColumnElement, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from control import catalogue, cluster_view, inventory, leases, tending
+from control import cluster_view, inventory, leases, tending
+from control.catalogue import copies
 from control.cluster_view import is_given_up
 from control.db import models
 from control.db.database import Database
@@ -80,12 +81,12 @@ class Repair:
                 leases.call_off(session, file, now, place=node_id)
                 # What it was to send is sent by another.
                 leases.call_off(session, file, now, source=node_id)
-                copy = catalogue.copies_of(session, file.file_id).get(node_id)
+                copy = copies.copies_of(session, file.file_id).get(node_id)
                 if copy is not None and copy.state == "copying":
                     # It never came: there is nothing to come back.
-                    catalogue.left(session, file, node_id, now)
+                    copies.left(session, file, node_id, now)
                 else:
-                    catalogue.lost(session, file, node_id, now, lost_as="away")
+                    copies.lost(session, file, node_id, now, lost_as="away")
 
         def find(session: Session) -> Sequence[str]:
             here = _copies_on(session, node_id, models.Copy.state.in_(("present", "copying")))
@@ -104,7 +105,7 @@ class Repair:
             if node.returned_at is None:
                 node.returned_at = now
             for file in tending.lock_all(session, file_ids):
-                catalogue.back(session, file, node_id, node.returned_at, now)
+                copies.back(session, file, node_id, node.returned_at, now)
                 if file.state in ("deleting", "deleted"):
                     # Deleted everywhere while this node was away.
                     file.state = "deleting"
@@ -140,7 +141,7 @@ class Repair:
         rows = self._database.read(
             lambda session: session.execute(
                 select(models.File.present, models.File.file_id)
-                .where(catalogue.SHORT, key > tuple_(*place))
+                .where(copies.SHORT, key > tuple_(*place))
                 .order_by(models.File.present, models.File.file_id)
                 .limit(TENDED)
             ).all()

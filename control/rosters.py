@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import insert_if_new
+from control.catalogue.copies import insert_if_new
 from control.db.deferred_log import tell
 from control.db.models import ClusterState, Node, Pool
 from control.settings import Settings

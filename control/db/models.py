@@ -3,7 +3,7 @@
 Bytes and counts are BIGINT, moments are Unix microseconds in UTC, so that both databases compare
 and index them the same way. Running counters (`Pool.reserved`, `Pool.open_sessions`,
 `Pool.stored`, `File.present`) change only by `UPDATE ... SET x = x + ?` in the very transaction
-that changes the row they count; `control.counters` counts them again.
+that changes the row they count; `control.catalogue.counters` counts them again.
 
 Who locks several rows in one transaction takes them in this order: node, file, copies, session,
 work, pools (by id). So two transactions never wait for each other in a circle.

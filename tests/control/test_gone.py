@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session as Transaction
 
-from control import catalogue, files, leases, receipts
+from control import files, leases, receipts
+from control.catalogue import copies
 from control.db.database import Database
 from control.problems import ProblemError
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
@@ -216,9 +217,9 @@ def test_what_is_told_again_doesnt_call_the_repair_off(core: Core) -> None:
 def test_a_damaged_copy_doesnt_come_back_with_its_node(core: Core) -> None:
     file_id = core.stores("s01", "s02")
     now = core.clock.now
-    core.on_file(file_id, lambda s, file: catalogue.lost(s, file, "s01", now, lost_as="away"))
+    core.on_file(file_id, lambda s, file: copies.lost(s, file, "s01", now, lost_as="away"))
     says(core, "s01", file_id, "damaged")
-    assert not core.on_file(file_id, lambda s, file: catalogue.back(s, file, "s01", now, now))
+    assert not core.on_file(file_id, lambda s, file: copies.back(s, file, "s01", now, now))
     assert core.copies(file_id)["s01"] == "lost"
 
 

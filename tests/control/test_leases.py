@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control import catalogue, expiry, leases
+from control import expiry, leases
+from control.catalogue import copies
 from control.db.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from portside.node_wire import Lease
@@ -117,7 +118,7 @@ def test_an_old_receipt_doesnt_bring_a_deleted_copy_back(core: Core) -> None:
     core.clock.pass_by(3600)
     core.on_file(
         session.file_id,
-        lambda s, file: catalogue.lost(s, file, session.node_id, core.clock.now),
+        lambda s, file: copies.lost(s, file, session.node_id, core.clock.now),
     )
     core.takes(old)
     assert core.copies(session.file_id)[session.node_id] == "lost"
@@ -245,7 +246,7 @@ def test_what_is_there_already_isnt_new(core: Core) -> None:
 
     def insert(pool_id: str) -> bool:
         values = {**pool, **counts, "pool_id": pool_id}
-        return core.database.write(lambda s: catalogue.insert_if_new(s, Pool, values))
+        return core.database.write(lambda s: copies.insert_if_new(s, Pool, values))
 
     assert [insert("s01"), insert("s01b"), insert("s01b")] == [False, True, False]
 
@@ -316,7 +317,7 @@ def test_a_copy_that_never_comes_is_expected_no_more(core: Core) -> None:
 def test_short_files_are_found_by_their_index(core: Core) -> None:
     """What repair asks has an index of its own on both databases."""
     short, safe = core.stores("s01"), core.stores("s01", "s02")
-    condition = catalogue.SHORT
+    condition = copies.SHORT
 
     def found(session: Session) -> list[str]:
         return list(session.scalars(select(File.file_id).where(condition).order_by(File.file_id)))

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from control import cli
-from control.counters import differences
+from control.catalogue.counters import differences
 from control.db.database import Database
 from control.settings import CONFIG_VARIABLE
 from portside.control_wire import Session

@@ -23,7 +23,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from control.counters import differences
+from control.catalogue.counters import differences
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Copy, File, UploadSession, Work
 from portside.control_wire import Session

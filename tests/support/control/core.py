@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session as Transaction
 
-from control import apps, catalogue, receipts
+from control import apps, receipts
 from control.apps import Scope
-from control.counters import differences
+from control.catalogue import copies
+from control.catalogue.counters import differences
 from control.db.database import Database
 from control.db.models import File, Pool
 from control.heartbeats import Heartbeats
@@ -95,7 +96,7 @@ class Core:
         """Do something with a file whose row is locked."""
 
         def locked(session: Transaction) -> _Result:
-            file = catalogue.lock(session, file_id)
+            file = copies.lock(session, file_id)
             assert file is not None
             return work(session, file)
 
@@ -104,7 +105,7 @@ class Core:
     def copies(self, file_id: str) -> dict[str, str]:
         """Nodes and states of a file's copies."""
         return self.database.read(
-            lambda s: {node: copy.state for node, copy in catalogue.copies_of(s, file_id).items()}
+            lambda s: {node: copy.state for node, copy in copies.copies_of(s, file_id).items()}
         )
 
     def pool(self, pool_id: str) -> tuple[int, int, int]:

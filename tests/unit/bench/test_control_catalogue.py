@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from bench import control_catalogue
 from control import rosters
-from control.counters import differences
+from control.catalogue.counters import differences
 from control.db.database import Database
 from control.db.migrations import migrate
 from control.db.models import Copy, File
