@@ -33,7 +33,7 @@ from bench.control_load import report as send_heartbeats
 from bench.control_report import Figures, Run, Step
 from bench.places import BUILD, NODE, RESULTS
 from bench.processes import ServerFailed, cpu_seconds, family_of, free_port, running
-from control import apps, rosters
+from control.cluster import api_keys, rosters
 from control.db.database import Database
 from control.db.migrations import migrate
 from control.db.models import ClusterState
@@ -201,7 +201,7 @@ def _prepare(where: _Place, fakes: FakeNodes, outside: int) -> str:
     database = Database(where.url)
     migrate(database)
     database.write(lambda session: rosters.take_over(session, roster, now))
-    key = database.write(lambda session: apps.create(session, "bench", ("upload",), now))
+    key = database.write(lambda session: api_keys.create(session, "bench", ("upload",), now))
     database.close()
     return key
 

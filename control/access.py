@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import falcon
 
-from control import apps
-from control.apps import Scope
-from control.known import KnownApp
+from control.cluster import api_keys
+from control.cluster.api_keys import Scope
+from control.cluster.read_model import KnownApp
+from control.cluster.snapshot import Snapshots
 from control.problems import ProblemError
-from control.snapshot import Snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Access:
         if key is None:
             return None
         # What is compared is a digest of what was sent: its timing tells nothing of the key.
-        app = self._snapshots.app(apps.digest(key))
+        app = self._snapshots.app(api_keys.digest(key))
         if app is None:
             raise ProblemError("key-unknown", "this API key isn't known here, or it was revoked")
         return Caller(app)

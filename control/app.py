@@ -10,8 +10,10 @@ from typing import Any
 import falcon
 import structlog
 
-from control import issuer, openapi
+from control import openapi
 from control.access import Access
+from control.cluster import issuer
+from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics, Readings
@@ -22,7 +24,6 @@ from control.request_log import RequestLog
 from control.resources import files, moves, nodes, probes, sessions
 from control.sessions import Sessions
 from control.settings import Settings
-from control.snapshot import Snapshots
 
 _log = structlog.get_logger()
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from control import apps, issuer, settings, worker
-from control.apps import AppRefused
+from control import settings, worker
 from control.catalogue import counters
+from control.cluster import api_keys, issuer
+from control.cluster.api_keys import AppRefused
+from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
-from control.issuer import IssuerKeyUnusable
 from control.settings import Settings, SettingsError
 from portside import journal
 
@@ -78,13 +79,13 @@ def _app(found: Settings, arguments: argparse.Namespace) -> None:
             # The key alone on standard output, so that it can be taken from there: it is told once.
             print(
                 database.write(
-                    lambda session: apps.create(session, arguments.name, arguments.scopes, now)
+                    lambda session: api_keys.create(session, arguments.name, arguments.scopes, now)
                 )
             )
         elif arguments.action == "revoke":
-            database.write(lambda session: apps.revoke(session, arguments.name, now))
+            database.write(lambda session: api_keys.revoke(session, arguments.name, now))
         else:
-            for app in database.read(apps.every):
+            for app in database.read(api_keys.every):
                 state = "revoked" if app.revoked_at else ",".join(app.scopes)
                 print(f"{app.app_id}\t{state}\t{app.created_at:%Y-%m-%dT%H:%M:%SZ}")
 
@@ -104,10 +105,10 @@ class _opened:  # noqa: N801 (used like a function)
 
 def _scopes(text: str) -> Sequence[str]:
     scopes = [scope.strip() for scope in text.split(",") if scope.strip()]
-    unknown = sorted(set(scopes) - set(apps.SCOPES))
+    unknown = sorted(set(scopes) - set(api_keys.SCOPES))
     if unknown or not scopes:
         raise argparse.ArgumentTypeError(
-            f"{', '.join(unknown) or 'nothing'}: scopes are {', '.join(apps.SCOPES)}"
+            f"{', '.join(unknown) or 'nothing'}: scopes are {', '.join(api_keys.SCOPES)}"
         )
     return scopes
 

@@ -10,15 +10,15 @@ from random import Random
 from sqlalchemy import case, func, select, text
 from sqlalchemy.orm import Session
 
-from control import node_states, placement
 from control.catalogue.copies import copies_of
+from control.cluster import node_states, placement
+from control.cluster.placement import Place
+from control.cluster.read_model import signs_of
+from control.cluster.snapshot import Snapshot, Snapshots
 from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
-from control.known import signs_of
 from control.move_rules import OPEN_STATES, Usage
-from control.placement import Place
 from control.settings import Settings
-from control.snapshot import Snapshot, Snapshots
 
 OUTSTANDING = 8
 """Large files that one node sends, and that one receives, at the same time; small ones are more

@@ -14,11 +14,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from control import cluster_view, tending
+from control.cluster.snapshot import Snapshots
 from control.db import models
 from control.db.database import Database
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshots
 from control.turns import SECONDS, Turn
 from portside.control_wire import Holding
 from portside.quantities import format_size

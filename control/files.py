@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 
 from control import leases, receipts
 from control.catalogue import copies
+from control.cluster.read_model import KnownNode
+from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation, UploadSession
-from control.known import KnownNode
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshot
 from portside.control_wire import CopyView, FileUrl, FileView, FileViews
 from portside.tokens import SigningKey, mint_download
 from portside.wire import DownloadClaims, FileQuery

@@ -24,9 +24,9 @@ from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
+from control.cluster.node_states import avoid_until
 from control.db.deferred_log import tell
 from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
-from control.node_states import avoid_until
 from portside.node_wire import Lease, WorkDone
 from portside.quantities import MIB
 from portside.wire import ReceiptClaims

@@ -15,10 +15,10 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
-from control.snapshot import Snapshots
 from portside.move_wire import MoveState
 from portside.node_wire import NodeState
 

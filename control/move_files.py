@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control import cluster_view, leases
+from control.cluster.placement import Place
 from control.cluster_view import ClusterView
 from control.copies import Copies, Copy
 from control.db.deferred_log import tell
 from control.db.models import File, Move, MoveFile, MoveFileState, Work
 from control.move_rules import next_step
-from control.placement import Place
 from control.settings import Settings
 from control.tending import path_taken, unfit
 

@@ -15,14 +15,14 @@ from sqlalchemy.orm import Session
 
 from control import cluster_view, move_files, moves, tending
 from control.catalogue import copies
+from control.cluster.placement import Place
+from control.cluster.snapshot import Snapshots
 from control.cluster_view import ClusterView
 from control.db.database import Database
 from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.move_files import Taken, Way
 from control.move_rules import fullest_over, improves, mean_share, pushes
-from control.placement import Place
 from control.settings import Settings
-from control.snapshot import Snapshots
 from control.turns import SECONDS, Turn
 
 TAKEN = 20

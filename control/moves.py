@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session, aliased
 
 from control import cluster_view
 from control.catalogue import copies
+from control.cluster.snapshot import Snapshots
 from control.cluster_view import ClusterView
 from control.db.models import Copy, File, Move, MoveFile, Pool, Work
 from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshots
 from portside.move_wire import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
 from portside.quantities import format_size
 

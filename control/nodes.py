@@ -7,14 +7,15 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import draining, rosters
+from control import draining
 from control.catalogue import copies
+from control.cluster import rosters
+from control.cluster.read_model import KnownPool
+from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.deferred_log import tell
 from control.db.models import Node, Pool, WantedState
-from control.known import KnownPool
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshot, Snapshots
 from portside.control_wire import (
     NewPool,
     NodeStateRequest,

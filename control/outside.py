@@ -20,10 +20,10 @@ from sqlalchemy.orm import Session
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as TookTooLong
 
+from control.cluster.node_states import avoid_until
 from control.db.database import Database
 from control.db.deferred_log import tell
 from control.db.models import Node
-from control.node_states import avoid_until
 
 PATIENCE = 2.0
 """Seconds to connect, and again to the answer."""

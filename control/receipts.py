@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 
 from control import leases, move_files
 from control.catalogue import copies
+from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import tell
 from control.db.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshot
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
 from portside.wire import ReceiptClaims
 

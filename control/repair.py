@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 
 from control import cluster_view, inventory, leases, tending
 from control.catalogue import copies
+from control.cluster.snapshot import Snapshots
 from control.cluster_view import is_given_up
 from control.db import models
 from control.db.database import Database
 from control.settings import Settings
-from control.snapshot import Snapshots
 from control.turns import Turn
 
 SWEPT = 200

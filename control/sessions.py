@@ -21,13 +21,13 @@ from sqlalchemy import BigInteger, bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
+from control.cluster.placement import Place
+from control.cluster.read_model import KnownApp
+from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool, UploadSession
-from control.known import KnownApp
-from control.placement import Place
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshot, Snapshots
 from portside.content import extension_of, is_allowed
 from portside.control_wire import Session, SessionRequest, UploadServer
 from portside.names import NameRefused, named_path, sanitise

@@ -33,7 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 WantedState = Literal["active", "readonly", "draining", "retired"]
-"""What an operator wants of a node; `down` is worked out (`control.node_states`)."""
+"""What an operator wants of a node; `down` is worked out (`control.cluster.node_states`)."""
 
 SessionState = Literal["open", "committed", "expired"]
 FileState = Literal["committed", "deleting", "deleted", "lost"]

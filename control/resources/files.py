@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from control import bodies, files, receipts
 from control.access import Access
+from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshots
 from portside.control_wire import FileReceipt, FileView
 from portside.tokens import SigningKey
 from portside.wire import FILE_ID_PATTERN, FileQuery

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from control import bodies, moves
 from control.access import Access
+from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.move_rules import Command
 from control.settings import Settings
-from control.snapshot import Snapshots
 from portside.move_wire import MoveRequest, MoveView, MoveViews
 
 

@@ -9,12 +9,12 @@ import falcon
 
 from control import bodies, nodes
 from control.access import Access, bearer
+from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics
 from control.problems import ProblemError
 from control.settings import Settings
-from control.snapshot import Snapshots
 from portside.control_wire import NewPool, NodeStateRequest, PoolSettings
 
 

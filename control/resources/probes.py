@@ -10,10 +10,10 @@ import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from control import bodies
+from control.cluster.snapshot import Snapshots
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
-from control.snapshot import Snapshots
 from portside.tokens import SigningKey
 from portside.wire import Readiness
 

@@ -10,8 +10,8 @@ import falcon.testing
 import pytest
 from sqlalchemy import select
 
-from control import apps
 from control.app import create_app
+from control.cluster import api_keys
 from control.db.database import Database
 from control.db.models import App
 from control.openapi import routes
@@ -162,7 +162,7 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
 def test_a_revoked_key_counts_no_more_and_a_new_one_does(core: Core) -> None:
     api = Api(core)
     assert api.ask("GET", "/api/v1/files").status_code == 200
-    core.database.write(lambda s: apps.revoke(s, "shop", core.clock.now))
+    core.database.write(lambda s: api_keys.revoke(s, "shop", core.clock.now))
     assert slug_of(_fresh(api).ask("GET", "/api/v1/files")) == "key-unknown"
     again = core.app("shop", "read")
     assert _fresh(api).ask("GET", "/api/v1/files", key=again).status_code == 200

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from control import expiry, leases, snapshot
+from control import expiry, leases
+from control.cluster import snapshot
 from control.db.database import Database
 from tests.support.control.cluster import done
 from tests.support.control.core import Core

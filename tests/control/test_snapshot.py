@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from control import snapshot
+from control.cluster import snapshot
+from control.cluster.read_model import Pools
+from control.cluster.snapshot import Snapshot
 from control.db.database import DatabaseUnavailable
 from control.db.models import Node, Pool
-from control.known import Pools
-from control.snapshot import Snapshot
 from tests.support.control.core import Core
 from tests.support.loopback import wait_until
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from control import rosters
+from control.cluster import rosters
 from control.db.database import Database
 from control.settings import Settings
 from control.settings import load as load_settings

@@ -10,16 +10,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session as Transaction
 
-from control import apps, receipts
-from control.apps import Scope
+from control import receipts
 from control.catalogue import copies
 from control.catalogue.counters import differences
+from control.cluster import api_keys
+from control.cluster.api_keys import Scope
+from control.cluster.read_model import KnownApp
+from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool
 from control.heartbeats import Heartbeats
-from control.known import KnownApp
 from control.sessions import Sessions, Wish
-from control.snapshot import Snapshots
 from portside.control_wire import Session, SessionRequest
 from portside.node_wire import HeartbeatAnswer
 from portside.tokens import SigningKey
@@ -47,7 +48,7 @@ class Core:
 
     def app(self, app_id: str, *scopes: Scope) -> str:
         """Make an app; returns its API key."""
-        key = self.database.write(lambda s: apps.create(s, app_id, scopes, self.clock.now))
+        key = self.database.write(lambda s: api_keys.create(s, app_id, scopes, self.clock.now))
         self.snapshots.forget()
         return key
 

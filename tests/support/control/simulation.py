@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
-from control import rosters, rounds
+from control import rounds
+from control.cluster import rosters
 from control.db.database import Database
 from control.db.models import Copy, File, Node
 from control.rounds import Round, Routine

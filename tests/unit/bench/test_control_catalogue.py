@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from bench import control_catalogue
-from control import rosters
 from control.catalogue.counters import differences
+from control.cluster import rosters
 from control.db.database import Database
 from control.db.migrations import migrate
 from control.db.models import Copy, File

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from control.node_states import (
+from control.cluster.node_states import (
     FIRST_AVOIDANCE,
     LONGEST_AVOIDANCE,
     Signs,

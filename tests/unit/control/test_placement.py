@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.placement import Place, Ranking, choose
+from control.cluster.placement import Place, Ranking, choose
 
 _REGIONS = st.sampled_from([None, "hel", "fra"])
 

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, cast, select, type_coerce
 from sqlalchemy.orm import Session
 
-from control import node_states
+from control.cluster import node_states
+from control.cluster.node_states import Signs
 from control.db.models import Moment, Node, Pool, moment
-from control.node_states import Signs
 from portside.node_wire import NodeState, Tier
 from portside.tokens import Keyset, PublicKey
 

@@ -1,8 +1,8 @@
 """Which node a file goes to: a pure choice among places, from what is known of them now.
 
-Only places that are healthy come here (`control.snapshot`). Of those with room for the file the
-best is chosen by tier (hot before warm before cold), then priority, then region, then how full and
-how busy a place is for its weight; those that are alike take turns, in an order left to chance.
+Only places that are healthy come here (`control.cluster.snapshot`). Of those with room for the file
+the best is chosen by tier (hot before warm before cold), then priority, then region, then how full
+and how busy a place is for its weight; those that are alike take turns, in an order left to chance.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control import rosters
+from control.cluster import rosters
+from control.cluster.placement import Place, Ranking
+from control.cluster.read_model import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import App, ClusterState, Revocation
-from control.known import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
-from control.placement import Place, Ranking
 from control.settings import Settings
 from portside.node_wire import Roster
 from portside.tokens import Keyset
