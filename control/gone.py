@@ -10,9 +10,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from control import files, leases, receipts
+from control import files, receipts
 from control.catalogue import copies
 from control.db.deferred_log import tell
+from control.replication import leases
 from portside.node_wire import GoneFile
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
-from control import gone, leases, receipts
+from control import gone, receipts
 from control.cluster import rosters
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot, Snapshots
@@ -22,6 +22,7 @@ from control.db.database import Database
 from control.db.deferred_log import tell
 from control.db.models import Moment, Node
 from control.problems import ProblemError
+from control.replication import leases
 from control.settings import Settings
 from portside.node_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat

@@ -14,15 +14,15 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control import cluster_view, leases
 from control.cluster.placement import Place
-from control.cluster_view import ClusterView
-from control.copies import Copies, Copy
 from control.db.deferred_log import tell
 from control.db.models import File, Move, MoveFile, MoveFileState, Work
 from control.move_rules import next_step
+from control.replication import cluster_view, leases
+from control.replication.cluster_view import ClusterView
+from control.replication.policy import Copies, Copy
+from control.replication.reconcile import path_taken, unfit
 from control.settings import Settings
-from control.tending import path_taken, unfit
 
 Taken = Literal["copying", "waiting", "ended", "no room"]
 

@@ -13,17 +13,18 @@ from datetime import datetime
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from control import cluster_view, move_files, moves, tending
+from control import move_files, moves
 from control.catalogue import copies
 from control.cluster.placement import Place
 from control.cluster.snapshot import Snapshots
-from control.cluster_view import ClusterView
 from control.db.database import Database
 from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.move_files import Taken, Way
 from control.move_rules import fullest_over, improves, mean_share, pushes
+from control.replication import cluster_view, reconcile
+from control.replication.cluster_view import ClusterView
+from control.replication.time_budget import SECONDS, Turn
 from control.settings import Settings
-from control.turns import SECONDS, Turn
 
 TAKEN = 20
 """Files that one batch takes in hand at most: some ten milliseconds."""
@@ -121,7 +122,7 @@ class Batch:
             .limit(TAKEN)
         ).all()
         for row in rows:
-            file = tending.lock(self._session, row.file_id)
+            file = reconcile.lock(self._session, row.file_id)
             if file is not None:
                 self._advance(file, Way(row.source, row.target, self._place_on(row.target)))
         count_moved(self._session, self._move)
@@ -152,7 +153,7 @@ class Batch:
             return False
         file_ids = self._behind(self._move.cursor, source.node_id, source.pool_id)
         for file_id in file_ids:
-            file = tending.lock(self._session, file_id)
+            file = reconcile.lock(self._session, file_id)
             if file is None:
                 return False
             if self._advance(file, Way(source.node_id, target.node_id, place)) == "no room":
@@ -173,7 +174,7 @@ class Batch:
         node_id, _, behind = self._move.cursor.partition(":")
         file_ids = self._behind(behind if node_id == giver else "", giver, None)
         for file_id in file_ids:
-            file = tending.lock(self._session, file_id)
+            file = reconcile.lock(self._session, file_id)
             if file is None or self._giver() != giver:
                 return False
             place = self._better_place(file, giver)
@@ -202,7 +203,7 @@ class Batch:
                 for node_id, copy in copies.copies_of(self._session, file.file_id).items()
                 if copy.state not in ("lost", "gone")
             ),
-            *tending.path_taken(self._session, file),
+            *reconcile.path_taken(self._session, file),
         }
         place = self._view.place(file.size, without)
         if place is None or not improves(usages, giver, place.node_id, file.size):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Literal, get_args
 
-from control.copies import Copies, Copy
 from control.db.models import MoveState
+from control.replication.policy import Copies, Copy
 from portside.quantities import MIB
 
 Command = Literal["pause", "resume", "cancel"]

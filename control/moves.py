@@ -15,13 +15,13 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from control import cluster_view
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshots
-from control.cluster_view import ClusterView
 from control.db.models import Copy, File, Move, MoveFile, Pool, Work
 from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
 from control.problems import ProblemError
+from control.replication import cluster_view
+from control.replication.cluster_view import ClusterView
 from control.settings import Settings
 from portside.move_wire import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
 from portside.quantities import format_size

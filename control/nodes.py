@@ -7,7 +7,6 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import draining
 from control.catalogue import copies
 from control.cluster import rosters
 from control.cluster.read_model import KnownPool
@@ -15,6 +14,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.deferred_log import tell
 from control.db.models import Node, Pool, WantedState
 from control.problems import ProblemError
+from control.replication import draining
 from control.settings import Settings
 from portside.control_wire import (
     NewPool,

@@ -14,12 +14,13 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import leases, move_files
+from control import move_files
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import tell
 from control.db.models import File, Pool, Revocation, UploadSession
 from control.problems import ProblemError
+from control.replication import leases
 from control.settings import Settings
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
 from portside.wire import ReceiptClaims

@@ -16,15 +16,16 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from control import expiry, leases
+from control import expiry
 from control.cluster import rosters
 from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Node
-from control.draining import Drains
 from control.move_rounds import Moves
-from control.repair import Repair
+from control.replication import leases
+from control.replication.draining import Drains
+from control.replication.repair import Repair
 from control.settings import Settings
 
 _log = structlog.get_logger()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from control import draining
 from control.db.database import Database
 from control.problems import ProblemError
+from control.replication import draining
 from portside.control_wire import Holding
 from portside.quantities import GIB
 from tests.support.control.simulation import EVERY, Simulation

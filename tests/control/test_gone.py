@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session as Transaction
 
-from control import files, leases, receipts
+from control import files, receipts
 from control.catalogue import copies
 from control.db.database import Database
 from control.problems import ProblemError
+from control.replication import leases
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
 from tests.support.control.cluster import done
 from tests.support.control.core import APP, Core

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from control import expiry, leases
+from control import expiry
 from control.cluster import snapshot
 from control.db.database import Database
+from control.replication import leases
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 

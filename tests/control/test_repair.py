@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from control import files
-from control.cluster_view import OUTSTANDING
-from control.copies import LARGE, LEAST_LOAD
 from control.db.database import Database
 from control.db.models import Node, Work
+from control.replication.cluster_view import OUTSTANDING
+from control.replication.policy import LARGE, LEAST_LOAD
 from tests.support.control.simulation import EVERY, GIVEN_UP, Simulation
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
 from control.db.models import CopyState
+from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
 from portside.node_wire import NodeState
 
 NODES = ("a", "b", "c", "d", "e")

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.copies import Copies, Copy, Keeper
 from control.move_rules import (
     OPEN_STATES,
     Hours,
@@ -20,6 +19,7 @@ from control.move_rules import (
     next_step,
     pushes,
 )
+from control.replication.policy import Copies, Copy, Keeper
 from portside.node_wire import NodeState
 
 NODES = {each: Keeper(each, "active") for each in ("s", "t", "r", "q")}

@@ -13,11 +13,11 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
 
-from control import leases
-from control.cluster_view import REMOVALS, ClusterView
-from control.copies import Copies, Copy
 from control.db import models
 from control.db.models import WorkReason
+from control.replication import leases
+from control.replication.cluster_view import REMOVALS, ClusterView
+from control.replication.policy import Copies, Copy
 
 FAILED = 2
 """Attempts to copy to one node after which another one is tried, if there is one."""

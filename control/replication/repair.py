@@ -16,14 +16,14 @@ import structlog
 from sqlalchemy import ColumnElement, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from control import cluster_view, inventory, leases, tending
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshots
-from control.cluster_view import is_given_up
 from control.db import models
 from control.db.database import Database
+from control.replication import cluster_view, inventory, leases, reconcile
+from control.replication.cluster_view import is_given_up
+from control.replication.time_budget import Turn
 from control.settings import Settings
-from control.turns import Turn
 
 SWEPT = 200
 """Copies of one transaction that only change their state."""
@@ -77,7 +77,7 @@ class Repair:
             if not is_given_up(self._snapshots.take(session), node_id, self._settings, now):
                 return
             node.given_up_at = node.given_up_at or now
-            for file in tending.lock_all(session, file_ids):
+            for file in reconcile.lock_all(session, file_ids):
                 leases.call_off(session, file, now, place=node_id)
                 # What it was to send is sent by another.
                 leases.call_off(session, file, now, source=node_id)
@@ -90,7 +90,7 @@ class Repair:
 
         def find(session: Session) -> Sequence[str]:
             here = _copies_on(session, node_id, models.Copy.state.in_(("present", "copying")))
-            return here or tending.pushes_from(session, node_id, SWEPT)
+            return here or reconcile.pushes_from(session, node_id, SWEPT)
 
         if count := self._in_batches(find, batch):
             _log.info("copies given up", node=node_id, count=count)
@@ -104,7 +104,7 @@ class Repair:
                 return
             if node.returned_at is None:
                 node.returned_at = now
-            for file in tending.lock_all(session, file_ids):
+            for file in reconcile.lock_all(session, file_ids):
                 copies.back(session, file, node_id, node.returned_at, now)
                 if file.state in ("deleting", "deleted"):
                     # Deleted everywhere while this node was away.
@@ -170,9 +170,9 @@ class Repair:
         def batch(session: Session) -> None:
             view = cluster_view.load(session, self._snapshots, self._settings, now)
             for file_id in file_ids:
-                file = tending.lock(session, file_id)
+                file = reconcile.lock(session, file_id)
                 if file is not None:
-                    tending.tend(session, view, file, now)
+                    reconcile.tend(session, view, file, now)
 
         if file_ids:
             self._database.write(batch)

@@ -15,14 +15,15 @@ from control.cluster import node_states, placement
 from control.cluster.placement import Place
 from control.cluster.read_model import signs_of
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.copies import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
 from control.move_rules import OPEN_STATES, Usage
+from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.settings import Settings
 
 OUTSTANDING = 8
 """Large files that one node sends, and that one receives, at the same time; small ones are more
-(`control.copies.load_of`). Few enough for uploads not to notice, enough to keep a line busy."""
+(`control.replication.policy.load_of`). Few enough for uploads not to notice, enough to keep a line
+busy."""
 
 REMOVALS = 100
 """Removals that one node has in hand at the same time: they are cheap, but not free."""

@@ -13,18 +13,18 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control import cluster_view, tending
 from control.cluster.snapshot import Snapshots
 from control.db import models
 from control.db.database import Database
 from control.problems import ProblemError
+from control.replication import cluster_view, reconcile
+from control.replication.time_budget import SECONDS, Turn
 from control.settings import Settings
-from control.turns import SECONDS, Turn
 from portside.control_wire import Holding
 from portside.quantities import format_size
 
 TENDED = 20
-"""Files of one transaction, as in `control.repair`."""
+"""Files of one transaction, as in `control.replication.repair`."""
 
 
 class Drains:
@@ -73,9 +73,9 @@ class Drains:
         node.drain_cursor = rows[-1] if len(rows) == TENDED else None
         view = cluster_view.load(session, self._snapshots, self._settings, now)
         for file_id in rows:
-            file = tending.lock(session, file_id)
+            file = reconcile.lock(session, file_id)
             if file is not None:
-                tending.tend(session, view, file, now)
+                reconcile.tend(session, view, file, now)
         return node.drain_cursor is None
 
 
