@@ -17,7 +17,7 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.heartbeats import Heartbeats
 from control.metrics import Metrics, Readings
-from control.move_rules import COMMANDS
+from control.moves.rules import COMMANDS
 from control.operations import OPERATIONS
 from control.problems import ProblemError
 from control.request_log import RequestLog

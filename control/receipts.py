@@ -14,11 +14,11 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control import move_files
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import tell
 from control.db.models import File, Pool, Revocation, UploadSession
+from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
@@ -79,7 +79,7 @@ def register(
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
     if copies.arrived(session, file, node_id, pool_id, now):
         tell(session, "copy registered", file_id=file.file_id, node=node_id, present=file.present)
-        move_files.arrived(session, settings, file, node_id, now)
+        step.arrived(session, settings, file, node_id, now)
         if file.state == "lost":
             file.state = "committed"
     if file.state in ("deleting", "deleted"):

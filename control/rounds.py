@@ -22,7 +22,7 @@ from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Node
-from control.move_rounds import Moves
+from control.moves.worker import Moves
 from control.replication import leases
 from control.replication.draining import Drains
 from control.replication.repair import Repair

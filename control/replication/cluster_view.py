@@ -16,7 +16,7 @@ from control.cluster.placement import Place
 from control.cluster.read_model import signs_of
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
-from control.move_rules import OPEN_STATES, Usage
+from control.moves.rules import OPEN_STATES, Usage
 from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.settings import Settings
 

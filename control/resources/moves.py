@@ -8,11 +8,12 @@ from datetime import datetime
 import falcon
 from sqlalchemy.orm import Session
 
-from control import bodies, moves
+from control import bodies
 from control.access import Access
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.move_rules import Command
+from control.moves import service
+from control.moves.rules import Command
 from control.settings import Settings
 from portside.move_wire import MoveRequest, MoveView, MoveViews
 
@@ -37,7 +38,7 @@ class Moves:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The moves, newest first."""
         self._access.need(request, "read")
-        found = self._database.read(moves.views)
+        found = self._database.read(service.views)
         bodies.answer(response, MoveViews(moves=tuple(found)))
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -46,7 +47,7 @@ class Moves:
         wish = bodies.parse(request, MoveRequest)
         if wish.dry_run:
             plan = self._database.read(
-                lambda session: moves.plan(
+                lambda session: service.plan(
                     session, self._snapshots, self._settings, wish, self._clock()
                 )
             )
@@ -54,17 +55,17 @@ class Moves:
             return
 
         def begin(session: Session) -> MoveView:
-            move = moves.create(
+            move = service.create(
                 session, self._snapshots, self._settings, wish, caller.app.app_id, self._clock()
             )
-            return moves.view(session, move.move_id)
+            return service.view(session, move.move_id)
 
         bodies.answer(response, self._database.write(begin), 201)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
         """One move, with files that it couldn't move."""
         self._access.need(request, "read")
-        bodies.answer(response, self._database.read(lambda session: moves.view(session, move_id)))
+        bodies.answer(response, self._database.read(lambda session: service.view(session, move_id)))
 
 
 class MoveCommands:
@@ -83,7 +84,7 @@ class MoveCommands:
         self._access.need(request, "admin")
 
         def tell(session: Session) -> MoveView:
-            moves.command(session, move_id, self._wish, self._clock())
-            return moves.view(session, move_id)
+            service.command(session, move_id, self._wish, self._clock())
+            return service.view(session, move_id)
 
         bodies.answer(response, self._database.write(tell))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from control import moves
 from control.db.database import Database
-from control.move_rounds import Moves
+from control.moves import service
+from control.moves.worker import Moves
 from control.problems import ProblemError
 from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import GIB
@@ -28,7 +28,7 @@ def request(**changed: Any) -> MoveRequest:
 
 def plan(cluster: Simulation, **changed: Any) -> MovePlan:
     return cluster.database.read(
-        lambda session: moves.plan(
+        lambda session: service.plan(
             session, cluster.snapshots, cluster.settings, request(**changed), cluster.clock.now
         )
     )
@@ -37,7 +37,7 @@ def plan(cluster: Simulation, **changed: Any) -> MovePlan:
 def begin(cluster: Simulation, **changed: Any) -> str:
     return cluster.database.write(
         lambda session: (
-            moves.create(
+            service.create(
                 session,
                 cluster.snapshots,
                 cluster.settings,
@@ -50,11 +50,13 @@ def begin(cluster: Simulation, **changed: Any) -> str:
 
 
 def view(cluster: Simulation, move_id: str) -> MoveView:
-    return cluster.database.read(lambda session: moves.view(session, move_id))
+    return cluster.database.read(lambda session: service.view(session, move_id))
 
 
 def command(cluster: Simulation, move_id: str, wish: Any) -> None:
-    cluster.database.write(lambda session: moves.command(session, move_id, wish, cluster.clock.now))
+    cluster.database.write(
+        lambda session: service.command(session, move_id, wish, cluster.clock.now)
+    )
 
 
 def ends(cluster: Simulation, move_id: str) -> MoveView:
@@ -74,7 +76,7 @@ def refused(cluster: Simulation, **changed: Any) -> str:
 def test_a_move_brings_every_file_to_its_target(
     cluster: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("control.move_rounds.TAKEN", 3)
+    monkeypatch.setattr("control.moves.worker.TAKEN", 3)
     files = [cluster.has("s01", "s02") for _ in range(10)]
     move_id = begin(cluster)
     assert view(cluster, move_id).state == "planned"
@@ -105,7 +107,7 @@ def test_a_plan_counts_and_changes_nothing(cluster: Simulation) -> None:
         reachable=True,
         obstacles=(),
     )
-    assert cluster.database.read(moves.views) == []
+    assert cluster.database.read(service.views) == []
 
 
 def test_a_filter_leaves_the_rest_where_it_is(cluster: Simulation) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.move_rules import (
+from control.moves.rules import (
     OPEN_STATES,
     Hours,
     Step,

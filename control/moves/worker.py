@@ -13,14 +13,14 @@ from datetime import datetime
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from control import move_files, moves
 from control.catalogue import copies
 from control.cluster.placement import Place
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
-from control.move_files import Taken, Way
-from control.move_rules import fullest_over, improves, mean_share, pushes
+from control.moves import service, step
+from control.moves.rules import fullest_over, improves, mean_share, pushes
+from control.moves.step import Taken, Way
 from control.replication import cluster_view, reconcile
 from control.replication.cluster_view import ClusterView
 from control.replication.time_budget import SECONDS, Turn
@@ -130,7 +130,7 @@ class Batch:
 
     def take_more(self) -> bool:
         """Take files in hand behind the cursor. Returns whether there may be more at once."""
-        hours = moves.hours_of(self._move)
+        hours = service.hours_of(self._move)
         if hours is not None and not hours.contain(self._now):
             self._move.error = f"it is {self._now:%H:%M} UTC, outside of its hours"
             return False
@@ -221,14 +221,14 @@ class Batch:
             .where(
                 Copy.file_id > cursor,
                 ~known,
-                *moves.chosen(self._move.filter, node_id, pool_id),
+                *service.chosen(self._move.filter, node_id, pool_id),
             )
             .order_by(Copy.file_id)
             .limit(TAKEN)
         ).all()
 
     def _advance(self, file: File, way: Way) -> Taken:
-        taken = move_files.advance(
+        taken = step.advance(
             self._session,
             self._view,
             self._move,

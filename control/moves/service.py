@@ -1,6 +1,6 @@
 """Moves as operators see them: what one would do, how one begins, its commands, its progress.
 
-The files themselves are moved by `control.move_rounds`. Of everything that is open at a time no
+The files themselves are moved by `control.moves.worker`. Of everything that is open at a time no
 two moves have the same source, and none takes files to where another one takes them from.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshots
 from control.db.models import Copy, File, Move, MoveFile, Pool, Work
-from control.move_rules import OPEN_STATES, Command, Hours, after, mean_share
+from control.moves.rules import OPEN_STATES, Command, Hours, after, mean_share
 from control.problems import ProblemError
 from control.replication import cluster_view
 from control.replication.cluster_view import ClusterView

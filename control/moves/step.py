@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from control.cluster.placement import Place
 from control.db.deferred_log import tell
 from control.db.models import File, Move, MoveFile, MoveFileState, Work
-from control.move_rules import next_step
+from control.moves.rules import next_step
 from control.replication import cluster_view, leases
 from control.replication.cluster_view import ClusterView
 from control.replication.policy import Copies, Copy

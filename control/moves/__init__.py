@@ -1,0 +1,1 @@
+"""Moves of files between pools: planned, begun, carried on file by file."""
