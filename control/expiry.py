@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from control import receipts
 from control.catalogue import copies
 from control.db.database import Database
 from control.db.models import Copy, Revocation, UploadSession, Work
+from control.files import receipts
 
 BATCH = 200
 

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from control import files, receipts
 from control.catalogue import copies
 from control.db.deferred_log import tell
+from control.files import receipts, service
 from control.replication import leases
 from portside.node_wire import GoneFile
 
@@ -38,7 +38,7 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     before = copy.state
     if gone.why == "deleted":
         copies.left(session, file, node_id, now)
-        files.delete_everywhere(session, file, now)
+        service.delete_everywhere(session, file, now)
     elif copy.state in ("present", "lost"):
         copies.lost(session, file, node_id, now)
         leases.call_off(session, file, now, source=node_id)

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
-from control import gone, receipts
+from control import gone
 from control.cluster import rosters
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import tell
 from control.db.models import Moment, Node
+from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings

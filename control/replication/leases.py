@@ -267,7 +267,7 @@ def fits(session: Session, node_id: str, lease_id: str, signer: str, claims: Rec
 def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: datetime) -> None:
     """What became of a lease, as the node that had it says. Safe to hear twice, or too late.
 
-    `arrived` says that the target's receipt was taken (`control.receipts`): without it a copy
+    `arrived` says that the target's receipt was taken (`control.files.receipts`): without it a copy
     doesn't count, whatever the node says.
     """
     known = session.scalars(

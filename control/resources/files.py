@@ -10,10 +10,11 @@ import falcon
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from control import bodies, files, receipts
+from control import bodies
 from control.access import Access
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
+from control.files import receipts, service
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.control_wire import FileReceipt, FileView
@@ -45,7 +46,9 @@ class Files:
         snapshot = self._snapshots.current()
         bodies.answer(
             response,
-            self._database.read(lambda session: files.find(session, snapshot, wanted, caller.sees)),
+            self._database.read(
+                lambda session: service.find(session, snapshot, wanted, caller.sees)
+            ),
         )
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -56,7 +59,7 @@ class Files:
 
         def work(session: Session) -> FileView:
             file = receipts.register(session, self._settings, proof, now)
-            return files.view_of(session, snapshot, file)
+            return service.view_of(session, snapshot, file)
 
         bodies.answer(response, self._database.write(work))
 
@@ -100,7 +103,7 @@ class OneFile:
         bodies.answer(
             response,
             self._database.read(
-                lambda session: files.look_up(session, snapshot, file_id, caller.sees)
+                lambda session: service.look_up(session, snapshot, file_id, caller.sees)
             ),
         )
 
@@ -116,7 +119,7 @@ class OneFile:
         avoid = bodies.query(request, UrlQuery).avoid.split(",")
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
-            lambda session: files.fetch(
+            lambda session: service.fetch(
                 session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
             )
         )
@@ -133,7 +136,7 @@ class OneFile:
         _must_be_id(file_id)
         snapshot, now = self._snapshots.current(), self._clock()
         removed = self._database.write(
-            lambda session: files.remove(session, snapshot, file_id, caller.sees, now)
+            lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
         )
         self._snapshots.forget()
         bodies.answer(response, removed)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session as Transaction
 
-from control import files, receipts
 from control.catalogue import copies
 from control.db.database import Database
+from control.files import receipts, service
 from control.problems import ProblemError
 from control.replication import leases
 from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
@@ -28,7 +28,7 @@ def says(core: Core, node_id: str, file_id: str, why: WhyGone) -> HeartbeatAnswe
 def served_by(core: Core, file_id: str) -> str:
     snapshot = core.snapshots.current()
     url = core.database.read(
-        lambda session: files.fetch(
+        lambda session: service.fetch(
             session, snapshot, core.settings, None, file_id, core.clock.now, lambda app_id: True
         )
     )
@@ -109,7 +109,7 @@ def test_a_deletion_and_the_first_receipt_at_one_time_end_as_a_deleted_file(
         receipts.register(transaction, core.settings, proof, now)
 
     def deletion(transaction: Transaction) -> None:
-        files.remove(transaction, snapshot, session.file_id, APP.app_id, now)
+        service.remove(transaction, snapshot, session.file_id, APP.app_id, now)
 
     works = {"receipt": receipt, "deletion": deletion}
     one = works.pop(first)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from control import files
 from control.db.database import Database
 from control.db.models import Node, Work
+from control.files import service
 from control.replication.cluster_view import OUTSTANDING
 from control.replication.policy import LARGE, LEAST_LOAD
 from tests.support.control.simulation import EVERY, GIVEN_UP, Simulation
@@ -129,7 +129,7 @@ def test_what_was_deleted_while_its_node_was_given_up_goes_when_the_node_returns
     cluster.disks["s01"].up = False
     cluster.goes_on(GIVEN_UP + 5 * EVERY)
     cluster.on_file(
-        file_id, lambda session, file: files.delete_everywhere(session, file, cluster.clock.now)
+        file_id, lambda session, file: service.delete_everywhere(session, file, cluster.clock.now)
     )
     cluster.goes_on_until(lambda: cluster.file(file_id).state == "deleted")
     assert cluster.holders(file_id) == {"s01"}

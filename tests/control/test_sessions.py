@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from control import expiry, files
+from control import expiry
 from control.db.models import Pool
+from control.files import service
 from control.problems import ProblemError
 from control.sessions import Sessions
 from portside.quantities import GIB
@@ -189,7 +190,7 @@ def test_of_many_who_want_one_name_at_a_time_one_gets_it(core: Core) -> None:
         core.opens(layout="named", name="a.iso")
     assert f"DELETE /api/v1/files/{file_id}" in refused.value.detail
     core.database.write(
-        lambda session: files.remove(
+        lambda session: service.remove(
             session, core.snapshots.current(), file_id, APP.app_id, core.clock.now
         )
     )

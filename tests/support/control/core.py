@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session as Transaction
 
-from control import receipts
 from control.catalogue import copies
 from control.catalogue.counters import differences
 from control.cluster import api_keys
@@ -19,6 +18,7 @@ from control.cluster.read_model import KnownApp
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool
+from control.files import receipts
 from control.heartbeats import Heartbeats
 from control.sessions import Sessions, Wish
 from portside.control_wire import Session, SessionRequest

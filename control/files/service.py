@@ -17,11 +17,11 @@ from urllib.parse import quote
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from control import receipts
 from control.catalogue import copies
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation, UploadSession
+from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings

@@ -1,0 +1,1 @@
+"""Files as apps see them, and the receipts that prove them."""
