@@ -22,7 +22,7 @@ from control.operations import OPERATIONS
 from control.problems import ProblemError
 from control.request_log import RequestLog
 from control.resources import files, moves, nodes, probes, sessions
-from control.sessions import Sessions
+from control.sessions.service import Sessions
 from control.settings import Settings
 
 _log = structlog.get_logger()

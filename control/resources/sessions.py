@@ -13,7 +13,7 @@ from control import bodies
 from control.access import Access
 from control.metrics import Metrics
 from control.problems import ProblemError
-from control.sessions import Sessions, Wish
+from control.sessions.service import Sessions, Wish
 from portside.control_wire import SessionRequest
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")

@@ -13,7 +13,7 @@ from control import expiry
 from control.db.models import Pool
 from control.files import service
 from control.problems import ProblemError
-from control.sessions import Sessions
+from control.sessions.service import Sessions
 from portside.quantities import GIB
 from portside.tokens import Keyset, verify_upload
 from tests.support.control.core import APP, Core

@@ -20,7 +20,7 @@ from control.db.database import Database
 from control.db.models import File, Pool
 from control.files import receipts
 from control.heartbeats import Heartbeats
-from control.sessions import Sessions, Wish
+from control.sessions.service import Sessions, Wish
 from portside.control_wire import Session, SessionRequest
 from portside.node_wire import HeartbeatAnswer
 from portside.tokens import SigningKey
