@@ -15,9 +15,9 @@ from control.access import Access
 from control.cluster import issuer
 from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
-from control.heartbeats import Heartbeats
 from control.metrics import Metrics, Readings
 from control.moves.rules import COMMANDS
+from control.nodes.heartbeats import Heartbeats
 from control.operations import OPERATIONS
 from control.problems import ProblemError
 from control.request_log import RequestLog

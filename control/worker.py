@@ -1,6 +1,6 @@
 """The control plane's worker: a service of its own that goes rounds (`control.rounds`) and, between
-them, asks nodes from outside, a few each second (`control.outside`). Of several workers whoever
-went the last round does.
+them, asks nodes from outside, a few each second (`control.nodes.reachability`). Of several workers
+whoever went the last round does.
 
 A routine that fails unforeseen ends the worker, so that systemd starts it anew and the log has the
 reason; one that hangs is noticed by systemd's watchdog.
@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 import structlog
 from gunicorn.systemd import sd_notify
 
-from control import outside
 from control.db.database import Database, DatabaseUnavailable
+from control.nodes import reachability
 from control.rounds import EVERY, Rounds
 from control.settings import Settings
 
@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
     rounds = Rounds(settings, database, lambda: datetime.now(UTC))
     _notify("READY=1")
     _log.info("worker started")
-    trusted = outside.trust(settings.ca)
+    trusted = reachability.trust(settings.ca)
     due, ours = 0.0, False
     while True:
         if time.monotonic() >= due:
@@ -61,7 +61,9 @@ def run(settings: Settings) -> None:
 def _ask_nodes(database: Database, trusted: ssl.SSLContext) -> None:
     """Ask those whose turn it is. A database that is away is in the log, and asked again soon."""
     with suppress(DatabaseUnavailable):
-        outside.check(database, trusted, datetime.now(UTC), outside.EVERY, TICK / outside.EVERY)
+        reachability.check(
+            database, trusted, datetime.now(UTC), reachability.EVERY, TICK / reachability.EVERY
+        )
 
 
 def _notify(state: str) -> None:

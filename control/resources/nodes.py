@@ -7,12 +7,13 @@ from datetime import datetime
 
 import falcon
 
-from control import bodies, nodes
+from control import bodies
 from control.access import Access, bearer
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.heartbeats import Heartbeats
 from control.metrics import Metrics
+from control.nodes import service
+from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.control_wire import NewPool, NodeStateRequest, PoolSettings
@@ -52,7 +53,7 @@ class Nodes:
         self._access.need(request, "read")
         snapshot = self._snapshots.current()
         bodies.answer(
-            response, self._database.read(lambda session: nodes.every_node(session, snapshot))
+            response, self._database.read(lambda session: service.every_node(session, snapshot))
         )
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
@@ -61,7 +62,7 @@ class Nodes:
         snapshot = self._snapshots.current()
         bodies.answer(
             response,
-            self._database.read(lambda session: nodes.one_node(session, snapshot, node_id)),
+            self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
         )
 
 
@@ -87,7 +88,7 @@ class NodeStates:
         self._access.need(request, "admin")
         wish = bodies.parse(request, NodeStateRequest)
         self._database.write(
-            lambda session: nodes.set_state(
+            lambda session: service.set_state(
                 session, self._snapshots, self._settings, node_id, wish, self._clock()
             )
         )
@@ -95,7 +96,7 @@ class NodeStates:
         snapshot = self._snapshots.current()
         bodies.answer(
             response,
-            self._database.read(lambda session: nodes.one_node(session, snapshot, node_id)),
+            self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
         )
 
 
@@ -110,25 +111,25 @@ class Pools:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The pools with their settings in force."""
         self._access.need(request, "read")
-        bodies.answer(response, nodes.every_pool(self._snapshots.current()))
+        bodies.answer(response, service.every_pool(self._snapshots.current()))
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """201 with the new pool."""
         self._access.need(request, "admin")
         new = bodies.parse(request, NewPool)
-        self._database.write(lambda session: nodes.create_pool(session, new))
+        self._database.write(lambda session: service.create_pool(session, new))
         self._snapshots.forget()
-        bodies.answer(response, nodes.one_pool(self._snapshots.current(), new.pool_id), 201)
+        bodies.answer(response, service.one_pool(self._snapshots.current(), new.pool_id), 201)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
         """One pool."""
         self._access.need(request, "read")
-        bodies.answer(response, nodes.one_pool(self._snapshots.current(), pool_id))
+        bodies.answer(response, service.one_pool(self._snapshots.current(), pool_id))
 
     def on_put_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
         """Its settings anew: what isn't given is the node's again."""
         self._access.need(request, "admin")
         wanted = bodies.parse(request, PoolSettings)
-        self._database.write(lambda session: nodes.set_pool(session, pool_id, wanted))
+        self._database.write(lambda session: service.set_pool(session, pool_id, wanted))
         self._snapshots.forget()
-        bodies.answer(response, nodes.one_pool(self._snapshots.current(), pool_id))
+        bodies.answer(response, service.one_pool(self._snapshots.current(), pool_id))

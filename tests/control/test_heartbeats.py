@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from control import nodes, rounds
+from control import rounds
 from control.db.models import Node
-from control.heartbeats import AT_WORK
+from control.nodes import service
+from control.nodes.heartbeats import AT_WORK
 from control.problems import ProblemError
 from control.rounds import Round, notice_silence
 from portside.control_wire import NodeStateRequest
@@ -168,7 +169,7 @@ def test_a_node_left_out_by_a_deploy_is_answered_no_more(core: Core) -> None:
 def test_a_deploy_keeps_what_operators_want_of_nodes(core: Core) -> None:
     wish = NodeStateRequest(state="draining")
     core.database.write(
-        lambda s: nodes.set_state(s, core.snapshots, core.settings, "s02", wish, core.clock.now)
+        lambda s: service.set_state(s, core.snapshots, core.settings, "s02", wish, core.clock.now)
     )
     facts = {"s02": {"region": "hel", "weight": 3}}
     take_over(

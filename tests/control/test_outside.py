@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from control import outside
 from control.db.models import Node
+from control.nodes import reachability
 from control.problems import ProblemError
 from portside import certificates
 from tests.support.control.core import Core
@@ -63,7 +63,7 @@ def authority() -> certificates.Pair:
 def trusted(authority: certificates.Pair, tmp_path: Path) -> ssl.SSLContext:
     path = tmp_path / "ca.crt"
     path.write_bytes(authority.certificate_pem)
-    return outside.trust(path)
+    return reachability.trust(path)
 
 
 def _at(core: Core, url: str) -> None:
@@ -73,7 +73,7 @@ def _at(core: Core, url: str) -> None:
 
 def _problem(core: Core, trusted: ssl.SSLContext) -> str | None:
     """What is noted of s02 after every node was asked."""
-    outside.check(core.database, trusted, core.clock.now)
+    reachability.check(core.database, trusted, core.clock.now)
     core.snapshots.forget()
     return core.snapshots.current().nodes["s02"].signs.outside_problem
 
@@ -139,7 +139,9 @@ def test_nodes_take_turns_and_none_is_asked_before_its_time(
     with _server(204, None, tmp_path) as url:
         _at(core, url)
         for _ in range(8):
-            found = outside.check(core.database, trusted, core.clock.now, every=4, share=1 / 15)
+            found = reachability.check(
+                core.database, trusted, core.clock.now, every=4, share=1 / 15
+            )
             asked.append([each.node_id for each in found])
             core.clock.pass_by(1)
     assert asked == [["s01"], ["s02"], ["s03"], []] * 2

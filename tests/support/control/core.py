@@ -19,7 +19,7 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool
 from control.files import receipts
-from control.heartbeats import Heartbeats
+from control.nodes.heartbeats import Heartbeats
 from control.sessions.service import Sessions, Wish
 from portside.control_wire import Session, SessionRequest
 from portside.node_wire import HeartbeatAnswer

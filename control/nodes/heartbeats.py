@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
-from control import gone
 from control.cluster import rosters
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot, Snapshots
@@ -22,6 +21,7 @@ from control.db.database import Database
 from control.db.deferred_log import tell
 from control.db.models import Moment, Node
 from control.files import receipts
+from control.nodes import removals
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
@@ -129,7 +129,7 @@ class Heartbeats:
         def work(session: Session) -> None:
             latest = session.scalar(select(Node.sent_at).where(Node.node_id == beat.node_id))
             if latest is None or latest < beat.sent_at:
-                gone.hear(session, beat.node_id, each, now)
+                removals.hear(session, beat.node_id, each, now)
 
         self._database.write(work)
 
