@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from control import settings, worker
+from control import settings
 from control.catalogue import counters
 from control.cluster import api_keys, issuer
 from control.cluster.api_keys import AppRefused
@@ -18,6 +18,7 @@ from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
 from control.settings import Settings, SettingsError
+from control.worker import process
 from portside import journal
 
 _APP_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -33,7 +34,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         found = settings.load(arguments.config)
         if arguments.command == "worker":
             journal.configure()
-            worker.run(found)
+            process.run(found)
         elif arguments.command == "migrate":
             with _opened(found) as database:
                 print(f"schema {migrations.migrate(database)}")

@@ -376,7 +376,7 @@ def give_back_expired(
     works = session.scalars(late.limit(limit).with_for_update(skip_locked=True)).all()
     for work in works:
         if work.kind == "replicate" and work.attempts >= ATTEMPTS:
-            # Its copy, `copying` still, is given up by `control.expiry`.
+            # Its copy, `copying` still, is given up by `control.worker.expiry`.
             end(session, work, "failed", "not settled in time", now)
         else:
             work.state, work.leased_until, work.not_before = "waiting", None, now

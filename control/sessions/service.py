@@ -3,7 +3,7 @@
 What an upload would fail at later is said here, before a byte travels: a type that no node takes, a
 size above the limit, no space anywhere, too many requests. A session promises its size on a pool
 in one conditional UPDATE, so that two sessions never promise the same bytes. It is given back by
-the file's receipt or, when the deadline passes, by a worker's round (`control.expiry`).
+the file's receipt or, when the deadline passes, by a worker's round (`control.worker.expiry`).
 """
 
 from __future__ import annotations

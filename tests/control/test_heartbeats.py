@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from control import rounds
 from control.db.models import Node
 from control.nodes import service
 from control.nodes.heartbeats import AT_WORK
 from control.problems import ProblemError
-from control.rounds import Round, notice_silence
+from control.worker import rounds
+from control.worker.rounds import Round, notice_silence
 from portside.control_wire import NodeStateRequest
 from portside.tokens import SigningKey
 from tests.control.test_leases import orders_copy

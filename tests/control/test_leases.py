@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control import expiry
 from control.catalogue import copies
 from control.db.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from control.replication import leases
+from control.worker import expiry
 from portside.node_wire import Lease
 from portside.tokens import SigningKey
 from tests.support.control.cluster import done

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from control import expiry
 from control.cluster import snapshot
 from control.db.database import Database
 from control.replication import leases
+from control.worker import expiry
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 

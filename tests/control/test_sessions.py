@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from control import expiry
 from control.db.models import Pool
 from control.files import service
 from control.problems import ProblemError
 from control.sessions.service import Sessions
+from control.worker import expiry
 from portside.quantities import GIB
 from portside.tokens import Keyset, verify_upload
 from tests.support.control.core import APP, Core

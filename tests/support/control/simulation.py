@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
-from control import rounds
 from control.cluster import rosters
 from control.db.database import Database
 from control.db.models import Copy, File, Node
-from control.rounds import Round, Routine
+from control.worker import rounds
+from control.worker.rounds import Round, Routine
 from portside.inventory import EMPTY, toggled
 from portside.node_wire import Lease, WorkDone
 from portside.quantities import GIB

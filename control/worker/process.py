@@ -1,6 +1,6 @@
-"""The control plane's worker: a service of its own that goes rounds (`control.rounds`) and, between
-them, asks nodes from outside, a few each second (`control.nodes.reachability`). Of several workers
-whoever went the last round does.
+"""The control plane's worker: a service of its own that goes rounds (`control.worker.rounds`) and,
+between them, asks nodes from outside, a few each second (`control.nodes.reachability`). Of several
+workers whoever went the last round does.
 
 A routine that fails unforeseen ends the worker, so that systemd starts it anew and the log has the
 reason; one that hangs is noticed by systemd's watchdog.
@@ -21,8 +21,8 @@ from gunicorn.systemd import sd_notify
 
 from control.db.database import Database, DatabaseUnavailable
 from control.nodes import reachability
-from control.rounds import EVERY, Rounds
 from control.settings import Settings
+from control.worker.rounds import EVERY, Rounds
 
 _log = structlog.get_logger()
 

@@ -16,7 +16,6 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from control import expiry
 from control.cluster import rosters
 from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
@@ -27,6 +26,7 @@ from control.replication import leases
 from control.replication.draining import Drains
 from control.replication.repair import Repair
 from control.settings import Settings
+from control.worker import expiry
 
 _log = structlog.get_logger()
 

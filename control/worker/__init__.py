@@ -1,0 +1,1 @@
+"""The worker: a service of its own that goes rounds."""
