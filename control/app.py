@@ -10,18 +10,17 @@ from typing import Any
 import falcon
 import structlog
 
-from control import openapi
-from control.access import Access
+from control.api import files, moves, nodes, openapi, probes, sessions
+from control.api.authorization import Access
+from control.api.metrics import Metrics, Readings
+from control.api.operations import OPERATIONS
+from control.api.request_log import RequestLog
 from control.cluster import issuer
 from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
-from control.metrics import Metrics, Readings
 from control.moves.rules import COMMANDS
 from control.nodes.heartbeats import Heartbeats
-from control.operations import OPERATIONS
 from control.problems import ProblemError
-from control.request_log import RequestLog
-from control.resources import files, moves, nodes, probes, sessions
 from control.sessions.service import Sessions
 from control.settings import Settings
 

@@ -10,12 +10,12 @@ import falcon.testing
 import pytest
 from sqlalchemy import select
 
+from control.api.openapi import routes
+from control.api.operations import OPERATIONS
 from control.app import create_app
 from control.cluster import api_keys
 from control.db.database import Database
 from control.db.models import App
-from control.openapi import routes
-from control.operations import OPERATIONS
 from control.problems import slugs
 from portside.control_wire import Session
 from portside.tokens import Keyset, verify_download

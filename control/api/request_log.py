@@ -10,7 +10,7 @@ from typing import Any
 import falcon
 import structlog
 
-from control.metrics import Metrics
+from control.api.metrics import Metrics
 from portside import journal
 
 _ID = re.compile(r"[0-9a-f]{32}")

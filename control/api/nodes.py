@@ -7,11 +7,11 @@ from datetime import datetime
 
 import falcon
 
-from control import bodies
-from control.access import Access, bearer
+from control.api import json_body
+from control.api.authorization import Access, bearer
+from control.api.metrics import Metrics
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.metrics import Metrics
 from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
@@ -34,10 +34,10 @@ class NodeHeartbeats:
         token = bearer(request)
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <heartbeat token>'")
-        body = bodies.read(request)
+        body = json_body.read(request)
         with self._metrics.heartbeat():
             answer = self._heartbeats.receive(node_id, token, body, self._clock())
-        bodies.answer(response, answer)
+        json_body.answer(response, answer)
 
 
 class Nodes:
@@ -52,7 +52,7 @@ class Nodes:
         """The nodes, with their last heartbeats."""
         self._access.need(request, "read")
         snapshot = self._snapshots.current()
-        bodies.answer(
+        json_body.answer(
             response, self._database.read(lambda session: service.every_node(session, snapshot))
         )
 
@@ -60,7 +60,7 @@ class Nodes:
         """One node."""
         self._access.need(request, "read")
         snapshot = self._snapshots.current()
-        bodies.answer(
+        json_body.answer(
             response,
             self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
         )
@@ -86,7 +86,7 @@ class NodeStates:
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """The node as it is now. The same wish twice changes nothing."""
         self._access.need(request, "admin")
-        wish = bodies.parse(request, NodeStateRequest)
+        wish = json_body.parse(request, NodeStateRequest)
         self._database.write(
             lambda session: service.set_state(
                 session, self._snapshots, self._settings, node_id, wish, self._clock()
@@ -94,7 +94,7 @@ class NodeStates:
         )
         self._snapshots.forget()
         snapshot = self._snapshots.current()
-        bodies.answer(
+        json_body.answer(
             response,
             self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
         )
@@ -111,25 +111,25 @@ class Pools:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The pools with their settings in force."""
         self._access.need(request, "read")
-        bodies.answer(response, service.every_pool(self._snapshots.current()))
+        json_body.answer(response, service.every_pool(self._snapshots.current()))
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """201 with the new pool."""
         self._access.need(request, "admin")
-        new = bodies.parse(request, NewPool)
+        new = json_body.parse(request, NewPool)
         self._database.write(lambda session: service.create_pool(session, new))
         self._snapshots.forget()
-        bodies.answer(response, service.one_pool(self._snapshots.current(), new.pool_id), 201)
+        json_body.answer(response, service.one_pool(self._snapshots.current(), new.pool_id), 201)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
         """One pool."""
         self._access.need(request, "read")
-        bodies.answer(response, service.one_pool(self._snapshots.current(), pool_id))
+        json_body.answer(response, service.one_pool(self._snapshots.current(), pool_id))
 
     def on_put_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
         """Its settings anew: what isn't given is the node's again."""
         self._access.need(request, "admin")
-        wanted = bodies.parse(request, PoolSettings)
+        wanted = json_body.parse(request, PoolSettings)
         self._database.write(lambda session: service.set_pool(session, pool_id, wanted))
         self._snapshots.forget()
-        bodies.answer(response, service.one_pool(self._snapshots.current(), pool_id))
+        json_body.answer(response, service.one_pool(self._snapshots.current(), pool_id))

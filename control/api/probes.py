@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
-from control import bodies
+from control.api import json_body
 from control.cluster.snapshot import Snapshots
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
@@ -49,7 +49,7 @@ class Ready:
                 warnings.append("no-node: no node takes uploads now")
         if self._key is None:
             warnings.append("issuer-key-missing: no session can be opened")
-        bodies.answer(
+        json_body.answer(
             response,
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),
             503 if reasons else 200,

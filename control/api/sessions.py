@@ -9,9 +9,9 @@ from datetime import datetime
 import falcon
 from pydantic import BaseModel, ConfigDict, Field
 
-from control import bodies
-from control.access import Access
-from control.metrics import Metrics
+from control.api import json_body
+from control.api.authorization import Access
+from control.api.metrics import Metrics
 from control.problems import ProblemError
 from control.sessions.service import Sessions, Wish
 from portside.control_wire import SessionRequest
@@ -37,7 +37,7 @@ class UploadSessions:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """201 with the session; 200 when this Idempotency-Key has opened it before."""
         caller = self._access.need(request, "upload")
-        wanted = bodies.parse(request, SessionRequest)
+        wanted = json_body.parse(request, SessionRequest)
         key = request.get_header("Idempotency-Key")
         if key is not None and not _KEY.fullmatch(key):
             raise ProblemError(
@@ -48,7 +48,7 @@ class UploadSessions:
             session, new = self._sessions.open(
                 Wish(caller.app, wanted, address, key), self._clock()
             )
-        bodies.answer(response, session, 201 if new else 200)
+        json_body.answer(response, session, 201 if new else 200)
 
 
 class ServerQuery(BaseModel):
@@ -72,5 +72,5 @@ class UploadServers:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The node that a session would get now; nothing is promised."""
         self._access.need(request, "upload")
-        wanted = bodies.query(request, ServerQuery)
-        bodies.answer(response, self._sessions.server(wanted.size, wanted.region))
+        wanted = json_body.query(request, ServerQuery)
+        json_body.answer(response, self._sessions.server(wanted.size, wanted.region))

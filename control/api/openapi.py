@@ -1,7 +1,7 @@
 """The API's description of itself (OpenAPI 3.1), assembled from the app's own routes.
 
 Bodies are the pydantic models of the handlers; problems come from the table of slugs. What only
-people know of an operation stands in `control.operations`.
+people know of an operation stands in `control.api.operations`.
 """
 
 from __future__ import annotations

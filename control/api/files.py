@@ -10,8 +10,8 @@ import falcon
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from control import bodies
-from control.access import Access
+from control.api import json_body
+from control.api.authorization import Access
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.files import receipts, service
@@ -42,9 +42,9 @@ class Files:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """A page of files, newest first."""
         caller = self._access.need(request, "read")
-        wanted = bodies.query(request, FileQuery)
+        wanted = json_body.query(request, FileQuery)
         snapshot = self._snapshots.current()
-        bodies.answer(
+        json_body.answer(
             response,
             self._database.read(
                 lambda session: service.find(session, snapshot, wanted, caller.sees)
@@ -53,7 +53,7 @@ class Files:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """A node's receipt, from whoever has it: its signature is all that counts. Always 200."""
-        brought = bodies.parse(request, FileReceipt)
+        brought = json_body.parse(request, FileReceipt)
         snapshot, now = self._snapshots.current(), self._clock()
         proof = receipts.verify(snapshot, brought.receipt, now)
 
@@ -61,7 +61,7 @@ class Files:
             file = receipts.register(session, self._settings, proof, now)
             return service.view_of(session, snapshot, file)
 
-        bodies.answer(response, self._database.write(work))
+        json_body.answer(response, self._database.write(work))
 
 
 class UrlQuery(BaseModel):
@@ -100,7 +100,7 @@ class OneFile:
         caller = self._access.need(request, "read", "upload")
         _must_be_id(file_id)
         snapshot = self._snapshots.current()
-        bodies.answer(
+        json_body.answer(
             response,
             self._database.read(
                 lambda session: service.look_up(session, snapshot, file_id, caller.sees)
@@ -116,14 +116,14 @@ class OneFile:
         def may_read(app_id: str | None) -> bool:
             return reads and caller is not None and caller.sees in (None, app_id)
 
-        avoid = bodies.query(request, UrlQuery).avoid.split(",")
+        avoid = json_body.query(request, UrlQuery).avoid.split(",")
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
             lambda session: service.fetch(
                 session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
             )
         )
-        bodies.answer(response, found)
+        json_body.answer(response, found)
         response.set_header("Vary", "Accept, Authorization")
         wanted = request.accept or "*/*"
         if "*/*" in wanted or not request.client_accepts(falcon.MEDIA_JSON):
@@ -139,7 +139,7 @@ class OneFile:
             lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
         )
         self._snapshots.forget()
-        bodies.answer(response, removed)
+        json_body.answer(response, removed)
 
 
 def _must_be_id(file_id: str) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime
 import falcon
 from sqlalchemy.orm import Session
 
-from control import bodies
-from control.access import Access
+from control.api import json_body
+from control.api.authorization import Access
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.moves import service
@@ -39,19 +39,19 @@ class Moves:
         """The moves, newest first."""
         self._access.need(request, "read")
         found = self._database.read(service.views)
-        bodies.answer(response, MoveViews(moves=tuple(found)))
+        json_body.answer(response, MoveViews(moves=tuple(found)))
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """201 with the move; with `dry_run` 200 with what it would do."""
         caller = self._access.need(request, "admin")
-        wish = bodies.parse(request, MoveRequest)
+        wish = json_body.parse(request, MoveRequest)
         if wish.dry_run:
             plan = self._database.read(
                 lambda session: service.plan(
                     session, self._snapshots, self._settings, wish, self._clock()
                 )
             )
-            bodies.answer(response, plan)
+            json_body.answer(response, plan)
             return
 
         def begin(session: Session) -> MoveView:
@@ -60,12 +60,14 @@ class Moves:
             )
             return service.view(session, move.move_id)
 
-        bodies.answer(response, self._database.write(begin), 201)
+        json_body.answer(response, self._database.write(begin), 201)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
         """One move, with files that it couldn't move."""
         self._access.need(request, "read")
-        bodies.answer(response, self._database.read(lambda session: service.view(session, move_id)))
+        json_body.answer(
+            response, self._database.read(lambda session: service.view(session, move_id))
+        )
 
 
 class MoveCommands:
@@ -87,4 +89,4 @@ class MoveCommands:
             service.command(session, move_id, self._wish, self._clock())
             return service.view(session, move_id)
 
-        bodies.answer(response, self._database.write(tell))
+        json_body.answer(response, self._database.write(tell))

@@ -9,10 +9,10 @@ from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from control.openapi import Operation, Operations
+from control.api.files import UrlQuery
+from control.api.openapi import Operation, Operations
+from control.api.sessions import ServerQuery
 from control.problems import Slug
-from control.resources.files import UrlQuery
-from control.resources.sessions import ServerQuery
 from portside.control_wire import (
     FileReceipt,
     FileUrl,
