@@ -21,12 +21,12 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
-from portside import cluster as cluster_file
 from portside import vagrant
-from portside.cluster import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
+from portside.cluster import file as cluster_file
+from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
+from portside.cluster.roles import Role
 from portside.control_wire import NodeStateRequest, NodeView
 from portside.keystore import Keystore, KeystoreError
-from portside.roles import Role
 from portside.vagrant import VagrantError
 
 _ROOT = Path(__file__).resolve().parent

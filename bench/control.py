@@ -39,7 +39,7 @@ from control.db.migrations import migrate
 from control.db.models import ClusterState
 from control.settings import CONFIG_VARIABLE
 from portside import sizing
-from portside.roster import next_version
+from portside.cluster.roster import next_version
 from tests.support.control.cluster import FakeNodes, settings
 from tests.support.control.postgresql import PostgresqlServer
 

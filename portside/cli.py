@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from portside.client.errors import ControlError, DownloadError, UploadError
 from portside.client.login import NotLoggedIn
-from portside.cluster import ClusterError
+from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
 from portside.commands import cluster, files, get, keys, login, moves, nodes, put, size, token
 from portside.commands.common import USAGE, exit_code, say

@@ -29,8 +29,9 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from portside import certificates, roster
-from portside.cluster import Cluster
+from portside import certificates
+from portside.cluster import roster
+from portside.cluster.file import Cluster
 from portside.node_wire import Roster
 from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portside import vagrant
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 
 
 def command(

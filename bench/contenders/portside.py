@@ -32,7 +32,7 @@ from deploys.components.facts import NodeFacts
 from deploys.components.nginx import context
 from deploys.components.node import StorageNode
 from deploys.components.rendering import render
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.sizing import Sizing
 from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire import StoredFile, UploadClaims

@@ -1,7 +1,8 @@
 """The roster: taken over from the deploy's file, published with the states that nodes are in.
 
 A deploy says who is in the cluster, with which key, URLs, region, weight and tier; the control
-plane says each node's state. What is published has a version above both (`portside.roster`).
+plane says each node's state. What is published has a version above both
+(`portside.cluster.roster`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from control.catalogue.copies import insert_if_new
 from control.db.deferred_log import tell
 from control.db.models import ClusterState, Node, Pool
 from control.settings import Settings
+from portside.cluster.roster import next_version
 from portside.node_wire import NodeState, Roster, RosterNode
-from portside.roster import next_version
 from portside.tokens import PublicKey
 
 

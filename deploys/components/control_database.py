@@ -22,7 +22,7 @@ from deploys.components.operations import (
 )
 from deploys.components.reloading import runs, unit_file
 from deploys.components.rendering import render
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 
 SOCKET_FOLDER = "/run/postgresql"
 NAME = "portside"

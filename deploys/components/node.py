@@ -14,11 +14,11 @@ from pyinfra.context import host
 
 from deploys.components import facts
 from deploys.layout import PROJECT_ROOT
-from portside import cluster as cluster_file
 from portside import sizing
-from portside.cluster import CONTROL_PORT_BESIDE_STORAGE, Cluster
+from portside.cluster import file as cluster_file
+from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster
+from portside.cluster.roles import Role
 from portside.quantities import format_size
-from portside.roles import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.wire import Layout, UploadClaims
 
 DEFAULT_NAMESPACE = "files"

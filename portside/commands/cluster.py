@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import typer
 import yaml
 
-from portside.cluster import Cluster, ClusterError
+from portside.cluster.file import Cluster, ClusterError
 from portside.commands.common import ClusterFile, cluster_path, load_cluster, print_table
 from portside.quantities import GIB, KIB, MIB
 

@@ -14,7 +14,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from portside import cluster
 from portside.client import login
 from portside.client.control import Control
 from portside.client.errors import (
@@ -29,7 +28,7 @@ from portside.client.errors import (
     Refused,
 )
 from portside.client.login import Login, NotLoggedIn
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -79,12 +78,12 @@ def _parsed(parse: Callable[[str], int], text: str) -> int:
 
 def cluster_path(file: Path | None) -> Path:
     """The cluster file that is meant."""
-    return file or cluster.find(Path.cwd())
+    return file or file.find(Path.cwd())
 
 
 def load_cluster(file: Path | None) -> Cluster:
     """The cluster that is meant. Raises ClusterError."""
-    return cluster.load(cluster_path(file))
+    return file.load(cluster_path(file))
 
 
 def keystore_of(loaded: Cluster) -> Keystore:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from portside.client import UploadClient
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.commands.common import keystore_of, load_cluster
 from portside.keystore import Keystore
 from portside.tokens import unverified_claims

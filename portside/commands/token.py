@@ -17,7 +17,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from portside.client.session import DEFAULT_NAMESPACE, DEFAULT_VALID, Wish, claims_for
-from portside.cluster import Cluster, ClusterError
+from portside.cluster.file import Cluster, ClusterError
 from portside.commands.common import (
     ClusterFile,
     duration_option,

@@ -18,7 +18,7 @@ from deploys.components.agent import gunicorn_settings
 from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from portside import sizing
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB
 from portside.wire import Hook, StoredFile
 from tests.support import nginx_process

@@ -15,7 +15,7 @@ from deploys.components import facts
 from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from portside import certificates, sizing
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
 from portside.wire import StoredFile

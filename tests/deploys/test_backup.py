@@ -14,7 +14,7 @@ import pytest
 
 from deploys import layout
 from deploys.components.control_database import backup_command
-from portside.cluster import parse
+from portside.cluster.file import parse
 from tests.deploys.conftest import CLUSTER
 
 KEPT = 3

@@ -14,7 +14,7 @@ from control import settings
 from deploys import layout
 from deploys.components import control, control_database
 from deploys.components.rendering import render
-from portside.cluster import Cluster, parse
+from portside.cluster.file import Cluster, parse
 from portside.tokens import SigningKey
 from tests.deploys.conftest import CLUSTER, MakeControl
 from tests.support.deploys import fake_host

@@ -12,7 +12,7 @@ from deploys.components import facts
 from deploys.components.nginx import configuration
 from deploys.components.node import Node, StorageNode
 from portside import sizing
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from tests.deploys.conftest import CLUSTER, MakeControl
 from tests.support import nginx_process

@@ -17,7 +17,7 @@ from deploys.components import facts
 from deploys.components.nginx import REFUSAL_STATUSES, configuration
 from deploys.components.node import StorageNode
 from portside import sizing
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from portside.wire import StoredFile
 from tests.deploys.conftest import CLUSTER

@@ -16,7 +16,7 @@ from agent import settings
 from deploys import layout
 from deploys.components import agent, facts, tuning
 from deploys.components.rendering import render
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from tests.deploys.conftest import CLUSTER, MakeNode
 

@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploys.components.tls import authority_file, certificate_files, check_pair
 from portside import certificates
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.keystore import Keystore
 from tests.deploys.conftest import CLUSTER, MakeNode
 

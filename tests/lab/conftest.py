@@ -18,7 +18,7 @@ from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside import vagrant
-from portside.cluster import Cluster, load
+from portside.cluster.file import Cluster, load
 from portside.keystore import Keystore
 from tests.support.lab.control_plane import ControlPlane, portside, wait_for
 from tests.support.lab.deploy import Run, deploy

@@ -20,7 +20,7 @@ import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.control_wire import Session
 from tests.lab.conftest import LAB
 from tests.support.lab.control_plane import SERVICES, ControlPlane

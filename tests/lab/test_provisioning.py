@@ -14,7 +14,7 @@ import pytest
 from testinfra.host import Host
 
 from portside import sizing
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.quantities import MIB
 from tests.lab.conftest import LAB
 from tests.support.lab.deploy import Run, copy_project, deploy, deploy_and_kill

@@ -15,7 +15,7 @@ from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from deploys.layout import PROJECT_ROOT
 from portside import certificates, sizing
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.quantities import GIB
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from portside.cluster import Cluster, ClusterError, Node, find, load, parse
-from portside.roles import ROLES
+from portside.cluster.file import Cluster, ClusterError, Node, find, load, parse
+from portside.cluster.roles import ROLES
 
 ROOT = Path(__file__).parents[2]
 SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"

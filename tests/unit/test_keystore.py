@@ -20,7 +20,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from portside import certificates
 from portside.client.session import Wish, claims_for
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.keystore import Keystore, KeystoreError
 from portside.node_wire import Roster
 from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portside.roles import DEFAULT_PATTERNS, ROLES, Role, roles_of
+from portside.cluster.roles import DEFAULT_PATTERNS, ROLES, Role, roles_of
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portside.cluster import Cluster, parse
+from portside.cluster.file import Cluster, parse
+from portside.cluster.roster import build, merge, next_version, renew, without_key
 from portside.node_wire import NodeState, Roster
-from portside.roster import build, merge, next_version, renew, without_key
 from portside.tokens import PublicKey, SigningKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

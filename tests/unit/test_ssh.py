@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.ssh import command
 from portside.vagrant import VagrantError
 

@@ -16,7 +16,7 @@ from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from portside import certificates, sizing
 from portside.certificates import Pair
-from portside.cluster import parse
+from portside.cluster.file import parse
 from portside.node_wire import Roster, RosterNode
 from portside.quantities import GIB
 from tests.deploys.conftest import CLUSTER

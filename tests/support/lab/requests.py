@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from portside.cluster import Cluster
+from portside.cluster.file import Cluster
 from portside.tokens import SigningKey, mint_access, mint_upload
 from portside.wire import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
 from tests.support.minting import upload_claims

@@ -16,7 +16,7 @@ from portside.tokens import PublicKey
 
 if TYPE_CHECKING:
     # Cluster files are read on the operator's machine: the control plane has no YAML.
-    from portside.cluster import Cluster
+    from portside.cluster.file import Cluster
 
 
 def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> Roster:

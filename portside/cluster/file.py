@@ -27,10 +27,10 @@ from pydantic import (
     model_validator,
 )
 
+from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.names import NAMESPACE_PATTERN
 from portside.quantities import GIB, KIB, MIB, Duration, Size
-from portside.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.wire import Hook
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
