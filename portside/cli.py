@@ -19,7 +19,7 @@ from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
 from portside.commands import cluster, files, get, keys, login, moves, nodes, put, size, token
 from portside.commands.common import USAGE, exit_code, say
-from portside.keystore import KeystoreError
+from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
 _OUR_BUG = 70

@@ -20,7 +20,7 @@ from deploys.components.releases import (
 from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
 from deploys.release import AGENT
-from portside.keystore import Keystore, KeystoreError
+from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(AGENT, layout.RELEASES, layout.CURRENT, loads="agent.app, agent.commands.cli")
 """Where the agent lives on a node."""

@@ -30,7 +30,7 @@ from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
 from deploys.release import CONTROL
 from portside import sizing
-from portside.keystore import Keystore, KeystoreError
+from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(
     CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.app, control.cli"

@@ -20,7 +20,7 @@ from deploys.components import facts
 from deploys.components.node import Node, StorageNode
 from deploys.components.operations import File, Guard, files_in_place
 from portside.cluster import roster as rosters
-from portside.keystore import Keystore, KeystoreError
+from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import PublicKey
 
 

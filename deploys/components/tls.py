@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.components.node import Node
 from deploys.components.operations import File, files_in_place
-from portside.keystore import Keystore, KeystoreError
+from portside.operator.keystore import Keystore, KeystoreError
 
 
 @deploy("TLS")

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from portside import ssh
 from portside.commands.common import ClusterFile, load_cluster
-from portside.vagrant import VagrantError
+from portside.operator import ssh
+from portside.operator.vagrant import VagrantError
 
 _USER = "portside-control"
 _COMMAND = "/opt/portside/control/current/venv/bin/portside-control"

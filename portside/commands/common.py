@@ -29,7 +29,7 @@ from portside.client.errors import (
 )
 from portside.client.login import Login, NotLoggedIn
 from portside.cluster.file import Cluster
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
 

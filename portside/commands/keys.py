@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from portside import certificates
 from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
+from portside.operator import certificates
 from portside.tokens import PublicKey
 
 app = typer.Typer(

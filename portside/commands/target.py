@@ -12,7 +12,7 @@ import typer
 from portside.client import UploadClient
 from portside.cluster.file import Cluster
 from portside.commands.common import keystore_of, load_cluster
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
 
 

@@ -26,7 +26,7 @@ from portside.commands.common import (
     printable,
     size_option,
 )
-from portside.keystore import KeystoreError
+from portside.operator.keystore import KeystoreError
 from portside.quantities import format_duration, format_size
 from portside.tokens import (
     ACCESS_TYPE,

@@ -14,8 +14,9 @@ import requests
 from deploys.components import facts
 from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
-from portside import certificates, sizing
+from portside import sizing
 from portside.cluster.file import parse
+from portside.operator import certificates
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
 from portside.wire import StoredFile

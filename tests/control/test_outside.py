@@ -16,7 +16,7 @@ from sqlalchemy import update
 from control.db.models import Node
 from control.nodes import reachability
 from control.problems import ProblemError
-from portside import certificates
+from portside.operator import certificates
 from tests.support.control.core import Core
 from tests.support.loopback import reserved_port
 

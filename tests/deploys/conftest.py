@@ -18,7 +18,7 @@ from deploys.layout import PROJECT_ROOT
 from deploys.release import Release
 from portside import sizing
 from portside.cluster.file import Cluster, load, parse
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.quantities import GIB
 from portside.sizing import Machine
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploys.layout import PROJECT_ROOT
-from portside.vagrant import VagrantError, VagrantMachine, machine
+from portside.operator.vagrant import VagrantError, VagrantMachine, machine
 
 CLUSTER = """
 name: test

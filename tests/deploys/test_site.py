@@ -11,7 +11,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.components import roster
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import PublicKey, SigningKey
 from tests.deploys.conftest import CLUSTER
 from tests.support.deploys import fake_host

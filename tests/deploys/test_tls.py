@@ -9,9 +9,9 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys.components.tls import authority_file, certificate_files, check_pair
-from portside import certificates
 from portside.cluster.file import parse
-from portside.keystore import Keystore
+from portside.operator import certificates
+from portside.operator.keystore import Keystore
 from tests.deploys.conftest import CLUSTER, MakeNode
 
 HOST = "s01.portside.test"

@@ -17,9 +17,9 @@ import testinfra
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
-from portside import vagrant
 from portside.cluster.file import Cluster, load
-from portside.keystore import Keystore
+from portside.operator import vagrant
+from portside.operator.keystore import Keystore
 from tests.support.lab.control_plane import ControlPlane, portside, wait_for
 from tests.support.lab.deploy import Run, deploy
 from tests.support.lab.requests import Node, talking_to

@@ -14,8 +14,9 @@ from deploys.components import facts
 from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from deploys.layout import PROJECT_ROOT
-from portside import certificates, sizing
+from portside import sizing
 from portside.cluster.file import parse
+from portside.operator import certificates
 from portside.quantities import GIB
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deploys import layout
-from portside import certificates
+from portside.operator import certificates
 from tests.support.loopback import PATIENCE, reserved_port
 
 HOST = "s01.portside.test"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from portside.client import control as client_control
 from portside.cluster.file import Cluster, load
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.client.node_double import NodeDouble
 

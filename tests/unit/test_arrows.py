@@ -35,7 +35,7 @@ KERNEL = (
     "tokens",
     "wire",
 )
-OPERATORS = {"portside.client", "portside.commands", "portside.cli", "portside.keystore"}
+OPERATORS = {"portside.client", "portside.commands", "portside.cli", "portside.operator.keystore"}
 
 TOP_LEVEL_FILES = {"inventory": {"portside"}, "fabfile.py": {"portside", "fabric", "invoke"}}
 

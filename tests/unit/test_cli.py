@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from portside import cli
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
 from tests.support.client.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
 

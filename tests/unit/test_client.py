@@ -26,7 +26,7 @@ from portside.client import (
     upload,
 )
 from portside.digest import parse_repr_digest
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, TokenRefused, mint_upload
 from portside.wire import UploadClaims
 from tests.support.client.node_double import (

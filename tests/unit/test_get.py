@@ -12,7 +12,7 @@ import pytest
 
 from portside.client import download
 from portside.client.partial import PartialFile
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from tests.support.client.control_double import ControlDouble, ControlHandler, file_view, refuse
 from tests.support.client.copy_double import CopyDouble, cut_at
 from tests.support.client.copy_double import refuse as no

@@ -18,11 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from portside import certificates
 from portside.client.session import Wish, claims_for
 from portside.cluster.file import Cluster
-from portside.keystore import Keystore, KeystoreError
 from portside.node_wire import Roster
+from portside.operator import certificates
+from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload
 
 HOST = "s01.portside.test"
@@ -66,7 +66,7 @@ def test_a_private_key_has_its_mode_before_it_has_content(
         modes.append((flags, opened_mode))
         return real_open(path, flags, opened_mode)
 
-    monkeypatch.setattr("portside.keystore.os.open", watched)
+    monkeypatch.setattr("portside.operator.keystore.os.open", watched)
     Keystore.for_cluster(cluster, tmp_path).init(cluster)
     written = [(flags, opened) for flags, opened in modes if flags & os.O_WRONLY]
     assert len(written) == 3
@@ -189,7 +189,7 @@ def test_a_write_that_fails_leaves_nothing_behind(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("portside.keystore.os.fsync", full)
+    monkeypatch.setattr("portside.operator.keystore.os.fsync", full)
     keystore = Keystore.for_cluster(cluster, tmp_path)
     with pytest.raises(OSError, match="No space"):
         keystore.init(cluster)

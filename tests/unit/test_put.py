@@ -16,7 +16,7 @@ from portside.client import patience
 from portside.client.progress import display
 from portside.client.state import state_folder
 from portside.commands import put_to_node
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import verify_upload
 from tests.support.client.node_double import Handler, NodeDouble
 from tests.support.client.tus_double import cut_after, hang_up, refuse

@@ -13,7 +13,7 @@ import pytest
 from portside.client import by_session, patience
 from portside.client.state import state_folder
 from portside.commands import put_by_session
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
 from tests.support.client.control_double import ControlDouble, ControlHandler, hang_up, refuse
 from tests.support.client.control_double import Fault as ControlFault

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from portside.cluster.file import parse
-from portside.ssh import command
-from portside.vagrant import VagrantError
+from portside.operator.ssh import command
+from portside.operator.vagrant import VagrantError
 
 NODES = "name: a\ndomain: a.b\nnodes: {c01: {}, s01: {address: 192.0.2.7}}\n"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from portside.keystore import Keystore
+from portside.operator.keystore import Keystore
 from portside.tokens import ACCESS_TYPE, unverified_claims, verify_access, verify_download
 from tests.unit.test_cli import Run
 

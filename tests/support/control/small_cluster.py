@@ -14,10 +14,11 @@ from typing import Any
 from deploys.components import facts
 from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
-from portside import certificates, sizing
-from portside.certificates import Pair
+from portside import sizing
 from portside.cluster.file import parse
 from portside.node_wire import Roster, RosterNode
+from portside.operator import certificates
+from portside.operator.certificates import Pair
 from portside.quantities import GIB
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process

@@ -12,7 +12,7 @@ import pytest
 
 from agent.hooks.webhook import post
 from agent.host.tls import TrustError, trust
-from portside import certificates
+from portside.operator import certificates
 
 HOST = "localhost"
 

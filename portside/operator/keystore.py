@@ -29,10 +29,10 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from portside import certificates
 from portside.cluster import roster
 from portside.cluster.file import Cluster
 from portside.node_wire import Roster
+from portside.operator import certificates
 from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"

@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from portside import vagrant
 from portside.cluster.file import Cluster
+from portside.operator import vagrant
 
 
 def command(
