@@ -28,7 +28,7 @@ from bench.processes import ServerFailed, family_of, peak_memory, reset_peak_mem
 from bench.resume_report import KILLED, PARALLEL, RESTARTED, WHOLE, Figures, Run
 from bench.source import Source
 from bench.tus_client import Place
-from portside.client.parallel import part_size_for, ranges
+from portside.client.upload.parallel import part_size_for, ranges
 from portside.quantities import parse_size
 
 _CUT = 0.9

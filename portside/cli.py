@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from portside.client.errors import ControlError, DownloadError, UploadError
+from portside.client.http.errors import ControlError, DownloadError, UploadError
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys

@@ -6,7 +6,7 @@ stored = put_resumable(client, Path("debian.iso"), token, parallel=4)
 print(stored.url)
 """
 
-from portside.client.errors import (
+from portside.client.http.errors import (
     AlreadyRunning,
     LocalFileError,
     NodeUnavailable,
@@ -15,9 +15,9 @@ from portside.client.errors import (
     UploadError,
     UploadGone,
 )
-from portside.client.run import put_resumable
-from portside.client.session import Wish, claims_for
-from portside.client.upload import UploadClient
+from portside.client.upload.claims import Wish, claims_for
+from portside.client.upload.resume import put_resumable
+from portside.client.upload.single import UploadClient
 from portside.client.watcher import Watcher
 
 __all__ = [

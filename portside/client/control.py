@@ -16,7 +16,7 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, ValidationError
 
-from portside.client.answers import (
+from portside.client.http.answers import (
     PASSING_REFUSALS,
     Bearer,
     innermost,
@@ -25,7 +25,7 @@ from portside.client.answers import (
     retry_after,
     trusted_authorities,
 )
-from portside.client.errors import ControlRefused, ControlUnavailable, describe, slug_of
+from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
 from portside.control_wire import (
     FileReceipt,
     FileUrl,

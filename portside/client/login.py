@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portside.client.answers import must_keep_secrets
+from portside.client.http.answers import must_keep_secrets
 
 URL_VARIABLE = "PORTSIDE_URL"
 KEY_VARIABLE = "PORTSIDE_API_KEY"

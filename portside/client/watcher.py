@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portside.client.errors import NodeUnavailable
+from portside.client.http.errors import NodeUnavailable
 
 
 class Watcher:

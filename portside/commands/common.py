@@ -16,7 +16,7 @@ from rich.table import Table
 
 from portside.client import login
 from portside.client.control import Control
-from portside.client.errors import (
+from portside.client.http.errors import (
     AlreadyRunning,
     ControlRefused,
     ControlUnavailable,

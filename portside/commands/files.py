@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from portside.client.control import Control
-from portside.client.errors import ControlError, ControlRefused
+from portside.client.http.errors import ControlError, ControlRefused
 from portside.commands.common import control_plane, exit_code, print_table, printable, say
 from portside.control_wire import FileView
 from portside.quantities import format_size

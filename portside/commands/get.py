@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from portside.client.body import sha256_of
-from portside.client.download import fetch
-from portside.client.errors import DownloadError, LocalFileError
+from portside.client.download.fetch import fetch
+from portside.client.http.errors import DownloadError, LocalFileError
 from portside.client.progress import display
+from portside.client.upload.body import sha256_of
 from portside.commands.common import INTERRUPTED, control_plane, printable, say, the_login
 from portside.control_wire import FileView
 

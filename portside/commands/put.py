@@ -13,9 +13,9 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from portside.client import UploadError, login
-from portside.client.errors import ControlError
-from portside.client.parallel import MOST_WORKERS
-from portside.client.session import DEFAULT_NAMESPACE
+from portside.client.http.errors import ControlError
+from portside.client.upload.claims import DEFAULT_NAMESPACE
+from portside.client.upload.parallel import MOST_WORKERS
 from portside.commands.common import (
     INTERRUPTED,
     UNAVAILABLE,

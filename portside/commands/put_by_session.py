@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from portside.client.by_session import BySession
 from portside.client.control import Control
-from portside.client.errors import ControlError, ControlRefused, ControlUnavailable
+from portside.client.http.errors import ControlError, ControlRefused, ControlUnavailable
 from portside.client.progress import display
+from portside.client.upload.placed import BySession
 from portside.commands.common import say
 from portside.commands.sending import WHEN_SENT, Manner, Teller, checksum_within, size_of
 from portside.control_wire import FileView, SessionRequest

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portside.client import LocalFileError, NodeUnavailable, Watcher
-from portside.client.body import sha256_of
 from portside.client.progress import Display, display
+from portside.client.upload.body import sha256_of
 from portside.commands.common import printable
 from portside.quantities import MIB, format_duration
 from portside.wire import Layout

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
-from portside.client.session import DEFAULT_NAMESPACE, DEFAULT_VALID, Wish, claims_for
+from portside.client.upload.claims import DEFAULT_NAMESPACE, DEFAULT_VALID, Wish, claims_for
 from portside.cluster.file import Cluster, ClusterError
 from portside.commands.common import (
     ClusterFile,

@@ -17,16 +17,10 @@ from typing import Any
 
 import pytest
 
-from portside.client import (
-    NodeUnavailable,
-    Refused,
-    UploadClient,
-    Watcher,
-    patience,
-    put_resumable,
-)
-from portside.client.node import Node
-from portside.client.state import state_folder
+from portside.client import NodeUnavailable, Refused, UploadClient, Watcher, put_resumable
+from portside.client.http import retry
+from portside.client.http.node import Node
+from portside.client.upload.state import state_folder
 from portside.quantities import MIB
 from tests.support.agent.process import SMALL_NODE, Agent
 from tests.support.loopback import wait_until
@@ -36,7 +30,7 @@ WINDOW = SMALL_NODE.sync_window
 SLOWLY = """
 import signal, sys, time
 from portside.cli import main
-from portside.client.body import OpenFile
+from portside.client.upload.body import OpenFile
 
 blocks, pause = OpenFile.blocks, float(sys.argv.pop(1))
 
@@ -308,7 +302,7 @@ def test_parts_can_be_joined_after_the_token_has_expired_for_new_uploads(
 def test_a_node_that_stays_away_is_given_up_and_the_upload_can_go_on_later(
     node: Agent, client: UploadClient, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.01)
     with pytest.raises(NodeUnavailable, match="given up after 10 attempts"):
         put_resumable(client, file, mint(node, file), watcher=Heard(SIZE // 2, node.kill))
     node.start()

@@ -15,16 +15,9 @@ from typing import Any
 
 import pytest
 
-from portside.client import (
-    LocalFileError,
-    NodeUnavailable,
-    ReceiptRefused,
-    Refused,
-    UploadClient,
-    body,
-    connection,
-    upload,
-)
+from portside.client import LocalFileError, NodeUnavailable, ReceiptRefused, Refused, UploadClient
+from portside.client.http import connection
+from portside.client.upload import body, single
 from portside.digest import parse_repr_digest
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, TokenRefused, mint_upload
@@ -91,7 +84,7 @@ def large(tmp_path: Path) -> Path:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses between attempts are noted, not slept."""
     slept: list[float] = []
-    monkeypatch.setattr("portside.client.upload.time.sleep", slept.append)
+    monkeypatch.setattr("portside.client.upload.single.time.sleep", slept.append)
     return slept
 
 
@@ -351,7 +344,7 @@ def test_a_body_that_was_taken_is_not_sent_twice_unasked(
     naps: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upload, "BARELY_BEGUN", 5)
+    monkeypatch.setattr(single, "BARELY_BEGUN", 5)
 
     def full_at_the_end(handler: Handler) -> None:
         handler.read_body()

@@ -21,14 +21,13 @@ from portside.client import (
     UploadClient,
     UploadGone,
     Watcher,
-    hashing,
-    patience,
     put_resumable,
-    state,
 )
-from portside.client.body import OpenFile
-from portside.client.hashing import ContentHash
-from portside.client.parallel import part_size_for, ranges
+from portside.client.http import retry
+from portside.client.upload import hashing, state
+from portside.client.upload.body import OpenFile
+from portside.client.upload.hashing import ContentHash
+from portside.client.upload.parallel import part_size_for, ranges
 from tests.support.client.node_double import Handler, NodeDouble
 from tests.support.client.tus_double import (
     UPLOADS_PATH,
@@ -71,8 +70,8 @@ class Heard(Watcher):
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are as long as a test can bear."""
-    monkeypatch.setattr(patience, "SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.002)
 
 
 @pytest.fixture
@@ -240,7 +239,7 @@ def test_an_answer_that_a_full_node_gives_tells_how_long_to_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("portside.client.patience.time.sleep", slept.append)
+    monkeypatch.setattr("portside.client.http.retry.time.sleep", slept.append)
     node.tus.faults = [
         refuse("PATCH", 503, "no-slot", {"Retry-After": "7"}),
         refuse("PATCH", 503, "no-slot", {"Retry-After": "100000"}),
@@ -273,7 +272,7 @@ def test_a_node_that_brings_a_byte_each_time_is_never_given_up(
 def test_pauses_grow_and_are_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     slept: list[float] = []
-    waiting = patience.Patience(lambda seconds, reason: None, slept.append)
+    waiting = retry.Patience(lambda seconds, reason: None, slept.append)
     reason = NodeUnavailable("gone")
     with pytest.raises(NodeUnavailable, match="given up"):
         for _ in range(20):
@@ -844,8 +843,8 @@ def test_one_wait_of_all_workers_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # All four are refused within it.
-    monkeypatch.setattr(patience, "SHORTEST_PAUSE", 3)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE", 3)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE", 3)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 3)
     node.tus.faults = [refuse("PATCH", 503, "no-slot") for _ in range(4)]
     put_resumable(client, large, mint, parallel=4, watcher=heard)
     assert len(heard.all("waiting")) == 1
@@ -859,7 +858,7 @@ def test_a_part_that_one_worker_gives_up_is_taken_by_the_others(
             return False
         return refuse("PATCH", 503, "no-slot")(handler)
 
-    node.tus.faults = [no_slot_for_the_last_part] * patience.ATTEMPTS
+    node.tus.faults = [no_slot_for_the_last_part] * retry.ATTEMPTS
     put_resumable(client, large, mint, parallel=2)
     assert node.tus.faults == []
     assert whole_of(node) == large.read_bytes()

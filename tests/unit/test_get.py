@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from portside.client import download
-from portside.client.partial import PartialFile
+from portside.client.download import fetch
+from portside.client.download.partial import PartialFile
 from portside.operator.keystore import Keystore
 from tests.support.client.control_double import ControlDouble, ControlHandler, file_view, refuse
 from tests.support.client.copy_double import CopyDouble, cut_at
@@ -30,8 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(download, "SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(download, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(fetch, "SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(fetch, "LONGEST_PAUSE", 0.002)
     return folder
 
 

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from portside.client.session import Wish, claims_for
+from portside.client.upload.claims import Wish, claims_for
 from portside.cluster.file import Cluster
 from portside.node_wire import Roster
 from portside.operator import certificates

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from portside.client import patience
+from portside.client.http import retry
 from portside.client.progress import display
-from portside.client.state import state_folder
+from portside.client.upload.state import state_folder
 from portside.commands import put_to_node
 from portside.operator.keystore import Keystore
 from portside.tokens import verify_upload
@@ -27,8 +27,8 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.002)
 
 
 @pytest.fixture

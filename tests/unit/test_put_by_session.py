@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from portside.client import by_session, patience
-from portside.client.state import state_folder
+from portside.client.http import retry
+from portside.client.upload import placed
+from portside.client.upload.state import state_folder
 from portside.commands import put_by_session
 from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
@@ -28,7 +29,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (patience, by_session):
+    for module in (retry, placed):
         monkeypatch.setattr(module, "SHORTEST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(put_by_session, "SHORTEST_POLL", 0.001)
@@ -169,7 +170,7 @@ def test_a_cluster_without_any_other_node_is_given_up_after_a_while(
     node.close()
     run = put(small)
     assert (run.code, run.out) == (4, "")
-    assert len(two_nodes.wishes) == by_session.ATTEMPTS
+    assert len(two_nodes.wishes) == placed.ATTEMPTS
     assert "no connection" in run.err
 
 
@@ -359,6 +360,6 @@ def test_a_note_that_is_over_is_not_gone_on_with(
     put(large)
     node.tus.faults = []
     later = time.time() + 3 * 3600
-    monkeypatch.setattr("portside.client.state.time.time", lambda: later)
+    monkeypatch.setattr("portside.client.upload.state.time.time", lambda: later)
     assert put(large).code == 0
     assert len(two_nodes.wishes) == 2

@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from portside.client.body import OpenFile
-from portside.client.errors import ReceiptRefused, Refused, UploadError, UploadGone
-from portside.client.hashing import ContentHash
-from portside.client.node import Node
-from portside.client.parallel import Parts, part_size_for, ranges
-from portside.client.patience import Patience
-from portside.client.receipt import Sent, check_receipt
-from portside.client.resumable import Uploads
-from portside.client.state import StateFile, UploadState, facts_of, state_folder
-from portside.client.transfer import Transfer
-from portside.client.upload import UploadClient, stored_before
+from portside.client.http.errors import ReceiptRefused, Refused, UploadError, UploadGone
+from portside.client.http.node import Node
+from portside.client.http.retry import Patience
+from portside.client.upload.body import OpenFile
+from portside.client.upload.hashing import ContentHash
+from portside.client.upload.parallel import Parts, part_size_for, ranges
+from portside.client.upload.receipt import Sent, check_receipt
+from portside.client.upload.single import UploadClient, stored_before
+from portside.client.upload.state import StateFile, UploadState, facts_of, state_folder
+from portside.client.upload.transfer import Transfer
+from portside.client.upload.tus import Uploads
 from portside.client.watcher import Watcher
 from portside.tokens import Keyset, unverified_claims
 from portside.wire import StoredFile

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from portside.client.errors import NodeUnavailable
+from portside.client.http.errors import NodeUnavailable
 
 T = TypeVar("T")
 

@@ -14,9 +14,15 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 
-from portside.client.body import Range
-from portside.client.errors import NodeUnavailable, ReceiptRefused, Refused, UploadGone, slug_of
-from portside.client.node import VERIFY_SECONDS, Node, failure, stored_file
+from portside.client.http.errors import (
+    NodeUnavailable,
+    ReceiptRefused,
+    Refused,
+    UploadGone,
+    slug_of,
+)
+from portside.client.http.node import VERIFY_SECONDS, Node, failure, stored_file
+from portside.client.upload.body import Range
 from portside.digest import format_repr_digest
 from portside.wire import StoredFile
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 from pydantic import Field
 
-from portside.client.body import OpenFile
 from portside.client.control import Control
-from portside.client.errors import (
+from portside.client.http.errors import (
     NodeUnavailable,
     ReceiptRefused,
     Refused,
     UploadGone,
     slug_of,
 )
-from portside.client.run import put_resumable
-from portside.client.state import Begun, StateFile, facts_of, state_folder
-from portside.client.upload import UploadClient
+from portside.client.upload.body import OpenFile
+from portside.client.upload.resume import put_resumable
+from portside.client.upload.single import UploadClient
+from portside.client.upload.state import Begun, StateFile, facts_of, state_folder
 from portside.client.watcher import Watcher
 from portside.control_wire import Session, SessionRequest
 from portside.wire import StoredFile

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from portside.client.body import OpenFile
-from portside.client.errors import NodeUnavailable, UploadError
-from portside.client.hashing import ContentHash
-from portside.client.node import Node
-from portside.client.patience import Patience
-from portside.client.resumable import Uploads
-from portside.client.transfer import Transfer
+from portside.client.http.errors import NodeUnavailable, UploadError
+from portside.client.http.node import Node
+from portside.client.http.retry import Patience
+from portside.client.upload.body import OpenFile
+from portside.client.upload.hashing import ContentHash
+from portside.client.upload.transfer import Transfer
+from portside.client.upload.tus import Uploads
 from portside.client.watcher import Watcher
 
 MOST_WORKERS = 16

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from portside.client.body import BLOCK, OpenFile, Range
-from portside.client.errors import NodeUnavailable, ReceiptRefused
-from portside.client.patience import Patience
-from portside.client.resumable import Appended, Uploads
+from portside.client.http.errors import NodeUnavailable, ReceiptRefused
+from portside.client.http.retry import Patience
+from portside.client.upload.body import BLOCK, OpenFile, Range
+from portside.client.upload.tus import Appended, Uploads
 from portside.wire import StoredFile
 
 Count = Callable[[int], None]

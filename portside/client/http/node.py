@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import requests
 from pydantic import ValidationError
 
-from portside.client.answers import (
+from portside.client.http.answers import (
     PASSING_REFUSALS,
     Bearer,
     innermost,
@@ -18,8 +18,8 @@ from portside.client.answers import (
     retry_after,
     trusted_authorities,
 )
-from portside.client.connection import UploadAdapter
-from portside.client.errors import NodeUnavailable, ReceiptRefused, Refused, describe
+from portside.client.http.connection import UploadAdapter
+from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
 from portside.tokens import Keyset
 from portside.wire import StoredFile
 

@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from portside.client.answers import (
+from portside.client.control import Control
+from portside.client.download.partial import PartialFile
+from portside.client.http.answers import (
     innermost,
     must_keep_secrets,
     problem_of,
     retry_after,
     trusted_authorities,
 )
-from portside.client.control import Control
-from portside.client.errors import DamagedCopy, DownloadError, describe
-from portside.client.partial import PartialFile
+from portside.client.http.errors import DamagedCopy, DownloadError, describe
 from portside.client.progress import Display
 from portside.control_wire import FileUrl, FileView
 from portside.quantities import format_duration

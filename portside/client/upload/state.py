@@ -18,9 +18,9 @@ from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portside.client.body import OpenFile
-from portside.client.errors import AlreadyRunning, LocalFileError
-from portside.client.resumable import is_place
+from portside.client.http.errors import AlreadyRunning, LocalFileError
+from portside.client.upload.body import OpenFile
+from portside.client.upload.tus import is_place
 
 _SUFFIX = ".json"
 _NEW = ".new"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from portside.client.errors import LocalFileError
+from portside.client.http.errors import LocalFileError
 
 BLOCK = 1024 * 1024
 """Bytes of one read and one send: calls are few beside the bytes, progress is still smooth."""

@@ -12,8 +12,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from portside.client.body import BLOCK, OpenFile
-from portside.client.errors import UploadError
+from portside.client.http.errors import UploadError
+from portside.client.upload.body import BLOCK, OpenFile
 
 READ_AHEAD = 64 * 1024 * 1024
 """Bytes that may be hashed before they are sent: they wait in the page cache for the sender. More

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portside.client.errors import ReceiptRefused
+from portside.client.http.errors import ReceiptRefused
 from portside.tokens import Keyset, TokenRefused, verify_receipt
 from portside.wire import ReceiptClaims, StoredFile
 

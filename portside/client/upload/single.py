@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import requests
 
-from portside.client.body import FileBody, Progress, ignore_progress, sha256_of
-from portside.client.errors import NodeUnavailable, Refused, slug_of
-from portside.client.node import UPLOAD_PATH, Node, failure, stored_file
-from portside.client.receipt import Sent, check_receipt
+from portside.client.http.errors import NodeUnavailable, Refused, slug_of
+from portside.client.http.node import UPLOAD_PATH, Node, failure, stored_file
+from portside.client.upload.body import FileBody, Progress, ignore_progress, sha256_of
+from portside.client.upload.receipt import Sent, check_receipt
 from portside.digest import format_repr_digest
 from portside.tokens import Keyset, unverified_claims
 from portside.wire import StoredFile

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from portside.client.errors import AlreadyRunning, LocalFileError
+from portside.client.http.errors import AlreadyRunning, LocalFileError
 
 _BLOCK = 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""Fetching a file: from whichever nodes have it, verified, through cuts."""
