@@ -24,10 +24,10 @@ from invoke.context import Context
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.cluster.roles import Role
-from portside.control_wire import NodeStateRequest, NodeView
 from portside.operator import vagrant
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.vagrant import VagrantError
+from portside.wire.control import NodeStateRequest, NodeView
 
 _ROOT = Path(__file__).resolve().parent
 # Through nginx, as a client would ask; the certificate is for the node's name, not for 127.0.0.1.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agent.cold.credentials import Cold
 from portside.sizing import Sizing
-from portside.wire import Hook
+from portside.wire.claims import Hook
 
 CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/agent.toml")

@@ -27,11 +27,11 @@ from bench.processes import accepts
 from bench.source import Source
 from deploys.components.node import StorageNode
 from deploys.components.rendering import render
-from portside.node_wire import Roster, RosterNode
 from portside.operator import certificates
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_access, mint_upload
-from portside.wire import AccessClaims, StoredFile, UploadClaims
+from portside.wire.claims import AccessClaims, StoredFile, UploadClaims
+from portside.wire.heartbeat import Roster, RosterNode
 
 _HOST = "localhost"
 _NODES = ("s01", "s02")

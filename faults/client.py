@@ -14,7 +14,7 @@ from faults.journal import Attempt, Part
 from faults.tus import Refused
 from portside.quantities import KIB, MIB
 from portside.tokens import Keyset, TokenRefused, verify_receipt
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 _UPLOAD = "/api/internal/upload"
 _UPLOADS = "/api/v1/uploads"

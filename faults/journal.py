@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from faults.content import Content
-from portside.wire import StoredFile, UploadClaims
+from portside.wire.claims import StoredFile, UploadClaims
 
 Way = Literal["put", "form", "tus", "parts"]
 

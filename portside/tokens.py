@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from portside.wire import (
+from portside.wire.claims import (
     AccessClaims,
     DownloadClaims,
     HeartbeatClaims,

@@ -25,7 +25,7 @@ from portside.tokens import (
     verify_download,
     verify_upload,
 )
-from portside.wire import AccessClaims, FileQuery, Right, StoredFile
+from portside.wire.claims import AccessClaims, FileQuery, Right, StoredFile
 
 _Claims = TypeVar("_Claims")
 

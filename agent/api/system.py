@@ -11,7 +11,7 @@ from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.uploads.admission import Admission
 from portside.tokens import Keyset, SigningKey
-from portside.wire import UploadStatus
+from portside.wire.claims import UploadStatus
 
 JWK_SET = "application/jwk-set+json"
 """RFC 7517, section 8.5.2."""

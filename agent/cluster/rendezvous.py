@@ -12,8 +12,8 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from portside.node_wire import NodeState, Roster, RosterNode
-from portside.wire import UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.heartbeat import NodeState, Roster, RosterNode
 
 _TAKES_COPIES: tuple[NodeState, ...] = ("active", "readonly", "draining")
 """States in which a node that was named takes a copy now; one that is down may come back."""

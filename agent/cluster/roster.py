@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.settings import Settings
-from portside.node_wire import Roster
+from portside.wire.heartbeat import Roster
 
 _log = structlog.get_logger()
 

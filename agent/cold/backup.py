@@ -32,7 +32,7 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from portside.names import attributes_path
 from portside.quantities import MIB
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 _log = structlog.get_logger()
 

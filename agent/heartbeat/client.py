@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from agent.host.http_client import Answer, NoAnswer, Request, Unreachable, exchange
 from agent.host.tls import trust
-from portside.node_wire import Heartbeat, HeartbeatAnswer
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
-from portside.wire import PROBLEM_PREFIX, HeartbeatClaims, Problem
+from portside.wire.claims import PROBLEM_PREFIX, HeartbeatClaims, Problem
+from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 
 DEADLINE = 10.0
 """Seconds for the whole exchange, once connected."""

@@ -19,8 +19,8 @@ from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFailed, DiskFull
-from portside.node_wire import Lease, WorkDone
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
+from portside.wire.heartbeat import Lease, WorkDone
 
 _log = structlog.get_logger()
 

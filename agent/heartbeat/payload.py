@@ -15,7 +15,7 @@ from agent.index.inventory_digest import Inventory
 from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.telemetry.worker_report import ScrubReport
-from portside.node_wire import GoneFile, Heartbeat, WorkDone
+from portside.wire.heartbeat import GoneFile, Heartbeat, WorkDone
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.outbox.events import RECEIPT
 from agent.telemetry.worker_report import HeartbeatReport
-from portside.node_wire import HeartbeatAnswer
+from portside.wire.heartbeat import HeartbeatAnswer
 
 _log = structlog.get_logger()
 

@@ -37,9 +37,9 @@ from agent.outbox.events import (
 from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import DeliveriesReport
-from portside.control_wire import FileReceipt
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
-from portside.wire import Hook, StoredFile
+from portside.wire.claims import Hook, StoredFile
+from portside.wire.control import FileReceipt
 
 _log = structlog.get_logger()
 

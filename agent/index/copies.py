@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from agent.index.database import Database
-from portside.wire import Copy, FileWithCopies, StoredFile
+from portside.wire.claims import Copy, FileWithCopies, StoredFile
 
 
 def copies_of(database: Database, file_id: str) -> tuple[Copy, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.index.database import Database
-from portside.node_wire import MOST_GONE, GoneFile, WhyGone
+from portside.wire.heartbeat import MOST_GONE, GoneFile, WhyGone
 
 _KEY = "gone:"
 """A note with this and a file's id for a key: when it went, in nanoseconds, and why."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
-from portside.wire import FilePage, FileQuery, StoredFile
+from portside.wire.claims import FilePage, FileQuery, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.tokens import LEEWAY
-from portside.wire import Sha256, UploadClaims
+from portside.wire.claims import Sha256, UploadClaims
 
 Kind = Literal["whole", "part", "final"]
 State = Literal["OPEN", "COMPLETE", "GONE"]

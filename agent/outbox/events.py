@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.index.files import Delivery
-from portside.wire import Hook, HookClaims, HookEvent, StoredFile, origin_of
+from portside.wire.claims import Hook, HookClaims, HookEvent, StoredFile, origin_of
 
 EVENT = "file.committed"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from portside.wire import PROBLEM_PREFIX
+from portside.wire.claims import PROBLEM_PREFIX
 
 MOST_ATTEMPTS = 40
 """Attempts in a row without a byte's progress; together about a day."""

@@ -7,7 +7,7 @@ from agent.problems import ProblemError
 from agent.replication.request import ReplicateRequest
 from agent.storage.layout import is_place
 from portside.tokens import Keyset, TokenRefused, verify_replicate
-from portside.wire import ReplicateClaims
+from portside.wire.claims import ReplicateClaims
 
 
 class Sources:

@@ -19,8 +19,8 @@ from agent.index.database import Database
 from agent.index.files import add_own_pushes
 from agent.outbox.events import public_id
 from agent.replication.attempt import LEASE_ATTEMPTS, Next
-from portside.node_wire import WorkDone
-from portside.wire import FileId, StoredFile
+from portside.wire.claims import FileId, StoredFile
+from portside.wire.heartbeat import WorkDone
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from portside.tokens import Keyset
-from portside.wire import ReplicateClaims, StoredFile
+from portside.wire.claims import ReplicateClaims, StoredFile
 
 _log = structlog.get_logger()
 

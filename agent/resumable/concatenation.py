@@ -23,7 +23,7 @@ from agent.uploads.admission import Admission, Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import receive
 from agent.uploads.preflight import Preflight
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 
 class Joiner:

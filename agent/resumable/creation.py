@@ -10,7 +10,7 @@ from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest, parse_metadata
 from agent.uploads.preflight import Preflight, fixed_path, size_mismatch, too_large
-from portside.wire import ReplicateClaims, UploadClaims
+from portside.wire.claims import ReplicateClaims, UploadClaims
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.preflight import Preflight, token_used, too_large
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from agent.storage.staging import (
 )
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
-from portside.wire import ReceiptClaims, StoredFile, UploadClaims
+from portside.wire.claims import ReceiptClaims, StoredFile, UploadClaims
 
 _log = structlog.get_logger()
 

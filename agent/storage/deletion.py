@@ -27,7 +27,7 @@ from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, move
 from agent.storage.staging import SUFFIX, translated
 from portside.names import attributes_path
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 _log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.uploads.admission import Admission, Demand
-from portside.wire import StoredFile, UploadClaims
+from portside.wire.claims import StoredFile, UploadClaims
 
 _LOOK_EVERY = 0.05
 """Seconds between two looks at the index: a small file's copy takes about as long."""

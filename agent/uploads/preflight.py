@@ -23,7 +23,7 @@ from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
 from portside.tokens import Keyset, TokenRefused, verify_upload
-from portside.wire import StoredFile, UploadClaims
+from portside.wire.claims import StoredFile, UploadClaims
 
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a form's boundaries, headers and small fields may add to the file."""

@@ -23,7 +23,7 @@ from agent.uploads.body import Body, FormFile
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.uploads.preflight import Plan, Preflight, token_used
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from deploys.components.rendering import render
 from portside.cluster.file import Cluster
 from portside.sizing import Sizing
 from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire import StoredFile, UploadClaims
+from portside.wire.claims import StoredFile, UploadClaims
 
 Way = Literal["put", "form", "tus"]
 """How a file comes in: as a raw body, as a form's part, as one append to a resumable upload."""

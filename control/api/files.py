@@ -17,9 +17,9 @@ from control.db.database import Database
 from control.files import receipts, service
 from control.problems import ProblemError
 from control.settings import Settings
-from portside.control_wire import FileReceipt, FileView
 from portside.tokens import SigningKey
-from portside.wire import FILE_ID_PATTERN, FileQuery
+from portside.wire.claims import FILE_ID_PATTERN, FileQuery
+from portside.wire.control import FileReceipt, FileView
 
 
 class Files:

@@ -19,8 +19,8 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
-from portside.move_wire import MoveState
-from portside.node_wire import NodeState
+from portside.wire.heartbeat import NodeState
+from portside.wire.moves import MoveState
 
 # A second series for each, which says only when the process began. (The library lacks the types.)
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ from control.db.database import Database
 from control.moves import service
 from control.moves.rules import Command
 from control.settings import Settings
-from portside.move_wire import MoveRequest, MoveView, MoveViews
+from portside.wire.moves import MoveRequest, MoveView, MoveViews
 
 
 class Moves:

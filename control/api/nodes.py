@@ -16,7 +16,7 @@ from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
 from control.settings import Settings
-from portside.control_wire import NewPool, NodeStateRequest, PoolSettings
+from portside.wire.control import NewPool, NodeStateRequest, PoolSettings
 
 
 class NodeHeartbeats:

@@ -13,7 +13,9 @@ from control.api.files import UrlQuery
 from control.api.openapi import Operation, Operations
 from control.api.sessions import ServerQuery
 from control.problems import Slug
-from portside.control_wire import (
+from portside.tokens import Refusal
+from portside.wire.claims import FileQuery, Readiness
+from portside.wire.control import (
     FileReceipt,
     FileUrl,
     FileView,
@@ -29,10 +31,8 @@ from portside.control_wire import (
     SessionRequest,
     UploadServer,
 )
-from portside.move_wire import MovePlan, MoveRequest, MoveView, MoveViews
-from portside.node_wire import Heartbeat, HeartbeatAnswer
-from portside.tokens import Refusal
-from portside.wire import FileQuery, Readiness
+from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
+from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _MOVE: tuple[Slug, ...] = ("move-unknown",)

@@ -14,7 +14,7 @@ from control.api.authorization import Access
 from control.api.metrics import Metrics
 from control.problems import ProblemError
 from control.sessions.service import Sessions, Wish
-from portside.control_wire import SessionRequest
+from portside.wire.control import SessionRequest
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 

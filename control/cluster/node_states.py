@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from control.db.models import WantedState
-from portside.node_wire import NodeState
+from portside.wire.heartbeat import NodeState
 
 FIRST_AVOIDANCE = 15.0
 """Seconds for which a node that failed is left out; each further failure in a row doubles it."""

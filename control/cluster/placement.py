@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from portside.node_wire import Tier
+from portside.wire.heartbeat import Tier
 
 _TIER: dict[str, int] = {"hot": 0, "warm": 1, "cold": 2}
 

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from control.cluster import node_states
 from control.cluster.node_states import Signs
 from control.db.models import Moment, Node, Pool, moment
-from portside.node_wire import NodeState, Tier
 from portside.tokens import Keyset, PublicKey
+from portside.wire.heartbeat import NodeState, Tier
 
 Pause = Callable[[], None]
 """What is done between two slices of rows."""

@@ -23,7 +23,7 @@ from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
-from portside.wire import ReceiptClaims
+from portside.wire.claims import ReceiptClaims
 
 _log = structlog.get_logger()
 

@@ -23,8 +23,8 @@ from control.problems import ProblemError
 from control.replication import cluster_view
 from control.replication.cluster_view import ClusterView
 from control.settings import Settings
-from portside.move_wire import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
 from portside.quantities import format_size
+from portside.wire.moves import MovePlan, MoveProgress, MoveReport, MoveRequest, MoveView
 
 REPORTS = 100
 """Files that a view of a move names."""

@@ -25,8 +25,8 @@ from control.nodes import removals
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
-from portside.node_wire import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
+from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 
 AT_WORK = 5.0
 """Seconds between two heartbeats of a node that has work: as often as more is ordered."""

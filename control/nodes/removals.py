@@ -14,7 +14,7 @@ from control.catalogue import copies
 from control.db.deferred_log import tell
 from control.files import receipts, service
 from control.replication import leases
-from portside.node_wire import GoneFile
+from portside.wire.heartbeat import GoneFile
 
 
 def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:

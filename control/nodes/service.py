@@ -16,7 +16,7 @@ from control.db.models import Node, Pool, WantedState
 from control.problems import ProblemError
 from control.replication import draining
 from control.settings import Settings
-from portside.control_wire import (
+from portside.wire.control import (
     NewPool,
     NodeStateRequest,
     NodeView,
@@ -25,7 +25,7 @@ from portside.control_wire import (
     PoolView,
     PoolViews,
 )
-from portside.node_wire import Heartbeat
+from portside.wire.heartbeat import Heartbeat
 
 
 def every_node(session: Session, snapshot: Snapshot) -> NodeViews:

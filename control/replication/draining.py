@@ -20,8 +20,8 @@ from control.problems import ProblemError
 from control.replication import cluster_view, reconcile
 from control.replication.time_budget import SECONDS, Turn
 from control.settings import Settings
-from portside.control_wire import Holding
 from portside.quantities import format_size
+from portside.wire.control import Holding
 
 TENDED = 20
 """Files of one transaction, as in `control.replication.repair`."""

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from control.db.database import Database
 from control.db.models import Copy, Node
 from portside.inventory import EMPTY, toggled
-from portside.node_wire import Heartbeat
+from portside.wire.heartbeat import Heartbeat
 
 _log = structlog.get_logger()
 

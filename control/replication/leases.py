@@ -27,9 +27,9 @@ from control.catalogue import copies
 from control.cluster.node_states import avoid_until
 from control.db.deferred_log import tell
 from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
-from portside.node_wire import Lease, WorkDone
 from portside.quantities import MIB
-from portside.wire import ReceiptClaims
+from portside.wire.claims import ReceiptClaims
+from portside.wire.heartbeat import Lease, WorkDone
 
 AT_ONCE = 64
 """Leases that one node has at the same time: as many as the smallest files that it may send."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control.db.models import CopyState
-from portside.node_wire import NodeState
 from portside.quantities import MIB
+from portside.wire.heartbeat import NodeState
 
 _REACHABLE: frozenset[NodeState] = frozenset({"active", "readonly", "draining"})
 _STAYING: frozenset[NodeState] = frozenset({"active", "readonly", "down"})

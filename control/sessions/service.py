@@ -29,11 +29,11 @@ from control.db.models import File, Pool, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.content import extension_of, is_allowed
-from portside.control_wire import Session, SessionRequest, UploadServer
 from portside.names import NameRefused, named_path, sanitise
 from portside.rate import Rate
 from portside.tokens import SigningKey, mint_upload
-from portside.wire import UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.control import Session, SessionRequest, UploadServer
 
 _log = structlog.get_logger()
 

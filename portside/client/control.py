@@ -1,6 +1,6 @@
 """The control plane's API as typed calls: nodes, files, sessions, receipts, moves.
 
-What comes back is checked against `portside.control_wire` and `portside.move_wire`. While the
+What comes back is checked against `portside.wire.control` and `portside.wire.moves`. While the
 control plane is busy or restarts, what may be asked twice is asked again a few times.
 """
 
@@ -26,7 +26,7 @@ from portside.client.http.answers import (
     trusted_authorities,
 )
 from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
-from portside.control_wire import (
+from portside.wire.control import (
     FileReceipt,
     FileUrl,
     FileView,
@@ -35,7 +35,7 @@ from portside.control_wire import (
     Session,
     SessionRequest,
 )
-from portside.move_wire import MovePlan, MoveRequest, MoveView, MoveViews
+from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0

@@ -12,8 +12,8 @@ import typer
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused
 from portside.commands.common import control_plane, exit_code, print_table, printable, say
-from portside.control_wire import FileView
 from portside.quantities import format_size
+from portside.wire.control import FileView
 
 PAGE = 500
 """Files of one request where more are wanted."""

@@ -12,7 +12,7 @@ from portside.client.http.errors import DownloadError, LocalFileError
 from portside.client.progress import display
 from portside.client.upload.body import sha256_of
 from portside.commands.common import INTERRUPTED, control_plane, printable, say, the_login
-from portside.control_wire import FileView
+from portside.wire.control import FileView
 
 
 def command(

@@ -23,8 +23,8 @@ from portside.commands.common import (
     say,
     size_option,
 )
-from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import format_duration, format_size
+from portside.wire.moves import MovePlan, MoveRequest, MoveView
 
 app = typer.Typer(
     help="Carry files from pool to pool, or level the nodes.",

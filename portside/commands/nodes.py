@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from portside.commands.common import ago, control_plane, print_table, printable
-from portside.control_wire import NodeView
-from portside.node_wire import Heartbeat
 from portside.quantities import format_duration, format_size
+from portside.wire.control import NodeView
+from portside.wire.heartbeat import Heartbeat
 
 _UNKNOWN = "-"
 

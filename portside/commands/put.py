@@ -29,10 +29,10 @@ from portside.commands.put_by_session import NotSafe, ThroughControl
 from portside.commands.put_to_node import ToNode
 from portside.commands.sending import Manner
 from portside.commands.target import given_token, target_of
-from portside.control_wire import FileView
 from portside.quantities import format_duration, format_size
 from portside.tokens import TokenRefused
-from portside.wire import Layout, StoredFile
+from portside.wire.claims import Layout, StoredFile
+from portside.wire.control import FileView
 
 DEFAULT_WAIT = 3600
 """Seconds that `--wait` waits: copying many GB over a rate limit may take that long."""

@@ -14,9 +14,9 @@ from portside.client.progress import display
 from portside.client.upload.placed import BySession
 from portside.commands.common import say
 from portside.commands.sending import WHEN_SENT, Manner, Teller, checksum_within, size_of
-from portside.control_wire import FileView, SessionRequest
 from portside.quantities import format_duration
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
+from portside.wire.control import FileView, SessionRequest
 
 SHORTEST_POLL = 0.25
 LONGEST_POLL = 3.0

@@ -45,7 +45,7 @@ from portside.tokens import (
     verify_receipt,
     verify_upload,
 )
-from portside.wire import AccessClaims, DownloadClaims, Layout, Right
+from portside.wire.claims import AccessClaims, DownloadClaims, Layout, Right
 
 app = typer.Typer(
     help="Mint tokens for uploads, downloads and apps, and read what a token says.",

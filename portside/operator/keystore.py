@@ -31,9 +31,9 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from portside.cluster import roster
 from portside.cluster.file import Cluster
-from portside.node_wire import Roster
 from portside.operator import certificates
 from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
+from portside.wire.heartbeat import Roster
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"
 """Names the folder that holds a folder per cluster, in place of `secrets/` in the project."""

@@ -10,7 +10,7 @@ import pytest
 
 from agent.index import removals
 from agent.index.database import Database
-from portside.node_wire import MOST_GONE, WhyGone
+from portside.wire.heartbeat import MOST_GONE, WhyGone
 
 
 @pytest.fixture

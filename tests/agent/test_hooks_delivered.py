@@ -14,7 +14,7 @@ import pytest
 
 from agent.outbox.events import MOST_ATTEMPTS
 from portside.tokens import verify_hook
-from portside.wire import Hook, HookEvent, StoredFile
+from portside.wire.claims import Hook, HookEvent, StoredFile
 from tests.support.agent.receiver import Receiver, self_signed
 from tests.support.agent.worker_process import Worker
 from tests.support.loopback import wait_until

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from portside.inventory import EMPTY, toggled
-from portside.node_wire import Lease, WorkDone
 from portside.tokens import Keyset, verify_receipt
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
+from portside.wire.heartbeat import Lease, WorkDone
 from tests.support.agent.control_double import ControlDouble
 from tests.support.agent.node_pairs import holds, introduce
 from tests.support.agent.process import Agent

@@ -25,7 +25,7 @@ from agent.app import create_app
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
-from portside.wire import PROBLEM_PREFIX, StoredFile
+from portside.wire.claims import PROBLEM_PREFIX, StoredFile
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
 

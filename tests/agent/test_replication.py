@@ -21,10 +21,10 @@ from agent.index.database import Database
 from agent.replication.queue import Lag, Pushes
 from agent.settings import load
 from agent.storage.deletion import remove_copy
-from portside.control_wire import FileReceipt
 from portside.quantities import KIB, MIB
 from portside.tokens import SigningKey, verify_receipt
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
+from portside.wire.control import FileReceipt
 from tests.support.agent.node_pairs import change, holds, introduce, member, rows, told, wait_until
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.receiver import Receiver

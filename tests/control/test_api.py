@@ -17,9 +17,9 @@ from control.cluster import api_keys
 from control.db.database import Database
 from control.db.models import App
 from control.problems import slugs
-from portside.control_wire import Session
 from portside.tokens import Keyset, verify_download
-from portside.wire import PROBLEM_PREFIX
+from portside.wire.claims import PROBLEM_PREFIX
+from portside.wire.control import Session
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 from tests.support.control.postgresql import PostgresqlServer

@@ -9,8 +9,8 @@ import pytest
 from control.db.database import Database
 from control.problems import ProblemError
 from control.replication import draining
-from portside.control_wire import Holding
 from portside.quantities import GIB
+from portside.wire.control import Holding
 from tests.support.control.simulation import EVERY, Simulation
 
 

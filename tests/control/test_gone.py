@@ -15,7 +15,7 @@ from control.db.database import Database
 from control.files import receipts, service
 from control.problems import ProblemError
 from control.replication import leases
-from portside.node_wire import GoneFile, HeartbeatAnswer, WhyGone
+from portside.wire.heartbeat import GoneFile, HeartbeatAnswer, WhyGone
 from tests.support.control.cluster import done
 from tests.support.control.core import APP, Core
 from tests.support.control.simulation import Simulation

@@ -14,8 +14,8 @@ from control.nodes.heartbeats import AT_WORK
 from control.problems import ProblemError
 from control.worker import rounds
 from control.worker.rounds import Round, notice_silence
-from portside.control_wire import NodeStateRequest
 from portside.tokens import SigningKey
+from portside.wire.control import NodeStateRequest
 from tests.control.test_leases import orders_copy
 from tests.support.control.cluster import take_over
 from tests.support.control.core import Core

@@ -14,8 +14,8 @@ from control.db.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from control.replication import leases
 from control.worker import expiry
-from portside.node_wire import Lease
 from portside.tokens import SigningKey
+from portside.wire.heartbeat import Lease
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 

@@ -12,8 +12,8 @@ from control.db.database import Database
 from control.moves import service
 from control.moves.worker import Moves
 from control.problems import ProblemError
-from portside.move_wire import MovePlan, MoveRequest, MoveView
 from portside.quantities import GIB
+from portside.wire.moves import MovePlan, MoveRequest, MoveView
 from tests.support.control.simulation import EVERY, Simulation
 
 

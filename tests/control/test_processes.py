@@ -18,7 +18,7 @@ from control import cli
 from control.catalogue.counters import differences
 from control.db.database import Database
 from control.settings import CONFIG_VARIABLE
-from portside.control_wire import Session
+from portside.wire.control import Session
 from tests.support.control.postgresql import PostgresqlServer
 from tests.support.control.process import PATIENCE, ControlPlane, slug_of
 

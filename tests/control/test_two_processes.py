@@ -26,8 +26,8 @@ from sqlalchemy import select
 from control.catalogue.counters import differences
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Copy, File, UploadSession, Work
-from portside.control_wire import Session
-from portside.node_wire import HeartbeatAnswer, Lease, WorkDone
+from portside.wire.control import Session
+from portside.wire.heartbeat import HeartbeatAnswer, Lease, WorkDone
 from tests.support.control.postgresql import PostgresqlServer
 from tests.support.control.process import PATIENCE, ControlPlane
 

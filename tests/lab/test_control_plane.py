@@ -21,7 +21,7 @@ from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import Cluster
-from portside.control_wire import Session
+from portside.wire.control import Session
 from tests.lab.conftest import LAB
 from tests.support.lab.control_plane import SERVICES, ControlPlane
 from tests.support.lab.deploy import deploy

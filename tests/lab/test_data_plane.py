@@ -23,7 +23,7 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import MIB
 from portside.tokens import mint_download
-from portside.wire import DownloadClaims
+from portside.wire.claims import DownloadClaims
 from tests.lab.conftest import ISO
 from tests.support.lab.requests import Node
 

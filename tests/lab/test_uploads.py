@@ -17,7 +17,7 @@ import pytest
 
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 from tests.lab.conftest import ISO
 from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 

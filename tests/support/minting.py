@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portside.quantities import GIB
-from portside.wire import AccessClaims, DownloadClaims, UploadClaims
+from portside.wire.claims import AccessClaims, DownloadClaims, UploadClaims
 
 
 def upload_claims(issuer: str, node_id: str, changed: Mapping[str, Any]) -> UploadClaims:

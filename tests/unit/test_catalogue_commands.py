@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portside.control_wire import NodeView
-from portside.node_wire import Heartbeat
 from portside.quantities import GIB
+from portside.wire.control import NodeView
+from portside.wire.heartbeat import Heartbeat
 from tests.support.client.control_double import (
     API_KEY,
     ControlDouble,

@@ -21,7 +21,7 @@ from portside.client.upload import body, single
 from portside.digest import parse_repr_digest
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, TokenRefused, mint_upload
-from portside.wire import UploadClaims
+from portside.wire.claims import UploadClaims
 from tests.support.client.node_double import (
     Handler,
     NodeDouble,

@@ -20,10 +20,10 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from portside.client.upload.claims import Wish, claims_for
 from portside.cluster.file import Cluster
-from portside.node_wire import Roster
 from portside.operator import certificates
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload
+from portside.wire.heartbeat import Roster
 
 HOST = "s01.portside.test"
 

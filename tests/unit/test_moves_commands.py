@@ -7,7 +7,7 @@ import json
 import pytest
 
 from portside.commands import moves
-from portside.move_wire import MovePlan, MoveReport
+from portside.wire.moves import MovePlan, MoveReport
 from tests.support.client.control_double import ControlDouble, move_view, refuse
 from tests.unit.test_cli import Run
 

@@ -32,7 +32,7 @@ from portside.tokens import (
     verify_receipt,
     verify_upload,
 )
-from portside.wire import ReceiptClaims, UploadClaims
+from portside.wire.claims import ReceiptClaims, UploadClaims
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 UNIX = int(NOW.timestamp())

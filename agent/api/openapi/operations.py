@@ -14,7 +14,7 @@ from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
 from portside.tokens import Keyset
-from portside.wire import (
+from portside.wire.claims import (
     FilePage,
     FileQuery,
     FileWithCopies,

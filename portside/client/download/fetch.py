@@ -26,8 +26,8 @@ from portside.client.http.answers import (
 )
 from portside.client.http.errors import DamagedCopy, DownloadError, describe
 from portside.client.progress import Display
-from portside.control_wire import FileUrl, FileView
 from portside.quantities import format_duration
+from portside.wire.control import FileUrl, FileView
 
 BLOCK = 256 * 1024
 """Bytes of one read; as much may be lost of what had arrived when a connection is cut."""

@@ -21,7 +21,7 @@ from portside.client.http.answers import (
 from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
 from portside.tokens import Keyset
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 UPLOAD_PATH = "/api/internal/upload"
 KEYS_PATH = "/api/v1/system/keys"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from portside.cluster.file import Cluster
-from portside.wire import Layout, UploadClaims
+from portside.wire.claims import Layout, UploadClaims
 
 DEFAULT_NAMESPACE = "files"
 DEFAULT_VALID = 15 * 60

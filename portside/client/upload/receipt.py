@@ -12,7 +12,7 @@ from typing import Any
 
 from portside.client.http.errors import ReceiptRefused
 from portside.tokens import Keyset, TokenRefused, verify_receipt
-from portside.wire import ReceiptClaims, StoredFile
+from portside.wire.claims import ReceiptClaims, StoredFile
 
 
 @dataclass(frozen=True, slots=True)

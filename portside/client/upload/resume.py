@@ -22,7 +22,7 @@ from portside.client.upload.transfer import Transfer
 from portside.client.upload.tus import Uploads
 from portside.client.watcher import Watcher
 from portside.tokens import Keyset, unverified_claims
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 _SILENT = Watcher()
 

@@ -16,7 +16,7 @@ from portside.client.upload.body import FileBody, Progress, ignore_progress, sha
 from portside.client.upload.receipt import Sent, check_receipt
 from portside.digest import format_repr_digest
 from portside.tokens import Keyset, unverified_claims
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 FILES_PATH = "/api/v1/files"
 

@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from portside.control_wire import FileReceipt
-from portside.node_wire import Heartbeat, HeartbeatAnswer, Lease, Roster
 from portside.tokens import Keyset, TokenRefused, verify_heartbeat
+from portside.wire.control import FileReceipt
+from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, Roster
 
 PATIENCE = 60.0
 """Seconds for anything that a node does by itself within few."""

@@ -14,9 +14,9 @@ import requests
 
 from agent.index.database import Database
 from portside.digest import format_repr_digest
-from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
-from portside.wire import ReplicateClaims, StoredFile
+from portside.wire.claims import ReplicateClaims, StoredFile
+from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from tests.support.agent.process import Agent
 
 PATIENCE = 60.0

@@ -23,7 +23,7 @@ from portside.content import DEFAULT_EXTENSIONS
 from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire import PROBLEM_PREFIX, UploadClaims
+from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
 from tests.support.loopback import reserved_port, wait_until
 from tests.support.minting import upload_claims
 

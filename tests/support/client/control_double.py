@@ -12,7 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from portside.control_wire import (
+from portside.tokens import SigningKey, mint_upload, unverified_claims
+from portside.wire.claims import PROBLEM_PREFIX, Problem, UploadClaims
+from portside.wire.control import (
     CopyView,
     FileUrl,
     FileView,
@@ -22,9 +24,7 @@ from portside.control_wire import (
     Session,
     SessionRequest,
 )
-from portside.move_wire import MovePlan, MoveProgress, MoveView, MoveViews
-from portside.tokens import SigningKey, mint_upload, unverified_claims
-from portside.wire import PROBLEM_PREFIX, Problem, UploadClaims
+from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
 from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
 

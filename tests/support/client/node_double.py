@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from portside.tokens import Keyset, SigningKey, mint_receipt, unverified_claims
-from portside.wire import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
+from portside.wire.claims import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
 from tests.support.client.tus_double import TusDouble
 from tests.support.loopback import wait_until_hung_up
 

@@ -14,8 +14,6 @@ from control.cluster import rosters
 from control.db.database import Database
 from control.settings import Settings
 from control.settings import load as load_settings
-from portside.control_wire import Session
-from portside.node_wire import Heartbeat, Roster, RosterNode, WorkDone
 from portside.quantities import GIB
 from portside.tokens import (
     HEARTBEAT_AUDIENCE,
@@ -25,7 +23,9 @@ from portside.tokens import (
     mint_heartbeat,
     mint_receipt,
 )
-from portside.wire import HeartbeatClaims, ReceiptClaims
+from portside.wire.claims import HeartbeatClaims, ReceiptClaims
+from portside.wire.control import Session
+from portside.wire.heartbeat import Heartbeat, Roster, RosterNode, WorkDone
 
 ISSUER = "lab"
 NODES = ("s01", "s02", "s03")

@@ -21,9 +21,9 @@ from control.db.models import File, Pool
 from control.files import receipts
 from control.nodes.heartbeats import Heartbeats
 from control.sessions.service import Sessions, Wish
-from portside.control_wire import Session, SessionRequest
-from portside.node_wire import HeartbeatAnswer
 from portside.tokens import SigningKey
+from portside.wire.control import Session, SessionRequest
+from portside.wire.heartbeat import HeartbeatAnswer
 from tests.support.control.cluster import Clock, FakeNodes, settings, take_over
 
 _Result = TypeVar("_Result")

@@ -22,8 +22,8 @@ from control.db.models import Copy, File, Node
 from control.worker import rounds
 from control.worker.rounds import Round, Routine
 from portside.inventory import EMPTY, toggled
-from portside.node_wire import Lease, WorkDone
 from portside.quantities import GIB
+from portside.wire.heartbeat import Lease, WorkDone
 from tests.support.control.cluster import FakeNodes, take_over
 from tests.support.control.core import Core
 

@@ -16,10 +16,10 @@ from deploys.components.nginx import configuration
 from deploys.components.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
-from portside.node_wire import Roster, RosterNode
 from portside.operator import certificates
 from portside.operator.certificates import Pair
 from portside.quantities import GIB
+from portside.wire.heartbeat import Roster, RosterNode
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.process import Agent

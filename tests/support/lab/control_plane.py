@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
-from portside.control_wire import FileUrl, FileView, NodeView, NodeViews, Session
+from portside.wire.control import FileUrl, FileView, NodeView, NodeViews, Session
 from tests.support.lab.requests import Answer
 
 CONTROL = "c01"

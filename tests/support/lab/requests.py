@@ -12,7 +12,7 @@ from typing import Any
 
 from portside.cluster.file import Cluster
 from portside.tokens import SigningKey, mint_access, mint_upload
-from portside.wire import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
+from portside.wire.claims import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
 from tests.support.minting import upload_claims
 
 UPLOAD = "/api/internal/upload"

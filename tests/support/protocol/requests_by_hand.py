@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import requests
 
-from portside.wire import PROBLEM_PREFIX, UploadClaims
+from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
 from tests.support.agent.process import Agent
 
 UPLOADS = "/api/v1/uploads"

@@ -16,7 +16,7 @@ from agent.index.files import Delivery
 from agent.outbox import events
 from agent.outbox.events import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
-from portside.wire import Hook, HookEvent, StoredFile, origin_of
+from portside.wire.claims import Hook, HookEvent, StoredFile, origin_of
 
 EVERY = Hook(namespace="*", url="https://app.example.net/portside")
 IMAGES = Hook(namespace="images", command=("/usr/local/bin/variants", "--webp"))

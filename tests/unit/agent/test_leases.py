@@ -16,8 +16,8 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFull
-from portside.node_wire import Lease, WorkDone
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
+from portside.wire.heartbeat import Lease, WorkDone
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """The control plane's clock, which is not this machine's."""

@@ -13,7 +13,7 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.replication.attempt import LEASE_ATTEMPTS, Next
 from agent.replication.queue import Lag, Push, Pushes
-from portside.wire import StoredFile
+from portside.wire.claims import StoredFile
 
 
 @pytest.fixture

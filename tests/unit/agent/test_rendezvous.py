@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.cluster.rendezvous import can_be_replicated, ranked, targets
-from portside.node_wire import NodeState, Roster, RosterNode
 from portside.tokens import SigningKey
+from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from tests.support.minting import upload_claims
 
 _KEY = SigningKey.generate("any").public()

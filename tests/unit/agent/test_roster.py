@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from agent.cluster.roster import Rosters
-from portside.node_wire import Roster
+from portside.wire.heartbeat import Roster
 
 
 @pytest.fixture

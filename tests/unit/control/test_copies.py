@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from control.db.models import CopyState
 from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
-from portside.node_wire import NodeState
+from portside.wire.heartbeat import NodeState
 
 NODES = ("a", "b", "c", "d", "e")
 

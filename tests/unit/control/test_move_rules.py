@@ -20,7 +20,7 @@ from control.moves.rules import (
     pushes,
 )
 from control.replication.policy import Copies, Copy, Keeper
-from portside.node_wire import NodeState
+from portside.wire.heartbeat import NodeState
 
 NODES = {each: Keeper(each, "active") for each in ("s", "t", "r", "q")}
 

@@ -15,7 +15,7 @@ from control.cluster.node_states import (
     reasons,
     state_of,
 )
-from portside.node_wire import NodeState
+from portside.wire.heartbeat import NodeState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1)

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from portside.message import Message, Request
-from portside.wire import FileId
+from portside.wire.base import Message, Request
+from portside.wire.claims import FileId
 
 _POOL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 

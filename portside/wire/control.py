@@ -1,7 +1,7 @@
 """What travels between apps, operators and the control plane: sessions, files, nodes, pools.
 
 The same models are used by who sends and who receives. Times are UTC; sizes are bytes, durations
-seconds. Moves are in `portside.move_wire`, what nodes send and get in `portside.node_wire`.
+seconds. Moves are in `portside.wire.moves`, what nodes send and get in `portside.wire.heartbeat`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from portside.message import Message, Request
-from portside.node_wire import Heartbeat, NodeState, Tier
-from portside.wire import FileId, Layout, Sha256, TokenId
+from portside.wire.base import Message, Request
+from portside.wire.claims import FileId, Layout, Sha256, TokenId
+from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 
 _MEDIA_TYPE = r"^[A-Za-z0-9_.+-]{1,63}/[A-Za-z0-9_.+-]{1,63}$"
 

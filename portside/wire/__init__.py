@@ -1,0 +1,1 @@
+"""What travels between clients, nodes and the control plane: each message checked on arrival."""
