@@ -28,7 +28,7 @@ from portside.client.http.errors import (
     Refused,
 )
 from portside.client.login import Login, NotLoggedIn
-from portside.cluster.file import Cluster
+from portside.cluster.file import Cluster, find, load
 from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -78,12 +78,12 @@ def _parsed(parse: Callable[[str], int], text: str) -> int:
 
 def cluster_path(file: Path | None) -> Path:
     """The cluster file that is meant."""
-    return file or file.find(Path.cwd())
+    return file or find(Path.cwd())
 
 
 def load_cluster(file: Path | None) -> Cluster:
     """The cluster that is meant. Raises ClusterError."""
-    return file.load(cluster_path(file))
+    return load(cluster_path(file))
 
 
 def keystore_of(loaded: Cluster) -> Keystore:
