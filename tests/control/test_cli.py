@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.control.small_cluster import SmallCluster, StorageProcesses
-from tests.unit.test_cli import Run
+from tests.unit.portside.commands.test_cli import Run
 
 MIB = 1024 * 1024
 

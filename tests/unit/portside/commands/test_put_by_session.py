@@ -22,7 +22,7 @@ from tests.support.client.node_double import Handler, NodeDouble, refuse_at_once
 from tests.support.client.tus_double import Fault, cut_after
 from tests.support.client.tus_double import hang_up as cut
 from tests.support.client.tus_double import refuse as no
-from tests.unit.test_cli import Run
+from tests.unit.portside.commands.test_cli import Run
 
 MIB = 1024 * 1024
 

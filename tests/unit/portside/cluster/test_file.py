@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from portside.cluster.file import Cluster, ClusterError, Node, find, load, parse
 from portside.cluster.roles import ROLES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"
 
 

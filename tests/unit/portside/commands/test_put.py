@@ -20,7 +20,7 @@ from portside.operator.keystore import Keystore
 from portside.tokens import verify_upload
 from tests.support.client.node_double import Handler, NodeDouble
 from tests.support.client.tus_double import cut_after, hang_up, refuse
-from tests.unit.test_cli import PUT, Run, mint
+from tests.unit.portside.commands.test_cli import PUT, Run, mint
 
 MIB = 1024 * 1024
 

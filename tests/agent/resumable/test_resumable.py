@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from portside.quantities import KIB, MIB
-from tests.agent.test_faults import small_disk
+from tests.agent.uploads.test_faults import small_disk
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
 from tests.support.loopback import wait_until, wait_until_read

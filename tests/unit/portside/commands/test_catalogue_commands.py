@@ -21,7 +21,7 @@ from tests.support.client.control_double import (
     say,
 )
 from tests.support.client.terminal import Terminal
-from tests.unit.test_cli import Run
+from tests.unit.portside.commands.test_cli import Run
 
 IDS = tuple(f"{number:032x}" for number in range(5))
 

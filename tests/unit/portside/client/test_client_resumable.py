@@ -39,7 +39,7 @@ from tests.support.client.tus_double import (
     refuse,
 )
 from tests.support.loopback import wait_until
-from tests.unit.test_client import token
+from tests.unit.portside.client.test_client import token
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
