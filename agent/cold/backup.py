@@ -21,14 +21,13 @@ from typing import Literal
 import structlog
 
 from agent.cold.bucket import AlreadyThere, ColdStore, Digests, PartSeen, SentPart, UploadGone
-from agent.cold.credentials import Cold
 from agent.cold.object_format import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
 from agent.cold.queue import ColdQueue, UploadNote
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.integrity.inspection import read_attributes
 from agent.integrity.scrub_schedule import Pace
-from agent.settings import Settings
+from agent.settings import Cold, Settings
 from agent.storage.attributes import Attributes
 from portside.names import attributes_path
 from portside.quantities import MIB

@@ -23,7 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from agent.cold.credentials import Cold, Credentials, CredentialsError
+from agent.cold.credentials import Credentials, CredentialsError
+from agent.settings import Cold
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 40

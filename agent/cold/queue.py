@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.cold.bucket import SentPart
-from agent.cold.credentials import Cold
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Delivery
+from agent.settings import Cold
 
 BACKUP = "cold"
 MARK = "cold-mark"

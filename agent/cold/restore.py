@@ -19,7 +19,6 @@ from urllib.parse import quote
 import structlog
 
 from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
-from agent.cold.credentials import Cold
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
 from agent.host.sha256 import Sha256
@@ -27,7 +26,7 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
-from agent.settings import Settings
+from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
 from agent.storage.staging import DiskFull, StagingFile

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agent.cold import bucket
 from agent.cold.bucket import meaning
-from agent.cold.credentials import Cold, Credentials, CredentialsError
+from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.object_format import (
     LARGEST_OBJECT,
     LEAST_PART,
@@ -28,6 +28,7 @@ from agent.cold.object_format import (
     TooLarge,
     keys_of,
 )
+from agent.settings import Cold
 from portside.names import dated_path
 from portside.quantities import GIB, MIB
 
