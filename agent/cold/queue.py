@@ -1,13 +1,7 @@
 """What the cold tier has to do and has done: rows of deliveries, and notes. No network.
 
-Rows, made in the transaction of the commit or deletion they follow:
-
-- `cold`: a file is to be backed up; its target is the tier;
-- `cold-mark`: the object of a deleted file is to be marked; its target is the object;
-- `cold-delete`: an object is to be removed, once the row is due.
-
-Notes: `cold:<file id>` has the address of a file's object. `cold-upload:<file id>` is a multipart
-upload under way, and `cold-part:<file id>:<number>` each part of it that is stored.
+Which rows there are is said in `agent.outbox.cold_orders`. Notes: `cold-upload:<file id>` is a
+multipart upload under way, and `cold-part:<file id>:<number>` each part of it that is stored.
 """
 
 from __future__ import annotations
@@ -22,15 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agent.cold.bucket import SentPart
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
-from agent.index.files import Delivery
+from agent.outbox.cold_orders import BACKUP, KINDS, STORED, order_removal
 from agent.settings import Cold
 
-BACKUP = "cold"
-MARK = "cold-mark"
-REMOVAL = "cold-delete"
-KINDS = (BACKUP, MARK, REMOVAL)
-
-_STORED = "cold:"
 _UPLOAD = "cold-upload:"
 _PART = "cold-part:"
 
@@ -71,41 +59,6 @@ class Backlog:
     oldest: int | None = None
 
 
-def deliveries_for(cold: Cold | None, namespace: str) -> list[Delivery]:
-    """What a commit in a namespace leaves to do for the cold tier."""
-    return [Delivery(BACKUP, cold.target)] if cold is not None and cold.takes(namespace) else []
-
-
-def file_deleted(connection: sqlite3.Connection, cold: Cold | None, file_id: str, now: int) -> None:
-    """A file is deleted for good: what is to become of its object. `now` is Unix seconds.
-
-    A row `cold` of it is left to the worker: a multipart upload may have to be ended.
-    """
-    if cold is None:
-        return
-    found = connection.execute(
-        "SELECT value FROM notes WHERE key = ?", (_STORED + file_id,)
-    ).fetchone()
-    if found is not None:
-        connection.execute("DELETE FROM notes WHERE key = ?", (_STORED + file_id,))
-        _removal_ordered(connection, cold, file_id, found[0], now)
-
-
-def _removal_ordered(
-    connection: sqlite3.Connection, cold: Cold, file_id: str, address: str, now: int
-) -> None:
-    rows = []
-    if cold.keep_deleted != 0:
-        rows.append((file_id, MARK, address, now))
-    if cold.keep_deleted is not None:
-        rows.append((file_id, REMOVAL, address, now + cold.keep_deleted))
-    connection.executemany(
-        "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
-        "VALUES (?, ?, ?, 'WAITING', ?)",
-        rows,
-    )
-
-
 class ColdQueue:
     """Rows and notes of one node's cold tier. Every change is durable on return."""
 
@@ -120,12 +73,12 @@ class ColdQueue:
                 "SELECT state FROM files WHERE file_id = ?", (file_id,)
             ).fetchone()
             if row is not None and row[0] == "DELETED":
-                _removal_ordered(connection, self._cold, file_id, address, now)
+                order_removal(connection, self._cold, file_id, address, now)
             elif row is not None:
                 connection.execute(
                     "INSERT INTO notes VALUES (?, ?) "
                     "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                    (_STORED + file_id, address),
+                    (STORED + file_id, address),
                 )
             connection.execute(
                 "DELETE FROM deliveries WHERE file_id = ? AND kind = ? AND target = ?",
@@ -135,7 +88,7 @@ class ColdQueue:
 
     def address(self, file_id: str) -> str | None:
         """Where a file's object is, as far as this node knows."""
-        return self._database.note(_STORED + file_id)
+        return self._database.note(STORED + file_id)
 
     def upload(self, file_id: str) -> tuple[UploadNote, list[SentPart]] | None:
         """The multipart upload that is under way, and its stored parts in order."""
@@ -207,7 +160,7 @@ class ColdQueue:
         ((count,),) = self._database.rows(
             "SELECT count(*) FROM notes WHERE key > ? AND key < ? "
             "AND substr(value, 1, length(?)) = ?",
-            (_STORED, _after(_STORED), self._cold.target, self._cold.target),
+            (STORED, _after(STORED), self._cold.target, self._cold.target),
         )
         return int(count)
 
@@ -224,7 +177,7 @@ class ColdQueue:
             "WHERE deliveries.file_id = files.file_id AND kind = ? AND target = ?) "
             "ORDER BY file_id LIMIT ?",
             "",
-            (_STORED, self._cold.target, self._cold.target, BACKUP, self._cold.target),
+            (STORED, self._cold.target, self._cold.target, BACKUP, self._cold.target),
         ):
             beat()
             wanted = [file_id for file_id, namespace in batch if self._cold.takes(namespace)]
@@ -242,8 +195,8 @@ class ColdQueue:
         for batch in self._batches(
             "SELECT key FROM notes WHERE key > ? AND key < ? AND NOT EXISTS "
             "(SELECT 1 FROM files WHERE file_id = substr(key, ?)) ORDER BY key LIMIT ?",
-            _STORED,
-            (_after(_STORED), len(_STORED) + 1),
+            STORED,
+            (_after(STORED), len(STORED) + 1),
         ):
             beat()
             with self._database.transaction() as connection:

@@ -18,10 +18,11 @@ import structlog
 
 from agent.cold.backup import Backup, Damaged, Ended, Lane, Stopped
 from agent.cold.bucket import ColdError, ColdStore, StoreUnavailable, UploadGone
-from agent.cold.queue import BACKUP, KINDS, MARK, Backlog, ColdQueue
-from agent.hooks.deliverer import Outbox, Row
+from agent.cold.queue import Backlog, ColdQueue
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
+from agent.outbox.cold_orders import BACKUP, KINDS, MARK
+from agent.outbox.deliveries import Outbox, Row
 from agent.outbox.events import MOST_ATTEMPTS, Next, Outcome, after, pause
 from agent.settings import Cold, Settings
 from agent.storage.attributes import lines_of_its_upload

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.cold.bucket import ColdError, ColdStore
-from agent.cold.queue import KINDS, ColdQueue
+from agent.cold.queue import ColdQueue
 from agent.cold.restore import Restore, Restored, Wanted
 from agent.commands.deliveries import described
-from agent.hooks.deliverer import Outbox
 from agent.index.database import Database
+from agent.outbox.cold_orders import KINDS
+from agent.outbox.deliveries import Outbox
 from agent.settings import Cold, Settings
 from portside.quantities import format_size
 from portside.tokens import SigningKey

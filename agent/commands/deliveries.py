@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from agent.hooks.deliverer import Outbox, Row
 from agent.index.database import Database
+from agent.outbox.deliveries import Outbox, Row
 from agent.settings import Settings
 
 Action = Literal["list", "retry", "drop"]

@@ -18,11 +18,11 @@ from agent.cluster.roster import Rosters
 from agent.heartbeat.client import ControlAway, ControlPlane
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import Vitals
-from agent.hooks.deliverer import Outbox
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
 from agent.index.revocations import Revocations
+from agent.outbox.deliveries import Outbox
 from agent.outbox.events import RECEIPT
 from agent.telemetry.worker_report import HeartbeatReport
 from portside.wire.heartbeat import HeartbeatAnswer

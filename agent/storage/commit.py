@@ -18,11 +18,11 @@ import structlog
 
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
-from agent.cold import queue
 from agent.host import linux
 from agent.host.directories import make_directories, sync_directory
 from agent.index.files import Delivery, Index, Intent, name_taken
 from agent.index.uploads import Copied
+from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
@@ -165,7 +165,7 @@ class Committer:
 
         Hooks hear of a file from the node that it was uploaded to, not from each copy's.
         """
-        deliveries = queue.deliveries_for(self._settings.cold, stored.namespace)
+        deliveries = cold_orders.deliveries_for(self._settings.cold, stored.namespace)
         if not self._index.is_copy(stored.file_id):
             deliveries += deliveries_for(self._settings.hooks, stored.namespace)
         control_url = self._rosters.current().control_url

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import structlog
 
-from agent.cold import queue
 from agent.host.directories import make_directories, sync_directory
 from agent.index import removals
 from agent.index.database import Database
+from agent.outbox import cold_orders
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, move
@@ -167,7 +167,7 @@ def _mark_gone(
         connection.execute("DELETE FROM pushes WHERE file_id = ?", (file_id,))
     else:
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
-        queue.file_deleted(connection, settings.cold, file_id, int(time.time()))
+        cold_orders.file_deleted(connection, settings.cold, file_id, int(time.time()))
         removals.note(connection, file_id, "deleted")
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
     for key in (REASON_KEY, _REMOVAL_KEY):

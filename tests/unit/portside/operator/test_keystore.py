@@ -157,7 +157,8 @@ def test_a_certificate_is_renewed_in_its_last_month(
 
 def test_two_processes_at_once_make_one_set_of_keys(cluster: Cluster, project: Path) -> None:
     program = (
-        "from pathlib import Path; from portside.cluster import file; from portside.operator import keystore;"
+        "from pathlib import Path; from portside.cluster import file;"
+        "from portside.operator import keystore;"
         "c = file.load(Path('cluster.yaml')); k = keystore.Keystore.for_cluster(c, Path('.'));"
         "k.init(c); k.node_certificate('s01', 's01.portside.test')"
     )
