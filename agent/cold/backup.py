@@ -11,7 +11,6 @@ import base64
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from agent.cold.object_format import ColdFile, PartPlan, TooLarge, is_of, keys_o
 from agent.cold.queue import ColdQueue, UploadNote
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
+from agent.host.throttle import Throttle
 from agent.integrity.inspection import read_attributes
-from agent.integrity.scrub_schedule import Pace
 from agent.settings import Cold, Settings
 from agent.storage.attributes import Attributes
 from portside.names import attributes_path
@@ -65,14 +64,14 @@ class Lane:
     """The tier's share of the network: bytes that all of its threads send. Thread-safe."""
 
     def __init__(self, rate: int) -> None:
-        self._pace = Pace(rate)
+        self._throttle = Throttle(rate)
         self._lock = threading.Lock()
         self.sent = 0
 
     def enter(self, size: int, pulse: Pulse) -> None:
         """Wait until `size` bytes may be sent. Raises Stopped."""
         with self._lock:
-            seconds = self._pace.before(size, time.monotonic())
+            seconds = self._throttle.take(size)
             self.sent += size
         # A sleep of less would be longer than asked for, and the lane never made use of.
         if seconds > _SHORTEST_WAIT:

@@ -1,7 +1,7 @@
-"""What the scrubber reads next and how fast: decisions without a disk.
+"""What the scrubber reads next: decisions without a disk.
 
 A file that was never read comes first, then the one whose last reading is longest ago. Times of
-the index are microseconds since 1970, those of the pace are seconds of a monotonic clock.
+the index are microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -120,20 +120,3 @@ def reading_order(
             seen.add(each.stored.file_id)
             order.append(each)
     return order
-
-
-class Pace:
-    """Spreads reads in time, so that no more than `rate` bytes are read in a second.
-
-    Time in which nothing was read isn't made up for: a disk that was busy isn't hit harder after.
-    """
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._free_at = 0.0
-
-    def before(self, size: int, now: float) -> float:
-        """Seconds to wait before `size` bytes may be read; they count as read from then on."""
-        begins = max(self._free_at, now)
-        self._free_at = begins + size / self._rate
-        return begins - now

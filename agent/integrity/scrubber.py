@@ -22,13 +22,13 @@ import structlog
 
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
+from agent.host.throttle import Throttle
 from agent.index.database import Database
 from agent.integrity.scrub_schedule import (
     COST_OF_OPENING,
     Bookmark,
     Candidate,
     Fingerprint,
-    Pace,
     reading_order,
 )
 from agent.settings import Settings
@@ -109,7 +109,7 @@ class Scrubber:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._pace = Pace(settings.scrub_rate)
+        self._throttle = Throttle(settings.scrub_rate)
         self._bookmark = Bookmark.parse(database.note(NOTE))
         self._postponed: dict[str, float] = {}
         self._verified: list[tuple[int, str]] = []
@@ -232,7 +232,7 @@ class Scrubber:
             raise OSError(errno.EIO, "it ends too soon")
 
     def _wait(self, size: int, pulse: Pulse) -> None:
-        pulse.wait(self._pace.before(size, time.monotonic()))
+        pulse.wait(self._throttle.take(size))
 
     def _check_disk(self, said: str) -> None:
         """Raise _Undecided when the whole disk is at fault."""

@@ -31,7 +31,7 @@ from pydantic import ValidationError
 
 from agent.host.read_ahead import ReadAhead
 from agent.host.supervised_thread import Pulse
-from agent.host.throttle import Pace
+from agent.host.throttle import Throttle
 from agent.replication.attempt import Attempt, refused, slug_of
 from agent.replication.request import REPLICATE_PATH
 from agent.storage.verification import DAMAGE
@@ -74,11 +74,11 @@ class _Cut(Exception):
 
 @dataclass(slots=True)
 class Conditions:
-    """How a push goes on its way: pieces of so many bytes, no faster than each pace allows, as long
-    as it is wanted (asked now and then) and the worker doesn't stop."""
+    """How a push goes on its way: pieces of so many bytes, no faster than each throttle allows, as
+    long as it is wanted (asked now and then) and the worker doesn't stop."""
 
     piece: int
-    paces: tuple[Pace, ...]
+    throttles: tuple[Throttle, ...]
     is_wanted: Callable[[], bool]
     pulse: Pulse
     look_at: float = 0.0
@@ -87,7 +87,7 @@ class Conditions:
 
     def wait_for_turn(self, size: int) -> None:
         """Wait until the next `size` bytes may be sent. Raises _Cut when they are not to be."""
-        turn = time.monotonic() + max(pace.take(size) for pace in self.paces)
+        turn = time.monotonic() + max(each.take(size) for each in self.throttles)
         while True:
             if self.pulse.stopped:
                 raise _Cut(Attempt("stopped"))

@@ -16,7 +16,7 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.host.supervised_thread import Pulse, patiently
-from agent.host.throttle import Pace
+from agent.host.throttle import Throttle
 from agent.host.tls import trust
 from agent.index.database import Database
 from agent.problems import ProblemError
@@ -56,7 +56,7 @@ class Pusher:
         self._rosters = Rosters(settings)
         self._sender = Sender(key, trust(settings.ca))
         self._verifier = Verifier(settings, database)
-        self._pace = Pace(settings.push_rate)
+        self._throttle = Throttle(settings.push_rate)
         self._piece = min(4 * settings.sizing.ring_buffer, LONGEST_PIECE)
         self._lock = threading.Lock()
         self._running: dict[int, str] = {}
@@ -183,7 +183,7 @@ class Pusher:
         path = self._settings.uploads / stored.path
         conditions = Conditions(
             piece=self._piece,
-            paces=(self._pace, Pace(push.bytes_per_second)),
+            throttles=(self._throttle, Throttle(push.bytes_per_second)),
             is_wanted=lambda: self._pushes.is_wanted(push),
             pulse=pulse,
         )

@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.host.sha256 import Sha256
-from agent.integrity.scrub_schedule import Bookmark, Candidate, Fingerprint, Pace, reading_order
+from agent.integrity.scrub_schedule import Bookmark, Candidate, Fingerprint, reading_order
 from agent.storage.verification import PIECE
 from portside.quantities import MIB
 from portside.wire.claims import StoredFile
@@ -63,32 +61,6 @@ def test_what_could_not_be_judged_is_left_out() -> None:
     stuck, next_one = _candidate(1), _candidate(2)
     order = reading_order(None, [stuck, next_one], [stuck.stored.file_id], NOW, 30 * DAY)
     assert order == [next_one]
-
-
-@given(
-    rate=st.integers(1, 10**9),
-    reads=st.lists(st.tuples(st.integers(1, PIECE), st.floats(0, 100)), min_size=1, max_size=50),
-)
-def test_no_second_sees_more_than_the_rate(rate: int, reads: list[tuple[int, float]]) -> None:
-    pace, clock, begun = Pace(rate), 0.0, []
-    for size, idle in reads:
-        clock += idle
-        clock += pace.before(size, clock)
-        begun.append((clock, size))
-    # From any read's beginning to any later one's: all that was read before that one.
-    for first, (start, _) in enumerate(begun):
-        total = 0
-        for at, size in begun[first:]:
-            assert total <= rate * (at - start) * 1.000001 + 0.01
-            total += size
-
-
-def test_the_rate_is_reached_and_lost_time_is_not_made_up_for() -> None:
-    pace = Pace(10 * MIB)
-    assert pace.before(1 * MIB, 100.0) == 0
-    assert pace.before(1 * MIB, 100.0) == pytest.approx(0.1)
-    assert pace.before(1 * MIB, 200.0) == 0
-    assert pace.before(1 * MIB, 200.0) == pytest.approx(0.1)
 
 
 def test_a_bookmark_is_the_same_after_it_was_saved() -> None:
