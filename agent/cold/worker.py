@@ -23,10 +23,12 @@ from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
 from agent.outbox.cold_orders import BACKUP, KINDS, MARK
 from agent.outbox.deliveries import Outbox, Row
-from agent.outbox.events import MOST_ATTEMPTS, Next, Outcome, after, pause
+from agent.outbox.events import SCHEDULE, Outcome, after
+from agent.outbox.retry import Following
 from agent.settings import Cold, Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import ColdReport
+from portside.backoff import Backoff
 
 _log = structlog.get_logger()
 
@@ -37,9 +39,8 @@ _IDLE = 1.0
 """Seconds between two looks for a row that is due."""
 
 _SWEEP_EVERY = 3600.0
-_FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 300.0
-"""Seconds the tier pauses when nothing can be stored: the first time, and at most."""
+_PAUSES = Backoff(first=2.0, longest=300.0, spread=(0.5, 1.0))
+"""How long the tier pauses when nothing can be stored."""
 
 _ELSEWHERE = (300, 600)
 """Seconds after which a file is looked at again that another node is uploading: from, to."""
@@ -201,8 +202,8 @@ class ColdTier:
         if isinstance(error, StoreUnavailable):
             self._pause(str(error))
             # Never the last attempt: the file has nothing to do with it.
-            attempt = min(row.attempts + 1, MOST_ATTEMPTS - 1)
-            seconds = pause(attempt, random.random())  # noqa: S311 (jitter)
+            attempt = min(row.attempts + 1, SCHEDULE.most - 1)
+            seconds = SCHEDULE.backoff.pause(attempt)
             self._put_off(replace(row, attempts=attempt), seconds, str(error), pulse)
             return
         if isinstance(error, UploadGone):
@@ -212,8 +213,7 @@ class ColdTier:
     def _pause(self, error: str) -> None:
         """Leave the service alone for a while, all threads together."""
         with self._lock:
-            most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._pauses, 16))
-            seconds = most * (1 + random.random()) / 2  # noqa: S311 (jitter)
+            seconds = _PAUSES.pause(self._pauses + 1)
             if time.monotonic() >= self._resume_at:
                 self._pauses += 1
                 self._resume_at = time.monotonic() + seconds
@@ -242,5 +242,5 @@ class ColdTier:
     def _put_off(self, row: Row, seconds: float, reason: str, pulse: Pulse) -> None:
         """Come again later, without its counting against the file."""
         due = int(time.time() + max(1.0, seconds))
-        following = Next("WAITING", row.attempts, due, reason)
+        following = Following("WAITING", row.attempts, due, reason)
         patiently(pulse, lambda: self._outbox.put_off(row.number, following))

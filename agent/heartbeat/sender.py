@@ -25,6 +25,7 @@ from agent.index.revocations import Revocations
 from agent.outbox.deliveries import Outbox
 from agent.outbox.events import RECEIPT
 from agent.telemetry.worker_report import HeartbeatReport
+from portside.backoff import Backoff, spread
 from portside.wire.heartbeat import HeartbeatAnswer
 
 _log = structlog.get_logger()
@@ -180,9 +181,8 @@ def pause(missed: int, period: float, chance: float) -> float:
     away one after the other, none later than its period.
     """
     if not missed:
-        return period * (0.9 + 0.1 * chance)
-    longest = min(period, _FIRST_PAUSE * 2.0 ** min(missed - 1, 16))
-    return longest * (0.5 + 0.5 * chance)
+        return spread(period, (0.9, 1.0), chance)
+    return Backoff(_FIRST_PAUSE, period, (0.5, 1.0)).pause(missed, chance)
 
 
 def _moment(note: str | None) -> datetime | None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.index.database import Database
-from agent.outbox.events import Next, public_id
+from agent.outbox.events import public_id
+from agent.outbox.retry import Following
 from portside.wire.claims import StoredFile
 
 
@@ -77,7 +78,7 @@ class Outbox:
                 "DELETE FROM deliveries WHERE delivery_id = ?", [(each,) for each in numbers]
             )
 
-    def put_off(self, number: int, following: Next) -> None:
+    def put_off(self, number: int, following: Following) -> None:
         """A delivery that failed."""
         with self._database.transaction() as connection:
             connection.execute(

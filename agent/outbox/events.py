@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from agent.index.files import Delivery
+from agent.outbox.retry import Following, Schedule, given_up
+from portside.backoff import Backoff
 from portside.wire.claims import Hook, HookClaims, HookEvent, StoredFile, origin_of
 
 EVENT = "file.committed"
@@ -21,15 +23,8 @@ EVENT = "file.committed"
 RECEIPT = "receipt"
 """The kind of delivery that brings a file's receipt to the control plane; its target is the URL."""
 
-MOST_ATTEMPTS = 20
-"""Together about a day and a half."""
-
-FIRST_PAUSE = 30
-LONGEST_PAUSE = 6 * 3600
-"""Seconds within which a failed delivery is tried again: the first time, and at most."""
-
-LONGEST_ERROR = 500
-"""Characters of an error that are kept."""
+SCHEDULE = Schedule(Backoff(first=30, longest=6 * 3600), most=20)
+"""Together about a day and a half; seconds within which a failed delivery is tried again."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -43,16 +38,6 @@ class Outcome:
 
 
 DONE = Outcome("done")
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What follows an attempt that failed: another one at `due`, Unix seconds, or none."""
-
-    state: Literal["WAITING", "DEAD"]
-    attempts: int
-    due: int
-    error: str
 
 
 def hooks_for(hooks: Sequence[Hook], namespace: str) -> list[Hook]:
@@ -87,24 +72,16 @@ def public_id(file_id: str, kind: str, target: str) -> str:
     return hashlib.sha256(f"{file_id}\n{kind}\n{target}".encode()).hexdigest()[:32]
 
 
-def after(outcome: Outcome, attempt: int, now: int, chance: float) -> Next | None:
+def after(outcome: Outcome, attempt: int, now: int, chance: float) -> Following | None:
     """What follows the attempt of this number (from 1); None when the delivery is made.
 
     `chance` is a random number from 0 to 1.
     """
     if outcome.result == "done":
         return None
-    error = outcome.error[:LONGEST_ERROR]
-    if outcome.result == "hopeless" or attempt >= MOST_ATTEMPTS:
-        return Next("DEAD", attempt, now, error)
-    return Next("WAITING", attempt, now + pause(attempt, chance), error)
-
-
-def pause(attempt: int, chance: float) -> int:
-    """Seconds until the next attempt: exponential, with full jitter, at least one."""
-    # The exponent is bounded so that no number grows without need.
-    most = min(LONGEST_PAUSE, FIRST_PAUSE << min(attempt - 1, 32))
-    return max(1, round(chance * most))
+    if outcome.result == "hopeless":
+        return given_up(attempt, outcome.error, now)
+    return SCHEDULE.following(attempt, outcome.error, now, chance)
 
 
 def answered(status: int) -> Outcome:

@@ -10,20 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.outbox.retry import Following, Schedule, given_up
+from portside.backoff import Backoff
 from portside.wire.claims import PROBLEM_PREFIX
 
-MOST_ATTEMPTS = 40
+SCHEDULE = Schedule(Backoff(first=2, longest=3600), most=40)
 """Attempts in a row without a byte's progress; together about a day."""
 
 LEASE_ATTEMPTS = 3
 """Of these a lease waits for so many: the control plane may know a better target."""
 
-FIRST_PAUSE = 2
-LONGEST_PAUSE = 3600
-"""Seconds within which a failed push is tried again: the first time, and at most."""
-
-LONGEST_ERROR = 500
-"""Characters of an error that are kept."""
+_LONGEST_WAIT = 3600
+"""Seconds: more than this no target can ask for."""
 
 _HOPELESS = frozenset({"file-deleted", "file-differs", "name-taken", "token-used", "path-refused"})
 """Problems that the same file will meet again, however often it is sent."""
@@ -45,34 +43,16 @@ class Attempt:
     """Seconds that the target asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What follows a failed attempt: another at `due`, Unix seconds, or none."""
-
-    state: Literal["WAITING", "DEAD"]
-    attempts: int
-    due: int
-    error: str
-
-
-def after(attempt: Attempt, attempts: int, progressed: bool, now: int, chance: float) -> Next:
+def after(attempt: Attempt, attempts: int, progressed: bool, now: int, chance: float) -> Following:
     """What follows a failed attempt; `attempts` were made in vain before it.
 
     `progressed`: it found more of the file on the target's disk than the ones before. `chance` is
     a random number from 0 to 1.
     """
-    error = attempt.error[:LONGEST_ERROR]
     count = 1 if progressed else attempts + 1
-    if attempt.result == "hopeless" or count >= MOST_ATTEMPTS:
-        return Next("DEAD", count, now, error)
-    return Next("WAITING", count, now + max(pause(count, chance), attempt.wait), error)
-
-
-def pause(attempt: int, chance: float) -> int:
-    """Seconds until the next attempt: exponential, with full jitter, at least one."""
-    # The exponent is bounded so that no number grows without need.
-    most = min(LONGEST_PAUSE, FIRST_PAUSE << min(attempt - 1, 32))
-    return max(1, round(chance * most))
+    if attempt.result == "hopeless":
+        return given_up(count, attempt.error, now)
+    return SCHEDULE.following(count, attempt.error, now, chance, attempt.wait)
 
 
 def refused(status: int, headers: Mapping[str, str], slug: str, detail: str) -> Attempt:
@@ -83,7 +63,7 @@ def refused(status: int, headers: Mapping[str, str], slug: str, detail: str) -> 
     if slug in _HOPELESS:
         return Attempt("hopeless", words)
     asked = headers.get("Retry-After", "")
-    wait = min(int(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0
+    wait = min(int(asked), _LONGEST_WAIT) if asked.isascii() and asked.isdigit() else 0
     return Attempt("failed", words, wait=wait)
 
 

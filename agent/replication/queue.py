@@ -18,7 +18,8 @@ from typing import Literal
 from agent.index.database import Database
 from agent.index.files import add_own_pushes
 from agent.outbox.events import public_id
-from agent.replication.attempt import LEASE_ATTEMPTS, Next
+from agent.outbox.retry import Following
+from agent.replication.attempt import LEASE_ATTEMPTS
 from portside.wire.claims import FileId, StoredFile
 from portside.wire.heartbeat import WorkDone
 
@@ -201,7 +202,7 @@ class Pushes:
             )
             connection.execute("DELETE FROM pushes WHERE push_id = ?", (push.number,))
 
-    def put_off(self, push: Push, following: Next) -> None:
+    def put_off(self, push: Push, following: Following) -> None:
         """An attempt failed. Leases wait for a few only; what is left of them is the node's own."""
         with self._database.transaction() as connection:
             connection.execute(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from control.db.models import WantedState
+from portside.backoff import Backoff
 from portside.wire.heartbeat import NodeState
 
 FIRST_AVOIDANCE = 15.0
@@ -74,5 +75,4 @@ def reasons(signs: Signs, state: NodeState, now: datetime) -> tuple[str, ...]:
 
 def avoid_until(failures: int, now: datetime) -> datetime:
     """Until when a node is left out that has just failed for the `failures`th time in a row."""
-    seconds = min(FIRST_AVOIDANCE * 2 ** min(failures - 1, 30), LONGEST_AVOIDANCE)
-    return now + timedelta(seconds=seconds)
+    return now + timedelta(seconds=Backoff(FIRST_AVOIDANCE, LONGEST_AVOIDANCE).most(failures))

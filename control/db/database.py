@@ -34,7 +34,6 @@ undo it, never tear it. That is for what a node tells again anyway.
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import threading
 import time
@@ -55,13 +54,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from control.db import deferred_log
 from control.db.group_commit import GroupCommit
+from portside.backoff import Backoff
 from portside.redaction import redact
 
 ATTEMPTS = 6
 """How often a transaction is tried that is rolled back through no fault of its own."""
 
-FIRST_WAIT = 0.01
-"""Seconds before the second attempt."""
+WAITS = Backoff(first=0.01, longest=1.0, spread=(0.5, 1.5))
+"""Seconds before the next attempt: others' transactions are over by then."""
 
 BUSY = 5.0
 """Seconds that a writer waits for another process's transaction."""
@@ -150,7 +150,7 @@ class Database:
                     raise _translated(error) from error
                 if attempt == ATTEMPTS:
                     raise _unavailable(error) from error
-                time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 (spreads load)
+                time.sleep(WAITS.pause(attempt))
             except PoolTimeout as error:
                 raise _unavailable(error) from error
         raise AssertionError("unreachable")

@@ -14,7 +14,6 @@ Deletions are tried for as long as the node is there: a file that was deleted mu
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from control.catalogue import copies
 from control.cluster.node_states import avoid_until
 from control.db.deferred_log import tell
 from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
+from portside.backoff import Backoff
 from portside.quantities import MIB
 from portside.wire.claims import ReceiptClaims
 from portside.wire.heartbeat import Lease, WorkDone
@@ -42,10 +42,9 @@ LEAST_LEASE = 600.0
 
 SLOWEST = 2 * MIB
 
-FIRST_PAUSE = 10.0
-"""Seconds before work that failed is given out again; doubled each time, with a random part."""
-
 LONGEST_PAUSE = 1800.0
+PAUSES = Backoff(first=10.0, longest=LONGEST_PAUSE, spread=(0.75, 1.25))
+"""Seconds before work that failed is given out again."""
 
 _WAITING = text("work.state = 'waiting'")
 _LEASED = text("work.state = 'leased'")
@@ -338,10 +337,9 @@ def _failed(session: Session, work: Work, file: File, detail: str, now: datetime
             end(session, work, "failed", work.detail, now)
             copies.left(session, file, work.place, now)
             return
-    pause = min(FIRST_PAUSE * 2 ** min(work.attempts, 20), LONGEST_PAUSE)
     work.state = "waiting"
     work.leased_until = None
-    work.not_before = now + timedelta(seconds=pause * random.uniform(0.75, 1.25))  # noqa: S311 (spreads load)
+    work.not_before = now + timedelta(seconds=PAUSES.pause(work.attempts + 1))
     session.flush()
 
 

@@ -6,7 +6,6 @@ control plane is busy or restarts, what may be asked twice is asked again a few 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, ValidationError
 
+from portside.backoff import Backoff, spread
 from portside.client.http.answers import (
     PASSING_REFUSALS,
     Bearer,
@@ -208,10 +208,8 @@ class Control:
         return asked
 
     def _pause(self, attempt: int, reason: str, asked: float | None) -> None:
-        # Jitter: clients that were turned away together must not come back together.
-        doubled = SHORTEST_PAUSE * 2.0 ** (attempt - 1)
-        pause = max(doubled if asked is None else asked, SHORTEST_PAUSE)
-        pause *= random.uniform(1.0, 1.3)  # noqa: S311
+        doubled = Backoff(SHORTEST_PAUSE, LONGEST_PAUSE).most(attempt)
+        pause = spread(max(doubled if asked is None else asked, SHORTEST_PAUSE), (1.0, 1.3))
         self._on_wait(pause, reason)
         time.sleep(pause)
 

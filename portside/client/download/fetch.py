@@ -6,7 +6,6 @@ a file's bytes are the same everywhere, and its SHA-256, which the control plane
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from portside.backoff import Backoff, spread
 from portside.client.control import Control
 from portside.client.download.partial import PartialFile
 from portside.client.http.answers import (
@@ -209,9 +209,8 @@ class _Fetch:
             self._shown.say(f"{failed}: going on from another node")
             return
         self._failing.clear()
-        pause = min(SHORTEST_PAUSE * 2.0 ** (self._in_vain - 1), LONGEST_PAUSE)
-        pause = min(max(pause, failed.pause or 0.0), LONGEST_PAUSE)
-        pause *= random.uniform(0.7, 1.0)  # noqa: S311
+        doubled = Backoff(SHORTEST_PAUSE, LONGEST_PAUSE).most(self._in_vain)
+        pause = spread(min(max(doubled, failed.pause or 0.0), LONGEST_PAUSE), (0.7, 1.0))
         self._shown.stalled(f"{failed}; trying again in {format_duration(pause)}")
         time.sleep(pause)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from portside.backoff import Backoff, spread
 from portside.client.http.errors import NodeUnavailable
 
 T = TypeVar("T")
@@ -61,9 +61,7 @@ class Patience:
         self._sleep(pause)
 
     def _pause(self, reason: NodeUnavailable) -> float:
-        # Jitter: clients that were cut off together must not come back together.
         if reason.retry_after is not None:
             asked = min(reason.retry_after, LONGEST_REQUESTED_PAUSE)
-            return max(asked, SHORTEST_PAUSE) * random.uniform(1.0, 1.5)  # noqa: S311
-        doubled = min(SHORTEST_PAUSE * 2.0 ** (self._in_vain - 1), LONGEST_PAUSE)
-        return doubled * random.uniform(0.5, 1.0)  # noqa: S311
+            return spread(max(asked, SHORTEST_PAUSE), (1.0, 1.5))
+        return Backoff(SHORTEST_PAUSE, LONGEST_PAUSE, (0.5, 1.0)).pause(self._in_vain)

@@ -6,7 +6,6 @@ for the same file goes on with it, on the node that has the bytes.
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from portside.backoff import Backoff, spread
 from portside.client.control import Control
 from portside.client.http.errors import (
     NodeUnavailable,
@@ -176,10 +176,8 @@ class BySession:
         if not again:
             self._watcher.say(said)
             return
-        doubled = SHORTEST_PAUSE * 2.0 ** (len(self._gone) - 2)
-        pause = min(max(doubled, reason.retry_after or 0.0), LONGEST_PAUSE)
-        # Jitter: clients that were turned away together must not come back together.
-        pause *= random.uniform(0.7, 1.0)  # noqa: S311
+        doubled = Backoff(SHORTEST_PAUSE, LONGEST_PAUSE).most(len(self._gone) - 1)
+        pause = spread(min(max(doubled, reason.retry_after or 0.0), LONGEST_PAUSE), (0.7, 1.0))
         self._watcher.waiting(pause, reason)
         time.sleep(pause)
 

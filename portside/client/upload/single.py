@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import requests
 
+from portside.backoff import spread
 from portside.client.http.errors import NodeUnavailable, Refused, slug_of
 from portside.client.http.node import UPLOAD_PATH, Node, failure, stored_file
 from portside.client.upload.body import FileBody, Progress, ignore_progress, sha256_of
@@ -99,8 +99,7 @@ class UploadClient:
                 pause = unavailable.retry_after
                 if not attempts_left or pause is None or body.sent > BARELY_BEGUN:
                     raise
-                # Jitter: clients that were turned away together must not come back together.
-                pause = min(pause, LONGEST_PAUSE) * random.uniform(1.0, 1.5)  # noqa: S311
+                pause = spread(min(pause, LONGEST_PAUSE), (1.0, 1.5))
                 on_wait(pause, unavailable)
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent.host.sha256 import Sha256
-from agent.outbox.events import MOST_ATTEMPTS
+from agent.outbox.events import SCHEDULE
 from agent.telemetry.worker_report import ColdReport
 from portside.quantities import GIB, MIB
 from portside.wire.claims import StoredFile
@@ -328,7 +328,7 @@ def test_a_damaged_file_never_becomes_an_object(tier: Tier, make_node: MakeNode)
         flip_a_bit(data_of(node.agent, each))
     # The scrubber found both sound just now, so that it isn't the first to see it.
     node.change("UPDATE files SET verified_at = ?", time.time_ns() // 1000)
-    node.change("UPDATE deliveries SET attempts = ?", MOST_ATTEMPTS - 1)
+    node.change("UPDATE deliveries SET attempts = ?", SCHEDULE.most - 1)
     node.start()
     node.wait_for(lambda: {row[1] for row in rows(node)} == {"DEAD"}, PATIENCE)
     assert ["its SHA-256 is" in row[3] for row in rows(node)] == [True, True]

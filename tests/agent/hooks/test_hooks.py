@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.outbox.events import MOST_ATTEMPTS
+from agent.outbox.events import SCHEDULE
 from portside.tokens import verify_hook
 from portside.wire.claims import Hook, HookEvent, StoredFile
 from tests.support.agent.receiver import Receiver, self_signed
@@ -159,11 +159,11 @@ def test_a_failing_receiver_is_tried_again_given_up_and_brought_back(
             assert 0 < due - time.time() + 1 <= 30 * 2**attempt
             worker.change("UPDATE deliveries SET due = 0")
         worker.wait_for(lambda: _deliveries(worker)[0][1] == 3)
-        worker.change("UPDATE deliveries SET due = 0, attempts = ?", MOST_ATTEMPTS - 1)
-        dead = ("DEAD", MOST_ATTEMPTS, "answered 500")
+        worker.change("UPDATE deliveries SET due = 0, attempts = ?", SCHEDULE.most - 1)
+        dead = ("DEAD", SCHEDULE.most, "answered 500")
         worker.wait_for(lambda: _deliveries(worker) == [dead])
         attempts = [HookEvent.model_validate_json(each.body).attempt for each in receiver.received]
-        assert attempts == [1, 2, 3, MOST_ATTEMPTS]
+        assert attempts == [1, 2, 3, SCHEDULE.most]
         worker.wait_for(lambda: worker.report().deliveries.dead == 1)
         assert worker.report().warnings == (
             "deliveries-dead: 1 given up: see `portside-agent deliveries list`",

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from agent.index.files import Delivery
 from agent.outbox import events
-from agent.outbox.events import DONE, MOST_ATTEMPTS, Next, Outcome, after, answered
+from agent.outbox.events import DONE, SCHEDULE, Outcome, after, answered
+from agent.outbox.retry import LONGEST_ERROR, Following
 from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
 from portside.wire.claims import Hook, HookEvent, StoredFile, origin_of
 
@@ -96,35 +97,39 @@ def test_a_delivery_that_is_made_leaves_nothing() -> None:
 
 def test_a_failure_is_tried_again_until_the_last_attempt() -> None:
     failed = Outcome("failed", "answered 500")
-    for attempt in range(1, MOST_ATTEMPTS):
+    for attempt in range(1, SCHEDULE.most):
         following = after(failed, attempt, NOW, 1.0)
         assert following is not None
         assert (following.state, following.attempts) == ("WAITING", attempt)
         assert following.due > NOW
-    last = after(failed, MOST_ATTEMPTS, NOW, 1.0)
-    assert last == Next("DEAD", MOST_ATTEMPTS, NOW, "answered 500")
+    last = after(failed, SCHEDULE.most, NOW, 1.0)
+    assert last == Following("DEAD", SCHEDULE.most, NOW, "answered 500")
 
 
 def test_the_hopeless_is_given_up_at_once() -> None:
-    assert after(answered(410), 1, NOW, 0.5) == Next(
+    assert after(answered(410), 1, NOW, 0.5) == Following(
         "DEAD", 1, NOW, "answered 410: the receiver wants no more of these"
     )
 
 
 def test_pauses_double_from_30_seconds_to_6_hours() -> None:
-    longest = [events.pause(attempt, 1.0) for attempt in range(1, 13)]
+    failed = Outcome("failed")
+    found = [after(failed, attempt, NOW, 1.0) for attempt in range(1, 13)]
+    longest = [following.due - NOW for following in found if following]
     assert longest == [30 * 2**n for n in range(10)] + [21600, 21600]
 
 
-@given(attempt=st.integers(1, 10**6), chance=st.floats(0, 1))
+@given(attempt=st.integers(1, SCHEDULE.most - 1), chance=st.floats(0, 1))
 def test_a_pause_is_anything_up_to_its_longest(attempt: int, chance: float) -> None:
-    assert 1 <= events.pause(attempt, chance) <= events.pause(attempt, 1.0) <= 6 * 3600
+    following = after(Outcome("failed"), attempt, NOW, chance)
+    assert following is not None
+    assert 1 <= following.due - NOW <= 6 * 3600
 
 
 def test_a_long_error_is_cut() -> None:
     following = after(Outcome("failed", "x" * 10_000), 1, NOW, 0.5)
     assert following is not None
-    assert len(following.error) == events.LONGEST_ERROR
+    assert len(following.error) == LONGEST_ERROR
 
 
 def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from agent.replication.attempt import (
-    FIRST_PAUSE,
-    LONGEST_ERROR,
-    LONGEST_PAUSE,
-    MOST_ATTEMPTS,
-    Attempt,
-    after,
-    pause,
-    refused,
-    slug_of,
-)
+from agent.outbox.retry import LONGEST_ERROR
+from agent.replication.attempt import SCHEDULE, Attempt, after, refused, slug_of
 
 NOW = 1_800_000_000
 
 
 def test_pauses_double_up_to_the_longest_and_are_never_nothing() -> None:
-    assert [pause(number, 1.0) for number in (1, 2, 3)] == [2, 4, 8]
-    assert pause(MOST_ATTEMPTS, 1.0) == LONGEST_PAUSE
-    assert pause(10**9, 1.0) == LONGEST_PAUSE
-    assert pause(5, 0.0) == 1
+    failed = Attempt("failed")
+    found = [after(failed, made, False, NOW, 1.0).due - NOW for made in (0, 1, 2, 30)]
+    assert found == [2, 4, 8, 3600]
+    assert after(failed, 4, False, NOW, 0.0).due == NOW + 1
 
 
 def test_a_failure_is_tried_again_until_there_were_enough() -> None:
@@ -31,15 +22,15 @@ def test_a_failure_is_tried_again_until_there_were_enough() -> None:
     following = after(failed, 0, False, NOW, 1.0)
     assert (following.state, following.attempts, following.due) == (
         *("WAITING", 1),
-        NOW + FIRST_PAUSE,
+        NOW + 2,
     )
     assert len(following.error) == LONGEST_ERROR
-    assert after(failed, MOST_ATTEMPTS - 2, False, NOW, 1.0).state == "WAITING"
-    assert after(failed, MOST_ATTEMPTS - 1, False, NOW, 1.0).state == "DEAD"
+    assert after(failed, SCHEDULE.most - 2, False, NOW, 1.0).state == "WAITING"
+    assert after(failed, SCHEDULE.most - 1, False, NOW, 1.0).state == "DEAD"
 
 
 def test_attempts_that_bring_it_forward_do_not_count() -> None:
-    following = after(Attempt("failed"), MOST_ATTEMPTS - 1, True, NOW, 0.5)
+    following = after(Attempt("failed"), SCHEDULE.most - 1, True, NOW, 0.5)
     assert (following.state, following.attempts) == ("WAITING", 1)
 
 
@@ -59,7 +50,7 @@ def test_what_is_no_number_of_seconds_is_passed_over(asked: str) -> None:
 
 def test_nobody_is_waited_for_longer_than_the_longest_pause() -> None:
     attempt = refused(503, {"Retry-After": "9" * 30}, "", "")
-    assert attempt.wait == LONGEST_PAUSE
+    assert attempt.wait == 3600
 
 
 @pytest.mark.parametrize(

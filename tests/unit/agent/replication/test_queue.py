@@ -11,7 +11,8 @@ import pytest
 
 from agent.index.database import Database
 from agent.index.files import Index, Intent
-from agent.replication.attempt import LEASE_ATTEMPTS, Next
+from agent.outbox.retry import Following
+from agent.replication.attempt import LEASE_ATTEMPTS
 from agent.replication.queue import Lag, Push, Pushes
 from portside.wire.claims import StoredFile
 
@@ -130,10 +131,10 @@ def test_a_lease_waits_for_few_failures_and_the_nodes_own_push_goes_on(
     pushes.order(file.file_id, "s02", "own-too")
     pushes.order(file.file_id, "s03", "lease-only")
     for push in pushes.all():
-        pushes.put_off(push, Next("WAITING", LEASE_ATTEMPTS - 1, 0, "why"))
+        pushes.put_off(push, Following("WAITING", LEASE_ATTEMPTS - 1, 0, "why"))
     assert pushes.ended(["own-too", "lease-only"]) == []
     for push in pushes.all():
-        pushes.put_off(push, Next("WAITING", LEASE_ATTEMPTS, 0, "why"))
+        pushes.put_off(push, Following("WAITING", LEASE_ATTEMPTS, 0, "why"))
     ended = pushes.ended(["own-too", "lease-only"])
     assert [(each.outcome, each.detail) for each in ended] == [("failed", "why")] * 2
     assert [push.target for push in pushes.all()] == ["s02"]
@@ -171,7 +172,7 @@ def test_what_was_given_up_is_listed_first_and_tried_again_when_told(
 ) -> None:
     _committed(database, "s02", "s03")
     last = pushes.all()[-1]
-    pushes.put_off(last, Next("DEAD", 40, 0, "why"))
+    pushes.put_off(last, Following("DEAD", 40, 0, "why"))
     assert (pushes.all()[0].number, pushes.counts()) == (last.number, (1, 1))
     pushes.retry([last.number])
     assert pushes.counts() == (2, 0)
