@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from portside import durable_file
 from portside.tokens import SigningKey
 
 
@@ -18,15 +18,7 @@ def create(path: Path, node_id: str) -> SigningKey:
     The file has mode 0600 from its first byte on; an existing key is never replaced.
     """
     if not path.exists():
-        key = SigningKey.generate(node_id)
-        temporary = path.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(key.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        durable_file.replace(path, SigningKey.generate(node_id).to_json().encode(), 0o600)
     return load(path, node_id)
 
 

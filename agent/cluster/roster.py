@@ -6,7 +6,6 @@ counts. A node without a roster knows nobody: it takes no replicas and makes non
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.settings import Settings
+from portside import durable_file
 from portside.wire.heartbeat import Roster
 
 _log = structlog.get_logger()
@@ -48,12 +48,8 @@ class Rosters:
         if current.cluster not in ("", roster.cluster):
             _log.error("roster is another cluster's", cluster=roster.cluster, own=current.cluster)
             return
-        temporary = self._received.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(roster.model_dump_json(exclude_none=True))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._received)
+        content = roster.model_dump_json(exclude_none=True).encode()
+        durable_file.replace(self._received, content, 0o644)
         _log.info("roster received", version=roster.version, nodes=len(roster.nodes))
 
 

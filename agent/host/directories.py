@@ -1,22 +1,10 @@
-"""Directories that survive a power cut: each new level and each changed one is synced.
-
-A file's name lives in its directory: without fsync there, a renamed file may come back under its
-old name, or not at all (fsync(2)).
-"""
+"""Directories that survive a power cut: each new level is synced in the one above it."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
 
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError; a failure is final."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from portside.durable_file import sync_directory
 
 
 def make_directories(root: Path, relative: PurePosixPath) -> None:

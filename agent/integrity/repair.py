@@ -8,7 +8,6 @@ next one, and in an order in which a cut leaves something that the next run find
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from agent.host import linux
-from agent.host.directories import make_directories, sync_directory
+from agent.host.directories import make_directories
 from agent.index.database import Database
 from agent.index.files import Index
 from agent.integrity.diagnosis import Finding, Kind, Place, Row, is_described_by
@@ -26,6 +25,8 @@ from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete
 from agent.storage.quarantine import DATA_SUFFIX, quarantine
 from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
+from portside import durable_file
+from portside.durable_file import sync_directory
 from portside.names import ATTRIBUTES_SUFFIX, attributes_path
 
 WHY_SUFFIX = ".why.json"
@@ -165,7 +166,12 @@ class Mender:
             # Where attributes are gone too, this is all that is left.
             "row": None if row is None else row.attributes().model_dump(mode="json"),
         }
-        _write_durably(self._settings.quarantine / (name + WHY_SUFFIX), json.dumps(note))
+        durable_file.write(
+            self._settings.quarantine / (name + WHY_SUFFIX),
+            json.dumps(note).encode() + b"\n",
+            0o640,
+            new=True,
+        )
         return name
 
     def _sync_move(self, source: Path) -> None:
@@ -179,7 +185,9 @@ class Mender:
         path = PurePosixPath(row.path)
         name = f"{row.file_id}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
         temporary = self._settings.staging / name
-        _write_durably(temporary, row.attributes().model_dump_json())
+        durable_file.write(
+            temporary, row.attributes().model_dump_json().encode() + b"\n", 0o640, new=True
+        )
         make_directories(self._settings.uploads, path.parent)
         temporary.rename(self._settings.uploads / attributes_path(path))
         sync_directory(self._settings.uploads / path.parent)
@@ -203,11 +211,3 @@ def _beside(data: Path) -> Path:
 def _move(source: Path, target: Path) -> None:
     if lstat(source) is not None:
         linux.rename_without_replacing(source, target)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o640), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())

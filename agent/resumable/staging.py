@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import structlog
 
-from agent.host.directories import sync_directory
 from agent.index.uploads import Sessions, Upload
 from agent.problems import ProblemError
 from agent.resumable.creation import Creation
@@ -17,6 +16,7 @@ from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
 from agent.uploads.preflight import too_large
+from portside.durable_file import sync_directory
 
 _log = structlog.get_logger()
 

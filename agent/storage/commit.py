@@ -8,7 +8,6 @@ name after a power cut.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ import structlog
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
 from agent.host import linux
-from agent.host.directories import make_directories, sync_directory
+from agent.host.directories import make_directories
 from agent.index.files import Delivery, Index, Intent, name_taken
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
@@ -35,6 +34,8 @@ from agent.storage.staging import (
     StagingFile,
     translated,
 )
+from portside import durable_file
+from portside.durable_file import sync_directory
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire.claims import ReceiptClaims, StoredFile, UploadClaims
@@ -195,12 +196,8 @@ class Committer:
         temporary = self._settings.staging / (
             intent.staging.removesuffix(SUFFIX) + ATTRIBUTES_SUFFIX
         )
-        attributes = Attributes.of(intent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
-            file.write(attributes.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        content = Attributes.of(intent).model_dump_json().encode() + b"\n"
+        durable_file.write(temporary, content, 0o640)
         return temporary
 
 

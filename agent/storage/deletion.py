@@ -10,7 +10,6 @@ tombstone: a note that is written with the row says so, that a start finishes it
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.host.directories import make_directories, sync_directory
+from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
 from agent.outbox import cold_orders
@@ -26,6 +25,8 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, move
 from agent.storage.staging import SUFFIX, translated
+from portside import durable_file
+from portside.durable_file import sync_directory
 from portside.names import attributes_path
 from portside.wire.claims import StoredFile
 
@@ -137,11 +138,7 @@ def _replace_by_tombstone(
 ) -> None:
     tombstone = Attributes(**dict(stored), jti=jti, deleted_at=datetime.now(UTC))
     temporary = settings.staging / (stored.file_id + TOMBSTONE_SUFFIX)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
-        file.write(tombstone.model_dump_json().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    durable_file.write(temporary, tombstone.model_dump_json().encode() + b"\n", 0o640)
     temporary.rename(attributes)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from agent.host.directories import sync_directory
 from agent.index import removals
 from agent.index.database import Database
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.staging import translated
+from portside.durable_file import sync_directory
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from portside import durable_file
 from portside.client.http.answers import must_keep_secrets
 
 URL_VARIABLE = "PORTSIDE_URL"
@@ -94,17 +94,7 @@ def keep(login: Login) -> Path:
     """Replace the kept login, at once and for good. Raises OSError."""
     path = login_file()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(login.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    durable_file.replace(path, login.model_dump_json().encode() + b"\n", 0o600)
     return path
 
 

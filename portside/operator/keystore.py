@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from portside import durable_file
 from portside.cluster import roster
 from portside.cluster.file import Cluster
 from portside.operator import certificates
@@ -166,8 +166,8 @@ class Keystore:
             ):
                 issued = certificates.issue(ca, host)
                 # The key first: a crash in between leaves a pair that still_good() rejects.
-                _write(key, issued.key_pem, _PRIVATE_FILE)
-                _write(crt, issued.certificate_pem, _PUBLIC_FILE)
+                durable_file.replace(key, issued.key_pem, _PRIVATE_FILE)
+                durable_file.replace(crt, issued.certificate_pem, _PUBLIC_FILE)
         return crt, key
 
     def node_keys(self) -> dict[str, PublicKey]:
@@ -186,7 +186,9 @@ class Keystore:
         with self._locked():
             if path.exists() and _read_node_key(path) == key:
                 return False
-            _write(path, (key.model_dump_json(exclude_none=True) + "\n").encode(), _PUBLIC_FILE)
+            durable_file.replace(
+                path, (key.model_dump_json(exclude_none=True) + "\n").encode(), _PUBLIC_FILE
+            )
         return True
 
     def forget_node_key(self, node_id: str) -> bool:
@@ -217,7 +219,7 @@ class Keystore:
             renewed = roster.renew(previous, wanted, now)
             if renewed != previous:
                 content = renewed.model_dump_json(indent=2, exclude_none=True) + "\n"
-                _write(self._roster, content.encode(), _PUBLIC_FILE)
+                durable_file.replace(self._roster, content.encode(), _PUBLIC_FILE)
         return renewed
 
     def operator_key(self) -> str | None:
@@ -230,7 +232,7 @@ class Keystore:
     def keep_operator_key(self, key: str) -> None:
         """Keep the operator's API key, in place of the one before."""
         with self._locked():
-            _write(self._operator_key, f"{key}\n".encode(), _PRIVATE_FILE)
+            durable_file.replace(self._operator_key, f"{key}\n".encode(), _PRIVATE_FILE)
 
     @property
     def _operator_key(self) -> Path:
@@ -262,13 +264,13 @@ class Keystore:
         key = SigningKey.generate(issuer)
         path = self.directory / "issuer" / f"{key.kid}.json"
         content = {**json.loads(key.to_json()), "created_at": datetime.now(UTC).isoformat()}
-        _write(path, (json.dumps(content) + "\n").encode(), _PRIVATE_FILE)
+        durable_file.replace(path, (json.dumps(content) + "\n").encode(), _PRIVATE_FILE)
         return f"issuer key {key.kid} in {path}"
 
     def _make_ca(self, cluster_name: str) -> str:
         made = certificates.make_ca(cluster_name)
-        _write(self._ca_key, made.key_pem, _PRIVATE_FILE)
-        _write(self._ca_crt, made.certificate_pem, _PUBLIC_FILE)
+        durable_file.replace(self._ca_key, made.key_pem, _PRIVATE_FILE)
+        durable_file.replace(self._ca_crt, made.certificate_pem, _PUBLIC_FILE)
         return f"certificate authority in {self._ca_crt}"
 
     def _load_ca(self) -> certificates.Pair:
@@ -349,21 +351,3 @@ def _not_the_key_of(node_id: str, key: PublicKey) -> str | None:
 
 def _make_directory(directory: Path) -> None:
     directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file whole: new, with `mode` from its first moment (umask only narrows it), renamed.
-
-    A private key is never readable by others, not even while it is being written.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from portside import durable_file
 from portside.client.http.errors import AlreadyRunning, LocalFileError
 
 _BLOCK = 1024 * 1024
@@ -88,11 +89,7 @@ class PartialFile:
         try:
             os.fsync(self._descriptor)
             self.path.rename(self.destination)
-            folder = os.open(self.destination.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            durable_file.sync_directory(self.destination.parent)
         except OSError as error:
             raise self._failed(error) from None
 
