@@ -21,8 +21,10 @@ from agent.index.revocations import Revocations
 from agent.index.uploads import Sessions
 from agent.integrity.recovery import recover
 from agent.problems import ProblemError
+from agent.replication.authorization import Sources
 from agent.replication.receiver import Replicas
 from agent.resumable.completion import Finisher
+from agent.resumable.intake import Intake
 from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
@@ -33,6 +35,7 @@ from agent.telemetry.metrics import Metrics
 from agent.telemetry.request_log import Answered, RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
+from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.write_path import WritePath
@@ -56,25 +59,31 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     admission = Admission(settings.root, settings.sizing)
     metrics = Metrics()
     metrics.registry.register(Readings(settings, database, health, admission))
-    rate = UploadRate(settings.uploads_per_minute)
     sessions = Sessions(database)
-    revocations = Revocations(database)
     rosters = Rosters(settings)
-    acknowledgement = Acknowledgement(settings, database, rosters, admission)
-    preflight = Preflight(
-        *(settings, keyset, index, sessions, health, admission),
-        *(rate, revocations, acknowledgement),
+    policy = UploadPolicy(
+        settings=settings,
+        keyset=keyset,
+        index=index,
+        sessions=sessions,
+        health=health,
+        rate=UploadRate(settings.uploads_per_minute),
+        revocations=Revocations(database),
+        acknowledgement=Acknowledgement(settings, database, rosters, admission),
     )
-    write_path = WritePath(settings, preflight, admission, committer, health, acknowledgement)
+    preflight = Preflight(policy, admission)
+    write_path = WritePath(policy, admission, committer)
     staged = StagedUploads(settings, sessions, admission)
-    finisher = Finisher(sessions, staged, admission, committer)
-    resumables = ResumableUploads(
-        *(settings, preflight, sessions, index, admission, health),
-        *(staged, finisher, acknowledgement),
+    intake = Intake(
+        settings=settings,
+        sessions=sessions,
+        admission=admission,
+        health=health,
+        staged=staged,
+        finisher=Finisher(sessions, staged, admission, committer),
     )
-    replicas = Replicas(
-        *(settings, keyset, rosters, database, sessions, staged, finisher, admission, health)
-    )
+    resumables = ResumableUploads(policy, intake)
+    replicas = Replicas(Sources(settings.node_id, keyset, rosters), database, intake)
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 

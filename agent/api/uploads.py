@@ -77,7 +77,7 @@ class Upload:
         body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
         if asked.boundary is None:
             return body
-        piece = self._write_path.settings.sizing.ring_buffer // FORM_SHARE
+        piece = self._write_path.sizing.ring_buffer // FORM_SHARE
         return FormFile(body, asked.boundary, piece)
 
 

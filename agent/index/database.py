@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,9 @@ class Database:
         with self._reading:
             return self._reader.execute(query, parameters).fetchall()
 
-    def row(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+    def row(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
         with self._reading:
             found: tuple[Any, ...] | None = self._reader.execute(query, parameters).fetchone()

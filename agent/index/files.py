@@ -45,6 +45,18 @@ class Delivery:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """What became of a token so far."""
+
+    stored: StoredFile | None
+    """The committed file that was uploaded with it."""
+    spent: bool
+    """Whether it, or its file's id, was used for a file, wherever that is now."""
+    upload_begun: bool
+    """Whether a resumable upload has begun with it and isn't gone."""
+
+
 class Index:
     """Rows of files, by id, token and path. Every change is durable on return."""
 
@@ -170,17 +182,16 @@ class Index:
             "SELECT stored FROM files WHERE file_id = ? AND state = 'COMMITTED'", file_id
         )
 
-    def find_by_token(self, jti: str) -> StoredFile | None:
-        """The committed file that was uploaded with this token."""
-        return self._stored("SELECT stored FROM files WHERE jti = ? AND state = 'COMMITTED'", jti)
-
-    def token_spent(self, jti: str, file_id: str) -> bool:
-        """Whether a token or its file's id was used for a file, wherever that is now."""
-        query = (
-            "SELECT 1 FROM files WHERE jti = ? OR file_id = ? "
-            "UNION ALL SELECT 1 FROM departed WHERE jti = ? OR file_id = ? LIMIT 1"
+    def use_of(self, jti: str, file_id: str) -> TokenUse:
+        """What became of a token that is for the file with this id, in one question."""
+        row = self._database.row(_USE, {"jti": jti, "file_id": file_id})
+        assert row is not None  # noqa: S101 (a SELECT without FROM has one row)
+        stored, spent, begun = row
+        return TokenUse(
+            None if stored is None else StoredFile.model_validate_json(stored),
+            bool(spent),
+            bool(begun),
         )
-        return self._database.row(query, (jti, file_id, jti, file_id)) is not None
 
     def is_pending(self, file_id: str) -> bool:
         """Whether a commit of this file has begun and not ended."""
@@ -217,6 +228,12 @@ _RESTORE = (
 )
 _ADD_IF_MISSING = f"{_INSERT} ON CONFLICT (file_id) DO NOTHING"
 _BATCH = 1000
+_USE = (
+    "SELECT (SELECT stored FROM files WHERE jti = :jti AND state = 'COMMITTED'), "
+    "EXISTS (SELECT 1 FROM files WHERE jti = :jti OR file_id = :file_id) "
+    "OR EXISTS (SELECT 1 FROM departed WHERE jti = :jti OR file_id = :file_id), "
+    "EXISTS (SELECT 1 FROM uploads WHERE jti = :jti AND state != 'GONE')"
+)
 
 
 def _row(jti: str, state: str, intent: Intent) -> tuple[object, ...]:

@@ -24,29 +24,24 @@ from typing import Literal
 
 import structlog
 
-from agent.cluster.roster import Rosters
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import Index, name_taken
 from agent.index.search import look_up
-from agent.index.uploads import Sessions, Upload
+from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources, check_announced
 from agent.replication.request import ReplicateRequest
 from agent.resumable.checkpoint import Progress
-from agent.resumable.completion import Finisher
 from agent.resumable.creation import creation_of_copy
+from agent.resumable.intake import Intake
 from agent.resumable.locks import Writers
-from agent.resumable.staging import StagedUploads
-from agent.settings import Settings
 from agent.storage.quarantine import discard
-from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
-from agent.uploads.admission import Admission, Demand
+from agent.uploads.admission import Demand
 from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from portside.tokens import Keyset
 from portside.wire.claims import ReplicateClaims, StoredFile
 
 _log = structlog.get_logger()
@@ -77,27 +72,16 @@ class Sending:
 class Replicas:
     """The pushes that come to one node. Thread-safe."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        keyset: Keyset,
-        rosters: Rosters,
-        database: Database,
-        sessions: Sessions,
-        staged: StagedUploads,
-        finisher: Finisher,
-        admission: Admission,
-        health: NodeHealth,
-    ) -> None:
-        self._settings = settings
-        self._sources = Sources(settings.node_id, keyset, rosters)
+    def __init__(self, sources: Sources, database: Database, intake: Intake) -> None:
+        self._sources = sources
         self._database = database
         self._index = Index(database)
-        self._sessions = sessions
-        self._staged = staged
-        self._finisher = finisher
-        self._admission = admission
-        self._health = health
+        self._settings = intake.settings
+        self._sessions = intake.sessions
+        self._staged = intake.staged
+        self._finisher = intake.finisher
+        self._admission = intake.admission
+        self._health = intake.health
         self._writers = Writers()
 
     def check(self, asked: ReplicateRequest) -> None:

@@ -5,52 +5,39 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.host.sha256 import Sha256
-from agent.index.files import Index
-from agent.index.uploads import Sessions, Upload
+from agent.index.files import TokenUse
+from agent.index.uploads import Upload
 from agent.problems import ProblemError
-from agent.resumable.completion import Finisher, name_of
+from agent.resumable.completion import name_of
 from agent.resumable.creation import Creation, check_length
+from agent.resumable.intake import Intake
 from agent.resumable.parts import PartsBody, in_place
 from agent.resumable.request import ResumableRequest
-from agent.resumable.staging import StagedUploads
-from agent.settings import Settings
 from agent.storage.sniffing import HEAD_SIZE
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import Region, StagingFile
-from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
-from agent.uploads.admission import Admission, Demand
+from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import receive
-from agent.uploads.preflight import Preflight
+from agent.uploads.policy import UploadPolicy
 from portside.wire.claims import StoredFile
 
 
 class Joiner:
     """Joins parts on one node."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        preflight: Preflight,
-        sessions: Sessions,
-        index: Index,
-        staged: StagedUploads,
-        finisher: Finisher,
-        admission: Admission,
-        health: NodeHealth,
-    ) -> None:
-        self._settings = settings
-        self._preflight = preflight
-        self._sessions = sessions
-        self._index = index
-        self._staged = staged
-        self._finisher = finisher
-        self._admission = admission
-        self._health = health
+    def __init__(self, policy: UploadPolicy, intake: Intake) -> None:
+        self._policy = policy
+        self._settings = intake.settings
+        self._sessions = intake.sessions
+        self._staged = intake.staged
+        self._finisher = intake.finisher
+        self._admission = intake.admission
+        self._health = intake.health
 
     def join(
-        self, creation: Creation, asked: ResumableRequest, timer: UploadTimer
+        self, creation: Creation, use: TokenUse, asked: ResumableRequest, timer: UploadTimer
     ) -> tuple[str, StoredFile | None]:
         """Make one file of complete parts: the final upload's id, and the file.
 
@@ -60,12 +47,12 @@ class Joiner:
             if other.kind == "final" and other.state == "COMPLETE":
                 if other.details.concat != asked.concat:
                     raise ProblemError("token-used", "this token's file has other parts than these")
-                return other.upload_id, self._index.find(creation.claims.file_id)
+                return other.upload_id, self._policy.index.find(creation.claims.file_id)
         parts = self._listed(creation, asked)
         size = sum(part.offset for part in parts)
         check_length(creation.claims, "final", size, creation.limit)
-        self._preflight.check_unused(creation.claims)
-        self._preflight.check_health()
+        self._policy.check_unused(use)
+        self._policy.check_health()
         final = replace(creation.upload(parts[0].staging, 0), length=size)
         self._sessions.add(final)
         try:

@@ -6,10 +6,17 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest, parse_metadata
-from agent.uploads.preflight import Preflight, fixed_path, size_mismatch, too_large
+from agent.uploads.policy import (
+    UploadPolicy,
+    fixed_path,
+    one_digest,
+    size_mismatch,
+    too_large,
+)
 from portside.wire.claims import ReplicateClaims, UploadClaims
 
 
@@ -69,14 +76,16 @@ def deadline_of(claims: UploadClaims) -> int:
     return max(claims.exp, claims.session_deadline)
 
 
-def creation_of(asked: ResumableRequest, claims: UploadClaims, preflight: Preflight) -> Creation:
+def creation_of(
+    asked: ResumableRequest, claims: UploadClaims, use: TokenUse, policy: UploadPolicy
+) -> Creation:
     """What a creation asks for, checked. Raises ProblemError, the first that applies."""
     if asked.dialect is None:
         raise ProblemError(
             "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
         )
     kind = _kind(asked)
-    limit = preflight.limit(claims)
+    limit = policy.limit(claims)
     length = _length(asked, kind)
     check_length(claims, kind, length, limit)
     chosen = claims.name or asked.name
@@ -86,17 +95,15 @@ def creation_of(asked: ResumableRequest, claims: UploadClaims, preflight: Prefli
             "the upload has no name: put one into the token, Upload-Metadata (filename) or "
             "Content-Disposition",
         )
-    name = None if chosen is None else preflight.check_name(claims, chosen)
+    name = None if chosen is None else policy.safe_name(claims, chosen, use.stored)
     path = fixed_path(claims, name)
-    if claims.sha256 and asked.sha256 and claims.sha256 != asked.sha256:
-        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
     details = Details(
         claims=claims,
         dialect=asked.dialect,
         name=name,
         metadata=asked.metadata,
         concat=asked.concat,
-        sha256=claims.sha256 or asked.sha256,
+        sha256=one_digest(claims.sha256, asked.sha256),
     )
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 

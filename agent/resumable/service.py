@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.host.sha256 import Sha256
-from agent.index.files import Index
-from agent.index.uploads import Sessions, Upload
+from agent.index.files import TokenUse
+from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.resumable.checkpoint import Progress, skip_repeated
-from agent.resumable.completion import Finisher
 from agent.resumable.concatenation import Joiner
 from agent.resumable.creation import (
     Creation,
@@ -26,21 +25,18 @@ from agent.resumable.creation import (
     creation_of,
     length_when_complete,
 )
+from agent.resumable.intake import Intake
 from agent.resumable.locks import Writers
 from agent.resumable.request import ResumableRequest
-from agent.resumable.staging import StagedUploads
-from agent.settings import Settings
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
-from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
-from agent.uploads.acknowledgement import Acknowledgement
-from agent.uploads.admission import Admission, Demand
+from agent.uploads.admission import Demand
 from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
-from agent.uploads.preflight import Preflight, token_used, too_large
+from agent.uploads.policy import UploadPolicy, token_used, too_large
 from portside.wire.claims import StoredFile
 
 
@@ -66,54 +62,33 @@ class Sending:
 class ResumableUploads:
     """The uploads under way on one node. Thread-safe."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        preflight: Preflight,
-        sessions: Sessions,
-        index: Index,
-        admission: Admission,
-        health: NodeHealth,
-        staged: StagedUploads,
-        finisher: Finisher,
-        acknowledgement: Acknowledgement,
-    ) -> None:
-        self._settings = settings
-        self._preflight = preflight
-        self._sessions = sessions
-        self._index = index
-        self._admission = admission
-        self._health = health
-        self._staged = staged
-        self._finisher = finisher
-        self._acknowledgement = acknowledgement
-        self._joiner = Joiner(
-            settings,
-            preflight,
-            sessions,
-            index,
-            self._staged,
-            self._finisher,
-            admission,
-            health,
-        )
+    def __init__(self, policy: UploadPolicy, intake: Intake) -> None:
+        self._policy = policy
+        self._settings = intake.settings
+        self._sessions = intake.sessions
+        self._admission = intake.admission
+        self._health = intake.health
+        self._staged = intake.staged
+        self._finisher = intake.finisher
+        self._joiner = Joiner(policy, intake)
         self._writers = Writers()
         self._creating = threading.Lock()
 
     def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""
         if asked.method == "POST":
-            claims = self._preflight.claims(asked.authorization, resuming=_is_joining(asked))
-            creation = creation_of(asked, claims, self._preflight)
+            claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
+            use = self._policy.use_of(claims)
+            creation = creation_of(asked, claims, use, self._policy)
             # Parts that are joined have their space, and joining them again is answered again.
             if creation.kind != "final" and self._begun(creation) is None:
-                self._check_new(creation)
+                self._check_new(creation, use)
             if asked.body_length != 0:
                 self._admission.check(Demand(f"body of {claims.jti}", None, 0))
         elif asked.method == "PATCH":
             upload = self._authorised(asked)
             check_media_type(asked)
-            self._preflight.check_health()
+            self._policy.check_health()
             if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
                 _check_offset(upload, asked)
                 _check_room(upload, asked)
@@ -125,18 +100,19 @@ class ResumableUploads:
 
     def _create(self, sending: Sending) -> Reached:
         asked = sending.asked
-        claims = self._preflight.claims(asked.authorization, resuming=_is_joining(asked))
-        creation = creation_of(asked, claims, self._preflight)
+        claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
+        use = self._policy.use_of(claims)
+        creation = creation_of(asked, claims, use, self._policy)
         if asked.dialect == "tus" and asked.body_length != 0:
             check_media_type(asked)
         if creation.kind == "final":
-            final, stored = self._joiner.join(creation, asked, sending.timer)
+            final, stored = self._joiner.join(creation, use, asked, sending.timer)
             return Reached(self._current(final), stored, created=True)
         with self._creating:
             upload = self._begun(creation)
             created = upload is None
             if upload is None:
-                upload = self._begin(creation)
+                upload = self._begin(creation, use)
         if asked.body_length == 0 and not asked.complete and upload.length != 0:
             return Reached(upload, self._stored(upload), created)
         return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
@@ -160,7 +136,7 @@ class ResumableUploads:
         if reached.stored is None:
             return reached
         claims = reached.upload.details.claims
-        return replace(reached, stored=self._acknowledgement.wait(claims, reached.stored))
+        return replace(reached, stored=self._policy.acknowledgement.wait(claims, reached.stored))
 
     def terminate(self, asked: ResumableRequest) -> None:
         """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
@@ -186,19 +162,19 @@ class ResumableUploads:
                 return upload
         return None
 
-    def _check_new(self, creation: Creation) -> None:
-        self._preflight.check_unused(creation.claims)
+    def _check_new(self, creation: Creation, use: TokenUse) -> None:
+        self._policy.check_unused(use)
         self._admission.check_idle(creation.claims.jti)
-        self._preflight.check_health()
-        self._preflight.check_replicas(creation.claims)
-        self._preflight.check_rate(creation.claims)
+        self._policy.check_health()
+        self._policy.check_replicas(creation.claims)
+        self._policy.check_rate(creation.claims)
         self._admission.check_space(creation.space)
 
-    def _begin(self, creation: Creation) -> Upload:
+    def _begin(self, creation: Creation, use: TokenUse) -> Upload:
         """A new upload. The parts of one file count as one upload of their owner."""
-        self._check_new(creation)
+        self._check_new(creation, use)
         if not self._sessions.of_token(creation.claims.jti):
-            self._preflight.count_begun(creation.claims)
+            self._policy.count_begun(creation.claims)
         with failures_as_problems(self._health, creation.limit):
             return self._staged.begin(creation)
 
@@ -209,7 +185,7 @@ class ResumableUploads:
             upload = self._current(upload_id)
             if upload.state == "COMPLETE":
                 return self._repeated(upload, sending)
-            self._preflight.check_health()
+            self._policy.check_health()
             if not repeated:
                 # First: a length that is counted from a wrong offset is wrong as well.
                 _check_offset(upload, asked)
@@ -298,7 +274,7 @@ class ResumableUploads:
 
     def _authorised(self, asked: ResumableRequest) -> Upload:
         """The upload that a request is about, if its token is that upload's."""
-        claims = self._preflight.claims(asked.authorization, resuming=True)
+        claims = self._policy.claims(asked.authorization, resuming=True)
         upload = self._sessions.find(asked.upload_id) if asked.upload_id else None
         if upload is None or upload.jti != claims.jti:
             raise ProblemError("upload-unknown", "this token has no such upload on this node")
@@ -313,7 +289,7 @@ class ResumableUploads:
     def _stored(self, upload: Upload) -> StoredFile | None:
         if upload.state != "COMPLETE":
             return None
-        return self._index.find(upload.details.claims.file_id)
+        return self._policy.index.find(upload.details.claims.file_id)
 
     def _repeated(self, upload: Upload, sending: Sending) -> Reached:
         """Bytes for an upload that is complete: the same once more, or none."""
@@ -347,7 +323,7 @@ class ResumableUploads:
                 "size-mismatch", f"the upload has {upload.length} bytes, {told} were announced"
             )
         claims = upload.details.claims
-        check_length(claims, upload.kind, told, self._preflight.limit(claims))
+        check_length(claims, upload.kind, told, self._policy.limit(claims))
         if told < upload.offset:
             raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
         return self._sessions.set_length(upload, told)

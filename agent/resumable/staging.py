@@ -15,7 +15,7 @@ from agent.resumable.parts import Assemblies
 from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
-from agent.uploads.preflight import too_large
+from agent.uploads.policy import too_large
 from portside.durable_file import sync_directory
 
 _log = structlog.get_logger()

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 from agent.host.sha256 import Sha256
 from agent.problems import ProblemError
-from agent.settings import Settings
 from agent.storage.commit import Committer
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
-from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import UploadTimer
-from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
 from agent.uploads.body import Body, FormFile
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.uploads.preflight import Plan, Preflight, token_used
+from agent.uploads.policy import UploadPolicy, token_used
+from agent.uploads.preflight import Plan
+from portside.sizing import Sizing
 from portside.wire.claims import StoredFile
 
 
@@ -30,12 +29,14 @@ from portside.wire.claims import StoredFile
 class WritePath:
     """Stores uploads on one node."""
 
-    settings: Settings
-    preflight: Preflight
+    policy: UploadPolicy
     admission: Admission
     committer: Committer
-    health: NodeHealth
-    acknowledgement: Acknowledgement
+
+    @property
+    def sizing(self) -> Sizing:
+        """What memory and disk an upload may take."""
+        return self.policy.settings.sizing
 
     def store(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
         """Take one upload to its end. Raises ProblemError; then nothing of it is left behind,
@@ -43,17 +44,17 @@ class WritePath:
         """
         stored = self._take(plan, open_body, timer)
         # Its slot is free by now: two nodes full of uploads would wait for each other's.
-        return self.acknowledgement.wait(plan.claims, stored)
+        return self.policy.acknowledgement.wait(plan.claims, stored)
 
     def _take(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
         with (
-            failures_as_problems(self.health, plan.limit),
+            failures_as_problems(self.policy.health, plan.limit),
             self.admission.admit(plan.demand) as reservation,
         ):
             if plan.stored is not None:
                 return self._compare(plan, plan.stored, open_body())
-            directory, file_id = self.settings.staging, plan.claims.file_id
-            with StagingFile.create(directory, file_id, self.settings.sizing) as staging:
+            directory, file_id = self.policy.settings.staging, plan.claims.file_id
+            with StagingFile.create(directory, file_id, self.sizing) as staging:
                 if staging.reserve(plan.demand.disk):
                     reservation.allocated()
                 return self._store(plan, open_body(), staging, timer)
@@ -67,7 +68,7 @@ class WritePath:
             size = receive(
                 body,
                 staging,
-                self.settings.sizing,
+                self.sizing,
                 plan.limit,
                 consumers=(digest.update,),
                 check_head=lambda head: check_content(name, head),
@@ -86,7 +87,7 @@ class WritePath:
         """The same content again is the same file, with the same receipt. Nothing is written."""
         digest = Sha256()
         try:
-            size = read_through(body, self.settings.sizing, plan.limit, (digest.update,))
+            size = read_through(body, self.sizing, plan.limit, (digest.update,))
         except BodyTooLarge:
             raise token_used(stored) from None
         if size != stored.size or digest.hexdigest() != stored.sha256:
@@ -102,7 +103,7 @@ class WritePath:
                 "name-refused",
                 "the upload has no name: put one into the URL, the form or the token",
             )
-        return self.preflight.check_name(plan.claims, filename)
+        return self.policy.safe_name(plan.claims, filename, own=None)
 
 
 def verify(claimed: int | None, size: int, announced: str | None, sha256: str) -> None:

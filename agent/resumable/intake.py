@@ -1,0 +1,24 @@
+"""What takes in the bytes of uploads that go on: clients' uploads and other nodes' pushes alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.index.uploads import Sessions
+from agent.resumable.completion import Finisher
+from agent.resumable.staging import StagedUploads
+from agent.settings import Settings
+from agent.telemetry.health import NodeHealth
+from agent.uploads.admission import Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Rows, staging files, admission and the end of such uploads on one node."""
+
+    settings: Settings
+    sessions: Sessions
+    admission: Admission
+    health: NodeHealth
+    staged: StagedUploads
+    finisher: Finisher

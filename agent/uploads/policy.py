@@ -1,0 +1,170 @@
+"""The rules that uploads are let in by: token, name, type, size, the node's state, who may begin.
+
+Each rule is asked by itself and raises the problem that applies. Whole files in one request are
+decided about in `agent.uploads.preflight`, uploads that go on in `agent.resumable.service`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from agent.index.files import Index, TokenUse, name_taken
+from agent.index.revocations import Revocations
+from agent.index.uploads import Sessions
+from agent.problems import ProblemError
+from agent.settings import Settings
+from agent.telemetry.health import NodeHealth
+from agent.uploads.acknowledgement import Acknowledgement
+from agent.uploads.rate_limit import UploadRate
+from agent.uploads.request import UploadRequest
+from portside.content import extension_of, is_allowed
+from portside.names import NameRefused, named_path, sanitise
+from portside.quantities import format_size
+from portside.tokens import Keyset, TokenRefused, verify_upload
+from portside.wire.claims import StoredFile, UploadClaims
+
+FORM_OVERHEAD = 64 * 1024
+"""Bytes that a form's boundaries, headers and small fields may add to the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPolicy:
+    """The rules of one node, and what they look at. Every one of them raises ProblemError."""
+
+    settings: Settings
+    keyset: Keyset
+    index: Index
+    sessions: Sessions
+    health: NodeHealth
+    rate: UploadRate
+    revocations: Revocations
+    acknowledgement: Acknowledgement
+
+    def use_of(self, claims: UploadClaims) -> TokenUse:
+        """What became of a token so far."""
+        return self.index.use_of(claims.jti, claims.file_id)
+
+    def safe_name(self, claims: UploadClaims, name: str, own: StoredFile | None) -> str:
+        """A name made safe, its type allowed, its place free.
+
+        Where `own` is, the file that this token has stored, who asks again is told of it, not
+        refused.
+        """
+        try:
+            safe = sanitise(name)
+        except NameRefused as error:
+            raise ProblemError("name-refused", str(error)) from None
+        extension = extension_of(safe)
+        if not is_allowed(extension, self.settings.extensions):
+            raise ProblemError(
+                "type-refused",
+                f"files ending in {extension or 'nothing'} are not taken on this node; "
+                f"allowed are {' '.join(self.settings.extensions)}",
+            )
+        path = fixed_path(claims, safe)
+        if path is not None and (own is None or own.path != path):
+            if self.index.path_taken(path) or (self.settings.uploads / path).exists():
+                raise name_taken(path)
+            if self.sessions.reserves(path, claims.jti):
+                raise ProblemError("name-taken", f"{path} is being uploaded by someone else")
+        return safe
+
+    def claims(self, authorization: str, *, resuming: bool = False) -> UploadClaims:
+        """The claims of a request's token; for an upload that has begun, until its deadline."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ProblemError("token-missing", "send 'Authorization: Bearer <upload token>'")
+        try:
+            claims = verify_upload(
+                token.strip(), self.keyset, self.settings.node_id, resuming=resuming
+            )
+        except TokenRefused as refused:
+            if resuming and refused.code == "token-expired":
+                raise ProblemError(
+                    "upload-expired", "this upload's deadline has passed: begin a new one"
+                ) from None
+            raise ProblemError.from_token(refused) from None
+        self.revocations.refuse(claims.jti)
+        return claims
+
+    def check_unused(self, use: TokenUse) -> None:
+        """A token stores one file."""
+        if use.spent:
+            raise ProblemError("token-used", "this token was used for a file: get a new one")
+
+    def check_health(self) -> None:
+        """The node takes uploads at all."""
+        reasons = self.health.reasons()
+        if reasons:
+            raise ProblemError("read-only", "this node takes no uploads: " + "; ".join(reasons))
+
+    def check_replicas(self, claims: UploadClaims) -> None:
+        """Some node could take the second copy that the token wants."""
+        self.acknowledgement.check(claims)
+
+    def check_rate(self, claims: UploadClaims) -> None:
+        """The token's owner has not begun too many uploads."""
+        self.rate.check(claims.sub)
+
+    def count_begun(self, claims: UploadClaims) -> None:
+        """An upload of the token's owner begins now: it counts against `check_rate`."""
+        self.rate.take(claims.sub)
+
+    def limit(self, claims: UploadClaims) -> int:
+        """The most bytes the token's file may have. The node may take less."""
+        limit = min(claims.size_limit, self.settings.max_size)
+        if claims.size is not None and claims.size > limit:
+            raise too_large(claims.size, limit)
+        return limit
+
+    def sizes(self, claims: UploadClaims, asked: UploadRequest) -> tuple[int, int | None]:
+        """The most bytes the file may have, and how many it will have if that is known."""
+        limit = self.limit(claims)
+        if asked.length is None:
+            return limit, claims.size
+        if asked.boundary is None:
+            if asked.length > limit and claims.size is None:
+                raise too_large(asked.length, limit)
+            if claims.size is not None and asked.length != claims.size:
+                raise size_mismatch(asked.length, claims.size)
+            return limit, asked.length
+        if asked.length > limit + FORM_OVERHEAD:
+            raise too_large(asked.length, limit)
+        if claims.size is not None and asked.length < claims.size:
+            raise size_mismatch(asked.length, claims.size)
+        return limit, min(asked.length, limit) if claims.size is None else claims.size
+
+
+def one_digest(claimed: str | None, sent: str | None) -> str | None:
+    """The digest that the content must have, if the token or the request names one."""
+    if claimed and sent and claimed != sent:
+        raise ProblemError("digest-mismatch", "Repr-Digest is not the digest the token names")
+    return claimed or sent
+
+
+def fixed_path(claims: UploadClaims, name: str | None) -> PurePosixPath | None:
+    """Where a file will lie, if that is known before it is complete."""
+    if name is None or claims.layout != "named":
+        return None
+    return named_path(claims.namespace, name)
+
+
+def token_used(stored: StoredFile) -> ProblemError:
+    """The one answer to other content than what a token has stored."""
+    return ProblemError(
+        "token-used",
+        f"this token has stored other content (see /api/v1/files/{stored.file_id}): get a new one",
+    )
+
+
+def too_large(size: int, limit: int) -> ProblemError:
+    """The one answer to a file that is larger than it may be."""
+    return ProblemError(
+        "too-large", f"{format_size(size)} is too large: at most {format_size(limit)} may be sent"
+    )
+
+
+def size_mismatch(sent: int, claimed: int) -> ProblemError:
+    """The one answer to a file of another size than its token says."""
+    return ProblemError("size-mismatch", f"the token is for {claimed} bytes, {sent} were announced")
