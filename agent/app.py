@@ -10,9 +10,9 @@ import structlog
 
 from agent.api import files, metrics_page, probes, replicate, resumable, system, uploads
 from agent.api.authorization import Access
+from agent.api.metrics_page import Readings
 from agent.api.openapi import document, resource
 from agent.api.openapi.operations import OPERATIONS
-from agent.api.readings import Readings
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.index.database import Database

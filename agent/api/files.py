@@ -14,9 +14,8 @@ import falcon
 from pydantic import ValidationError
 
 from agent.api.authorization import Access
-from agent.index.copies import with_copies
 from agent.index.database import Database
-from agent.index.search import Known, look_up, search
+from agent.index.search import Known, look_up, search, with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.storage.commit import of_index

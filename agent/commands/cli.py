@@ -13,7 +13,7 @@ from agent.cluster import identity
 from agent.cold.bucket import ColdError
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.restore import Wanted
-from agent.commands import cold, deliveries, fsck, pushes
+from agent.commands import cold, fsck, outbox
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
@@ -38,9 +38,9 @@ def main() -> None:
         elif arguments.command == "fsck":
             _fsck(found, arguments)
         elif arguments.command == "deliveries":
-            _listed(deliveries.run, found, arguments)
+            _listed(outbox.deliveries, found, arguments)
         elif arguments.command == "pushes":
-            _listed(pushes.run, found, arguments)
+            _listed(outbox.pushes, found, arguments)
         elif arguments.command == "cold":
             _cold(found, arguments.action)
         elif arguments.command == "restore":
@@ -103,7 +103,7 @@ def _fsck(found: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _listed(
-    run: Callable[[Settings, deliveries.Action, Sequence[str]], str],
+    run: Callable[[Settings, outbox.Action, Sequence[str]], str],
     found: Settings,
     arguments: argparse.Namespace,
 ) -> None:

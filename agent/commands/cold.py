@@ -7,7 +7,7 @@ from typing import Literal
 from agent.cold.bucket import ColdError, ColdStore
 from agent.cold.queue import ColdQueue
 from agent.cold.restore import Restore, Restored, Wanted
-from agent.commands.deliveries import described
+from agent.commands.outbox import described
 from agent.index.database import Database
 from agent.outbox.cold_orders import KINDS
 from agent.outbox.deliveries import Outbox

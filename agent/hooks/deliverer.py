@@ -138,16 +138,14 @@ class Deliverer:
     def _attempt(self, row: Row, stored: StoredFile, hook: Hook, pulse: Pulse) -> Outcome | None:
         """Run the command or call the webhook; None when the worker's stop cut it short."""
         if hook.url is not None:
-            body = event(stored, row.delivery_id, row.attempts + 1)
-            signed = claims(
-                self._settings.node_id, hook.url, row.delivery_id, body, int(time.time())
-            )
+            body = event(stored, row.public_id, row.attempts + 1)
+            signed = claims(self._settings.node_id, hook.url, row.public_id, body, int(time.time()))
             headers = {HOOK_HEADER: mint_hook(self._key, signed), "User-Agent": self._agent}
             return webhook.post(hook.url, body, headers)
         path = self._settings.uploads / stored.path
         ran = command.run(
             [*(hook.command or ()), str(path)],
-            environment(stored, path, row.delivery_id, row.attempts + 1),
+            environment(stored, path, row.public_id, row.attempts + 1),
             stored.model_dump_json().encode(),
             pulse,
         )
@@ -177,7 +175,7 @@ class Deliverer:
 
 def _named(row: Row) -> dict[str, str]:
     return {
-        "delivery_id": row.delivery_id,
+        "delivery_id": row.public_id,
         "file_id": row.file_id,
         "kind": row.kind,
         "target": shown(row.kind, row.target),

@@ -12,11 +12,12 @@ import binascii
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
-from portside.wire.claims import FilePage, FileQuery, StoredFile
+from portside.wire.claims import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 
@@ -134,3 +135,21 @@ def _conditions(query: FileQuery) -> tuple[list[str], list[object]]:
 def _literal(text: str) -> str:
     """`text` with what LIKE would take for wildcards escaped by `!`."""
     return re.sub(r"([!%_])", r"!\1", text)
+
+
+def copies_of(database: Database, file_id: str) -> tuple[Copy, ...]:
+    """The copies that this node has made of a file, the oldest first."""
+    rows = database.rows(
+        "SELECT node_id, receipt, confirmed_at FROM copies WHERE file_id = ? "
+        "ORDER BY confirmed_at, node_id",
+        (file_id,),
+    )
+    return tuple(
+        Copy(node_id=node_id, receipt=receipt, confirmed_at=datetime.fromtimestamp(at, UTC))
+        for node_id, receipt, at in rows
+    )
+
+
+def with_copies(database: Database, stored: StoredFile) -> FileWithCopies:
+    """The file and where else it is."""
+    return FileWithCopies(**dict(stored), copies=copies_of(database, stored.file_id))

@@ -10,11 +10,11 @@ import structlog
 
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.integrity.expiry import expire
+from agent.index.uploads import Sessions
 from agent.integrity.recovery import sweep_staging
 from agent.settings import Settings
 from agent.storage.quarantine import finish_quarantines
-from agent.storage.staging import DiskFailed, DiskFull
+from agent.storage.staging import DiskFailed, DiskFull, is_live
 from agent.storage.tombstones import purge
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
 
@@ -80,3 +80,21 @@ class Rounds:
                 self._settings, self._database, datetime.now(UTC), pulse.beat
             )
             self._purge_at = time.monotonic() + PURGE_EVERY
+
+
+def expire(settings: Settings, database: Database) -> int:
+    """End every upload that is past its deadline and not being written; returns how many.
+
+    Its bytes go with the next sweep of staging, which finds that nothing needs them. Its row stays
+    for a day: whoever comes late hears 410 instead of 404. Raises sqlite3.Error.
+    """
+    sessions = Sessions(database)
+    ended = 0
+    for upload in sessions.overdue():
+        # A body in flight is never cut, whatever the time.
+        if not is_live(settings.staging / upload.staging):
+            sessions.end(upload.upload_id)
+            ended += 1
+            _log.info("upload expired", upload_id=upload.upload_id, bytes=upload.offset)
+    sessions.forget_old()
+    return ended

@@ -29,7 +29,7 @@ class Row:
     error: str
 
     @property
-    def delivery_id(self) -> str:
+    def public_id(self) -> str:
         """The same at every attempt."""
         return public_id(self.file_id, self.kind, self.target)
 

@@ -48,7 +48,7 @@ class Push:
     error: str
 
     @property
-    def push_id(self) -> str:
+    def public_id(self) -> str:
         """How people name it: the same for as long as file and target are."""
         return public_id(self.file_id, "push", self.target)
 

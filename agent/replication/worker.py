@@ -140,7 +140,7 @@ class Pusher:
         if attempt.result == "damaged":
             attempt = self._looked_at(stored, attempt, pulse)
         named = {
-            "push_id": push.push_id,
+            "push_id": push.public_id,
             "file_id": stored.file_id,
             "path": str(stored.path),
             "size": stored.size,
@@ -189,9 +189,9 @@ class Pusher:
         )
         attempt = self._sender.send(Errand(path, stored, jti, target), conditions)
         with self._lock:
-            before = self._reached.pop(push.push_id, 0)
+            before = self._reached.pop(push.public_id, 0)
             if attempt.result == "failed":
-                self._reached[push.push_id] = max(before, conditions.offset)
+                self._reached[push.public_id] = max(before, conditions.offset)
         return attempt, conditions.offset > before
 
     def _looked_at(self, stored: StoredFile, attempt: Attempt, pulse: Pulse) -> Attempt:

@@ -1,7 +1,7 @@
 """What happens on a node, counted and timed for Prometheus: the instruments, and who may use them.
 
 What *is* (slots, space, files) is not kept here but asked when Prometheus comes by:
-`agent.api.readings`. Counters begin at zero with each process, as Prometheus expects.
+`agent.api.metrics_page`. Counters begin at zero with each process, as Prometheus expects.
 
     with metrics.upload("put") as upload:
         with upload.phase("preflight"): ...

@@ -10,8 +10,8 @@ import time
 
 from agent.cluster.rendezvous import can_be_replicated
 from agent.cluster.roster import Rosters
-from agent.index.copies import with_copies
 from agent.index.database import Database
+from agent.index.search import with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.uploads.admission import Admission, Demand

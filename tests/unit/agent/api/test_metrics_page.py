@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.api.readings import Readings
+from agent.api.metrics_page import Readings
 from agent.index.database import Database
 from agent.settings import load
 from agent.telemetry import worker_report
