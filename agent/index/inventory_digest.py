@@ -1,6 +1,6 @@
 """The digest over the ids of all committed files, followed change by change.
 
-Triggers of the index (`agent.index.database`) note down every file that comes in or goes out. The
+Triggers of the index (`agent.index.schema`) note down every file that comes in or goes out. The
 digest is what was last worked out and what was noted down since: a beat reads a few rows, however
 many files there are.
 """

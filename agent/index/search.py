@@ -22,7 +22,7 @@ from portside.wire.claims import Copy, FilePage, FileQuery, FileWithCopies, Stor
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 
 State = str
-"""A row's state, as `agent.index.database` lists them."""
+"""A row's state, as `agent.index.schema` lists them."""
 
 
 @dataclass(frozen=True, slots=True)

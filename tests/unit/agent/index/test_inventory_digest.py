@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.index import database as database_module
+from agent.index import schema
 from agent.index import inventory_digest
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
@@ -67,7 +67,7 @@ def test_files_of_an_index_from_before_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(database_module, "_STEPS", database_module._STEPS[:1])
+        before.setattr(schema, "_STEPS", schema._STEPS[:1])
         old = Database(tmp_path / "index.sqlite")
         _add(old, "a", "b")
         old.close()

@@ -1,0 +1,182 @@
+"""The tables of the node's SQLite file, and the steps that lead to them from older ones.
+
+What they hold about files can be rebuilt from the attributes beside them
+(`agent.integrity.reindex`); uploads under way, waiting deliveries and notes live here alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+_FILES = """
+CREATE TABLE files (
+    file_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('PENDING', 'COMMITTED', 'DELETING', 'DELETED', 'QUARANTINED')),
+    staging TEXT NOT NULL,
+    stored TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    committed_at INTEGER NOT NULL,
+    verified_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX files_at_path ON files (path)
+    WHERE state IN ('PENDING', 'COMMITTED', 'DELETING');
+CREATE INDEX files_by_time ON files (committed_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_namespace ON files (namespace, committed_at, file_id)
+    WHERE state = 'COMMITTED';
+CREATE INDEX files_by_owner ON files (owner, committed_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_verification ON files (verified_at, file_id) WHERE state = 'COMMITTED';
+CREATE INDEX files_by_size ON files (size, state) WHERE state = 'COMMITTED';
+CREATE INDEX files_unsettled ON files (state) WHERE state != 'COMMITTED';
+
+CREATE TABLE uploads (
+    upload_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('whole', 'part', 'final')),
+    state TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETE', 'GONE')),
+    staging TEXT NOT NULL,
+    path TEXT,
+    start INTEGER NOT NULL,
+    length INTEGER,
+    offset INTEGER NOT NULL,
+    hash_state BLOB,
+    deadline INTEGER NOT NULL,
+    details TEXT NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_token ON uploads (jti);
+CREATE INDEX uploads_by_deadline ON uploads (deadline);
+CREATE INDEX uploads_by_staging ON uploads (staging) WHERE state = 'OPEN';
+CREATE INDEX uploads_by_path ON uploads (path) WHERE state = 'OPEN';
+
+CREATE TABLE deliveries (
+    delivery_id INTEGER PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('WAITING', 'DEAD')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    UNIQUE (file_id, kind, target)
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (state, due);
+
+CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+"""A query on states uses `files_unsettled` only if it says `state != 'COMMITTED'` in these words,
+whatever else it says about the state (sqlite.org/partialindex.html); otherwise it reads every row.
+
+Times: `committed_at` and `verified_at` in microseconds, `deadline` and `due` in seconds, UTC."""
+
+_REPLICATION = """
+CREATE TABLE pushes (
+    push_id INTEGER PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    own INTEGER NOT NULL,
+    bytes_per_second INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('WAITING', 'DEAD')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL,
+    ordered_at INTEGER NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    UNIQUE (file_id, target)
+) STRICT;
+CREATE INDEX pushes_due ON pushes (state, due);
+
+CREATE TABLE push_leases (
+    lease_id TEXT PRIMARY KEY,
+    file_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    outcome TEXT CHECK (outcome IN ('done', 'failed', 'missing')),
+    detail TEXT NOT NULL DEFAULT '',
+    receipt TEXT
+) STRICT;
+CREATE INDEX push_leases_open ON push_leases (file_id, target) WHERE outcome IS NULL;
+
+CREATE TABLE copies (
+    file_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    receipt TEXT NOT NULL,
+    confirmed_at INTEGER NOT NULL,
+    PRIMARY KEY (file_id, node_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE departed (
+    file_id TEXT PRIMARY KEY,
+    jti TEXT NOT NULL,
+    removed_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX departed_tokens ON departed (jti);
+"""
+"""`pushes` are copies to be made on other nodes: `own` ones by this node's or its token's word, the
+others for the `push_leases` that are open. `copies` are the other nodes' receipts. `departed` are
+files whose copy here was removed although the file lives on: their tokens stay used.
+
+Times: `due`, `ordered_at`, `confirmed_at` and `removed_at` in seconds, UTC."""
+
+_CONTROL = """
+CREATE TABLE revoked (jti TEXT PRIMARY KEY, told_at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE leases (
+    lease_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('TAKEN', 'BEGUN', 'ENDED', 'TOLD')),
+    lease TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    done TEXT
+) STRICT;
+CREATE INDEX leases_by_state ON leases (state, until, lease_id);
+
+CREATE TABLE inventory_changes (file_id TEXT NOT NULL) STRICT;
+CREATE TRIGGER file_came AFTER INSERT ON files
+    WHEN NEW.state = 'COMMITTED'
+    BEGIN INSERT INTO inventory_changes VALUES (NEW.file_id); END;
+CREATE TRIGGER file_changed AFTER UPDATE OF state ON files
+    WHEN (OLD.state = 'COMMITTED') != (NEW.state = 'COMMITTED')
+    BEGIN INSERT INTO inventory_changes VALUES (NEW.file_id); END;
+CREATE TRIGGER file_went AFTER DELETE ON files
+    WHEN OLD.state = 'COMMITTED'
+    BEGIN INSERT INTO inventory_changes VALUES (OLD.file_id); END;
+INSERT INTO inventory_changes SELECT file_id FROM files WHERE state = 'COMMITTED';
+"""
+"""What the control plane told: tokens that count no more, and work. `inventory_changes` are files
+that came in or went out since the inventory's digest was last worked out
+(`agent.index.inventory_digest`).
+
+Times: `told_at` and `until` in seconds, UTC."""
+
+_COPIES_COUNTED = "CREATE INDEX copies_by_node ON copies (node_id);"
+"""To count copies without reading a receipt each."""
+
+_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED))
+"""Versions of the schema and what makes each of the one before. A step, once released, stays."""
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make what is missing, within the transaction that is under way. Raises sqlite3.Error."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    # A newer release's is taken as it is: steps only add, so that a release can be taken back.
+    for number, script in _STEPS:
+        if number <= version:
+            continue
+        for statement in _statements(script):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One after the other: `executescript` would commit what came before it."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        # Within a trigger there are semicolons too.
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
