@@ -444,7 +444,9 @@ def test_an_away_control_plane_is_a_warning_and_a_metric_and_uploads_go_on(
     assert readings["portside_control_plane_answers"] == 0
     assert readings["portside_heartbeat_age_seconds"] > 0
     assert readings["portside_heartbeats_failed_total"] > 0
-    assert len(node.logged("control plane is away")) == 1
+    # One that was under way as the control plane went hears a reset; the others aren't let in.
+    kinds = [line["kind"] for line in node.logged("control plane is away")]
+    assert len(kinds) == len(set(kinds))
 
 
 def test_receipts_that_were_put_off_go_out_once_the_control_plane_answers(
