@@ -39,7 +39,7 @@ from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.write_path import WritePath
-from portside.tokens import Keyset
+from portside.wire.keys import Keyset
 
 _log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.sizing import Sizing
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 
 CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/agent.toml")

@@ -32,7 +32,8 @@ from bench.places import BUILD, NODE, RESULTS
 from bench.processes import ServerFailed, peak_memory
 from portside import sizing
 from portside.tokens import mint_access
-from portside.wire.claims import AccessClaims, FilePage, StoredFile
+from portside.wire.claims import AccessClaims
+from portside.wire.files import FilePage, StoredFile
 
 _PAGE = 100
 _LOOK = 0.005

@@ -30,7 +30,8 @@ from deploys.components.rendering import render
 from portside.operator import certificates
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_access, mint_upload
-from portside.wire.claims import AccessClaims, StoredFile, UploadClaims
+from portside.wire.claims import AccessClaims, UploadClaims
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Roster, RosterNode
 
 _HOST = "localhost"

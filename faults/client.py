@@ -13,8 +13,9 @@ from faults.connection import Answer, Connection
 from faults.journal import Attempt, Part
 from faults.tus import Refused
 from portside.quantities import KIB, MIB
-from portside.tokens import Keyset, TokenRefused, verify_receipt
-from portside.wire.claims import StoredFile
+from portside.tokens import TokenRefused, verify_receipt
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 _UPLOAD = "/api/internal/upload"
 _UPLOADS = "/api/v1/uploads"

@@ -18,7 +18,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from agent.storage.attributes import Attributes
 from portside.names import ATTRIBUTES_SUFFIX, NAMESPACE_PATTERN
 from portside.quantities import MIB
-from portside.wire.claims import FileId, Sha256, StoredFile, TokenId
+from portside.wire.fields import FileId, Sha256, TokenId
+from portside.wire.files import StoredFile
 
 LEAST_PART = 8 * MIB
 """Bytes. S3 wants 5 MiB at least, the last part excepted."""

@@ -19,8 +19,9 @@ from agent.host.http_client import Answer, NoAnswer, Request, Unreachable, excha
 from agent.host.tls import trust
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
-from portside.wire.claims import PROBLEM_PREFIX, HeartbeatClaims, Problem
+from portside.wire.claims import HeartbeatClaims
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 DEADLINE = 10.0
 """Seconds for the whole exchange, once connected."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from portside.wire.claims import UploadStatus
+from portside.wire.status import UploadStatus
 
 PATIENCE = 5.0
 """Seconds: a web side that takes longer than this takes no uploads either."""

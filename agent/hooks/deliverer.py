@@ -34,8 +34,9 @@ from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import DeliveriesReport
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
-from portside.wire.claims import Hook, StoredFile
 from portside.wire.control import FileReceipt
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook
 
 _log = structlog.get_logger()
 

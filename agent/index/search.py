@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
-from portside.wire.claims import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
+from portside.wire.files import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 

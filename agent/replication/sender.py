@@ -36,9 +36,12 @@ from agent.replication.attempt import Attempt, refused, slug_of
 from agent.replication.request import REPLICATE_PATH
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
-from portside.tokens import Keyset, SigningKey, TokenRefused, mint_replicate, verify_receipt
-from portside.wire.claims import Problem, ReplicateClaims, StoredFile
+from portside.tokens import SigningKey, TokenRefused, mint_replicate, verify_receipt
+from portside.wire.claims import ReplicateClaims
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import RosterNode
+from portside.wire.keys import Keyset
+from portside.wire.problem import Problem
 
 PATIENCE = 60.0
 """Seconds for one step: connecting, a piece on its way, the answer once all of it is there."""

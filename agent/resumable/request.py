@@ -19,7 +19,7 @@ from multipart import parse_options_header
 
 from agent.problems import ProblemError
 from agent.uploads.request_head import RequestHead, whole_number
-from portside.wire.claims import FILE_ID_PATTERN
+from portside.wire.fields import FILE_ID_PATTERN
 
 UPLOADS_PATH = "/api/v1/uploads"
 TUS_VERSION = "1.0.0"

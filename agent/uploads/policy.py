@@ -21,8 +21,10 @@ from agent.uploads.request import UploadRequest
 from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
-from portside.tokens import Keyset, TokenRefused, verify_upload
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.tokens import TokenRefused, verify_upload
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a form's boundaries, headers and small fields may add to the file."""

@@ -12,7 +12,8 @@ from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
 from agent.uploads.policy import UploadPolicy, fixed_path, one_digest, token_used
 from agent.uploads.request import UploadRequest
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,10 @@ from deploys.components.node import StorageNode
 from deploys.components.rendering import render
 from portside.cluster.file import Cluster
 from portside.sizing import Sizing
-from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.tokens import SigningKey, mint_upload
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 Way = Literal["put", "form", "tus"]
 """How a file comes in: as a raw body, as a form's part, as one append to a resumable upload."""

@@ -26,8 +26,9 @@ from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
 from portside.tokens import SigningKey, mint_download
-from portside.wire.claims import DownloadClaims, FileQuery
+from portside.wire.claims import DownloadClaims
 from portside.wire.control import CopyView, FileUrl, FileView, FileViews
+from portside.wire.files import FileQuery
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
 from portside.content import SCRIPT_EXTENSIONS
-from portside.wire.claims import PROBLEM_PREFIX
+from portside.wire.problem import PROBLEM_PREFIX
 
 _FILE = "/etc/nginx/nginx.conf"
 

@@ -31,7 +31,7 @@ from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.names import NAMESPACE_PATTERN
 from portside.quantities import GIB, KIB, MIB, Duration, Size
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")

@@ -13,10 +13,8 @@ from typing import Literal
 from pydantic import Field
 
 from portside.wire.base import Message, Request
-from portside.wire.claims import FileId, Layout, Sha256, TokenId
+from portside.wire.fields import FileId, Layout, MediaType, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
-
-_MEDIA_TYPE = r"^[A-Za-z0-9_.+-]{1,63}/[A-Za-z0-9_.+-]{1,63}$"
 
 
 class SessionRequest(Request):
@@ -29,7 +27,7 @@ class SessionRequest(Request):
     size: int | None = Field(default=None, ge=0, lt=2**62)
     max_size: int | None = Field(default=None, gt=0, lt=2**62)
     sha256: Sha256 | None = None
-    content_type: str | None = Field(default=None, pattern=_MEDIA_TYPE)
+    content_type: MediaType | None = None
     region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
     client_address: str | None = Field(default=None, max_length=64)
     avoid: tuple[str, ...] = Field(default=(), max_length=16)

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from portside.wire.base import Message, Request
-from portside.wire.claims import FileId
+from portside.wire.fields import FileId
 
 _POOL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 

@@ -20,8 +20,8 @@ from portside.client.http.answers import (
 )
 from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
-from portside.tokens import Keyset
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 UPLOAD_PATH = "/api/internal/upload"
 KEYS_PATH = "/api/v1/system/keys"

@@ -15,8 +15,9 @@ from portside.client.http.node import UPLOAD_PATH, Node, failure, stored_file
 from portside.client.upload.body import FileBody, Progress, ignore_progress, sha256_of
 from portside.client.upload.receipt import Sent, check_receipt
 from portside.digest import format_repr_digest
-from portside.tokens import Keyset, unverified_claims
-from portside.wire.claims import StoredFile
+from portside.tokens import unverified_claims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 FILES_PATH = "/api/v1/files"
 

@@ -24,7 +24,7 @@ from portside.client.http.errors import (
 from portside.client.http.node import VERIFY_SECONDS, Node, failure, stored_file
 from portside.client.upload.body import Range
 from portside.digest import format_repr_digest
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 UPLOADS_PATH = "/api/v1/uploads"
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from portside.tokens import SigningKey, mint_upload, unverified_claims
-from portside.wire.claims import PROBLEM_PREFIX, Problem, UploadClaims
+from portside.wire.claims import UploadClaims
 from portside.wire.control import (
     CopyView,
     FileUrl,
@@ -25,6 +25,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
 

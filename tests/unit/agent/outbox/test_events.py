@@ -16,8 +16,10 @@ from agent.index.files import Delivery
 from agent.outbox import events
 from agent.outbox.events import DONE, SCHEDULE, Outcome, after, answered
 from agent.outbox.retry import LONGEST_ERROR, Following
-from portside.tokens import Keyset, SigningKey, TokenRefused, mint_hook, verify_hook
-from portside.wire.claims import Hook, HookEvent, StoredFile, origin_of
+from portside.tokens import SigningKey, TokenRefused, mint_hook, verify_hook
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook, HookEvent, origin_of
+from portside.wire.keys import Keyset
 
 EVERY = Hook(namespace="*", url="https://app.example.net/portside")
 IMAGES = Hook(namespace="images", command=("/usr/local/bin/variants", "--webp"))
