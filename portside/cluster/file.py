@@ -29,12 +29,11 @@ from pydantic import (
 
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
-from portside.names import NAMESPACE_PATTERN
 from portside.quantities import GIB, KIB, MIB, Duration, Size
+from portside.wire.fields import LABEL, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
+_DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
 _ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
 _CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
@@ -49,7 +48,6 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
-NodeId = Annotated[str, Field(pattern=rf"^{_LABEL}$")]
 RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
 
 
@@ -71,7 +69,7 @@ class Node(_Strict):
     """One VPS. Empty is normal: the name alone says what it does."""
 
     roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
-    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    region: Region | None = None
     weight: int = Field(default=1, ge=0, le=1000)
     tier: Literal["hot", "warm", "cold"] = "hot"
     address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:-]+$")
@@ -86,7 +84,7 @@ class Uploads(_Strict):
     session_deadline: Duration = Field(default=7200, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
     extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
-    private: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
+    private: tuple[Namespace, ...] = ()
 
     @field_validator("extensions", mode="after")
     @classmethod
@@ -123,7 +121,7 @@ class Cold(_Strict):
     prefix: str = Field(default="", max_length=256, pattern=r"^([A-Za-z0-9_=-][A-Za-z0-9_.=-]*/)*$")
     region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
     rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    namespaces: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     keep_deleted: Duration | Literal[False, "forever"] = 30 * 86400
 
     @property

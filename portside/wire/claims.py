@@ -13,9 +13,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from portside.names import NAMESPACE_PATTERN
 from portside.wire.base import Message
-from portside.wire.fields import FileId, Layout, MediaType, Sha256, TokenId
+from portside.wire.fields import FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
 
 
 class UploadClaims(Message):
@@ -26,14 +25,14 @@ class UploadClaims(Message):
 
     iss: str = Field(min_length=1, max_length=64)
     aud: str = Field(min_length=1, max_length=64)
-    sub: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    sub: Owner
     jti: TokenId
     iat: int
     nbf: int
     exp: int
     session_deadline: int
     file_id: FileId
-    namespace: str = Field(pattern=NAMESPACE_PATTERN)
+    namespace: Namespace
     name: str | None = Field(default=None, min_length=1, max_length=1024)
     layout: Layout = "dated"
     size: int | None = Field(default=None, ge=0)
@@ -79,13 +78,13 @@ class AccessClaims(Message):
 
     iss: str = Field(min_length=1, max_length=64)
     aud: str = Field(min_length=1, max_length=64)
-    sub: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    sub: Owner
     iat: int
     nbf: int
     exp: int
     rights: tuple[Right, ...] = Field(min_length=1)
-    namespace: str | None = Field(default=None, pattern=NAMESPACE_PATTERN)
-    owner: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    namespace: Namespace | None = None
+    owner: Owner | None = None
     file_id: FileId | None = None
 
 
@@ -106,8 +105,8 @@ class ReplicateClaims(Message):
     path: PurePosixPath
     size: int = Field(ge=0, lt=2**62)
     sha256: Sha256
-    namespace: str = Field(pattern=NAMESPACE_PATTERN)
-    owner: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    namespace: Namespace
+    owner: Owner
     name: str = Field(min_length=1, max_length=1024)
     content_type: MediaType
     committed_at: AwareDatetime

@@ -10,9 +10,8 @@ from pathlib import PurePosixPath
 
 from pydantic import AwareDatetime, Field
 
-from portside.names import NAMESPACE_PATTERN
 from portside.wire.base import Message, Request
-from portside.wire.fields import FileId, MediaRange, Sha256
+from portside.wire.fields import FileId, MediaRange, Namespace, Owner, Sha256
 
 
 class StoredFile(Message):
@@ -50,8 +49,8 @@ class FileWithCopies(StoredFile):
 class FileQuery(Request):
     """What `GET /api/v1/files` looks for: the parameters of its query, all of which must apply."""
 
-    namespace: str | None = Field(default=None, pattern=NAMESPACE_PATTERN)
-    owner: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    namespace: Namespace | None = None
+    owner: Owner | None = None
     name: str | None = Field(
         default=None,
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from portside.wire.base import Message
-from portside.wire.fields import Sha256, TokenId
+from portside.wire.fields import NamespaceOrAll, Sha256, TokenId
 from portside.wire.files import StoredFile
 
 
@@ -20,7 +20,7 @@ class Hook(Message):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    namespace: str = Field(pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,63})$")
+    namespace: NamespaceOrAll
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     url: str | None = Field(default=None, pattern=r"^https?://[!-~]+$", max_length=1024)
 
