@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from portside.wire import paths
 from portside.wire.status import UploadStatus
 
 PATIENCE = 5.0
@@ -31,7 +32,7 @@ def ask(path: Path) -> UploadStatus:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(PATIENCE)
         connection.sock.connect(str(path))
-        connection.request("GET", "/api/v1/system/upload-status")
+        connection.request("GET", paths.UPLOAD_STATUS)
         answer = connection.getresponse()
         body = answer.read(_MOST)
         if answer.status != http.HTTPStatus.OK:

@@ -22,6 +22,7 @@ from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
 from portside.tokens import TokenRefused, verify_upload
+from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
 from portside.wire.keys import Keyset
@@ -156,7 +157,7 @@ def token_used(stored: StoredFile) -> ProblemError:
     """The one answer to other content than what a token has stored."""
     return ProblemError(
         "token-used",
-        f"this token has stored other content (see /api/v1/files/{stored.file_id}): get a new one",
+        f"this token has stored other content (see {paths.FILES}/{stored.file_id}): get a new one",
     )
 
 

@@ -30,6 +30,7 @@ from pydantic import (
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import GIB, KIB, MIB, Duration, Size
+from portside.wire import paths
 from portside.wire.fields import LABEL, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
 
@@ -339,7 +340,7 @@ class Cluster(_Strict):
 
     def upload_api_url(self, node_id: str) -> str:
         """Where uploads to the node go: `https://s01.example.net/api/internal/upload`."""
-        return f"{self.public_base_url(node_id)}/api/internal/upload"
+        return f"{self.public_base_url(node_id)}{paths.UPLOAD}"
 
     @property
     def control_url(self) -> str | None:
