@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from portside.bucket import Bucket
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import GIB, KIB, MIB, Duration, Size
@@ -111,18 +112,13 @@ class Scrub(_Strict):
     every: Duration = Field(default=30 * 86400, ge=60)
 
 
-class Cold(_Strict):
+class Cold(Bucket):
     """The cold tier: a bucket of an S3-compatible service that files are backed up to.
 
     Its access key is no part of the file: `secrets/<cluster>/cold.credentials` holds it.
     """
 
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-    prefix: str = Field(default="", max_length=256, pattern=r"^([A-Za-z0-9_=-][A-Za-z0-9_.=-]*/)*$")
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
     rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    namespaces: tuple[Namespace, ...] = ()
     keep_deleted: Duration | Literal[False, "forever"] = 30 * 86400
 
     @property

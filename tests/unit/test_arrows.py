@@ -26,6 +26,7 @@ FORBIDDEN: dict[str, set[str]] = {
 # The kernel proper: it also runs where only its own dependencies are installed, on every node.
 KERNEL = (
     "base64url",
+    "bucket",
     "cluster",
     "content",
     "digest",
