@@ -28,7 +28,7 @@ from deploys.components.releases import (
 )
 from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
-from deploys.release import CONTROL
+from deploys.wheelhouse import CONTROL
 from portside import sizing
 from portside.operator.keystore import Keystore, KeystoreError
 
