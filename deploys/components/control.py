@@ -61,7 +61,7 @@ def control(node: Node) -> None:
         name="Folders",
         directories=[
             Directory(layout.CONTROL_HOME, own, 0o700),
-            Directory("/opt/portside/control"),
+            Directory(layout.CONTROL_PROGRAM),
             Directory(layout.CONTROL_RELEASES),
         ],
     )

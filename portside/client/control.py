@@ -32,6 +32,8 @@ from portside.wire.control import (
     FileUrl,
     FileView,
     FileViews,
+    NodeStateRequest,
+    NodeView,
     NodeViews,
     Session,
     SessionRequest,
@@ -94,6 +96,10 @@ class Control:
     def nodes(self) -> NodeViews:
         """Every node."""
         return self._ask(NodeViews, "GET", paths.NODES)
+
+    def set_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
+        """Tell what is wanted of a node. The same wish again is fine."""
+        return self._ask(NodeView, "POST", f"{paths.NODES}/{_part(node_id)}/state", wish)
 
     def files(self, query: Mapping[str, str]) -> FileViews:
         """A page of the files that fit, newest first."""

@@ -19,6 +19,7 @@ from portside.wire.control import (
     FileUrl,
     FileView,
     FileViews,
+    NodeStateRequest,
     NodeView,
     NodeViews,
     Session,
@@ -114,6 +115,8 @@ class ControlHandler(BaseHTTPRequestHandler):
         match (self.command, *parts):
             case ("GET", "nodes"):
                 self.send(NodeViews(nodes=tuple(self.control.nodes)))
+            case ("POST", "nodes", node_id, "state"):
+                self._want(node_id)
             case ("POST", "upload", "sessions"):
                 self._session()
             case ("POST", "files"):
@@ -139,6 +142,14 @@ class ControlHandler(BaseHTTPRequestHandler):
                 self._move(move_id)
             case _:
                 self.problem(404, "not-found")
+
+    def _want(self, node_id: str) -> None:
+        wish = NodeStateRequest.model_validate_json(self.body)
+        node = next((each for each in self.control.nodes if each.node_id == node_id), None)
+        if node is None:
+            self.problem(404, "node-unknown")
+            return
+        self.send(node.model_copy(update={"state": wish.state}))
 
     def _session(self) -> None:
         wish = SessionRequest.model_validate_json(self.body)
