@@ -7,12 +7,9 @@ the control plane's API, with an API key that is made there over SSH when it is 
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
-import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +18,16 @@ import fabric
 from fabric import Connection
 from invoke.context import Context
 
+from portside.client.control import Control
+from portside.client.http.errors import ControlError, ControlRefused
+from portside.client.login import CA_VARIABLE
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
-from portside.cluster.roles import Role
-from portside.operator import vagrant
+from portside.operator import ssh
 from portside.operator.keystore import Keystore, KeystoreError
+from portside.operator.programs import CONTROL, PROGRAMS
 from portside.operator.vagrant import VagrantError
-from portside.wire.control import NodeStateRequest, NodeView
+from portside.wire.control import NodeStateRequest
 
 _ROOT = Path(__file__).resolve().parent
 # Through nginx, as a client would ask; the certificate is for the node's name, not for 127.0.0.1.
@@ -41,18 +41,11 @@ except urllib.error.HTTPError as error:
 print(answer.read().decode())
 """
 
-_RELEASES: dict[Role, str] = {
-    "storage": "/opt/portside/current",
-    "control": "/opt/portside/control/current",
-}
-_SERVICES: dict[Role, tuple[str, ...]] = {
-    "storage": ("portside-agent", "portside-agent-worker"),
-    "control": ("portside-control", "portside-control-worker"),
-}
-
-_CONTROL = "/opt/portside/control/current/venv/bin/portside-control"
 _APP = "operator"
 """The name of the API key that these tasks use: `portside app list` shows it."""
+
+_MISTAKES = (ClusterError, VagrantError)
+"""There is no such cluster, or no lab: the message says so."""
 
 _Task = TypeVar("_Task", bound=Callable[..., None])
 
@@ -68,14 +61,18 @@ def status(context: Context) -> None:
     for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
         roles = cluster.roles_of(node_id)
-        services = ["nginx", "nftables", *(name for role in roles for name in _SERVICES[role])]
+        services = [
+            "nginx",
+            "nftables",
+            *(name for role in roles for name in PROGRAMS[role].services),
+        ]
         commands = [f"for s in {' '.join(services)}; do echo $s $(systemctl is-active $s); done"]
         for role in roles:
             port = CONTROL_PORT_BESIDE_STORAGE if role == "control" and len(roles) > 1 else 443
             ready = shlex.quote(_READY.format(port=port))
             commands += [
-                f"echo {role} release $(basename $(readlink {_RELEASES[role]}))",
-                f"{_RELEASES[role]}/venv/bin/python -I -c {ready}",
+                f"echo {role} release $(basename $(readlink {PROGRAMS[role].current}))",
+                f"{PROGRAMS[role].python} -I -c {ready}",
             ]
         place = cluster.uploads.root if "storage" in roles else "/"
         commands.append(f"df -h --output=target,size,used,avail,pcent {place} | tail -n 1")
@@ -93,8 +90,7 @@ def logs(context: Context, lines: int = 50, since: str = "") -> None:
     window = f"--since={shlex.quote(since)}" if since else ""
     for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
-        services = [name for role in cluster.roles_of(node_id) for name in _SERVICES[role]]
-        units = " ".join(f"--unit={name}" for name in services)
+        units = " ".join(f"--unit={name}" for name in _services(cluster, node_id))
         _run(
             connection,
             f"journalctl --no-pager --lines={lines} {window} {units}; "
@@ -107,71 +103,55 @@ def reload(context: Context) -> None:
     """Have each node's services and nginx read their settings again; running uploads go on."""
     for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
-        services = [_SERVICES[role][0] for role in cluster.roles_of(node_id)]
+        services = [PROGRAMS[role].services[0] for role in cluster.roles_of(node_id)]
         _run(connection, f"nginx -t -q && systemctl reload nginx {' '.join(services)}")
 
 
 @_task(help={"node": "the node's id, as s01"})
 def drain(context: Context, node: str) -> None:
     """Give a node no new files and copy what it has to others; then it can be retired."""
-    _want(node, "draining")
+    _want(node, NodeStateRequest(state="draining"))
 
 
 @_task(help={"node": "the node's id, as s01"})
 def undrain(context: Context, node: str) -> None:
     """Take a node that is drained, or only read, back into use."""
-    _want(node, "active")
+    _want(node, NodeStateRequest(state="active"))
 
 
 @_task(help={"node": "the node's id, as s01"})
 def retire(context: Context, node: str) -> None:
     """Let a drained node go for good; then its line in the cluster file can go too."""
-    _want(node, "retired")
+    _want(node, NodeStateRequest(state="retired"))
 
 
-def _want(node_id: str, state: str) -> None:
+def _want(node_id: str, wish: NodeStateRequest) -> None:
     try:
         cluster = cluster_file.load(cluster_file.find(_ROOT))
         keystore = Keystore.for_cluster(cluster, _ROOT)
         key = keystore.operator_key() or _new_key(cluster, keystore)
         try:
-            view = _ask_for_state(cluster, keystore, key, node_id, state)
-        except urllib.error.HTTPError as error:
-            if error.code != 401:
+            view = _control(cluster, keystore, key).set_state(node_id, wish)
+        except ControlRefused as refused:
+            if refused.problem.status != 401:
                 raise
             # Revoked, or the control plane was made anew.
             key = _new_key(cluster, keystore)
-            view = _ask_for_state(cluster, keystore, key, node_id, state)
-    except urllib.error.HTTPError as error:
-        sys.exit(_told(error))
-    except (ClusterError, VagrantError, KeystoreError, OSError) as error:
+            view = _control(cluster, keystore, key).set_state(node_id, wish)
+    except ControlRefused as refused:
+        sys.exit(refused.problem.detail)
+    except (*_MISTAKES, KeystoreError, ControlError, OSError, ValueError) as error:
         sys.exit(str(error))
     print(f"{view.node_id}: {view.state}" + "".join(f"\n  {reason}" for reason in view.reasons))
 
 
-def _ask_for_state(
-    cluster: Cluster, keystore: Keystore, key: str, node_id: str, state: str
-) -> NodeView:
-    """Raises urllib.error.HTTPError with the control plane's problem document."""
-    body = NodeStateRequest.model_validate({"state": state}).model_dump_json().encode()
-    request = urllib.request.Request(  # noqa: S310 (https, from the cluster file)
-        f"{cluster.control_url}/api/v1/nodes/{node_id}/state",
-        body,
-        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-    )
-    own_ca = str(keystore.ca_certificate()) if cluster.tls.mode == "lab" else None
-    trust = ssl.create_default_context(cafile=own_ca)
-    with urllib.request.urlopen(request, timeout=30, context=trust) as answer:  # noqa: S310
-        return NodeView.model_validate_json(answer.read())
-
-
-def _told(error: urllib.error.HTTPError) -> str:
-    """What the control plane says in its problem document, or what else came."""
-    text = error.read().decode(errors="replace")
-    try:
-        return str(json.loads(text)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.code} {error.reason}: {text[:500]}"
+def _control(cluster: Cluster, keystore: Keystore, key: str) -> Control:
+    """The control plane, asked with this key. Raises ValueError where there is none."""
+    if cluster.control_url is None:
+        raise ValueError(f"cluster {cluster.name!r} has no control plane")
+    named = os.environ.get(CA_VARIABLE)
+    ca = keystore.ca_certificate() if cluster.tls.mode == "lab" else Path(named) if named else None
+    return Control(cluster.control_url, key, ca)
 
 
 def _new_key(cluster: Cluster, keystore: Keystore) -> str:
@@ -179,16 +159,20 @@ def _new_key(cluster: Cluster, keystore: Keystore) -> str:
     nodes = cluster.with_role("control")
     if not nodes:
         sys.exit(f"cluster {cluster.name!r} has no node with the role control")
-    app = f"runuser -u portside-control -- {_CONTROL} app"
     with _connection(cluster, nodes[0]) as connection:
         # One whose key got lost is in the way of the new one.
-        _as_root(connection, f"{app} revoke {_APP}", hide=True)
-        made = _as_root(connection, f"{app} create {_APP} --scope admin", hide=True)
+        _as_root(connection, _app("revoke", _APP), hide=True)
+        made = _as_root(connection, _app("create", _APP, "--scope", "admin"), hide=True)
     if not made.ok:
         sys.exit(f"no API key could be made on {nodes[0]}:\n{made.stderr}")
     key = str(made.stdout).split()[-1]
     keystore.keep_operator_key(key)
     return key
+
+
+def _app(*arguments: str) -> str:
+    """The line that runs `portside-control app` on the control plane's node."""
+    return shlex.join(CONTROL.as_its_user("app", *arguments))
 
 
 def _nodes(context: Context) -> Iterator[tuple[str, Connection, Cluster]]:
@@ -201,26 +185,18 @@ def _nodes(context: Context) -> Iterator[tuple[str, Connection, Cluster]]:
         for node_id in chosen:
             with _connection(cluster, node_id) as connection:
                 yield node_id, connection, cluster
-    except (ClusterError, VagrantError) as error:
+    except _MISTAKES as error:
         sys.exit(str(error))
 
 
+def _services(cluster: Cluster, node_id: str) -> list[str]:
+    return [name for role in cluster.roles_of(node_id) for name in PROGRAMS[role].services]
+
+
 def _connection(cluster: Cluster, node_id: str) -> Connection:
-    if cluster.connect == "vagrant":
-        machine = vagrant.machine(_ROOT, node_id)
-        return Connection(
-            machine.address,
-            user=machine.user,
-            port=machine.port,
-            connect_kwargs={"key_filename": str(machine.key)},
-        )
-    keys = {} if cluster.ssh.key is None else {"key_filename": str(cluster.ssh.key.expanduser())}
-    return Connection(
-        cluster.nodes[node_id].address or cluster.host(node_id),
-        user=cluster.ssh.user,
-        port=cluster.ssh.port,
-        connect_kwargs=keys,
-    )
+    to = ssh.access(cluster, node_id, _ROOT)
+    keys = {"key_filename": str(to.key)} if to.key else {}
+    return Connection(to.address, user=to.user, port=to.port, connect_kwargs=keys)
 
 
 def _run(connection: Connection, command: str) -> None:

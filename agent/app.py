@@ -39,7 +39,8 @@ from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.write_path import WritePath
-from portside.tokens import Keyset
+from portside.wire import paths
+from portside.wire.keys import Keyset
 
 _log = structlog.get_logger()
 
@@ -95,26 +96,27 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     app.add_error_handler(Exception, _answer_unforeseen)
 
     upload = uploads.Upload(preflight, write_path, metrics)
-    app.add_route("/api/internal/upload", upload)
-    app.add_route("/api/internal/upload/{name:path}", upload, suffix="named")
+    app.add_route(paths.UPLOAD, upload)
+    app.add_route(f"{paths.UPLOAD}/{{name:path}}", upload, suffix="named")
     app.add_route(
         "/internal/preflight",
         uploads.PreflightProbe(preflight, resumables, replicas, metrics),
     )
-    app.add_route("/api/internal/replicate/{path:path}", replicate.Replicate(replicas, metrics))
-    app.add_route("/api/v1/uploads", resumable.Uploads(settings, resumables, metrics))
-    app.add_route("/api/v1/uploads/{upload_id}", resumable.OneUpload(settings, resumables, metrics))
-    app.add_route("/api/v1/files", files.Files(database, access))
-    app.add_route("/api/v1/files/{file_id}", files.File(settings, database, access, health))
-    app.add_route("/api/v1/files/{file_id}/content", files.Content(database, access))
+    app.add_route(f"{paths.REPLICATE}/{{path:path}}", replicate.Replicate(replicas, metrics))
+    app.add_route(paths.RESUMABLE_UPLOADS, resumable.Uploads(settings, resumables, metrics))
     app.add_route(
-        "/api/v1/files/{file_id}/verify", files.Verify(database, access, verifier, health)
+        f"{paths.RESUMABLE_UPLOADS}/{{upload_id}}",
+        resumable.OneUpload(settings, resumables, metrics),
+    )
+    app.add_route(paths.FILES, files.Files(database, access))
+    app.add_route(f"{paths.FILES}/{{file_id}}", files.File(settings, database, access, health))
+    app.add_route(f"{paths.FILES}/{{file_id}}/content", files.Content(database, access))
+    app.add_route(
+        f"{paths.FILES}/{{file_id}}/verify", files.Verify(database, access, verifier, health)
     )
     app.add_route("/internal/download", files.DownloadProbe(access))
-    app.add_route(
-        "/api/v1/system/upload-status", system.Status(settings, health, admission, metrics)
-    )
-    app.add_route("/api/v1/system/keys", system.Keys(key))
+    app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
+    app.add_route(paths.KEYS, system.Keys(key))
     app.add_route("/metrics", metrics_page.MetricsPage(metrics.registry))
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(settings, health))

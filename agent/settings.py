@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from portside.bucket import Bucket
 from portside.sizing import Sizing
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 
 CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/agent.toml")
@@ -23,31 +24,14 @@ class SettingsError(Exception):
     """Settings that can't be used; the message lists every mistake with its key."""
 
 
-class Cold(BaseModel):
-    """Where committed files are backed up to: a bucket of an S3-compatible service."""
+class Cold(Bucket):
+    """Where committed files are backed up to, and how."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
-    """Scheme, host and port; without it, Amazon's own for the region."""
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-    prefix: str = Field(default="", max_length=256, pattern=r"^([A-Za-z0-9_.=-]+/)*$")
-    """What every key begins with: empty, or folders that end in a slash."""
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
     credentials_file: Path
     rate: int = Field(gt=0)
     """Bytes per second that are sent."""
-    namespaces: tuple[str, ...] = ()
-    """Namespaces that are backed up; empty means every one."""
     keep_deleted: int | None = Field(default=None, ge=0)
     """Seconds that a deleted file's object is kept: 0 not at all, without it for good."""
-
-    @field_validator("prefix", mode="after")
-    @classmethod
-    def _no_dots(cls, prefix: str) -> str:
-        if any(part in (".", "..") for part in prefix.split("/")):
-            raise ValueError("a prefix has no folders named '.' or '..'")
-        return prefix
 
     @property
     def target(self) -> str:

@@ -32,7 +32,9 @@ from bench.places import BUILD, NODE, RESULTS
 from bench.processes import ServerFailed, peak_memory
 from portside import sizing
 from portside.tokens import mint_access
-from portside.wire.claims import AccessClaims, FilePage, StoredFile
+from portside.wire import paths
+from portside.wire.claims import AccessClaims
+from portside.wire.files import FilePage, StoredFile
 
 _PAGE = 100
 _LOOK = 0.005
@@ -144,7 +146,7 @@ def _page(
     connection: HTTPConnection, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> FilePage:
     connection.request(
-        "GET", f"/api/v1/files?{urlencode({**query, 'limit': _PAGE})}", headers=dict(headers)
+        "GET", f"{paths.FILES}?{urlencode({**query, 'limit': _PAGE})}", headers=dict(headers)
     )
     answer = connection.getresponse()
     body = answer.read()

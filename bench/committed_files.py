@@ -20,7 +20,8 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from portside.names import attributes_path
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
 
 NAMESPACES = ("images", "isos", "models", "videos")
 OWNERS = tuple(f"user-{number}" for number in range(50))

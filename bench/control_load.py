@@ -24,6 +24,7 @@ from multiprocessing.synchronize import Event
 
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
+from portside.wire import paths
 from tests.support.control.cluster import FakeNodes
 
 _PATIENCE = 60.0
@@ -81,7 +82,7 @@ def _planned_sessions(
             "client_address": f"10.0.{owner // 250}.{owner % 250}",
         }
         body = json.dumps(wish).encode()
-        yield _Request(planned, "/api/v1/upload/sessions", headers, body)
+        yield _Request(planned, paths.SESSIONS, headers, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _signed(reporting: Reporting) -> Iterator[_Request]:
         )
         token, body = nodes.signed(beat)
         headers = {**_JSON, "Authorization": f"Bearer {token}"}
-        yield _Request(planned, f"/api/v1/nodes/{node_id}/heartbeat", headers, body)
+        yield _Request(planned, f"{paths.NODES}/{node_id}/heartbeat", headers, body)
         number += 1
 
 

@@ -33,6 +33,7 @@ from bench.places import BUILD, RESULTS
 from bench.processes import ServerFailed, cpu_seconds, family_of, peak_memory, reset_peak_memory
 from bench.source import Source
 from portside.quantities import parse_size
+from portside.wire import paths
 
 _T = TypeVar("_T")
 
@@ -41,7 +42,6 @@ _SHIFT = 4096
 """Each upload is this much further on in the source than the one before, so no two are equal."""
 
 _ARRIVAL_SECONDS = 30.0
-_STATUS = "/api/v1/system/upload-status"
 
 
 def main(
@@ -178,7 +178,7 @@ def _open_uploads(service: PortsideService, expected: int) -> int:
 
 
 def _used_slots(service: PortsideService) -> int:
-    used: int = json.loads(ask(service.port, "GET", _STATUS).body)["slots"]["used"]
+    used: int = json.loads(ask(service.port, "GET", paths.UPLOAD_STATUS).body)["slots"]["used"]
     return used
 
 

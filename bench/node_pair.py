@@ -30,7 +30,9 @@ from deploys.components.rendering import render
 from portside.operator import certificates
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_access, mint_upload
-from portside.wire.claims import AccessClaims, StoredFile, UploadClaims
+from portside.wire import paths
+from portside.wire.claims import AccessClaims, UploadClaims
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Roster, RosterNode
 
 _HOST = "localhost"
@@ -64,7 +66,7 @@ class NodePair:
         """Upload the file and wait for its copy. Raises UploadFailed."""
         with file.path.open("rb") as body:
             answer = requests.put(
-                f"{self.urls[0]}/api/internal/upload/{_claims(0).name}",
+                f"{self.urls[0]}{paths.UPLOAD}/{_claims(0).name}",
                 data=body,
                 headers={"Authorization": f"Bearer {mint_upload(self.issuer, _claims(file.size))}"},
                 verify=str(self.ca),
@@ -76,7 +78,7 @@ class NodePair:
         stored = StoredFile.model_validate_json(answer.content)
         session = requests.Session()
         while time.monotonic() < committed + _PATIENCE:
-            url = f"{self.urls[0]}/api/v1/files/{stored.file_id}"
+            url = f"{self.urls[0]}{paths.FILES}/{stored.file_id}"
             if session.get(url, verify=str(self.ca), timeout=60).json()["copies"]:
                 return Copied(stored, time.monotonic() - committed, self._push(stored.file_id))
             time.sleep(_LOOK_EVERY)
@@ -100,7 +102,7 @@ class NodePair:
                 rights=("delete",),
             )
             requests.delete(
-                f"{url}/api/v1/files/{stored.file_id}",
+                f"{url}{paths.FILES}/{stored.file_id}",
                 headers={"Authorization": f"Bearer {mint_access(self.issuer, claims)}"},
                 verify=str(self.ca),
                 timeout=_PATIENCE,
@@ -168,7 +170,7 @@ def _introduce(layouts: list[Any], urls: tuple[str, ...]) -> None:
             RosterNode(
                 node_id=key.owner,
                 public_base_url=url,
-                upload_api_url=f"{url}/api/internal/upload",
+                upload_api_url=f"{url}{paths.UPLOAD}",
                 key=key.public(),
             )
             for key, url in zip(keys, urls, strict=True)

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from bench import machine, report, resume_report, tus_client
-from bench.contenders.portside import UPLOADS, PortsideService
+from bench.contenders.portside import PortsideService
 from bench.http_client import Answer, Exchange, Request, Sending, UploadFailed
 from bench.measurement import WrongContent
 from bench.own_node import own_node
@@ -30,6 +30,7 @@ from bench.source import Source
 from bench.tus_client import Place
 from portside.client.upload.parallel import part_size_for, ranges
 from portside.quantities import parse_size
+from portside.wire import paths
 
 _CUT = 0.9
 """Share of the file that is sent before the cut."""
@@ -175,7 +176,7 @@ def _parallel(upload: _Upload) -> tuple[Run, Answer]:
     began = time.monotonic()
     spans = ranges(upload.size, part_size_for(upload.size, _CONNECTIONS))
     parts = [
-        tus_client.create(service.port, UPLOADS, end - start, headers, part=True)
+        tus_client.create(service.port, paths.RESUMABLE_UPLOADS, end - start, headers, part=True)
         for start, end in spans
     ]
     with ThreadPoolExecutor(_CONNECTIONS) as connections:
@@ -185,7 +186,7 @@ def _parallel(upload: _Upload) -> tuple[Run, Answer]:
         ]
         for each in sent:
             each.result()
-    done = upload.send(tus_client.join(UPLOADS, parts), 0, 0)
+    done = upload.send(tus_client.join(paths.RESUMABLE_UPLOADS, parts), 0, 0)
     return Run(time.monotonic() - began, done.wait, upload.peak_memory()), done.answer
 
 

@@ -23,6 +23,7 @@ from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
 from control.sessions.service import Sessions
 from control.settings import Settings
+from portside.wire import paths
 
 _log = structlog.get_logger()
 
@@ -55,33 +56,31 @@ def create_app(
     app.add_error_handler(DatabaseUnavailable, _answer_unavailable)
     app.add_error_handler(Exception, _answer_unforeseen)
 
-    app.add_route(
-        "/api/v1/upload/sessions", sessions.UploadSessions(access, opening, metrics, clock)
-    )
+    app.add_route(paths.SESSIONS, sessions.UploadSessions(access, opening, metrics, clock))
     app.add_route("/api/v1/upload/server", sessions.UploadServers(access, opening))
     every_node = nodes.Nodes(access, database, snapshots)
-    app.add_route("/api/v1/nodes", every_node)
-    app.add_route("/api/v1/nodes/{node_id}", every_node, suffix="one")
+    app.add_route(paths.NODES, every_node)
+    app.add_route(f"{paths.NODES}/{{node_id}}", every_node, suffix="one")
     app.add_route(
-        "/api/v1/nodes/{node_id}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
+        f"{paths.NODES}/{{node_id}}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
     )
     app.add_route(
-        "/api/v1/nodes/{node_id}/state",
+        f"{paths.NODES}/{{node_id}}/state",
         nodes.NodeStates(settings, access, database, snapshots, clock),
     )
     pools = nodes.Pools(access, database, snapshots)
     app.add_route("/api/v1/pools", pools)
     app.add_route("/api/v1/pools/{pool_id}", pools, suffix="one")
-    app.add_route("/api/v1/files", files.Files(settings, access, database, snapshots, clock))
+    app.add_route(paths.FILES, files.Files(settings, access, database, snapshots, clock))
     one_file = files.OneFile(settings, access, database, snapshots, key, clock)
-    app.add_route("/api/v1/files/{file_id}", one_file)
-    app.add_route("/api/v1/files/{file_id}/url", one_file, suffix="url")
+    app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
+    app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
     every_move = moves.Moves(settings, access, database, snapshots, clock)
-    app.add_route("/api/v1/moves", every_move)
-    app.add_route("/api/v1/moves/{move_id}", every_move, suffix="one")
+    app.add_route(paths.MOVES, every_move)
+    app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")
     for wish in COMMANDS:
         app.add_route(
-            f"/api/v1/moves/{{move_id}}/{wish}", moves.MoveCommands(access, database, wish, clock)
+            f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(access, database, wish, clock)
         )
     app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(database, snapshots, key))

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from portside.journal import request_id
 from portside.tokens import Refusal, TokenRefused
-from portside.wire.claims import PROBLEM_PREFIX, Problem
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 Slug = (
     Refusal

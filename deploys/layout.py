@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from portside.operator.programs import AGENT, CONTROL
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 """The project's folder on the operator's machine."""
 
-SERVICE_USER = "portside"
+SERVICE_USER = AGENT.user
 NGINX_USER = "www-data"
 
 STATE = "/var/lib/portside-deploy"
@@ -25,27 +27,28 @@ KEYSET = f"{SETTINGS}/keyset.json"
 NODE_KEY = f"{SETTINGS}/node.key"
 ROSTER = f"{SETTINGS}/roster.json"
 CA_CERTIFICATE = f"{SETTINGS}/ca.crt"
+"""The cluster's own authority, where it has one: what nodes know each other by."""
 COLD_CREDENTIALS = f"{SETTINGS}/cold.credentials"
 """The access key of the cold tier's bucket: 0600, the service user's."""
-"""The cluster's own authority, where it has one: what nodes know each other by."""
 TLS = f"{SETTINGS}/tls"
 TLS_CERTIFICATE = f"{TLS}/node.crt"
 TLS_KEY = f"{TLS}/node.key"
 
-RELEASES = "/opt/portside/releases"
-CURRENT = "/opt/portside/current"
+PROGRAM = AGENT.home
+"""The agent's: its releases, and the link to the one that runs."""
+RELEASES = AGENT.releases
+CURRENT = AGENT.current
 MASTER = f"{CURRENT}/master"
 """Says which gunicorn and Python a release has: a running master keeps its own."""
-AGENT_COMMAND = f"{CURRENT}/venv/bin/portside-agent"
+AGENT_COMMAND = AGENT.command
 
 RUNTIME = "/run/portside"
 AGENT_SOCKET = f"{RUNTIME}/agent.sock"
 
 UNITS = "/etc/systemd/system"
-AGENT_SERVICE = "portside-agent.service"
-WORKER_SERVICE = "portside-agent-worker.service"
+AGENT_SERVICE, WORKER_SERVICE = (f"{service}.service" for service in AGENT.services)
 
-CONTROL_USER = "portside-control"
+CONTROL_USER = CONTROL.user
 CONTROL_HOME = "/var/lib/portside-control"
 CONTROL_DATABASE = f"{CONTROL_HOME}/control.sqlite"
 CONTROL_BACKUPS = "/var/backups/portside-control"
@@ -56,16 +59,16 @@ CONTROL_DATABASE_URL = f"{SETTINGS}/control.database"
 ISSUER_KEY = f"{SETTINGS}/issuer.json"
 """Signs upload tokens: on the control plane alone."""
 
-CONTROL_RELEASES = "/opt/portside/control/releases"
-CONTROL_CURRENT = "/opt/portside/control/current"
+CONTROL_PROGRAM = CONTROL.home
+CONTROL_RELEASES = CONTROL.releases
+CONTROL_CURRENT = CONTROL.current
 CONTROL_MASTER = f"{CONTROL_CURRENT}/master"
-CONTROL_COMMAND = f"{CONTROL_CURRENT}/venv/bin/portside-control"
+CONTROL_COMMAND = CONTROL.command
 BACKUP_COMMAND = "/usr/local/libexec/portside-control-backup"
 
 CONTROL_SOCKET = "/run/portside-control/control.sock"
 
-CONTROL_SERVICE = "portside-control.service"
-CONTROL_WORKER_SERVICE = "portside-control-worker.service"
+CONTROL_SERVICE, CONTROL_WORKER_SERVICE = (f"{service}.service" for service in CONTROL.services)
 BACKUP_SERVICE = "portside-control-backup.service"
 BACKUP_TIMER = "portside-control-backup.timer"
 

@@ -13,11 +13,11 @@ from faults.connection import Answer, Connection
 from faults.journal import Attempt, Part
 from faults.tus import Refused
 from portside.quantities import KIB, MIB
-from portside.tokens import Keyset, TokenRefused, verify_receipt
-from portside.wire.claims import StoredFile
+from portside.tokens import TokenRefused, verify_receipt
+from portside.wire import paths
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
-_UPLOAD = "/api/internal/upload"
-_UPLOADS = "/api/v1/uploads"
 _BOUNDARY = "portside-faults-7MA4YWxkTrZu0gW"
 _SMALLEST_PIECE = 16 * KIB
 _LARGEST_PIECE = 8 * MIB
@@ -60,7 +60,7 @@ class Client:
     def _put(self, attempt: Attempt) -> None:
         headers = _authorized(attempt)
         answer = self._connection.ask(
-            "PUT", f"{_UPLOAD}/{attempt.name}", headers, attempt.content.data
+            "PUT", f"{paths.UPLOAD}/{attempt.name}", headers, attempt.content.data
         )
         self._take(attempt, answer)
 
@@ -76,7 +76,7 @@ class Client:
             "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
         }
         body = b"".join((before, attempt.content.data, after))
-        self._take(attempt, self._connection.ask("POST", _UPLOAD, headers, body))
+        self._take(attempt, self._connection.ask("POST", paths.UPLOAD, headers, body))
 
     def _send_whole(self, attempt: Attempt) -> None:
         (part,) = attempt.parts
@@ -101,12 +101,14 @@ class Client:
         attempt.finishing = True
         self._take(
             attempt,
-            tus.concatenate(self._connection, _UPLOADS, targets, _described(attempt)),
+            tus.concatenate(
+                self._connection, paths.RESUMABLE_UPLOADS, targets, _described(attempt)
+            ),
         )
 
     def _create(self, attempt: Attempt, part: Part, extra: dict[str, str] | None = None) -> Answer:
         headers = {**_described(attempt), **(extra or {})}
-        answer = tus.create(self._connection, _UPLOADS, part.content.size, headers)
+        answer = tus.create(self._connection, paths.RESUMABLE_UPLOADS, part.content.size, headers)
         part.target = tus.target_in(answer)
         return answer
 

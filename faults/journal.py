@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from faults.content import Content
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
 
 Way = Literal["put", "form", "tus", "parts"]
 

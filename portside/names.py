@@ -19,8 +19,6 @@ MAX_NAME_BYTES = 240
 
 ATTRIBUTES_SUFFIX = ".attr.json"
 
-NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-
 _LONGEST_EXTENSION = 32
 """What is longer behind the last dot is text, not an extension: it may be cut."""
 

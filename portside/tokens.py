@@ -7,8 +7,6 @@ Nodes hold public keys only: a stolen node can't mint an upload. Verifying pins 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import re
@@ -17,21 +15,20 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ValidationError
 
+from portside import base64url
 from portside.wire.claims import (
     AccessClaims,
     DownloadClaims,
     HeartbeatClaims,
-    HookClaims,
     ReceiptClaims,
     ReplicateClaims,
     UploadClaims,
 )
+from portside.wire.hooks import HookClaims
+from portside.wire.keys import Keyset, PublicKey, thumbprint
 
 ALGORITHM = "EdDSA"
 UPLOAD_TYPE = "upload+jwt"
@@ -81,50 +78,13 @@ class TokenRefused(Exception):
         self.code: Refusal = code
 
 
-class PublicKey(BaseModel):
-    """A verification key as a JWK (RFC 8037) with who owns it and when it may be used (UTC)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    kid: str
-    kty: Literal["OKP"] = "OKP"
-    crv: Literal["Ed25519"] = "Ed25519"
-    alg: Literal["EdDSA"] = "EdDSA"
-    x: str
-    owner: str
-    not_before: AwareDatetime | None = None
-    not_after: AwareDatetime | None = None
-
-    def valid_at(self, moment: datetime) -> bool:
-        """Whether signatures of this key count at `moment`."""
-        return (self.not_before is None or self.not_before <= moment) and (
-            self.not_after is None or moment < self.not_after
-        )
-
-    def verifier(self) -> Ed25519PublicKey:
-        """The key itself. Raises ValueError when `x` is no Ed25519 public key."""
-        return Ed25519PublicKey.from_public_bytes(_from_base64url(self.x))
-
-
-class Keyset(BaseModel):
-    """Every public key a verifier trusts: `/etc/portside/keyset.json`, a JWK set (RFC 7517)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    keys: tuple[PublicKey, ...] = ()
-
-    def find(self, kid: str, moment: datetime) -> PublicKey | None:
-        """The trusted key with this id if it is valid at `moment`, else None."""
-        return next((k for k in self.keys if k.kid == kid and k.valid_at(moment)), None)
-
-
 class SigningKey:
     """A private key and its owner (an issuer's name or a node's id)."""
 
     def __init__(self, private: Ed25519PrivateKey, owner: str) -> None:
         self._private = private
         self.owner = owner
-        self._x = _to_base64url(private.public_key().public_bytes_raw())
+        self._x = base64url.encode(private.public_key().public_bytes_raw())
         self.kid = thumbprint(self._x)
 
     def __repr__(self) -> str:
@@ -140,14 +100,14 @@ class SigningKey:
         """Read what `to_json` wrote. Raises ValueError when it is no private key of ours."""
         try:
             data = json.loads(text)
-            private = Ed25519PrivateKey.from_private_bytes(_from_base64url(data["d"]))
+            private = Ed25519PrivateKey.from_private_bytes(base64url.decode(data["d"]))
             return cls(private, str(data["owner"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no private key (a JWK with 'd' and 'owner'): {error!r}") from None
 
     def to_json(self) -> str:
         """The private key as a JWK (RFC 8037). A secret: write it to 0600 files only."""
-        secret = _to_base64url(self._private.private_bytes_raw())
+        secret = base64url.encode(self._private.private_bytes_raw())
         return json.dumps({**self.public().model_dump(exclude_none=True), "d": secret}) + "\n"
 
     def public(
@@ -166,12 +126,6 @@ class SigningKey:
             algorithm=ALGORITHM,
             headers={"kid": self.kid, "typ": token_type},
         )
-
-
-def thumbprint(x: str) -> str:
-    """The key id of an Ed25519 public key: its JWK thumbprint (RFC 7638), 22 characters of it."""
-    canonical = json.dumps({"crv": "Ed25519", "kty": "OKP", "x": x}, separators=(",", ":"))
-    return _to_base64url(hashlib.sha256(canonical.encode()).digest())[:22]
 
 
 def mint_upload(key: SigningKey, claims: UploadClaims) -> str:
@@ -404,14 +358,3 @@ def _parsed(model: type[_Claims], payload: dict[str, Any]) -> _Claims:
         raise TokenRefused(
             "token-claims", f"{where}: {first['msg']}" if where else first["msg"]
         ) from None
-
-
-def _to_base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _from_base64url(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as error:
-        raise ValueError(f"no base64url: {error}") from None

@@ -18,14 +18,15 @@ from agent.problems import ProblemError
 from agent.settings import Settings
 from portside.tokens import (
     UPLOAD_TYPE,
-    Keyset,
     TokenRefused,
     unverified_header,
     verify_access,
     verify_download,
     verify_upload,
 )
-from portside.wire.claims import AccessClaims, FileQuery, Right, StoredFile
+from portside.wire.claims import AccessClaims, Right
+from portside.wire.files import FileQuery, StoredFile
+from portside.wire.keys import Keyset
 
 _Claims = TypeVar("_Claims")
 

@@ -25,7 +25,7 @@ from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.request_log import Answered
 from portside.content import SCRIPT_EXTENSIONS, extension_of
-from portside.wire.claims import FileQuery, StoredFile
+from portside.wire.files import FileQuery, StoredFile
 
 CONTENT_LOCATION = "/_stored/"
 """nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""

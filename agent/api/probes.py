@@ -9,7 +9,7 @@ import falcon
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
-from portside.wire.claims import Readiness
+from portside.wire.status import Readiness
 
 WORKER_SILENCE = 300
 """Seconds after which a worker that reports every few counts as gone."""

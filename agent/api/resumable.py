@@ -17,7 +17,6 @@ from agent.resumable.request import (
     CHECKSUMS,
     PARTIAL_TYPE,
     TUS_VERSION,
-    UPLOADS_PATH,
     ResumableRequest,
     resumable_request,
 )
@@ -26,6 +25,7 @@ from agent.settings import Settings
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, ChunkedBody, EmptyBody, SizedBody
 from agent.uploads.request_head import RequestHead
+from portside.wire import paths
 
 TUS_EXTENSIONS = (
     "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"
@@ -99,7 +99,7 @@ class _Resource:
             response.status = empty
             return
         response.set_header(
-            "Content-Location", f"{self._settings.public_base_url}/api/v1/files/{stored.file_id}"
+            "Content-Location", f"{self._settings.public_base_url}{paths.FILES}/{stored.file_id}"
         )
         # tus's answer to a PATCH has no body (core protocol): only who asks for one gets it.
         if asked.method == "PATCH" and asked.dialect == "tus" and not asked.wants_json:
@@ -120,7 +120,7 @@ class Uploads(_Resource):
         asked = self._asked(request, response)
         reached = self._send(request, asked)
         response.location = (
-            f"{self._settings.public_base_url}{UPLOADS_PATH}/{reached.upload.upload_id}"
+            f"{self._settings.public_base_url}{paths.RESUMABLE_UPLOADS}/{reached.upload.upload_id}"
         )
         self._answer(asked, reached, response, falcon.HTTP_201)
 

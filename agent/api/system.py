@@ -10,8 +10,9 @@ from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.uploads.admission import Admission
-from portside.tokens import Keyset, SigningKey
-from portside.wire.claims import UploadStatus
+from portside.tokens import SigningKey
+from portside.wire.keys import Keyset
+from portside.wire.status import UploadStatus
 
 JWK_SET = "application/jwk-set+json"
 """RFC 7517, section 8.5.2."""

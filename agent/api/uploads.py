@@ -10,8 +10,8 @@ import falcon
 
 from agent.problems import ProblemError
 from agent.replication.receiver import Replicas
-from agent.replication.request import REPLICATE_PATH, replicate_request
-from agent.resumable.request import UPLOADS_PATH, resumable_request
+from agent.replication.request import replicate_request
+from agent.resumable.request import resumable_request
 from agent.resumable.service import ResumableUploads
 from agent.telemetry.metrics import Metrics, Way
 from agent.telemetry.request_log import Answered
@@ -20,6 +20,7 @@ from agent.uploads.preflight import Preflight
 from agent.uploads.request import UploadRequest, upload_request
 from agent.uploads.request_head import RequestHead
 from agent.uploads.write_path import WritePath
+from portside.wire import paths
 
 _UPLOADING = ("POST", "PUT")
 
@@ -118,10 +119,10 @@ class PreflightProbe:
 
     def _check(self, request: falcon.Request) -> None:
         head = RequestHead.of_question(request.env)
-        if head.path.startswith(UPLOADS_PATH):
+        if head.path.startswith(paths.RESUMABLE_UPLOADS):
             self._resumables.check(resumable_request(head))
             return
-        if head.path.startswith(REPLICATE_PATH):
+        if head.path.startswith(f"{paths.REPLICATE}/"):
             self._replicas.check(replicate_request(head))
             return
         if head.method in _UPLOADING:

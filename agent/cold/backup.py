@@ -30,7 +30,7 @@ from agent.settings import Cold, Settings
 from agent.storage.attributes import Attributes
 from portside.names import attributes_path
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

@@ -16,9 +16,10 @@ from pathlib import PurePosixPath
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.storage.attributes import Attributes
-from portside.names import ATTRIBUTES_SUFFIX, NAMESPACE_PATTERN
+from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
-from portside.wire.claims import FileId, Sha256, StoredFile, TokenId
+from portside.wire.fields import FileId, Namespace, Owner, Sha256, TokenId
+from portside.wire.files import StoredFile
 
 LEAST_PART = 8 * MIB
 """Bytes. S3 wants 5 MiB at least, the last part excepted."""
@@ -102,8 +103,8 @@ class _Packed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     j: TokenId
-    ns: str = Field(pattern=NAMESPACE_PATTERN)
-    o: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    ns: Namespace
+    o: Owner
     n: str = Field(min_length=1, max_length=1024)
     p: PurePosixPath
     s: int = Field(ge=0)

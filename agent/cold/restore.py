@@ -34,7 +34,8 @@ from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
-from portside.wire.claims import ReceiptClaims, StoredFile
+from portside.wire.claims import ReceiptClaims
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

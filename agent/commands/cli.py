@@ -21,7 +21,7 @@ from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_marker
 from portside import journal
-from portside.tokens import Keyset
+from portside.wire.keys import Keyset
 
 
 def main() -> None:

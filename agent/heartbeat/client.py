@@ -19,8 +19,10 @@ from agent.host.http_client import Answer, NoAnswer, Request, Unreachable, excha
 from agent.host.tls import trust
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
-from portside.wire.claims import PROBLEM_PREFIX, HeartbeatClaims, Problem
+from portside.wire import paths
+from portside.wire.claims import HeartbeatClaims
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 DEADLINE = 10.0
 """Seconds for the whole exchange, once connected."""
@@ -49,7 +51,7 @@ class ControlPlane:
         """Send a heartbeat to the control plane at `url`. Raises ControlAway."""
         body = heartbeat.model_dump_json().encode()
         request = Request(
-            url=f"{url.rstrip('/')}/api/v1/nodes/{self._node_id}/heartbeat",
+            url=f"{url.rstrip('/')}{paths.NODES}/{self._node_id}/heartbeat",
             body=body,
             headers={
                 "Authorization": f"Bearer {self._signed(body)}",

@@ -19,7 +19,7 @@ from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFailed, DiskFull
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
 
 _log = structlog.get_logger()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from portside.wire.claims import UploadStatus
+from portside.wire import paths
+from portside.wire.status import UploadStatus
 
 PATIENCE = 5.0
 """Seconds: a web side that takes longer than this takes no uploads either."""
@@ -31,7 +32,7 @@ def ask(path: Path) -> UploadStatus:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(PATIENCE)
         connection.sock.connect(str(path))
-        connection.request("GET", "/api/v1/system/upload-status")
+        connection.request("GET", paths.UPLOAD_STATUS)
         answer = connection.getresponse()
         body = answer.read(_MOST)
         if answer.status != http.HTTPStatus.OK:

@@ -34,8 +34,10 @@ from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import DeliveriesReport
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
-from portside.wire.claims import Hook, StoredFile
+from portside.wire import paths
 from portside.wire.control import FileReceipt
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook
 
 _log = structlog.get_logger()
 
@@ -133,7 +135,7 @@ class Deliverer:
             trusting = trust(self._settings.ca)
         except TrustError as error:
             return Outcome("failed", str(error))
-        return webhook.post(f"{control_url}/api/v1/files", body, headers, trusting=trusting)
+        return webhook.post(f"{control_url}{paths.FILES}", body, headers, trusting=trusting)
 
     def _attempt(self, row: Row, stored: StoredFile, hook: Hook, pulse: Pulse) -> Outcome | None:
         """Run the command or call the webhook; None when the worker's stop cut it short."""

@@ -19,7 +19,7 @@ from agent.index import removals
 from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.journal import request_id
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

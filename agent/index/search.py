@@ -7,8 +7,6 @@ was there all the time is left out.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from datetime import UTC, datetime
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.problems import ProblemError
-from portside.wire.claims import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
+from portside import base64url
+from portside.wire.files import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 
@@ -43,14 +42,14 @@ class Position:
     def cursor(self) -> str:
         """The position as clients carry it around: opaque, safe in a URL."""
         text = f"{self.committed_at}.{self.file_id}"
-        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+        return base64url.encode(text.encode())
 
     @classmethod
     def from_cursor(cls, cursor: str) -> Position:
         """Read what `cursor` wrote. Raises ProblemError for anything else."""
         try:
-            text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        except (binascii.Error, ValueError):
+            text = base64url.decode(cursor).decode()
+        except ValueError:
             text = ""
         match = _CURSOR.fullmatch(text)
         if match is None:

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.tokens import LEEWAY
-from portside.wire.claims import Sha256, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.fields import Sha256
 
 Kind = Literal["whole", "part", "final"]
 State = Literal["OPEN", "COMPLETE", "GONE"]

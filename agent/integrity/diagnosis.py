@@ -13,7 +13,7 @@ from enum import Enum, IntEnum
 
 from agent.storage.attributes import Attributes
 from agent.storage.layout import is_place
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 class Gravity(IntEnum):

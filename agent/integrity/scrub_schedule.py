@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agent.host.sha256 import Sha256
 from agent.storage.verification import PIECE
 from portside.quantities import KIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 COST_OF_OPENING = 256 * KIB
 """A file counts for this many bytes at least: finding it costs a disk as much as reading them.

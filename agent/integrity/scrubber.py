@@ -39,7 +39,7 @@ from agent.storage.verification import DAMAGE, PIECE, Hashed, mismatch, pieces
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from agent.telemetry.worker_report import ScrubReport
 from portside.quantities import GIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from agent.index.database import Database
 from agent.outbox.events import public_id
 from agent.outbox.retry import Following
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from typing import Literal
 from agent.index.files import Delivery
 from agent.outbox.retry import Following, Schedule, given_up
 from portside.backoff import Backoff
-from portside.wire.claims import Hook, HookClaims, HookEvent, StoredFile, origin_of
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook, HookClaims, HookEvent, origin_of
 
 EVENT = "file.committed"
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from agent.outbox.retry import Following, Schedule, given_up
 from portside.backoff import Backoff
-from portside.wire.claims import PROBLEM_PREFIX
+from portside.wire.problem import PROBLEM_PREFIX
 
 SCHEDULE = Schedule(Backoff(first=2, longest=3600), most=40)
 """Attempts in a row without a byte's progress; together about a day."""

@@ -6,8 +6,9 @@ from agent.cluster.roster import Rosters
 from agent.problems import ProblemError
 from agent.replication.request import ReplicateRequest
 from agent.storage.layout import is_place
-from portside.tokens import Keyset, TokenRefused, verify_replicate
+from portside.tokens import TokenRefused, verify_replicate
 from portside.wire.claims import ReplicateClaims
+from portside.wire.keys import Keyset
 
 
 class Sources:

@@ -20,7 +20,8 @@ from agent.index.files import add_own_pushes
 from agent.outbox.events import public_id
 from agent.outbox.retry import Following
 from agent.replication.attempt import LEASE_ATTEMPTS
-from portside.wire.claims import FileId, StoredFile
+from portside.wire.fields import FileId
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import WorkDone
 
 

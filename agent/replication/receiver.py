@@ -42,7 +42,8 @@ from agent.uploads.admission import Demand
 from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from portside.wire.claims import ReplicateClaims, StoredFile
+from portside.wire.claims import ReplicateClaims
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from agent.problems import ProblemError
 from agent.uploads.request_head import RequestHead, whole_number
-
-REPLICATE_PATH = "/api/internal/replicate/"
+from portside.wire import paths
 
 CONTENT_RANGE = r"bytes (\d{1,18}-\d{1,18}|\*)/\d{1,18}"
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})", re.ASCII)
@@ -54,7 +53,7 @@ def replicate_request(head: RequestHead) -> ReplicateRequest:
 
 def _path_in(head: RequestHead) -> str:
     try:
-        return head.path_below(REPLICATE_PATH)
+        return head.path_below(f"{paths.REPLICATE}/")
     except UnicodeDecodeError:
         raise ProblemError("path-refused", "the path in the URL is no UTF-8") from None
 

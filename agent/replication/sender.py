@@ -33,12 +33,15 @@ from agent.host.read_ahead import ReadAhead
 from agent.host.supervised_thread import Pulse
 from agent.host.throttle import Throttle
 from agent.replication.attempt import Attempt, refused, slug_of
-from agent.replication.request import REPLICATE_PATH
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
-from portside.tokens import Keyset, SigningKey, TokenRefused, mint_replicate, verify_receipt
-from portside.wire.claims import Problem, ReplicateClaims, StoredFile
+from portside.tokens import SigningKey, TokenRefused, mint_replicate, verify_receipt
+from portside.wire import paths
+from portside.wire.claims import ReplicateClaims
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import RosterNode
+from portside.wire.keys import Keyset
+from portside.wire.problem import Problem
 
 PATIENCE = 60.0
 """Seconds for one step: connecting, a piece on its way, the answer once all of it is there."""
@@ -184,7 +187,7 @@ class Sender:
         parts = urlsplit(errand.target.public_base_url)
         path = quote(str(errand.stored.path))
         connection.putrequest(
-            method, f"{parts.path.rstrip('/')}{REPLICATE_PATH}{path}", skip_accept_encoding=True
+            method, f"{parts.path.rstrip('/')}{paths.REPLICATE}/{path}", skip_accept_encoding=True
         )
         connection.putheader("Authorization", f"Bearer {self._token(errand)}")
         connection.putheader("User-Agent", _AGENT)

@@ -30,7 +30,7 @@ from agent.storage.verification import Verifier
 from agent.telemetry.worker_report import PushesReport
 from portside.quantities import MIB
 from portside.tokens import SigningKey
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

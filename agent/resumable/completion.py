@@ -10,7 +10,7 @@ from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Admission
 from agent.uploads.write_path import verify
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 class Finisher:

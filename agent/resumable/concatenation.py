@@ -21,7 +21,7 @@ from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import receive
 from agent.uploads.policy import UploadPolicy
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 class Joiner:

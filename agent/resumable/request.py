@@ -19,9 +19,9 @@ from multipart import parse_options_header
 
 from agent.problems import ProblemError
 from agent.uploads.request_head import RequestHead, whole_number
-from portside.wire.claims import FILE_ID_PATTERN
+from portside.wire import paths
+from portside.wire.fields import FILE_ID_PATTERN
 
-UPLOADS_PATH = "/api/v1/uploads"
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
 PARTIAL_TYPE = "application/partial-upload"
@@ -124,7 +124,7 @@ def _dialect(method: str, version: str, complete: str, media_type: str) -> Diale
 
 
 def _upload_id(path: str) -> str | None:
-    upload_id = path.removeprefix(UPLOADS_PATH).removeprefix("/")
+    upload_id = path.removeprefix(paths.RESUMABLE_UPLOADS).removeprefix("/")
     return upload_id if re.fullmatch(FILE_ID_PATTERN, upload_id) else None
 
 

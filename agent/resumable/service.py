@@ -37,7 +37,7 @@ from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

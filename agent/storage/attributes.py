@@ -13,7 +13,8 @@ from structlog.contextvars import bound_contextvars
 from agent.index.files import Intent
 from portside.journal import REQUEST_ID
 from portside.names import ATTRIBUTES_SUFFIX
-from portside.wire.claims import StoredFile, TokenId
+from portside.wire.fields import TokenId
+from portside.wire.files import StoredFile
 
 
 class Attributes(StoredFile):

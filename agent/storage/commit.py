@@ -38,7 +38,8 @@ from portside import durable_file
 from portside.durable_file import sync_directory
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
-from portside.wire.claims import ReceiptClaims, StoredFile, UploadClaims
+from portside.wire.claims import ReceiptClaims, UploadClaims
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

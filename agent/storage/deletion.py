@@ -28,7 +28,7 @@ from agent.storage.staging import SUFFIX, translated
 from portside import durable_file
 from portside.durable_file import sync_directory
 from portside.names import attributes_path
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 

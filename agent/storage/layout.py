@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from portside.names import ATTRIBUTES_SUFFIX, NAMESPACE_PATTERN, NameRefused, sanitise
+from portside.names import ATTRIBUTES_SUFFIX, NameRefused, sanitise
+from portside.wire.fields import NAMESPACE_PATTERN
 
 _DATED = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{2}")
 _NAMESPACE = re.compile(NAMESPACE_PATTERN)

@@ -25,7 +25,7 @@ from agent.settings import Settings
 from agent.storage.quarantine import quarantine
 from agent.storage.staging import DiskFailed, translated
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
-from portside.wire.claims import StoredFile, Verification
+from portside.wire.files import StoredFile, Verification
 
 PIECE = 1024 * 1024
 """Bytes read at a time, and all the memory a reading takes."""

@@ -17,11 +17,12 @@ import structlog
 
 from agent.telemetry.metrics import Metrics
 from portside import journal
+from portside.wire import paths
 
 _ID = re.compile(r"[0-9a-f]{32}")
 """nginx's $request_id: 16 random bytes."""
 
-_LOGGED = ("/api/internal/upload", "/api/internal/replicate", "/api/v1/uploads", "/api/v1/files")
+_LOGGED = (paths.UPLOAD, paths.REPLICATE, paths.RESUMABLE_UPLOADS, paths.FILES)
 
 _log = structlog.get_logger()
 

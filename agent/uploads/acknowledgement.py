@@ -15,7 +15,8 @@ from agent.index.search import with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.uploads.admission import Admission, Demand
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
 
 _LOOK_EVERY = 0.05
 """Seconds between two looks at the index: a small file's copy takes about as long."""

@@ -18,7 +18,7 @@ from agent.host import machine
 from agent.problems import ProblemError
 from portside.quantities import format_size
 from portside.sizing import Sizing
-from portside.wire.claims import DiskStatus, MemoryStatus, SlotStatus
+from portside.wire.status import DiskStatus, MemoryStatus, SlotStatus
 
 Kind = Literal["upload", "copy", "waiting"]
 """An upload; a copy that another node sends; an upload that is stored and waits for its copy."""

@@ -21,8 +21,11 @@ from agent.uploads.request import UploadRequest
 from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
-from portside.tokens import Keyset, TokenRefused, verify_upload
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.tokens import TokenRefused, verify_upload
+from portside.wire import paths
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 FORM_OVERHEAD = 64 * 1024
 """Bytes that a form's boundaries, headers and small fields may add to the file."""
@@ -154,7 +157,7 @@ def token_used(stored: StoredFile) -> ProblemError:
     """The one answer to other content than what a token has stored."""
     return ProblemError(
         "token-used",
-        f"this token has stored other content (see /api/v1/files/{stored.file_id}): get a new one",
+        f"this token has stored other content (see {paths.FILES}/{stored.file_id}): get a new one",
     )
 
 

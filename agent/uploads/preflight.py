@@ -12,7 +12,9 @@ from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
 from agent.uploads.policy import UploadPolicy, fixed_path, one_digest, token_used
 from agent.uploads.request import UploadRequest
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.wire import paths
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Preflight:
         if use.upload_begun:
             raise ProblemError(
                 "upload-in-progress",
-                "this token's upload has begun at /api/v1/uploads: go on there",
+                f"this token's upload has begun at {paths.RESUMABLE_UPLOADS}: go on there",
             )
         limit, expected = policy.sizes(claims, asked)
         chosen = claims.name or asked.url_name

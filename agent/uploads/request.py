@@ -8,8 +8,7 @@ from multipart import parse_options_header
 
 from agent.problems import ProblemError
 from agent.uploads.request_head import RequestHead, whole_number
-
-UPLOAD_PATH = "/api/internal/upload"
+from portside.wire import paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def upload_request(head: RequestHead) -> UploadRequest:
 
 def _name_in(head: RequestHead) -> str | None:
     try:
-        return head.path_below(UPLOAD_PATH).removeprefix("/") or None
+        return head.path_below(paths.UPLOAD).removeprefix("/") or None
     except UnicodeDecodeError:
         raise ProblemError("name-refused", "the name in the URL is no UTF-8") from None
 
@@ -57,6 +56,6 @@ def _boundary(content_type: str) -> str:
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise ProblemError(
             "malformed-request",
-            f"POST takes multipart/form-data with a boundary; PUT {UPLOAD_PATH}/NAME a raw body",
+            f"POST takes multipart/form-data with a boundary; PUT {paths.UPLOAD}/NAME a raw body",
         )
     return str(options["boundary"])

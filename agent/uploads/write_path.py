@@ -22,7 +22,7 @@ from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used
 from agent.uploads.preflight import Plan
 from portside.sizing import Sizing
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

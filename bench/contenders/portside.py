@@ -34,17 +34,18 @@ from deploys.components.node import StorageNode
 from deploys.components.rendering import render
 from portside.cluster.file import Cluster
 from portside.sizing import Sizing
-from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire.claims import StoredFile, UploadClaims
+from portside.tokens import SigningKey, mint_upload
+from portside.wire import paths
+from portside.wire.claims import UploadClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 Way = Literal["put", "form", "tus"]
 """How a file comes in: as a raw body, as a form's part, as one append to a resumable upload."""
 
-UPLOADS = "/api/v1/uploads"
 
 _NODE = "s01"
 _ISSUER = "bench"
-_UPLOAD = "/api/internal/upload"
 _NAME = "upload.bin"
 _BOUNDARY = "portside-bench-7MA4YWxkTrZu0gW"
 PROGRAMS = Path(sys.executable).parent
@@ -209,14 +210,14 @@ class PortsideService:
             return self.begin(size).append(0)
         headers = self.authorization(size)
         if way == "put":
-            return Request("PUT", f"{_UPLOAD}/{_NAME}", headers)
+            return Request("PUT", f"{paths.UPLOAD}/{_NAME}", headers)
         before, after = form_around(_NAME)
         headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
-        return Request("POST", _UPLOAD, headers, before, after)
+        return Request("POST", paths.UPLOAD, headers, before, after)
 
     def begin(self, size: int) -> Place:
         """A resumable upload of `size` bytes."""
-        return tus_client.create(self.port, UPLOADS, size, self.authorization(size))
+        return tus_client.create(self.port, paths.RESUMABLE_UPLOADS, size, self.authorization(size))
 
     def authorization(self, size: int) -> dict[str, str]:
         """The header with a new token for a file of `size` bytes; answers come as JSON."""

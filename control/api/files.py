@@ -18,8 +18,9 @@ from control.files import receipts, service
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import SigningKey
-from portside.wire.claims import FILE_ID_PATTERN, FileQuery
 from portside.wire.control import FileReceipt, FileView
+from portside.wire.fields import FILE_ID_PATTERN
+from portside.wire.files import FileQuery
 
 
 class Files:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from control.problems import ProblemError, Slug
-from portside.wire.claims import PROBLEM_PREFIX, Problem
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 JsonObject = dict[str, Any]
 

@@ -14,7 +14,6 @@ from control.api.openapi import Operation, Operations
 from control.api.sessions import ServerQuery
 from control.problems import Slug
 from portside.tokens import Refusal
-from portside.wire.claims import FileQuery, Readiness
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
@@ -31,8 +30,10 @@ from portside.wire.control import (
     SessionRequest,
     UploadServer,
 )
+from portside.wire.files import FileQuery
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
+from portside.wire.status import Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _MOVE: tuple[Slug, ...] = ("move-unknown",)

@@ -15,7 +15,7 @@ from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
 from portside.tokens import SigningKey
-from portside.wire.claims import Readiness
+from portside.wire.status import Readiness
 
 
 class Live:

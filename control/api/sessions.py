@@ -15,6 +15,7 @@ from control.api.metrics import Metrics
 from control.problems import ProblemError
 from control.sessions.service import Sessions, Wish
 from portside.wire.control import SessionRequest
+from portside.wire.fields import Region
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -57,9 +58,7 @@ class ServerQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(default=0, ge=0, lt=2**62, description="Bytes; 0 when unknown.")
-    region: str | None = Field(
-        default=None, pattern=r"^[a-z0-9-]{1,32}$", description="The region that is preferred."
-    )
+    region: Region | None = Field(default=None, description="The region that is preferred.")
 
 
 class UploadServers:

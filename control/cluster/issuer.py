@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import structlog
 
 from control.settings import Settings
-from portside.tokens import Keyset, SigningKey
+from portside.tokens import SigningKey
+from portside.wire.keys import Keyset
 
 _log = structlog.get_logger()
 

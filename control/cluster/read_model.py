@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from control.cluster import node_states
 from control.cluster.node_states import Signs
 from control.db.models import Moment, Node, Pool, moment
-from portside.tokens import Keyset, PublicKey
 from portside.wire.heartbeat import NodeState, Tier
+from portside.wire.keys import Keyset, PublicKey
 
 Pause = Callable[[], None]
 """What is done between two slices of rows."""

@@ -19,8 +19,8 @@ from control.db.deferred_log import tell
 from control.db.models import ClusterState, Node, Pool
 from control.settings import Settings
 from portside.cluster.roster import next_version
-from portside.tokens import PublicKey
 from portside.wire.heartbeat import NodeState, Roster, RosterNode
+from portside.wire.keys import PublicKey
 
 
 class RosterUnusable(Exception):

@@ -24,8 +24,8 @@ from control.cluster.read_model import KnownApp, KnownNode, KnownPool, Nodes, Pa
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import App, ClusterState, Revocation
 from control.settings import Settings
-from portside.tokens import Keyset
 from portside.wire.heartbeat import Roster
+from portside.wire.keys import Keyset
 
 _log = structlog.get_logger()
 

@@ -6,7 +6,6 @@ oldest; a cursor names the last file of a page, so that nothing is listed twice 
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,9 +24,11 @@ from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
+from portside import base64url
 from portside.tokens import SigningKey, mint_download
-from portside.wire.claims import DownloadClaims, FileQuery
+from portside.wire.claims import DownloadClaims
 from portside.wire.control import CopyView, FileUrl, FileView, FileViews
+from portside.wire.files import FileQuery
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,12 +82,12 @@ def _query(query: FileQuery, app_id: str | None) -> Select[File]:
 def _cursor(file: File) -> str:
     microseconds = (file.committed_at - _EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{file.file_id}"
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+    return base64url.encode(text.encode())
 
 
 def _position(cursor: str) -> tuple[datetime, str]:
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        text = base64url.decode(cursor).decode()
     except ValueError:
         text = ""
     match = _CURSOR.fullmatch(text)

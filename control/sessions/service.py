@@ -32,13 +32,12 @@ from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.rate import Rate
 from portside.tokens import SigningKey, mint_upload
+from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.control import Session, SessionRequest, UploadServer
 
 _log = structlog.get_logger()
 
-_UPLOAD_PATH = "/api/internal/upload"
-_RESUMABLE_PATH = "/api/v1/uploads"
 
 _TRIES = 4
 """Places that are tried when others were faster than this process's snapshot."""
@@ -214,7 +213,7 @@ class Sessions:
         if upload is not None:
             way_out = "choose another name"
             if upload.app_id == wish.app.app_id:
-                way_out += f", or call it off: DELETE /api/v1/files/{upload.file_id}"
+                way_out += f", or call it off: DELETE {paths.FILES}/{upload.file_id}"
             until = upload.deadline.isoformat(timespec="seconds")
             raise ProblemError(
                 "name-taken",
@@ -353,10 +352,10 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
 
 def resumable_url(upload_api_url: str) -> str:
     """Where resumable uploads of the same node are made."""
-    if upload_api_url.endswith(_UPLOAD_PATH):
-        return upload_api_url.removesuffix(_UPLOAD_PATH) + _RESUMABLE_PATH
+    if upload_api_url.endswith(paths.UPLOAD):
+        return upload_api_url.removesuffix(paths.UPLOAD) + paths.RESUMABLE_UPLOADS
     parts = urlsplit(upload_api_url)
-    return f"{parts.scheme}://{parts.netloc}{_RESUMABLE_PATH}"
+    return f"{parts.scheme}://{parts.netloc}{paths.RESUMABLE_UPLOADS}"
 
 
 def _path(request: SessionRequest) -> str | None:

@@ -19,7 +19,7 @@ from deploys.components.releases import (
 )
 from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
-from deploys.release import AGENT
+from deploys.wheelhouse import AGENT
 from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(AGENT, layout.RELEASES, layout.CURRENT, loads="agent.app, agent.commands.cli")

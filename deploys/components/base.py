@@ -77,7 +77,7 @@ def base(node: Node) -> None:
             Directory(layout.HOME, service, 0o750),
             Directory(layout.SETTINGS, f"root:{layout.SERVICE_USER}", 0o750),
             Directory(layout.TLS, mode=0o700),
-            Directory("/opt/portside"),
+            Directory(layout.PROGRAM),
             Directory(layout.RELEASES),
         ],
     )

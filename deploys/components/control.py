@@ -28,7 +28,7 @@ from deploys.components.releases import (
 )
 from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
-from deploys.release import CONTROL
+from deploys.wheelhouse import CONTROL
 from portside import sizing
 from portside.operator.keystore import Keystore, KeystoreError
 
@@ -61,7 +61,7 @@ def control(node: Node) -> None:
         name="Folders",
         directories=[
             Directory(layout.CONTROL_HOME, own, 0o700),
-            Directory("/opt/portside/control"),
+            Directory(layout.CONTROL_PROGRAM),
             Directory(layout.CONTROL_RELEASES),
         ],
     )

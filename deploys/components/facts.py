@@ -12,7 +12,7 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 
 from portside.sizing import Machine
-from portside.tokens import PublicKey
+from portside.wire.keys import PublicKey
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""

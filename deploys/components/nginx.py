@@ -15,7 +15,8 @@ from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
 from portside.content import SCRIPT_EXTENSIONS
-from portside.wire.claims import PROBLEM_PREFIX
+from portside.wire import paths
+from portside.wire.problem import PROBLEM_PREFIX
 
 _FILE = "/etc/nginx/nginx.conf"
 
@@ -37,6 +38,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
     """What the templates of nginx want to know; `places` has the names of deploys.layout."""
     return {
         "layout": places,
+        "paths": paths,
         "host": node.host,
         "roles": node.roles,
         "control_port": node.control_port,

@@ -14,7 +14,7 @@ from pyinfra.context import host
 
 from deploys import layout
 from deploys.components import facts
-from deploys.release import Product, Release, ReleaseError, build
+from deploys.wheelhouse import Product, Release, ReleaseError, build
 
 KEPT_RELEASES = 3
 """The one that runs, and two to go back to."""

@@ -21,7 +21,7 @@ from deploys.components.node import Node, StorageNode
 from deploys.components.operations import File, Guard, files_in_place
 from portside.cluster import roster as rosters
 from portside.operator.keystore import Keystore, KeystoreError
-from portside.tokens import PublicKey
+from portside.wire.keys import PublicKey
 
 
 @operation()

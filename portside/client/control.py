@@ -26,11 +26,14 @@ from portside.client.http.answers import (
     trusted_authorities,
 )
 from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
+from portside.wire import paths
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
     FileView,
     FileViews,
+    NodeStateRequest,
+    NodeView,
     NodeViews,
     Session,
     SessionRequest,
@@ -92,54 +95,58 @@ class Control:
 
     def nodes(self) -> NodeViews:
         """Every node."""
-        return self._ask(NodeViews, "GET", "/api/v1/nodes")
+        return self._ask(NodeViews, "GET", paths.NODES)
+
+    def set_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
+        """Tell what is wanted of a node. The same wish again is fine."""
+        return self._ask(NodeView, "POST", f"{paths.NODES}/{_part(node_id)}/state", wish)
 
     def files(self, query: Mapping[str, str]) -> FileViews:
         """A page of the files that fit, newest first."""
-        return self._ask(FileViews, "GET", "/api/v1/files", query=query)
+        return self._ask(FileViews, "GET", paths.FILES, query=query)
 
     def file(self, file_id: str) -> FileView:
         """One file with its copies."""
-        return self._ask(FileView, "GET", f"/api/v1/files/{_part(file_id)}")
+        return self._ask(FileView, "GET", f"{paths.FILES}/{_part(file_id)}")
 
     def file_url(self, file_id: str, avoid: tuple[str, ...] = ()) -> FileUrl:
         """Where a good copy is served from now, signed where it must be; rather not `avoid`."""
         query = {"avoid": ",".join(avoid)} if avoid else {}
-        return self._ask(FileUrl, "GET", f"/api/v1/files/{_part(file_id)}/url", query=query)
+        return self._ask(FileUrl, "GET", f"{paths.FILES}/{_part(file_id)}/url", query=query)
 
     def delete(self, file_id: str) -> FileView:
         """Have every copy of a file deleted; the nodes do that when they next report."""
-        return self._ask(FileView, "DELETE", f"/api/v1/files/{_part(file_id)}")
+        return self._ask(FileView, "DELETE", f"{paths.FILES}/{_part(file_id)}")
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""
         headers = {"Idempotency-Key": idempotency_key}
-        return self._ask(Session, "POST", "/api/v1/upload/sessions", wish, headers=headers)
+        return self._ask(Session, "POST", paths.SESSIONS, wish, headers=headers)
 
     def register(self, receipt: str) -> FileView:
         """Tell of a stored file. The same receipt again is fine."""
-        return self._ask(FileView, "POST", "/api/v1/files", FileReceipt(receipt=receipt))
+        return self._ask(FileView, "POST", paths.FILES, FileReceipt(receipt=receipt))
 
     def plan_move(self, wish: MoveRequest) -> MovePlan:
         """What a move would do; nothing happens."""
         dry = wish.model_copy(update={"dry_run": True})
-        return self._ask(MovePlan, "POST", "/api/v1/moves", dry)
+        return self._ask(MovePlan, "POST", paths.MOVES, dry)
 
     def begin_move(self, wish: MoveRequest) -> MoveView:
         """Begin a move."""
-        return self._ask(MoveView, "POST", "/api/v1/moves", wish, repeatable=False)
+        return self._ask(MoveView, "POST", paths.MOVES, wish, repeatable=False)
 
     def moves(self) -> MoveViews:
         """Every move, newest first."""
-        return self._ask(MoveViews, "GET", "/api/v1/moves")
+        return self._ask(MoveViews, "GET", paths.MOVES)
 
     def move(self, move_id: str) -> MoveView:
         """How far a move is."""
-        return self._ask(MoveView, "GET", f"/api/v1/moves/{_part(move_id)}")
+        return self._ask(MoveView, "GET", f"{paths.MOVES}/{_part(move_id)}")
 
     def steer_move(self, move_id: str, how: Steering) -> MoveView:
         """Pause a move, let it go on, or end it."""
-        return self._ask(MoveView, "POST", f"/api/v1/moves/{_part(move_id)}/{how}")
+        return self._ask(MoveView, "POST", f"{paths.MOVES}/{_part(move_id)}/{how}")
 
     def _ask(
         self,

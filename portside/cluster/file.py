@@ -27,14 +27,15 @@ from pydantic import (
     model_validator,
 )
 
+from portside.bucket import Bucket
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
-from portside.names import NAMESPACE_PATTERN
 from portside.quantities import GIB, KIB, MIB, Duration, Size
-from portside.wire.claims import Hook
+from portside.wire import paths
+from portside.wire.fields import LABEL, Namespace, NodeId, Region
+from portside.wire.hooks import Hook
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN = re.compile(rf"^{_LABEL}(\.{_LABEL})+$")
+_DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
 _ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
 _CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
@@ -49,7 +50,6 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
-NodeId = Annotated[str, Field(pattern=rf"^{_LABEL}$")]
 RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
 
 
@@ -71,7 +71,7 @@ class Node(_Strict):
     """One VPS. Empty is normal: the name alone says what it does."""
 
     roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
-    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    region: Region | None = None
     weight: int = Field(default=1, ge=0, le=1000)
     tier: Literal["hot", "warm", "cold"] = "hot"
     address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:-]+$")
@@ -86,7 +86,7 @@ class Uploads(_Strict):
     session_deadline: Duration = Field(default=7200, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
     extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
-    private: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
+    private: tuple[Namespace, ...] = ()
 
     @field_validator("extensions", mode="after")
     @classmethod
@@ -112,18 +112,13 @@ class Scrub(_Strict):
     every: Duration = Field(default=30 * 86400, ge=60)
 
 
-class Cold(_Strict):
+class Cold(Bucket):
     """The cold tier: a bucket of an S3-compatible service that files are backed up to.
 
     Its access key is no part of the file: `secrets/<cluster>/cold.credentials` holds it.
     """
 
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-    prefix: str = Field(default="", max_length=256, pattern=r"^([A-Za-z0-9_=-][A-Za-z0-9_.=-]*/)*$")
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
     rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    namespaces: tuple[Annotated[str, Field(pattern=NAMESPACE_PATTERN)], ...] = ()
     keep_deleted: Duration | Literal[False, "forever"] = 30 * 86400
 
     @property
@@ -341,7 +336,7 @@ class Cluster(_Strict):
 
     def upload_api_url(self, node_id: str) -> str:
         """Where uploads to the node go: `https://s01.example.net/api/internal/upload`."""
-        return f"{self.public_base_url(node_id)}/api/internal/upload"
+        return f"{self.public_base_url(node_id)}{paths.UPLOAD}"
 
     @property
     def control_url(self) -> str | None:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from portside.tokens import PublicKey
 from portside.wire.heartbeat import Roster, RosterNode
+from portside.wire.keys import PublicKey
 
 if TYPE_CHECKING:
     # Cluster files are read on the operator's machine: the control plane has no YAML.

@@ -10,10 +10,8 @@ import typer
 
 from portside.commands.common import ClusterFile, load_cluster
 from portside.operator import ssh
+from portside.operator.programs import CONTROL
 from portside.operator.vagrant import VagrantError
-
-_USER = "portside-control"
-_COMMAND = "/opt/portside/control/current/venv/bin/portside-control"
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """What isn't ours is for `portside-control app` on the node."""
@@ -34,7 +32,7 @@ def command(
     nodes = cluster.with_role("control")
     if not nodes:
         raise ValueError(f"cluster {cluster.name!r} has no node with the role control")
-    words = ("runuser", "-u", _USER, "--", _COMMAND, "app", *arguments)
+    words = CONTROL.as_its_user("app", *arguments)
     try:
         line = ssh.command(cluster, nodes[0], words, Path.cwd())
     except VagrantError as error:

@@ -9,7 +9,7 @@ import typer
 
 from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
 from portside.operator import certificates
-from portside.tokens import PublicKey
+from portside.wire.keys import PublicKey
 
 app = typer.Typer(
     help="The issuer's keys and the lab's certificates.",

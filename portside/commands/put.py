@@ -31,8 +31,9 @@ from portside.commands.sending import Manner
 from portside.commands.target import given_token, target_of
 from portside.quantities import format_duration, format_size
 from portside.tokens import TokenRefused
-from portside.wire.claims import Layout, StoredFile
 from portside.wire.control import FileView
+from portside.wire.fields import Layout
+from portside.wire.files import StoredFile
 
 DEFAULT_WAIT = 3600
 """Seconds that `--wait` waits: copying many GB over a rate limit may take that long."""

@@ -15,8 +15,8 @@ from portside.client.upload.placed import BySession
 from portside.commands.common import say
 from portside.commands.sending import WHEN_SENT, Manner, Teller, checksum_within, size_of
 from portside.quantities import format_duration
-from portside.wire.claims import StoredFile
 from portside.wire.control import FileView, SessionRequest
+from portside.wire.files import StoredFile
 
 SHORTEST_POLL = 0.25
 LONGEST_POLL = 3.0

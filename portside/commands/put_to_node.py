@@ -17,7 +17,7 @@ from portside.commands.sending import (
 )
 from portside.commands.target import Target
 from portside.tokens import mint_upload
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @dataclass(frozen=True, slots=True)

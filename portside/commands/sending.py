@@ -10,7 +10,7 @@ from portside.client.progress import Display, display
 from portside.client.upload.body import sha256_of
 from portside.commands.common import printable
 from portside.quantities import MIB, format_duration
-from portside.wire.claims import Layout
+from portside.wire.fields import Layout
 
 WHEN_READ = "checksum known"
 WHEN_SENT = "verifying on the node"

@@ -33,7 +33,6 @@ from portside.tokens import (
     DOWNLOAD_TYPE,
     RECEIPT_TYPE,
     UPLOAD_TYPE,
-    Keyset,
     TokenRefused,
     mint_access,
     mint_download,
@@ -45,7 +44,9 @@ from portside.tokens import (
     verify_receipt,
     verify_upload,
 )
-from portside.wire.claims import AccessClaims, DownloadClaims, Layout, Right
+from portside.wire.claims import AccessClaims, DownloadClaims, Right
+from portside.wire.fields import Layout
+from portside.wire.keys import Keyset
 
 app = typer.Typer(
     help="Mint tokens for uploads, downloads and apps, and read what a token says.",

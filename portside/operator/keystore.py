@@ -32,8 +32,9 @@ from portside import durable_file
 from portside.cluster import roster
 from portside.cluster.file import Cluster
 from portside.operator import certificates
-from portside.tokens import Keyset, PublicKey, SigningKey, thumbprint
+from portside.tokens import SigningKey
 from portside.wire.heartbeat import Roster
+from portside.wire.keys import Keyset, PublicKey, thumbprint
 
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"
 """Names the folder that holds a folder per cluster, in place of `secrets/` in the project."""

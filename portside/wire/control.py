@@ -13,24 +13,33 @@ from typing import Literal
 from pydantic import Field
 
 from portside.wire.base import Message, Request
-from portside.wire.claims import FileId, Layout, Sha256, TokenId
+from portside.wire.fields import (
+    FileId,
+    Layout,
+    MediaType,
+    Namespace,
+    NodeId,
+    Owner,
+    PoolId,
+    Region,
+    Sha256,
+    TokenId,
+)
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
-
-_MEDIA_TYPE = r"^[A-Za-z0-9_.+-]{1,63}/[A-Za-z0-9_.+-]{1,63}$"
 
 
 class SessionRequest(Request):
     """An app's wish to have a file uploaded: `POST /api/v1/upload/sessions`."""
 
-    owner: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    owner: Owner
     name: str | None = Field(default=None, min_length=1, max_length=1024)
-    namespace: str = Field(default="files", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    namespace: Namespace = "files"
     layout: Layout = "dated"
     size: int | None = Field(default=None, ge=0, lt=2**62)
     max_size: int | None = Field(default=None, gt=0, lt=2**62)
     sha256: Sha256 | None = None
-    content_type: str | None = Field(default=None, pattern=_MEDIA_TYPE)
-    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    content_type: MediaType | None = None
+    region: Region | None = None
     client_address: str | None = Field(default=None, max_length=64)
     avoid: tuple[str, ...] = Field(default=(), max_length=16)
     """Nodes that the uploader couldn't reach just now: others come first."""
@@ -163,7 +172,7 @@ class PoolSettings(Request):
 
     public_base_url: str | None = Field(default=None, pattern=_URL)
     upload_api_url: str | None = Field(default=None, pattern=_URL)
-    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    region: Region | None = None
     weight: int | None = Field(default=None, ge=0, le=1000)
     """None or as the node's; 0: nothing new is placed here."""
     tier: Tier | None = None
@@ -177,8 +186,8 @@ class PoolSettings(Request):
 class NewPool(PoolSettings):
     """A place on a node: `POST /api/v1/pools`. Each node has one of its own id."""
 
-    pool_id: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-    node_id: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    pool_id: PoolId
+    node_id: NodeId
 
 
 class PoolView(Message):

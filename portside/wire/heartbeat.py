@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from portside.tokens import PublicKey
 from portside.wire.base import Message
-from portside.wire.claims import FileId, Sha256, TokenId
+from portside.wire.fields import FileId, Sha256, TokenId
+from portside.wire.keys import PublicKey
 
 NodeState = Literal["active", "readonly", "draining", "down", "retired"]
 Tier = Literal["hot", "warm", "cold"]

@@ -11,9 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from portside.wire.base import Message, Request
-from portside.wire.claims import FileId
-
-_POOL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+from portside.wire.fields import FileId, Namespace, Owner, PoolId
 
 MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
 
@@ -27,10 +25,10 @@ class MoveRequest(Request):
     """
 
     kind: Literal["move", "rebalance"] = "move"
-    source: str | None = Field(default=None, pattern=_POOL)
-    target: str | None = Field(default=None, pattern=_POOL)
-    namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
-    owner: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,128}$")
+    source: PoolId | None = None
+    target: PoolId | None = None
+    namespace: Namespace | None = None
+    owner: Owner | None = None
     older_than: int | None = Field(default=None, ge=0, le=10**10)
     """Seconds since the file was committed."""
     min_size: int | None = Field(default=None, ge=0, lt=2**62)

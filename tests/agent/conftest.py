@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 from tests.support.agent.process import Agent
 from tests.support.agent.worker_process import Worker, add_hooks
 

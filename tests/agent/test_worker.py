@@ -23,7 +23,7 @@ from agent.integrity.scrubber import Scrubber
 from agent.telemetry.worker_report import WorkerReport
 from portside.quantities import MIB
 from portside.sizing import WORKER_BASE
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import slug_of
 from tests.support.agent.stored_files import access, ask, is_open
 from tests.support.agent.worker_process import Worker

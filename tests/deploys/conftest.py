@@ -15,7 +15,7 @@ from pyinfra.context import ctx_host
 from deploys.components import facts, releases
 from deploys.components.node import Node, StorageNode
 from deploys.layout import PROJECT_ROOT
-from deploys.release import Release
+from deploys.wheelhouse import Release
 from portside import sizing
 from portside.cluster.file import Cluster, load, parse
 from portside.operator.keystore import Keystore

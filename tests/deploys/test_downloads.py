@@ -19,7 +19,7 @@ from deploys.components.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.process import Agent, slug_of

@@ -12,7 +12,8 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.components import roster
 from portside.operator.keystore import Keystore
-from portside.tokens import PublicKey, SigningKey
+from portside.tokens import SigningKey
+from portside.wire.keys import PublicKey
 from tests.deploys.conftest import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position

@@ -16,7 +16,7 @@ from faults import tus
 from faults.connection import Connection
 from faults.filesystem import Disk
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
 
 UPLOADS = "/api/v1/uploads"

@@ -22,8 +22,8 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import Cluster
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
 from portside.wire.control import FileView, Session
+from portside.wire.files import StoredFile
 from tests.lab.conftest import ISO
 from tests.support.lab.control_plane import (
     CONTROL,

@@ -17,7 +17,7 @@ import pytest
 
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.lab.conftest import ISO
 from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.protocol.conftest import HomingAgent
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol.checks import check_nothing_left_behind, files_of

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
 from tests.support.protocol.requests_by_hand import Connection, Ietf, Tus, checksum

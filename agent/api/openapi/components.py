@@ -7,7 +7,7 @@ from typing import get_args
 from agent.api.openapi.document import JsonObject
 from agent.problems import Slug
 from portside.tokens import Refusal
-from portside.wire.claims import FILE_ID_PATTERN
+from portside.wire.fields import FILE_ID_PATTERN
 
 BINARY: JsonObject = {"type": "string", "format": "binary"}
 

@@ -13,16 +13,9 @@ from agent.api.openapi.replicate_operations import REPLICATION
 from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
-from portside.tokens import Keyset
-from portside.wire.claims import (
-    FilePage,
-    FileQuery,
-    FileWithCopies,
-    Readiness,
-    StoredFile,
-    UploadStatus,
-    Verification,
-)
+from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
+from portside.wire.keys import Keyset
+from portside.wire.status import Readiness, UploadStatus
 
 _WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (*NEW_FILE_PROBLEMS, "length-required")
 

@@ -6,7 +6,7 @@ from agent.api.openapi.components import BINARY, DIGEST, TOKEN_PROBLEMS
 from agent.api.openapi.document import Answer, Operation, Operations, Parameter
 from agent.problems import Slug
 from agent.replication.request import CONTENT_RANGE
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _PATH = "/api/internal/replicate/{path}"
 

@@ -9,7 +9,7 @@ from agent.api.openapi.components import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBL
 from agent.api.openapi.document import Answer, JsonObject, Operation, Operations, Parameter
 from agent.problems import Slug
 from agent.resumable.request import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 _BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _BYTES: JsonObject = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}

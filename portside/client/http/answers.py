@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import ValidationError
 
-from portside.wire.claims import PROBLEM_PREFIX, Problem
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 PASSING_REFUSALS = (408, 423, 429)
 """Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portside.wire.claims import PROBLEM_PREFIX, Problem
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 
 class UploadError(Exception):

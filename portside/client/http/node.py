@@ -20,11 +20,9 @@ from portside.client.http.answers import (
 )
 from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
-from portside.tokens import Keyset
-from portside.wire.claims import StoredFile
-
-UPLOAD_PATH = "/api/internal/upload"
-KEYS_PATH = "/api/v1/system/keys"
+from portside.wire import paths
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 30.0
@@ -53,7 +51,7 @@ class Node:
     """
 
     def __init__(self, base_url: str, ca: Path | None = None) -> None:
-        self.base_url = base_url.rstrip("/").removesuffix(UPLOAD_PATH)
+        self.base_url = base_url.rstrip("/").removesuffix(paths.UPLOAD)
         must_keep_secrets(self.base_url, "the node's")
         self._ca = ca
         self._verify = trusted_authorities(ca)
@@ -73,14 +71,14 @@ class Node:
     def keys(self) -> Keyset:
         """The keys the node signs receipts with. Raises NodeUnavailable and Refused."""
         if self._keys is None:
-            answer = self.ask("GET", KEYS_PATH)
+            answer = self.ask("GET", paths.KEYS)
             if answer.status_code != 200:
                 raise failure(answer)
             try:
                 self._keys = Keyset.model_validate_json(answer.content)
             except ValidationError:
                 raise NodeUnavailable(
-                    f"{self.base_url + KEYS_PATH}: answered with no key set: is this a node?"
+                    f"{self.base_url + paths.KEYS}: answered with no key set: is this a node?"
                 ) from None
         return self._keys
 

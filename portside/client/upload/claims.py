@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from portside.cluster.file import Cluster
-from portside.wire.claims import Layout, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.fields import Layout
 
 DEFAULT_NAMESPACE = "files"
 DEFAULT_VALID = 15 * 60

@@ -27,8 +27,8 @@ from portside.client.upload.resume import put_resumable
 from portside.client.upload.single import UploadClient
 from portside.client.upload.state import Begun, StateFile, facts_of, state_folder
 from portside.client.watcher import Watcher
-from portside.wire.claims import StoredFile
 from portside.wire.control import Session, SessionRequest
+from portside.wire.files import StoredFile
 
 ATTEMPTS = 8
 """Sessions that are asked for one after the other, none of whose nodes took a byte."""

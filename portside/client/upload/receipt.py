@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from portside.client.http.errors import ReceiptRefused
-from portside.tokens import Keyset, TokenRefused, verify_receipt
-from portside.wire.claims import ReceiptClaims, StoredFile
+from portside.tokens import TokenRefused, verify_receipt
+from portside.wire.claims import ReceiptClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from portside.client.upload.state import StateFile, UploadState, facts_of, state
 from portside.client.upload.transfer import Transfer
 from portside.client.upload.tus import Uploads
 from portside.client.watcher import Watcher
-from portside.tokens import Keyset, unverified_claims
-from portside.wire.claims import StoredFile
+from portside.tokens import unverified_claims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 _SILENT = Watcher()
 

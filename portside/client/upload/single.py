@@ -11,14 +11,14 @@ import requests
 
 from portside.backoff import spread
 from portside.client.http.errors import NodeUnavailable, Refused, slug_of
-from portside.client.http.node import UPLOAD_PATH, Node, failure, stored_file
+from portside.client.http.node import Node, failure, stored_file
 from portside.client.upload.body import FileBody, Progress, ignore_progress, sha256_of
 from portside.client.upload.receipt import Sent, check_receipt
 from portside.digest import format_repr_digest
-from portside.tokens import Keyset, unverified_claims
-from portside.wire.claims import StoredFile
-
-FILES_PATH = "/api/v1/files"
+from portside.tokens import unverified_claims
+from portside.wire import paths
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
 
 ATTEMPTS = 4
 LONGEST_PAUSE = 60.0
@@ -120,7 +120,7 @@ def stored_before(node: Node, file_id: str, path: Path, refused: Refused) -> Sto
     """What a used token has stored, if that is the file at `path`; else raises `refused`."""
     if slug_of(refused.problem) != "token-used":
         raise refused
-    answer = node.ask("GET", f"{FILES_PATH}/{quote(file_id, safe='')}")
+    answer = node.ask("GET", f"{paths.FILES}/{quote(file_id, safe='')}")
     if answer.status_code != 200:
         raise refused
     stored = stored_file(answer)
@@ -131,6 +131,6 @@ def stored_before(node: Node, file_id: str, path: Path, refused: Refused) -> Sto
 
 def _upload_path(name: str) -> str:
     try:
-        return f"{UPLOAD_PATH}/{quote(name, safe='')}"
+        return f"{paths.UPLOAD}/{quote(name, safe='')}"
     except UnicodeEncodeError:
         raise ValueError(f"{name!r}: the name is no valid Unicode: rename the file") from None

@@ -12,7 +12,7 @@ from portside.client.http.errors import NodeUnavailable, ReceiptRefused
 from portside.client.http.retry import Patience
 from portside.client.upload.body import BLOCK, OpenFile, Range
 from portside.client.upload.tus import Appended, Uploads
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 Count = Callable[[int], None]
 

@@ -24,13 +24,12 @@ from portside.client.http.errors import (
 from portside.client.http.node import VERIFY_SECONDS, Node, failure, stored_file
 from portside.client.upload.body import Range
 from portside.digest import format_repr_digest
-from portside.wire.claims import StoredFile
-
-UPLOADS_PATH = "/api/v1/uploads"
+from portside.wire import paths
+from portside.wire.files import StoredFile
 
 _VERSION = {"Tus-Resumable": "1.0.0"}
 _AS_JSON = {"Accept": "application/json"}
-_PLACE = re.compile(re.escape(UPLOADS_PATH) + r"/[A-Za-z0-9_-]{1,128}")
+_PLACE = re.compile(re.escape(paths.RESUMABLE_UPLOADS) + r"/[A-Za-z0-9_-]{1,128}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -66,7 +65,9 @@ class Uploads:
             headers["Upload-Concat"] = "partial"
         if sha256:
             headers["Repr-Digest"] = format_repr_digest(sha256)
-        answer = self._node.ask("POST", UPLOADS_PATH, self._token, headers, VERIFY_SECONDS)
+        answer = self._node.ask(
+            "POST", paths.RESUMABLE_UPLOADS, self._token, headers, VERIFY_SECONDS
+        )
         if answer.status_code not in (200, 201):
             raise failure(answer)
         return stored_file(answer) if answer.content else self._place(answer)
@@ -107,7 +108,9 @@ class Uploads:
         }
         if sha256:
             headers["Repr-Digest"] = format_repr_digest(sha256)
-        answer = self._node.ask("POST", UPLOADS_PATH, self._token, headers, VERIFY_SECONDS)
+        answer = self._node.ask(
+            "POST", paths.RESUMABLE_UPLOADS, self._token, headers, VERIFY_SECONDS
+        )
         if answer.status_code not in (200, 201):
             raise _failure_of_upload(answer)
         return stored_file(answer)
@@ -121,7 +124,7 @@ class Uploads:
     def _place(self, answer: requests.Response) -> str:
         """The path that Location names. The token follows it, so it must be on this very node."""
         location = answer.headers.get("Location", "")
-        found = urlsplit(urljoin(self._node.base_url + UPLOADS_PATH, location))
+        found = urlsplit(urljoin(self._node.base_url + paths.RESUMABLE_UPLOADS, location))
         if _origin(found) != _origin(urlsplit(self._node.base_url)):
             raise NodeUnavailable(
                 f"{self._node.base_url}: names the upload {location}, which is elsewhere: the "

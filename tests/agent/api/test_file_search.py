@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from agent.index.search import Position
-from portside.wire.claims import FilePage, StoredFile
+from portside.wire.files import FilePage, StoredFile
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import access, ask, stored
 

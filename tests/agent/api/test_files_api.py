@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portside.tokens import SigningKey, mint_access
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import NODE_ID, Agent, slug_of
 from tests.support.agent.stored_files import access, ask, bearer, data_of, download, stored
 from tests.support.minting import access_claims

@@ -25,7 +25,8 @@ from agent.app import create_app
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
-from portside.wire.claims import PROBLEM_PREFIX, StoredFile
+from portside.wire.files import StoredFile
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
 

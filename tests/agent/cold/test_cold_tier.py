@@ -19,7 +19,7 @@ from agent.host.sha256 import Sha256
 from agent.outbox.events import SCHEDULE
 from agent.telemetry.worker_report import ColdReport
 from portside.quantities import GIB, MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
 from tests.support.agent.s3_server import ACCESS_KEY, SECRET_KEY, Asked, Front, S3Server
 from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored

@@ -16,9 +16,10 @@ import requests
 from agent.index.database import Database
 from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
-from portside.tokens import Keyset, SigningKey
-from portside.wire.claims import StoredFile
+from portside.tokens import SigningKey
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Heartbeat, Lease, Roster
+from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble, respond
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.receiver import self_signed

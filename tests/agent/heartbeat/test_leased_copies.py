@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from portside.inventory import EMPTY, toggled
-from portside.tokens import Keyset, verify_receipt
-from portside.wire.claims import StoredFile
+from portside.tokens import verify_receipt
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
+from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble
 from tests.support.agent.node_pairs import holds, introduce
 from tests.support.agent.process import Agent

@@ -14,7 +14,8 @@ import pytest
 
 from agent.outbox.events import SCHEDULE
 from portside.tokens import verify_hook
-from portside.wire.claims import Hook, HookEvent, StoredFile
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook, HookEvent
 from tests.support.agent.receiver import Receiver, self_signed
 from tests.support.agent.worker_process import Worker
 from tests.support.loopback import wait_until

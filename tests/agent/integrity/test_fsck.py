@@ -26,7 +26,7 @@ from agent.storage.deletion import delete
 from agent.storage.quarantine import Kept, finish_quarantines, quarantine
 from bench import committed_files
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.damage import DAMAGES, Damage, Node
 from tests.support.agent.process import Agent, first_line
 

@@ -17,7 +17,7 @@ from agent.storage.deletion import delete
 from agent.storage.quarantine import quarantine
 from bench import committed_files
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent, first_line, slug_of
 

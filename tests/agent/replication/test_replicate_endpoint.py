@@ -14,7 +14,8 @@ import requests
 
 from portside.quantities import MIB
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
-from portside.wire.claims import Hook, StoredFile
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook
 from tests.support.agent.node_pairs import Source, change, introduce, member, rows, wait_until
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.stored_files import access

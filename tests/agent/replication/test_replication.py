@@ -23,8 +23,8 @@ from agent.settings import load
 from agent.storage.deletion import remove_copy
 from portside.quantities import KIB, MIB
 from portside.tokens import SigningKey, verify_receipt
-from portside.wire.claims import StoredFile
 from portside.wire.control import FileReceipt
+from portside.wire.files import StoredFile
 from tests.support.agent.node_pairs import change, holds, introduce, member, rows, told, wait_until
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.receiver import Receiver

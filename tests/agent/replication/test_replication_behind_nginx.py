@@ -19,7 +19,7 @@ from portside.cluster.file import parse
 from portside.operator import certificates
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.node_pairs import Source, holds, introduce, member, told, wait_until

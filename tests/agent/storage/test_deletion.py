@@ -12,7 +12,7 @@ import requests
 
 from agent.storage.attributes import Attributes
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.agent.uploads.test_faults import small_disk
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import Agent, slug_of

@@ -11,7 +11,7 @@ from agent import settings
 from agent.index.database import Database
 from agent.settings import Settings
 from agent.storage.quarantine import REASON_KEY, finish_quarantines, quarantine
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import access, ask, attributes_of, data_of, flip_a_bit, stored

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portside.wire.claims import StoredFile, Verification
+from portside.wire.files import StoredFile, Verification
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import (
     FILES,

@@ -20,7 +20,8 @@ from deploys.components.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB
-from portside.wire.claims import Hook, StoredFile
+from portside.wire.files import StoredFile
+from portside.wire.hooks import Hook
 from tests.support import nginx_process
 from tests.support.agent.process import Agent, first_line
 from tests.support.agent.stored_files import access, attributes_of, data_of, download, flip_a_bit

@@ -10,7 +10,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from portside.quantities import MIB
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.worker_process import Worker
 

@@ -15,7 +15,7 @@ import requests
 
 from portside.quantities import KIB, MIB
 from portside.tokens import verify_receipt
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import NODE_ID, SMALL_NODE, Agent, slug_of
 
 RING = SMALL_NODE.ring_buffer

@@ -17,9 +17,10 @@ from control.cluster import api_keys
 from control.db.database import Database
 from control.db.models import App
 from control.problems import slugs
-from portside.tokens import Keyset, verify_download
-from portside.wire.claims import PROBLEM_PREFIX
+from portside.tokens import verify_download
 from portside.wire.control import Session
+from portside.wire.keys import Keyset
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 from tests.support.control.postgresql import PostgresqlServer

@@ -15,7 +15,8 @@ from control.problems import ProblemError
 from control.sessions.service import Sessions
 from control.worker import expiry
 from portside.quantities import GIB
-from portside.tokens import Keyset, verify_upload
+from portside.tokens import verify_upload
+from portside.wire.keys import Keyset
 from tests.support.control.core import APP, Core
 
 

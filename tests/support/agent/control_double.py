@@ -15,9 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from portside.tokens import Keyset, TokenRefused, verify_heartbeat
+from portside.tokens import TokenRefused, verify_heartbeat
 from portside.wire.control import FileReceipt
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.wire.keys import Keyset
 
 PATIENCE = 60.0
 """Seconds for anything that a node does by itself within few."""

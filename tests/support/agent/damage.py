@@ -21,7 +21,7 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.quarantine import quarantine
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
 
 

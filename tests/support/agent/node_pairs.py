@@ -15,7 +15,8 @@ import requests
 from agent.index.database import Database
 from portside.digest import format_repr_digest
 from portside.tokens import SigningKey, mint_replicate, verify_receipt
-from portside.wire.claims import ReplicateClaims, StoredFile
+from portside.wire.claims import ReplicateClaims
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from tests.support.agent.process import Agent
 

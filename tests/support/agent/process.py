@@ -22,8 +22,10 @@ import requests
 from portside.content import DEFAULT_EXTENSIONS
 from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
-from portside.tokens import Keyset, SigningKey, mint_upload
-from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
+from portside.tokens import SigningKey, mint_upload
+from portside.wire.claims import UploadClaims
+from portside.wire.keys import Keyset
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.loopback import reserved_port, wait_until
 from tests.support.minting import upload_claims
 

@@ -9,7 +9,7 @@ import requests
 
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.tokens import mint_access, mint_download
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
 from tests.support.minting import access_claims, download_claims
 

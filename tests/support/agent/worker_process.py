@@ -15,7 +15,7 @@ from typing import Any
 from agent.index.database import Database
 from agent.telemetry import worker_report
 from agent.telemetry.worker_report import WorkerReport
-from portside.wire.claims import Hook
+from portside.wire.hooks import Hook
 from tests.support.agent.process import Agent
 
 PATIENCE = 60.0

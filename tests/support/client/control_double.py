@@ -13,18 +13,20 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from portside.tokens import SigningKey, mint_upload, unverified_claims
-from portside.wire.claims import PROBLEM_PREFIX, Problem, UploadClaims
+from portside.wire.claims import UploadClaims
 from portside.wire.control import (
     CopyView,
     FileUrl,
     FileView,
     FileViews,
+    NodeStateRequest,
     NodeView,
     NodeViews,
     Session,
     SessionRequest,
 )
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
 
@@ -113,6 +115,8 @@ class ControlHandler(BaseHTTPRequestHandler):
         match (self.command, *parts):
             case ("GET", "nodes"):
                 self.send(NodeViews(nodes=tuple(self.control.nodes)))
+            case ("POST", "nodes", node_id, "state"):
+                self._want(node_id)
             case ("POST", "upload", "sessions"):
                 self._session()
             case ("POST", "files"):
@@ -138,6 +142,14 @@ class ControlHandler(BaseHTTPRequestHandler):
                 self._move(move_id)
             case _:
                 self.problem(404, "not-found")
+
+    def _want(self, node_id: str) -> None:
+        wish = NodeStateRequest.model_validate_json(self.body)
+        node = next((each for each in self.control.nodes if each.node_id == node_id), None)
+        if node is None:
+            self.problem(404, "node-unknown")
+            return
+        self.send(node.model_copy(update={"state": wish.state}))
 
     def _session(self) -> None:
         wish = SessionRequest.model_validate_json(self.body)

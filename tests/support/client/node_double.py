@@ -14,8 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from portside.tokens import Keyset, SigningKey, mint_receipt, unverified_claims
-from portside.wire.claims import PROBLEM_PREFIX, Problem, ReceiptClaims, StoredFile
+from portside.tokens import SigningKey, mint_receipt, unverified_claims
+from portside.wire.claims import ReceiptClaims
+from portside.wire.files import StoredFile
+from portside.wire.keys import Keyset
+from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.tus_double import TusDouble
 from tests.support.loopback import wait_until_hung_up
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from portside.tokens import unverified_claims
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 if TYPE_CHECKING:
     from tests.support.client.node_double import Handler

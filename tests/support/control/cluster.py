@@ -18,7 +18,6 @@ from portside.quantities import GIB
 from portside.tokens import (
     HEARTBEAT_AUDIENCE,
     RECEIPT_AUDIENCE,
-    Keyset,
     SigningKey,
     mint_heartbeat,
     mint_receipt,
@@ -26,6 +25,7 @@ from portside.tokens import (
 from portside.wire.claims import HeartbeatClaims, ReceiptClaims
 from portside.wire.control import Session
 from portside.wire.heartbeat import Heartbeat, Roster, RosterNode, WorkDone
+from portside.wire.keys import Keyset
 
 ISSUER = "lab"
 NODES = ("s01", "s02", "s03")

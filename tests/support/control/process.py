@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from control.settings import CONFIG_VARIABLE
-from portside.wire.claims import PROBLEM_PREFIX
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.control.cluster import FakeNodes, settings
 from tests.support.loopback import reserved_port
 

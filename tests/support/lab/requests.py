@@ -12,7 +12,8 @@ from typing import Any
 
 from portside.cluster.file import Cluster
 from portside.tokens import SigningKey, mint_access, mint_upload
-from portside.wire.claims import PROBLEM_PREFIX, AccessClaims, Right, UploadClaims
+from portside.wire.claims import AccessClaims, Right, UploadClaims
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.minting import upload_claims
 
 UPLOAD = "/api/internal/upload"

@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from portside.tokens import verify_receipt
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol.requests_by_hand import Talker
 

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import requests
 
-from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
+from portside.wire.claims import UploadClaims
+from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent
 
 UPLOADS = "/api/v1/uploads"

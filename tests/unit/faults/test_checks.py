@@ -14,7 +14,7 @@ from faults.checks import Shelf
 from faults.content import Content
 from faults.figures import Figures
 from faults.journal import Attempt, Journal
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from tests.support.minting import upload_claims
 
 DATA = b"what was sent"

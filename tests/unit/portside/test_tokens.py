@@ -20,19 +20,17 @@ from portside.tokens import (
     LEEWAY,
     RECEIPT_TYPE,
     UPLOAD_TYPE,
-    Keyset,
-    PublicKey,
     SigningKey,
     TokenRefused,
     mint_receipt,
     mint_upload,
-    thumbprint,
     unverified_claims,
     unverified_header,
     verify_receipt,
     verify_upload,
 )
 from portside.wire.claims import ReceiptClaims, UploadClaims
+from portside.wire.keys import Keyset, PublicKey, thumbprint
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 UNIX = int(NOW.timestamp())

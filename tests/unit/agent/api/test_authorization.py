@@ -15,7 +15,8 @@ from agent.problems import ProblemError
 from agent.settings import Settings
 from portside.quantities import GIB
 from portside.sizing import Machine, size
-from portside.tokens import Keyset, SigningKey, mint_download
+from portside.tokens import SigningKey, mint_download
+from portside.wire.keys import Keyset
 from tests.support.minting import download_claims
 
 PATH = "private/2026/größe+1.bin"

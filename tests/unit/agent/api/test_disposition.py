@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from agent.api.files import disposition
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 def _file(name: str, content_type: str) -> StoredFile:

@@ -16,7 +16,7 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.replication.queue import Pushes
 from agent.storage.staging import DiskFull
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

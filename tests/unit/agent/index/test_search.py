@@ -15,7 +15,7 @@ from agent.index.database import Database
 from agent.index.files import Index, Intent
 from agent.index.search import Position, look_up, look_up_path, search
 from agent.problems import ProblemError
-from portside.wire.claims import FileQuery, StoredFile
+from portside.wire.files import FileQuery, StoredFile
 
 MOMENT = datetime(2026, 11, 21, 7, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from agent.host.sha256 import Sha256
 from agent.integrity.scrub_schedule import Bookmark, Candidate, Fingerprint, reading_order
 from agent.storage.verification import PIECE
 from portside.quantities import MIB
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 DAY = 86400
 NOW = 1_800_000_000 * 1_000_000

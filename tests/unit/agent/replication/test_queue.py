@@ -14,7 +14,7 @@ from agent.index.files import Index, Intent
 from agent.outbox.retry import Following
 from agent.replication.attempt import LEASE_ATTEMPTS
 from agent.replication.queue import Lag, Push, Pushes
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 
 @pytest.fixture

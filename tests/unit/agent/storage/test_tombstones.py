@@ -19,7 +19,7 @@ from agent.storage.tombstones import purge
 from portside.names import attributes_path
 from portside.quantities import GIB
 from portside.sizing import Machine, size
-from portside.wire.claims import StoredFile
+from portside.wire.files import StoredFile
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=100)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from portside.cluster.file import Cluster, parse
 from portside.cluster.roster import build, merge, next_version, renew, without_key
-from portside.tokens import PublicKey, SigningKey
+from portside.tokens import SigningKey
 from portside.wire.heartbeat import NodeState, Roster
+from portside.wire.keys import PublicKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEYS = {node_id: SigningKey.generate(node_id).public() for node_id in ("s01", "s02", "s03")}

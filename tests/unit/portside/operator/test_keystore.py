@@ -22,8 +22,9 @@ from portside.client.upload.claims import Wish, claims_for
 from portside.cluster.file import Cluster
 from portside.operator import certificates
 from portside.operator.keystore import Keystore, KeystoreError
-from portside.tokens import SigningKey, mint_upload, thumbprint, verify_upload
+from portside.tokens import SigningKey, mint_upload, verify_upload
 from portside.wire.heartbeat import Roster
+from portside.wire.keys import thumbprint
 
 HOST = "s01.portside.test"
 

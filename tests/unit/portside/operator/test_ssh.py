@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portside.cluster.file import parse
-from portside.operator.ssh import command
+from portside.operator.ssh import Access, access, command
 from portside.operator.vagrant import VagrantError
 
 NODES = "name: a\ndomain: a.b\nnodes: {c01: {}, s01: {address: 192.0.2.7}}\n"
@@ -36,3 +36,10 @@ def test_a_lab_machine_is_reached_as_vagrant_says(tmp_path: Path) -> None:
     assert line[:5] == ("ssh", "-p", "2200", "-i", "/keys/lab")
     assert "StrictHostKeyChecking=no" in line
     assert line[-2:] == ("vagrant@192.0.2.1", "sudo id")
+
+
+def test_who_connects_by_itself_hears_the_same(tmp_path: Path) -> None:
+    cluster = parse(NODES + "ssh: {user: deploy, port: 2222, key: ~/one}")
+    reached = access(cluster, "c01", tmp_path)
+    assert reached == Access("c01.a.b", 2222, "deploy", Path("~/one").expanduser())
+    assert not reached.forgetful

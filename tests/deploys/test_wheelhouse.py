@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys import release
+from deploys import wheelhouse
 from deploys.layout import PROJECT_ROOT
 
 LOCK = """\
@@ -32,7 +32,7 @@ delta==2.0 ; implementation_name != 'PyPy' \\
     [("3.11", "beta==1.30 --hash=sha256:ba"), ("3.13", "beta==2.2.0 --hash=sha256:bb")],
 )
 def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
-    assert release.lock_for(python, LOCK).splitlines() == [
+    assert wheelhouse.lock_for(python, LOCK).splitlines() == [
         "alpha==1.0 --hash=sha256:aa --hash=sha256:ab",
         beta,
         "delta==2.0 --hash=sha256:da",
@@ -41,8 +41,8 @@ def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
 
 def test_every_entry_of_the_real_lock_is_pinned_by_hash() -> None:
     lock = (PROJECT_ROOT / "requirements" / "agent.txt").read_text()
-    for python in release.PYTHONS:
-        lines = release.lock_for(python, lock).splitlines()
+    for python in wheelhouse.PYTHONS:
+        lines = wheelhouse.lock_for(python, lock).splitlines()
         assert lines
         assert all("==" in line and " --hash=sha256:" in line for line in lines)
 
@@ -61,22 +61,22 @@ def project(tmp_path: Path) -> Path:
     ["requirements/agent.txt", "pyproject.toml", "portside/a.py", "agent/b.py", "agent/c.py"],
 )
 def test_another_source_is_another_release(project: Path, path: str) -> None:
-    before = release.source_digest(project, release.AGENT)
+    before = wheelhouse.source_digest(project, wheelhouse.AGENT)
     (project / path).write_text("changed")
-    assert release.source_digest(project, release.AGENT) != before
+    assert wheelhouse.source_digest(project, wheelhouse.AGENT) != before
 
 
 def test_what_python_leaves_behind_changes_nothing(project: Path) -> None:
-    before = release.source_digest(project, release.AGENT)
+    before = wheelhouse.source_digest(project, wheelhouse.AGENT)
     (project / "agent" / "__pycache__").mkdir()
     (project / "agent" / "__pycache__" / "b.pyc").write_text("x")
-    assert release.source_digest(project, release.AGENT) == before
+    assert wheelhouse.source_digest(project, wheelhouse.AGENT) == before
 
 
 def test_a_renamed_source_is_another_release(project: Path) -> None:
-    before = release.source_digest(project, release.AGENT)
+    before = wheelhouse.source_digest(project, wheelhouse.AGENT)
     (project / "agent" / "b.py").rename(project / "agent" / "z.py")
-    assert release.source_digest(project, release.AGENT) != before
+    assert wheelhouse.source_digest(project, wheelhouse.AGENT) != before
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         ]
         (Path(folder) / f"{arguments[0]}-{len(calls)}.whl").touch()
 
-    monkeypatch.setattr(release, "_run", run)
+    monkeypatch.setattr(wheelhouse, "_run", run)
     return calls
 
 
 def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, ...]]) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    built = release.build(project, release.AGENT)
+    built = wheelhouse.build(project, wheelhouse.AGENT)
     with tarfile.open(built.archive) as archive:
         names = archive.getnames()
     assert "requirements.txt" in names
@@ -107,7 +107,7 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
         "wheel-3.whl",
     }
     assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
-    assert release.build(project, release.AGENT) == built
+    assert wheelhouse.build(project, wheelhouse.AGENT) == built
     assert len(pip) == 3
 
 
@@ -115,25 +115,25 @@ def test_an_edit_during_the_build_belongs_to_the_next_release(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    before = release.source_digest(project, release.AGENT)
+    before = wheelhouse.source_digest(project, wheelhouse.AGENT)
 
     def edit(command: str, *arguments: str) -> None:
         (project / "agent" / "b.py").write_text("edited")
         if command == "wheel":
             assert (Path(arguments[-1]) / "agent" / "b.py").read_text() == "agent/b.py"
 
-    monkeypatch.setattr(release, "_run", edit)
-    assert release.build(project, release.AGENT).digest == before
-    assert release.source_digest(project, release.AGENT) != before
+    monkeypatch.setattr(wheelhouse, "_run", edit)
+    assert wheelhouse.build(project, wheelhouse.AGENT).digest == before
+    assert wheelhouse.source_digest(project, wheelhouse.AGENT) != before
 
 
 def test_every_wheel_is_checked_by_hash_and_none_is_compiled(
     project: Path, pip: list[tuple[str, ...]]
 ) -> None:
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    release.build(project, release.AGENT)
+    wheelhouse.build(project, wheelhouse.AGENT)
     downloads = [call for call in pip if call[0] == "download"]
-    assert len(downloads) == len(release.PYTHONS)
+    assert len(downloads) == len(wheelhouse.PYTHONS)
     for call in downloads:
         assert {"--require-hashes", "--only-binary=:all:"} <= set(call)
         assert not any("index" in argument for argument in call)
@@ -141,10 +141,10 @@ def test_every_wheel_is_checked_by_hash_and_none_is_compiled(
 
 def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: str) -> None:
-        raise release.ReleaseError("pip download failed: no such wheel")
+        raise wheelhouse.ReleaseError("pip download failed: no such wheel")
 
     (project / "requirements" / "agent.txt").write_text(LOCK)
-    monkeypatch.setattr(release, "_run", fail)
-    with pytest.raises(release.ReleaseError):
-        release.build(project, release.AGENT)
+    monkeypatch.setattr(wheelhouse, "_run", fail)
+    with pytest.raises(wheelhouse.ReleaseError):
+        wheelhouse.build(project, wheelhouse.AGENT)
     assert list((project / "build" / "releases").iterdir()) == []

@@ -1,0 +1,51 @@
+"""The programs that roles bring to a node: where their releases are, which services run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portside.cluster.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a role runs. Below `home` are its releases; its services run as `user`."""
+
+    name: str
+    home: str
+    user: str
+
+    @property
+    def releases(self) -> str:
+        """The folder of its releases, each a folder named by its sources' digest."""
+        return f"{self.home}/releases"
+
+    @property
+    def current(self) -> str:
+        """The link to the release that runs."""
+        return f"{self.home}/current"
+
+    @property
+    def python(self) -> str:
+        """The interpreter that knows the release's packages."""
+        return f"{self.current}/venv/bin/python"
+
+    @property
+    def command(self) -> str:
+        """Its command line, for root and for the services."""
+        return f"{self.current}/venv/bin/{self.name}"
+
+    @property
+    def services(self) -> tuple[str, str]:
+        """The web side's unit, which can be reloaded, and the worker's; without `.service`."""
+        return self.name, f"{self.name}-worker"
+
+    def as_its_user(self, *arguments: str) -> tuple[str, ...]:
+        """The words with which root runs the command as the program's own user."""
+        return ("runuser", "-u", self.user, "--", self.command, *arguments)
+
+
+AGENT = Program("portside-agent", "/opt/portside", "portside")
+CONTROL = Program("portside-control", "/opt/portside/control", "portside-control")
+
+PROGRAMS: dict[Role, Program] = {"storage": AGENT, "control": CONTROL}

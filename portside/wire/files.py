@@ -1,0 +1,95 @@
+"""What a node tells of the files it holds: descriptions, searches, verifications.
+
+Times are UTC (RFC 3339), sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from pydantic import AwareDatetime, Field
+
+from portside.wire.base import Message, Request
+from portside.wire.fields import FileId, MediaRange, Namespace, Owner, Sha256
+
+
+class StoredFile(Message):
+    """A committed file: the body of a 201, and of `GET /api/v1/files/<id>`."""
+
+    file_id: FileId
+    node_id: str
+    namespace: str
+    owner: str
+    name: str
+    path: PurePosixPath
+    url: str
+    size: int
+    sha256: Sha256
+    content_type: str
+    committed_at: datetime
+    receipt: str
+
+
+class Copy(Message):
+    """Another node's copy of a file, of which this node has that node's signed word."""
+
+    node_id: str
+    receipt: str
+    confirmed_at: AwareDatetime
+    """When the receipt came in."""
+
+
+class FileWithCopies(StoredFile):
+    """A stored file and the copies that its node has made elsewhere, the oldest first."""
+
+    copies: tuple[Copy, ...] = ()
+
+
+class FileQuery(Request):
+    """What `GET /api/v1/files` looks for: the parameters of its query, all of which must apply."""
+
+    namespace: Namespace | None = None
+    owner: Owner | None = None
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
+        description="Any part of the file's name; letters of ASCII in either case.",
+    )
+    content_type: MediaRange | None = Field(
+        default=None,
+        description="A media type, or every one of a kind as `image/*`.",
+    )
+    committed_after: AwareDatetime | None = Field(
+        default=None, description="Later than this moment (RFC 3339)."
+    )
+    committed_before: AwareDatetime | None = Field(
+        default=None, description="Earlier than this moment (RFC 3339)."
+    )
+    limit: int = Field(default=100, ge=1, le=1000, description="The most files of a page.")
+    cursor: str | None = Field(
+        default=None, max_length=200, description="The `next` of the page before."
+    )
+
+
+class FilePage(Message):
+    """Files, newest first. `next` is the cursor of the page behind this one, None on the last."""
+
+    files: tuple[StoredFile, ...]
+    next: str | None = None
+
+
+class Verification(Message):
+    """What reading a file again found: its SHA-256 now and the one it was stored with.
+
+    `sha256` is None when the file can't be read to its end. A file that is not intact is taken out
+    of service.
+    """
+
+    file_id: FileId
+    sha256: Sha256 | None
+    expected: Sha256
+    intact: bool
+    bytes: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    verified_at: datetime

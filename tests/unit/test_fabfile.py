@@ -1,0 +1,99 @@
+"""Day-2 tasks that ask the control plane: with which key, and what their user hears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fabfile
+from portside.client.control import Control
+from portside.cluster.file import Cluster, parse
+from portside.operator.keystore import Keystore
+from portside.wire.control import NodeStateRequest, NodeView
+from tests.support.client.control_double import API_KEY, ControlDouble, refuse
+
+CONTROL_OF = fabfile._control
+CLUSTER = "name: test\ndomain: portside.test\nnodes: {s01: {}, c01: {}}\n"
+NODE = NodeView(
+    node_id="s01",
+    state="active",
+    healthy=True,
+    reasons=("2 files left",),
+    public_base_url="https://s01.portside.test",
+    upload_api_url="https://s01.portside.test/api/internal/upload",
+    region=None,
+    weight=1,
+    tier="hot",
+    heard_at=None,
+    down_since=None,
+    reserved=0,
+    open_sessions=0,
+    heartbeat=None,
+)
+
+
+@pytest.fixture
+def control() -> Iterator[ControlDouble]:
+    double = ControlDouble()
+    double.nodes.append(NODE)
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def keystore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: ControlDouble) -> Keystore:
+    """That of a cluster whose control plane is the double; new keys made over SSH are API_KEY."""
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    kept = Keystore.for_cluster(parse(CLUSTER), tmp_path)
+    kept.init(parse(CLUSTER))
+    monkeypatch.setenv("PORTSIDE_CLUSTER", str(tmp_path / "cluster.yaml"))
+    monkeypatch.setattr(fabfile, "_ROOT", tmp_path)
+
+    def ask(cluster: Cluster, keystore: Keystore, key: str) -> Control:
+        return Control(control.url, key)
+
+    def make(cluster: Cluster, keystore: Keystore) -> str:
+        keystore.keep_operator_key(API_KEY)
+        return API_KEY
+
+    monkeypatch.setattr(fabfile, "_control", ask)
+    monkeypatch.setattr(fabfile, "_new_key", make)
+    return kept
+
+
+@pytest.mark.parametrize("kept", [None, API_KEY, "revoked-key-0123456789"])
+def test_a_node_is_drained_with_a_key_that_counts(
+    kept: str | None,
+    keystore: Keystore,
+    control: ControlDouble,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if kept:
+        keystore.keep_operator_key(kept)
+    fabfile._want("s01", NodeStateRequest(state="draining"))
+    assert capsys.readouterr().out == "s01: draining\n  2 files left\n"
+    assert keystore.operator_key() == API_KEY
+
+
+def test_a_refusal_is_told_in_the_control_planes_words(
+    keystore: Keystore, control: ControlDouble
+) -> None:
+    control.faults.append(refuse(409, "no-room"))
+    with pytest.raises(SystemExit) as left:
+        fabfile._want("s01", NodeStateRequest(state="draining"))
+    assert left.value.code == "so says the double"
+
+
+def test_without_a_control_plane_there_is_nobody_to_ask(keystore: Keystore) -> None:
+    alone = parse("name: test\ndomain: portside.test\nnodes: {s01: {}}\n")
+    with pytest.raises(ValueError, match="no control plane"):
+        CONTROL_OF(alone, keystore, API_KEY)
+
+
+def test_nodes_are_reached_as_the_cluster_file_says() -> None:
+    cluster = parse(CLUSTER + "ssh: {user: deploy, port: 2222, key: /keys/one}")
+    to = fabfile._connection(cluster, "s01")
+    assert (to.host, to.user, to.port) == ("s01.portside.test", "deploy", 2222)
+    assert to.connect_kwargs["key_filename"] == ["/keys/one"]
