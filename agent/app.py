@@ -1,17 +1,11 @@
-"""The agent's web side: routes, and the one place where problems become answers."""
+"""The agent's web side: what it is made of, and its routes."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Any
-
-import falcon
-import structlog
-
-from agent.api import files, metrics_page, probes, replicate, resumable, system, uploads
+from agent.api import files, probes, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import Readings
-from agent.api.openapi import document, resource
+from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
@@ -32,20 +26,19 @@ from agent.storage.commit import Committer
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
-from agent.telemetry.request_log import Answered, RequestLog
+from agent.telemetry.request_log import RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.write_path import WritePath
+from portside.web.app import App, add_common_routes, new_app
 from portside.wire import paths
 from portside.wire.keys import Keyset
 
-_log = structlog.get_logger()
 
-
-def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(settings: Settings) -> App:
     """The agent as a WSGI application, its storage recovered first.
 
     Raises NodeUnfit, IdentityError, DiskFull or DiskFailed when the node can't take uploads at all.
@@ -88,12 +81,7 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 
-    app = falcon.App(middleware=[RequestLog(metrics)])
-    # An answer without a body has no type either. falcon takes None, whatever its annotation says.
-    app.resp_options.default_media_type = None  # type: ignore[assignment]
-    app.add_error_handler(ProblemError, _answer_problem)
-    app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    app.add_error_handler(Exception, _answer_unforeseen)
+    app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
 
     upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route(paths.UPLOAD, upload)
@@ -117,42 +105,6 @@ def create_app(settings: Settings) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/internal/download", files.DownloadProbe(access))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
-    app.add_route("/metrics", metrics_page.MetricsPage(metrics.registry))
-    app.add_route("/health/live", probes.Live())
     app.add_route("/health/ready", probes.Ready(settings, health))
-    own_description = resource.Description()
-    app.add_route("/openapi.json", own_description)
-    own_description.publish(document.document(app, OPERATIONS, version("portside")))
+    add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app
-
-
-def _answer_problem(
-    request: falcon.Request, response: falcon.Response, problem: ProblemError, params: Any
-) -> None:
-    response.context.answered = Answered(request.method, request.path, problem.status, problem.slug)
-    response.status = problem.status
-    response.content_type = "application/problem+json"
-    response.set_headers(problem.headers)
-    response.text = problem.document(request.path).model_dump_json(exclude_none=True)
-
-
-def _answer_http_error(
-    request: falcon.Request, response: falcon.Response, error: falcon.HTTPError, params: Any
-) -> None:
-    """Falcon's own refusals (no such path, no such method) in the same shape as ours."""
-    if isinstance(error, falcon.HTTPNotFound):
-        problem = ProblemError("not-found", "there is nothing at this path")
-    elif isinstance(error, falcon.HTTPMethodNotAllowed):
-        problem = ProblemError("method-not-allowed", f"{request.method} is not for this path")
-    else:
-        problem = ProblemError("malformed-request", error.title or "the request can't be read")
-    _answer_problem(request, response, problem, params)
-    response.set_headers(error.headers or {})
-
-
-def _answer_unforeseen(
-    request: falcon.Request, response: falcon.Response, error: Exception, params: Any
-) -> None:
-    _log.error("unforeseen error", path=request.path, exc_info=error)
-    problem = ProblemError("internal-error", "the node failed; its log says why")
-    _answer_problem(request, response, problem, params)

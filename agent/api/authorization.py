@@ -24,6 +24,7 @@ from portside.tokens import (
     verify_download,
     verify_upload,
 )
+from portside.web.authorization import bearer
 from portside.wire.claims import AccessClaims, Right
 from portside.wire.files import FileQuery, StoredFile
 from portside.wire.keys import Keyset
@@ -70,7 +71,7 @@ class Access:
         """The file's attributes and receipt: for its uploader too."""
         if not self.is_private(stored.namespace):
             return
-        token = _bearer(authorization)
+        token = bearer(authorization)
         if token is None or not _is_upload_token(token):
             self.need("read", stored, authorization)
             return
@@ -118,7 +119,7 @@ class Access:
             raise ProblemError("right-missing", "this download token is for another file")
 
     def _access_claims(self, authorization: str) -> AccessClaims:
-        token = _bearer(authorization)
+        token = bearer(authorization)
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <access token>'")
         return self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
@@ -128,12 +129,6 @@ class Access:
             return verify()
         except TokenRefused as refused:
             raise ProblemError.from_token(refused) from None
-
-
-def _bearer(authorization: str) -> str | None:
-    """The token of an Authorization header (RFC 6750, section 2.1)."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _is_upload_token(token: str) -> bool:

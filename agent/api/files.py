@@ -23,8 +23,8 @@ from agent.storage.deletion import delete
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
-from agent.telemetry.request_log import Answered
 from portside.content import SCRIPT_EXTENSIONS, extension_of
+from portside.web.request_log import Answered
 from portside.wire.files import FileQuery, StoredFile
 
 CONTENT_LOCATION = "/_stored/"

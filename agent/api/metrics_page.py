@@ -1,5 +1,4 @@
-"""`/metrics`: what Prometheus reads, and what is so on the node as it comes by.
-by.
+"""What is so on the node as Prometheus comes by `/metrics`.
 
 Slots, memory and disk are admission's own numbers, as in upload-status. What the worker does (it is
 another process) comes from its last report.
@@ -10,13 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-import falcon
-from prometheus_client import (
-    CONTENT_TYPE_PLAIN_0_0_4,
-    CollectorRegistry,
-    Metric,
-    generate_latest,
-)
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -27,19 +20,6 @@ from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.worker_report import ColdReport, HeartbeatReport, WorkerReport
 from agent.uploads.admission import Admission
-
-
-class MetricsPage:
-    """Every instrument and every reading, in the text format."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The numbers as of now."""
-        response.content_type = CONTENT_TYPE_PLAIN_0_0_4
-        response.set_header("Cache-Control", "no-store")
-        response.data = generate_latest(self._registry)
 
 
 class Readings(Collector):

@@ -1,4 +1,4 @@
-"""`/health/...`: is the agent running, and would it take an upload?"""
+"""`/health/ready`: would the node take an upload?"""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ from portside.wire.status import Readiness
 
 WORKER_SILENCE = 300
 """Seconds after which a worker that reports every few counts as gone."""
-
-
-class Live:
-    """The process answers: that is all it says."""
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """204."""
-        response.status = falcon.HTTP_204
 
 
 class Ready:

@@ -7,6 +7,7 @@ from agent.problems import ProblemError
 from agent.replication.request import ReplicateRequest
 from agent.storage.layout import is_place
 from portside.tokens import TokenRefused, verify_replicate
+from portside.web.authorization import bearer
 from portside.wire.claims import ReplicateClaims
 from portside.wire.keys import Keyset
 
@@ -24,8 +25,8 @@ class Sources:
 
         Raises ProblemError with the first thing that is wrong.
         """
-        scheme, _, token = asked.authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer(asked.authorization)
+        if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
         roster = self._rosters.current()
         # A node is known by its own key in the roster, or by one of its own in the keyset.
@@ -33,7 +34,7 @@ class Sources:
         keys = [node.key for node in roster.nodes if node.key.owner == node.node_id]
         keys += [key for key in self._keyset.keys if key.owner in known]
         try:
-            claims = verify_replicate(token.strip(), Keyset(keys=tuple(keys)), self._node_id)
+            claims = verify_replicate(token, Keyset(keys=tuple(keys)), self._node_id)
         except TokenRefused as refused:
             raise ProblemError.from_token(refused) from None
         if claims.iss == self._node_id or claims.iss not in known:

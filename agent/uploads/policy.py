@@ -22,6 +22,7 @@ from portside.content import extension_of, is_allowed
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
 from portside.tokens import TokenRefused, verify_upload
+from portside.web.authorization import bearer
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
@@ -75,13 +76,11 @@ class UploadPolicy:
 
     def claims(self, authorization: str, *, resuming: bool = False) -> UploadClaims:
         """The claims of a request's token; for an upload that has begun, until its deadline."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer(authorization)
+        if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <upload token>'")
         try:
-            claims = verify_upload(
-                token.strip(), self.keyset, self.settings.node_id, resuming=resuming
-            )
+            claims = verify_upload(token, self.keyset, self.settings.node_id, resuming=resuming)
         except TokenRefused as refused:
             if resuming and refused.code == "token-expired":
                 raise ProblemError(

@@ -11,6 +11,7 @@ from control.cluster.api_keys import Scope
 from control.cluster.read_model import KnownApp
 from control.cluster.snapshot import Snapshots
 from control.problems import ProblemError
+from portside.web.authorization import bearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Access:
 
     def caller(self, request: falcon.Request) -> Caller | None:
         """Who asks; None without a key."""
-        key = bearer(request)
+        key = bearer(request.auth)
         if key is None:
             return None
         # What is compared is a digest of what was sent: its timing tells nothing of the key.
@@ -57,9 +58,3 @@ class Access:
         if app is None:
             raise ProblemError("key-unknown", "this API key isn't known here, or it was revoked")
         return Caller(app)
-
-
-def bearer(request: falcon.Request) -> str | None:
-    """The token of the Authorization header (RFC 6750, section 2.1)."""
-    scheme, _, token = (request.auth or "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None

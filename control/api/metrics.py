@@ -59,6 +59,10 @@ class Metrics:
             self.seconds.labels(operation)
             self.refused.labels(operation)
 
+    def problem(self, slug: str) -> None:
+        """A request was answered with this problem."""
+        self.problems.labels(slug).inc()
+
     def session(self) -> AbstractContextManager[None]:
         """Time the opening of a session."""
         return self._timed("session")

@@ -8,7 +8,7 @@ from datetime import datetime
 import falcon
 
 from control.api import json_body
-from control.api.authorization import Access, bearer
+from control.api.authorization import Access
 from control.api.metrics import Metrics
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
@@ -16,6 +16,7 @@ from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
 from control.settings import Settings
+from portside.web.authorization import bearer
 from portside.wire.control import NewPool, NodeStateRequest, PoolSettings
 
 
@@ -31,7 +32,7 @@ class NodeHeartbeats:
 
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """200 with what there is for the node."""
-        token = bearer(request)
+        token = bearer(request.auth)
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <heartbeat token>'")
         body = json_body.read(request)

@@ -10,10 +10,19 @@ from typing import get_args
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from control.api.files import UrlQuery
-from control.api.openapi import Operation, Operations
 from control.api.sessions import ServerQuery
-from control.problems import Slug
+from control.problems import ProblemError, Slug
 from portside.tokens import Refusal
+from portside.web.openapi import (
+    ANYONE,
+    Answer,
+    Api,
+    Operation,
+    Operations,
+    Parameter,
+    SecurityScheme,
+    query_parameters,
+)
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
@@ -39,7 +48,39 @@ _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
-OPERATIONS: Operations = {
+_IDEMPOTENCY_KEY = Parameter(
+    "header", "Idempotency-Key", {"type": "string"}, "The same key finds the same session again."
+)
+
+API_KEY: SecurityScheme[Slug] = SecurityScheme(
+    "apiKey",
+    {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An app's API key: `portside-control app create`.",
+    },
+    problems=("key-missing", "key-unknown", "scope-missing"),
+)
+HEARTBEAT_TOKEN: SecurityScheme[Slug] = SecurityScheme(
+    "heartbeat",
+    {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A `heartbeat+jwt` of the node over the request's body.",
+    },
+)
+
+API: Api[Slug] = Api(
+    title="Portside control plane",
+    description="Sessions for uploads, and where files are.",
+    schemes=(API_KEY, HEARTBEAT_TOKEN),
+    problem_type=ProblemError,
+    problems=("malformed-request", "database-unavailable", "internal-error"),
+    security=(API_KEY,),
+)
+
+OPERATIONS: Operations[Slug] = {
     ("POST", "/api/v1/upload/sessions"): Operation(
         "uploads",
         "Have a file uploaded: where to, and the token for it",
@@ -50,21 +91,21 @@ OPERATIONS: Operations = {
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),
         body=SessionRequest,
-        headers={"Idempotency-Key": "The same key finds the same session again."},
+        parameters=(_IDEMPOTENCY_KEY,),
     ),
     ("GET", "/api/v1/upload/server"): Operation(
         "uploads",
         "Where an upload would go now",
         {200: UploadServer},
         _PLACED,
-        query=ServerQuery,
+        parameters=query_parameters(ServerQuery),
     ),
     ("POST", "/api/v1/nodes/{node_id}/heartbeat"): Operation(
         "nodes",
         "A node reports, and hears what there is for it",
         {200: HeartbeatAnswer},
         (*_TOKENS, "token-missing", "node-unknown", "heartbeat-replayed", "body-too-large"),
-        auth=("heartbeat",),
+        security=(HEARTBEAT_TOKEN,),
         body=Heartbeat,
     ),
     ("GET", "/api/v1/nodes"): Operation("nodes", "Every node", {200: NodeViews}),
@@ -97,14 +138,17 @@ OPERATIONS: Operations = {
         body=PoolSettings,
     ),
     ("GET", "/api/v1/files"): Operation(
-        "files", "Search, newest first", {200: FileViews}, query=FileQuery
+        "files",
+        "Search, newest first",
+        {200: FileViews},
+        parameters=query_parameters(FileQuery, undescribed=""),
     ),
     ("POST", "/api/v1/files"): Operation(
         "files",
         "Hand in a node's receipt",
         {200: FileView},
         (*_TOKENS, "receipt-conflict", "body-too-large"),
-        auth=("none",),
+        security=(ANYONE,),
         body=FileReceipt,
     ),
     ("GET", "/api/v1/files/{file_id}"): Operation(
@@ -118,8 +162,8 @@ OPERATIONS: Operations = {
         "To a copy that can be reached",
         {200: FileUrl, 302: FileUrl},
         ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
-        auth=("none", "key"),
-        query=UrlQuery,
+        security=(ANYONE, API_KEY),
+        parameters=query_parameters(UrlQuery),
     ),
     ("GET", "/api/v1/moves"): Operation("moves", "Every move, newest first", {200: MoveViews}),
     ("POST", "/api/v1/moves"): Operation(
@@ -151,20 +195,21 @@ OPERATIONS: Operations = {
         (*_MOVE, "move-state"),
     ),
     ("GET", "/health/live"): Operation(
-        "probes", "Does the process answer?", {204: None}, auth=("none",)
+        "probes", "Does the process answer?", {204: None}, security=(ANYONE,)
     ),
     ("GET", "/health/ready"): Operation(
         "probes",
         "Would a session be opened?",
         {200: Readiness, 503: Readiness},
-        auth=("none",),
+        security=(ANYONE,),
     ),
     ("GET", "/metrics"): Operation(
         "probes",
         "Numbers for Prometheus",
-        {200: None},
-        auth=("none",),
-        media_type=CONTENT_TYPE_PLAIN_0_0_4,
+        {200: Answer("OK", media_type=CONTENT_TYPE_PLAIN_0_0_4, schema={})},
+        security=(ANYONE,),
     ),
-    ("GET", "/openapi.json"): Operation("probes", "This document", {200: None}, auth=("none",)),
+    ("GET", "/openapi.json"): Operation(
+        "probes", "This document", {200: Answer("OK", schema={})}, security=(ANYONE,)
+    ),
 }

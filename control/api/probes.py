@@ -1,13 +1,8 @@
-"""`/health/...`, `/metrics` and `/openapi.json`."""
+"""`/health/ready`: would the control plane open a session?"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 import falcon
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from control.api import json_body
 from control.cluster.snapshot import Snapshots
@@ -16,14 +11,6 @@ from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
 from portside.tokens import SigningKey
 from portside.wire.status import Readiness
-
-
-class Live:
-    """The process answers: that is all it says."""
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """204."""
-        response.status = falcon.HTTP_204
 
 
 class Ready:
@@ -54,41 +41,3 @@ class Ready:
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),
             503 if reasons else 200,
         )
-
-
-class MetricsPage:
-    """Every instrument and every reading, in Prometheus's text format."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The numbers as of now."""
-        response.content_type = CONTENT_TYPE_PLAIN_0_0_4
-        response.set_header("Cache-Control", "no-store")
-        response.data = generate_latest(self._registry)
-
-
-class Description:
-    """`/openapi.json`: one document for as long as the process lives."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._etag = ""
-
-    def publish(self, document: dict[str, Any]) -> None:
-        """Take the document, once every route is there, this one's as well."""
-        self._text = json.dumps(document, separators=(",", ":"))
-        self._etag = hashlib.sha256(self._text.encode()).hexdigest()[:32]
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The document, or 304."""
-        response.etag = self._etag
-        response.set_header("Cache-Control", "public, max-age=300")
-        if request.if_none_match and any(
-            each == "*" or each == self._etag for each in request.if_none_match
-        ):
-            response.status = falcon.HTTP_304
-            return
-        response.content_type = falcon.MEDIA_JSON
-        response.text = self._text

@@ -1,13 +1,64 @@
-"""What descriptions of several operations have in common."""
+"""What holds for the agent's whole API, and what descriptions of several operations share."""
 
 from __future__ import annotations
 
 from typing import get_args
 
-from agent.api.openapi.document import JsonObject
-from agent.problems import Slug
+from agent.problems import ProblemError, Slug
 from portside.tokens import Refusal
+from portside.web import openapi
+from portside.web.openapi import Api, JsonObject, SecurityScheme
 from portside.wire.fields import FILE_ID_PATTERN
+
+Operations = openapi.Operations[Slug]
+"""By method and path."""
+
+
+def _bearer(name: str, description: str) -> SecurityScheme[Slug]:
+    """A token in the Authorization header."""
+    return SecurityScheme(
+        name,
+        {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": description,
+        },
+    )
+
+
+UPLOAD_TOKEN = _bearer("uploadToken", "An `upload+jwt` for one file on this node.")
+ACCESS_TOKEN = _bearer("accessToken", "An `access+jwt` with the right that the operation needs.")
+REPLICATE_TOKEN = _bearer(
+    "replicateToken", "A `replicate+jwt` for one file, signed by the node that sends it."
+)
+DOWNLOAD_TOKEN: SecurityScheme[Slug] = SecurityScheme(
+    "downloadToken",
+    {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A `download+jwt` for one path.",
+    },
+)
+
+_RETRY_AFTER = {"Retry-After": "Seconds to wait."}
+
+API: Api[Slug] = Api(
+    title="Portside storage node",
+    description="Files straight to the node that keeps them, and back.",
+    schemes=(UPLOAD_TOKEN, ACCESS_TOKEN, REPLICATE_TOKEN, DOWNLOAD_TOKEN),
+    problem_type=ProblemError,
+    problems=("malformed-request", "rate-limited", "internal-error"),
+    headers={"X-Request-ID": "What the node's logs have about this request."},
+    problem_headers={
+        401: {"WWW-Authenticate": "How to say who you are."},
+        429: _RETRY_AFTER,
+        503: _RETRY_AFTER,
+    },
+    # tus has a status of its own.
+    phrases={460: "Checksum mismatch"},
+)
 
 BINARY: JsonObject = {"type": "string", "format": "binary"}
 

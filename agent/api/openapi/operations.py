@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from agent.api.openapi.components import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
-from agent.api.openapi.document import Answer, Operation, Operations, Parameter
+from agent.api.openapi.components import (
+    ACCESS_TOKEN,
+    BINARY,
+    DIGEST,
+    DOWNLOAD_TOKEN,
+    FILE_ID,
+    NEW_FILE_PROBLEMS,
+    TOKEN_PROBLEMS,
+    UPLOAD_TOKEN,
+    Operations,
+)
 from agent.api.openapi.replicate_operations import REPLICATION
 from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
+from portside.web.openapi import ANYONE, Answer, Operation, Parameter, query_parameters
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
 from portside.wire.status import Readiness, UploadStatus
@@ -40,25 +50,13 @@ _NAME = Parameter(
 _FILE_ID = Parameter("path", "file_id", FILE_ID)
 
 
-def _query_of_files() -> tuple[Parameter, ...]:
-    """The parameters that `FileQuery` validates, from its own schema."""
-    parameters = []
-    for name, schema in FileQuery.model_json_schema()["properties"].items():
-        # Whether a parameter may be left out isn't part of its value's schema.
-        kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-        known = ("default", "title", "description", "anyOf")
-        plain = {key: value for key, value in kinds[0].items() if key not in known}
-        parameters.append(Parameter("query", name, plain, schema.get("description", "")))
-    return tuple(parameters)
-
-
 _UPLOADS: Operations = {
     ("POST", "/api/internal/upload"): Operation(
         "uploads",
         "Upload a file as a form",
         _STORED,
         _WHOLE_BODY_PROBLEMS,
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=_DIGESTS,
         body={
             "multipart/form-data": {
@@ -73,7 +71,7 @@ _UPLOADS: Operations = {
         "Upload a file as it is (`curl -T`)",
         _STORED,
         _WHOLE_BODY_PROBLEMS,
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=(_NAME, *_DIGESTS),
         body={"application/octet-stream": BINARY},
     ),
@@ -122,15 +120,15 @@ _FILES: Operations = {
         "Search, newest first",
         {200: Answer("A page of files.", model=FilePage, headers=_CACHE)},
         (*TOKEN_PROBLEMS, "right-missing"),
-        tokens=("access",),
-        parameters=_query_of_files(),
+        security=(ACCESS_TOKEN,),
+        parameters=query_parameters(FileQuery),
     ),
     ("GET", "/api/v1/files/{file_id}"): Operation(
         "files",
         "A file's attributes and receipt",
         {200: Answer("As its upload was answered.", model=FileWithCopies, headers=_CACHE)},
         _LOOK_PROBLEMS,
-        tokens=("none", "access", "upload"),
+        security=(ANYONE, ACCESS_TOKEN, UPLOAD_TOKEN),
         parameters=(_FILE_ID,),
     ),
     ("HEAD", "/api/v1/files/{file_id}"): Operation(
@@ -138,7 +136,7 @@ _FILES: Operations = {
         "Is this file here?",
         {200: Answer("It is.", headers=_CACHE)},
         _LOOK_PROBLEMS,
-        tokens=("none", "access", "upload"),
+        security=(ANYONE, ACCESS_TOKEN, UPLOAD_TOKEN),
         parameters=(_FILE_ID,),
     ),
     ("DELETE", "/api/v1/files/{file_id}"): Operation(
@@ -149,7 +147,7 @@ _FILES: Operations = {
             *TOKEN_PROBLEMS,
             *("right-missing", "not-found", "no-space", "read-only", "storage-failed"),
         ),
-        tokens=("access",),
+        security=(ACCESS_TOKEN,),
         parameters=(_FILE_ID,),
     ),
     ("GET", "/api/v1/files/{file_id}/content"): Operation(
@@ -157,7 +155,7 @@ _FILES: Operations = {
         "A file's bytes, ranges too",
         _CONTENT,
         _READ_PROBLEMS,
-        tokens=("none", "access", "download"),
+        security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
         parameters=(_FILE_ID,),
     ),
     ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
@@ -168,7 +166,7 @@ _FILES: Operations = {
             304: _CONTENT[304],
         },
         _READ_PROBLEMS,
-        tokens=("none", "access", "download"),
+        security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
         parameters=(_FILE_ID,),
     ),
     **{
@@ -177,7 +175,7 @@ _FILES: Operations = {
             "Read a file again and compare its digest",
             {200: Answer("What was found.", model=Verification, headers=_CACHE)},
             (*_READ_PROBLEMS, "body-cut", "no-slot", "no-space", "read-only", "storage-failed"),
-            tokens=("access",),
+            security=(ACCESS_TOKEN,),
             parameters=(_FILE_ID,),
         )
         for method in ("GET", "POST")

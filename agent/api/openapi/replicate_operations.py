@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from agent.api.openapi.components import BINARY, DIGEST, TOKEN_PROBLEMS
-from agent.api.openapi.document import Answer, Operation, Operations, Parameter
+from agent.api.openapi.components import (
+    BINARY,
+    DIGEST,
+    REPLICATE_TOKEN,
+    TOKEN_PROBLEMS,
+    Operations,
+)
 from agent.problems import Slug
 from agent.replication.request import CONTENT_RANGE
+from portside.web.openapi import Answer, Operation, Parameter
 from portside.wire.files import StoredFile
 
 _PATH = "/api/internal/replicate/{path}"
@@ -40,7 +46,7 @@ REPLICATION: Operations = {
         "How far a push is",
         {204: Answer("So far.", headers=_REACHED)},
         _FILE_PROBLEMS,
-        tokens=("replicate",),
+        security=(REPLICATE_TOKEN,),
         parameters=(_HERE,),
     ),
     ("PUT", _PATH): Operation(
@@ -59,7 +65,7 @@ REPLICATION: Operations = {
             *("length-required", "size-mismatch", "body-cut", "too-large", "digest-mismatch"),
             *("no-slot", "no-memory", "no-space", "read-only", "storage-failed"),
         ),
-        tokens=("replicate",),
+        security=(REPLICATE_TOKEN,),
         parameters=(
             _HERE,
             Parameter(
@@ -78,7 +84,7 @@ REPLICATION: Operations = {
         "Give up a push that isn't complete",
         {204: Answer("Nothing of it is left; a stored copy stays.")},
         (*_SOURCE_PROBLEMS, "upload-locked", "no-space", "storage-failed"),
-        tokens=("replicate",),
+        security=(REPLICATE_TOKEN,),
         parameters=(_HERE,),
     ),
 }

@@ -5,10 +5,18 @@ tus 1.0: https://tus.io/protocols/resumable-upload. IETF: draft-ietf-httpbis-res
 
 from __future__ import annotations
 
-from agent.api.openapi.components import BINARY, DIGEST, FILE_ID, NEW_FILE_PROBLEMS, TOKEN_PROBLEMS
-from agent.api.openapi.document import Answer, JsonObject, Operation, Operations, Parameter
+from agent.api.openapi.components import (
+    BINARY,
+    DIGEST,
+    FILE_ID,
+    NEW_FILE_PROBLEMS,
+    TOKEN_PROBLEMS,
+    UPLOAD_TOKEN,
+    Operations,
+)
 from agent.problems import Slug
 from agent.resumable.request import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
+from portside.web.openapi import Answer, JsonObject, Operation, Parameter
 from portside.wire.files import StoredFile
 
 _BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -106,7 +114,7 @@ RESUMABLE: Operations = {
             )
         },
         _RECEIVING,
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=(*_DIALECT, *_OF_BYTES, *_OF_CREATION),
         body={**_BODY, "application/octet-stream": BINARY},
         body_required=False,
@@ -119,7 +127,7 @@ RESUMABLE: Operations = {
             204: Answer("IETF: so far.", headers=_REACHED),
         },
         _OF_ONE,
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
     ("PATCH", "/api/v1/uploads/{upload_id}"): Operation(
@@ -130,7 +138,7 @@ RESUMABLE: Operations = {
             204: Answer("So far.", headers=_REACHED),
         },
         _RECEIVING,
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT, _OFFSET, *_OF_BYTES),
         body=_BODY,
     ),
@@ -139,7 +147,7 @@ RESUMABLE: Operations = {
         "Give an upload up",
         {204: Answer("It is gone.")},
         (*_OF_ONE, "upload-complete", "upload-locked"),
-        tokens=("upload",),
+        security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
 }

@@ -19,12 +19,13 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from agent.api.openapi.document import document, routes
+from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.app import create_app
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
+from portside.web.openapi import document, routes
 from portside.wire.files import StoredFile
 from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent
@@ -252,7 +253,7 @@ def test_every_route_is_described_and_nothing_else(described_agent: Agent) -> No
 
 def test_problems_are_described_by_their_slugs(described_agent: Agent) -> None:
     app = create_app(load(described_agent.home / "agent.toml"))
-    described = document(app, OPERATIONS, "1")["paths"]
+    described = document(app, API, OPERATIONS, "1")["paths"]
     answers = described["/api/v1/uploads/{upload_id}"]["patch"]["responses"]
     types = answers["409"]["content"]["application/problem+json"]["schema"]["properties"]["type"]
     assert PROBLEM_PREFIX + "offset-mismatch" in types["enum"]

@@ -1,4 +1,4 @@
-"""`/openapi.json`: the API's description, as a document for programs."""
+"""The resources that every service of ours has: is it alive, its numbers, its description."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import hashlib
 import json
 
 import falcon
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
-from agent.api.openapi.document import JsonObject
+from portside.web.openapi import JsonObject
+
+
+class Live:
+    """`/health/live`: the process answers, that is all it says."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """204."""
+        response.status = falcon.HTTP_204
+
+
+class MetricsPage:
+    """`/metrics`: every instrument and every reading, in Prometheus's text format."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The numbers as of now."""
+        response.content_type = CONTENT_TYPE_PLAIN_0_0_4
+        response.set_header("Cache-Control", "no-store")
+        response.data = generate_latest(self._registry)
 
 
 class Description:
-    """One document for as long as the process lives."""
+    """`/openapi.json`: one document for as long as the process lives."""
 
     def __init__(self) -> None:
         self._text = ""

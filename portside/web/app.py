@@ -1,0 +1,103 @@
+"""A service's falcon app without its routes: the one place where problems become answers."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import falcon
+import structlog
+from prometheus_client import CollectorRegistry
+
+from portside.web.openapi import Api, Operations, Slug, document
+from portside.web.problems import PROBLEM_TYPE, BaseProblemError
+from portside.web.request_log import Answered, RequestLog
+from portside.web.resources import Description, Live, MetricsPage
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+_log = structlog.get_logger()
+
+
+def new_app(request_log: RequestLog, problem_type: type[BaseProblemError[Any]], name: str) -> App:
+    """An app whose every error is answered as a problem of this type.
+
+    `name` is the service's in a sentence ("the node"), for whoever it fails.
+    """
+    app = falcon.App(middleware=[request_log])
+    # An answer without a body has no type either. falcon takes None, whatever its annotation says.
+    app.resp_options.default_media_type = None  # type: ignore[assignment]
+    handlers = _ErrorHandlers(problem_type, name)
+    app.add_error_handler(BaseProblemError, handlers.problem)
+    app.add_error_handler(falcon.HTTPError, handlers.http_error)
+    app.add_error_handler(Exception, handlers.unforeseen)
+    return app
+
+
+def add_common_routes(
+    app: App, registry: CollectorRegistry, api: Api[Slug], operations: Operations[Slug]
+) -> None:
+    """What every service has beside its own routes, which are there already."""
+    app.add_route("/health/live", Live())
+    app.add_route("/metrics", MetricsPage(registry))
+    description = Description()
+    app.add_route("/openapi.json", description)
+    description.publish(document(app, api, operations, version("portside")))
+
+
+def answer_problem(
+    request: falcon.Request, response: falcon.Response, problem: BaseProblemError[Any]
+) -> None:
+    """Answer with a problem's document and headers, and tell the request log."""
+    response.context.answered = Answered(request.method, request.path, problem.status, problem.slug)
+    response.status = problem.status
+    response.content_type = PROBLEM_TYPE
+    response.set_headers(problem.headers)
+    response.text = problem.document(request.path).model_dump_json(exclude_none=True)
+
+
+class _ErrorHandlers:
+    """What falcon calls for errors that leave a handler, with problems of one service."""
+
+    def __init__(self, problem_type: type[BaseProblemError[Any]], name: str) -> None:
+        self._problem_type = problem_type
+        self._name = name
+
+    def problem(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        problem: BaseProblemError[Any],
+        params: Any,
+    ) -> None:
+        """Our own refusals."""
+        answer_problem(request, response, problem)
+
+    def http_error(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        error: falcon.HTTPError,
+        params: Any,
+    ) -> None:
+        """Falcon's refusals (no such path, no such method) in the same shape as ours."""
+        if isinstance(error, falcon.HTTPNotFound):
+            problem = self._problem_type("not-found", "there is nothing at this path")
+        elif isinstance(error, falcon.HTTPMethodNotAllowed):
+            problem = self._problem_type(
+                "method-not-allowed", f"{request.method} is not for this path"
+            )
+        else:
+            problem = self._problem_type(
+                "malformed-request", error.title or "the request can't be read"
+            )
+        answer_problem(request, response, problem)
+        response.set_headers(error.headers or {})
+
+    def unforeseen(
+        self, request: falcon.Request, response: falcon.Response, error: Exception, params: Any
+    ) -> None:
+        """Our own mistakes, and whatever the machine does that nobody has thought of."""
+        _log.error("unforeseen error", path=request.path, exc_info=error)
+        problem = self._problem_type("internal-error", f"{self._name} failed; its log says why")
+        answer_problem(request, response, problem)

@@ -1,0 +1,92 @@
+"""Each request's id, for every line that is written on its behalf, and a line when it is answered.
+
+nginx gives every request an id and writes it into its own log; a request that comes without one
+(a probe on the machine itself) is given one here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+import structlog
+
+from portside import journal
+
+_ID = re.compile(r"[0-9a-f]{32}")
+"""nginx's $request_id: 16 random bytes."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a request was answered. One that nginx asks about isn't the one that asks.
+
+    `outcome` is the problem's slug, or `ok`.
+    """
+
+    method: str
+    path: str
+    status: int
+    outcome: str
+
+    @property
+    def well(self) -> bool:
+        """Whether it was answered without a problem."""
+        return self.outcome == "ok"
+
+
+class RequestLog:
+    """A falcon middleware; `response.context.answered` tells it of problems.
+
+    `count_problem` is called with each one's slug. Which requests are worth a line, and what the
+    line says beside the answer, a service decides in a class of its own.
+    """
+
+    def __init__(self, count_problem: Callable[[str], None]) -> None:
+        self._count_problem = count_problem
+
+    def is_logged(self, answered: Answered) -> bool:
+        """Whether this request is worth a line."""
+        raise NotImplementedError
+
+    def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
+        """What else the line says, of a request that took so many seconds."""
+        raise NotImplementedError
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Before anything else."""
+        given = request.get_header("X-Request-ID", default="")
+        request_id = given if _ID.fullmatch(given) else secrets.token_hex(16)
+        journal.begin_request(request_id)
+        request.context.begun = time.monotonic()
+        response.set_header("X-Request-ID", request_id)
+
+    def process_response(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        resource: Any,
+        req_succeeded: bool,
+    ) -> None:
+        """After everything else: the problem is counted, the line written."""
+        answered: Answered | None = response.context.get("answered")
+        if answered is None:
+            answered = Answered(request.method, request.path, response.status_code, "ok")
+        else:
+            self._count_problem(answered.outcome)
+        if self.is_logged(answered):
+            _log.info(
+                "request answered",
+                method=answered.method,
+                path=answered.path,
+                status=answered.status,
+                outcome=answered.outcome,
+                **self.measured(request, time.monotonic() - request.context.begun),
+            )
