@@ -7,7 +7,6 @@ Ends with the terminal's tables, `build/bench/catalogue.json` and the section `c
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,15 +19,15 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import typer
-from rich.console import Console
 
 from agent import settings as agent_settings
 from agent.settings import Settings
-from bench import catalogue_report, committed_files, machine, report, source
+from bench import catalogue_report, committed_files, source
 from bench.catalogue_report import Figures, Run
+from bench.command import Bench, Directory, Record
 from bench.contenders import Ground
 from bench.contenders.portside import Portside, PortsideService
-from bench.places import BUILD, NODE, RESULTS
+from bench.places import BUILD, NODE
 from bench.processes import ServerFailed, peak_memory
 from portside import sizing
 from portside.tokens import mint_access
@@ -51,32 +50,22 @@ class CatalogueFailed(Exception):
     """A node's answer or command was not what it should be."""
 
 
+_BENCH = Bench(
+    "catalogue",
+    catalogue_report.show,
+    catalogue_report.markdown,
+    (CatalogueFailed, ServerFailed, OSError),
+)
+
+
 def main(
     files: Annotated[int, typer.Option(min=1000, help="Files on the node.")] = 10_000,
     requests: Annotated[int, typer.Option(min=100, help="Requests of each kind of page.")] = 300,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Fill a node with files and measure what depends on their number."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    place = directory or BUILD
-    described = machine.describe(place)
-    try:
-        with console.status("preparing") as status:
-            figures = _measured(place, files, requests, status.update)
-    except (CatalogueFailed, ServerFailed, OSError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    catalogue_report.show(console, figures)
-    report.write_figures(BUILD / "catalogue.json", described, figures)
-    if record:
-        text = catalogue_report.markdown(described, figures)
-        report.write_section(RESULTS, "catalogue", text)
+    _BENCH.run(lambda place, tell: _measured(place, files, requests, tell), directory, record)
 
 
 def _measured(place: Path, count: int, requests: int, tell: Callable[[str], None]) -> Figures:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,13 +24,13 @@ from typing import Annotated
 
 import structlog
 import typer
-from rich.console import Console
 
-from bench import control_catalogue, control_report, machine, nginx, report
+from bench import control_catalogue, control_report, nginx
+from bench.command import Bench, Directory, Record, Tell
 from bench.control_load import Answered, Asking, Reporting, ask_for_sessions
 from bench.control_load import report as send_heartbeats
 from bench.control_report import Figures, Run, Step
-from bench.places import BUILD, NODE, RESULTS
+from bench.places import NODE
 from bench.processes import ServerFailed, cpu_seconds, family_of, free_port, running
 from control.cluster import api_keys, rosters
 from control.db.database import Database
@@ -66,6 +65,15 @@ class ControlFailed(Exception):
     """The control plane did something that it should not."""
 
 
+_BENCH = Bench(
+    "control",
+    control_report.show,
+    control_report.markdown,
+    (ControlFailed, ServerFailed, OSError, subprocess.CalledProcessError),
+    width=160,
+)
+
+
 def main(
     nodes: Annotated[int, typer.Option(min=3, help="Nodes that send heartbeats.")] = 1000,
     files: Annotated[int, typer.Option(min=100, help="Files in the catalogue.")] = 1_000_000,
@@ -74,48 +82,35 @@ def main(
     database: Annotated[list[str], typer.Option(help="sqlite, postgresql, or both.")] = list(  # noqa: B006 (typer copies it)
         DATABASES
     ),
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Fill a catalogue, let nodes report and apps ask, and see how long sessions take."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console() if sys.stdout.isatty() else Console(width=160)
     # A thousand lines about nodes that join are no news here.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    BUILD.mkdir(parents=True, exist_ok=True)
-    place = directory or BUILD
-    described = machine.describe(place)
-    runs = {}
-    try:
-        with console.status("preparing") as status:
-            for name in database:
 
-                def tell(what: str, name: str = name) -> None:
-                    status.update(f"{name}: {what}")
+    def measure(place: Path, tell: Tell) -> Figures:
+        runs = {}
+        for name in database:
 
-                runs[name] = _measured(place, name, nodes, files, rounds, seconds, tell)
-    except (ControlFailed, ServerFailed, OSError, subprocess.CalledProcessError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    figures = Figures(
-        nodes=nodes,
-        files=files,
-        copies=control_catalogue.COPIES,
-        every=_EVERY,
-        connections=_CONNECTIONS,
-        clients=_CLIENTS,
-        beating=_BEATING,
-        threads=_THREADS,
-        rounds=rounds,
-        runs=runs,
-    )
-    control_report.show(console, figures)
-    report.write_figures(BUILD / "control.json", described, figures)
-    if record:
-        report.write_section(RESULTS, "control", control_report.markdown(described, figures))
+            def told(what: str, name: str = name) -> None:
+                tell(f"{name}: {what}")
+
+            runs[name] = _measured(place, name, nodes, files, rounds, seconds, told)
+        return Figures(
+            nodes=nodes,
+            files=files,
+            copies=control_catalogue.COPIES,
+            every=_EVERY,
+            connections=_CONNECTIONS,
+            clients=_CLIENTS,
+            beating=_BEATING,
+            threads=_THREADS,
+            rounds=rounds,
+            runs=runs,
+        )
+
+    _BENCH.run(measure, directory, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ import hashlib
 import json
 import mmap
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +19,14 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
-from bench import crowd_report, machine, report
+from bench import crowd_report
+from bench.command import Bench, Directory, Record
 from bench.contenders.portside import PortsideService, Way
 from bench.crowd_report import Figures, Run
 from bench.http_client import Exchange, Sending, UploadFailed, ask
 from bench.measurement import WrongContent
 from bench.own_node import own_node
-from bench.places import BUILD, RESULTS
 from bench.processes import ServerFailed, cpu_seconds, family_of, peak_memory, reset_peak_memory
 from bench.source import Source
 from portside.quantities import parse_size
@@ -44,32 +41,27 @@ _SHIFT = 4096
 _ARRIVAL_SECONDS = 30.0
 
 
+_BENCH = Bench(
+    "crowd",
+    crowd_report.show,
+    crowd_report.markdown,
+    (UploadFailed, WrongContent, ServerFailed, OSError, ValueError),
+)
+
+
 def main(
     uploads: Annotated[int, typer.Option(min=2, max=500, help="Uploads at once.")] = 100,
     size: Annotated[str, typer.Option(help="Each file's size.")] = "64MiB",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; there is no warm-up.")] = 3,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Open many uploads, finish them all, and see what fails and what memory it takes."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    place = directory or BUILD
-    described = machine.describe(place)
-    try:
-        with console.status("preparing") as status:
-            figures = _measured(place, uploads, parse_size(size), rounds, status.update)
-    except (UploadFailed, WrongContent, ServerFailed, OSError, ValueError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    crowd_report.show(console, figures)
-    report.write_figures(BUILD / "crowd.json", described, figures)
-    if record:
-        report.write_section(RESULTS, "crowd", crowd_report.markdown(described, figures))
+    _BENCH.run(
+        lambda place, tell: _measured(place, uploads, parse_size(size), rounds, tell),
+        directory,
+        record,
+    )
 
 
 def _measured(

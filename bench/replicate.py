@@ -7,24 +7,22 @@ terminal's table, `build/bench/replicate.json` and the section `replicate` of `b
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bench import machine, node_pair, replicate_report, report, source, ssh_target
+from bench import node_pair, replicate_report, source, ssh_target
+from bench.command import Bench, Directory, Record, Rounds, Size
 from bench.http_client import UploadFailed
 from bench.measurement import WrongContent
 from bench.node_pair import NodePair
-from bench.places import BUILD, NODE, RESULTS
+from bench.packages import PeerMissing
+from bench.places import NODE
 from bench.processes import ServerFailed
 from bench.replicate_report import OURS, RCLONE, RSYNC, RSYNC_SYNCED, Figures, Run
 from bench.source import Source, sha256_of
@@ -35,37 +33,29 @@ from portside.quantities import parse_size
 _PROGRAMS = ("sshd", "rsync", "rclone", "ssh-keygen")
 
 
+_BENCH = Bench(
+    "replicate",
+    replicate_report.show,
+    replicate_report.markdown,
+    (UploadFailed, WrongContent, ServerFailed, PeerMissing, OSError, ValueError),
+)
+
+
 def main(
-    size: Annotated[str, typer.Option(help="The file's size.")] = "2GiB",
-    rounds: Annotated[int, typer.Option(min=1, help="Counted rounds, after a warm-up.")] = 3,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    size: Size = "2GiB",
+    rounds: Rounds = 3,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Copy a file from node to node, and the same with others' tools."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    if missing := node_pair.missing_programs(_PROGRAMS):
-        console.print(f"bench: {', '.join(missing)} is not installed", style="red")
-        raise typer.Exit(1)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    place = directory or BUILD
-    described = machine.describe(place)
-    try:
-        with console.status("preparing") as status:
-            figures = _measured(place, parse_size(size), rounds, status.update)
-    except (UploadFailed, WrongContent, ServerFailed, OSError, ValueError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    replicate_report.show(console, figures)
-    report.write_figures(BUILD / "replicate.json", described, figures)
-    if record:
-        report.write_section(RESULTS, "replicate", replicate_report.markdown(described, figures))
+    _BENCH.run(
+        lambda place, tell: _measured(place, parse_size(size), rounds, tell), directory, record
+    )
 
 
 def _measured(place: Path, size: int, rounds: int, tell: Callable[[str], None]) -> Figures:
+    if missing := node_pair.missing_programs(_PROGRAMS):
+        raise PeerMissing(f"{', '.join(missing)} is not installed")
     runs: dict[str, list[Run]] = {}
     with _everyone(place, size) as (file, contenders):
         for number in range(rounds + 1):

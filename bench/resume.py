@@ -7,23 +7,20 @@ terminal's table, `build/bench/resume.json` and the section `resume` of `bench/R
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import typer
-from rich.console import Console
 
-from bench import machine, report, resume_report, tus_client
+from bench import resume_report, tus_client
+from bench.command import Bench, Directory, Record, Rounds, Size
 from bench.contenders.portside import PortsideService
 from bench.http_client import Answer, Exchange, Request, Sending, UploadFailed
 from bench.measurement import WrongContent
 from bench.own_node import own_node
-from bench.places import BUILD, RESULTS
 from bench.processes import ServerFailed, family_of, peak_memory, reset_peak_memory
 from bench.resume_report import KILLED, PARALLEL, RESTARTED, WHOLE, Figures, Run
 from bench.source import Source
@@ -38,31 +35,24 @@ _CUT = 0.9
 _CONNECTIONS = 4
 
 
+_BENCH = Bench(
+    "resume",
+    resume_report.show,
+    resume_report.markdown,
+    (UploadFailed, WrongContent, ServerFailed, OSError, ValueError),
+)
+
+
 def main(
-    size: Annotated[str, typer.Option(help="The file's size.")] = "2GiB",
-    rounds: Annotated[int, typer.Option(min=1, help="Counted rounds, after a warm-up.")] = 3,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    size: Size = "2GiB",
+    rounds: Rounds = 3,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Cut uploads, restart the agent, go on, and measure what that costs at the end."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    place = directory or BUILD
-    described = machine.describe(place)
-    try:
-        with console.status("preparing") as status:
-            figures = _measured(place, parse_size(size), rounds, status.update)
-    except (UploadFailed, WrongContent, ServerFailed, OSError, ValueError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    resume_report.show(console, figures)
-    report.write_figures(BUILD / "resume.json", described, figures)
-    if record:
-        report.write_section(RESULTS, "resume", resume_report.markdown(described, figures))
+    _BENCH.run(
+        lambda place, tell: _measured(place, parse_size(size), rounds, tell), directory, record
+    )
 
 
 def _measured(place: Path, size: int, rounds: int, tell: Callable[[str], None]) -> Figures:

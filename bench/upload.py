@@ -7,18 +7,15 @@ section `upload` of `bench/RESULTS.md`.
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bench import machine, report, upload_report
+from bench.command import Directory, Record, Rounds, Size, begin, failures_told
 from bench.contenders import Contender
 from bench.contenders.nginx_dav import NginxDav
 from bench.contenders.portside import Portside
@@ -42,24 +39,19 @@ _CONTENDERS: tuple[Contender, ...] = (
     SeaweedFS(),
 )
 _MEASURE = NginxDav.name
+_FAILURES = (UploadFailed, WrongContent, ServerFailed, PeerMissing, OSError, ValueError)
 
 
 def main(
-    size: Annotated[str, typer.Option(help="The file's size.")] = "2GiB",
-    rounds: Annotated[int, typer.Option(min=1, help="Counted rounds, after a warm-up.")] = 3,
+    size: Size = "2GiB",
+    rounds: Rounds = 3,
     only: Annotated[str, typer.Option(help="Names with commas between; empty: everyone.")] = "",
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="A folder on the disk to measure.")
-    ] = None,
-    record: Annotated[bool, typer.Option(help="Write the section of bench/RESULTS.md.")] = True,
+    directory: Directory = None,
+    record: Record = True,
 ) -> None:
     """Upload one file to each server in turn and compare."""
-    # An end from outside must end the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # In a log file the table needs its full width.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    try:
+    console = begin()
+    with failures_told(console, _FAILURES):
         plan = Plan(
             contenders=_chosen(only),
             size=parse_size(size),
@@ -72,9 +64,6 @@ def main(
         versions = {each.name: each.version(BUILD) for each in plan.contenders}
         with console.status("preparing") as status:
             figures = run(plan, lambda line: status.update(line))
-    except (UploadFailed, WrongContent, ServerFailed, PeerMissing, OSError, ValueError) as error:
-        console.print(f"bench: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
 
     results = upload_report.summaries(figures, _MEASURE, plan.size)
     upload_report.show(console, plan, figures, results)
