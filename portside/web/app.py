@@ -9,7 +9,8 @@ import falcon
 import structlog
 from prometheus_client import CollectorRegistry
 
-from portside.web.openapi import Api, Operations, Slug, document
+from portside.web.openapi import Api, Operations, Slug
+from portside.web.openapi_document import document
 from portside.web.problems import PROBLEM_TYPE, BaseProblemError
 from portside.web.request_log import Answered, RequestLog
 from portside.web.resources import Description, Live, MetricsPage

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class Answered:
         return self.outcome == "ok"
 
 
-class RequestLog:
+class RequestLog(ABC):
     """A falcon middleware; `response.context.answered` tells it of problems.
 
     `count_problem` is called with each one's slug. Which requests are worth a line, and what the
@@ -52,13 +53,13 @@ class RequestLog:
     def __init__(self, count_problem: Callable[[str], None]) -> None:
         self._count_problem = count_problem
 
+    @abstractmethod
     def is_logged(self, answered: Answered) -> bool:
         """Whether this request is worth a line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
         """What else the line says, of a request that took so many seconds."""
-        raise NotImplementedError
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Before anything else."""

@@ -25,7 +25,7 @@ from agent.app import create_app
 from agent.problems import ProblemError
 from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
 from agent.settings import load
-from portside.web.openapi import document, routes
+from portside.web.openapi_document import document, routes
 from portside.wire.files import StoredFile
 from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent

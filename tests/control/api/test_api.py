@@ -17,7 +17,7 @@ from control.db.database import Database
 from control.db.models import App
 from control.problems import slugs
 from portside.tokens import verify_download
-from portside.web.openapi import routes
+from portside.web.openapi_document import routes
 from portside.wire.control import Session
 from portside.wire.keys import Keyset
 from portside.wire.problem import PROBLEM_PREFIX

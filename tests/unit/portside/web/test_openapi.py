@@ -17,10 +17,9 @@ from portside.web.openapi import (
     Operations,
     Parameter,
     SecurityScheme,
-    document,
     query_parameters,
-    routes,
 )
+from portside.web.openapi_document import document, routes
 from portside.web.problems import BaseProblemError, SharedSlug
 
 OwnSlug = Literal["key-missing", "full", "odd"]
