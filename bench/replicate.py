@@ -42,10 +42,7 @@ _BENCH = Bench(
 
 
 def main(
-    size: Size = "2GiB",
-    rounds: Rounds = 3,
-    directory: Directory = None,
-    record: Record = True,
+    size: Size = "2GiB", rounds: Rounds = 3, directory: Directory = None, record: Record = True
 ) -> None:
     """Copy a file from node to node, and the same with others' tools."""
     _BENCH.run(

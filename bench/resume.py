@@ -44,10 +44,7 @@ _BENCH = Bench(
 
 
 def main(
-    size: Size = "2GiB",
-    rounds: Rounds = 3,
-    directory: Directory = None,
-    record: Record = True,
+    size: Size = "2GiB", rounds: Rounds = 3, directory: Directory = None, record: Record = True
 ) -> None:
     """Cut uploads, restart the agent, go on, and measure what that costs at the end."""
     _BENCH.run(
