@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from agent.api import files, probes, replicate, resumable, system, uploads
 from agent.api.authorization import Access
-from agent.api.metrics_page import Readings
+from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.index.database import Database
-from agent.index.files import Index
+from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
-from agent.index.uploads import Sessions
+from agent.index.uploads import UploadIndex
 from agent.integrity.recovery import recover
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
-from agent.replication.receiver import Replicas
-from agent.resumable.completion import Finisher
+from agent.replication.receiver import ReplicaReceiver
+from agent.resumable.completion import Completion
 from agent.resumable.intake import Intake
 from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
@@ -47,19 +47,19 @@ def create_app(settings: Settings) -> App:
     keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
     health = NodeHealth(settings)
     database = Database(settings.index)
-    index = Index(database)
+    index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
     admission = Admission(settings.root, settings.sizing)
     metrics = Metrics()
-    metrics.registry.register(Readings(settings, database, health, admission))
-    sessions = Sessions(database)
+    metrics.registry.register(NodeGauges(settings, database, health, admission))
+    upload_index = UploadIndex(database)
     rosters = Rosters(settings)
     policy = UploadPolicy(
         settings=settings,
         keyset=keyset,
         index=index,
-        sessions=sessions,
+        uploads=upload_index,
         health=health,
         rate=UploadRate(settings.uploads_per_minute),
         revocations=Revocations(database),
@@ -67,17 +67,17 @@ def create_app(settings: Settings) -> App:
     )
     preflight = Preflight(policy, admission)
     write_path = WritePath(policy, admission, committer)
-    staged = StagedUploads(settings, sessions, admission)
+    staged = StagedUploads(settings, upload_index, admission)
     intake = Intake(
         settings=settings,
-        sessions=sessions,
+        uploads=upload_index,
         admission=admission,
         health=health,
         staged=staged,
-        finisher=Finisher(sessions, staged, admission, committer),
+        finisher=Completion(upload_index, staged, admission, committer),
     )
     resumables = ResumableUploads(policy, intake)
-    replicas = Replicas(Sources(settings.node_id, keyset, rosters), database, intake)
+    replicas = ReplicaReceiver(Sources(settings.node_id, keyset, rosters), database, intake)
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 

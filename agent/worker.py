@@ -22,18 +22,18 @@ from agent.cluster import identity
 from agent.cluster.roster import Rosters
 from agent.cold.worker import THREADS as COLD_THREADS
 from agent.cold.worker import ColdTier
-from agent.heartbeat.client import ControlPlane
+from agent.heartbeat.client import ControlClient
 from agent.heartbeat.leases import Leases
-from agent.heartbeat.payload import Vitals
-from agent.heartbeat.sender import Heartbeats
+from agent.heartbeat.payload import HeartbeatPayload
+from agent.heartbeat.sender import HeartbeatSender
 from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
-from agent.host.supervised_thread import Activity
+from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
-from agent.integrity.housekeeping import Rounds
+from agent.integrity.housekeeping import Housekeeping
 from agent.integrity.scrubber import Scrubber
-from agent.replication.queue import Pushes
-from agent.replication.worker import Pusher
+from agent.replication.queue import PushQueue
+from agent.replication.worker import PushWorker
 from agent.settings import Settings
 from agent.storage.deletion import delete, remove_copy
 from agent.telemetry import worker_report
@@ -86,11 +86,11 @@ class Worker:
 
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
-        self._rounds = Rounds(settings, database)
+        self._rounds = Housekeeping(settings, database)
         self._scrubber = Scrubber(settings, database)
         self._deliverer = Deliverer(settings, database, key)
-        pushes = Pushes(database)
-        self._pusher = pusher = Pusher(settings, database, key)
+        pushes = PushQueue(database)
+        self._pusher = pusher = PushWorker(settings, database, key)
         leases = Leases(
             settings.node_id,
             database,
@@ -98,40 +98,40 @@ class Worker:
             partial(delete, settings, database),
             partial(remove_copy, settings, database),
         )
-        self._heartbeats = Heartbeats(
+        self._heartbeats = HeartbeatSender(
             database,
             Rosters(settings),
-            ControlPlane(settings.node_id, key, settings.ca),
-            Vitals(settings, database, self._scrubber.report, pushes.lag),
+            ControlClient(settings.node_id, key, settings.ca),
+            HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
             settings.heartbeat_every,
         )
         self._cold = None if settings.cold is None else ColdTier(settings, settings.cold, database)
         self._stopping = threading.Event()
         self.activities = [
-            Activity("rounds", self._rounds.run, self._stopping),
-            Activity("scrubbing", self._scrubber.run, self._stopping),
-            Activity("heartbeats", self._heartbeats.run, self._stopping),
-            Activity("leases", leases.run, self._stopping),
+            SupervisedThread("rounds", self._rounds.run, self._stopping),
+            SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
+            SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
+            SupervisedThread("leases", leases.run, self._stopping),
             *(
-                Activity(f"deliveries-{number}", self._deliverer.run, self._stopping)
+                SupervisedThread(f"deliveries-{number}", self._deliverer.run, self._stopping)
                 for number in range(1, THREADS + 1)
             ),
             *self._cold_activities(),
             *(
-                Activity(f"pushes-{number}", pusher.run, self._stopping)
+                SupervisedThread(f"pushes-{number}", pusher.run, self._stopping)
                 for number in range(1, pusher.threads + 1)
             ),
         ]
 
-    def _cold_activities(self) -> list[Activity]:
+    def _cold_activities(self) -> list[SupervisedThread]:
         if self._cold is None:
             return []
         works = {
             "cold-sweep": self._cold.sweep,
             **{f"cold-{number}": self._cold.run for number in range(1, COLD_THREADS + 1)},
         }
-        return [Activity(name, work, self._stopping) for name, work in works.items()]
+        return [SupervisedThread(name, work, self._stopping) for name, work in works.items()]
 
     def work(self, signals: queue.SimpleQueue[int]) -> None:
         """Run every activity until a signal comes or one of them fails."""

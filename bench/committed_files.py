@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from agent.cluster import identity
 from agent.host.directories import make_directories
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
@@ -34,7 +34,7 @@ _SMALL = 4096
 def make(settings: Settings, count: int) -> list[StoredFile]:
     """Store `count` small files spread over namespaces and owners, and add their rows."""
     database = Database(settings.index)
-    index = Index(database)
+    index = FileIndex(database)
     committer = Committer(settings, index, identity.load(settings.node_key, settings.node_id))
     files: list[StoredFile] = []
     batch: list[tuple[str, StoredFile]] = []

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from agent.index.database import Database
-from agent.replication.queue import Pushes
+from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
@@ -22,7 +22,7 @@ from agent.telemetry.worker_report import ColdReport, HeartbeatReport, WorkerRep
 from agent.uploads.admission import Admission
 
 
-class Readings(Collector):
+class NodeGauges(Collector):
     """The gauges of one node."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Readings(Collector):
         )
         ((count,),) = self._database.rows("SELECT count(*) FROM copies")
         yield _gauge("copies", "Copies on other nodes that their receipts attest to.", count)
-        oldest = Pushes(self._database).lag().oldest
+        oldest = PushQueue(self._database).lag().oldest
         yield _gauge("push_age_seconds", "How long the oldest push has waited.", oldest)
 
     def _counted(

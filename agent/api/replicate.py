@@ -8,7 +8,7 @@ import threading
 import falcon
 
 from agent.problems import ProblemError
-from agent.replication.receiver import Reached, Replicas, Sending
+from agent.replication.receiver import Reached, ReplicaReceiver, Sending
 from agent.replication.request import ReplicateRequest, replicate_request
 from agent.telemetry.metrics import Metrics
 from agent.uploads.body import Body, EmptyBody, SizedBody
@@ -19,7 +19,7 @@ from portside.digest import format_repr_digest
 class Replicate:
     """One file's push: how far it is, its bytes, its being given up."""
 
-    def __init__(self, replicas: Replicas, metrics: Metrics) -> None:
+    def __init__(self, replicas: ReplicaReceiver, metrics: Metrics) -> None:
         self._replicas = replicas
         self._metrics = metrics
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import falcon
 
 from agent.problems import ProblemError
-from agent.replication.receiver import Replicas
+from agent.replication.receiver import ReplicaReceiver
 from agent.replication.request import replicate_request
 from agent.resumable.request import resumable_request
 from agent.resumable.service import ResumableUploads
@@ -93,7 +93,7 @@ class PreflightProbe:
         self,
         preflight: Preflight,
         resumables: ResumableUploads,
-        replicas: Replicas,
+        replicas: ReplicaReceiver,
         metrics: Metrics,
     ) -> None:
         self._preflight = preflight

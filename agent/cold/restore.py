@@ -23,7 +23,7 @@ from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
 from agent.settings import Cold, Settings
@@ -95,7 +95,7 @@ class Restore:
         self._wait = wait
         # Who was told of a file at its upload isn't told again.
         quiet = settings.model_copy(update={"hooks": (), "cold": None})
-        self._committer = Committer(quiet, Index(database), key)
+        self._committer = Committer(quiet, FileIndex(database), key)
 
     def run(self, wanted: Wanted) -> Restored:
         """Restore what is wanted. Raises ColdError, DiskFull, DiskFailed, sqlite3.Error.
@@ -185,7 +185,7 @@ class Restore:
 
     def _damage(self, file: ColdFile, wanted: Wanted) -> str | None:
         """What is wrong with a committed file, in words for people. Raises OSError."""
-        stored = Index(self._database).find(file.file_id)
+        stored = FileIndex(self._database).find(file.file_id)
         if stored is None:
             return None
         if (stored.path, stored.sha256) != (file.path, file.sha256):

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 
 from agent.index.database import Database
-from agent.index.files import Index
+from agent.index.files import FileIndex
 from agent.integrity.diagnosis import Gravity, Kind, exit_code
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
@@ -30,7 +30,7 @@ def run(settings: Settings, orders: Orders, key: SigningKey | None, in_json: boo
             check_write(settings)
         database = Database(settings.index)
         try:
-            committer = None if key is None else Committer(settings, Index(database), key)
+            committer = None if key is None else Committer(settings, FileIndex(database), key)
             return _print(Fsck(settings, database, orders, committer), in_json)
         finally:
             database.close()

@@ -11,7 +11,7 @@ from typing import Literal
 
 from agent.index.database import Database
 from agent.outbox.deliveries import Outbox, Row
-from agent.replication.queue import Push, Pushes
+from agent.replication.queue import Push, PushQueue
 from agent.settings import Settings
 
 Action = Literal["list", "retry", "drop"]
@@ -34,13 +34,13 @@ def pushes(settings: Settings, action: Action, ids: Sequence[str]) -> str:
     """As `deliveries`, of the copies that other nodes don't have yet."""
     database = Database(settings.index)
     try:
-        return _carried_out(Pushes(database), "push", "pushes", action, ids)
+        return _carried_out(PushQueue(database), "push", "pushes", action, ids)
     finally:
         database.close()
 
 
 def _carried_out(
-    rows: Outbox | Pushes, one: str, many: str, action: Action, ids: Sequence[str]
+    rows: Outbox | PushQueue, one: str, many: str, action: Action, ids: Sequence[str]
 ) -> str:
     chosen = _chosen(rows.all(), one, action, ids)
     numbers = [row.number for row in chosen]

@@ -39,7 +39,7 @@ class ControlAway(Exception):
         self.kind = kind
 
 
-class ControlPlane:
+class ControlClient:
     """The control plane as this node reaches it."""
 
     def __init__(self, node_id: str, key: SigningKey, ca: Path | None) -> None:

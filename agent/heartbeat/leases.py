@@ -17,7 +17,7 @@ import structlog
 
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.replication.queue import Pushes
+from agent.replication.queue import PushQueue
 from agent.storage.staging import DiskFailed, DiskFull
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
@@ -50,7 +50,7 @@ class Leases:
         self,
         node_id: str,
         database: Database,
-        pushes: Pushes,
+        pushes: PushQueue,
         delete: Callable[[str], bool],
         remove_copy: Callable[[str], bool],
     ) -> None:

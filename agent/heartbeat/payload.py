@@ -29,7 +29,7 @@ class _Uploads:
     reserved: int
 
 
-class Vitals:
+class HeartbeatPayload:
     """One node's. `scrub` and `lag` ask the parts of the worker that know."""
 
     def __init__(

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent.cluster.roster import Rosters
-from agent.heartbeat.client import ControlAway, ControlPlane
+from agent.heartbeat.client import ControlAway, ControlClient
 from agent.heartbeat.leases import Leases
-from agent.heartbeat.payload import Vitals
+from agent.heartbeat.payload import HeartbeatPayload
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
@@ -43,15 +43,15 @@ _FIRST_PAUSE = 1.0
 _TICK = timedelta(microseconds=1)
 
 
-class Heartbeats:
+class HeartbeatSender:
     """Sends one node's heartbeats, for as long as the worker runs."""
 
     def __init__(
         self,
         database: Database,
         rosters: Rosters,
-        control: ControlPlane,
-        vitals: Vitals,
+        control: ControlClient,
+        vitals: HeartbeatPayload,
         leases: Leases,
         every: float,
     ) -> None:

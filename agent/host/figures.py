@@ -16,7 +16,7 @@ _BLOCK_DEVICES = Path("/sys/dev/block")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Statistics:
     """One measurement. Bytes; `iops` are reads and writes a second since the one before."""
 
     disk_free: int
@@ -36,10 +36,10 @@ class Meter:
         self._block_devices = block_devices
         self._last = (time.monotonic(), self._operations())
 
-    def measure(self) -> Figures:
+    def measure(self) -> Statistics:
         """As of now. A filesystem that can't be asked has no space: nobody should count on it."""
         free, total = _space(self._root)
-        return Figures(
+        return Statistics(
             disk_free=free,
             disk_total=total,
             iops=self._iops(),

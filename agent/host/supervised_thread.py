@@ -53,7 +53,7 @@ class Pulse:
 Work = Callable[[Pulse], None]
 
 
-class Activity:
+class SupervisedThread:
     """A thread that works until it is told to stop, or fails and with it the worker."""
 
     def __init__(self, name: str, work: Work, stopping: threading.Event) -> None:

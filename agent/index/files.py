@@ -57,7 +57,7 @@ class TokenUse:
     """Whether a resumable upload has begun with it and isn't gone."""
 
 
-class Index:
+class FileIndex:
     """Rows of files, by id, token and path. Every change is durable on return."""
 
     def __init__(self, database: Database) -> None:

@@ -81,7 +81,7 @@ class Upload:
         )
 
 
-class Sessions:
+class UploadIndex:
     """The rows. Every change is durable on return."""
 
     def __init__(self, database: Database) -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.integrity import inspection
 from agent.integrity.diagnosis import Finding, Kind, Place, Row, classify, needs_digest
 from agent.integrity.fsck_areas import Orders, revise, sweep
 from agent.integrity.recovery import settle
-from agent.integrity.repair import Mender
+from agent.integrity.repair import Repair
 from agent.settings import Settings
 from agent.storage import quarantine
 from agent.storage.attributes import Attributes
@@ -55,8 +55,8 @@ class Fsck:
         self._database = database
         self._orders = orders
         self._committer = committer
-        self._index = Index(database)
-        self._mender = Mender(settings, database) if committer is not None else None
+        self._index = FileIndex(database)
+        self._mender = Repair(settings, database) if committer is not None else None
         self._misplaced: set[str] = set()
 
     def run(self) -> Iterator[Finding]:

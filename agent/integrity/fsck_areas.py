@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
-from agent.index.files import Index
+from agent.index.files import FileIndex
 from agent.integrity import inspection
 from agent.integrity.diagnosis import Finding, Kind
 from agent.integrity.recovery import is_needed
@@ -103,7 +103,7 @@ def _revised(
         finding = Finding(Kind.QUARANTINED_WITHOUT_ROW, path, "not in the index", file_id)
         if repair:
             file = [(attributes.jti, attributes.stored())]
-            Index(database).restore(file, "DELETED" if is_deleted else "QUARANTINED")
+            FileIndex(database).restore(file, "DELETED" if is_deleted else "QUARANTINED")
             finding = replace(finding, done="row written from its attributes")
         yield finding
     elif is_deleted and row is not None and row.state == "QUARANTINED":

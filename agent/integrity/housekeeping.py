@@ -10,7 +10,7 @@ import structlog
 
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.index.uploads import Sessions
+from agent.index.uploads import UploadIndex
 from agent.integrity.recovery import sweep_staging
 from agent.settings import Settings
 from agent.storage.quarantine import finish_quarantines
@@ -30,8 +30,8 @@ PURGE_EVERY = 6 * 3600
 """Seconds between two looks at every tombstone."""
 
 
-class Rounds:
-    """Rounds on one node, and what the last of them found."""
+class Housekeeping:
+    """Housekeeping on one node, and what the last of them found."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -88,13 +88,13 @@ def expire(settings: Settings, database: Database) -> int:
     Its bytes go with the next sweep of staging, which finds that nothing needs them. Its row stays
     for a day: whoever comes late hears 410 instead of 404. Raises sqlite3.Error.
     """
-    sessions = Sessions(database)
+    uploads = UploadIndex(database)
     ended = 0
-    for upload in sessions.overdue():
+    for upload in uploads.overdue():
         # A body in flight is never cut, whatever the time.
         if not is_live(settings.staging / upload.staging):
-            sessions.end(upload.upload_id)
+            uploads.end(upload.upload_id)
             ended += 1
             _log.info("upload expired", upload_id=upload.upload_id, bytes=upload.offset)
-    sessions.forget_old()
+    uploads.forget_old()
     return ended

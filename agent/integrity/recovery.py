@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
@@ -25,7 +25,7 @@ from portside.names import attributes_path
 _log = structlog.get_logger()
 
 
-def recover(settings: Settings, database: Database, index: Index, committer: Committer) -> None:
+def recover(settings: Settings, database: Database, index: FileIndex, committer: Committer) -> None:
     """Bring the node to a clean state. Raises NodeUnfit, DiskFull or DiskFailed when it can't."""
     check_marker(settings)
     check_write(settings)
@@ -46,7 +46,7 @@ def recover(settings: Settings, database: Database, index: Index, committer: Com
     )
 
 
-def _replay(settings: Settings, index: Index, committer: Committer) -> tuple[int, int]:
+def _replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[int, int]:
     finished = undone = 0
     for intent in index.pending():
         staging = settings.staging / intent.staging
@@ -60,7 +60,7 @@ def _replay(settings: Settings, index: Index, committer: Committer) -> tuple[int
     return finished, undone
 
 
-def settle(settings: Settings, index: Index, committer: Committer, intent: Intent) -> bool:
+def settle(settings: Settings, index: FileIndex, committer: Committer, intent: Intent) -> bool:
     """Finish a commit that no process is at any more, or undo it; whether it was finished."""
     if _finished(settings, committer, intent):
         return True
@@ -90,7 +90,7 @@ def _can_finish(settings: Settings, intent: Intent) -> bool:
     return False
 
 
-def _undo(settings: Settings, index: Index, intent: Intent) -> None:
+def _undo(settings: Settings, index: FileIndex, intent: Intent) -> None:
     _log.warning("commit undone", file_id=intent.stored.file_id, path=str(intent.stored.path))
     _remove_attributes(settings, intent)
     (settings.staging / intent.staging).unlink(missing_ok=True)

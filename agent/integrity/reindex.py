@@ -23,10 +23,10 @@ import structlog
 from agent.cluster.roster import Rosters
 from agent.host.tree import Folder, walk
 from agent.index.database import Database
-from agent.index.files import Index
+from agent.index.files import FileIndex
 from agent.integrity.diagnosis import Unusable
 from agent.integrity.inspection import read_attributes, size_of
-from agent.replication.queue import Pushes
+from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.layout import quarantined_id
@@ -59,12 +59,12 @@ def reindex(settings: Settings) -> Rebuilt:
     database = Database(settings.index)
     rebuilt = Rebuilt()
     # A control plane knows which copies there are, and orders those that are missing.
-    pushes = Pushes(database) if Rosters(settings).current().control_url is None else None
-    _restore_all(Index(database), pushes, _in_uploads(settings), rebuilt)
-    _restore_all(Index(database), None, _in_quarantine(settings), rebuilt)
+    pushes = PushQueue(database) if Rosters(settings).current().control_url is None else None
+    _restore_all(FileIndex(database), pushes, _in_uploads(settings), rebuilt)
+    _restore_all(FileIndex(database), None, _in_quarantine(settings), rebuilt)
     uploads = str(settings.uploads)
     # Folders are few and names are many: what is looked up again is in the kernel's cache.
-    rebuilt.removed = Index(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
+    rebuilt.removed = FileIndex(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
     database.close()
     return rebuilt
 
@@ -78,7 +78,7 @@ _Found = tuple[_State, Attributes] | str
 
 
 def _restore_all(
-    index: Index, pushes: Pushes | None, files: Iterator[_Found], rebuilt: Rebuilt
+    index: FileIndex, pushes: PushQueue | None, files: Iterator[_Found], rebuilt: Rebuilt
 ) -> None:
     batches: dict[_State, list[Attributes]] = {}
     for found in files:
@@ -97,8 +97,8 @@ def _restore_all(
 
 
 def _restore(
-    index: Index,
-    pushes: Pushes | None,
+    index: FileIndex,
+    pushes: PushQueue | None,
     state: _State,
     batch: list[Attributes],
     rebuilt: Rebuilt,

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from agent.host import linux
 from agent.host.directories import make_directories
 from agent.index.database import Database
-from agent.index.files import Index
+from agent.index.files import FileIndex
 from agent.integrity.diagnosis import Finding, Kind, Place, Row, is_described_by
 from agent.integrity.inspection import lstat, row_at
 from agent.settings import Settings
@@ -32,13 +32,13 @@ from portside.names import ATTRIBUTES_SUFFIX, attributes_path
 WHY_SUFFIX = ".why.json"
 
 
-class Mender:
+class Repair:
     """Mends the places of one node's files."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._index = Index(database)
+        self._index = FileIndex(database)
         self._acts: dict[Kind, Callable[[Place, Finding], str]] = {
             Kind.LOST: self._record_loss,
             Kind.SIZE_MISMATCH: self._quarantine,

@@ -86,7 +86,7 @@ _NOBODYS = (
 )
 
 
-class Pushes:
+class PushQueue:
     """The rows of one node's pushes. Every change is durable on return."""
 
     def __init__(self, database: Database) -> None:

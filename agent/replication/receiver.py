@@ -26,16 +26,16 @@ import structlog
 
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
-from agent.index.files import Index, name_taken
+from agent.index.files import FileIndex, name_taken
 from agent.index.search import look_up
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources, check_announced
 from agent.replication.request import ReplicateRequest
-from agent.resumable.checkpoint import Progress
+from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
-from agent.resumable.locks import Writers
+from agent.resumable.locks import UploadLocks
 from agent.storage.quarantine import discard
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
@@ -70,20 +70,20 @@ class Sending:
     timer: UploadTimer
 
 
-class Replicas:
+class ReplicaReceiver:
     """The pushes that come to one node. Thread-safe."""
 
     def __init__(self, sources: Sources, database: Database, intake: Intake) -> None:
         self._sources = sources
         self._database = database
-        self._index = Index(database)
+        self._index = FileIndex(database)
         self._settings = intake.settings
-        self._sessions = intake.sessions
+        self._uploads = intake.uploads
         self._staged = intake.staged
         self._finisher = intake.finisher
         self._admission = intake.admission
         self._health = intake.health
-        self._writers = Writers()
+        self._writers = UploadLocks()
 
     def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
@@ -168,7 +168,7 @@ class Replicas:
 
     def _begun(self, claims: ReplicateClaims) -> Upload | None:
         """The push of this file that may go on, from whichever node."""
-        for upload in self._sessions.of_token(claims.jti):
+        for upload in self._uploads.of_token(claims.jti):
             # Past its deadline too: as long as its bytes are there it may go on.
             if upload.details.dialect == "replicate" and upload.state == "OPEN":
                 return upload
@@ -183,7 +183,7 @@ class Replicas:
         if upload is None:
             self._check_offset(0, asked)
             self._admission.check_space(claims.size)
-            self._sessions.forget_ended(claims.jti)
+            self._uploads.forget_ended(claims.jti)
             upload = self._staged.begin(creation_of_copy(claims, KEPT))
         self._check_offset(upload.offset, asked)
         return upload
@@ -207,7 +207,7 @@ class Replicas:
     def _extend(self, upload: Upload, claims: ReplicateClaims, sending: Sending) -> Reached:
         demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy")
         with self._admission.admit(demand), self._staged.open(upload) as staging:
-            progress = Progress(upload, self._sessions, _nobody_waits)
+            progress = Checkpoint(upload, self._uploads, _nobody_waits)
             staging.on_durable = progress.durable
             before = staging.size
             try:

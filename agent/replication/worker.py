@@ -21,7 +21,7 @@ from agent.host.tls import trust
 from agent.index.database import Database
 from agent.problems import ProblemError
 from agent.replication.attempt import Attempt, after
-from agent.replication.queue import Push, Pushes
+from agent.replication.queue import Push, PushQueue
 from agent.replication.sender import Conditions, Errand, Sender
 from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
@@ -44,7 +44,7 @@ LONGEST_PIECE = 4 * MIB
 """Bytes read and sent at a time where memory allows: fewer, longer writes make TLS cheap."""
 
 
-class Pusher:
+class PushWorker:
     """Makes copies. `run` is what each of its threads does."""
 
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
@@ -52,7 +52,7 @@ class Pusher:
         self.threads = settings.push_parallel
         self._settings = settings
         self._database = database
-        self._pushes = Pushes(database)
+        self._pushes = PushQueue(database)
         self._rosters = Rosters(settings)
         self._sender = Sender(key, trust(settings.ca))
         self._verifier = Verifier(settings, database)

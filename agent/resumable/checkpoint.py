@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.host.sha256 import Sha256
-from agent.index.uploads import Sessions, Upload
+from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.storage.staging import StagingFile
 from agent.uploads.body import Body
@@ -20,16 +20,18 @@ _MOST_STATES = 1024
 """Of as many buffers the digest's states are kept: more than lie between two syncs."""
 
 
-class Progress:
+class Checkpoint:
     """One request's share of an upload. Offsets count from the upload's own beginning.
 
     `on_recorded` hears that more of the upload is on disk, before the request ends.
     """
 
-    def __init__(self, upload: Upload, sessions: Sessions, on_recorded: Callable[[], None]) -> None:
+    def __init__(
+        self, upload: Upload, uploads: UploadIndex, on_recorded: Callable[[], None]
+    ) -> None:
         self._on_recorded = on_recorded
         self._upload = upload
-        self._sessions = sessions
+        self._uploads = uploads
         self._digest = _digest_of(upload)
         self._position = upload.offset
         self._lock = threading.Lock()
@@ -67,7 +69,7 @@ class Progress:
                 found = self._states.popleft()
         if found is None:
             return
-        self._sessions.record(self._upload, *found)
+        self._uploads.record(self._upload, *found)
         self._on_recorded()
 
     def _state(self) -> bytes | None:

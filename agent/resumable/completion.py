@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.index.uploads import Sessions, Upload
+from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.resumable.staging import StagedUploads
 from agent.storage.commit import Committer
@@ -13,17 +13,17 @@ from agent.uploads.write_path import verify
 from portside.wire.files import StoredFile
 
 
-class Finisher:
+class Completion:
     """Finishes uploads on one node."""
 
     def __init__(
         self,
-        sessions: Sessions,
+        uploads: UploadIndex,
         staged: StagedUploads,
         admission: Admission,
         committer: Committer,
     ) -> None:
-        self._sessions = sessions
+        self._uploads = uploads
         self._staged = staged
         self._admission = admission
         self._committer = committer
@@ -41,7 +41,7 @@ class Finisher:
         with timer.phase("sync"):
             staging.make_durable()
         if upload.length is None:
-            self._sessions.set_length(upload, staging.size)
+            self._uploads.set_length(upload, staging.size)
         with timer.phase("commit"):
             try:
                 stored = self._committer.store(

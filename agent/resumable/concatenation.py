@@ -24,13 +24,13 @@ from agent.uploads.policy import UploadPolicy
 from portside.wire.files import StoredFile
 
 
-class Joiner:
+class Concatenation:
     """Joins parts on one node."""
 
     def __init__(self, policy: UploadPolicy, intake: Intake) -> None:
         self._policy = policy
         self._settings = intake.settings
-        self._sessions = intake.sessions
+        self._uploads = intake.uploads
         self._staged = intake.staged
         self._finisher = intake.finisher
         self._admission = intake.admission
@@ -43,7 +43,7 @@ class Joiner:
 
         Asked again it is the same file, None if that was deleted since. Raises ProblemError.
         """
-        for other in self._sessions.of_token(creation.claims.jti):
+        for other in self._uploads.of_token(creation.claims.jti):
             if other.kind == "final" and other.state == "COMPLETE":
                 if other.details.concat != asked.concat:
                     raise ProblemError("token-used", "this token's file has other parts than these")
@@ -54,14 +54,14 @@ class Joiner:
         self._policy.check_unused(use)
         self._policy.check_health()
         final = replace(creation.upload(parts[0].staging, 0), length=size)
-        self._sessions.add(final)
+        self._uploads.add(final)
         try:
             with failures_as_problems(self._health, creation.limit):
                 act = self._join_in_place if in_place(parts) else self._copy_together
                 return final.upload_id, act(final, parts, size, timer)
         finally:
             # Unless it is complete by now: then the row stays.
-            self._sessions.end(final.upload_id)
+            self._uploads.end(final.upload_id)
 
     def _join_in_place(
         self, final: Upload, parts: list[Upload], size: int, timer: UploadTimer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.index.uploads import Sessions
-from agent.resumable.completion import Finisher
+from agent.index.uploads import UploadIndex
+from agent.resumable.completion import Completion
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
@@ -17,8 +17,8 @@ class Intake:
     """Rows, staging files, admission and the end of such uploads on one node."""
 
     settings: Settings
-    sessions: Sessions
+    uploads: UploadIndex
     admission: Admission
     health: NodeHealth
     staged: StagedUploads
-    finisher: Finisher
+    finisher: Completion

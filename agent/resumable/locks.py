@@ -18,7 +18,7 @@ TAKEOVER = 20.0
 """Seconds that a newer request waits for an older one to put its bytes on disk and end."""
 
 
-class Writers:
+class UploadLocks:
     """Who is at which upload, in this process. Thread-safe."""
 
     def __init__(self) -> None:

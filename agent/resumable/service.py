@@ -16,8 +16,8 @@ from agent.host.sha256 import Sha256
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
-from agent.resumable.checkpoint import Progress, skip_repeated
-from agent.resumable.concatenation import Joiner
+from agent.resumable.checkpoint import Checkpoint, skip_repeated
+from agent.resumable.concatenation import Concatenation
 from agent.resumable.creation import (
     Creation,
     check_length,
@@ -26,7 +26,7 @@ from agent.resumable.creation import (
     length_when_complete,
 )
 from agent.resumable.intake import Intake
-from agent.resumable.locks import Writers
+from agent.resumable.locks import UploadLocks
 from agent.resumable.request import ResumableRequest
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
@@ -65,13 +65,13 @@ class ResumableUploads:
     def __init__(self, policy: UploadPolicy, intake: Intake) -> None:
         self._policy = policy
         self._settings = intake.settings
-        self._sessions = intake.sessions
+        self._uploads = intake.uploads
         self._admission = intake.admission
         self._health = intake.health
         self._staged = intake.staged
         self._finisher = intake.finisher
-        self._joiner = Joiner(policy, intake)
-        self._writers = Writers()
+        self._joiner = Concatenation(policy, intake)
+        self._writers = UploadLocks()
         self._creating = threading.Lock()
 
     def check(self, asked: ResumableRequest) -> None:
@@ -151,7 +151,7 @@ class ResumableUploads:
 
     def _begun(self, creation: Creation) -> Upload | None:
         """The upload this token has begun already: asking twice must not make two."""
-        for upload in self._sessions.of_token(creation.claims.jti):
+        for upload in self._uploads.of_token(creation.claims.jti):
             if upload.kind == creation.kind and creation.is_again(upload):
                 if None not in (creation.length, upload.length) and (
                     creation.length != upload.length
@@ -173,7 +173,7 @@ class ResumableUploads:
     def _begin(self, creation: Creation, use: TokenUse) -> Upload:
         """A new upload. The parts of one file count as one upload of their owner."""
         self._check_new(creation, use)
-        if not self._sessions.of_token(creation.claims.jti):
+        if not self._uploads.of_token(creation.claims.jti):
             self._policy.count_begun(creation.claims)
         with failures_as_problems(self._health, creation.limit):
             return self._staged.begin(creation)
@@ -198,8 +198,8 @@ class ResumableUploads:
                 self._admission.admit(Demand(upload_id, None, 0)),
                 self._staged.open(upload) as staging,
             ):
-                progress = Progress(
-                    upload, self._sessions, lambda: self._staged.hash_behind(upload)
+                progress = Checkpoint(
+                    upload, self._uploads, lambda: self._staged.hash_behind(upload)
                 )
                 try:
                     self._receive(upload, staging, sending, progress, limit, repeated)
@@ -230,7 +230,7 @@ class ResumableUploads:
         upload: Upload,
         staging: StagingFile,
         sending: Sending,
-        progress: Progress,
+        progress: Checkpoint,
         limit: int,
         repeated: bool,
     ) -> None:
@@ -275,13 +275,13 @@ class ResumableUploads:
     def _authorised(self, asked: ResumableRequest) -> Upload:
         """The upload that a request is about, if its token is that upload's."""
         claims = self._policy.claims(asked.authorization, resuming=True)
-        upload = self._sessions.find(asked.upload_id) if asked.upload_id else None
+        upload = self._uploads.find(asked.upload_id) if asked.upload_id else None
         if upload is None or upload.jti != claims.jti:
             raise ProblemError("upload-unknown", "this token has no such upload on this node")
         return _unless_over(upload)
 
     def _current(self, upload_id: str) -> Upload:
-        upload = self._sessions.find(upload_id)
+        upload = self._uploads.find(upload_id)
         if upload is None:
             raise ProblemError("upload-unknown", "the upload is gone")
         return _unless_over(upload)
@@ -326,7 +326,7 @@ class ResumableUploads:
         check_length(claims, upload.kind, told, self._policy.limit(claims))
         if told < upload.offset:
             raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
-        return self._sessions.set_length(upload, told)
+        return self._uploads.set_length(upload, told)
 
 
 def _is_joining(asked: ResumableRequest) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from agent.index.uploads import Sessions, Upload
+from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.resumable.creation import Creation
 from agent.resumable.parts import Assemblies
@@ -24,13 +24,13 @@ _log = structlog.get_logger()
 class StagedUploads:
     """The staging files of resumable uploads on one node."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, admission: Admission) -> None:
+    def __init__(self, settings: Settings, uploads: UploadIndex, admission: Admission) -> None:
         self._settings = settings
-        self._sessions = sessions
+        self._uploads = uploads
         self._admission = admission
         # Two buffers read ahead of the digest: together the spare one that a form would take.
         self.assemblies = Assemblies(settings.staging, settings.sizing.ring_buffer // 2)
-        for upload in sessions.open_uploads():
+        for upload in uploads.open_uploads():
             self._hold_space(upload)
 
     def begin(self, creation: Creation) -> Upload:
@@ -45,7 +45,7 @@ class StagedUploads:
                 self._reserve(creation, upload, staging)
                 # Before the row: an upload that was told of must find its file after a power cut.
                 _sync_name(staging)
-                self._sessions.add(upload)
+                self._uploads.add(upload)
                 staging.keep()
         _log.info("upload begun", upload_id=upload.upload_id, kind=upload.kind, size=upload.length)
         return upload
@@ -62,7 +62,7 @@ class StagedUploads:
         upload = creation.upload(parts[0].staging, start)
         with self.open(upload) as staging:
             self._reserve(creation, upload, staging)
-            self._sessions.add(upload)
+            self._uploads.add(upload)
         self.assemblies.progressed(parts)
         return upload
 
@@ -77,14 +77,14 @@ class StagedUploads:
                 "upload-locked", "another request is still at this upload: try again"
             ) from None
         except FileNotFoundError:
-            self._sessions.end(upload.upload_id)
+            self._uploads.end(upload.upload_id)
             raise ProblemError("upload-expired", "its bytes are gone: begin anew") from None
 
     def give_up(self, upload: Upload) -> None:
         """End an upload and give its space back, unless other parts are in its file."""
-        self._sessions.end(upload.upload_id)
+        self._uploads.end(upload.upload_id)
         self._admission.hold(upload.upload_id, 0)
-        if not self._sessions.needs(upload.staging):
+        if not self._uploads.needs(upload.staging):
             (self._settings.staging / upload.staging).unlink(missing_ok=True)
             self.assemblies.forget(upload.staging)
         _log.info("upload given up", upload_id=upload.upload_id, bytes=upload.offset)
@@ -100,7 +100,7 @@ class StagedUploads:
 
     def parts(self, jti: str) -> list[Upload]:
         """The parts that a token began, by their place."""
-        return [each for each in self._sessions.of_token(jti) if each.kind == "part"]
+        return [each for each in self._uploads.of_token(jti) if each.kind == "part"]
 
     def _reserve(self, creation: Creation, upload: Upload, staging: StagingFile) -> None:
         size = creation.space
@@ -111,7 +111,7 @@ class StagedUploads:
         """After a start: promise what an upload needs and the disk doesn't show as taken."""
         if upload.kind == "final":
             # The joining that a crash cut short; the parts are there to be joined again.
-            self._sessions.end(upload.upload_id)
+            self._uploads.end(upload.upload_id)
             return
         size = upload.details.claims.size_limit if upload.length is None else upload.length
         try:

@@ -19,7 +19,7 @@ from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
 from agent.host import linux
 from agent.host.directories import make_directories
-from agent.index.files import Delivery, Index, Intent, name_taken
+from agent.index.files import Delivery, FileIndex, Intent, name_taken
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
@@ -47,7 +47,7 @@ _log = structlog.get_logger()
 class Committer:
     """Carries out commits on one node."""
 
-    def __init__(self, settings: Settings, index: Index, key: SigningKey) -> None:
+    def __init__(self, settings: Settings, index: FileIndex, key: SigningKey) -> None:
         self._settings = settings
         self._index = index
         self._key = key

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from agent.index.files import Index, TokenUse, name_taken
+from agent.index.files import FileIndex, TokenUse, name_taken
 from agent.index.revocations import Revocations
-from agent.index.uploads import Sessions
+from agent.index.uploads import UploadIndex
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
@@ -38,8 +38,8 @@ class UploadPolicy:
 
     settings: Settings
     keyset: Keyset
-    index: Index
-    sessions: Sessions
+    index: FileIndex
+    uploads: UploadIndex
     health: NodeHealth
     rate: UploadRate
     revocations: Revocations
@@ -70,7 +70,7 @@ class UploadPolicy:
         if path is not None and (own is None or own.path != path):
             if self.index.path_taken(path) or (self.settings.uploads / path).exists():
                 raise name_taken(path)
-            if self.sessions.reserves(path, claims.jti):
+            if self.uploads.reserves(path, claims.jti):
                 raise ProblemError("name-taken", f"{path} is being uploaded by someone else")
         return safe
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from agent import settings
-from agent.host.supervised_thread import Activity
+from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
 from agent.integrity import scrubber
 from agent.integrity.scrub_schedule import Bookmark
@@ -231,7 +231,7 @@ def test_a_bookmark_is_saved_on_the_way(
     database = Database(worker.agent.root / "state" / "index.sqlite")
     reader = Scrubber(settings.load(worker.agent.home / "agent.toml"), database)
     stopping = threading.Event()
-    reading = Activity("scrubbing", reader.run, stopping)
+    reading = SupervisedThread("scrubbing", reader.run, stopping)
     reading.start()
     wait_until(lambda: Bookmark.parse(database.note(scrubber.NOTE)))
     report = reader.report()

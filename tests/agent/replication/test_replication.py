@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from agent.index.database import Database
-from agent.replication.queue import Lag, Pushes
+from agent.replication.queue import Lag, PushQueue
 from agent.settings import load
 from agent.storage.deletion import remove_copy
 from portside.quantities import KIB, MIB
@@ -110,11 +110,11 @@ def knows(agent: Agent, stored: StoredFile) -> bool:
 
 
 @contextmanager
-def outbox(agent: Agent) -> Iterator[Pushes]:
+def outbox(agent: Agent) -> Iterator[PushQueue]:
     """The agent's outbox, as the worker's heartbeats use it."""
     database = Database(agent.root / "state" / "index.sqlite")
     try:
-        yield Pushes(database)
+        yield PushQueue(database)
     finally:
         database.close()
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from agent import settings as settings_module
 from agent.cluster import identity
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.integrity.diagnosis import Kind
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
@@ -32,7 +32,7 @@ class Node:
         self.agent = agent
         self.settings: Settings = settings_module.load(agent.home / "agent.toml")
         self.database = Database(self.settings.index)
-        self.index = Index(self.database)
+        self.index = FileIndex(self.database)
         key = identity.load(self.settings.node_key, self.settings.node_id)
         self.committer = Committer(self.settings, self.index, key)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.api.metrics_page import Readings
+from agent.api.metrics_page import NodeGauges
 from agent.index.database import Database
 from agent.settings import load
 from agent.telemetry import worker_report
@@ -28,7 +28,7 @@ class Node:
         self.health = NodeHealth(self.settings)
         admission = Admission(agent.root, SMALL_NODE)
         self._registry = CollectorRegistry()
-        self._registry.register(Readings(self.settings, self.database, self.health, admission))
+        self._registry.register(NodeGauges(self.settings, self.database, self.health, admission))
 
     def read(self, name: str, **labels: str) -> float | None:
         """One reading, as Prometheus would see it now."""

@@ -13,8 +13,8 @@ import pytest
 from agent.heartbeat.leases import MOST_TOLD, Leases
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
-from agent.index.files import Index, Intent
-from agent.replication.queue import Pushes
+from agent.index.files import FileIndex, Intent
+from agent.replication.queue import PushQueue
 from agent.storage.staging import DiskFull
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
@@ -28,7 +28,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.database = Database(folder / "index.sqlite")
-        self.pushes = Pushes(self.database)
+        self.pushes = PushQueue(self.database)
         self.deleted: list[str] = []
         self.removed: list[str] = []
         self.failure: Exception | None = None
@@ -46,7 +46,7 @@ class Node:
             committed_at=NOW,
             receipt="a.b.c",
         )
-        index = Index(self.database)
+        index = FileIndex(self.database)
         index.begin(Intent("token-0001", "a.part", self.file))
         index.commit(self.file.file_id)
         self.start()

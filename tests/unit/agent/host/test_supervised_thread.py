@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from agent.host import supervised_thread
-from agent.host.supervised_thread import Activity, Pulse, patiently
+from agent.host.supervised_thread import Pulse, SupervisedThread, patiently
 from tests.support.loopback import wait_until
 
 
@@ -59,7 +59,7 @@ def _returns(pulse: Pulse) -> None:
 def test_an_activity_that_ends_by_itself_stops_the_worker(
     stopping: threading.Event, work: supervised_thread.Work
 ) -> None:
-    activity = Activity("one", work, stopping)
+    activity = SupervisedThread("one", work, stopping)
     activity.start()
     assert stopping.wait(60)
     assert activity.ended(60)
@@ -67,7 +67,7 @@ def test_an_activity_that_ends_by_itself_stops_the_worker(
 
 
 def test_an_activity_that_is_told_to_end_has_not_failed(stopping: threading.Event) -> None:
-    activity = Activity("one", lambda pulse: pulse.wait(600), stopping)
+    activity = SupervisedThread("one", lambda pulse: pulse.wait(600), stopping)
     activity.start()
     assert not activity.ended(0.1)
     stopping.set()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.index.search import Position, look_up, look_up_path, search
 from agent.problems import ProblemError
 from portside.wire.files import FileQuery, StoredFile
@@ -46,7 +46,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def _store(database: Database, *files: StoredFile) -> None:
-    assert Index(database).restore([(secrets.token_hex(16), file) for file in files]) == []
+    assert FileIndex(database).restore([(secrets.token_hex(16), file) for file in files]) == []
 
 
 @given(st.integers(-(10**17), 10**17), st.binary(min_size=16, max_size=16).map(bytes.hex))
@@ -100,9 +100,9 @@ def test_only_what_is_committed_is_listed(database: Database, state: str) -> Non
 
 def test_a_file_is_found_by_id_and_by_path(database: Database) -> None:
     file = _file()
-    Index(database).begin(Intent(secrets.token_hex(16), "x", file))
+    FileIndex(database).begin(Intent(secrets.token_hex(16), "x", file))
     assert look_up(database, file.file_id) is None
-    Index(database).commit(file.file_id)
+    FileIndex(database).commit(file.file_id)
     known = look_up(database, file.file_id)
     assert known is not None
     assert known.stored == look_up_path(database, str(file.path)) == file

@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.index.database import Database
-from agent.index.uploads import MOST_PARTS, Details, Kind, Sessions, Upload, contiguous
+from agent.index.uploads import MOST_PARTS, Details, Kind, Upload, UploadIndex, contiguous
 from agent.problems import ProblemError
 from tests.support.minting import upload_claims
 
 
 @pytest.fixture
-def sessions(tmp_path: Path) -> Sessions:
-    return Sessions(Database(tmp_path / "index.sqlite"))
+def sessions(tmp_path: Path) -> UploadIndex:
+    return UploadIndex(Database(tmp_path / "index.sqlite"))
 
 
 def _upload(kind: Kind = "whole", number: int = 0, **changed: object) -> Upload:
@@ -38,7 +38,7 @@ def _upload(kind: Kind = "whole", number: int = 0, **changed: object) -> Upload:
     return replace(upload, **changed)  # type: ignore[arg-type]
 
 
-def test_an_upload_comes_back_as_it_was_added(sessions: Sessions) -> None:
+def test_an_upload_comes_back_as_it_was_added(sessions: UploadIndex) -> None:
     upload = _upload(path="isos/a.bin", hash_state=b"state")
     sessions.add(upload)
     assert sessions.find(upload.upload_id) == upload
@@ -46,7 +46,7 @@ def test_an_upload_comes_back_as_it_was_added(sessions: Sessions) -> None:
     assert sessions.find("f" * 32) is None
 
 
-def test_an_offset_never_goes_back(sessions: Sessions) -> None:
+def test_an_offset_never_goes_back(sessions: UploadIndex) -> None:
     upload = _upload()
     sessions.add(upload)
     sessions.record(upload, 50, b"fifty")
@@ -68,7 +68,7 @@ def test_an_offset_never_goes_back(sessions: Sessions) -> None:
     ],
 )
 def test_one_token_makes_one_file(
-    sessions: Sessions, first: Kind, second: Kind, taken: bool
+    sessions: UploadIndex, first: Kind, second: Kind, taken: bool
 ) -> None:
     sessions.add(_upload(first))
     if not taken:
@@ -79,20 +79,20 @@ def test_one_token_makes_one_file(
     assert refused.value.slug == "upload-in-progress"
 
 
-def test_a_token_is_free_again_once_its_upload_has_ended(sessions: Sessions) -> None:
+def test_a_token_is_free_again_once_its_upload_has_ended(sessions: UploadIndex) -> None:
     sessions.add(_upload())
     sessions.end(_upload().upload_id)
     sessions.add(_upload(number=1))
 
 
-def test_a_file_has_a_bounded_number_of_parts(sessions: Sessions) -> None:
+def test_a_file_has_a_bounded_number_of_parts(sessions: UploadIndex) -> None:
     for number in range(MOST_PARTS):
         sessions.add(_upload("part", number))
     with pytest.raises(ProblemError):
         sessions.add(_upload("part", MOST_PARTS))
 
 
-def test_a_staging_file_is_needed_as_long_as_an_upload_goes_on_in_it(sessions: Sessions) -> None:
+def test_a_staging_file_is_needed_as_long_as_an_upload_goes_on_in_it(sessions: UploadIndex) -> None:
     sessions.add(_upload("part", 0))
     sessions.add(_upload("part", 1))
     sessions.end(_upload(number=0).upload_id)
@@ -101,7 +101,7 @@ def test_a_staging_file_is_needed_as_long_as_an_upload_goes_on_in_it(sessions: S
     assert not sessions.needs("file.part")
 
 
-def test_a_name_is_reserved_for_the_token_that_is_on_its_way_to_it(sessions: Sessions) -> None:
+def test_a_name_is_reserved_for_the_token_that_is_on_its_way_to_it(sessions: UploadIndex) -> None:
     sessions.add(_upload(path="isos/a.bin"))
     path = PurePosixPath("isos/a.bin")
     assert sessions.reserves(path, "someone-else")
@@ -110,7 +110,7 @@ def test_a_name_is_reserved_for_the_token_that_is_on_its_way_to_it(sessions: Ses
     assert not sessions.reserves(path, "someone-else")
 
 
-def test_what_is_past_its_deadline_is_overdue_and_later_forgotten(sessions: Sessions) -> None:
+def test_what_is_past_its_deadline_is_overdue_and_later_forgotten(sessions: UploadIndex) -> None:
     past = int(time.time()) - 90_000
     sessions.add(_upload(deadline=past))
     assert [each.upload_id for each in sessions.overdue()] == [_upload().upload_id]

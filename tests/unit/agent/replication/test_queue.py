@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.outbox.retry import Following
 from agent.replication.attempt import LEASE_ATTEMPTS
-from agent.replication.queue import Lag, Push, Pushes
+from agent.replication.queue import Lag, Push, PushQueue
 from portside.wire.files import StoredFile
 
 
@@ -23,8 +23,8 @@ def database(tmp_path: Path) -> Database:
 
 
 @pytest.fixture
-def pushes(database: Database) -> Pushes:
-    return Pushes(database)
+def pushes(database: Database) -> PushQueue:
+    return PushQueue(database)
 
 
 def _file() -> StoredFile:
@@ -47,17 +47,17 @@ def _file() -> StoredFile:
 
 def _begun(database: Database, *replicas: str) -> StoredFile:
     file = _file()
-    Index(database).begin(Intent(secrets.token_hex(16), "x.part", file, replicas=replicas))
+    FileIndex(database).begin(Intent(secrets.token_hex(16), "x.part", file, replicas=replicas))
     return file
 
 
 def _committed(database: Database, *replicas: str) -> StoredFile:
     file = _begun(database, *replicas)
-    Index(database).commit(file.file_id)
+    FileIndex(database).commit(file.file_id)
     return file
 
 
-def _due(pushes: Pushes) -> Push | None:
+def _due(pushes: PushQueue) -> Push | None:
     found = pushes.due(int(time.time()), [], [])
     return None if found is None else found[0]
 
@@ -68,24 +68,26 @@ def _set_state(database: Database, file: StoredFile, state: str) -> None:
 
 
 def test_a_push_is_noted_with_the_intent_and_begins_with_the_commit(
-    database: Database, pushes: Pushes
+    database: Database, pushes: PushQueue
 ) -> None:
     file = _begun(database, "s02")
     assert _due(pushes) is None
-    assert Index(database).pending()[0].replicas == ("s02",)
-    Index(database).commit(file.file_id)
+    assert FileIndex(database).pending()[0].replicas == ("s02",)
+    FileIndex(database).commit(file.file_id)
     push = _due(pushes)
     assert push is not None
     assert (push.file_id, push.target, push.attempts) == (file.file_id, "s02", 0)
 
 
-def test_a_commit_that_is_undone_takes_its_pushes_along(database: Database, pushes: Pushes) -> None:
+def test_a_commit_that_is_undone_takes_its_pushes_along(
+    database: Database, pushes: PushQueue
+) -> None:
     file = _begun(database, "s02")
-    Index(database).roll_back(file.file_id)
+    FileIndex(database).roll_back(file.file_id)
     assert pushes.all() == []
 
 
-def test_what_runs_and_whose_target_is_busy_waits(database: Database, pushes: Pushes) -> None:
+def test_what_runs_and_whose_target_is_busy_waits(database: Database, pushes: PushQueue) -> None:
     _committed(database, "s02", "s03")
     now = int(time.time())
     first, second = pushes.all()
@@ -96,7 +98,9 @@ def test_what_runs_and_whose_target_is_busy_waits(database: Database, pushes: Pu
     assert pushes.due(now, [], ["s02", "s03"]) is None
 
 
-def test_a_receipt_ends_the_push_and_every_lease_for_it(database: Database, pushes: Pushes) -> None:
+def test_a_receipt_ends_the_push_and_every_lease_for_it(
+    database: Database, pushes: PushQueue
+) -> None:
     file = _committed(database, "s02")
     pushes.order(file.file_id, "s02", "one")
     pushes.order(file.file_id, "s02", "two")
@@ -114,7 +118,7 @@ def test_a_receipt_ends_the_push_and_every_lease_for_it(database: Database, push
 
 
 def test_a_receipt_for_a_file_that_is_gone_by_now_counts_for_nothing(
-    database: Database, pushes: Pushes
+    database: Database, pushes: PushQueue
 ) -> None:
     file = _committed(database, "s02")
     push = _due(pushes)
@@ -125,7 +129,7 @@ def test_a_receipt_for_a_file_that_is_gone_by_now_counts_for_nothing(
 
 
 def test_a_lease_waits_for_few_failures_and_the_nodes_own_push_goes_on(
-    database: Database, pushes: Pushes
+    database: Database, pushes: PushQueue
 ) -> None:
     file = _committed(database, "s02")
     pushes.order(file.file_id, "s02", "own-too")
@@ -142,7 +146,7 @@ def test_a_lease_waits_for_few_failures_and_the_nodes_own_push_goes_on(
 
 @pytest.mark.parametrize("state", ["DELETING", "DELETED", "QUARANTINED"])
 def test_a_lease_for_what_is_not_in_service_is_missing_at_once(
-    database: Database, pushes: Pushes, state: str
+    database: Database, pushes: PushQueue, state: str
 ) -> None:
     file = _committed(database)
     _set_state(database, file, state)
@@ -152,7 +156,7 @@ def test_a_lease_for_what_is_not_in_service_is_missing_at_once(
 
 
 def test_what_is_deleted_is_copied_no_more_and_what_is_damaged_waits(
-    database: Database, pushes: Pushes
+    database: Database, pushes: PushQueue
 ) -> None:
     deleted, damaged = _committed(database, "s02"), _committed(database, "s02")
     pushes.order(damaged.file_id, "s02", "lease")
@@ -168,7 +172,7 @@ def test_what_is_deleted_is_copied_no_more_and_what_is_damaged_waits(
 
 
 def test_what_was_given_up_is_listed_first_and_tried_again_when_told(
-    database: Database, pushes: Pushes
+    database: Database, pushes: PushQueue
 ) -> None:
     _committed(database, "s02", "s03")
     last = pushes.all()[-1]
@@ -180,14 +184,16 @@ def test_what_was_given_up_is_listed_first_and_tried_again_when_told(
     assert (pushes.all(), pushes.lag()) == ([], Lag())
 
 
-def test_a_push_that_an_operator_drops_ends_its_lease(database: Database, pushes: Pushes) -> None:
+def test_a_push_that_an_operator_drops_ends_its_lease(
+    database: Database, pushes: PushQueue
+) -> None:
     file = _committed(database)
     pushes.order(file.file_id, "s02", "lease")
     pushes.remove([push.number for push in pushes.all()])
     assert [each.outcome for each in pushes.ended(["lease"])] == ["failed"]
 
 
-def test_the_lag_is_the_oldest_pushs(database: Database, pushes: Pushes) -> None:
+def test_the_lag_is_the_oldest_pushs(database: Database, pushes: PushQueue) -> None:
     _committed(database, "s02")
     _committed(database, "s02")
     with database.transaction() as connection:
@@ -197,7 +203,9 @@ def test_the_lag_is_the_oldest_pushs(database: Database, pushes: Pushes) -> None
     assert 100 <= lag.oldest < 160
 
 
-def test_a_rebuilt_index_orders_what_it_has_no_word_of(database: Database, pushes: Pushes) -> None:
+def test_a_rebuilt_index_orders_what_it_has_no_word_of(
+    database: Database, pushes: PushQueue
+) -> None:
     known, unknown = _committed(database, "s02"), _committed(database)
     push = _due(pushes)
     assert push is not None

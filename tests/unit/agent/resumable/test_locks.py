@@ -8,7 +8,7 @@ import pytest
 
 from agent.problems import ProblemError
 from agent.resumable import locks
-from agent.resumable.locks import Writers
+from agent.resumable.locks import UploadLocks
 
 
 def _nothing() -> None:
@@ -17,7 +17,7 @@ def _nothing() -> None:
 
 def test_a_newer_request_interrupts_the_older_and_comes_after_it() -> None:
     held, interrupted = threading.Event(), threading.Event()
-    busy, order = Writers(), []
+    busy, order = UploadLocks(), []
 
     def older() -> None:
         with busy.alone("a", interrupted.set):
@@ -37,7 +37,7 @@ def test_a_newer_request_interrupts_the_older_and_comes_after_it() -> None:
 
 
 def test_different_uploads_do_not_wait_for_each_other() -> None:
-    busy = Writers()
+    busy = UploadLocks()
     with busy.alone("a", _nothing), busy.alone("b", _nothing):
         assert busy.is_held("a")
         assert busy.is_held("b")
@@ -45,7 +45,7 @@ def test_different_uploads_do_not_wait_for_each_other() -> None:
 
 def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "TAKEOVER", 0.05)
-    busy = Writers()
+    busy = UploadLocks()
     with (
         busy.alone("a", _nothing),
         pytest.raises(ProblemError) as refused,
@@ -56,7 +56,7 @@ def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.Monk
 
 
 def test_a_request_that_fails_lets_go() -> None:
-    busy = Writers()
+    busy = UploadLocks()
     with pytest.raises(LookupError), busy.alone("a", _nothing):
         raise LookupError
     assert not busy.is_held("a")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.index.database import Database
-from agent.index.files import Index, Intent
+from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete
@@ -78,7 +78,7 @@ def commit(settings: Settings, database: Database) -> Callable[..., StoredFile]:
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"abc")
         _attributes(settings, stored).write_text(Attributes.of(intent).model_dump_json())
-        index = Index(database)
+        index = FileIndex(database)
         index.begin(intent)
         index.commit(stored.file_id)
         return stored
@@ -137,7 +137,7 @@ def test_attributes_are_left_alone_while_a_commit_is_about_to_replace_them(
     stored = commit()
     delete(settings, database, stored.file_id)
     follower = stored.model_copy(update={"file_id": "f" * 32})
-    Index(database).begin(Intent("other-token", "f.part", follower))
+    FileIndex(database).begin(Intent("other-token", "f.part", follower))
     assert _purge(settings, database, 31) == 1
     assert _attributes(settings, stored).exists()
 
