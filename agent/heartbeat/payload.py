@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from agent.heartbeat import web_status
 from agent.heartbeat.web_status import WebSilent
-from agent.host.figures import Meter
+from agent.host.statistics import Meter
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from agent.replication.queue import Lag

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.figures import Meter, whole_disks
+from agent.host.statistics import Meter, whole_disks
 
 
 def test_they_are_the_machines(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_operations_are_those_since_the_last_measurement(
     counts = iter([1000, 3000, 500])
     clock = iter([10.0, 14.0, 15.0])
     monkeypatch.setattr(Meter, "_operations", lambda self: next(counts))
-    monkeypatch.setattr("agent.host.figures.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("agent.host.statistics.time.monotonic", lambda: next(clock))
     meter = Meter(tmp_path)
     assert meter.measure().iops == 500
     # The disk was taken out: its counters began anew.
