@@ -44,6 +44,8 @@ WorkKind = Literal["replicate", "delete"]
 WorkReason = Literal["repair", "drain", "move", "delete", "rebalance"]
 WorkState = Literal["waiting", "leased", "done", "failed", "missing"]
 MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+OPEN_MOVE_STATES: tuple[MoveState, ...] = ("planned", "running", "paused", "failed")
+"""A move in one of these keeps its source to itself."""
 MoveFileState = Literal["copying", "waiting", "switched", "failed", "skipped"]
 """`waiting`: copied, but the source's copy is still needed. `switched`: moved, not counted yet."""
 

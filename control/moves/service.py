@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session, aliased
 
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshots
-from control.db.models import Copy, File, Move, MoveFile, Pool, Work
-from control.moves.rules import OPEN_STATES, Command, Hours, after, mean_share
+from control.db.models import OPEN_MOVE_STATES, Copy, File, Move, MoveFile, Pool, Work
+from control.moves.rules import Command, Hours, after
 from control.problems import ProblemError
 from control.replication import cluster_view
+from control.replication.balance import mean_share
 from control.replication.cluster_view import ClusterView
 from control.settings import Settings
 from portside.quantities import format_size
@@ -225,7 +226,7 @@ def _lock_pools(session: Session, request: MoveRequest) -> None:
 
 
 def _must_not_cross(session: Session, request: MoveRequest) -> None:
-    for other in session.scalars(select(Move).where(Move.state.in_(OPEN_STATES))):
+    for other in session.scalars(select(Move).where(Move.state.in_(OPEN_MOVE_STATES))):
         if other.source_pool == (request.source or ""):
             raise _second_move(request.source)
         if request.kind == "rebalance" or other.reason == "rebalance":

@@ -19,9 +19,10 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.moves import service, step
-from control.moves.rules import fullest_over, improves, mean_share, pushes
+from control.moves.rules import pushes
 from control.moves.step import Taken, Way
 from control.replication import cluster_view, reconcile
+from control.replication.balance import fullest_over, improves, mean_share
 from control.replication.cluster_view import ClusterView
 from control.replication.time_budget import SECONDS, Turn
 from control.settings import Settings

@@ -15,8 +15,8 @@ from control.cluster import node_states, placement
 from control.cluster.placement import Place
 from control.cluster.read_model import signs_of
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
-from control.moves.rules import OPEN_STATES, Usage
+from control.db.models import OPEN_MOVE_STATES, ClusterState, File, Move, MoveFile, Node, Pool, Work
+from control.replication.balance import NodeUsage
 from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
 from control.settings import Settings
 
@@ -89,13 +89,13 @@ class ClusterView:
         self.coming[place.node_id] = self.coming.get(place.node_id, 0) + size
         place.room -= size
 
-    def usages(self) -> list[Usage]:
+    def usages(self) -> list[NodeUsage]:
         """How full the nodes are that may give and take, by what is stored and under way."""
         stored: dict[str, int] = {}
         for pool in self.snapshot.pools.values():
             stored[pool.node.node_id] = stored.get(pool.node.node_id, 0) + pool.stored
         return [
-            Usage(
+            NodeUsage(
                 node_id,
                 stored.get(node_id, 0) + self.coming.get(node_id, 0) - self.going.get(node_id, 0),
                 node.disk_total,
@@ -112,7 +112,7 @@ def load(session: Session, snapshots: Snapshots, settings: Settings, now: dateti
         session.scalars(
             select(Pool.node_id)
             .join(Move, Move.source_pool == Pool.pool_id)
-            .where(Move.state.in_(OPEN_STATES))
+            .where(Move.state.in_(OPEN_MOVE_STATES))
         )
     )
     keepers = {

@@ -1,4 +1,4 @@
-"""How a move goes on: states, hours, rate, a file's next step, balance."""
+"""How a move goes on: states, hours, rate, a file's next step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.db.models import OPEN_MOVE_STATES
 from control.moves.rules import (
-    OPEN_STATES,
     Hours,
     Step,
-    Usage,
     after,
-    fullest_over,
-    improves,
     next_step,
     pushes,
 )
@@ -108,30 +105,7 @@ def test_commands_lead_where_they_say() -> None:
     assert after("running", "pause") == "paused"
     assert after("paused", "resume") == "running"
     assert after("failed", "resume") == "running"
-    assert all(after(state, "cancel") == "cancelled" for state in OPEN_STATES)
+    assert all(after(state, "cancel") == "cancelled" for state in OPEN_MOVE_STATES)
     assert after("done", "cancel") is None
     assert after("done", "resume") is None
     assert after("cancelled", "resume") is None
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 100), st.integers(100, 200)), min_size=2, max_size=5),
-    st.integers(1, 20),
-)
-def test_balancing_comes_to_an_end_within_the_band_or_of_what_fits(
-    nodes: list[tuple[int, int]], size: int
-) -> None:
-    usages = {str(n): Usage(str(n), used, room) for n, (used, room) in enumerate(nodes)}
-    for _ in range(2000):
-        now = list(usages.values())
-        giver = fullest_over(now, 0.1)
-        if giver is None:
-            break
-        taker = min(now, key=lambda each: each.share)
-        if giver.used < size or not improves(now, giver.node_id, taker.node_id, size):
-            break
-        usages[giver.node_id] = Usage(giver.node_id, giver.used - size, giver.capacity)
-        usages[taker.node_id] = Usage(taker.node_id, taker.used + size, taker.capacity)
-    else:
-        raise AssertionError("it goes on for ever")
-    assert all(each.used <= each.capacity for each in usages.values())
