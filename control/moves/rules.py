@@ -23,12 +23,11 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 
 _COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
     "pause": {"planned": "paused", "running": "paused", "paused": "paused"},
-    "resume": {"paused": "running", "running": "running", "failed": "running"},
+    "resume": {"paused": "running", "running": "running"},
     "cancel": {
         "planned": "cancelled",
         "running": "cancelled",
         "paused": "cancelled",
-        "failed": "cancelled",
         "cancelled": "cancelled",
     },
 }

@@ -17,7 +17,7 @@ from control.catalogue import copies
 from control.cluster.placement import Place
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
+from control.db.models import OPEN_MOVE_STATES, Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.moves import service, step
 from control.moves.rules import pushes
 from control.moves.step import Taken, Way
@@ -33,8 +33,6 @@ TAKEN = 20
 WAITING = 200
 """Files of one move that wait for more good copies, above which it takes no more in hand."""
 
-_GOING = ("planned", "running", "paused")
-
 
 class Moves:
     """One worker's rounds over the moves that run."""
@@ -49,7 +47,7 @@ class Moves:
         going = self._database.read(
             lambda session: session.scalars(
                 select(Move.move_id)
-                .where(Move.state.in_(_GOING))
+                .where(Move.state.in_(OPEN_MOVE_STATES))
                 .order_by(Move.created_at, Move.move_id)
             ).all()
         )
@@ -84,7 +82,7 @@ class Moves:
         """The move with its row locked; None when it doesn't go on or another worker has it."""
         move = session.scalars(
             select(Move)
-            .where(Move.move_id == move_id, Move.state.in_(_GOING))
+            .where(Move.move_id == move_id, Move.state.in_(OPEN_MOVE_STATES))
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
         ).one_or_none()
