@@ -44,7 +44,6 @@ _BREATH = 0.002
 class Snapshot:
     """The cluster at one moment. Only `places` go along with what this process promises."""
 
-    taken_at: datetime
     nodes: Mapping[str, KnownNode]
     pools: Mapping[str, KnownPool]
     apps: Mapping[str, KnownApp]
@@ -158,7 +157,6 @@ class Snapshots:
         )
         places = self._places.of(pools)
         return Snapshot(
-            taken_at=now,
             nodes=nodes,
             pools=pools,
             apps=apps,
