@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -86,7 +87,7 @@ def plan(
     if request.kind == "rebalance":
         return _plan_rebalance(view)
     source, target = _pools(session, request)
-    files, size, there, conflicts, new_bytes = _count(session, request, source, target, now)
+    counts = _count(session, request, source, target, now)
     place = view.place_of(target.pool_id)
     free = 0 if place is None else max(0, place.room)
     obstacles: list[str] = []
@@ -96,17 +97,17 @@ def plan(
     obstacles += [f"node {each} is {view.keepers[each].state}" for each in unreachable]
     if place is None and target.node_id not in unreachable:
         obstacles += view.snapshot.nodes[target.node_id].reasons
-    fits = new_bytes <= free
+    fits = counts.new_bytes <= free
     if place is not None and not fits:
         obstacles.append(
-            f"{format_size(new_bytes)} are to go to {target.pool_id}, which has "
+            f"{format_size(counts.new_bytes)} are to go to {target.pool_id}, which has "
             f"{format_size(free)} free"
         )
     return MovePlan(
-        files=files,
-        bytes=size,
-        already_there=there,
-        conflicts=conflicts,
+        files=counts.files,
+        bytes=counts.bytes,
+        already_there=counts.already_there,
+        conflicts=counts.conflicts,
         target_free=free,
         fits=fits,
         reachable=not unreachable,
@@ -252,10 +253,23 @@ def _unknown(move_id: str) -> ProblemError:
     return ProblemError("move-unknown", f"there is no move {move_id!r}: see GET /api/v1/moves")
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What a move's filter fits now."""
+
+    files: int
+    bytes: int
+    already_there: int
+    """Of `files`: those that the target has."""
+    conflicts: int
+    """Of `files`: those whose path another file has on the target."""
+    new_bytes: int
+    """Those that the target gets, by the files that are neither."""
+
+
 def _count(
     session: Session, request: MoveRequest, source: Pool, target: Pool, now: datetime
-) -> tuple[int, int, int, int, int]:
-    """Files, their bytes, those already there, those in conflict, bytes that are new there."""
+) -> _Counts:
     there, other_copy, other = aliased(Copy), aliased(Copy), aliased(File)
     has_it = exists().where(
         there.file_id == File.file_id,
@@ -276,18 +290,17 @@ def _count(
     )
     rows = wanted.subquery()
     new = rows.c.there.is_(False) & rows.c.taken.is_(False)
-    return tuple(  # type: ignore[return-value]
-        int(each or 0)
-        for each in session.execute(
-            select(
-                func.count(),
-                func.sum(rows.c.size),
-                func.count().filter(rows.c.there),
-                func.count().filter(rows.c.taken & rows.c.there.is_(False)),
-                func.sum(rows.c.size).filter(new),
-            ).select_from(rows)
-        ).one()
-    )
+    files, size, there, conflicts, new_bytes = session.execute(
+        select(
+            func.count(),
+            func.sum(rows.c.size),
+            func.count().filter(rows.c.there),
+            func.count().filter(rows.c.taken & rows.c.there.is_(False)),
+            func.sum(rows.c.size).filter(new),
+        ).select_from(rows)
+    ).one()
+    # A sum of no rows is NULL, and PostgreSQL's sums are Decimals.
+    return _Counts(files, int(size or 0), there, conflicts, int(new_bytes or 0))
 
 
 def _plan_rebalance(view: ClusterView) -> MovePlan:
