@@ -14,7 +14,7 @@ from datetime import datetime, time
 from typing import Literal, get_args
 
 from control.db.models import MoveState
-from control.replication.policy import Copies, Copy
+from control.replication.policy import CopyOnNode, Standing
 from portside.quantities import MIB
 
 Command = Literal["pause", "resume", "cancel"]
@@ -90,8 +90,8 @@ class Step:
 
 
 def next_step(
-    copies: Sequence[Copy],
-    standing: Copies,
+    copies: Sequence[CopyOnNode],
+    standing: Standing,
     source: str,
     target: str,
     taken_by: str | None,

@@ -328,7 +328,7 @@ def _let_go(session: Session, move: Move, now: datetime) -> None:
         .order_by(MoveFile.file_id)
     ).all()
     for row in in_hand:
-        file = copies.lock(session, row.file_id)
+        file = copies.lock_file(session, row.file_id)
         if file is not None:
             _call_off(session, move, file, row.target, now)
         session.delete(row)

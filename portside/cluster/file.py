@@ -68,7 +68,7 @@ class Ssh(_Strict):
     key: Path | None = None
 
 
-class Node(_Strict):
+class NodeSettings(_Strict):
     """One VPS. Empty is normal: the name alone says what it does."""
 
     roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
@@ -250,7 +250,7 @@ class Cluster(_Strict):
     connect: Literal["ssh", "vagrant"] = "ssh"
     ssh: Ssh = Ssh()
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
-    nodes: dict[NodeId, Node] = Field(min_length=1)
+    nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
     limits: Limits = Limits()
     scrub: Scrub = Scrub()
@@ -292,8 +292,8 @@ class Cluster(_Strict):
     @field_validator("nodes", mode="after")
     @classmethod
     def _every_node_has_a_role(
-        cls, nodes: dict[str, Node], info: ValidationInfo
-    ) -> dict[str, Node]:
+        cls, nodes: dict[str, NodeSettings], info: ValidationInfo
+    ) -> dict[str, NodeSettings]:
         if "roles" not in info.data:
             return nodes
         patterns = info.data["roles"]

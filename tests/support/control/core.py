@@ -98,7 +98,7 @@ class Core:
         """Do something with a file whose row is locked."""
 
         def locked(session: Transaction) -> _Result:
-            file = copies.lock(session, file_id)
+            file = copies.lock_file(session, file_id)
             assert file is not None
             return work(session, file)
 

@@ -16,58 +16,58 @@ from control.moves.rules import (
     next_step,
     pushes,
 )
-from control.replication.policy import Copies, Copy, Keeper
+from control.replication.policy import CopyOnNode, Keeper, Standing
 from portside.wire.heartbeat import NodeState
 
 NODES = {each: Keeper(each, "active") for each in ("s", "t", "r", "q")}
 
 
 def step(
-    *copies: Copy, factor: int = 2, taken_by: str | None = None, down: str | None = None
+    *copies: CopyOnNode, factor: int = 2, taken_by: str | None = None, down: str | None = None
 ) -> Step:
     nodes = dict(NODES)
     if down is not None:
         state: NodeState = "down"
         nodes[down] = Keeper(down, state)
-    return next_step(copies, Copies(copies, nodes, factor), "s", "t", taken_by)
+    return next_step(copies, Standing(copies, nodes, factor), "s", "t", taken_by)
 
 
 def test_a_file_is_copied_then_switched_then_done() -> None:
-    s, r, t = (Copy(each, "present") for each in ("s", "r", "t"))
+    s, r, t = (CopyOnNode(each, "present") for each in ("s", "r", "t"))
     assert step(s, r) == Step("copy")
-    assert step(s, r, Copy("t", "copying")).kind == "wait"
+    assert step(s, r, CopyOnNode("t", "copying")).kind == "wait"
     assert step(s, r, t) == Step("switch")
-    assert step(Copy("s", "deleting"), r, t) == Step("done")
+    assert step(CopyOnNode("s", "deleting"), r, t) == Step("done")
     assert step(r, t) == Step("done")
 
 
 def test_a_target_that_has_the_file_already_gets_no_second_copy() -> None:
-    assert step(*(Copy(each, "present") for each in ("s", "r", "t"))) == Step("switch")
+    assert step(*(CopyOnNode(each, "present") for each in ("s", "r", "t"))) == Step("switch")
 
 
 def test_the_source_keeps_its_copy_while_too_few_others_are_good() -> None:
-    s, r, t = (Copy(each, "present") for each in ("s", "r", "t"))
+    s, r, t = (CopyOnNode(each, "present") for each in ("s", "r", "t"))
     assert step(s, t).kind == "spread"
-    assert step(s, t, Copy("q", "copying")).kind == "wait"
+    assert step(s, t, CopyOnNode("q", "copying")).kind == "wait"
     assert step(s, r, t, down="r").kind == "wait"
     assert step(s, t, factor=1) == Step("switch")
 
 
 def test_a_missing_source_is_skipped() -> None:
-    r = Copy("r", "present")
+    r = CopyOnNode("r", "present")
     assert step(r).kind == "skip"
-    assert step(Copy("s", "lost"), r).why.startswith("missing")
+    assert step(CopyOnNode("s", "lost"), r).why.startswith("missing")
 
 
 def test_another_file_on_the_targets_path_is_left_alone() -> None:
-    s, r = Copy("s", "present"), Copy("r", "present")
+    s, r = CopyOnNode("s", "present"), CopyOnNode("r", "present")
     found = step(s, r, taken_by="f" * 32)
     assert found.kind == "skip"
     assert "f" * 32 in found.why
 
 
 def test_a_removal_on_the_target_is_waited_for() -> None:
-    assert step(Copy("s", "present"), Copy("t", "deleting")).kind == "wait"
+    assert step(CopyOnNode("s", "present"), CopyOnNode("t", "deleting")).kind == "wait"
 
 
 def test_hours_may_contain_midnight() -> None:
