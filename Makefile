@@ -30,6 +30,9 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/deptry .
 	$(BIN)/python -m pytest -q tests/unit
 
 test: check lab iso  ## everything, on real machines

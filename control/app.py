@@ -19,7 +19,7 @@ from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.moves.rules import COMMANDS
 from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
-from control.sessions.service import Sessions
+from control.sessions.opening import SessionOpener
 from control.settings import Settings
 from portside.web.app import App, add_common_routes, answer_problem, new_app
 from portside.wire import paths
@@ -39,15 +39,15 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     metrics = Metrics()
     metrics.registry.register(Readings(snapshots, database))
     access = Access(snapshots)
-    opening = Sessions(settings, database, snapshots, key)
+    opener = SessionOpener(settings, database, snapshots, key)
     heartbeats = Heartbeats(settings, database, snapshots)
 
     app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane")
     app.req_options.auto_parse_qs_csv = False
     app.add_error_handler(DatabaseUnavailable, _answer_unavailable)
 
-    app.add_route(paths.SESSIONS, sessions.UploadSessions(access, opening, metrics, clock))
-    app.add_route("/api/v1/upload/server", sessions.UploadServers(access, opening))
+    app.add_route(paths.SESSIONS, sessions.UploadSessions(access, opener, metrics, clock))
+    app.add_route("/api/v1/upload/server", sessions.UploadServers(access, opener))
     every_node = nodes.Nodes(access, database, snapshots)
     app.add_route(paths.NODES, every_node)
     app.add_route(f"{paths.NODES}/{{node_id}}", every_node, suffix="one")

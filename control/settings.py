@@ -18,7 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from portside.quantities import GIB
+from portside.cluster import defaults
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/control.toml")
@@ -54,32 +54,36 @@ class Settings(BaseSettings):
     ack: Literal["local", "replicated"] = "local"
     start_within: int = Field(default=900, ge=10)
     """Seconds in which an upload must begin."""
-    session_deadline: int = Field(default=7200, ge=60)
+    session_deadline: int = Field(default=defaults.SESSION_DEADLINE, ge=60)
     """Seconds in which it must end; its space is held that long."""
     download_seconds: int = Field(default=900, ge=10)
     """How long a signed download URL counts."""
-    max_size: int = Field(default=64 * GIB, gt=0)
+    max_size: int = Field(default=defaults.MAX_SIZE, gt=0)
     extensions: tuple[str, ...] = Field(min_length=1)
     private: tuple[str, ...] = ()
     """Namespaces whose files are served to holders of a token only."""
-    heartbeat_every: float = Field(default=15.0, gt=0)
-    dead_after: float = Field(default=60.0, gt=0)
-    """Silence after which a node is `down`."""
-    repair_after: float = Field(default=600.0, ge=0)
-    """Seconds for which a node is down before its files are copied again."""
+    heartbeat_every: float = Field(default=defaults.HEARTBEAT, gt=0)
+    """Seconds between two signs of life of a node."""
+    dead_after: float = Field(default=defaults.DEAD_AFTER, gt=0)
+    """Seconds of silence after which a node is `down`: it gets no uploads any more."""
+    repair_after: float = Field(default=defaults.REPAIR_AFTER, ge=0)
+    """Seconds for which a node that is down is waited for before its files are copied again."""
     ca: Path | None = None
     """Trusted instead of the system's CAs where nodes are asked from here."""
     sessions_per_app: int = Field(default=60_000, gt=0)
     """A minute's; of each gunicorn process, as are the next two."""
-    sessions_per_owner: int = Field(default=600, gt=0)
+    sessions_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, gt=0)
     sessions_per_address: int = Field(default=600, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if (self.database is None) == (self.database_file is None):
             raise ValueError("exactly one of 'database' and 'database_file' is needed")
-        if self.dead_after < 2 * self.heartbeat_every:
-            raise ValueError("'dead_after' is at least two times 'heartbeat_every'")
+        if self.dead_after < defaults.LEAST_HEARTBEATS * self.heartbeat_every:
+            raise ValueError(
+                "'dead_after' must be at least three times 'heartbeat_every': a heartbeat that is "
+                "lost on its way must not make a node dead"
+            )
         return self
 
     def database_url(self) -> str:

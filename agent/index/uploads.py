@@ -121,11 +121,6 @@ class UploadIndex:
         rows = self._database.rows("SELECT * FROM uploads WHERE state = 'OPEN'")
         return [_upload(row) for row in rows]
 
-    def count_open(self) -> int:
-        """How many uploads may go on."""
-        row = self._database.row("SELECT count(*) FROM uploads WHERE state = 'OPEN'")
-        return 0 if row is None else int(row[0])
-
     def record(self, upload: Upload, offset: int, hash_state: bytes | None) -> None:
         """Bytes up to `offset` are on disk. An offset never goes back."""
         with self._database.transaction() as connection:

@@ -54,13 +54,13 @@ class Moves:
             json_body.answer(response, plan)
             return
 
-        def begin(session: Session) -> MoveView:
+        def create(session: Session) -> MoveView:
             move = service.create(
                 session, self._snapshots, self._settings, wish, caller.app.app_id, self._clock()
             )
             return service.view(session, move.move_id)
 
-        json_body.answer(response, self._database.write(begin), 201)
+        json_body.answer(response, self._database.write(create), 201)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
         """One move, with files that it couldn't move."""
@@ -85,8 +85,8 @@ class MoveCommands:
         """The move as it is now. The same wish twice changes nothing."""
         self._access.need(request, "admin")
 
-        def tell(session: Session) -> MoveView:
+        def command(session: Session) -> MoveView:
             service.command(session, move_id, self._wish, self._clock())
             return service.view(session, move_id)
 
-        json_body.answer(response, self._database.write(tell))
+        json_body.answer(response, self._database.write(command))

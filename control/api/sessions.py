@@ -13,7 +13,8 @@ from control.api import json_body
 from control.api.authorization import Access
 from control.api.metrics import Metrics
 from control.problems import ProblemError
-from control.sessions.service import Sessions, Wish
+from control.sessions.checks import AppRequest
+from control.sessions.opening import SessionOpener
 from portside.wire.control import SessionRequest
 from portside.wire.fields import Region
 
@@ -26,12 +27,12 @@ class UploadSessions:
     def __init__(
         self,
         access: Access,
-        sessions: Sessions,
+        opener: SessionOpener,
         metrics: Metrics,
         clock: Callable[[], datetime],
     ) -> None:
         self._access = access
-        self._sessions = sessions
+        self._opener = opener
         self._metrics = metrics
         self._clock = clock
 
@@ -46,8 +47,8 @@ class UploadSessions:
             )
         address = wanted.client_address or (request.access_route or ["unknown"])[0]
         with self._metrics.session():
-            session, new = self._sessions.open(
-                Wish(caller.app, wanted, address, key), self._clock()
+            session, new = self._opener.open(
+                AppRequest(caller.app, wanted, address, key), self._clock()
             )
         json_body.answer(response, session, 201 if new else 200)
 
@@ -64,12 +65,12 @@ class ServerQuery(BaseModel):
 class UploadServers:
     """Where uploads go now."""
 
-    def __init__(self, access: Access, sessions: Sessions) -> None:
+    def __init__(self, access: Access, opener: SessionOpener) -> None:
         self._access = access
-        self._sessions = sessions
+        self._opener = opener
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The node that a session would get now; nothing is promised."""
         self._access.need(request, "upload")
         wanted = json_body.query(request, ServerQuery)
-        json_body.answer(response, self._sessions.server(wanted.size, wanted.region))
+        json_body.answer(response, self._opener.server(wanted.size, wanted.region))

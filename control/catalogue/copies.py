@@ -1,7 +1,8 @@
 """Files and their copies: the only place that changes a copy's state, with every counter of it.
 
-Each function belongs into a transaction of the caller's. It begins with `lock`, so that everything
-about one file happens one after the other; pools change last (`control.db.models` on the order).
+Each function belongs into a transaction of the caller's. It begins with `lock_file`, so that what
+is done to one file is done one after the other; pools change last (`control.db.models` on the
+order).
 
     copying -> present -> deleting -> gone        present -> lost        lost, gone -> copying
 
@@ -38,7 +39,7 @@ def insert_if_new(session: Session, model: type[Base], values: Mapping[str, Any]
     return session.execute(row).first() is not None
 
 
-def lock(session: Session, file_id: str) -> File | None:
+def lock_file(session: Session, file_id: str) -> File | None:
     """The file's row, nobody else's until the transaction ends (SQLite has one writer anyway)."""
     return session.scalars(
         select(File)

@@ -81,7 +81,7 @@ class KnownApp:
     scopes: frozenset[str]
 
 
-class Nodes:
+class NodeReader:
     """Reads nodes. Threads that read at once don't disturb each other."""
 
     def __init__(self, dead_after: float) -> None:
@@ -144,7 +144,7 @@ class Nodes:
         return known
 
 
-class Pools:
+class PoolReader:
     """Reads pools. Threads that read at once don't disturb each other."""
 
     def __init__(self) -> None:

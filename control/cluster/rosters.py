@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control.catalogue.copies import insert_if_new
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import ClusterState, Node, Pool
 from control.settings import Settings
 from portside.cluster.roster import next_version
@@ -61,7 +61,7 @@ def take_over(session: Session, deployed: Roster, now: datetime) -> bool:
             Node,
             {**facts, "node_id": node.node_id, "wanted": "active", "wanted_at": now, **_UNHEARD},
         ):
-            tell(session, "node joined", node=node.node_id)
+            log_on_commit(session, "node joined", node=node.node_id)
         else:
             session.execute(update(Node).where(Node.node_id == node.node_id).values(**facts))
         insert_if_new(session, Pool, {"pool_id": node.node_id, "node_id": node.node_id, **_EMPTY})
@@ -69,7 +69,9 @@ def take_over(session: Session, deployed: Roster, now: datetime) -> bool:
     session.execute(update(Node).where(Node.node_id.not_in(names)).values(in_roster=False))
     state.deployed_version = deployed.version
     state.roster_version = next_version(max(state.roster_version, deployed.version), now)
-    tell(session, "roster taken over", version=deployed.version, published=state.roster_version)
+    log_on_commit(
+        session, "roster taken over", version=deployed.version, published=state.roster_version
+    )
     return True
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from control.cluster import rosters
 from control.cluster.placement import Place, Ranking
-from control.cluster.read_model import KnownApp, KnownNode, KnownPool, Nodes, Pause, Pools
+from control.cluster.read_model import KnownApp, KnownNode, KnownPool, NodeReader, Pause, PoolReader
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import App, ClusterState, Revocation
 from control.settings import Settings
@@ -44,7 +44,6 @@ _BREATH = 0.002
 class Snapshot:
     """The cluster at one moment. Only `places` go along with what this process promises."""
 
-    taken_at: datetime
     nodes: Mapping[str, KnownNode]
     pools: Mapping[str, KnownPool]
     apps: Mapping[str, KnownApp]
@@ -74,8 +73,8 @@ class Snapshots:
         self._snapshot: Snapshot | None = None
         self._read_at = 0.0
         self._ordered = False
-        self._nodes = Nodes(settings.dead_after)
-        self._pools = Pools()
+        self._nodes = NodeReader(settings.dead_after)
+        self._pools = PoolReader()
         self._places = _Places()
         self._rosters: dict[int, Roster] = {}
 
@@ -158,7 +157,6 @@ class Snapshots:
         )
         places = self._places.of(pools)
         return Snapshot(
-            taken_at=now,
             nodes=nodes,
             pools=pools,
             apps=apps,

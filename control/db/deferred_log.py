@@ -18,7 +18,7 @@ _TOLD = "portside_told"
 Level: TypeAlias = Literal["info", "warning"]
 
 
-def tell(session: Session, event: str, *, level: Level = "info", **facts: object) -> None:
+def log_on_commit(session: Session, event: str, *, level: Level = "info", **facts: object) -> None:
     """Have `event` written to the log when this transaction is committed."""
     session.info.setdefault(_TOLD, []).append((level, event, facts))
 

@@ -26,7 +26,7 @@ class GroupCommit:
 
     def __init__(self, database: Path) -> None:
         self._log = database.with_name(database.name + "-wal")
-        self._lock = threading.Condition()
+        self._changed = threading.Condition()
         self._asked = 0
         self._synced = 0
         self._syncing = False
@@ -38,33 +38,44 @@ class GroupCommit:
 
         Raises OSError when that can't be said any more, now and at each later call.
         """
-        with self._lock:
+        with self._changed:
             self._asked += 1
             mine = self._asked
+        while (upto := self._my_turn(mine)) is not None:
+            self._sync_upto(upto)
+
+    def _my_turn(self, mine: int) -> int | None:
+        """Wait until commit `mine` is synced, or this thread has to sync, up to a number told.
+
+        None when it is synced. Raises OSError after a sync that failed.
+        """
+        with self._changed:
             while self._synced < mine:
                 if self._failed is not None:
                     raise OSError(
                         self._failed.errno, f"the log could not be synced: {self._failed.strerror}"
                     )
-                if self._syncing:
-                    self._lock.wait()
-                    continue
-                self._syncing = True
-                upto = self._asked
-                self._lock.release()
-                failed = None
-                try:
-                    self._sync()
-                except OSError as error:
-                    failed = error
-                finally:
-                    self._lock.acquire()
-                    self._syncing = False
-                    self._failed = failed
-                    if failed is None:
-                        self._synced = max(self._synced, upto)
-                    # Whoever came meanwhile syncs now; after a failure each finds out.
-                    self._lock.notify_all()
+                if not self._syncing:
+                    self._syncing = True
+                    return self._asked
+                self._changed.wait()
+            return None
+
+    def _sync_upto(self, upto: int) -> None:
+        """Sync what was committed until now, while others may commit, and tell those who wait."""
+        synced, failed = 0, None
+        try:
+            self._sync()
+            synced = upto
+        except OSError as error:
+            failed = error
+        finally:
+            with self._changed:
+                self._syncing = False
+                self._failed = failed
+                self._synced = max(self._synced, synced)
+                # Whoever came meanwhile syncs now; after a failure each finds out.
+                self._changed.notify_all()
 
     def _sync(self) -> None:
         try:

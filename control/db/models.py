@@ -43,7 +43,9 @@ LostAs = Literal["away", "missing"]
 WorkKind = Literal["replicate", "delete"]
 WorkReason = Literal["repair", "drain", "move", "delete", "rebalance"]
 WorkState = Literal["waiting", "leased", "done", "failed", "missing"]
-MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+MoveState = Literal["planned", "running", "paused", "cancelled", "done"]
+OPEN_MOVE_STATES: tuple[MoveState, ...] = ("planned", "running", "paused")
+"""A move in one of these keeps its source to itself."""
 MoveFileState = Literal["copying", "waiting", "switched", "failed", "skipped"]
 """`waiting`: copied, but the source's copy is still needed. `switched`: moved, not counted yet."""
 
@@ -418,7 +420,8 @@ class Move(Base):
 
     __tablename__ = "moves"
     __table_args__ = (
-        _one_of("state", MoveState),
+        # No move is `failed`: its files are. The migrated constraint and index admit it.
+        _one_of("state", Literal[MoveState, "failed"]),
         Index("ix_moves_state", "state", "created_at"),
         # Of two moves that begin at once from one source, the second fails here.
         Index(
@@ -436,7 +439,7 @@ class Move(Base):
     source_pool: Mapped[str]
     """Empty for a rebalance, which finds its sources by itself."""
     target_pool: Mapped[str | None]
-    """None: wherever placement says (a drain)."""
+    """None for a rebalance: placement chooses for each file."""
     filter: Mapped[dict[str, Any]] = mapped_column(JSON)
     cursor: Mapped[str] = mapped_column(default="")
     """The last file id that was looked at."""

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshot
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, UploadSession
 from control.moves import step
 from control.problems import ProblemError
@@ -74,11 +74,15 @@ def register(
         # A node's clock may be this far behind ours and its new receipt still be new.
         signed_at = datetime.fromtimestamp(claims.iat, now.tzinfo)
         if signed_at <= copy.since + timedelta(seconds=HEARTBEAT_SKEW):
-            tell(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
+            log_on_commit(
+                session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state
+            )
             return file
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
     if copies.arrived(session, file, node_id, pool_id, now):
-        tell(session, "copy registered", file_id=file.file_id, node=node_id, present=file.present)
+        log_on_commit(
+            session, "copy registered", file_id=file.file_id, node=node_id, present=file.present
+        )
         step.arrived(session, settings, file, node_id, now)
         if file.state == "lost":
             file.state = "committed"
@@ -120,7 +124,7 @@ def _file(
             "changed_at": now,
         },
     )
-    file = copies.lock(session, claims.file_id)
+    file = copies.lock_file(session, claims.file_id)
     assert file is not None  # noqa: S101 (inserted, or there before)
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)

@@ -257,13 +257,13 @@ def remove(
     An upload that has not ended is called off: its token is revoked. Deleting again is no mistake.
     Raises ProblemError when there is no such file of this app's.
     """
-    file = copies.lock(session, file_id)
+    file = copies.lock_file(session, file_id)
     if file is None and (upload := receipts.awaited(session, file_id)) is not None:
         if app_id not in (None, upload.app_id):
             raise _unknown(file_id)
         receipts.call_off(session, upload, now)
         return _upload_view(upload, "deleted")
-    file = file or copies.lock(session, file_id)
+    file = file or copies.lock_file(session, file_id)
     if file is None or app_id not in (None, file.app_id):
         raise _unknown(file_id)
     delete_everywhere(session, file, now)

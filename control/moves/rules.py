@@ -14,7 +14,7 @@ from datetime import datetime, time
 from typing import Literal, get_args
 
 from control.db.models import MoveState
-from control.replication.policy import Copies, Copy
+from control.replication.policy import CopyOnNode, Standing
 from portside.quantities import MIB
 
 Command = Literal["pause", "resume", "cancel"]
@@ -23,18 +23,14 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 
 _COMMANDS: dict[Command, dict[MoveState, MoveState]] = {
     "pause": {"planned": "paused", "running": "paused", "paused": "paused"},
-    "resume": {"paused": "running", "running": "running", "failed": "running"},
+    "resume": {"paused": "running", "running": "running"},
     "cancel": {
         "planned": "cancelled",
         "running": "cancelled",
         "paused": "cancelled",
-        "failed": "cancelled",
         "cancelled": "cancelled",
     },
 }
-
-OPEN_STATES: tuple[MoveState, ...] = ("planned", "running", "paused", "failed")
-"""A move in one of these keeps its source to itself."""
 
 PARALLEL = 4
 """Files of one move that are copied at the same time."""
@@ -94,8 +90,8 @@ class Step:
 
 
 def next_step(
-    copies: Sequence[Copy],
-    standing: Copies,
+    copies: Sequence[CopyOnNode],
+    standing: Standing,
     source: str,
     target: str,
     taken_by: str | None,
@@ -125,40 +121,3 @@ def next_step(
     if not standing.good:
         return Step("wait", "no node that has it can be reached")
     return Step("copy")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How full a node is: bytes that are stored and on their way, of those that it can hold."""
-
-    node_id: str
-    used: int
-    capacity: int
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.used / self.capacity if self.capacity else 1.0
-
-
-def mean_share(usages: Sequence[Usage]) -> float:
-    """How full the nodes are together."""
-    capacity = sum(each.capacity for each in usages)
-    return sum(each.used for each in usages) / capacity if capacity else 1.0
-
-
-def fullest_over(usages: Sequence[Usage], band: float) -> Usage | None:
-    """The fullest node if it is more than half of `band` above the mean, else None: balanced."""
-    fullest = max(usages, key=lambda each: (each.share, each.node_id), default=None)
-    if fullest is None or fullest.share <= mean_share(usages) + band / 2:
-        return None
-    return fullest
-
-
-def improves(usages: Sequence[Usage], source: str, target: str, size: int) -> bool:
-    """Whether moving `size` bytes brings both nodes closer together, and never past each other."""
-    by_id = {each.node_id: each for each in usages}
-    giver, taker = by_id[source], by_id[target]
-    left = Usage(source, giver.used - size, giver.capacity)
-    right = Usage(target, taker.used + size, taker.capacity)
-    return right.share <= left.share

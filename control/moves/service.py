@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -17,10 +18,11 @@ from sqlalchemy.orm import Session, aliased
 
 from control.catalogue import copies
 from control.cluster.snapshot import Snapshots
-from control.db.models import Copy, File, Move, MoveFile, Pool, Work
-from control.moves.rules import OPEN_STATES, Command, Hours, after, mean_share
+from control.db.models import OPEN_MOVE_STATES, Copy, File, Move, MoveFile, Pool, Work
+from control.moves.rules import Command, Hours, after
 from control.problems import ProblemError
 from control.replication import cluster_view
+from control.replication.balance import mean_share
 from control.replication.cluster_view import ClusterView
 from control.settings import Settings
 from portside.quantities import format_size
@@ -85,7 +87,7 @@ def plan(
     if request.kind == "rebalance":
         return _plan_rebalance(view)
     source, target = _pools(session, request)
-    files, size, there, conflicts, new_bytes = _count(session, request, source, target, now)
+    counts = _count(session, request, source, target, now)
     place = view.place_of(target.pool_id)
     free = 0 if place is None else max(0, place.room)
     obstacles: list[str] = []
@@ -95,17 +97,17 @@ def plan(
     obstacles += [f"node {each} is {view.keepers[each].state}" for each in unreachable]
     if place is None and target.node_id not in unreachable:
         obstacles += view.snapshot.nodes[target.node_id].reasons
-    fits = new_bytes <= free
+    fits = counts.new_bytes <= free
     if place is not None and not fits:
         obstacles.append(
-            f"{format_size(new_bytes)} are to go to {target.pool_id}, which has "
+            f"{format_size(counts.new_bytes)} are to go to {target.pool_id}, which has "
             f"{format_size(free)} free"
         )
     return MovePlan(
-        files=files,
-        bytes=size,
-        already_there=there,
-        conflicts=conflicts,
+        files=counts.files,
+        bytes=counts.bytes,
+        already_there=counts.already_there,
+        conflicts=counts.conflicts,
         target_free=free,
         fits=fits,
         reachable=not unreachable,
@@ -225,7 +227,7 @@ def _lock_pools(session: Session, request: MoveRequest) -> None:
 
 
 def _must_not_cross(session: Session, request: MoveRequest) -> None:
-    for other in session.scalars(select(Move).where(Move.state.in_(OPEN_STATES))):
+    for other in session.scalars(select(Move).where(Move.state.in_(OPEN_MOVE_STATES))):
         if other.source_pool == (request.source or ""):
             raise _second_move(request.source)
         if request.kind == "rebalance" or other.reason == "rebalance":
@@ -251,10 +253,23 @@ def _unknown(move_id: str) -> ProblemError:
     return ProblemError("move-unknown", f"there is no move {move_id!r}: see GET /api/v1/moves")
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What a move's filter fits now."""
+
+    files: int
+    bytes: int
+    already_there: int
+    """Of `files`: those that the target has."""
+    conflicts: int
+    """Of `files`: those whose path another file has on the target."""
+    new_bytes: int
+    """Those that the target gets, by the files that are neither."""
+
+
 def _count(
     session: Session, request: MoveRequest, source: Pool, target: Pool, now: datetime
-) -> tuple[int, int, int, int, int]:
-    """Files, their bytes, those already there, those in conflict, bytes that are new there."""
+) -> _Counts:
     there, other_copy, other = aliased(Copy), aliased(Copy), aliased(File)
     has_it = exists().where(
         there.file_id == File.file_id,
@@ -275,18 +290,17 @@ def _count(
     )
     rows = wanted.subquery()
     new = rows.c.there.is_(False) & rows.c.taken.is_(False)
-    return tuple(  # type: ignore[return-value]
-        int(each or 0)
-        for each in session.execute(
-            select(
-                func.count(),
-                func.sum(rows.c.size),
-                func.count().filter(rows.c.there),
-                func.count().filter(rows.c.taken & rows.c.there.is_(False)),
-                func.sum(rows.c.size).filter(new),
-            ).select_from(rows)
-        ).one()
-    )
+    files, size, there, conflicts, new_bytes = session.execute(
+        select(
+            func.count(),
+            func.sum(rows.c.size),
+            func.count().filter(rows.c.there),
+            func.count().filter(rows.c.taken & rows.c.there.is_(False)),
+            func.sum(rows.c.size).filter(new),
+        ).select_from(rows)
+    ).one()
+    # A sum of no rows is NULL, and PostgreSQL's sums are Decimals.
+    return _Counts(files, int(size or 0), there, conflicts, int(new_bytes or 0))
 
 
 def _plan_rebalance(view: ClusterView) -> MovePlan:
@@ -314,7 +328,7 @@ def _let_go(session: Session, move: Move, now: datetime) -> None:
         .order_by(MoveFile.file_id)
     ).all()
     for row in in_hand:
-        file = copies.lock(session, row.file_id)
+        file = copies.lock_file(session, row.file_id)
         if file is not None:
             _call_off(session, move, file, row.target, now)
         session.delete(row)

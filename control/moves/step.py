@@ -15,12 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control.cluster.placement import Place
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import File, Move, MoveFile, MoveFileState, Work
 from control.moves.rules import next_step
 from control.replication import cluster_view, leases
 from control.replication.cluster_view import ClusterView
-from control.replication.policy import Copies, Copy
+from control.replication.policy import CopyOnNode, Standing
 from control.replication.reconcile import path_taken, unfit
 from control.settings import Settings
 
@@ -149,7 +149,7 @@ def _keep(
     row.detail = detail
     session.flush()
     if state in ("skipped", "failed"):
-        tell(
+        log_on_commit(
             session,
             "file not moved",
             level="warning",
@@ -164,14 +164,14 @@ def _spread(
     view: ClusterView,
     move: Move,
     file: File,
-    copies: list[Copy],
-    standing: Copies,
+    copies: list[CopyOnNode],
+    standing: Standing,
     bytes_per_second: int | None,
     now: datetime,
 ) -> None:
     """Order a copy on a node that placement chooses. None fits now: the next round tries again."""
     place = view.place(file.size, unfit(session, view, file, copies))
-    sender = view.room.source(standing.good)
+    sender = view.loads.source(standing.good)
     if place is None or sender is None:
         return
     leases.order_copy(
@@ -188,10 +188,10 @@ def _spread(
     view.took(sender, place, file.size)
 
 
-def _sender(view: ClusterView, standing: Copies, source: str) -> str | None:
+def _sender(view: ClusterView, standing: Standing, source: str) -> str | None:
     """Who copies the file: the source itself if it can be reached, else whoever has it."""
     good = standing.good
-    return view.room.source([source] if source in good else good)
+    return view.loads.source([source] if source in good else good)
 
 
 def _why(session: Session, move: Move, file: File) -> str:

@@ -17,13 +17,14 @@ from control.catalogue import copies
 from control.cluster.placement import Place
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.db.models import Copy, File, Move, MoveFile, MoveFileState, Pool
+from control.db.models import OPEN_MOVE_STATES, Copy, File, Move, MoveFile, MoveFileState, Pool
 from control.moves import service, step
-from control.moves.rules import fullest_over, improves, mean_share, pushes
+from control.moves.rules import pushes
 from control.moves.step import Taken, Way
 from control.replication import cluster_view, reconcile
+from control.replication.balance import fullest_over, improves, mean_share
 from control.replication.cluster_view import ClusterView
-from control.replication.time_budget import SECONDS, Turn
+from control.replication.time_budget import SECONDS, TimeBudget
 from control.settings import Settings
 
 TAKEN = 20
@@ -32,10 +33,8 @@ TAKEN = 20
 WAITING = 200
 """Files of one move that wait for more good copies, above which it takes no more in hand."""
 
-_GOING = ("planned", "running", "paused")
 
-
-class Moves:
+class MoveRounds:
     """One worker's rounds over the moves that run."""
 
     def __init__(self, database: Database, settings: Settings, snapshots: Snapshots) -> None:
@@ -48,14 +47,14 @@ class Moves:
         going = self._database.read(
             lambda session: session.scalars(
                 select(Move.move_id)
-                .where(Move.state.in_(_GOING))
+                .where(Move.state.in_(OPEN_MOVE_STATES))
                 .order_by(Move.created_at, Move.move_id)
             ).all()
         )
         for move_id in going:
-            turn = Turn(SECONDS / len(going))
+            budget = TimeBudget(SECONDS / len(going))
             self._look_after(move_id, now)
-            while self._take_more(move_id, now) and not turn.is_over:
+            while self._take_more(move_id, now) and not budget.is_over:
                 pass
 
     def _look_after(self, move_id: str, now: datetime) -> None:
@@ -65,8 +64,8 @@ class Moves:
             place = behind
 
             def batch(session: Session, place: str = place) -> str | None:
-                step = self._begin(session, move_id, now)
-                return None if step is None else step.look_after(place)
+                locked = self._lock_move(session, move_id, now)
+                return None if locked is None else locked.look_after(place)
 
             behind = self._database.write(batch)
 
@@ -74,16 +73,16 @@ class Moves:
         """Take more files in hand; returns whether there may be still more at once."""
 
         def batch(session: Session) -> bool:
-            step = self._begin(session, move_id, now)
-            return step is not None and step.take_more()
+            locked = self._lock_move(session, move_id, now)
+            return locked is not None and locked.take_more()
 
         return self._database.write(batch)
 
-    def _begin(self, session: Session, move_id: str, now: datetime) -> Batch | None:
+    def _lock_move(self, session: Session, move_id: str, now: datetime) -> MoveBatch | None:
         """The move with its row locked; None when it doesn't go on or another worker has it."""
         move = session.scalars(
             select(Move)
-            .where(Move.move_id == move_id, Move.state.in_(_GOING))
+            .where(Move.move_id == move_id, Move.state.in_(OPEN_MOVE_STATES))
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
         ).one_or_none()
@@ -95,10 +94,10 @@ class Moves:
         if move.state == "planned":
             move.state, move.started_at = "running", now
         view = cluster_view.load(session, self._snapshots, self._settings, now)
-        return Batch(session, view, move, now)
+        return MoveBatch(session, view, move, now)
 
 
-class Batch:
+class MoveBatch:
     """One transaction of a move."""
 
     def __init__(self, session: Session, view: ClusterView, move: Move, now: datetime) -> None:
@@ -122,7 +121,7 @@ class Batch:
             .limit(TAKEN)
         ).all()
         for row in rows:
-            file = reconcile.lock(self._session, row.file_id)
+            file = reconcile.lock_if_free(self._session, row.file_id)
             if file is not None:
                 self._advance(file, Way(row.source, row.target, self._place_on(row.target)))
         count_moved(self._session, self._move)
@@ -153,7 +152,7 @@ class Batch:
             return False
         file_ids = self._behind(self._move.cursor, source.node_id, source.pool_id)
         for file_id in file_ids:
-            file = reconcile.lock(self._session, file_id)
+            file = reconcile.lock_if_free(self._session, file_id)
             if file is None:
                 return False
             if self._advance(file, Way(source.node_id, target.node_id, place)) == "no room":
@@ -174,7 +173,7 @@ class Batch:
         node_id, _, behind = self._move.cursor.partition(":")
         file_ids = self._behind(behind if node_id == giver else "", giver, None)
         for file_id in file_ids:
-            file = reconcile.lock(self._session, file_id)
+            file = reconcile.lock_if_free(self._session, file_id)
             if file is None or self._giver() != giver:
                 return False
             place = self._better_place(file, giver)

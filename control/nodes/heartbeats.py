@@ -18,7 +18,7 @@ from control.cluster import rosters
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import Moment, Node
 from control.files import receipts
 from control.nodes import removals
@@ -117,7 +117,9 @@ class Heartbeats:
                 .execution_options(synchronize_session=False)
             )
             rosters.changed(session, now)
-            tell(session, "node is back", node=beat.node_id, down_since=str(kept.down_since))
+            log_on_commit(
+                session, "node is back", node=beat.node_id, down_since=str(kept.down_since)
+            )
         return leases.grant(session, beat.node_id, now)
 
     def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:

@@ -22,7 +22,7 @@ from urllib3.exceptions import TimeoutError as TookTooLong
 
 from control.cluster.node_states import avoid_until
 from control.db.database import Database
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import Node
 
 PATIENCE = 2.0
@@ -140,7 +140,7 @@ def _keep(session: Session, found: Sequence[Found], now: datetime) -> None:
                 "avoid_until": avoid_until(known.failures + 1, now),
             }
             if known.outside_problem is None:
-                tell(
+                log_on_commit(
                     session,
                     "node unreachable",
                     level="warning",
@@ -150,7 +150,7 @@ def _keep(session: Session, found: Sequence[Found], now: datetime) -> None:
         else:
             # Once it answers it is wanted again; failures of other kinds stay until they pass.
             values |= {"failures": 0, "avoid_until": None}
-            tell(session, "node reachable again", node=each.node_id)
+            log_on_commit(session, "node reachable again", node=each.node_id)
         session.execute(
             update(Node)
             .where(Node.node_id == each.node_id)

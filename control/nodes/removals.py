@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.files import receipts, service
 from control.replication import leases
 from portside.wire.heartbeat import GoneFile
@@ -23,17 +23,21 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     Deleted there, it is deleted everywhere, also where its copies are only on their way. Damaged
     there, that copy is lost until a push repairs it, and nothing is copied from it.
     """
-    file = copies.lock(session, gone.file_id)
+    file = copies.lock_file(session, gone.file_id)
     if file is None and gone.why == "deleted":
         upload = receipts.awaited(session, gone.file_id)
         if upload is not None and node_id in (upload.node_id, *upload.replicas):
             receipts.call_off(session, upload, now)
-            tell(session, "deleted before its receipt came", node=node_id, file_id=gone.file_id)
+            log_on_commit(
+                session, "deleted before its receipt came", node=node_id, file_id=gone.file_id
+            )
             return
-        file = copies.lock(session, gone.file_id)
+        file = copies.lock_file(session, gone.file_id)
     copy = None if file is None else copies.copies_of(session, gone.file_id).get(node_id)
     if file is None or copy is None or copy.state == "gone":
-        tell(session, "not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why)
+        log_on_commit(
+            session, "not a copy of this node's", node=node_id, file_id=gone.file_id, why=gone.why
+        )
         return
     before = copy.state
     if gone.why == "deleted":
@@ -42,4 +46,6 @@ def hear(session: Session, node_id: str, gone: GoneFile, now: datetime) -> None:
     elif copy.state in ("present", "lost"):
         copies.lost(session, file, node_id, now)
         leases.call_off(session, file, now, source=node_id)
-    tell(session, "copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before)
+    log_on_commit(
+        session, "copy is gone", node=node_id, file_id=gone.file_id, why=gone.why, was=before
+    )

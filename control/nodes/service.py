@@ -11,7 +11,7 @@ from control.catalogue import copies
 from control.cluster import rosters
 from control.cluster.read_model import KnownPool
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import Node, Pool, WantedState
 from control.problems import ProblemError
 from control.replication import draining
@@ -101,7 +101,7 @@ def set_state(
     if before != wish.state:
         row.wanted, row.wanted_at = wish.state, now
         rosters.changed(session, now)
-        tell(session, "node state set", node=node_id, state=wish.state, before=before)
+        log_on_commit(session, "node state set", node=node_id, state=wish.state, before=before)
     return before
 
 

@@ -15,9 +15,9 @@ from control.cluster import node_states, placement
 from control.cluster.placement import Place
 from control.cluster.read_model import signs_of
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.db.models import ClusterState, File, Move, MoveFile, Node, Pool, Work
-from control.moves.rules import OPEN_STATES, Usage
-from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room
+from control.db.models import OPEN_MOVE_STATES, ClusterState, File, Move, MoveFile, Node, Pool, Work
+from control.replication.balance import NodeUsage
+from control.replication.policy import LARGE, LEAST_LOAD, CopyOnNode, Keeper, NodeLoads, Standing
 from control.settings import Settings
 
 OUTSTANDING = 8
@@ -49,7 +49,7 @@ class ClusterView:
     keepers: Mapping[str, Keeper]
     returned: Mapping[str, datetime]
     """Nodes whose older copies are doubtful, and since when."""
-    room: Room
+    loads: NodeLoads
     removals: dict[str, int]
     """Removals that each node has in hand."""
     coming: dict[str, int]
@@ -59,14 +59,14 @@ class ClusterView:
     places: list[Place] = field(default_factory=list)
     _random: Random = field(default_factory=Random)
 
-    def standing(self, session: Session, file: File) -> tuple[list[Copy], Copies]:
+    def standing(self, session: Session, file: File) -> tuple[list[CopyOnNode], Standing]:
         """A file's copies and what is to be said of them. The caller has locked the file's row."""
         copies = [
-            Copy(node_id, row.state, self._is_proven(node_id, row.since))
+            CopyOnNode(node_id, row.state, self._is_proven(node_id, row.since))
             for node_id, row in copies_of(session, file.file_id).items()
             if node_id in self.keepers
         ]
-        return copies, Copies(copies, self.keepers, file.factor)
+        return copies, Standing(copies, self.keepers, file.factor)
 
     def _is_proven(self, node_id: str, since: datetime) -> bool:
         returned_at = self.returned.get(node_id)
@@ -85,17 +85,17 @@ class ClusterView:
 
     def took(self, source: str, place: Place, size: int) -> None:
         """A copy was ordered."""
-        self.room.take(source, place.node_id, size)
+        self.loads.take(source, place.node_id, size)
         self.coming[place.node_id] = self.coming.get(place.node_id, 0) + size
         place.room -= size
 
-    def usages(self) -> list[Usage]:
+    def usages(self) -> list[NodeUsage]:
         """How full the nodes are that may give and take, by what is stored and under way."""
         stored: dict[str, int] = {}
         for pool in self.snapshot.pools.values():
             stored[pool.node.node_id] = stored.get(pool.node.node_id, 0) + pool.stored
         return [
-            Usage(
+            NodeUsage(
                 node_id,
                 stored.get(node_id, 0) + self.coming.get(node_id, 0) - self.going.get(node_id, 0),
                 node.disk_total,
@@ -112,7 +112,7 @@ def load(session: Session, snapshots: Snapshots, settings: Settings, now: dateti
         session.scalars(
             select(Pool.node_id)
             .join(Move, Move.source_pool == Pool.pool_id)
-            .where(Move.state.in_(OPEN_STATES))
+            .where(Move.state.in_(OPEN_MOVE_STATES))
         )
     )
     keepers = {
@@ -132,7 +132,7 @@ def load(session: Session, snapshots: Snapshots, settings: Settings, now: dateti
         )
         if at is not None
     }
-    view = ClusterView(snapshot, keepers, returned, Room(OUTSTANDING, {}, {}), {}, {}, {})
+    view = ClusterView(snapshot, keepers, returned, NodeLoads(OUTSTANDING, {}, {}), {}, {}, {})
     _add_work(session, view)
     # The snapshot's own places are others' too: what is ordered here is noted down in copies.
     view.places = [_with_less_room(each, view.coming) for each in snapshot.places]
@@ -141,7 +141,7 @@ def load(session: Session, snapshots: Snapshots, settings: Settings, now: dateti
 
 def standing_of(
     session: Session, settings: Settings, file: File, now: datetime
-) -> tuple[list[Copy], Copies]:
+) -> tuple[list[CopyOnNode], Standing]:
     """What `ClusterView.standing` says, of one file and reading its nodes alone."""
     rows = copies_of(session, file.file_id)
     nodes = session.scalars(select(Node).where(Node.node_id.in_(rows))).all()
@@ -155,14 +155,14 @@ def standing_of(
         for node in nodes
     }
     copies = [
-        Copy(
+        CopyOnNode(
             node.node_id,
             rows[node.node_id].state,
             node.returned_at is None or rows[node.node_id].since > node.returned_at,
         )
         for node in nodes
     ]
-    return copies, Copies(copies, keepers, file.factor)
+    return copies, Standing(copies, keepers, file.factor)
 
 
 def is_given_up(snapshot: Snapshot, node_id: str, settings: Settings, now: datetime) -> bool:
@@ -187,8 +187,8 @@ def _add_work(session: Session, view: ClusterView) -> None:
     )
     for kind, node_id, place, count, size, load_ in rows:
         if kind == "replicate":
-            view.room.sending[node_id] = view.room.sending.get(node_id, 0) + load_
-            view.room.receiving[place] = view.room.receiving.get(place, 0) + load_
+            view.loads.sending[node_id] = view.loads.sending.get(node_id, 0) + load_
+            view.loads.receiving[place] = view.loads.receiving.get(place, 0) + load_
             view.coming[place] = view.coming.get(place, 0) + int(size)
         else:
             view.removals[node_id] = view.removals.get(node_id, 0) + count

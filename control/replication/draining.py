@@ -18,16 +18,16 @@ from control.db import models
 from control.db.database import Database
 from control.problems import ProblemError
 from control.replication import cluster_view, reconcile
-from control.replication.time_budget import SECONDS, Turn
+from control.replication.time_budget import SECONDS, TimeBudget
 from control.settings import Settings
 from portside.quantities import format_size
 from portside.wire.control import Holding
 
-TENDED = 20
+RECONCILED = 20
 """Files of one transaction, as in `control.replication.repair`."""
 
 
-class Drains:
+class DrainRounds:
     """One worker's rounds over the nodes that drain."""
 
     def __init__(self, database: Database, settings: Settings, snapshots: Snapshots) -> None:
@@ -43,8 +43,8 @@ class Drains:
             ).all()
         )
         for node_id in draining:
-            turn = Turn(SECONDS / len(draining))
-            while not self._go_on(node_id, now) and not turn.is_over:
+            budget = TimeBudget(SECONDS / len(draining))
+            while not self._go_on(node_id, now) and not budget.is_over:
                 pass
 
     def _go_on(self, node_id: str, now: datetime) -> bool:
@@ -68,14 +68,14 @@ class Drains:
                 models.Copy.file_id > (node.drain_cursor or ""),
             )
             .order_by(models.Copy.file_id)
-            .limit(TENDED)
+            .limit(RECONCILED)
         ).all()
-        node.drain_cursor = rows[-1] if len(rows) == TENDED else None
+        node.drain_cursor = rows[-1] if len(rows) == RECONCILED else None
         view = cluster_view.load(session, self._snapshots, self._settings, now)
         for file_id in rows:
-            file = reconcile.lock(session, file_id)
+            file = reconcile.lock_if_free(session, file_id)
             if file is not None:
-                reconcile.tend(session, view, file, now)
+                reconcile.reconcile_file(session, view, file, now)
         return node.drain_cursor is None
 
 
@@ -111,7 +111,7 @@ def must_be_drainable(
 ) -> None:
     """Raise ProblemError `drain-impossible` when the other nodes can't take what it keeps.
 
-    Drains that are under way count: what they have left needs the same space.
+    Other drains that are under way count: what they have left needs the same space.
     """
     snapshot = snapshots.take(session)
     going = sorted(

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.cluster.node_states import avoid_until
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.models import File, Moment, Node, Work, WorkReason, WorkState
 from portside.backoff import Backoff
 from portside.quantities import MIB
@@ -204,7 +204,7 @@ def grant(session: Session, node_id: str, now: datetime) -> list[Lease]:
             work.state = "leased"
             work.attempts += 1
             work.leased_until = now + _length(work)
-            tell(
+            log_on_commit(
                 session,
                 "lease granted",
                 attempt=work.attempts,
@@ -272,7 +272,7 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
     known = session.scalars(
         select(Work.file_id).where(Work.lease_id == done.lease_id, Work.node_id == node_id)
     ).one_or_none()
-    file = None if known is None else copies.lock(session, known)
+    file = None if known is None else copies.lock_file(session, known)
     work = session.scalars(
         select(Work)
         .where(Work.lease_id == done.lease_id, Work.node_id == node_id)
@@ -280,7 +280,7 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
         .execution_options(populate_existing=True)
     ).one_or_none()
     if file is None or work is None or work.state not in ("leased", "waiting"):
-        tell(
+        log_on_commit(
             session, "stale lease settled", node=node_id, lease=done.lease_id, outcome=done.outcome
         )
         return
@@ -299,7 +299,7 @@ def settle(session: Session, node_id: str, done: WorkDone, arrived: bool, now: d
     else:
         detail = done.detail or "no receipt of the target came with it"
         _failed(session, work, file, detail, now)
-    tell(
+    log_on_commit(
         session,
         "lease settled",
         node=node_id,

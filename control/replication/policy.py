@@ -45,7 +45,7 @@ class Keeper:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class CopyOnNode:
     """A file's copy on a node."""
 
     node_id: str
@@ -54,10 +54,12 @@ class Copy:
     """False since its node was away and hasn't yet shown that it still has its files."""
 
 
-class Copies:
-    """The copies of one file, among the nodes that there are."""
+class Standing:
+    """How one file stands: its copies, among the nodes that there are."""
 
-    def __init__(self, copies: Iterable[Copy], keepers: Mapping[str, Keeper], factor: int) -> None:
+    def __init__(
+        self, copies: Iterable[CopyOnNode], keepers: Mapping[str, Keeper], factor: int
+    ) -> None:
         self._copies = tuple(each for each in copies if each.node_id in keepers)
         self._keepers = keepers
         self._factor = factor
@@ -113,7 +115,7 @@ class Copies:
         ]
 
     @property
-    def _present(self) -> list[Copy]:
+    def _present(self) -> list[CopyOnNode]:
         return [each for each in self._copies if each.state == "present"]
 
     @property
@@ -129,7 +131,7 @@ class Copies:
 
 
 @dataclass(slots=True)
-class Room:
+class NodeLoads:
     """How much more work nodes may be given: no storm hits one of them, whatever happened."""
 
     limit: float

@@ -17,7 +17,7 @@ from control.db import models
 from control.db.models import WorkReason
 from control.replication import leases
 from control.replication.cluster_view import REMOVALS, ClusterView
-from control.replication.policy import Copies, Copy
+from control.replication.policy import CopyOnNode, Standing
 
 FAILED = 2
 """Attempts to copy to one node after which another one is tried, if there is one."""
@@ -25,7 +25,7 @@ FAILED = 2
 _UNDER_WAY = text("work.state IN ('waiting', 'leased')")
 
 
-def lock(session: Session, file_id: str) -> models.File | None:
+def lock_if_free(session: Session, file_id: str) -> models.File | None:
     """The file with its row locked; None when there is none or another transaction has it.
 
     SQLite has one writer at a time: there is nobody to lock it against.
@@ -38,7 +38,7 @@ def lock(session: Session, file_id: str) -> models.File | None:
     ).one_or_none()
 
 
-def lock_all(session: Session, file_ids: Sequence[str]) -> Sequence[models.File]:
+def lock_those_free(session: Session, file_ids: Sequence[str]) -> Sequence[models.File]:
     """Those of the files that no other transaction has, locked in the order of their ids."""
     return session.scalars(
         select(models.File)
@@ -49,7 +49,7 @@ def lock_all(session: Session, file_ids: Sequence[str]) -> Sequence[models.File]
     ).all()
 
 
-def tend(session: Session, view: ClusterView, file: models.File, now: datetime) -> int:
+def reconcile_file(session: Session, view: ClusterView, file: models.File, now: datetime) -> int:
     """Order what a file lacks or has too much of; returns the number of orders."""
     if file.state != "committed":
         return 0
@@ -63,7 +63,7 @@ def tend(session: Session, view: ClusterView, file: models.File, now: datetime) 
 
 
 def thin_out(
-    session: Session, view: ClusterView, file: models.File, standing: Copies, now: datetime
+    session: Session, view: ClusterView, file: models.File, standing: Standing, now: datetime
 ) -> int:
     """Order away the copies that can be done without; returns how many."""
     orders = 0
@@ -94,7 +94,7 @@ def path_taken(session: Session, file: models.File) -> dict[str, str]:
 
 
 def _call_off_failing(
-    session: Session, view: ClusterView, file: models.File, copies: list[Copy], now: datetime
+    session: Session, view: ClusterView, file: models.File, copies: list[CopyOnNode], now: datetime
 ) -> bool:
     """Give up copying to nodes that have failed to take it, if another node can."""
     failing = session.scalars(
@@ -113,11 +113,13 @@ def _call_off_failing(
     return True
 
 
-def unfit(session: Session, view: ClusterView, file: models.File, copies: list[Copy]) -> set[str]:
+def unfit(
+    session: Session, view: ClusterView, file: models.File, copies: list[CopyOnNode]
+) -> set[str]:
     """The nodes that can take no copy of a file now."""
     return {
         *(each.node_id for each in copies if each.state not in ("lost", "gone")),
-        *view.room.full_targets(),
+        *view.loads.full_targets(),
         *path_taken(session, file),
     }
 
@@ -126,11 +128,11 @@ def _order_copy(
     session: Session,
     view: ClusterView,
     file: models.File,
-    copies: list[Copy],
-    standing: Copies,
+    copies: list[CopyOnNode],
+    standing: Standing,
     now: datetime,
 ) -> int:
-    source = view.room.source(standing.good)
+    source = view.loads.source(standing.good)
     if source is None:
         return 0
     target = view.place(file.size, unfit(session, view, file, copies))
@@ -143,7 +145,7 @@ def _order_copy(
     if not leases.order_copy(session, file, source, target.node_id, target.pool_id, reason, now):
         return 0
     view.took(source, target, file.size)
-    copies.append(Copy(target.node_id, "copying"))
+    copies.append(CopyOnNode(target.node_id, "copying"))
     return 1
 
 

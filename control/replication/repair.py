@@ -22,13 +22,13 @@ from control.db import models
 from control.db.database import Database
 from control.replication import cluster_view, inventory, leases, reconcile
 from control.replication.cluster_view import is_given_up
-from control.replication.time_budget import Turn
+from control.replication.time_budget import TimeBudget
 from control.settings import Settings
 
 SWEPT = 200
 """Copies of one transaction that only change their state."""
 
-TENDED = 20
+RECONCILED = 20
 """Files of one transaction that are looked at one by one: some ten milliseconds, in which SQLite's
 other writers wait."""
 
@@ -44,20 +44,20 @@ class _Batch(Protocol):
     def __call__(self, session: Session, file_ids: Sequence[str]) -> None: ...
 
 
-class Repair:
+class RepairRounds:
     """One worker's rounds. All that it remembers between two is where it was."""
 
     def __init__(self, database: Database, settings: Settings, snapshots: Snapshots) -> None:
         self._database = database
         self._settings = settings
         self._snapshots = snapshots
-        self._turn = Turn()
+        self._budget = TimeBudget()
         self._short = _FIRST
         self._over = ""
 
     def round(self, now: datetime) -> None:
         """Go once over everything. Raises DatabaseUnavailable."""
-        self._turn = Turn()
+        self._budget = TimeBudget()
         snapshot = self._database.read(self._snapshots.take)
         for node_id in snapshot.nodes:
             if is_given_up(snapshot, node_id, self._settings, now):
@@ -77,7 +77,7 @@ class Repair:
             if not is_given_up(self._snapshots.take(session), node_id, self._settings, now):
                 return
             node.given_up_at = node.given_up_at or now
-            for file in reconcile.lock_all(session, file_ids):
+            for file in reconcile.lock_those_free(session, file_ids):
                 leases.call_off(session, file, now, place=node_id)
                 # What it was to send is sent by another.
                 leases.call_off(session, file, now, source=node_id)
@@ -104,7 +104,7 @@ class Repair:
                 return
             if node.returned_at is None:
                 node.returned_at = now
-            for file in reconcile.lock_all(session, file_ids):
+            for file in reconcile.lock_those_free(session, file_ids):
                 copies.back(session, file, node_id, node.returned_at, now)
                 if file.state in ("deleting", "deleted"):
                     # Deleted everywhere while this node was away.
@@ -129,7 +129,7 @@ class Repair:
     def _fill(self, now: datetime) -> None:
         """Order what files lack: those with the fewest copies first, then on from where it was."""
         reached = self._fill_behind(_FIRST, now)
-        while not self._turn.is_over:
+        while not self._budget.is_over:
             self._short = max(self._short, reached)
             if reached == _FIRST:
                 break
@@ -143,18 +143,18 @@ class Repair:
                 select(models.File.present, models.File.file_id)
                 .where(copies.SHORT, key > tuple_(*place))
                 .order_by(models.File.present, models.File.file_id)
-                .limit(TENDED)
+                .limit(RECONCILED)
             ).all()
         )
-        self._tend([file_id for _, file_id in rows], now)
-        return (rows[-1][0], rows[-1][1]) if len(rows) == TENDED else _FIRST
+        self._reconcile([file_id for _, file_id in rows], now)
+        return (rows[-1][0], rows[-1][1]) if len(rows) == RECONCILED else _FIRST
 
     def _thin_out(self, now: datetime) -> None:
         """Order away what files have too much of."""
-        while not self._turn.is_over:
+        while not self._budget.is_over:
             file_ids = self._database.read(self._over_behind)
-            self._tend(file_ids, now)
-            self._over = file_ids[-1] if len(file_ids) == TENDED else ""
+            self._reconcile(file_ids, now)
+            self._over = file_ids[-1] if len(file_ids) == RECONCILED else ""
             if not self._over:
                 return
 
@@ -163,16 +163,16 @@ class Repair:
             select(models.File.file_id)
             .where(_OVER, models.File.file_id > self._over)
             .order_by(models.File.file_id)
-            .limit(TENDED)
+            .limit(RECONCILED)
         ).all()
 
-    def _tend(self, file_ids: Sequence[str], now: datetime) -> None:
+    def _reconcile(self, file_ids: Sequence[str], now: datetime) -> None:
         def batch(session: Session) -> None:
             view = cluster_view.load(session, self._snapshots, self._settings, now)
             for file_id in file_ids:
-                file = reconcile.lock(session, file_id)
+                file = reconcile.lock_if_free(session, file_id)
                 if file is not None:
-                    reconcile.tend(session, view, file, now)
+                    reconcile.reconcile_file(session, view, file, now)
 
         if file_ids:
             self._database.write(batch)
@@ -184,7 +184,7 @@ class Repair:
     ) -> int:
         """Carry out batches on what is found, until nothing is; returns how much it was."""
         total = 0
-        while not self._turn.is_over:
+        while not self._budget.is_over:
             file_ids = self._database.read(find)
             if not file_ids:
                 break

@@ -8,7 +8,7 @@ SECONDS = 3.0
 """Of each part. A round that took longer than nodes may be silent would hide that they are."""
 
 
-class Turn:
+class TimeBudget:
     """A part's time in one round."""
 
     def __init__(self, seconds: float = SECONDS) -> None:

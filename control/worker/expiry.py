@@ -79,7 +79,7 @@ def give_up_copies(database: Database, now: datetime) -> int:
             .limit(BATCH)
         ).all()
         for file_id, node_id in sorted(tuple(each) for each in late):
-            file = copies.lock(session, file_id)
+            file = copies.lock_file(session, file_id)
             copy = copies.copies_of(session, file_id)[node_id]
             # It may have come while this waited for the lock.
             if file is not None and copy.state == "copying":

@@ -21,10 +21,10 @@ from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Node
-from control.moves.worker import Moves
+from control.moves.worker import MoveRounds
 from control.replication import leases
-from control.replication.draining import Drains
-from control.replication.repair import Repair
+from control.replication.draining import DrainRounds
+from control.replication.repair import RepairRounds
 from control.settings import Settings
 from control.worker import expiry
 
@@ -164,9 +164,9 @@ def of_copies(
 ) -> tuple[Routine, ...]:
     """Repair, drains and moves: routines that remember between two rounds where they were."""
     snapshots = Snapshots(settings, database, clock)
-    repair = Repair(database, settings, snapshots)
-    drains = Drains(database, settings, snapshots)
-    moves = Moves(database, settings, snapshots)
+    repair = RepairRounds(database, settings, snapshots)
+    drains = DrainRounds(database, settings, snapshots)
+    moves = MoveRounds(database, settings, snapshots)
     return (
         Routine("repair", 0, lambda round_: repair.round(round_.now)),
         Routine("drains", 0, lambda round_: drains.round(round_.now)),

@@ -31,7 +31,7 @@ LINE_SECONDS = 10.0
 class Display(Protocol):
     """One file's progress."""
 
-    def begin(self, when_sent: str) -> None:
+    def start_over(self, when_sent: str) -> None:
         """The file is gone through anew; `when_sent` is shown from the last byte on."""
 
     def sent(self, count: int) -> None:
@@ -55,7 +55,7 @@ class _Bar:
         self._when_sent = when_sent
         self._task = progress.add_task(label, total=size)
 
-    def begin(self, when_sent: str) -> None:
+    def start_over(self, when_sent: str) -> None:
         self._when_sent = when_sent
         self.back_at(0)
 
@@ -85,7 +85,7 @@ class _Lines:
         self._started = self._last_line = time.monotonic()
         self._started_at = 0
 
-    def begin(self, when_sent: str) -> None:
+    def start_over(self, when_sent: str) -> None:
         self._when_sent = when_sent
         self.back_at(0)
 

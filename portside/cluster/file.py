@@ -28,9 +28,10 @@ from pydantic import (
 )
 
 from portside.bucket import Bucket
+from portside.cluster import defaults
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
-from portside.quantities import GIB, KIB, MIB, Duration, Size
+from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
 from portside.wire.fields import LABEL, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
@@ -67,7 +68,7 @@ class Ssh(_Strict):
     key: Path | None = None
 
 
-class Node(_Strict):
+class NodeSettings(_Strict):
     """One VPS. Empty is normal: the name alone says what it does."""
 
     roles: tuple[Role, ...] | None = Field(default=None, min_length=1)
@@ -82,8 +83,8 @@ class Uploads(_Strict):
     """Where uploads live on a node and what a node accepts."""
 
     root: RemotePath = PurePosixPath("/srv/portside")
-    max_size: Size = Field(default=64 * GIB, gt=0)
-    session_deadline: Duration = Field(default=7200, ge=60, le=30 * 86400)
+    max_size: Size = Field(default=defaults.MAX_SIZE, gt=0)
+    session_deadline: Duration = Field(default=defaults.SESSION_DEADLINE, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
     extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
     private: tuple[Namespace, ...] = ()
@@ -100,7 +101,7 @@ class Limits(_Strict):
     Who exceeds it hears 429 and when to come back.
     """
 
-    uploads_per_owner: int = Field(default=600, ge=1, le=100_000)
+    uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
     requests_per_address: int = Field(default=3000, ge=1, le=1_000_000)
     control_requests_per_address: int = Field(default=30_000, ge=1, le=1_000_000)
 
@@ -208,9 +209,9 @@ class Control(_Strict):
 
     url: str | None = None
     database: SecretStr = SecretStr("sqlite")
-    heartbeat: Duration = Field(default=15, ge=1, le=300)
-    dead_after: Duration = Field(default=90, ge=3, le=86400)
-    repair_after: Duration = Field(default=900, ge=0, le=30 * 86400)
+    heartbeat: Duration = Field(default=defaults.HEARTBEAT, ge=1, le=300)
+    dead_after: Duration = Field(default=defaults.DEAD_AFTER, ge=3, le=86400)
+    repair_after: Duration = Field(default=defaults.REPAIR_AFTER, ge=0, le=30 * 86400)
     backups: int = Field(default=48, ge=1, le=10_000)
 
     @field_validator("url", mode="after")
@@ -232,9 +233,10 @@ class Control(_Strict):
 
     @model_validator(mode="after")
     def _patient(self) -> Control:
-        if self.dead_after < 3 * self.heartbeat:
+        least = defaults.LEAST_HEARTBEATS * self.heartbeat
+        if self.dead_after < least:
             raise ValueError(
-                f"dead_after must be at least three heartbeats ({3 * self.heartbeat}s): one that "
+                f"dead_after must be at least three heartbeats ({least}s): one that "
                 "is lost on its way must not make a node dead"
             )
         return self
@@ -248,7 +250,7 @@ class Cluster(_Strict):
     connect: Literal["ssh", "vagrant"] = "ssh"
     ssh: Ssh = Ssh()
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
-    nodes: dict[NodeId, Node] = Field(min_length=1)
+    nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
     limits: Limits = Limits()
     scrub: Scrub = Scrub()
@@ -290,8 +292,8 @@ class Cluster(_Strict):
     @field_validator("nodes", mode="after")
     @classmethod
     def _every_node_has_a_role(
-        cls, nodes: dict[str, Node], info: ValidationInfo
-    ) -> dict[str, Node]:
+        cls, nodes: dict[str, NodeSettings], info: ValidationInfo
+    ) -> dict[str, NodeSettings]:
         if "roles" not in info.data:
             return nodes
         patterns = info.data["roles"]

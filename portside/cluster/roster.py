@@ -1,4 +1,4 @@
-"""Who belongs to a cluster, as a roster: made from the cluster file, renewed, merged. Pure.
+"""Who belongs to a cluster, as a roster: made from the cluster file and renewed. Pure.
 
 A deploy decides who is in it and with which key, URLs, region, weight and tier; the control plane
 decides each node's state. Either gives what it changes a higher version, and where nothing but the
@@ -45,11 +45,6 @@ def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> 
     )
 
 
-def without_key(cluster: Cluster, keys: Mapping[str, PublicKey]) -> tuple[str, ...]:
-    """The storage nodes that `build` leaves out."""
-    return tuple(node_id for node_id in cluster.with_role("storage") if node_id not in keys)
-
-
 def renew(previous: Roster | None, wanted: Roster, now: datetime) -> Roster:
     """`wanted` with a version above that of `previous`; `previous` itself if it says the same."""
     if previous is None:
@@ -57,27 +52,6 @@ def renew(previous: Roster | None, wanted: Roster, now: datetime) -> Roster:
     if wanted.model_copy(update={"version": previous.version}) == previous:
         return previous
     return wanted.model_copy(update={"version": next_version(previous.version, now)})
-
-
-def merge(deployed: Roster, published: Roster | None, now: datetime) -> Roster:
-    """What the control plane publishes once a deploy has brought a roster.
-
-    Everything is the deployed one's but the nodes' states, which are those published before. The
-    version is above both, or `published` stays when it says just that already.
-    """
-    if published is None:
-        return deployed
-    states = {node.node_id: node.state for node in published.nodes}
-    nodes = tuple(
-        node.model_copy(update={"state": states.get(node.node_id, node.state)})
-        for node in deployed.nodes
-    )
-    wanted = deployed.model_copy(update={"nodes": nodes})
-    renewed = renew(published, wanted, now)
-    if renewed == deployed or renewed.version > deployed.version:
-        return renewed
-    # Nodes have the deployed one too: what differs from it must be above it to be taken.
-    return renewed.model_copy(update={"version": next_version(deployed.version, now)})
 
 
 def next_version(after: int, now: datetime) -> int:

@@ -38,7 +38,7 @@ POLL_SECONDS = 1.0
 LINE_SECONDS = 10.0
 """A line this often keeps a log readable."""
 
-_ENDED = ("cancelled", "done", "failed")
+_ENDED = ("cancelled", "done")
 _HEADERS = ("move", "what", "state", "done", "failed", "skipped", "of", "begun")
 
 Source = Annotated[
@@ -275,7 +275,7 @@ def _watch(control: Control, move: MoveView) -> int:
         say(f"{report.file_id} {report.outcome}: {report.detail}")
     if move.state == "cancelled":
         return REFUSED
-    return UNAVAILABLE if move.state == "failed" or move.progress.failed else 0
+    return UNAVAILABLE if move.progress.failed else 0
 
 
 def _watch_bar(control: Control, move: MoveView) -> MoveView:

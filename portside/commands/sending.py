@@ -73,7 +73,7 @@ def checksum_ahead(path: Path, size: int) -> str:
 
 def checksum_within(path: Path, shown: Display) -> str:
     """The same where a progress is shown already. Raises LocalFileError."""
-    shown.begin(WHEN_READ)
+    shown.start_over(WHEN_READ)
     known = sha256_of(path, shown.sent)
-    shown.begin(WHEN_SENT)
+    shown.start_over(WHEN_SENT)
     return known

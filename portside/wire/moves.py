@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from portside.wire.base import Message, Request
 from portside.wire.fields import FileId, Namespace, Owner, PoolId
 
-MoveState = Literal["planned", "running", "paused", "cancelled", "done", "failed"]
+MoveState = Literal["planned", "running", "paused", "cancelled", "done"]
 
 
 class MoveRequest(Request):

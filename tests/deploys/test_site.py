@@ -14,7 +14,7 @@ from deploys.components import roster
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey
 from portside.wire.keys import PublicKey
-from tests.deploys.conftest import CLUSTER
+from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
 

@@ -43,7 +43,7 @@ class SizedBody(Protocol):
     def __iter__(self) -> Any: ...
 
 
-class Node:
+class NodeClient:
     """A connection to the node at `base_url` (`https://s01.example.net`), for one thread at a time.
 
     `ca` is a PEM file to trust instead of the system's authorities. Raises ValueError for a URL
@@ -64,9 +64,9 @@ class Node:
         """Close the connections."""
         self._session.close()
 
-    def another(self) -> Node:
+    def another(self) -> NodeClient:
         """Connections of its own to the same node, for another thread."""
-        return Node(self.base_url, self._ca)
+        return NodeClient(self.base_url, self._ca)
 
     def keys(self) -> Keyset:
         """The keys the node signs receipts with. Raises NodeUnavailable and Refused."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from portside.client.http.errors import NodeUnavailable, UploadError
-from portside.client.http.node import Node
+from portside.client.http.node import NodeClient
 from portside.client.http.retry import Patience
 from portside.client.upload.body import OpenFile
 from portside.client.upload.hashing import ContentHash
@@ -91,7 +91,7 @@ class Parts:
         """How many bytes the node holds of all parts."""
         return sum(patience.call(partial(each.ask, uploads)) for each in self._transfers)
 
-    def run(self, node: Node, token: str, workers: int) -> None:
+    def run(self, node: NodeClient, token: str, workers: int) -> None:
         """Send every part to its end. Raises what the first of them ends with, as Transfer does.
 
         A worker whose patience ends leaves its part to the others: the upload fails with the last.
@@ -119,7 +119,7 @@ class Parts:
         if self._waiting and self._gave_up is not None:
             raise self._gave_up
 
-    def _work(self, node: Node, token: str) -> None:
+    def _work(self, node: NodeClient, token: str) -> None:
         uploads = Uploads(node, token)
         try:
             while (index := self._take()) is not None:

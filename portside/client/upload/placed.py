@@ -39,7 +39,7 @@ LONGEST_PAUSE = 20.0
 _AVOIDED = 16
 """Nodes that a request may name as gone."""
 
-Wish = Callable[[], SessionRequest]
+MakeRequest = Callable[[], SessionRequest]
 """What to ask for; called only where no earlier run's session is gone on with."""
 
 
@@ -62,7 +62,7 @@ class BySession:
         self,
         control: Control,
         path: Path,
-        wish: Wish,
+        wish: MakeRequest,
         *,
         identity: tuple[str, ...],
         ca: Path | None = None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from portside.client.http.errors import ReceiptRefused, Refused, UploadError, UploadGone
-from portside.client.http.node import Node
+from portside.client.http.node import NodeClient
 from portside.client.http.retry import Patience
 from portside.client.upload.body import OpenFile
 from portside.client.upload.hashing import ContentHash
@@ -67,7 +67,7 @@ def put_resumable(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    node: Node
+    node: NodeClient
     keys: Keyset
     file: OpenFile
     state_file: StateFile[UploadState]

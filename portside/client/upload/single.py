@@ -11,7 +11,7 @@ import requests
 
 from portside.backoff import spread
 from portside.client.http.errors import NodeUnavailable, Refused, slug_of
-from portside.client.http.node import Node, failure, stored_file
+from portside.client.http.node import NodeClient, failure, stored_file
 from portside.client.upload.body import FileBody, Progress, ignore_progress, sha256_of
 from portside.client.upload.receipt import Sent, check_receipt
 from portside.digest import format_repr_digest
@@ -42,7 +42,7 @@ class UploadClient:
     """
 
     def __init__(self, base_url: str, ca: Path | None = None) -> None:
-        self.node = Node(base_url, ca)
+        self.node = NodeClient(base_url, ca)
 
     @property
     def base_url(self) -> str:
@@ -116,7 +116,7 @@ class UploadClient:
         return answer
 
 
-def stored_before(node: Node, file_id: str, path: Path, refused: Refused) -> StoredFile:
+def stored_before(node: NodeClient, file_id: str, path: Path, refused: Refused) -> StoredFile:
     """What a used token has stored, if that is the file at `path`; else raises `refused`."""
     if slug_of(refused.problem) != "token-used":
         raise refused

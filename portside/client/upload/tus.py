@@ -21,7 +21,7 @@ from portside.client.http.errors import (
     UploadGone,
     slug_of,
 )
-from portside.client.http.node import VERIFY_SECONDS, Node, failure, stored_file
+from portside.client.http.node import VERIFY_SECONDS, NodeClient, failure, stored_file
 from portside.client.upload.body import Range
 from portside.digest import format_repr_digest
 from portside.wire import paths
@@ -48,7 +48,7 @@ class Uploads:
     ReceiptRefused.
     """
 
-    def __init__(self, node: Node, token: str) -> None:
+    def __init__(self, node: NodeClient, token: str) -> None:
         self._node = node
         self._token = token
 

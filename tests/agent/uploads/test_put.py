@@ -19,7 +19,7 @@ import pytest
 
 from portside.client import NodeUnavailable, Refused, UploadClient, Watcher, put_resumable
 from portside.client.http import retry
-from portside.client.http.node import Node
+from portside.client.http.node import NodeClient
 from portside.client.upload.state import state_folder
 from portside.quantities import MIB
 from tests.support.agent.process import SMALL_NODE, Agent
@@ -228,16 +228,16 @@ def test_a_lost_answer_to_the_last_request_is_made_up_for(
 ) -> None:
     """The file is stored, but nobody has heard: the same receipt is given again."""
     lost: list[Any] = []
-    request = Node._request
+    request = NodeClient._request
 
-    def losing(self: Node, method: str, *rest: Any, **options: Any) -> Any:
+    def losing(self: NodeClient, method: str, *rest: Any, **options: Any) -> Any:
         answer = request(self, method, *rest, **options)
         if not lost and b'"receipt"' in answer.content:
             lost.append(answer.json())
             raise ConnectionResetError(104, "Connection reset by peer")
         return answer
 
-    monkeypatch.setattr(Node, "_request", losing)
+    monkeypatch.setattr(NodeClient, "_request", losing)
     stored = put_resumable(client, file, mint(node, file), parallel=parallel)
     assert stored.model_dump(mode="json") == lost[0]
     assert_stored(node, file)

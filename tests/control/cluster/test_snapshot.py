@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from control.cluster import snapshot
-from control.cluster.read_model import Pools
+from control.cluster.read_model import PoolReader
 from control.cluster.snapshot import Snapshot
 from control.db.database import DatabaseUnavailable
 from control.db.models import Node, Pool
@@ -59,7 +59,7 @@ def test_a_pools_counters_are_those_of_now(core: Core) -> None:
 def test_a_node_that_joins_while_rows_are_read_is_in_the_next_snapshot(core: Core) -> None:
     known = _taken(core).nodes
     before = {node_id: node for node_id, node in known.items() if node_id != "s03"}
-    pools = core.database.read(lambda session: Pools().read(session, before, lambda: None))
+    pools = core.database.read(lambda session: PoolReader().read(session, before, lambda: None))
     assert pools.keys() == {"s01", "s02"}
     assert _taken(core).pools.keys() == {"s01", "s02", "s03"}
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from control.db.database import Database, DatabaseUnavailable
-from control.db.deferred_log import tell
+from control.db.deferred_log import log_on_commit
 from control.db.migrations import SchemaOutdated, check, migrate
 from control.db.models import Base, Node, Pool, Revocation
 from tests.support.control.postgresql import PostgresqlServer
@@ -190,7 +190,7 @@ def test_a_connection_lost_before_its_commit_is_replaced(
     def work(session: Session) -> None:
         runs.append(1)
         promise(1)(session)
-        tell(session, "promised", run=len(runs))
+        log_on_commit(session, "promised", run=len(runs))
         if len(runs) == 1:
             _end(postgresql, session)
         promise(1)(session)
@@ -212,7 +212,7 @@ def test_a_connection_lost_in_its_commit_is_not_tried_again(
     def work(session: Session) -> None:
         runs.append(1)
         promise(1)(session)
-        tell(session, "promised")
+        log_on_commit(session, "promised")
         _end(postgresql, session)
 
     with capture_logs() as log, pytest.raises(DatabaseUnavailable):

@@ -10,7 +10,7 @@ import pytest
 
 from control.db.database import Database
 from control.moves import service
-from control.moves.worker import Moves
+from control.moves.worker import MoveRounds
 from control.problems import ProblemError
 from portside.quantities import GIB
 from portside.wire.moves import MovePlan, MoveRequest, MoveView
@@ -129,7 +129,7 @@ def test_a_filter_leaves_the_rest_where_it_is(cluster: Simulation) -> None:
 def test_the_reference_switches_with_the_targets_receipt(cluster: Simulation) -> None:
     file_id = cluster.has("s01", "s02")
     begin(cluster)
-    Moves(cluster.database, cluster.settings, cluster.snapshots).round(cluster.clock.now)
+    MoveRounds(cluster.database, cluster.settings, cluster.snapshots).round(cluster.clock.now)
     assert cluster.copies(file_id) == {"s01": "present", "s02": "present", "s03": "copying"}
     file = cluster.file(file_id)
     cluster.takes(cluster.nodes.receipt("s03", cluster.clock.now, file_id=file_id, path=file.path))
@@ -139,7 +139,7 @@ def test_the_reference_switches_with_the_targets_receipt(cluster: Simulation) ->
 def test_what_the_target_has_is_switched_without_copying(cluster: Simulation) -> None:
     file_id = cluster.has("s01", "s02", "s03")
     move_id = begin(cluster)
-    Moves(cluster.database, cluster.settings, cluster.snapshots).round(cluster.clock.now)
+    MoveRounds(cluster.database, cluster.settings, cluster.snapshots).round(cluster.clock.now)
     assert view(cluster, move_id).progress.done == 1
     assert cluster.copies(file_id)["s01"] == "deleting"
     assert cluster.disks["s03"].received == []

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from control.db.models import Pool
 from control.files import service
 from control.problems import ProblemError
-from control.sessions.service import Sessions
+from control.sessions.opening import SessionOpener
 from control.worker import expiry
 from portside.quantities import GIB
 from portside.tokens import verify_upload
@@ -67,7 +67,7 @@ def test_what_no_node_would_take_is_refused_before_a_byte_travels(
 
 
 def test_without_the_issuers_key_there_is_a_hint(core: Core) -> None:
-    sessions = Sessions(core.settings, core.database, core.snapshots, None)
+    sessions = SessionOpener(core.settings, core.database, core.snapshots, None)
     with pytest.raises(ProblemError, match="portside keys init") as refused:
         sessions.open(core.wish(), core.clock.now)
     assert refused.value.status == 503

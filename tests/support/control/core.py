@@ -20,7 +20,8 @@ from control.db.database import Database
 from control.db.models import File, Pool
 from control.files import receipts
 from control.nodes.heartbeats import Heartbeats
-from control.sessions.service import Sessions, Wish
+from control.sessions.checks import AppRequest
+from control.sessions.opening import SessionOpener
 from portside.tokens import SigningKey
 from portside.wire.control import Session, SessionRequest
 from portside.wire.heartbeat import HeartbeatAnswer
@@ -52,10 +53,10 @@ class Core:
         self.snapshots.forget()
         return key
 
-    def new_sessions(self) -> Sessions:
+    def new_sessions(self) -> SessionOpener:
         """As another process has it: with a snapshot and rates of its own."""
         snapshots = Snapshots(self.settings, self.database, self.clock)
-        return Sessions(self.settings, self.database, snapshots, self.key, Random(1))  # noqa: S311
+        return SessionOpener(self.settings, self.database, snapshots, self.key, Random(1))  # noqa: S311
 
     def all_report(self, **changed: Any) -> dict[str, HeartbeatAnswer]:
         """A heartbeat of every node."""
@@ -74,10 +75,10 @@ class Core:
         """A session of one app's, for 1000 bytes unless said otherwise; seen with fresh eyes."""
         return self.new_sessions().open(self.wish(idempotency_key, **wish), self.clock.now)[0]
 
-    def wish(self, idempotency_key: str | None = None, **wish: Any) -> Wish:
+    def wish(self, idempotency_key: str | None = None, **wish: Any) -> AppRequest:
         """What an app asks for."""
         values = {"owner": "user-7", "name": "a.iso", "size": 1000, **wish}
-        return Wish(APP, SessionRequest.model_validate(values), "192.0.2.1", idempotency_key)
+        return AppRequest(APP, SessionRequest.model_validate(values), "192.0.2.1", idempotency_key)
 
     def takes(self, receipt: str) -> str:
         """A receipt comes in from whoever has it; returns the file's id."""
@@ -97,7 +98,7 @@ class Core:
         """Do something with a file whose row is locked."""
 
         def locked(session: Transaction) -> _Result:
-            file = copies.lock(session, file_id)
+            file = copies.lock_file(session, file_id)
             assert file is not None
             return work(session, file)
 

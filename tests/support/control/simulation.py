@@ -32,10 +32,10 @@ NODES = ("s01", "s02", "s03", "s04")
 EVERY = 15.0
 """Seconds between two heartbeats, and between two rounds of the workers."""
 
-DELAYS = {"heartbeat_every": EVERY, "dead_after": 2 * EVERY, "repair_after": 4 * EVERY}
-"""A node is down after two beats that didn't come, and given up after four more."""
+DELAYS = {"heartbeat_every": EVERY, "dead_after": 3 * EVERY, "repair_after": 4 * EVERY}
+"""A node is down after three beats that didn't come, and given up after four more."""
 
-GIVEN_UP = 8 * EVERY
+GIVEN_UP = 9 * EVERY
 """Seconds after which a node that fell silent is given up for certain."""
 
 ROUNDS = 60

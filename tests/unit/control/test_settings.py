@@ -30,7 +30,7 @@ def written(folder: Path, **changed: Any) -> Path:
 def test_a_short_file_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONFIG_VARIABLE, str(written(tmp_path, factor=2)))
     settings = load()
-    assert (settings.factor, settings.ack, settings.dead_after) == (2, "local", 60)
+    assert (settings.factor, settings.ack, settings.dead_after) == (2, "local", 90)
     assert settings.database_url() == LEAST["database"]
     assert "hunter2" not in repr(settings)
 
@@ -64,8 +64,8 @@ def test_a_variable_stands_in_for_a_key(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_node_is_not_called_dead_between_two_heartbeats(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="'dead_after' is at least two times"):
-        load(written(tmp_path, dead_after=20))
+    with pytest.raises(SettingsError, match="'dead_after' must be at least three times"):
+        load(written(tmp_path, dead_after=44))
 
 
 def test_a_missing_or_torn_file_says_so(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from control.db.models import CopyState
-from control.replication.policy import LARGE, LEAST_LOAD, Copies, Copy, Keeper, Room, load_of
+from control.replication.policy import (
+    LARGE,
+    LEAST_LOAD,
+    CopyOnNode,
+    Keeper,
+    NodeLoads,
+    Standing,
+    load_of,
+)
 from portside.wire.heartbeat import NodeState
 
 NODES = ("a", "b", "c", "d", "e")
@@ -27,7 +35,7 @@ keepers = st.fixed_dictionaries(
 )
 copies_of_a_file = st.lists(
     st.builds(
-        Copy,
+        CopyOnNode,
         node_id=st.sampled_from(NODES),
         state=st.sampled_from(("present", "copying", "lost", "deleting", "gone")),
         proven=st.booleans(),
@@ -41,15 +49,15 @@ def cluster(**states: NodeState) -> dict[str, Keeper]:
     return {each: Keeper(each, states.get(each, "active")) for each in NODES}
 
 
-def present(*node_ids: str) -> list[Copy]:
-    return [Copy(each, "present") for each in node_ids]
+def present(*node_ids: str) -> list[CopyOnNode]:
+    return [CopyOnNode(each, "present") for each in node_ids]
 
 
 @given(copies_of_a_file, keepers, st.integers(1, 4))
 def test_what_goes_leaves_as_many_good_copies_as_the_factor(
-    copies: list[Copy], nodes: dict[str, Keeper], factor: int
+    copies: list[CopyOnNode], nodes: dict[str, Keeper], factor: int
 ) -> None:
-    standing = Copies(copies, nodes, factor)
+    standing = Standing(copies, nodes, factor)
     going = standing.surplus
     left = [each for each in standing.good if each not in going]
     assert len(set(going)) == len(going)
@@ -66,86 +74,86 @@ def test_what_goes_leaves_as_many_good_copies_as_the_factor(
 
 @given(copies_of_a_file, keepers, st.integers(1, 4))
 def test_nothing_is_made_and_removed_at_once(
-    copies: list[Copy], nodes: dict[str, Keeper], factor: int
+    copies: list[CopyOnNode], nodes: dict[str, Keeper], factor: int
 ) -> None:
-    standing = Copies(copies, nodes, factor)
+    standing = Standing(copies, nodes, factor)
     assert not (standing.wanted and standing.surplus)
 
 
 @given(copies_of_a_file, keepers, st.integers(1, 4))
 def test_what_may_go_alone_is_good_to_go(
-    copies: list[Copy], nodes: dict[str, Keeper], factor: int
+    copies: list[CopyOnNode], nodes: dict[str, Keeper], factor: int
 ) -> None:
-    standing = Copies(copies, nodes, factor)
+    standing = Standing(copies, nodes, factor)
     for node_id in standing.good:
         if standing.may_go(node_id):
             assert len([each for each in standing.good if each != node_id]) >= factor
 
 
 def test_a_node_that_is_down_for_a_short_time_causes_no_copying() -> None:
-    assert Copies(present("a", "b"), cluster(b="down"), 2).wanted == 0
+    assert Standing(present("a", "b"), cluster(b="down"), 2).wanted == 0
 
 
 def test_a_node_that_is_down_for_long_is_copied_around() -> None:
     nodes = cluster() | {"b": Keeper("b", "down", given_up=True)}
-    standing = Copies(present("a", "b"), nodes, 2)
+    standing = Standing(present("a", "b"), nodes, 2)
     assert standing.wanted == 1
     assert standing.good == ["a"]
 
 
 def test_a_copy_under_way_isnt_ordered_again() -> None:
     nodes = cluster() | {"b": Keeper("b", "down", given_up=True)}
-    assert Copies([*present("a", "b"), Copy("c", "copying")], nodes, 2).wanted == 0
+    assert Standing([*present("a", "b"), CopyOnNode("c", "copying")], nodes, 2).wanted == 0
 
 
 def test_a_copy_under_way_to_a_node_that_drains_doesnt_count() -> None:
-    copies = [*present("a"), Copy("c", "copying")]
-    assert Copies(copies, cluster(c="draining"), 2).wanted == 1
+    copies = [*present("a"), CopyOnNode("c", "copying")]
+    assert Standing(copies, cluster(c="draining"), 2).wanted == 1
 
 
 def test_a_draining_nodes_copy_is_good_and_is_replaced_before_it_goes() -> None:
-    before = Copies(present("a", "b"), cluster(a="draining"), 2)
+    before = Standing(present("a", "b"), cluster(a="draining"), 2)
     assert (before.good, before.wanted, before.surplus) == (["a", "b"], 1, [])
-    after = Copies(present("a", "b", "c"), cluster(a="draining"), 2)
+    after = Standing(present("a", "b", "c"), cluster(a="draining"), 2)
     assert (after.wanted, after.surplus) == (0, ["a"])
 
 
 def test_two_draining_nodes_are_both_replaced() -> None:
     nodes = cluster(a="draining", b="draining")
-    assert Copies(present("a", "b"), nodes, 2).wanted == 2
-    assert Copies(present("a", "b", "c"), nodes, 2).surplus == []
-    assert Copies(present("a", "b", "c", "d"), nodes, 2).surplus == ["a", "b"]
+    assert Standing(present("a", "b"), nodes, 2).wanted == 2
+    assert Standing(present("a", "b", "c"), nodes, 2).surplus == []
+    assert Standing(present("a", "b", "c", "d"), nodes, 2).surplus == ["a", "b"]
 
 
 def test_a_node_that_came_back_gives_its_copy_up_until_it_is_proven() -> None:
-    copies = [Copy("a", "present", proven=False), *present("b", "c")]
-    assert Copies(copies, cluster(), 2).surplus == ["a"]
+    copies = [CopyOnNode("a", "present", proven=False), *present("b", "c")]
+    assert Standing(copies, cluster(), 2).surplus == ["a"]
 
 
 def test_nothing_goes_in_favour_of_a_copy_that_isnt_proven() -> None:
-    copies = [Copy("a", "present", proven=False), *present("b")]
-    assert Copies(copies, cluster(b="draining"), 1).surplus == []
+    copies = [CopyOnNode("a", "present", proven=False), *present("b")]
+    assert Standing(copies, cluster(b="draining"), 1).surplus == []
 
 
 def test_surplus_goes_from_the_fullest_node() -> None:
     used = {"a": 0.1, "b": 0.9, "c": 0.5}
     nodes = {each: Keeper(each, "active", used=used[each]) for each in used}
-    assert Copies(present("a", "b", "c"), nodes, 2).surplus == ["b"]
+    assert Standing(present("a", "b", "c"), nodes, 2).surplus == ["b"]
 
 
 @pytest.mark.parametrize("state", ["lost", "deleting", "copying", "gone"])
 def test_only_what_is_present_lets_another_go(state: CopyState) -> None:
-    assert Copies([*present("a", "b"), Copy("c", state)], cluster(), 2).surplus == []
+    assert Standing([*present("a", "b"), CopyOnNode("c", state)], cluster(), 2).surplus == []
 
 
 def test_no_node_is_asked_for_more_than_the_limit() -> None:
-    room = Room(limit=2, sending={"a": 1}, receiving={"c": 1})
-    assert room.source(["a", "b"]) == "b"
-    room.take("b", "c", LARGE)
-    assert room.full_targets() == {"c"}
-    room.take("a", "d", LARGE)
-    room.take("b", "d", LARGE)
-    assert room.source(["a", "b"]) is None
+    loads = NodeLoads(limit=2, sending={"a": 1}, receiving={"c": 1})
+    assert loads.source(["a", "b"]) == "b"
+    loads.take("b", "c", LARGE)
+    assert loads.full_targets() == {"c"}
+    loads.take("a", "d", LARGE)
+    loads.take("b", "d", LARGE)
+    assert loads.source(["a", "b"]) is None
 
 
 @pytest.mark.parametrize(
@@ -160,10 +168,10 @@ def test_no_node_is_asked_for_more_than_the_limit() -> None:
 )
 def test_small_files_count_less_so_that_more_are_under_way(size: int, counts: float) -> None:
     assert load_of(size) == counts
-    room = Room(limit=2, sending={}, receiving={})
+    loads = NodeLoads(limit=2, sending={}, receiving={})
     ordered = 0
-    while room.source(["a"]) == "a":
-        room.take("a", "b", size)
+    while loads.source(["a"]) == "a":
+        loads.take("a", "b", size)
         ordered += 1
     assert ordered == 2 / counts
 
@@ -177,12 +185,14 @@ class AFile(RuleBasedStateMachine):
     @initialize()
     def two_copies(self) -> None:
         self.nodes = cluster()
-        self.copies: dict[str, Copy] = {each: Copy(each, "present") for each in ("a", "b")}
+        self.copies: dict[str, CopyOnNode] = {
+            each: CopyOnNode(each, "present") for each in ("a", "b")
+        }
         self.ordered_below = False
 
     @property
-    def standing(self) -> Copies:
-        return Copies(self.copies.values(), self.nodes, self.FACTOR)
+    def standing(self) -> Standing:
+        return Standing(self.copies.values(), self.nodes, self.FACTOR)
 
     @rule(node_id=st.sampled_from(NODES), state=st.sampled_from(("active", "draining")))
     def operator_sets_a_state(self, node_id: str, state: NodeState) -> None:
@@ -193,20 +203,20 @@ class AFile(RuleBasedStateMachine):
         self.nodes[node_id] = Keeper(node_id, "down", given_up=long)
         copy = self.copies.get(node_id)
         if copy is not None and copy.state == "present":
-            self.copies[node_id] = Copy(node_id, "present", proven=False)
+            self.copies[node_id] = CopyOnNode(node_id, "present", proven=False)
 
     @rule(node_id=st.sampled_from(NODES))
     def shows_what_it_has(self, node_id: str) -> None:
         copy = self.copies.get(node_id)
         if self.nodes[node_id].reachable and copy is not None and copy.state == "present":
-            self.copies[node_id] = Copy(node_id, "present")
+            self.copies[node_id] = CopyOnNode(node_id, "present")
 
     @rule()
     def repair_round(self) -> None:
         for _ in range(self.standing.wanted):
             free = [n for n in NODES if n not in self.copies and self.nodes[n].state == "active"]
             if free and self.standing.good:
-                self.copies[free[0]] = Copy(free[0], "copying")
+                self.copies[free[0]] = CopyOnNode(free[0], "copying")
 
     @rule(fails=st.booleans())
     def a_copy_ends(self, fails: bool) -> None:
@@ -214,12 +224,12 @@ class AFile(RuleBasedStateMachine):
         if coming is not None and self.nodes[coming].reachable:
             del self.copies[coming]
             if not fails:
-                self.copies[coming] = Copy(coming, "present")
+                self.copies[coming] = CopyOnNode(coming, "present")
 
     @rule()
     def surplus_round(self) -> None:
         for node_id in self.standing.surplus:
-            self.copies[node_id] = Copy(node_id, "deleting")
+            self.copies[node_id] = CopyOnNode(node_id, "deleting")
             self.ordered_below |= len(self.standing.good) < self.FACTOR
 
     @rule()

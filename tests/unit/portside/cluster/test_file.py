@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from portside.cluster.file import Cluster, ClusterError, Node, find, load, parse
+from portside.cluster.file import Cluster, ClusterError, NodeSettings, find, load, parse
 from portside.cluster.roles import ROLES
 
 ROOT = Path(__file__).parents[4]
@@ -220,7 +220,7 @@ def test_the_example_shows_every_key() -> None:
     shown = yaml.safe_load((ROOT / "clusters" / "example.yaml").read_text())
     of_any_node = {key: value for node in shown["nodes"].values() for key, value in node.items()}
     assert _missing(Cluster, shown) == []
-    assert _missing(Node, of_any_node) == []
+    assert _missing(NodeSettings, of_any_node) == []
     assert set(shown["roles"]) == set(ROLES)
 
 

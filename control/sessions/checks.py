@@ -1,0 +1,130 @@
+"""What is refused before anything is placed: what an upload would fail at later, and too many.
+
+Each check raises ProblemError with what is wrong and what to do instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+
+from control.cluster.read_model import KnownApp
+from control.db.database import Database
+from control.db.models import File, UploadSession
+from control.problems import ProblemError
+from control.settings import Settings
+from portside.content import extension_of, is_allowed
+from portside.names import NameRefused, named_path, sanitise
+from portside.rate import Rate
+from portside.wire import paths
+from portside.wire.control import SessionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AppRequest:
+    """A session request with who sent it, and from where."""
+
+    app: KnownApp
+    request: SessionRequest
+    address: str
+    """The uploader's, as the app tells it, else whoever asks."""
+    idempotency_key: str | None = None
+
+
+def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
+    """The file's size, or the most that it may be."""
+    if request.size is not None:
+        return request.size
+    return settings.max_size if request.max_size is None else request.max_size
+
+
+def path_of(request: SessionRequest) -> str | None:
+    """Where the file will be, if that is known by its name alone."""
+    if request.layout != "named" or request.name is None:
+        return None
+    return str(named_path(request.namespace, request.name))
+
+
+def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
+    """Refuse what no node would take, and what makes no sense."""
+    if request.size is not None and request.max_size is not None:
+        raise ProblemError("malformed-request", "give 'size' or 'max_size', not both")
+    if request.layout == "named" and request.name is None:
+        raise ProblemError("malformed-request", "the layout 'named' needs a 'name'")
+    if request.name is not None:
+        try:
+            extension = extension_of(sanitise(request.name))
+        except NameRefused as refused:
+            raise ProblemError("name-refused", str(refused)) from None
+        if not is_allowed(extension, settings.extensions):
+            raise ProblemError(
+                "type-refused",
+                f"files ending in {extension or 'nothing'} are not taken here; "
+                f"allowed are {' '.join(settings.extensions)}",
+            )
+    size = bytes_to_promise(settings, request)
+    if size > settings.max_size:
+        raise ProblemError(
+            "too-large", f"{size} bytes are more than the {settings.max_size} allowed"
+        )
+
+
+def name_must_be_free(database: Database, asked: AppRequest) -> None:
+    """Refuse a path that is taken. It is one for the whole cluster: all copies have the same."""
+    path = path_of(asked.request)
+    if path is None:
+        return
+    taken = database.read(
+        lambda session: session.scalars(
+            select(File.file_id)
+            .where(File.path == path, File.state.in_(("committed", "deleting")))
+            .limit(1)
+        ).first()
+    )
+    if taken is not None:
+        raise ProblemError("name-taken", f"{path} is there already: choose another name")
+    upload = database.read(
+        lambda session: session.scalars(
+            select(UploadSession).where(UploadSession.path == path, text("sessions.state = 'open'"))
+        ).first()
+    )
+    if upload is not None:
+        way_out = "choose another name"
+        if upload.app_id == asked.app.app_id:
+            way_out += f", or call it off: DELETE {paths.FILES}/{upload.file_id}"
+        until = upload.deadline.isoformat(timespec="seconds")
+        raise ProblemError(
+            "name-taken",
+            f"another session may upload {path} until {until}: {way_out}",
+        )
+
+
+class SessionRates:
+    """Sessions a minute of each app, user and address. Thread-safe; counts this process alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rates = {
+            "app": Rate(settings.sessions_per_app),
+            "owner": Rate(settings.sessions_per_owner),
+            "address": Rate(settings.sessions_per_address),
+        }
+
+    def take(self, asked: AppRequest) -> None:
+        """Count the session for app, user and address; refused, it counts for none of them."""
+        keys = {
+            "app": asked.app.app_id,
+            "owner": f"{asked.app.app_id} {asked.request.owner}",
+            "address": asked.address,
+        }
+        for of, key in keys.items():
+            seconds = self._rates[of].wait(key)
+            if seconds:
+                raise ProblemError(
+                    "rate-limited",
+                    f"this {of} opens more than {self._rates[of].per_minute} sessions a minute: "
+                    f"come again in {seconds} s",
+                    {"Retry-After": str(seconds)},
+                )
+        for of, key in keys.items():
+            self._rates[of].take(key)

@@ -1,0 +1,222 @@
+"""Upload sessions are opened: checked, placed, promised and noted down in one transaction.
+
+A session promises its size on a pool in one conditional UPDATE, so that two sessions never promise
+the same bytes. It is given back by the file's receipt or, when the deadline passes, by a worker's
+round (`control.worker.expiry`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+
+import structlog
+from sqlalchemy import BigInteger, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as Transaction
+
+from control.cluster.placement import Place
+from control.cluster.snapshot import Snapshot, Snapshots
+from control.db.database import Database
+from control.db.models import Pool, UploadSession
+from control.problems import ProblemError
+from control.sessions import answer
+from control.sessions.checks import (
+    AppRequest,
+    SessionRates,
+    bytes_to_promise,
+    must_be_takeable,
+    name_must_be_free,
+    path_of,
+)
+from control.settings import Settings
+from portside.tokens import SigningKey
+from portside.wire.control import Session, SessionRequest, UploadServer
+
+_log = structlog.get_logger()
+
+_TRIES = 4
+"""Places that are tried when others were faster than this process's snapshot."""
+
+
+class SessionOpener:
+    """Opens sessions. Thread-safe; rates are counted in this process alone."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        snapshots: Snapshots,
+        key: SigningKey | None,
+        random: Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._snapshots = snapshots
+        self._key = key
+        self._random = random or Random()  # noqa: S311 (only spreads load)
+        self._rates = SessionRates(settings)
+
+    def open(self, asked: AppRequest, now: datetime) -> tuple[Session, bool]:
+        """A session as asked for, and whether it is a new one.
+
+        The same request under the same Idempotency-Key finds the session again. Raises ProblemError
+        with the first thing that speaks against it, and DatabaseUnavailable.
+        """
+        key = self._signer()
+        must_be_takeable(self._settings, asked.request)
+        snapshot = self._snapshots.current()
+        if (earlier := self._opened_before(asked)) is not None:
+            return answer.session(snapshot, self._settings, key, earlier), False
+        self._rates.take(asked)
+        name_must_be_free(self._database, asked)
+        size = bytes_to_promise(self._settings, asked.request)
+        for _ in range(_TRIES):
+            places = self._places(snapshot, asked.request, size)
+            row = self._row(asked, places, size, now)
+            try:
+                reserved = self._database.write(partial(_reserve, row=row, place=places[0]))
+            except IntegrityError:
+                # The same key or name at the same time, on another thread or process: that one
+                # was first.
+                if (earlier := self._opened_before(asked)) is not None:
+                    return answer.session(snapshot, self._settings, key, earlier), False
+                name_must_be_free(self._database, asked)
+                raise
+            if reserved:
+                places[0].promise(size)
+                _log.info(
+                    "session opened",
+                    session=row.session_id,
+                    file_id=row.file_id,
+                    app=row.app_id,
+                    node=row.node_id,
+                    pool=row.pool_id,
+                    reserved=row.reserved,
+                )
+                return answer.session(snapshot, self._settings, key, row), True
+            # Promised meanwhile by other processes.
+            places[0].fill_up()
+        raise _no_space(size, asked.request)
+
+    def server(self, size: int, region: str | None) -> UploadServer:
+        """Where an upload of `size` bytes would go now, promising nothing. Raises ProblemError."""
+        snapshot = self._snapshots.current()
+        request = SessionRequest(owner="-", size=size, region=region)
+        return answer.server(snapshot, self._places(snapshot, request, size)[0])
+
+    def _signer(self) -> SigningKey:
+        if self._key is None:
+            raise ProblemError(
+                "issuer-key-missing",
+                "this control plane has no key to sign upload tokens with: run "
+                "`portside keys init` on the operator's machine, then deploy the control node",
+            )
+        return self._key
+
+    def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
+        """Where the file goes first, and behind it where its copies go."""
+        choose = partial(snapshot.ranking.choose, size, self._random, region=request.region)
+        # What the uploader couldn't reach is still better than nothing: it may be back.
+        first = choose(without=request.avoid) or choose()
+        if not first:
+            if not snapshot.places:
+                raise ProblemError(
+                    "no-node", "no node takes uploads now: GET /api/v1/nodes says why for each"
+                )
+            raise _no_space(size, request)
+        if self._settings.factor == 1:
+            return first
+        copies = choose(
+            count=self._settings.factor - 1, without=(first[0].node_id,), for_uploads=False
+        )
+        return first + copies
+
+    def _row(
+        self, asked: AppRequest, places: list[Place], size: int, now: datetime
+    ) -> UploadSession:
+        request = asked.request
+        return UploadSession(
+            session_id=secrets.token_urlsafe(16),
+            app_id=asked.app.app_id,
+            idempotency_key=asked.idempotency_key,
+            request_sha256=_digest(request),
+            owner=request.owner,
+            file_id=secrets.token_hex(16),
+            node_id=places[0].node_id,
+            pool_id=places[0].pool_id,
+            replicas=[place.node_id for place in places[1:]],
+            namespace=request.namespace,
+            name=request.name,
+            layout=request.layout,
+            size=request.size,
+            max_size=None if request.size is not None else size,
+            sha256=request.sha256,
+            content_type=request.content_type,
+            reserved=size,
+            path=path_of(request),
+            state="open",
+            created_at=now,
+            expires_at=now + timedelta(seconds=self._settings.start_within),
+            deadline=now + timedelta(seconds=self._settings.session_deadline),
+        )
+
+    def _opened_before(self, asked: AppRequest) -> UploadSession | None:
+        """The session that this app opened under this key. Another request is refused."""
+        if asked.idempotency_key is None:
+            return None
+        row = self._database.read(
+            lambda session: session.scalars(
+                select(UploadSession).where(
+                    UploadSession.app_id == asked.app.app_id,
+                    UploadSession.idempotency_key == asked.idempotency_key,
+                )
+            ).one_or_none()
+        )
+        if row is not None and row.request_sha256 != _digest(asked.request):
+            raise ProblemError(
+                "idempotency-conflict", "this Idempotency-Key came with another request before"
+            )
+        return row
+
+
+_COLUMNS = tuple(column.key for column in UploadSession.__table__.columns)
+
+# Made once: putting a statement together takes longer than SQLite takes to carry it out.
+_NOTE_DOWN = insert(UploadSession)
+_PROMISE = (
+    update(Pool)
+    .where(
+        Pool.pool_id == bindparam("pool"),
+        Pool.reserved + bindparam("size", type_=BigInteger) <= bindparam("most", type_=BigInteger),
+    )
+    .values(
+        reserved=Pool.reserved + bindparam("size", type_=BigInteger),
+        open_sessions=Pool.open_sessions + 1,
+    )
+    .returning(Pool.pool_id)
+)
+
+
+def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
+    """Note the session down and promise its size, or neither: False when the space is gone."""
+    connection = session.connection()
+    # The row that many want comes last, so that it is locked for the shortest time.
+    connection.execute(_NOTE_DOWN, {name: getattr(row, name) for name in _COLUMNS})
+    promise = {"pool": row.pool_id, "size": row.reserved, "most": place.limit}
+    if connection.execute(_PROMISE, promise).first() is None:
+        session.rollback()
+        return False
+    return True
+
+
+def _digest(request: SessionRequest) -> str:
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+
+
+def _no_space(size: int, request: SessionRequest) -> ProblemError:
+    hint = "" if request.size is not None else ": say the file's 'size', else its limit is promised"
+    return ProblemError("no-space", f"no node has room for {size} bytes{hint}")
