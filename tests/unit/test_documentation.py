@@ -106,7 +106,9 @@ def rooms(part: str) -> list[str]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
-    layers = next(each["layers"] for each in contracts if each.get("containers") == [part])
+    layers: list[str] = next(
+        (each["layers"] for each in contracts if each.get("containers") == [part]), []
+    )
     names = [name.strip() for layer in layers for name in layer.split("|")]
     return [f"{part}/{name}/" for name in names if (ROOT / part / name / "__init__.py").is_file()]
 
