@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from portside.quantities import MIB
 from portside.wire.claims import Hook
 from tests.support.agent.process import Agent
 from tests.support.agent.worker_process import Worker, add_hooks
@@ -66,3 +68,16 @@ def make_worker(make_agent: Callable[..., Agent]) -> Iterator[Callable[..., Work
 def worker(make_worker: Callable[..., Worker]) -> Worker:
     """A worker beside a running agent, not started yet."""
     return make_worker()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A mounted ext4 filesystem of 64 MiB."""
+    image, mounted = tmp_path / "disk.img", tmp_path / "disk"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
+    yield mounted
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.client.command import Run
 from tests.support.control.small_cluster import SmallCluster, StorageProcesses
-from tests.unit.portside.commands.test_cli import Run
 
 MIB = 1024 * 1024
 

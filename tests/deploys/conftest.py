@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api.command import StringCommand
 from pyinfra.context import ctx_host
 
 from deploys.components import facts, releases
@@ -21,22 +19,14 @@ from portside.cluster.file import Cluster, load, parse
 from portside.operator.keystore import Keystore
 from portside.quantities import GIB
 from portside.sizing import Machine
-
-CLUSTER = """
-name: test
-domain: portside.test
-nodes: {s01: {}, s02: {}, c01: {}}
-cors: {origins: ['https://app.portside.test']}
-"""
+from tests.support.cluster_files import CLUSTER
+from tests.support.deploys.nodes import MakeControl, MakeNode
+from tests.support.deploys.this_computer import ThisComputer, own
 
 
 @pytest.fixture
 def cluster() -> Cluster:
     return parse(CLUSTER)
-
-
-MakeNode = Callable[..., StorageNode]
-MakeControl = Callable[..., Node]
 
 
 @pytest.fixture
@@ -97,49 +87,11 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     return made
 
 
-class ThisComputer:
-    """Stands for pyinfra's host: its facts are read here, with a real shell."""
-
-    def get_fact(self, fact: type[Any], **arguments: Any) -> Any:
-        output = shell(StringCommand(fact().command(**arguments)))
-        lines = output.stdout.splitlines()
-        return fact().process(lines) if lines else fact.default()
-
-
 @pytest.fixture
 def this_computer() -> Iterator[ThisComputer]:
     computer = ThisComputer()
     with ctx_host.use(computer):
         yield computer
-
-
-def shell(command: str | StringCommand) -> subprocess.CompletedProcess[str]:
-    """Run a command as pyinfra would: `sh -c`, with what it sends on standard input."""
-    if isinstance(command, str):
-        command = StringCommand(command)
-    return subprocess.run(
-        ["sh", "-c", command.get_raw_value()],
-        input=str(command.connector_arguments.get("_stdin", "")),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def run_all(commands: Iterable[str | StringCommand]) -> tuple[int, str]:
-    """Run an operation's commands up to the first that fails: how many succeeded, what it said."""
-    succeeded = 0
-    for command in commands:
-        done = shell(command)
-        if done.returncode != 0:
-            return succeeded, done.stderr
-        succeeded += 1
-    return succeeded, ""
-
-
-def own(path: Path) -> str:
-    """`user:group` of whoever runs the tests: nobody else may be given files without root."""
-    return f"{path.owner()}:{path.group()}"
 
 
 @pytest.fixture

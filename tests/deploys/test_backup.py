@@ -15,7 +15,7 @@ import pytest
 from deploys import layout
 from deploys.components.control_database import backup_command
 from portside.cluster.file import parse
-from tests.deploys.conftest import CLUSTER
+from tests.support.cluster_files import CLUSTER
 
 KEPT = 3
 Backup = Callable[..., subprocess.CompletedProcess[str]]

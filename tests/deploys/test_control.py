@@ -16,9 +16,10 @@ from deploys.components import control, control_database
 from deploys.components.rendering import render
 from portside.cluster.file import Cluster, parse
 from portside.tokens import SigningKey
-from tests.deploys.conftest import CLUSTER, MakeControl
+from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
+from tests.support.deploys.nodes import MakeControl
 
 URL = "postgresql://portside:hunter2@db.example.net/portside"
 

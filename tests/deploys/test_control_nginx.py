@@ -14,8 +14,9 @@ from deploys.components.node import Node, StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
-from tests.deploys.conftest import CLUSTER, MakeControl
 from tests.support import nginx_process
+from tests.support.cluster_files import CLUSTER
+from tests.support.deploys.nodes import MakeControl
 from tests.support.nginx_process import AgentDouble, Nginx, reply
 
 BOTH = CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}")

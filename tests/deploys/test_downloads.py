@@ -20,10 +20,10 @@ from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from portside.wire.claims import StoredFile
-from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import FILES, access, ask, data_of, download, stored
+from tests.support.cluster_files import CLUSTER
 from tests.support.loopback import wait_until
 from tests.support.nginx_process import HOST, AgentDouble, Nginx, reply
 

@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import FactProcessError
 
 from deploys.components import facts
 from portside.quantities import GIB, MIB
-from tests.deploys.conftest import ThisComputer, own
+from tests.support.deploys.this_computer import ThisComputer, own
 
 BARE = ["memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"]
 

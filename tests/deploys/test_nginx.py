@@ -17,8 +17,9 @@ from deploys.components.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
-from tests.deploys.conftest import CLUSTER, MakeNode
 from tests.support import nginx_process
+from tests.support.cluster_files import CLUSTER
+from tests.support.deploys.nodes import MakeNode
 from tests.support.loopback import wait_until
 from tests.support.nginx_process import AgentDouble, Nginx, reply
 

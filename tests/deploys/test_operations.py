@@ -10,7 +10,7 @@ from pyinfra.api.exceptions import OperationError
 
 from deploys.components import operations
 from deploys.components.operations import Directory, File, Guard, Level
-from tests.deploys.conftest import run_all, shell
+from tests.support.deploys.this_computer import run_all, shell
 
 pytestmark = pytest.mark.usefixtures("this_computer")
 

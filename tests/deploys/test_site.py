@@ -13,7 +13,7 @@ from deploys import layout
 from deploys.components import roster
 from portside.operator.keystore import Keystore
 from portside.tokens import PublicKey, SigningKey
-from tests.deploys.conftest import CLUSTER
+from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
 

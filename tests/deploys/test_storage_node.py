@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from tests.deploys.conftest import CLUSTER
+from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE
 from tests.support.deploys.fake_host import position as _position

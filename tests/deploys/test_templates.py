@@ -18,7 +18,8 @@ from deploys.components import agent, facts, tuning
 from deploys.components.rendering import render
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
-from tests.deploys.conftest import CLUSTER, MakeNode
+from tests.support.cluster_files import CLUSTER
+from tests.support.deploys.nodes import MakeNode
 
 
 def test_the_agent_reads_its_settings(make_node: MakeNode, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from deploys.components.tls import authority_file, certificate_files, check_pair
 from portside.cluster.file import parse
 from portside.operator import certificates
 from portside.operator.keystore import Keystore
-from tests.deploys.conftest import CLUSTER, MakeNode
+from tests.support.cluster_files import CLUSTER
+from tests.support.deploys.nodes import MakeNode
 
 HOST = "s01.portside.test"
 NOW = datetime.now(UTC)

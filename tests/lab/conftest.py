@@ -22,10 +22,8 @@ from portside.operator import vagrant
 from portside.operator.keystore import Keystore
 from tests.support.lab.control_plane import ControlPlane, portside, wait_for
 from tests.support.lab.deploy import Run, deploy
+from tests.support.lab.places import ISO, LAB
 from tests.support.lab.requests import Node, talking_to
-
-LAB = PROJECT_ROOT / "clusters" / "lab.yaml"
-ISO = PROJECT_ROOT / "build" / "lab" / "portside-lab.iso"
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,6 @@ from portside.cluster.file import Cluster
 from portside.quantities import MIB
 from portside.wire.claims import StoredFile
 from portside.wire.control import FileView, Session
-from tests.lab.conftest import ISO
 from tests.support.lab.control_plane import (
     CONTROL,
     SERVICES,
@@ -35,6 +34,7 @@ from tests.support.lab.control_plane import (
     wait_for,
     wait_until_safe,
 )
+from tests.support.lab.places import ISO
 from tests.support.lab.requests import Node, read_answer
 
 MINUTE = 60.0

@@ -22,9 +22,9 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import Cluster
 from portside.wire.control import Session
-from tests.lab.conftest import LAB
 from tests.support.lab.control_plane import SERVICES, ControlPlane
 from tests.support.lab.deploy import deploy
+from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node
 
 DEADLINE = 60.0

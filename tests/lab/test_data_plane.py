@@ -24,7 +24,7 @@ from deploys.layout import PROJECT_ROOT
 from portside.quantities import MIB
 from portside.tokens import mint_download
 from portside.wire.claims import DownloadClaims
-from tests.lab.conftest import ISO
+from tests.support.lab.places import ISO
 from tests.support.lab.requests import Node
 
 AGENT = "portside-agent.service"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.conftest import LAB
 from tests.support.lab.deploy import deploy
+from tests.support.lab.places import LAB
 
 ROOT = "/srv/lab-disk"
 

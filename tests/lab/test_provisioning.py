@@ -16,8 +16,8 @@ from testinfra.host import Host
 from portside import sizing
 from portside.cluster.file import Cluster
 from portside.quantities import MIB
-from tests.lab.conftest import LAB
 from tests.support.lab.deploy import Run, copy_project, deploy, deploy_and_kill
+from tests.support.lab.places import LAB
 
 ORIGIN = "https://app.portside.test"
 SERVICES = ("portside-agent.service", "portside-agent-worker.service")

@@ -13,8 +13,8 @@ import pytest
 from testinfra.host import Host
 
 from portside.quantities import MIB
-from tests.lab.conftest import LAB
 from tests.support.lab.deploy import copy_project, deploy
+from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node, read_answer
 
 AGENT = "portside-agent.service"

@@ -18,7 +18,7 @@ import pytest
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
 from portside.wire.claims import StoredFile
-from tests.lab.conftest import ISO
+from tests.support.lab.places import ISO
 from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 
 ORIGIN = "https://app.portside.test"

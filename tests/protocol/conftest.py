@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,23 +17,17 @@ from portside import sizing
 from portside.cluster.file import parse
 from portside.operator import certificates
 from portside.quantities import GIB
-from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.process import NODE_ID, Agent
+from tests.support.cluster_files import CLUSTER
 from tests.support.protocol.checks import check_nothing_left_behind
+from tests.support.protocol.nodes import HomingAgent, Node
 from tests.support.protocol.requests_by_hand import Ietf, Talker, Tus
 
 _CLIENTS = Path(__file__).parent / "clients"
 _HOST = "localhost"
 
 AnyTalker = TypeVar("AnyTalker", bound=Talker)
-
-
-class HomingAgent(Agent):
-    """An agent that names itself, not its node's host, in the URLs it gives out."""
-
-    def _write_files(self, settings: Mapping[str, Any] | None) -> None:
-        super()._write_files({"public_base_url": self.url, **(settings or {})})
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +71,6 @@ def make_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     yield make
     for agent in made:
         agent.kill()
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """nginx as a node has it, over TLS, and the agent behind it on a unix socket."""
-
-    url: str
-    agent: Agent
-    ca: Path
-
-    @property
-    def uploads(self) -> str:
-        """Where resumable uploads are created."""
-        return f"{self.url}/api/v1/uploads"
 
 
 @pytest.fixture(scope="module")

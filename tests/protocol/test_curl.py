@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from portside.quantities import MIB
-from tests.protocol.conftest import Node
 from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
+from tests.support.protocol.nodes import Node
 from tests.support.protocol.requests_by_hand import (
     IETF_MEDIA,
     TUS_MEDIA,

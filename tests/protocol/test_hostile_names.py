@@ -15,10 +15,10 @@ import pytest
 import requests
 
 from portside.wire.claims import StoredFile
-from tests.protocol.conftest import HomingAgent
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol.checks import check_nothing_left_behind, files_of
 from tests.support.protocol.hostile_names import COUNT, hostile_names
+from tests.support.protocol.nodes import HomingAgent
 from tests.support.protocol.requests_by_hand import TUS_MEDIA, Talker, Tus
 
 _AT_ONCE = 4

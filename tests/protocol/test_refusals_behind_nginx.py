@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from portside.quantities import GIB, KIB
-from tests.protocol.conftest import Node
 from tests.support.protocol.checks import check_nothing_left_behind, check_stored, heard
+from tests.support.protocol.nodes import Node
 from tests.support.protocol.requests_by_hand import TUS_MEDIA, UPLOADS, Ietf, Tus, metadata
 
 

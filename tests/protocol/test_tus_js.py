@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from portside.quantities import MIB
-from tests.protocol.conftest import Node
 from tests.support.agent.process import SMALL_NODE, Agent
 from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
+from tests.support.protocol.nodes import Node
 from tests.support.protocol.requests_by_hand import Tus
 
 NODE_SECONDS = 120

@@ -127,6 +127,21 @@ def test_what_runs_on_a_node_holds_nothing_of_the_operators(package: str, never:
     assert loaded.isdisjoint({"pyinfra", "fabric", "deploys", "yaml", "typer"} | never)
 
 
+@pytest.mark.parametrize("package", ["bench", "faults", "tests"])
+def test_what_several_use_of_the_tests_lies_in_support(package: str) -> None:
+    """No suite takes anything from another's conftest or tests, so that each can be changed."""
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(bad)
+        for path in modules_of(package)
+        if (bad := {name for name in imports_of(path) if is_of_a_suite(name)})
+    }
+    assert wrong == {}
+
+
+def is_of_a_suite(name: str) -> bool:
+    return name.startswith("tests.") and not name.startswith("tests.support")
+
+
 # -- what no committed file may hold ---------------------------------------------------------------
 
 # Put together here, so that this file doesn't hold them itself.

@@ -20,11 +20,11 @@ from portside.operator import certificates
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
 from portside.wire.claims import StoredFile
-from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.node_pairs import Source, holds, introduce, member, told, wait_until
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.worker_process import Worker
+from tests.support.cluster_files import CLUSTER
 
 CONTENT = random.Random(5).randbytes(20 * MIB + 3)  # noqa: S311 (any bytes will do)
 HOST = "localhost"

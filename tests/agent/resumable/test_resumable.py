@@ -21,12 +21,9 @@ import pytest
 import requests
 
 from portside.quantities import KIB, MIB
-from tests.agent.uploads.test_faults import small_disk
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
 from tests.support.loopback import wait_until, wait_until_read
-
-__all__ = ["small_disk"]
 
 BYTES = "application/offset+octet-stream"
 

@@ -13,12 +13,9 @@ import requests
 from agent.storage.attributes import Attributes
 from portside.quantities import MIB
 from portside.wire.claims import StoredFile
-from tests.agent.uploads.test_faults import small_disk
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import access, ask, attributes_of, data_of, flip_a_bit, stored
-
-__all__ = ["small_disk"]
 
 
 def _delete(agent: Agent, file: StoredFile) -> requests.Response:

@@ -6,8 +6,7 @@ strace injects what can't be had otherwise: SIGKILL at an exact system call, and
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,19 +116,6 @@ def test_a_failed_fsync_fails_the_upload_and_turns_the_node_read_only(agent: Age
     assert ready.status_code == 503
     assert "disk-failed" in ready.json()["reasons"][0]
     assert agent.status()["accepting"] is False
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A mounted ext4 filesystem of 64 MiB."""
-    image, mounted = tmp_path / "disk.img", tmp_path / "disk"
-    mounted.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 * MIB)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
-    yield mounted
-    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
 def test_a_full_disk_says_so_before_the_body(

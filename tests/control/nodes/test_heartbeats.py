@@ -16,9 +16,9 @@ from control.worker import rounds
 from control.worker.rounds import Round, notice_silence
 from portside.tokens import SigningKey
 from portside.wire.control import NodeStateRequest
-from tests.control.replication.test_leases import orders_copy
 from tests.support.control.cluster import take_over
 from tests.support.control.core import Core
+from tests.support.control.orders import orders_copy
 
 
 def node(core: Core, node_id: str) -> Node:

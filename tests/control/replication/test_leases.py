@@ -18,24 +18,7 @@ from portside.tokens import SigningKey
 from portside.wire.heartbeat import Lease
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
-
-
-def orders_copy(core: Core, file_id: str, source: str, target: str) -> str | None:
-    return core.on_file(
-        file_id,
-        lambda session, file: leases.order_copy(
-            session, file, source, target, target, "repair", core.clock.now
-        ),
-    )
-
-
-def orders_deletion(core: Core, file_id: str, node_id: str, tombstone: bool = False) -> str | None:
-    return core.on_file(
-        file_id,
-        lambda session, file: leases.order_deletion(
-            session, file, node_id, "drain", core.clock.now, tombstone=tombstone
-        ),
-    )
+from tests.support.control.orders import orders_copy, orders_deletion
 
 
 def work(core: Core, lease_id: str) -> Work:

@@ -20,10 +20,10 @@ from portside.operator import certificates
 from portside.operator.certificates import Pair
 from portside.quantities import GIB
 from portside.wire.heartbeat import Roster, RosterNode
-from tests.deploys.conftest import CLUSTER
 from tests.support import nginx_process
 from tests.support.agent.process import Agent
 from tests.support.agent.worker_process import Worker
+from tests.support.cluster_files import CLUSTER
 from tests.support.control.process import PATIENCE, ControlPlane
 from tests.support.loopback import reserved_port
 from tests.support.nginx_process import Nginx

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.index import schema
-from agent.index import inventory_digest
+from agent.index import inventory_digest, schema
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from portside.inventory import EMPTY, toggled

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import socket
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,8 +18,7 @@ from portside.client.http import connection
 from portside.client.upload import body, single
 from portside.digest import parse_repr_digest
 from portside.operator.keystore import Keystore
-from portside.tokens import SigningKey, TokenRefused, mint_upload
-from portside.wire.claims import UploadClaims
+from portside.tokens import SigningKey, TokenRefused
 from tests.support.client.node_double import (
     Handler,
     NodeDouble,
@@ -33,28 +30,9 @@ from tests.support.client.node_double import (
     store,
     tamper,
 )
+from tests.support.client.tokens import token
 
-ISSUER = SigningKey.generate("lab")
 MIB = 1024 * 1024
-
-
-def token(**changed: Any) -> str:
-    now = int(time.time())
-    claims: dict[str, Any] = {
-        "iss": "lab",
-        "aud": "s01",
-        "sub": "tester",
-        "jti": secrets.token_hex(8),
-        "iat": now,
-        "nbf": now,
-        "exp": now + 60,
-        "session_deadline": now + 60,
-        "file_id": secrets.token_hex(16),
-        "namespace": "isos",
-        "max_size": 1 << 40,
-        **changed,
-    }
-    return mint_upload(ISSUER, UploadClaims.model_validate(claims))
 
 
 @pytest.fixture

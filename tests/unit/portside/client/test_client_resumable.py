@@ -29,6 +29,7 @@ from portside.client.upload.body import OpenFile
 from portside.client.upload.hashing import ContentHash
 from portside.client.upload.parallel import part_size_for, ranges
 from tests.support.client.node_double import Handler, NodeDouble
+from tests.support.client.tokens import token
 from tests.support.client.tus_double import (
     UPLOADS_PATH,
     Fault,
@@ -39,7 +40,6 @@ from tests.support.client.tus_double import (
     refuse,
 )
 from tests.support.loopback import wait_until
-from tests.unit.portside.client.test_client import token
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

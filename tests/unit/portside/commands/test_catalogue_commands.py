@@ -12,6 +12,7 @@ import pytest
 from portside.quantities import GIB
 from portside.wire.control import NodeView
 from portside.wire.heartbeat import Heartbeat
+from tests.support.client.command import Run
 from tests.support.client.control_double import (
     API_KEY,
     ControlDouble,
@@ -21,7 +22,6 @@ from tests.support.client.control_double import (
     say,
 )
 from tests.support.client.terminal import Terminal
-from tests.unit.portside.commands.test_cli import Run
 
 IDS = tuple(f"{number:032x}" for number in range(5))
 

@@ -15,26 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from portside import cli
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
+from tests.support.client.command import PUT, Run, mint
 from tests.support.client.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
 
 ANSI = "\x1b"
-PUT = ("put", "--namespace", "isos")
-
-
-class Run:
-    """One call of the command: exit code, stdout and stderr, apart."""
-
-    def __init__(self, *arguments: str, stdin: str = "", **environment: str) -> None:
-        result = CliRunner().invoke(cli.app, arguments, input=stdin, env=environment)
-        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
-        assert result.exception is None or isinstance(result.exception, SystemExit), self.err
-
-
 # -- in general ------------------------------------------------------------------------------------
 
 
@@ -166,10 +154,6 @@ def test_without_keys_it_says_what_to_run(arguments: tuple[str, ...], project: P
 
 
 # -- token -----------------------------------------------------------------------------------------
-
-
-def mint(*arguments: str) -> Run:
-    return Run("token", "mint", "--node", "s01", *arguments)
 
 
 def test_mint_prints_a_token_the_node_takes_and_nothing_else(keystore: Keystore) -> None:

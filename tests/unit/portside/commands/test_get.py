@@ -13,10 +13,10 @@ import pytest
 from portside.client.download import fetch
 from portside.client.download.partial import PartialFile
 from portside.operator.keystore import Keystore
+from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble, ControlHandler, file_view, refuse
 from tests.support.client.copy_double import CopyDouble, cut_at
 from tests.support.client.copy_double import refuse as no
-from tests.unit.portside.commands.test_cli import Run
 
 FILE_ID = "0123456789abcdef" * 2
 CONTENT = bytes(range(256)) * 8192

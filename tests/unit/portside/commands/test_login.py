@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from portside.client import control as client_control
+from tests.support.client.command import Run
 from tests.support.client.control_double import API_KEY, ControlDouble, hang_up, refuse
 from tests.support.client.terminal import Terminal
-from tests.unit.portside.commands.test_cli import Run
 
 
 @pytest.fixture(autouse=True)

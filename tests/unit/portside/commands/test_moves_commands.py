@@ -8,8 +8,8 @@ import pytest
 
 from portside.commands import moves
 from portside.wire.moves import MovePlan, MoveReport
+from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble, move_view, refuse
-from tests.unit.portside.commands.test_cli import Run
 
 PLAN = MovePlan(
     files=12,

@@ -18,9 +18,9 @@ from portside.client.upload.state import state_folder
 from portside.commands import put_to_node
 from portside.operator.keystore import Keystore
 from portside.tokens import verify_upload
+from tests.support.client.command import PUT, Run, mint
 from tests.support.client.node_double import Handler, NodeDouble
 from tests.support.client.tus_double import cut_after, hang_up, refuse
-from tests.unit.portside.commands.test_cli import PUT, Run, mint
 
 MIB = 1024 * 1024
 

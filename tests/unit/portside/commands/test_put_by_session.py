@@ -16,13 +16,13 @@ from portside.client.upload.state import state_folder
 from portside.commands import put_by_session
 from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
+from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble, ControlHandler, hang_up, refuse
 from tests.support.client.control_double import Fault as ControlFault
 from tests.support.client.node_double import Handler, NodeDouble, refuse_at_once
 from tests.support.client.tus_double import Fault, cut_after
 from tests.support.client.tus_double import hang_up as cut
 from tests.support.client.tus_double import refuse as no
-from tests.unit.portside.commands.test_cli import Run
 
 MIB = 1024 * 1024
 

@@ -9,7 +9,7 @@ import pytest
 
 from portside.operator.keystore import Keystore
 from portside.tokens import ACCESS_TYPE, unverified_claims, verify_access, verify_download
-from tests.unit.portside.commands.test_cli import Run
+from tests.support.client.command import Run
 
 
 def test_download_prints_a_url_that_the_node_will_open(keystore: Keystore) -> None:
