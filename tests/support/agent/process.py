@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import weakref
@@ -24,6 +22,8 @@ from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
+from tests.support import fork_server
+from tests.support.fork_server import Program
 from tests.support.loopback import reserved_port, wait_until
 from tests.support.minting import upload_claims
 
@@ -44,8 +44,11 @@ class Agent:
         settings: Mapping[str, Any] | None = None,
         socket_path: Path | None = None,
         node_id: str = NODE_ID,
+        anew: bool = False,
     ) -> None:
+        """`anew`: its processes are started as on a node, none is forked."""
         self.home = home
+        self.anew = anew
         self.socket_path = socket_path or self._short_path()
         self.root = root or home / "root"
         self.node_id = node_id
@@ -54,7 +57,7 @@ class Agent:
         self.port = reserved_port(self)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "agent.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self._write_files(settings)
 
     def _short_path(self) -> Path:
@@ -110,7 +113,7 @@ class Agent:
     def launch(self, timeout: int = 30, under: Sequence[str] = ()) -> None:
         """Start gunicorn without waiting."""
         arguments = [
-            *(*under, sys.executable, "-m", "gunicorn", "agent.wsgi:app"),
+            *("-m", "gunicorn", "agent.wsgi:app"),
             *("--worker-class", "gthread", "--workers", "1"),
             *("--threads", str(self.sizing.gunicorn_threads)),
             *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
@@ -119,12 +122,12 @@ class Agent:
         ]
         environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+            self._process = fork_server.start(
+                "agent", arguments, environment, log, under, anew=self.anew
             )
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         """The process that was started."""
         assert self._process is not None
         return self._process

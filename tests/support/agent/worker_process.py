@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,14 @@ from agent.index.database import Database
 from agent.telemetry import worker_report
 from agent.telemetry.worker_report import WorkerReport
 from portside.wire.claims import Hook
+from tests.support import fork_server
 from tests.support.agent.process import Agent
+from tests.support.fork_server import Program
 
 PATIENCE = 60.0
 """Seconds for anything a worker does by itself within some."""
+
+_COMMAND = ("-c", "from agent.commands.cli import main; main()")
 
 
 class Worker:
@@ -29,7 +32,7 @@ class Worker:
         self.agent = agent
         self.log = agent.home / "worker.log"
         self.environment: dict[str, str] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     def start(self) -> None:
         """Start it and wait for its first report."""
@@ -40,11 +43,8 @@ class Worker:
             **self.environment,
         }
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", "from agent.commands.cli import main; main()", "worker"],
-                env=environment,
-                stdout=log,
-                stderr=log,
+            self._process = fork_server.start(
+                "agent", [*_COMMAND, "worker"], environment, log, anew=self.agent.anew
             )
         self.wait_for(lambda: worker_report.read(self.report_path) is not None)
 
@@ -54,7 +54,7 @@ class Worker:
         return self.agent.root / "state" / "worker.json"
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         """The process that was started."""
         assert self._process is not None
         return self._process
@@ -119,14 +119,10 @@ class Worker:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `portside-agent` on this root."""
-        return subprocess.run(
-            [
-                *(sys.executable, "-c", "from agent.commands.cli import main; main()"),
-                *(*arguments, "--config", str(self.agent.home / "agent.toml")),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
+        return fork_server.run(
+            "agent",
+            [*_COMMAND, *arguments, "--config", str(self.agent.home / "agent.toml")],
+            os.environ,
         )
 
 
