@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
 import requests
@@ -20,16 +18,11 @@ from portside.quantities import MIB
 from portside.wire.claims import StoredFile
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent, first_line, slug_of
+from tests.support.memory import peak_memory
 
 
 def _reindex(agent: Agent) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("portside-agent")), "reindex"]
-    return subprocess.run(
-        [*command, "--config", str(agent.home / "agent.toml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return agent.command("reindex")
 
 
 def _remove_index(agent: Agent) -> None:
@@ -155,13 +148,12 @@ def test_rows_in_other_states_are_not_touched(make_agent: Callable[..., Agent], 
 def test_memory_does_not_grow_with_the_number_of_files(make_agent: Callable[..., Agent]) -> None:
     agent = make_agent()
     settings = Node(agent).settings
+
+    def rebuild(least: int) -> None:
+        assert reindex(settings).indexed >= least
+
     peaks = []
     for count in (500, 5000):
         committed_files.make(settings, count)
-        tracemalloc.start()
-        try:
-            assert reindex(settings).indexed >= count
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+        peaks.append(peak_memory(partial(rebuild, count)))
     assert peaks[1] < 1.5 * peaks[0] + 1 * MIB

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 import weakref
@@ -29,6 +31,8 @@ from tests.support.minting import upload_claims
 
 NODE_ID = "s01"
 START_SECONDS = 120
+
+COMMAND = ("-c", "from agent.commands.cli import main; main()")
 
 SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_kept_free=1 * MIB)
 
@@ -125,6 +129,16 @@ class Agent:
             self._process = fork_server.start(
                 "agent", arguments, environment, log, under, anew=self.anew
             )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `portside-agent` on this root."""
+        settings = ("--config", str(self.home / "agent.toml"))
+        if self.anew:
+            program = str(Path(sys.executable).with_name("portside-agent"))
+            return subprocess.run(
+                [program, *arguments, *settings], capture_output=True, text=True, check=False
+            )
+        return fork_server.run("agent", [*COMMAND, *arguments, *settings], os.environ)
 
     @property
     def process(self) -> Program:

@@ -16,13 +16,11 @@ from agent.telemetry import worker_report
 from agent.telemetry.worker_report import WorkerReport
 from portside.wire.claims import Hook
 from tests.support import fork_server
-from tests.support.agent.process import Agent
+from tests.support.agent.process import COMMAND, Agent
 from tests.support.fork_server import Program
 
 PATIENCE = 60.0
 """Seconds for anything a worker does by itself within some."""
-
-_COMMAND = ("-c", "from agent.commands.cli import main; main()")
 
 
 class Worker:
@@ -44,7 +42,7 @@ class Worker:
         }
         with self.log.open("ab") as log:
             self._process = fork_server.start(
-                "agent", [*_COMMAND, "worker"], environment, log, anew=self.agent.anew
+                "agent", [*COMMAND, "worker"], environment, log, anew=self.agent.anew
             )
         self.wait_for(lambda: worker_report.read(self.report_path) is not None)
 
@@ -119,11 +117,7 @@ class Worker:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `portside-agent` on this root."""
-        return fork_server.run(
-            "agent",
-            [*_COMMAND, *arguments, "--config", str(self.agent.home / "agent.toml")],
-            os.environ,
-        )
+        return self.agent.command(*arguments)
 
 
 def add_hooks(agent: Agent, *hooks: Hook) -> None:
