@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control import leases
+from control.replication import leases
 from tests.support.control.core import Core
 
 
