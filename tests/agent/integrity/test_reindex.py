@@ -18,6 +18,7 @@ from portside.quantities import MIB
 from portside.wire.claims import StoredFile
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent, first_line, slug_of
+from tests.support.logs import text_of
 from tests.support.memory import peak_memory
 
 
@@ -45,7 +46,7 @@ def test_a_lost_index_is_rebuilt_to_the_same_answers(agent: Agent, how: str) -> 
         done = _reindex(agent)
     else:
         agent.start()
-        assert "run `portside-agent reindex`" in agent.log.read_text()
+        assert "run `portside-agent reindex`" in text_of(agent.log)
         done = _reindex(agent)
         agent.kill()
     assert (done.returncode, done.stdout) == (

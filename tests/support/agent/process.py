@@ -26,6 +26,7 @@ from portside.tokens import Keyset, SigningKey, mint_upload
 from portside.wire.claims import PROBLEM_PREFIX, UploadClaims
 from tests.support import fork_server
 from tests.support.fork_server import Program
+from tests.support.logs import text_of
 from tests.support.loopback import reserved_port, wait_until
 from tests.support.minting import upload_claims
 
@@ -105,14 +106,14 @@ class Agent:
         self.launch(timeout, under)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the agent ended:\n{self.log.read_text()}"
+            assert self.process.poll() is None, f"the agent ended:\n{text_of(self.log)}"
             try:
                 if requests.get(f"{self.url}/health/live", timeout=5).status_code == 204:
                     return
             except (requests.ConnectionError, requests.Timeout):
                 # gunicorn listens before its worker can answer.
                 time.sleep(0.05)
-        raise AssertionError(f"the agent doesn't answer:\n{self.log.read_text()}")
+        raise AssertionError(f"the agent doesn't answer:\n{text_of(self.log)}")
 
     def launch(self, timeout: int = 30, under: Sequence[str] = ()) -> None:
         """Start gunicorn without waiting."""

@@ -18,6 +18,7 @@ from portside.wire.claims import Hook
 from tests.support import fork_server
 from tests.support.agent.process import COMMAND, Agent
 from tests.support.fork_server import Program
+from tests.support.logs import text_of, whole_lines_of
 
 PATIENCE = 60.0
 """Seconds for anything a worker does by itself within some."""
@@ -64,7 +65,7 @@ class Worker:
         """
         before = len(self.logged("left behind"))
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=PATIENCE) == 0, self.log.read_text()
+        assert self.process.wait(timeout=PATIENCE) == 0, text_of(self.log)
         self._process = None
         return [name for line in self.logged("left behind")[before:] for name in line["activities"]]
 
@@ -85,17 +86,15 @@ class Worker:
         """Wait until something holds, while the worker runs."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()}"
+            assert self.process.poll() is None, f"the worker ended:\n{text_of(self.log)}"
             if condition():
                 return
             time.sleep(0.05)
-        raise AssertionError(f"not within {seconds} s:\n{self.log.read_text()}")
+        raise AssertionError(f"not within {seconds} s:\n{text_of(self.log)}")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Its log's lines about this event."""
-        # The last line may be on its way still.
-        whole, _, _ = self.log.read_text().rpartition("\n")
-        lines = [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
+        lines = [json.loads(line) for line in whole_lines_of(self.log) if line[:1] == "{"]
         return [line for line in lines if line["event"] == event]
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from portside.wire.claims import PROBLEM_PREFIX
 from tests.support import fork_server
 from tests.support.control.cluster import FakeNodes, settings
 from tests.support.fork_server import Program
+from tests.support.logs import text_of
 from tests.support.loopback import reserved_port
 
 PATIENCE = 60.0
@@ -56,7 +57,7 @@ class ControlPlane:
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:
-            assert process.poll() is None, self.log.read_text()
+            assert process.poll() is None, text_of(self.log)
             try:
                 # The socket is there before the application: the answer takes its time.
                 live = requests.get(f"{url}/health/live", timeout=PATIENCE)
@@ -81,7 +82,7 @@ class ControlPlane:
         """Wait until something is so."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
+            assert time.monotonic() < deadline, text_of(self.log)[-5000:]
             time.sleep(0.05)
 
     def end(self) -> None:
