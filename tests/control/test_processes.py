@@ -21,6 +21,7 @@ from control.settings import CONFIG_VARIABLE
 from portside.wire.control import Session
 from tests.support.control.postgresql import PostgresqlServer
 from tests.support.control.process import PATIENCE, ControlPlane, slug_of
+from tests.support.logs import text_of
 
 
 @pytest.fixture
@@ -108,8 +109,8 @@ def test_an_app_uploads_by_way_of_gunicorn_and_worker(
     assert found.status_code == 302
     worker.terminate()
     assert worker.wait(timeout=60) == 0
-    assert session.token not in plane.log.read_text()
-    assert key not in plane.log.read_text()
+    assert session.token not in text_of(plane.log)
+    assert key not in text_of(plane.log)
 
 
 def test_commands_say_what_is_wrong(

@@ -30,6 +30,7 @@ from portside.wire.control import Session
 from portside.wire.heartbeat import HeartbeatAnswer, Lease, WorkDone
 from tests.support.control.postgresql import PostgresqlServer
 from tests.support.control.process import PATIENCE, ControlPlane
+from tests.support.logs import text_of
 
 FILES = 24
 FACTOR = 2
@@ -328,7 +329,7 @@ def test_no_lease_is_held_twice_no_reservation_lost_and_no_file_short_of_copies(
         assert cluster.problems == []
         assert cluster.history.held_twice == []
         assert cluster.history.leases > FILES
-        assert granted_twice(plane.log.read_text()) == []
+        assert granted_twice(text_of(plane.log)) == []
         assert postgresql_database.read(differences) == []
         assert watcher.fallen == set()
         assert watcher.samples > 10

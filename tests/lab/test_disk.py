@@ -30,6 +30,8 @@ class Disk:
 @pytest.fixture(scope="module")
 def disk(nodes: Mapping[str, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     host = nodes["s03"]
+    # A run that was cut short may have left it mounted, and then no device is new.
+    _remove(host)
     host.check_output("truncate --size 256M /root/lab-disk.img")
     device = host.check_output("losetup --find --show /root/lab-disk.img")
     cluster = tmp_path_factory.mktemp("disk") / "lab.yaml"
@@ -40,12 +42,18 @@ def disk(nodes: Mapping[str, Host], tmp_path_factory: pytest.TempPathFactory) ->
     )
     yield Disk(host, device, cluster)
     run = deploy(LAB)
+    _remove(host)
+    assert run.succeeded, run.output
+
+
+def _remove(host: Host) -> None:
+    """Nothing of the disk any more, as far as there was any of it."""
     host.run(f"umount {ROOT}")
     host.check_output(
         f"sed -i '\\| {ROOT} |d' /etc/fstab && systemctl daemon-reload && "
-        f"losetup --detach {device} && rm -rf /root/lab-disk.img {ROOT}"
+        "losetup --associated /root/lab-disk.img --noheadings --output NAME | "
+        f"xargs --no-run-if-empty losetup --detach && rm -rf /root/lab-disk.img {ROOT}"
     )
-    assert run.succeeded, run.output
 
 
 def test_a_device_that_holds_anything_is_not_touched(disk: Disk) -> None:

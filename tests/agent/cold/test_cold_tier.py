@@ -24,6 +24,7 @@ from tests.support.agent.process import Agent
 from tests.support.agent.s3_server import ACCESS_KEY, SECRET_KEY, Asked, Front, S3Server
 from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
 from tests.support.agent.worker_process import Worker
+from tests.support.logs import text_of
 
 PATIENCE = 60.0
 LARGE = 4 * 8 * MIB + 12345
@@ -165,7 +166,7 @@ def test_a_committed_file_gets_there_with_what_is_known_of_it(
     metrics = ask(node.agent, "GET", "/../../../metrics").text
     assert "portside_cold_stored_files_total 1.0" in metrics
     assert "portside_cold_waiting_files 0.0" in metrics
-    assert SECRET_KEY not in node.log.read_text()
+    assert SECRET_KEY not in text_of(node.log)
 
 
 def test_other_namespaces_stay(tier: Tier, make_node: MakeNode) -> None:

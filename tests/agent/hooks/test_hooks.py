@@ -18,6 +18,7 @@ from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook, HookEvent
 from tests.support.agent.receiver import Receiver, self_signed
 from tests.support.agent.worker_process import Worker
+from tests.support.logs import text_of
 from tests.support.loopback import wait_until
 
 MakeWorker = Callable[..., Worker]
@@ -61,7 +62,7 @@ def test_a_receiver_is_told_who_stored_what_and_can_verify_it(make_worker: MakeW
     assert (claims.iss, claims.jti) == ("s01", told.delivery_id)
     worker.wait_for(lambda: worker.report().deliveries.delivered == 1)
     assert worker.report().deliveries.failed == worker.report().deliveries.waiting == 0
-    assert "by=portside" not in worker.log.read_text()
+    assert "by=portside" not in text_of(worker.log)
 
 
 def test_only_hooks_of_the_files_namespace_are_told(make_worker: MakeWorker) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,13 @@ from portside.quantities import MIB
 from portside.wire.files import StoredFile
 from tests.support.agent.damage import DAMAGES, Damage, Node
 from tests.support.agent.process import Agent, first_line
+from tests.support.memory import peak_memory
 
 OLD_ENOUGH = ("--minimum-age", "0")
 
 
 def fsck(agent: Agent, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("portside-agent")), "fsck"]
-    return subprocess.run(
-        [*command, "--config", str(agent.home / "agent.toml"), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return agent.command("fsck", *options)
 
 
 def look(node: Node, digests: bool = True) -> list[Finding]:
@@ -280,7 +274,7 @@ def test_a_folder_of_this_hour_stays(node: Node) -> None:
 def test_an_index_that_is_none_is_an_exit_code_of_its_own(
     make_agent: Callable[..., Agent],
 ) -> None:
-    agent = make_agent()
+    agent = make_agent(anew=True)
     (agent.root / "state" / "index.sqlite").write_bytes(os.urandom(8192))
     done = fsck(agent)
     assert done.returncode == 3
@@ -297,22 +291,17 @@ def test_a_lost_index_comes_back_whole(node: Node) -> None:
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     node = Node(Agent(tmp_path))
+
+    def check(least: int) -> None:
+        fsck = Fsck(node.settings, node.database, Orders())
+        assert list(fsck.run()) == []
+        assert fsck.files >= least
+
     peaks = []
-    tracemalloc.start()
-    try:
-        for count in (500, 2500):
-            committed_files.make(node.settings, count)
-            # Bounded caches (pydantic's of short strings) are filled by a first look.
-            assert list(Fsck(node.settings, node.database, Orders()).run()) == []
-            before, _ = tracemalloc.get_traced_memory()
-            tracemalloc.reset_peak()
-            fsck = Fsck(node.settings, node.database, Orders())
-            assert list(fsck.run()) == []
-            peaks.append(tracemalloc.get_traced_memory()[1] - before)
-            assert fsck.files >= count
-    finally:
-        tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] + 1 * MIB, peaks
+    for count in (500, 2500):
+        committed_files.make(node.settings, count)
+        peaks.append(peak_memory(partial(check, count)))
+    assert peaks[1] < 1.5 * peaks[0] + 1 * MIB
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
 import requests
@@ -20,16 +18,12 @@ from portside.quantities import MIB
 from portside.wire.files import StoredFile
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent, first_line, slug_of
+from tests.support.logs import text_of
+from tests.support.memory import peak_memory
 
 
 def _reindex(agent: Agent) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("portside-agent")), "reindex"]
-    return subprocess.run(
-        [*command, "--config", str(agent.home / "agent.toml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return agent.command("reindex")
 
 
 def _remove_index(agent: Agent) -> None:
@@ -52,7 +46,7 @@ def test_a_lost_index_is_rebuilt_to_the_same_answers(agent: Agent, how: str) -> 
         done = _reindex(agent)
     else:
         agent.start()
-        assert "run `portside-agent reindex`" in agent.log.read_text()
+        assert "run `portside-agent reindex`" in text_of(agent.log)
         done = _reindex(agent)
         agent.kill()
     assert (done.returncode, done.stdout) == (
@@ -155,13 +149,12 @@ def test_rows_in_other_states_are_not_touched(make_agent: Callable[..., Agent], 
 def test_memory_does_not_grow_with_the_number_of_files(make_agent: Callable[..., Agent]) -> None:
     agent = make_agent()
     settings = Node(agent).settings
+
+    def rebuild(least: int) -> None:
+        assert reindex(settings).indexed >= least
+
     peaks = []
     for count in (500, 5000):
         committed_files.make(settings, count)
-        tracemalloc.start()
-        try:
-            assert reindex(settings).indexed >= count
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+        peaks.append(peak_memory(partial(rebuild, count)))
     assert peaks[1] < 1.5 * peaks[0] + 1 * MIB

@@ -20,6 +20,7 @@ from tests.support.agent.node_pairs import Source, change, introduce, member, ro
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.stored_files import access
 from tests.support.agent.worker_process import Worker, add_hooks
+from tests.support.logs import whole_lines_of
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""
@@ -365,9 +366,7 @@ def test_the_log_says_of_each_push_what_became_of_it(target: Agent, key: Signing
     source.put()
     source.put()
     path = str(source.claims.path)
-    lines = [
-        line for line in target.log.read_text().splitlines() if path in line and "push" in line
-    ]
+    lines = [line for line in whole_lines_of(target.log) if path in line and "push" in line]
     for line, outcome in zip(lines, ["digest-mismatch", "stored", "known"], strict=True):
         for part in (outcome, source.claims.file_id, str(len(CONTENT)), '"source": "s02"'):
             assert part in line

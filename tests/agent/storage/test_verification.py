@@ -20,6 +20,7 @@ from tests.support.agent.stored_files import (
     is_open,
     stored,
 )
+from tests.support.logs import text_of
 from tests.support.loopback import wait_until
 
 
@@ -51,7 +52,7 @@ def test_a_flipped_bit_is_found_and_the_file_never_served_again(shared_agent: Ag
     assert listed.json() == {"files": [], "next": None}
     kept = shared_agent.root / "quarantine" / f"{file.file_id}.data"
     assert kept.read_bytes() == b"1123456789"
-    assert f'"file_id": "{file.file_id}"' in shared_agent.log.read_text()
+    assert f'"file_id": "{file.file_id}"' in text_of(shared_agent.log)
 
 
 def test_a_file_that_lost_its_end_or_its_data_is_found(shared_agent: Agent) -> None:

@@ -26,6 +26,7 @@ from tests.support import nginx_process
 from tests.support.agent.process import Agent, first_line
 from tests.support.agent.stored_files import access, attributes_of, data_of, download, flip_a_bit
 from tests.support.agent.worker_process import Worker, add_hooks
+from tests.support.logs import text_of, whole_lines_of
 from tests.support.nginx_process import Nginx
 
 UPLOAD = "/api/internal/upload"
@@ -51,12 +52,11 @@ class WholeNode:
     def log(self) -> str:
         """Everything that was logged, nginx's error log included."""
         files = [self.agent.log, self.worker.log, self.home / "access.log", self.home / "error.log"]
-        return "".join(file.read_text() for file in files if file.exists())
+        return "".join(text_of(file) for file in files if file.exists())
 
     def lines(self, file: Path) -> list[dict[str, Any]]:
         """A log that is JSON from its first line to the last that is whole."""
-        whole, _, _ = file.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in whole_lines_of(file)]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import requests
 from portside.quantities import KIB, MIB
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
+from tests.support.logs import text_of
 
 DATA = os.urandom(3 * MIB + 11)
 
@@ -37,7 +38,7 @@ def test_kill_in_mid_upload_leaves_nothing_and_a_clean_start(agent: Agent) -> No
     assert agent.visible_files() == []
     agent.start()
     assert agent.leftovers() == []
-    assert '"staging_removed": 1' in agent.log.read_text()
+    assert '"staging_removed": 1' in text_of(agent.log)
     assert agent.put("a.bin", DATA).status_code == 201
 
 
@@ -172,7 +173,7 @@ def test_a_missing_mount_is_noticed_at_the_start(make_agent: Callable[..., Agent
     (agent.root / ".portside-root").unlink()
     agent.launch()
     assert agent.process.wait(timeout=60) != 0
-    assert "is the data filesystem mounted" in agent.log.read_text()
+    assert "is the data filesystem mounted" in text_of(agent.log)
 
 
 def test_a_full_node_says_when_to_come_back(make_agent: Callable[..., Agent]) -> None:

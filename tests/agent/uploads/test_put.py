@@ -23,6 +23,7 @@ from portside.client.http.node import NodeClient
 from portside.client.upload.state import state_folder
 from portside.quantities import MIB
 from tests.support.agent.process import SMALL_NODE, Agent
+from tests.support.logs import whole_lines_of
 from tests.support.loopback import wait_until
 
 SIZE = 96 * MIB + 4099
@@ -107,7 +108,7 @@ def mint(node: Agent, file: Path) -> Callable[[], str]:
 
 def received(node: Agent) -> int:
     """Bytes of upload bodies in all requests that the node has answered or seen cut."""
-    lines = (json.loads(line) for line in node.log.read_text().splitlines() if line[:1] == "{")
+    lines = (json.loads(line) for line in whole_lines_of(node.log) if line[:1] == "{")
     return sum(line.get("received", 0) for line in lines if line.get("method") == "PATCH")
 
 

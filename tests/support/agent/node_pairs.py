@@ -19,6 +19,7 @@ from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from tests.support.agent.process import Agent
+from tests.support.logs import text_of
 
 PATIENCE = 60.0
 """Seconds for whatever nodes do by themselves: far more than it takes."""
@@ -56,9 +57,7 @@ def wait_until(condition: Callable[[], Any], *told: Agent) -> None:
         if condition():
             return
         time.sleep(0.02)
-    logs = "\n".join(
-        path.read_text() for agent in told for path in sorted(agent.home.glob("*.log"))
-    )
+    logs = "\n".join(text_of(path) for agent in told for path in sorted(agent.home.glob("*.log")))
     raise AssertionError(f"not within {PATIENCE} s\n{logs}")
 
 

@@ -26,11 +26,16 @@ from portside.tokens import SigningKey, mint_upload
 from portside.wire.claims import UploadClaims
 from portside.wire.keys import Keyset
 from portside.wire.problem import PROBLEM_PREFIX
+from tests.support import fork_server
+from tests.support.fork_server import Program
+from tests.support.logs import text_of
 from tests.support.loopback import reserved_port, wait_until
 from tests.support.minting import upload_claims
 
 NODE_ID = "s01"
 START_SECONDS = 120
+
+COMMAND = ("-c", "from agent.commands.cli import main; main()")
 
 SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_kept_free=1 * MIB)
 
@@ -46,8 +51,11 @@ class Agent:
         settings: Mapping[str, Any] | None = None,
         socket_path: Path | None = None,
         node_id: str = NODE_ID,
+        anew: bool = False,
     ) -> None:
+        """`anew`: its processes are started as on a node, none is forked."""
         self.home = home
+        self.anew = anew
         self.socket_path = socket_path or self._short_path()
         self.root = root or home / "root"
         self.node_id = node_id
@@ -56,7 +64,7 @@ class Agent:
         self.port = reserved_port(self)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "agent.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self._write_files(settings)
 
     def _short_path(self) -> Path:
@@ -100,19 +108,19 @@ class Agent:
         self.launch(timeout, under)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the agent ended:\n{self.log.read_text()}"
+            assert self.process.poll() is None, f"the agent ended:\n{text_of(self.log)}"
             try:
                 if requests.get(f"{self.url}/health/live", timeout=5).status_code == 204:
                     return
             except (requests.ConnectionError, requests.Timeout):
                 # gunicorn listens before its worker can answer.
                 time.sleep(0.05)
-        raise AssertionError(f"the agent doesn't answer:\n{self.log.read_text()}")
+        raise AssertionError(f"the agent doesn't answer:\n{text_of(self.log)}")
 
     def launch(self, timeout: int = 30, under: Sequence[str] = ()) -> None:
         """Start gunicorn without waiting."""
         arguments = [
-            *(*under, sys.executable, "-m", "gunicorn", "agent.wsgi:app"),
+            *("-m", "gunicorn", "agent.wsgi:app"),
             *("--worker-class", "gthread", "--workers", "1"),
             *("--threads", str(self.sizing.gunicorn_threads)),
             *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
@@ -121,12 +129,22 @@ class Agent:
         ]
         environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+            self._process = fork_server.start(
+                "agent", arguments, environment, log, under, anew=self.anew
             )
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `portside-agent` on this root."""
+        settings = ("--config", str(self.home / "agent.toml"))
+        if self.anew:
+            program = str(Path(sys.executable).with_name("portside-agent"))
+            return subprocess.run(
+                [program, *arguments, *settings], capture_output=True, text=True, check=False
+            )
+        return fork_server.run("agent", [*COMMAND, *arguments, *settings], os.environ)
+
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         """The process that was started."""
         assert self._process is not None
         return self._process

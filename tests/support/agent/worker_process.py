@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,10 @@ from agent.index.database import Database
 from agent.telemetry import worker_report
 from agent.telemetry.worker_report import WorkerReport
 from portside.wire.hooks import Hook
-from tests.support.agent.process import Agent
+from tests.support import fork_server
+from tests.support.agent.process import COMMAND, Agent
+from tests.support.fork_server import Program
+from tests.support.logs import text_of, whole_lines_of
 
 PATIENCE = 60.0
 """Seconds for anything a worker does by itself within some."""
@@ -29,7 +31,7 @@ class Worker:
         self.agent = agent
         self.log = agent.home / "worker.log"
         self.environment: dict[str, str] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     def start(self) -> None:
         """Start it and wait for its first report."""
@@ -40,11 +42,8 @@ class Worker:
             **self.environment,
         }
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", "from agent.commands.cli import main; main()", "worker"],
-                env=environment,
-                stdout=log,
-                stderr=log,
+            self._process = fork_server.start(
+                "agent", [*COMMAND, "worker"], environment, log, anew=self.agent.anew
             )
         self.wait_for(lambda: worker_report.read(self.report_path) is not None)
 
@@ -54,7 +53,7 @@ class Worker:
         return self.agent.root / "state" / "worker.json"
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Program:
         """The process that was started."""
         assert self._process is not None
         return self._process
@@ -66,7 +65,7 @@ class Worker:
         """
         before = len(self.logged("left behind"))
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=PATIENCE) == 0, self.log.read_text()
+        assert self.process.wait(timeout=PATIENCE) == 0, text_of(self.log)
         self._process = None
         return [name for line in self.logged("left behind")[before:] for name in line["activities"]]
 
@@ -87,17 +86,15 @@ class Worker:
         """Wait until something holds, while the worker runs."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()}"
+            assert self.process.poll() is None, f"the worker ended:\n{text_of(self.log)}"
             if condition():
                 return
             time.sleep(0.05)
-        raise AssertionError(f"not within {seconds} s:\n{self.log.read_text()}")
+        raise AssertionError(f"not within {seconds} s:\n{text_of(self.log)}")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Its log's lines about this event."""
-        # The last line may be on its way still.
-        whole, _, _ = self.log.read_text().rpartition("\n")
-        lines = [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
+        lines = [json.loads(line) for line in whole_lines_of(self.log) if line[:1] == "{"]
         return [line for line in lines if line["event"] == event]
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -119,15 +116,7 @@ class Worker:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `portside-agent` on this root."""
-        return subprocess.run(
-            [
-                *(sys.executable, "-c", "from agent.commands.cli import main; main()"),
-                *(*arguments, "--config", str(self.agent.home / "agent.toml")),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return self.agent.command(*arguments)
 
 
 def add_hooks(agent: Agent, *hooks: Hook) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import psycopg
 
+from tests.support.logs import text_of
+
 PATIENCE = 60.0
 """Seconds for a server to start or to end."""
 
@@ -73,8 +75,8 @@ class PostgresqlServer:
                 psycopg.connect(self.dsn("postgres")).close()
                 return
             except psycopg.OperationalError:
-                assert self._process.poll() is None, (self.home / "log").read_text()
-                assert time.monotonic() < deadline, (self.home / "log").read_text()
+                assert self._process.poll() is None, text_of(self.home / "log")
+                assert time.monotonic() < deadline, text_of(self.home / "log")
                 time.sleep(0.05)
 
     def stop(self) -> None:

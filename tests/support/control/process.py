@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,16 @@ import requests
 
 from control.settings import CONFIG_VARIABLE
 from portside.wire.problem import PROBLEM_PREFIX
+from tests.support import fork_server
 from tests.support.control.cluster import FakeNodes, settings
+from tests.support.fork_server import Program
+from tests.support.logs import text_of
 from tests.support.loopback import reserved_port
 
 PATIENCE = 60.0
 """Seconds for whatever is waited for."""
+
+_COMMAND = ("-c", "from control.cli import main; main()")
 
 
 class ControlPlane:
@@ -31,7 +35,7 @@ class ControlPlane:
         self.settings = settings(home, database_url, **changed)
         (home / "roster.json").write_text(self.nodes.roster().model_dump_json(exclude_none=True))
         self.log = home / "control.log"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Program] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,14 +44,7 @@ class ControlPlane:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`portside-control` to its end."""
-        return subprocess.run(
-            [sys.executable, "-c", "from control.cli import main; main()", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return fork_server.run("control", [*_COMMAND, *arguments], self.environment)
 
     def start_web(self, workers: int = 1, port: int | None = None) -> str:
         """Start gunicorn, on `port` or one of its own; returns its URL once it answers."""
@@ -60,7 +57,7 @@ class ControlPlane:
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:
-            assert process.poll() is None, self.log.read_text()
+            assert process.poll() is None, text_of(self.log)
             try:
                 # The socket is there before the application: the answer takes its time.
                 live = requests.get(f"{url}/health/live", timeout=PATIENCE)
@@ -71,19 +68,13 @@ class ControlPlane:
         self.wait_for(answers)
         return url
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> Program:
         """Start the worker."""
-        return self._start("-c", "from control.cli import main; main()", "worker")
+        return self._start(*_COMMAND, "worker")
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str) -> Program:
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            process = fork_server.start("control", arguments, self.environment, log)
         self._processes.append(process)
         return process
 
@@ -91,7 +82,7 @@ class ControlPlane:
         """Wait until something is so."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, self.log.read_text()[-5000:]
+            assert time.monotonic() < deadline, text_of(self.log)[-5000:]
             time.sleep(0.05)
 
     def end(self) -> None:

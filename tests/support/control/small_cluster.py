@@ -25,6 +25,7 @@ from tests.support.agent.process import Agent
 from tests.support.agent.worker_process import Worker
 from tests.support.cluster_files import CLUSTER
 from tests.support.control.process import PATIENCE, ControlPlane
+from tests.support.logs import text_of
 from tests.support.loopback import reserved_port
 from tests.support.nginx_process import Nginx
 
@@ -148,7 +149,7 @@ class SmallCluster:
         """The ends of everybody's logs."""
         homes = [self.control.home, *(node.agent.home for node in self.nodes.values())]
         paths = [path for home in homes for path in sorted(home.glob("*.log"))]
-        return "\n".join(f"== {path}\n{path.read_text()[-3000:]}" for path in paths)
+        return "\n".join(f"== {path}\n{text_of(path)[-3000:]}" for path in paths)
 
     def end(self) -> None:
         """End every process."""

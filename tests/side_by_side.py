@@ -1,0 +1,116 @@
+"""`python -m tests.side_by_side NAME COMMAND ...`: several commands at once, each with its name.
+
+Each line of a command's output is told when it is whole, behind the command's name. At the end
+comes what each said last. Fails when one fails; the others are let go on, for they may have more
+to tell. Ctrl-C, and an end from outside, end them all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+_LAST_WORDS = (90.0, 10.0)
+"""Seconds to tidy up in after SIGINT, as after Ctrl-C, and after SIGTERM; then comes SIGKILL."""
+
+
+class Command:
+    """A shell command that runs in a session of its own."""
+
+    def __init__(self, name: str, command: str, width: int) -> None:
+        self.name = name
+        self.last = ""
+        self.seconds = 0.0
+        self._prefix = f"{name:{width}} | "
+        self._begun = time.monotonic()
+        self._process = subprocess.Popen(
+            ["sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+        self._thread.start()
+
+    def _tell(self) -> None:
+        assert self._process.stdout is not None
+        for received in self._process.stdout:
+            line = received.decode(errors="replace").rstrip()
+            self.last = line or self.last
+            # One write for each line: none is torn by another's.
+            sys.stdout.write(f"{self._prefix}{line}\n")
+            sys.stdout.flush()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended and everything is told."""
+        code = self._process.wait()
+        self.seconds = time.monotonic() - self._begun
+        self._thread.join()
+        return code
+
+    def end(self) -> None:
+        """End it and everything it started, politely at first."""
+        for number, seconds in zip((signal.SIGINT, signal.SIGTERM), _LAST_WORDS, strict=True):
+            self._signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                break
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def run(commands: Sequence[tuple[str, str]]) -> bool:
+    """Run them all; whether all succeeded."""
+    width = max(len(name) for name, _ in commands)
+    started: list[Command] = []
+    with _interruptions():
+        try:
+            for name, command in commands:
+                started.append(Command(name, command, width))
+            codes = [each.wait() for each in started]
+        except KeyboardInterrupt:
+            threads = [threading.Thread(target=each.end) for each in started]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return False
+    for each, code in zip(started, codes, strict=True):
+        word = "ok" if code == 0 else f"failed ({code})"
+        print(f"{each.name}: {word}, {each.seconds:.0f} s\n{each.last}", flush=True)
+    return not any(codes)
+
+
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C, also where whoever started this ignores that."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    names, commands = sys.argv[1::2], sys.argv[2::2]
+    if not names or len(names) != len(commands):
+        sys.exit(__doc__)
+    sys.exit(0 if run(list(zip(names, commands, strict=True))) else 1)
+
+
+if __name__ == "__main__":
+    main()
