@@ -91,7 +91,7 @@ def test_one_id_leads_from_nginx_by_the_agent_to_the_worker(whole_node: WholeNod
     worker.wait_for(lambda: worker.report().scrub.files_verified == 1)
     flip_a_bit(data_of(agent, stored))
     worker.change("UPDATE files SET verified_at = 1")
-    worker.wait_for(lambda: worker.logged("stored file is damaged"))
+    worker.wait_for(lambda: worker.logged("file quarantined"))
 
     of_nginx = [
         line for line in whole_node.lines(whole_node.home / "access.log") if line["path"] != "/"
