@@ -29,20 +29,23 @@ down:  ## destroy the lab and everything it made
 	$(PYTHON) -m lab down
 
 check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
-	$(BIN)/python -m tests.side_by_side $(LINT) unit '$(PYTEST) -n 2 tests/unit'
+	$(PYTHON) -m tests.side_by_side lint '$(LINT)' types '$(TYPES)' unit '$(PYTEST) -n 2 tests/unit'
 
-test: packages $(VENV)/ready  ## everything, on real machines
+test: packages  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
-	$(BIN)/python -m tests.side_by_side $(LINT) \
-		suites '$(PYTEST) -n $(WORKERS) $(SUITES)' \
-		lab '$(MAKE) --no-print-directory lab iso && $(PYTEST) tests/lab'
+	$(PYTHON) -m tests.side_by_side \
+		lab '$(PYTHON) -m lab up && $(PYTHON) -m lab.iso $(ISO) && $(READY) && $(PYTEST) tests/lab' \
+		suites '$(READY) && $(PYTEST) -n $(WORKERS) $(SUITES)' \
+		lint '$(READY) && $(LINT)' types '$(READY) && $(TYPES)'
 
+# Whoever comes first sets it up, the others wait for that.
+READY := flock Makefile $(MAKE) --no-print-directory $(VENV)/ready
+LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .
+TYPES := $(BIN)/mypy
 PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
-LINT := lint '$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .' \
-	types '$(BIN)/mypy'
 # The longest first: whoever comes last finds short ones only.
 SUITES := tests/faults tests/agent tests/protocol tests/control tests/deploys tests/unit
-# Tests wait more than they compute.
+# Tests wait as much as they compute.
 WORKERS = $(shell expr 2 \* $$(nproc))
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run

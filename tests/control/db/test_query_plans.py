@@ -25,6 +25,7 @@ from tests.support.control.core import Core
 def core(tmp_path: Path, migrated_sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Core]:
     # What a snapshot reads is all there is of nodes and pools, once a second: not per request.
     monkeypatch.setattr(snapshot, "REFRESH", 3600.0)
+    monkeypatch.setattr(snapshot, "LONGEST", 3600.0)
     path = tmp_path / "control.sqlite"
     path.write_bytes(migrated_sqlite.read_bytes())
     database = Database(f"sqlite:///{path}")

@@ -1,0 +1,56 @@
+"""What `make test` runs at once: each is heard, one failure is enough, and an end ends them all."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.loopback import PATIENCE, wait_until
+
+COMMAND = [sys.executable, "-m", "tests.side_by_side"]
+ROOT = Path(__file__).parents[2]
+
+
+def test_all_of_them_are_heard_to_their_end_though_one_fails() -> None:
+    commands = ["first", "exit 3", "second", "sleep 0.1; echo half; echo 12 passed"]
+    done = subprocess.run(
+        [*COMMAND, *commands], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["second | half", "second | 12 passed"]
+    assert lines[2] == "first: failed (3), 0 s"
+    assert re.fullmatch(r"second: ok, \d s", lines[4])
+    assert lines[5] == "12 passed"
+
+
+def test_it_succeeds_where_all_succeed() -> None:
+    assert subprocess.run([*COMMAND, "a", "true", "b", ":"], cwd=ROOT, check=False).returncode == 0
+
+
+def test_an_end_from_outside_ends_them_all_with_what_they_started(tmp_path: Path) -> None:
+    command = "sleep 600 & echo $! > {0}.new; mv {0}.new {0}; exec sleep 600"
+    marks = [tmp_path / "first", tmp_path / "second"]
+    commands = [word for mark in marks for word in (mark.name, command.format(mark))]
+    with subprocess.Popen([*COMMAND, *commands], cwd=ROOT) as running:
+        wait_until(lambda: all(mark.exists() for mark in marks))
+        started = [int(mark.read_text()) for mark in marks]
+        wait_until(lambda: {_program_of(os.getpgid(pid)) for pid in started} == {"sleep"})
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=PATIENCE) == 1
+    wait_until(lambda: {_program_of(pid) for pid in started} == {None})
+
+
+def _program_of(pid: int) -> str | None:
+    """What a process runs, None once it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return None
+    program, _, rest = stat.partition("(")[2].rpartition(")")
+    # Whoever inherited it may take its time to hear of its end.
+    return None if rest.split()[0] == "Z" else program
