@@ -10,7 +10,7 @@ import falcon
 
 from control.api import files, moves, nodes, probes, sessions
 from control.api.authorization import Access
-from control.api.metrics import Metrics, Readings
+from control.api.metrics import ClusterGauges, Metrics
 from control.api.operations import API, OPERATIONS
 from control.api.request_log import RequestLog
 from control.cluster import issuer
@@ -37,7 +37,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     key = issuer.load(settings)
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
-    metrics.registry.register(Readings(snapshots, database))
+    metrics.registry.register(ClusterGauges(snapshots, database))
     access = Access(snapshots)
     opener = SessionOpener(settings, database, snapshots, key)
     heartbeats = Heartbeats(settings, database, snapshots)

@@ -82,7 +82,8 @@ class Lane:
 
 
 class _Region:
-    """Bytes of a file as the body of a request; sent at the lane's rate. See cold_store.Body."""
+    """Bytes of a file as the body of a request; sent at the lane's rate. See
+    `agent.cold.bucket.Body`."""
 
     def __init__(self, descriptor: int, start: int, length: int, lane: Lane, pulse: Pulse) -> None:
         self.sending = False

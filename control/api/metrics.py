@@ -81,7 +81,7 @@ class Metrics:
             raise
 
 
-class Readings:
+class ClusterGauges:
     """Nodes and pools as of the snapshot. Without a database there are none: that is an alarm."""
 
     def __init__(self, snapshots: Snapshots, database: Database) -> None:

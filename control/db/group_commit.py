@@ -20,6 +20,8 @@ import os
 import threading
 from pathlib import Path
 
+from portside.durable_file import sync_directory
+
 
 class GroupCommit:
     """Syncs one database's write-ahead log. Thread-safe; for one process."""
@@ -90,9 +92,5 @@ class GroupCommit:
             os.close(descriptor)
         if (status.st_dev, status.st_ino) != self._known:
             # A new file: its name has to last, too.
-            folder = os.open(self._log.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_directory(self._log.parent)
             self._known = status.st_dev, status.st_ino
