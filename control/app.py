@@ -13,6 +13,7 @@ from control.api.authorization import Access
 from control.api.metrics import ClusterGauges, Metrics
 from control.api.operations import API, OPERATIONS
 from control.api.request_log import RequestLog
+from control.api.resource import Services
 from control.cluster import issuer
 from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
@@ -39,6 +40,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     metrics = Metrics()
     metrics.registry.register(ClusterGauges(snapshots, database))
     access = Access(snapshots)
+    services = Services(settings, access, database, snapshots, clock)
     opener = SessionOpener(settings, database, snapshots, key)
     heartbeats = Heartbeats(settings, database, snapshots)
 
@@ -48,7 +50,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
 
     app.add_route(paths.SESSIONS, sessions.UploadSessions(access, opener, metrics, clock))
     app.add_route("/api/v1/upload/server", sessions.UploadServers(access, opener))
-    every_node = nodes.Nodes(access, database, snapshots)
+    every_node = nodes.Nodes(services)
     app.add_route(paths.NODES, every_node)
     app.add_route(f"{paths.NODES}/{{node_id}}", every_node, suffix="one")
     app.add_route(
@@ -56,22 +58,20 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     )
     app.add_route(
         f"{paths.NODES}/{{node_id}}/state",
-        nodes.NodeStates(settings, access, database, snapshots, clock),
+        nodes.NodeStates(services),
     )
-    pools = nodes.Pools(access, database, snapshots)
+    pools = nodes.Pools(services)
     app.add_route("/api/v1/pools", pools)
     app.add_route("/api/v1/pools/{pool_id}", pools, suffix="one")
-    app.add_route(paths.FILES, files.Files(settings, access, database, snapshots, clock))
-    one_file = files.OneFile(settings, access, database, snapshots, key, clock)
+    app.add_route(paths.FILES, files.Files(services))
+    one_file = files.OneFile(services, key)
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
     app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
-    every_move = moves.Moves(settings, access, database, snapshots, clock)
+    every_move = moves.Moves(services)
     app.add_route(paths.MOVES, every_move)
     app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")
     for wish in COMMANDS:
-        app.add_route(
-            f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(access, database, wish, clock)
-        )
+        app.add_route(f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(services, wish))
     app.add_route("/health/ready", probes.Ready(database, snapshots, key))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import datetime
 
 import falcon
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from control.api import json_body
-from control.api.authorization import Access
-from control.cluster.snapshot import Snapshots
-from control.db.database import Database
+from control.api.resource import Resource, Services
 from control.files import receipts, service
 from control.problems import ProblemError
-from control.settings import Settings
 from portside.tokens import SigningKey
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
 from portside.wire.files import FileQuery
 
 
-class Files:
+class Files(Resource):
     """Every file."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        database: Database,
-        snapshots: Snapshots,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._settings = settings
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
-        self._clock = clock
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """A page of files, newest first."""
@@ -77,24 +58,12 @@ class UrlQuery(BaseModel):
     )
 
 
-class OneFile:
+class OneFile(Resource):
     """One file."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        database: Database,
-        snapshots: Snapshots,
-        key: SigningKey | None,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._settings = settings
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
+    def __init__(self, services: Services, key: SigningKey | None) -> None:
+        super().__init__(services)
         self._key = key
-        self._clock = clock
 
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file, or the upload it is to come from: ask again until it is `safe`."""

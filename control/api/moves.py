@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-
 import falcon
 from sqlalchemy.orm import Session
 
 from control.api import json_body
-from control.api.authorization import Access
-from control.cluster.snapshot import Snapshots
-from control.db.database import Database
+from control.api.resource import Resource, Services
 from control.moves import service
 from control.moves.rules import Command
-from control.settings import Settings
 from portside.wire.moves import MoveRequest, MoveView, MoveViews
 
 
-class Moves:
+class Moves(Resource):
     """Every move, and each."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        database: Database,
-        snapshots: Snapshots,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._settings = settings
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
-        self._clock = clock
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The moves, newest first."""
@@ -70,16 +50,12 @@ class Moves:
         )
 
 
-class MoveCommands:
+class MoveCommands(Resource):
     """Tell a move to pause, to go on or to end."""
 
-    def __init__(
-        self, access: Access, database: Database, wish: Command, clock: Callable[[], datetime]
-    ) -> None:
-        self._access = access
-        self._database = database
+    def __init__(self, services: Services, wish: Command) -> None:
+        super().__init__(services)
         self._wish = wish
-        self._clock = clock
 
     def on_post(self, request: falcon.Request, response: falcon.Response, move_id: str) -> None:
         """The move as it is now. The same wish twice changes nothing."""

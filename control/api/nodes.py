@@ -8,14 +8,11 @@ from datetime import datetime
 import falcon
 
 from control.api import json_body
-from control.api.authorization import Access
 from control.api.metrics import Metrics
-from control.cluster.snapshot import Snapshots
-from control.db.database import Database
+from control.api.resource import Resource
 from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.problems import ProblemError
-from control.settings import Settings
 from portside.web.authorization import bearer
 from portside.wire.control import NewPool, NodeStateRequest, PoolSettings
 
@@ -41,13 +38,8 @@ class NodeHeartbeats:
         json_body.answer(response, answer)
 
 
-class Nodes:
+class Nodes(Resource):
     """Every node."""
-
-    def __init__(self, access: Access, database: Database, snapshots: Snapshots) -> None:
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The nodes, with their last heartbeats."""
@@ -67,22 +59,8 @@ class Nodes:
         )
 
 
-class NodeStates:
+class NodeStates(Resource):
     """What is wanted of a node."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        database: Database,
-        snapshots: Snapshots,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._settings = settings
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
-        self._clock = clock
 
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """The node as it is now. The same wish twice changes nothing."""
@@ -101,13 +79,8 @@ class NodeStates:
         )
 
 
-class Pools:
+class Pools(Resource):
     """Every pool, and each."""
-
-    def __init__(self, access: Access, database: Database, snapshots: Snapshots) -> None:
-        self._access = access
-        self._database = database
-        self._snapshots = snapshots
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The pools with their settings in force."""
