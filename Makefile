@@ -34,8 +34,8 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 test: packages  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(PYTHON) -m tests.side_by_side \
-		lab '$(MACHINES) && $(READY) && $(PYTEST) tests/lab' \
-		suites '$(READY) && $(PYTEST) -n $(WORKERS) $(SUITES)' \
+		lab '$(MACHINES) && $(READY) && $(PYTEST) -vv --durations=15 tests/lab' \
+		suites '$(READY) && $(PYTEST) --durations=15 -n $(WORKERS) $(SUITES)' \
 		lint '$(READY) && $(LINT)' types '$(READY) && $(TYPES)'
 
 # The lab takes the longest: nothing in it waits for what can be made beside.
