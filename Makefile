@@ -34,10 +34,12 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 test: packages  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(PYTHON) -m tests.side_by_side \
-		lab '$(PYTHON) -m lab up && $(PYTHON) -m lab.iso $(ISO) && $(READY) && $(PYTEST) tests/lab' \
-		suites '$(READY) && $(PYTEST) -n $(WORKERS) $(SUITES)' \
+		lab '$(MACHINES) && $(READY) && $(PYTEST) -vv --durations=15 tests/lab' \
+		suites '$(READY) && $(PYTEST) --durations=15 -n $(WORKERS) $(SUITES)' \
 		lint '$(READY) && $(LINT)' types '$(READY) && $(TYPES)'
 
+# The lab takes the longest: nothing in it waits for what can be made beside.
+MACHINES := { $(PYTHON) -m lab.iso $(ISO) & $(PYTHON) -m lab up; } && wait $$!
 # Whoever comes first sets it up, the others wait for that.
 READY := flock Makefile $(MAKE) --no-print-directory $(VENV)/ready
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .

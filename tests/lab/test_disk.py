@@ -41,7 +41,7 @@ def disk(nodes: Mapping[str, Host], tmp_path_factory: pytest.TempPathFactory) ->
         .replace("root: /srv/portside", f"root: {ROOT}")
     )
     yield Disk(host, device, cluster)
-    run = deploy(LAB)
+    run = deploy(LAB, "--limit", "s03")
     _remove(host)
     assert run.succeeded, run.output
 

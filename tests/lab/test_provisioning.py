@@ -52,14 +52,15 @@ def _allowed_origin(
 
 
 @pytest.fixture
-def put_back() -> Iterator[None]:
-    """The lab as its own cluster file wants it, after a test that had it otherwise."""
+def put_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A node as the lab's own cluster file wants it, after a test that had it otherwise."""
     yield
-    run = deploy(LAB)
+    run = deploy(LAB, "--limit", request.param)
     assert run.succeeded, run.output
 
 
 @pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("put_back", ["s01"], indirect=True)
 def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
     cluster: Cluster,
     nodes: Mapping[str, Host],
@@ -119,6 +120,7 @@ def _workers(host: Host) -> str:
 
 
 @pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("put_back", ["s02"], indirect=True)
 def test_a_reload_that_nginx_did_not_take_fails_the_run(
     nodes: Mapping[str, Host], tmp_path: Path
 ) -> None:
