@@ -323,12 +323,15 @@ def test_no_lease_is_held_twice_no_reservation_lost_and_no_file_short_of_copies(
             assert not each.is_alive()
         plane.wait_for(lambda: _progress(cluster, moves[0])["state"] == "done")
         plane.wait_for(lambda: _is_settled(postgresql_database))
+        moved = _progress(cluster, moves[0])["progress"]["done"]
         cluster.stopping.set()
         for each in threads:
             each.join(PATIENCE)
         assert cluster.problems == []
         assert cluster.history.held_twice == []
-        assert cluster.history.leases > FILES
+        # Each file that was moved has left its source by a lease; how many more there were, chance
+        # decides: a source may have made the copy by itself before it was told to.
+        assert cluster.history.leases >= moved > 0
         assert granted_twice(text_of(plane.log)) == []
         assert postgresql_database.read(differences) == []
         assert watcher.fallen == set()
