@@ -71,14 +71,46 @@ class Command:
             os.killpg(self._process.pid, number)
 
 
+class _Interruption:
+    """Raises KeyboardInterrupt on SIGINT and SIGTERM, also where whoever started this ignores them.
+
+    Until it is let go it waits: a command that is just being started would be forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._held, self._came = True, False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._came = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def let_go(self) -> None:
+        """From now on at once. Raises KeyboardInterrupt when it came before."""
+        self._held = False
+        if self._came:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptions() -> Iterator[_Interruption]:
+    interruption = _Interruption()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interruption) for number in numbers}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run(commands: Sequence[tuple[str, str]]) -> bool:
     """Run them all; whether all succeeded."""
     width = max(len(name) for name, _ in commands)
-    started: list[Command] = []
-    with _interruptions():
+    with _interruptions() as interruption:
+        started = [Command(name, command, width) for name, command in commands]
         try:
-            for name, command in commands:
-                started.append(Command(name, command, width))
+            interruption.let_go()
             codes = [each.wait() for each in started]
         except KeyboardInterrupt:
             threads = [threading.Thread(target=each.end) for each in started]
@@ -91,18 +123,6 @@ def run(commands: Sequence[tuple[str, str]]) -> bool:
         word = "ok" if code == 0 else f"failed ({code})"
         print(f"{each.name}: {word}, {each.seconds:.0f} s\n{each.last}", flush=True)
     return not any(codes)
-
-
-@contextmanager
-def _interruptions() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C, also where whoever started this ignores that."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:
