@@ -79,6 +79,10 @@ def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
     assert made.returncode == 0, made.stderr
     url = urlsplit(str(cluster.control_url))
     control = ControlPlane(str(url.hostname), trust, made.stdout.split()[-1])
+    # A run that was broken off may have left one draining.
+    for node_id, (state, _) in control.states().items():
+        if state in ("readonly", "draining"):
+            control.set_state(node_id, "active")
     control.wait_until_healthy()
     yield control
     assert portside("app", "revoke", name).returncode == 0
