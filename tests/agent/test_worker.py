@@ -274,6 +274,8 @@ def _cached_bytes(path: Path) -> int:
 
 def test_an_idle_worker_fits_into_its_memory(worker: Worker) -> None:
     _put(worker, "a.bin", os.urandom(8 * MIB))
+    # One that was forked has the whole agent's modules in its memory.
+    worker.agent.anew = True
     worker.start()
     worker.wait_for(lambda: worker.report().scrub.files_verified == 1)
     status = Path(f"/proc/{worker.process.pid}/status").read_text()

@@ -155,7 +155,7 @@ def test_a_connection_serves_one_upload_after_another(shared_agent: Agent) -> No
 
 
 def test_memory_does_not_grow_with_the_file(make_agent: Callable[..., Agent]) -> None:
-    agent = make_agent()
+    agent = make_agent(anew=True)
     agent.start()
     _stored(agent.put("small.bin", os.urandom(MIB)))
     before = _resident(agent)
@@ -163,7 +163,10 @@ def test_memory_does_not_grow_with_the_file(make_agent: Callable[..., Agent]) ->
     assert _resident(agent) - before < 8 * MIB
 
 
-def test_an_upload_gives_its_memory_back(agent: Agent) -> None:
+def test_an_upload_gives_its_memory_back(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent(anew=True)
+    agent.start()
+
     def held() -> int:
         status = Path(f"/proc/{agent.worker_pid()}/status").read_text()
         return sum(int(kib) for kib in re.findall(r"Rss(?:Anon|Shmem):\s+(\d+) kB", status)) * KIB
