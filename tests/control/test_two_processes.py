@@ -225,7 +225,8 @@ def _lines(log: str) -> Iterator[dict[str, Any]]:
 def granted_twice(log: str, least: int) -> list[str]:
     """Attempts at a piece of work that were given out more than once, by the processes' own logs.
 
-    At `least` so many were given out. Lines are of what was committed. Their order proves nothing: each process writes its own.
+    At `least` so many were given out. Lines are of what was committed. Their order proves nothing:
+    each process writes its own.
     """
     granted = Counter(
         (each["lease"], each["attempt"])
