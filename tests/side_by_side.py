@@ -48,11 +48,11 @@ class Command:
             # One write for each line: none is torn by another's.
             sys.stdout.write(f"{self._prefix}{line}\n")
             sys.stdout.flush()
+        self.seconds = time.monotonic() - self._begun
 
     def wait(self) -> int:
         """Its exit code, once it has ended and everything is told."""
         code = self._process.wait()
-        self.seconds = time.monotonic() - self._begun
         self._thread.join()
         return code
 
