@@ -1,4 +1,4 @@
-"""Files that are whole and on disk once a call returns, or weren't touched: also after a power cut.
+"""Files that are whole and on disk once a call returns: also after a power cut.
 
 A file's name lives in its directory: without fsync there, a renamed file may come back under its
 old name, or not at all (fsync(2)). A failed fsync is final: the kernel has marked the lost pages
@@ -29,8 +29,8 @@ def write(path: Path, content: bytes, mode: int, *, new: bool = False) -> None:
 def replace(path: Path, content: bytes, mode: int) -> None:
     """Give `path` this content at once and for good: written beside it, synced, renamed, synced.
 
-    Who reads it meanwhile sees the old content or the new. Raises OSError, and leaves nothing
-    beside it.
+    Who reads it meanwhile sees the old content or the new. Raises OSError: what is there then is
+    whole, the old or (when only the last sync failed) the new, and nothing is left beside it.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
