@@ -67,7 +67,6 @@ class Settings(BaseModel):
     ca: Path | None = None
     """The cluster's own certificate authority; without it the system's vouch for other nodes."""
     max_size: int = Field(gt=0)
-    session_deadline: int = Field(gt=0)
     extensions: tuple[str, ...] = Field(min_length=1)
     private: tuple[str, ...]
     """Namespaces whose files are served to holders of a token only."""

@@ -31,6 +31,7 @@ from agent.storage.commit import Committer
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
 from agent.storage.staging import DiskFull, StagingFile
 from agent.storage.verification import Hashed, hash_file, mismatch
+from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
@@ -43,8 +44,8 @@ _BLOCK = 1 * MIB
 _TRIES = 5
 """Times in a row that a download may be cut without a byte between."""
 
-_PAUSE = 2.0
-"""Seconds before a download that was cut goes on: the first time; then twice that, and so on."""
+_PAUSES = Backoff(first=2.0, longest=30.0, spread=(0.5, 1.0))
+"""Seconds before a download that was cut goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,7 @@ class Restore:
                     failures = 0 if staging.size + filled > before else failures + 1
                     if failures == _TRIES:
                         raise
-                    self._wait(_PAUSE * 2**failures)
+                    self._wait(_PAUSES.pause(max(1, failures)))
                 else:
                     if staging.size + filled < found.size:
                         raise _Refused("the object is damaged: it ends too early")

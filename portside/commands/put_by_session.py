@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from portside.backoff import Backoff
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused, ControlUnavailable
 from portside.client.progress import display
@@ -18,9 +19,8 @@ from portside.quantities import format_duration
 from portside.wire.control import FileView, SessionRequest
 from portside.wire.files import StoredFile
 
-SHORTEST_POLL = 0.25
-LONGEST_POLL = 3.0
-"""Seconds between two looks at a file that isn't safe yet: small ones take a moment only."""
+POLLS = Backoff(first=0.25, longest=3.0, spread=(0.75, 1.0))
+"""Between looks at a file that isn't safe yet: small ones take a moment only."""
 
 
 class NotSafe(Exception):
@@ -112,12 +112,12 @@ def _safe(
 ) -> FileView:
     """Wait until the file has all its copies, saying how far that is. Raises NotSafe."""
     gives_up = time.monotonic() + seconds
-    pause, told = SHORTEST_POLL, ""
+    looks, told = 0, ""
     while True:
         now = _told(view)
         if now != told:
             say(f"{path.name}: {now}")
-            told, pause = now, SHORTEST_POLL
+            told, looks = now, 0
         if view is not None and view.state == "safe":
             return view
         if view is not None and view.state in ("deleted", "lost"):
@@ -127,8 +127,8 @@ def _safe(
                 f"stored on {stored.node_id}, but not safe after {format_duration(seconds)} "
                 f"({now}): `portside nodes` tells how the other nodes are"
             )
-        time.sleep(min(pause, max(0.0, gives_up - time.monotonic())))
-        pause = min(1.5 * pause, LONGEST_POLL)
+        looks += 1
+        time.sleep(min(POLLS.pause(looks), max(0.0, gives_up - time.monotonic())))
         view = _looked_up(stored.file_id, control)
 
 

@@ -90,7 +90,6 @@ class Agent:
             "node_key": str(self.home / "node.key"),
             "roster": str(self.home / "roster.json"),
             "max_size": 64 * GIB,
-            "session_deadline": 7200,
             "extensions": list(DEFAULT_EXTENSIONS),
             "private": ["private"],
             "uploads_per_minute": 6000,

@@ -39,7 +39,6 @@ def access(issuer: SigningKey, tmp_path_factory: pytest.TempPathFactory) -> Acce
         node_key=folder,
         roster=folder,
         max_size=1,
-        session_deadline=1,
         extensions=(".bin",),
         private=("private",),
         uploads_per_minute=1,

@@ -37,7 +37,6 @@ def settings(tmp_path: Path) -> Settings:
         node_key=tmp_path / "node.key",
         roster=tmp_path / "roster.json",
         max_size=1 * GIB,
-        session_deadline=7200,
         extensions=(".bin",),
         private=(),
         uploads_per_minute=600,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portside.backoff import Backoff
 from portside.client.http import retry
 from portside.client.upload import placed
 from portside.client.upload.state import state_folder
@@ -32,8 +33,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (retry, placed):
         monkeypatch.setattr(module, "SHORTEST_PAUSE", 0.001)
         monkeypatch.setattr(module, "LONGEST_PAUSE", 0.002)
-    monkeypatch.setattr(put_by_session, "SHORTEST_POLL", 0.001)
-    monkeypatch.setattr(put_by_session, "LONGEST_POLL", 0.002)
+    monkeypatch.setattr(put_by_session, "POLLS", Backoff(first=0.001, longest=0.002))
 
 
 @pytest.fixture
