@@ -3,7 +3,8 @@ named by what is in them.
 
 A node has no compiler and no package index: it gets every wheel it needs, for each Python it may
 run (Debian 12 and 13), pinned by hash in requirements/<product>.txt. The same sources give the same
-name, so a release is built once and installed once.
+name, so a release is built once and installed once. What a lock pins is downloaded once, for all
+releases with the same lock.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +86,7 @@ def build(project_root: Path, product: Product) -> Release:
     """
     releases = project_root / "build" / "releases"
     release = _release(releases, source_digest(project_root, product))
-    if release.archive.exists():
+    if release.directory.exists():
         return release
     releases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=releases, prefix=".building-") as temporary:
@@ -93,8 +95,9 @@ def build(project_root: Path, product: Product) -> Release:
         _copy_sources(project_root, product, sources)
         release = _release(releases, source_digest(sources, product))
         finished = Path(temporary, release.digest)
-        _build_wheelhouse(sources, product, finished)
-        _put_in_place(finished, release)
+        wheels = _pinned_wheels(project_root / "build" / "wheels", sources / product.lock)
+        _build_wheelhouse(sources, product, wheels, finished)
+        _put_in_place(finished, release.directory)
     return release
 
 
@@ -109,26 +112,43 @@ def _copy_sources(project_root: Path, product: Product, to: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def _build_wheelhouse(sources: Path, product: Product, directory: Path) -> None:
-    wheels = directory / "wheels"
-    wheels.mkdir(parents=True)
-    lock = sources / product.lock
-    for python in PYTHONS:
-        _download(lock.read_text(encoding="utf-8"), python, wheels)
-    _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(sources))
+def _pinned_wheels(kept: Path, lock: Path) -> Path:
+    """The folder with every wheel that the lock pins, downloaded if it isn't there yet."""
+    text = lock.read_text(encoding="utf-8")
+    directory = kept / hashlib.sha256(text.encode()).hexdigest()[:16]
+    if directory.exists():
+        return directory
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".downloading-") as temporary:
+        finished = Path(temporary, "wheels")
+        finished.mkdir()
+        each = {python: Path(temporary, python) for python in PYTHONS}
+        with ThreadPoolExecutor() as pool:
+            # As a list: the first error of any is raised.
+            list(pool.map(lambda python: _download(text, python, each[python]), PYTHONS))
+        for wheel in (wheel for folder in each.values() for wheel in folder.iterdir()):
+            wheel.replace(finished / wheel.name)
+        _put_in_place(finished, directory)
+    return directory
+
+
+def _build_wheelhouse(sources: Path, product: Product, pinned: Path, directory: Path) -> None:
+    own = directory / "wheels"
+    own.mkdir(parents=True)
+    _run("wheel", "--no-deps", "--wheel-dir", str(own), str(sources))
     with tarfile.open(directory / _ARCHIVE, "w") as archive:
-        archive.add(lock, "requirements.txt")
-        archive.add(wheels, "wheels")
-    shutil.rmtree(wheels)
+        archive.add(sources / product.lock, "requirements.txt")
+        for wheel in sorted([*pinned.iterdir(), *own.iterdir()]):
+            archive.add(wheel, f"wheels/{wheel.name}")
+    shutil.rmtree(own)
 
 
-def _put_in_place(finished: Path, release: Release) -> None:
-    if release.directory.exists() and not release.archive.exists():
-        shutil.rmtree(release.directory)
+def _put_in_place(finished: Path, directory: Path) -> None:
+    """Only what is whole ever gets this name: a folder that is there has all its files."""
     try:
-        finished.rename(release.directory)
+        finished.rename(directory)
     except OSError:
-        if not release.archive.exists():
+        if not directory.exists():
             raise
         # Another process was first.
 
@@ -185,6 +205,7 @@ def _entries(lock: str) -> Iterator[str]:
 
 
 def _download(lock: str, python: str, wheels: Path) -> None:
+    wheels.mkdir()
     pinned = wheels.with_name(f"requirements-{python}.txt")
     pinned.write_text(lock_for(python, lock), encoding="utf-8")
     _run(
@@ -193,7 +214,6 @@ def _download(lock: str, python: str, wheels: Path) -> None:
         *("--implementation", "cp", "--python-version", python),
         *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{_ARCHITECTURE}")),
     )
-    pinned.unlink()
 
 
 def _run(command: str, *arguments: str) -> None:

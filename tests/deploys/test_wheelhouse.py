@@ -89,7 +89,10 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         folder = arguments[
             arguments.index("--dest" if arguments[0] == "download" else "--wheel-dir") + 1
         ]
-        (Path(folder) / f"{arguments[0]}-{len(calls)}.whl").touch()
+        (Path(folder) / f"{arguments[0]}.whl").touch()
+        if arguments[0] == "download":
+            python = arguments[arguments.index("--python-version") + 1]
+            (Path(folder) / f"download-{python}.whl").touch()
 
     monkeypatch.setattr(wheelhouse, "_run", run)
     return calls
@@ -102,13 +105,32 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
         names = archive.getnames()
     assert "requirements.txt" in names
     assert {Path(name).name for name in names if name.endswith(".whl")} == {
-        "download-1.whl",
-        "download-2.whl",
-        "wheel-3.whl",
+        "download.whl",
+        "download-3.11.whl",
+        "download-3.13.whl",
+        "wheel.whl",
     }
     assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
     assert wheelhouse.build(project, wheelhouse.AGENT) == built
     assert len(pip) == 3
+
+
+def test_what_a_lock_pins_is_downloaded_once_for_all_releases(
+    project: Path, pip: list[tuple[str, ...]]
+) -> None:
+    lock = project / "requirements" / "agent.txt"
+    lock.write_text(LOCK)
+    first = wheelhouse.build(project, wheelhouse.AGENT)
+    (project / "agent" / "b.py").write_text("edited")
+    second = wheelhouse.build(project, wheelhouse.AGENT)
+    assert second.digest != first.digest
+    assert [call[0] for call in pip].count("download") == len(wheelhouse.PYTHONS)
+    with tarfile.open(first.archive) as before, tarfile.open(second.archive) as after:
+        assert before.getnames() == after.getnames()
+
+    lock.write_text(LOCK + "# another\n")
+    wheelhouse.build(project, wheelhouse.AGENT)
+    assert [call[0] for call in pip].count("download") == 2 * len(wheelhouse.PYTHONS)
 
 
 def test_an_edit_during_the_build_belongs_to_the_next_release(
@@ -148,3 +170,4 @@ def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.Mo
     with pytest.raises(wheelhouse.ReleaseError):
         wheelhouse.build(project, wheelhouse.AGENT)
     assert list((project / "build" / "releases").iterdir()) == []
+    assert list((project / "build" / "wheels").iterdir()) == []

@@ -9,21 +9,21 @@ import hashlib
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import testinfra
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import Cluster, load
-from portside.operator import vagrant
 from portside.operator.keystore import Keystore
 from tests.support.lab.control_plane import ControlPlane, portside, wait_for
 from tests.support.lab.deploy import Run, deploy
 from tests.support.lab.places import ISO, LAB
 from tests.support.lab.requests import Node, talking_to
+from tests.support.lab.ssh import logged_in
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +41,10 @@ def provisioned(cluster: Cluster) -> Run:
 
 
 @pytest.fixture(scope="session")
-def nodes(cluster: Cluster) -> Mapping[str, Host]:
+def nodes(cluster: Cluster) -> Iterator[Mapping[str, Host]]:
     """Each machine by its id, as root."""
-    config = PROJECT_ROOT / vagrant.SSH_CONFIG
-    return {
-        node_id: testinfra.get_host(f"ssh://{node_id}?sudo=true", ssh_config=str(config))
-        for node_id in cluster.nodes
-    }
+    with logged_in(cluster.nodes) as hosts:
+        yield hosts
 
 
 @pytest.fixture(params=["s01", "s02", "s03"])
@@ -111,7 +108,8 @@ def at_rest(nodes: Mapping[str, Host]) -> Mapping[str, frozenset[str]]:
 
     def look() -> dict[str, frozenset[str]] | None:
         before = staged()
-        pushing = any(host.run(waiting).rc == 0 for host in storage.values())
+        with ThreadPoolExecutor() as pool:
+            pushing = any(pool.map(lambda host: host.run(waiting).rc == 0, storage.values()))
         return before if not pushing and staged() == before else None
 
     return wait_for("every copy is made", 180, look)

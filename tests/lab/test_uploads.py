@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ ORIGIN = "https://app.portside.test"
 def space_is_given_back(talk: Mapping[str, Node]) -> Iterator[None]:
     """What these tests store is gigabytes: it goes when they end."""
     yield
-    for node in talk.values():
-        node.remove_files("lab")
-        node.remove_files("lab-isos")
+    with ThreadPoolExecutor() as pool:
+        for namespace in ("lab", "lab-isos"):
+            list(pool.map(Node.remove_files, talk.values(), repeat(namespace)))
 
 
 def _stored(answer: Answer) -> StoredFile:
@@ -42,23 +43,11 @@ def _path(stored: StoredFile) -> str:
     return f"/uploads/{stored.path}"
 
 
-def _download_digest(node: Node, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPSConnection(node.host, context=node.trust, timeout=120)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    assert response.status == 200
-    digest, size = hashlib.sha256(), 0
-    while block := response.read(4 * MIB):
-        digest.update(block)
-        size += len(block)
-    connection.close()
-    return size, digest.hexdigest()
-
-
-@pytest.mark.parametrize("node_id", ["s01", "s02", "s03"])
 def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
-    node_id: str, talk: Mapping[str, Node], iso_sha256: str
+    talk: Mapping[str, Node], iso_sha256: str
 ) -> None:
+    # To the smallest node. The others' go in and come out in the tests of the data plane.
+    node_id = "s03"
     size = ISO.stat().st_size
     assert size > 2 * GIB
     put = subprocess.run(
@@ -78,7 +67,7 @@ def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
     assert said["url"].startswith(f"https://{node_id}.portside.test/uploads/lab-isos/")
     node = talk[node_id]
     path = said["url"].removeprefix(f"https://{node.host}")
-    assert _download_digest(node, path) == (size, iso_sha256)
+    assert node.download_digest(path) == (size, iso_sha256)
     middle = node.ask("GET", path, headers={"Range": f"bytes={2 * GIB}-{2 * GIB + 99}"})
     assert middle.status == 206
     assert middle.headers["Content-Range"] == f"bytes {2 * GIB}-{2 * GIB + 99}/{size}"

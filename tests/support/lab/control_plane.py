@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,11 +113,22 @@ def portside(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def holders(nodes: Mapping[str, Host], path: object) -> frozenset[str]:
     """The nodes on whose disk a file is, asked of the disks and not of the control plane."""
-    return frozenset(
-        node_id
-        for node_id, host in nodes.items()
-        if node_id != CONTROL and host.file(f"/srv/portside/uploads/{path}").exists
-    )
+    return holders_of(nodes, [path])[0]
+
+
+def holders_of(nodes: Mapping[str, Host], paths: Sequence[object]) -> list[frozenset[str]]:
+    """As `holders`, for each of many files: one look at each disk."""
+    storage = {node_id: host for node_id, host in nodes.items() if node_id != CONTROL}
+    look = "find /srv/portside/uploads -type f -printf '%P\\0'"
+    with ThreadPoolExecutor() as pool:
+        shown = pool.map(lambda host: str(host.check_output(look)), storage.values())
+        held = {
+            node_id: set(names.split("\0")) for node_id, names in zip(storage, shown, strict=True)
+        }
+    return [
+        frozenset(node_id for node_id, names in held.items() if str(path) in names)
+        for path in paths
+    ]
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], _Found | None]) -> _Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portside.cluster.file import Cluster
+from portside.quantities import MIB
 from portside.tokens import SigningKey, mint_access, mint_upload
 from portside.wire.claims import AccessClaims, Right, UploadClaims
 from portside.wire.problem import PROBLEM_PREFIX
@@ -61,6 +63,21 @@ class Node:
             return _answer(connection.getresponse())
         finally:
             connection.close()
+
+    def download_digest(self, path: str) -> tuple[int, str]:
+        """A public file's size in bytes and SHA-256, as it is served; it may be large."""
+        connection = http.client.HTTPSConnection(self.host, context=self.trust, timeout=120)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            assert response.status == 200
+            digest, size = hashlib.sha256(), 0
+            while block := response.read(4 * MIB):
+                digest.update(block)
+                size += len(block)
+        finally:
+            connection.close()
+        return size, digest.hexdigest()
 
     def put(self, name: str, data: Any, token: str | None = None, **headers: str) -> Answer:
         """PUT a raw body with a token of its own unless one is given."""
