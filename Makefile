@@ -15,7 +15,7 @@ PACKAGES := curl e2fsprogs fiu-utils nginx-light openssh-client postgresql pytho
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
 
-lab: packages $(VENV)/ready  ## boot c01 s01 s02 s03
+lab: packages $(VENV)/ready  ## boot c01 s01 s02 s03 s04
 	$(PYTHON) -m lab up
 
 nodes: lab  ## provision the lab's storage nodes and control plane
@@ -34,12 +34,16 @@ check: packages $(VENV)/ready  ## lint, types and unit tests: a minute
 test: packages  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(PYTHON) -m tests.side_by_side \
-		lab '$(MACHINES) && $(READY) && $(PYTEST) -vv --durations=15 tests/lab' \
+		lab '$(MACHINES) && $(ON_MACHINES)' \
 		suites '$(READY) && $(PYTEST) --durations=15 -n $(WORKERS) $(SUITES)' \
 		lint '$(READY) && $(LINT)' types '$(READY) && $(TYPES)'
 
 # The lab takes the longest: nothing in it waits for what can be made beside.
-MACHINES := { $(PYTHON) -m lab.iso $(ISO) & $(PYTHON) -m lab up; } && wait $$!
+MACHINES = $(PYTHON) -m tests.side_by_side machines "$(PYTHON) -m lab up" \
+	iso "$(PYTHON) -m lab.iso $(ISO)" releases "$(READY) && $(BIN)/python -m deploys.wheelhouse"
+ON_MACHINES = $(PYTHON) -m tests.side_by_side \
+	cluster "$(PYTEST) -vv --durations=15 tests/lab/cluster" \
+	spare "$(PYTEST) -vv --durations=10 tests/lab/spare"
 # Whoever comes first sets it up, the others wait for that.
 READY := flock Makefile $(MAKE) --no-print-directory $(VENV)/ready
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .

@@ -5,6 +5,8 @@ A node has no compiler and no package index: it gets every wheel it needs, for e
 run (Debian 12 and 13), pinned by hash in requirements/<product>.txt. The same sources give the same
 name, so a release is built once and installed once. What a lock pins is downloaded once, for all
 releases with the same lock.
+
+`python -m deploys.wheelhouse` builds what the next deploy will install.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from deploys.layout import PROJECT_ROOT
 
 PYTHONS = ("3.11", "3.13")
 """What `python3` is on Debian 12 and 13."""
@@ -234,3 +238,8 @@ def _run(command: str, *arguments: str) -> None:
     )
     if done.returncode != 0:
         raise ReleaseError(f"pip {command} failed:\n{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    for each in (AGENT, CONTROL):
+        build(PROJECT_ROOT, each)

@@ -24,6 +24,7 @@ from portside.wire.control import FileUrl, FileView, NodeView, NodeViews, Sessio
 from tests.support.lab.requests import Answer
 
 CONTROL = "c01"
+TIMER = "portside-control-backup.timer"
 SERVICES = ("portside-control.service", "portside-control-worker.service")
 HEALTHY = dict.fromkeys(("s01", "s02", "s03"), ("active", True))
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,19 @@ from testinfra.host import Host
 
 from portside.quantities import MIB
 from tests.support.lab.deploy import copy_project, deploy
-from tests.support.lab.places import LAB
-from tests.support.lab.requests import Node, read_answer
+from tests.support.lab.requests import read_answer
+from tests.support.lab.spare import Spare
 
 AGENT = "portside-agent.service"
 
 
 @pytest.fixture
-def newer_project(tmp_path: Path) -> Iterator[Path]:
-    """The project with a change in the agent, and s01 back to this one afterwards."""
+def newer_project(tmp_path: Path) -> Path:
+    """The project with a change in the agent."""
     project = copy_project(tmp_path)
     source = project / "agent" / "__init__.py"
     source.write_text(source.read_text() + f"\n# {time.time_ns()}\n")
-    yield project
-    run = deploy(LAB, "--limit", "s01")
-    assert run.succeeded, run.output
+    return project
 
 
 def _release_of(host: Host) -> str:
@@ -39,16 +36,17 @@ def _master(host: Host) -> int:
     return int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
 
 
+@pytest.mark.usefixtures("put_back")
 def test_a_new_release_takes_uploads_while_the_old_one_finishes_its_own(
-    newer_project: Path, talk: Mapping[str, Node], nodes: Mapping[str, Host]
+    newer_project: Path, spare: Spare
 ) -> None:
-    node, host = talk["s01"], nodes["s01"]
+    node, host = spare.node, spare.host
     before, master = _release_of(host), _master(host)
     content = os.urandom(8 * MIB)
     with node.open_put("across.bin", len(content), node.mint()) as running:
         running.sendall(content[: 4 * MIB])
         started = time.monotonic()
-        run = deploy(LAB, "--limit", "s01", project=newer_project)
+        run = deploy(spare.file, project=newer_project)
         seconds = time.monotonic() - started
         assert run.succeeded, run.output
         # It didn't wait for the upload, which nothing but this test will end.

@@ -5,7 +5,7 @@ One test after the other on the same loop device: each begins where the one befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,14 @@ import pytest
 from testinfra.host import Host
 
 from tests.support.lab.deploy import deploy
-from tests.support.lab.places import LAB
+from tests.support.lab.spare import Spare
 
 ROOT = "/srv/lab-disk"
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A small device on node s03, and a cluster file that gives it to the node."""
+    """A small device on the node, and a cluster file that gives it to the node."""
 
     host: Host
     device: str
@@ -28,20 +28,20 @@ class Disk:
 
 
 @pytest.fixture(scope="module")
-def disk(nodes: Mapping[str, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    host = nodes["s03"]
+def disk(spare: Spare, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    host = spare.host
     # A run that was cut short may have left it mounted, and then no device is new.
     _remove(host)
     host.check_output("truncate --size 256M /root/lab-disk.img")
     device = host.check_output("losetup --find --show /root/lab-disk.img")
     cluster = tmp_path_factory.mktemp("disk") / "lab.yaml"
     cluster.write_text(
-        LAB.read_text()
-        .replace("s03: {}", f"s03: {{device: {device}}}")
+        spare.file.read_text()
+        .replace("s04: {}", f"s04: {{device: {device}}}")
         .replace("root: /srv/portside", f"root: {ROOT}")
     )
     yield Disk(host, device, cluster)
-    run = deploy(LAB, "--limit", "s03")
+    run = deploy(spare.file)
     _remove(host)
     assert run.succeeded, run.output
 
@@ -59,7 +59,7 @@ def _remove(host: Host) -> None:
 def test_a_device_that_holds_anything_is_not_touched(disk: Disk) -> None:
     disk.host.check_output(f"mkswap {disk.device}")
     before = disk.host.check_output(f"sha256sum < {disk.device}")
-    run = deploy(disk.cluster, "--limit", "s03")
+    run = deploy(disk.cluster)
     assert not run.succeeded
     assert f"{disk.device} holds swap and is neither empty nor ext4: nothing on it" in run.output
     assert disk.host.check_output(f"sha256sum < {disk.device}") == before
@@ -67,7 +67,7 @@ def test_a_device_that_holds_anything_is_not_touched(disk: Disk) -> None:
 
 
 def test_an_empty_device_becomes_the_data_filesystem(disk: Disk) -> None:
-    run = deploy(disk.cluster, "--limit", "s03")
+    run = deploy(disk.cluster)
     assert run.succeeded, run.output
     mount = disk.host.check_output(f"findmnt --noheadings --output FSTYPE,OPTIONS {ROOT}")
     assert mount.startswith("ext4")
@@ -83,7 +83,7 @@ def test_an_empty_device_becomes_the_data_filesystem(disk: Disk) -> None:
 
 def test_the_files_on_it_outlive_the_next_run(disk: Disk) -> None:
     disk.host.check_output(f"touch {ROOT}/uploads/precious")
-    run = deploy(disk.cluster, "--limit", "s03")
+    run = deploy(disk.cluster)
     assert run.succeeded, run.output
     assert run.hosts("success") == {}
     assert disk.host.file(f"{ROOT}/uploads/precious").exists
@@ -92,7 +92,7 @@ def test_the_files_on_it_outlive_the_next_run(disk: Disk) -> None:
 def test_an_unmounted_device_is_mounted_again_and_not_formatted(disk: Disk) -> None:
     disk.host.check_output(f"systemctl stop portside-agent portside-agent-worker; umount {ROOT}")
     assert not disk.host.file(f"{ROOT}/.portside-root").exists
-    run = deploy(disk.cluster, "--limit", "s03")
+    run = deploy(disk.cluster)
     assert run.succeeded, run.output
     assert disk.host.file(f"{ROOT}/uploads/precious").exists
     assert disk.host.service("portside-agent").is_running
@@ -101,8 +101,8 @@ def test_an_unmounted_device_is_mounted_again_and_not_formatted(disk: Disk) -> N
 def test_another_nodes_disk_is_not_taken_over(disk: Disk) -> None:
     marker = f"{ROOT}/.portside-root"
     disk.host.check_output(f"echo s09 > {marker}")
-    run = deploy(disk.cluster, "--limit", "s03")
+    run = deploy(disk.cluster)
     assert not run.succeeded
     assert f"{ROOT} holds another node's files" in run.output
     assert disk.host.file(marker).content_string == "s09\n"
-    disk.host.check_output(f"echo s03 > {marker}")
+    disk.host.check_output(f"echo s04 > {marker}")

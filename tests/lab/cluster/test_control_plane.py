@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,17 +19,15 @@ import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
-from portside.cluster.file import Cluster
 from portside.wire.control import Session
-from tests.support.lab.control_plane import SERVICES, ControlPlane
+from tests.support.lab.control_plane import SERVICES, TIMER, ControlPlane
 from tests.support.lab.deploy import deploy
+from tests.support.lab.machine import open_ports
 from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node
 
 DEADLINE = 60.0
 """Seconds for what takes a few heartbeats."""
-
-TIMER = "portside-control-backup.timer"
 
 
 def _until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
@@ -112,16 +109,8 @@ def test_secrets_and_state_are_for_the_service_alone(
     assert (f"{found.user}:{found.group}", found.mode) == (owner, mode)
 
 
-def _listening(host: Host) -> set[str]:
-    lines = host.check_output("ss --tcp --listening --numeric --no-header").splitlines()
-    places = [line.split()[3] for line in lines]
-    return {
-        each.rpartition(":")[2] for each in places if not each.startswith(("127.0.0.", "[::1]"))
-    }
-
-
 def test_nothing_else_listens(nodes: Mapping[str, Host]) -> None:
-    assert _listening(nodes["c01"]) == {"22", "80", "443"}
+    assert open_ports(nodes["c01"]) == {"22", "80", "443"}
 
 
 def test_a_session_leads_to_a_file_on_two_nodes(
@@ -191,58 +180,3 @@ def test_a_backup_is_made_and_can_be_restored(
     # The app of these tests was in it, and nodes are heard again.
     _until(lambda: healthy.ask("GET", "/api/v1/nodes").status == 200, lambda: newest)
     healthy.wait_until_healthy()
-
-
-# -- one machine for everything --------------------------------------------------------------------
-
-
-@pytest.fixture
-def box(nodes: Mapping[str, Host], tmp_path: Path) -> Iterator[Path]:
-    """A cluster file in which s02 is a storage node and the control plane, with PostgreSQL."""
-    text = LAB.read_text()
-    for old, new in (
-        ("  c01: {}\n", ""),
-        ("  s02: {}\n", "  s02: {roles: [storage, control]}\n"),
-        ("database: sqlite", "database: postgresql"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    path = tmp_path / "box.yaml"
-    path.write_text(text)
-    yield path
-    # A deploy takes nothing away: what s02 has too much goes by hand.
-    nodes["s02"].check_output(
-        f"systemctl disable --quiet --now {' '.join(SERVICES)} {TIMER} postgresql; "
-        "rm -rf /etc/systemd/system/portside-control* /opt/portside/control "
-        "/var/lib/portside-control /var/backups/portside-control /etc/portside/control* "
-        "/etc/portside/issuer.json /var/lib/portside-deploy/control*; systemctl daemon-reload"
-    )
-    run = deploy(LAB)
-    assert run.succeeded, run.output
-
-
-def test_one_machine_stores_and_controls_with_postgresql(
-    box: Path, cluster: Cluster, trust: ssl.SSLContext, nodes: Mapping[str, Host]
-) -> None:
-    first = deploy(box, "--limit", "s02")
-    assert first.succeeded, first.output
-    second = deploy(box, "--limit", "s02")
-    assert (second.hosts("success"), second.hosts("error")) == ({}, {})
-
-    host = nodes["s02"]
-    assert _listening(host) == {"22", "80", "443", "8443"}
-    stores = ControlPlane(cluster.host("s02"), trust, key="", port=443)
-    controls = ControlPlane(cluster.host("s02"), trust, key="", port=8443)
-    assert stores.ask("GET", "/health/ready").status == 200
-    assert controls.ask("GET", "/health/ready").status == 200
-    assert controls.ask("GET", "/api/v1/nodes").slug == "key-missing"
-    # Neither can look into the other's.
-    web = host.check_output("systemctl show --property MainPID --value portside-control.service")
-    seen = f"nsenter --target {web} --mount ls -A /srv/portside"
-    assert host.check_output(seen) == ""
-    assert host.run("runuser -u portside -- cat /etc/portside/issuer.json").rc != 0
-
-    host.check_output("systemctl start portside-control-backup.service")
-    newest = host.check_output("ls /var/backups/portside-control/*.dump | tail -n 1")
-    host.check_output(f"/usr/local/libexec/portside-control-backup restore {newest}")
-    assert controls.ask("GET", "/health/ready").status == 200

@@ -1,0 +1,41 @@
+"""What runs on one of the lab's machines, and what listens there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from testinfra.host import Host
+
+
+def nginx_workers(host: Host) -> str:
+    """The pids of nginx's workers, a line each."""
+    workers: str = host.check_output("pgrep --parent $(cat /run/nginx.pid)")
+    return workers
+
+
+def open_ports(host: Host) -> set[str]:
+    """The TCP ports that something listens on for others than the machine itself."""
+    lines = host.check_output("ss --tcp --listening --numeric --no-header").splitlines()
+    places = [line.split()[3] for line in lines]
+    return {
+        each.rpartition(":")[2] for each in places if not each.startswith(("127.0.0.", "[::1]"))
+    }
+
+
+@contextmanager
+def something_listens(host: Host, port: int) -> Iterator[None]:
+    """Something that isn't ours, on a port of the machine for as long as the block lasts."""
+    host.check_output(
+        "systemd-run --quiet --collect --unit=lab-listener --property=RuntimeMaxSec=900 "
+        f"python3 -m http.server {port}"
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not host.socket(f"tcp://0.0.0.0:{port}").is_listening:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield
+    finally:
+        host.check_output("systemctl stop lab-listener")
