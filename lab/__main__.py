@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from lab import boxes, containers, hosts_file, machines, network, nodes, packages, state, vagrant
 from lab.commands import Problem
@@ -73,9 +74,10 @@ def down(cluster: list[Machine]) -> None:
         state.refuse_if_taken(CLONE)
     if vagrant.is_installed():
         with step("destroy " + " ".join(machine.name for machine in cluster)):
+            # All at once; Vagrant, which would take one after the other, then only forgets them.
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(containers.remove, cluster))
             vagrant.run("destroy", "--force")
-            for machine in cluster:
-                containers.remove(machine)
             vagrant.run("global-status", "--prune")
         with step("remove the boxes"):
             boxes.remove_all(machines.releases(cluster))

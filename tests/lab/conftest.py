@@ -6,11 +6,20 @@ for them. So both run at the same time.
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
+
+from tests.support.lab.places import ISO
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_of_the_operator() -> None:
     os.environ.pop("PORTSIDE_CLUSTER", None)
+
+
+@pytest.fixture(scope="session")
+def iso_sha256() -> str:
+    with ISO.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

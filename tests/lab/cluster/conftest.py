@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from portside.cluster.file import Cluster, load
 from portside.operator.keystore import Keystore
 from tests.support.lab.control_plane import ControlPlane, portside, wait_for
 from tests.support.lab.deploy import Run, deploy
-from tests.support.lab.places import ISO, LAB
+from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node, talking_to
 from tests.support.lab.ssh import logged_in
 
@@ -78,12 +77,6 @@ def control(cluster: Cluster, trust: ssl.SSLContext) -> Iterator[ControlPlane]:
     control.wait_until_healthy()
     yield control
     assert portside("app", "revoke", name).returncode == 0
-
-
-@pytest.fixture(scope="session")
-def iso_sha256() -> str:
-    with ISO.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.fixture

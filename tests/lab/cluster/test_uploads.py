@@ -46,7 +46,7 @@ def _path(stored: StoredFile) -> str:
 def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
     talk: Mapping[str, Node], iso_sha256: str
 ) -> None:
-    # To the smallest node. The others' go in and come out in the tests of the data plane.
+    # To the smallest node.
     node_id = "s03"
     size = ISO.stat().st_size
     assert size > 2 * GIB

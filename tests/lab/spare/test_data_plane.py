@@ -1,4 +1,4 @@
-"""The data plane on real nodes: uploads that survive what happens to them, private files, damage.
+"""The data plane on a real node: uploads that survive what happens to them, private files, damage.
 
 Everything here goes through the node's real nginx, TLS, systemd units and their sandbox.
 """
@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
@@ -25,6 +24,7 @@ from portside.tokens import mint_download
 from portside.wire.claims import DownloadClaims
 from tests.support.lab.places import ISO
 from tests.support.lab.requests import Node
+from tests.support.lab.spare import NODE, Spare
 
 AGENT = "portside-agent.service"
 WORKER = "portside-agent-worker.service"
@@ -35,15 +35,13 @@ METRICS = (
     'print(request.urlopen("https://127.0.0.1/metrics", context=context).read().decode())\''
 )
 """Asked from the node itself: to others they don't show."""
-PUT = [
-    *(str(Path(sys.executable).with_name("portside")), "put", "--json"),
-    *("--cluster", str(PROJECT_ROOT / "clusters" / "lab.yaml")),
-]
+PORTSIDE = str(Path(sys.executable).with_name("portside"))
 
 
-def _put(file: Path, state: Path, *options: str) -> subprocess.Popen[str]:
+def _put(spare: Spare, file: Path, state: Path, *options: str) -> subprocess.Popen[str]:
+    where = ("--cluster", str(spare.file), "--node", NODE, "--namespace", "lab")
     return subprocess.Popen(
-        [*PUT, str(file), "--namespace", "lab", *options],
+        [PORTSIDE, "put", "--json", str(file), *where, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,40 +73,34 @@ def _comes_out(node: Node, stored: Mapping[str, Any]) -> None:
 
 
 def test_an_upload_goes_on_after_the_agent_was_killed_and_after_the_client_was(
-    talk: Mapping[str, Node],
-    nodes: Mapping[str, Host],
-    tmp_path: Path,
-    at_rest: Mapping[str, frozenset[str]],
-    iso_sha256: str,
+    spare: Spare, tmp_path: Path, iso_sha256: str
 ) -> None:
-    host = nodes["s01"]
-    first = _put(ISO, tmp_path, "--node", "s01")
+    node, host = spare.node, spare.host
+    first = _put(spare, ISO, tmp_path)
     _wait_for_bytes(host, 100 * MIB)
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
     _wait_for_bytes(host, 400 * MIB)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     # It may have come this far before its agent was killed.
-    talk["s01"].wait_until_ready()
-    second = _put(ISO, tmp_path, "--node", "s01")
+    node.wait_until_ready()
+    second = _put(spare, ISO, tmp_path)
     said = _said(second)
     assert said["sha256"] == iso_sha256
-    _comes_out(talk["s01"], said)
-    assert set(host.file("/srv/portside/staging").listdir()) == at_rest["s01"]
-    _remove(talk["s01"], said)
+    _comes_out(node, said)
+    assert host.file("/srv/portside/staging").listdir() == []
+    _remove(node, said)
 
 
-def test_parts_side_by_side_become_one_file(
-    talk: Mapping[str, Node], tmp_path: Path, iso_sha256: str
-) -> None:
-    said = _said(_put(ISO, tmp_path, "--node", "s02", "--parallel", "4"))
+def test_parts_side_by_side_become_one_file(spare: Spare, tmp_path: Path, iso_sha256: str) -> None:
+    said = _said(_put(spare, ISO, tmp_path, "--parallel", "4"))
     assert said["sha256"] == iso_sha256
-    _comes_out(talk["s02"], said)
-    _remove(talk["s02"], said)
+    _comes_out(spare.node, said)
+    _remove(spare.node, said)
 
 
-def test_a_wrong_offset_is_told_the_right_one_before_its_body(talk: Mapping[str, Node]) -> None:
-    node = talk["s03"]
+def test_a_wrong_offset_is_told_the_right_one_before_its_body(spare: Spare) -> None:
+    node = spare.node
     token = node.mint(name="a.bin")
     sent = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {token}"}
     created = node.ask("POST", UPLOADS, headers={**sent, "Upload-Length": "1000"})
@@ -122,8 +114,8 @@ def test_a_wrong_offset_is_told_the_right_one_before_its_body(talk: Mapping[str,
     assert node.ask("DELETE", place, headers=sent).status == 204
 
 
-def test_a_private_file_is_for_holders_of_a_token(talk: Mapping[str, Node]) -> None:
-    node = talk["s01"]
+def test_a_private_file_is_for_holders_of_a_token(spare: Spare) -> None:
+    node = spare.node
     stored = node.put("secret.bin", b"secret", node.mint(namespace="private"))
     assert stored.status == 201, stored.body
     path = json.loads(stored.body)["path"]
@@ -135,11 +127,8 @@ def test_a_private_file_is_for_holders_of_a_token(talk: Mapping[str, Node]) -> N
     assert node.ask("GET", f"/uploads/{path}?token={elsewhere}").status == 403
 
 
-@pytest.mark.usefixtures("at_rest")
-def test_a_flipped_bit_is_found_quarantined_and_reported(
-    talk: Mapping[str, Node], nodes: Mapping[str, Host]
-) -> None:
-    node, host = talk["s02"], nodes["s02"]
+def test_a_flipped_bit_is_found_quarantined_and_reported(spare: Spare) -> None:
+    node, host = spare.node, spare.host
     host.check_output(f"systemctl stop {WORKER}")
     stored = node.put("damaged.bin", os.urandom(5 * MIB))
     file = json.loads(stored.body)
@@ -164,26 +153,24 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
     assert "damage" in node.ask("GET", "/health/ready").body.decode()
 
 
-def test_the_nodes_own_figures_are_for_its_operators(talk: Mapping[str, Node]) -> None:
-    assert talk["s01"].ask("GET", "/metrics").status == 404
+def test_the_nodes_own_figures_are_for_its_operators(spare: Spare) -> None:
+    assert spare.node.ask("GET", "/metrics").status == 404
 
 
-def test_fsck_finds_nothing_to_mend_on_a_node_that_works(nodes: Mapping[str, Host]) -> None:
-    checked = nodes["s03"].run("/opt/portside/current/venv/bin/portside-agent fsck --json")
+def test_fsck_finds_nothing_to_mend_on_a_node_that_works(spare: Spare) -> None:
+    checked = spare.host.run("/opt/portside/current/venv/bin/portside-agent fsck --json")
     assert checked.rc == 0, checked.stdout
 
 
-def test_a_deleted_file_is_gone_and_its_space_is_back(
-    talk: Mapping[str, Node], nodes: Mapping[str, Host]
-) -> None:
-    node = talk["s01"]
+def test_a_deleted_file_is_gone_and_its_space_is_back(spare: Spare) -> None:
+    node = spare.node
     stored = node.put("deleted.bin", bytes(20 * MIB))
     file = json.loads(stored.body)
     refused = node.manage("DELETE", f"/api/v1/files/{file['file_id']}", "read")
     assert (refused.status, refused.slug) == (403, "right-missing")
     _remove(node, file)
     assert node.ask("GET", f"/uploads/{file['path']}").status == 404
-    assert not nodes["s01"].file(f"/srv/portside/uploads/{file['path']}").exists
+    assert not spare.host.file(f"/srv/portside/uploads/{file['path']}").exists
 
 
 def _download_token(node: Node, path: str) -> str:
