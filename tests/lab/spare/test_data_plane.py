@@ -1,4 +1,4 @@
-"""The data plane on a real node: uploads that survive what happens to them, private files, damage.
+"""The data plane on a real node: uploads that survive what happens to them, private files.
 
 Everything here goes through the node's real nginx, TLS, systemd units and their sandbox.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,14 +26,7 @@ from tests.support.lab.requests import Node
 from tests.support.lab.spare import NODE, Spare
 
 AGENT = "portside-agent.service"
-WORKER = "portside-agent-worker.service"
 UPLOADS = "/api/v1/uploads"
-METRICS = (
-    "/opt/portside/current/venv/bin/python -I -c '"
-    "import ssl, urllib.request as request; context = ssl._create_unverified_context(); "
-    'print(request.urlopen("https://127.0.0.1/metrics", context=context).read().decode())\''
-)
-"""Asked from the node itself: to others they don't show."""
 PORTSIDE = str(Path(sys.executable).with_name("portside"))
 
 
@@ -125,32 +117,6 @@ def test_a_private_file_is_for_holders_of_a_token(spare: Spare) -> None:
     assert (allowed.status, allowed.body) == (206, b"ec")
     elsewhere = _download_token(node, path + "x")
     assert node.ask("GET", f"/uploads/{path}?token={elsewhere}").status == 403
-
-
-def test_a_flipped_bit_is_found_quarantined_and_reported(spare: Spare) -> None:
-    node, host = spare.node, spare.host
-    host.check_output(f"systemctl stop {WORKER}")
-    stored = node.put("damaged.bin", os.urandom(5 * MIB))
-    file = json.loads(stored.body)
-    path = f"/srv/portside/uploads/{file['path']}"
-    host.check_output(f"printf 'X' | dd of='{path}' bs=1 seek=3000000 conv=notrunc status=none")
-    host.check_output(f"systemctl start {WORKER}")
-    for _ in range(360):
-        if node.ask("GET", f"/api/v1/files/{file['file_id']}").status == 410:
-            break
-        time.sleep(0.5)
-    gone = node.ask("GET", f"/api/v1/files/{file['file_id']}")
-    assert (gone.status, gone.slug) == (410, "file-damaged")
-    assert node.ask("GET", f"/uploads/{file['path']}").status == 404
-    assert host.file(f"/srv/portside/quarantine/{file['file_id']}.data").size == 5 * MIB
-    # The worker tells of it in its next report, which /metrics and /health/ready show.
-    found = re.compile(r"^portside_damaged_files_total [1-9]", re.MULTILINE)
-    for _ in range(240):
-        if found.search(host.check_output(METRICS)):
-            break
-        time.sleep(0.5)
-    assert found.search(host.check_output(METRICS))
-    assert "damage" in node.ask("GET", "/health/ready").body.decode()
 
 
 def test_the_nodes_own_figures_are_for_its_operators(spare: Spare) -> None:
