@@ -44,8 +44,8 @@ _BLOCK = 1 * MIB
 _TRIES = 5
 """Times in a row that a download may be cut without a byte between."""
 
-_PAUSES = Backoff(first=2.0, longest=30.0, spread=(0.5, 1.0))
-"""Seconds before a download that was cut goes on."""
+_PAUSES = Backoff(first=5.0, longest=60.0, spread=(0.8, 1.0))
+"""Before a download that was cut goes on: a minute in all, in which a service restarts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from agent.outbox.retry import Following
 from agent.settings import Cold, Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import ColdReport
-from portside.backoff import Backoff
+from portside.backoff import Backoff, spread
 
 _log = structlog.get_logger()
 
@@ -42,8 +42,8 @@ _SWEEP_EVERY = 3600.0
 _PAUSES = Backoff(first=2.0, longest=300.0, spread=(0.5, 1.0))
 """How long the tier pauses when nothing can be stored."""
 
-_ELSEWHERE = Backoff(first=600.0, longest=600.0, spread=(0.5, 1.0))
-"""When a file is looked at again that another node is uploading."""
+_ELSEWHERE = 600.0
+"""Seconds, or a share of them, after which a file is looked at again that another node uploads."""
 
 _COUNTING_SHARE = 100
 """Counting a long backlog may take a hundredth of the time."""
@@ -165,7 +165,7 @@ class ColdTier:
         if ended.result == "hopeless":
             self._settle(row, Outcome("hopeless", ended.error), pulse)
         elif ended.result == "elsewhere":
-            self._put_off(row, _ELSEWHERE.pause(1), ended.error, pulse)
+            self._put_off(row, spread(_ELSEWHERE, (0.5, 1.0)), ended.error, pulse)
         else:
             now = int(time.time())
             patiently(pulse, lambda: self._queue.stored(row.file_id, ended.address, now))

@@ -35,7 +35,15 @@ def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spare]:
 @pytest.fixture
 def changed_cluster(spare: Spare, tmp_path: Path) -> Callable[[str, str], Path]:
     """The spare's cluster file with something replaced."""
-    return lambda old, new: spare.changed(old, new, tmp_path / "spare.yaml")
+
+    def change(old: str, new: str) -> Path:
+        text = spare.file.read_text()
+        assert old in text
+        path = tmp_path / "spare.yaml"
+        path.write_text(text.replace(old, new))
+        return path
+
+    return change
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ class Spare:
     file: Path
     node: Node
 
-    def changed(self, old: str, new: str, path: Path) -> Path:
-        """A cluster file as the spare's own, with something replaced."""
-        text = self.file.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-        return path
-
 
 def cluster_of_one() -> str:
     """The lab's cluster file with this one storage node in place of the lab's own."""
