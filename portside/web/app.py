@@ -41,9 +41,8 @@ def add_common_routes(
     """What every service has beside its own routes, which are there already."""
     app.add_route("/health/live", Live())
     app.add_route("/metrics", MetricsPage(registry))
-    description = Description()
+    description = Description(lambda: document(app, api, operations, version("portside")))
     app.add_route("/openapi.json", description)
-    description.publish(document(app, api, operations, version("portside")))
 
 
 def answer_problem(

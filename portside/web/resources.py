@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Callable
 
 import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -33,26 +35,35 @@ class MetricsPage:
 
 
 class Description:
-    """`/openapi.json`: one document for as long as the process lives."""
+    """`/openapi.json`: one document for as long as the process lives.
 
-    def __init__(self) -> None:
-        self._text = ""
-        self._etag = ""
+    It is written when somebody asks for it: that takes a quarter of a second of a processor, which
+    a node that starts has better uses for.
+    """
 
-    def publish(self, document: JsonObject) -> None:
-        """Take the document, once every route is there, this one's as well."""
-        self._text = json.dumps(document, separators=(",", ":"))
-        self._etag = hashlib.sha256(self._text.encode()).hexdigest()[:32]
+    def __init__(self, written: Callable[[], JsonObject]) -> None:
+        """`written` makes the document, once every route is there, this one's as well."""
+        self._written = written
+        self._writing = threading.Lock()
+        self._kept: tuple[str, str] | None = None
+
+    def _text_and_etag(self) -> tuple[str, str]:
+        with self._writing:
+            if self._kept is None:
+                text = json.dumps(self._written(), separators=(",", ":"))
+                self._kept = text, hashlib.sha256(text.encode()).hexdigest()[:32]
+            return self._kept
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The document, or 304."""
-        response.etag = self._etag
+        text, etag = self._text_and_etag()
+        response.etag = etag
         # A new release may bring a new one: a few minutes are soon over.
         response.set_header("Cache-Control", "public, max-age=300")
         if request.if_none_match and any(
-            each == "*" or each == self._etag for each in request.if_none_match
+            each == "*" or each == etag for each in request.if_none_match
         ):
             response.status = falcon.HTTP_304
             return
         response.content_type = falcon.MEDIA_JSON
-        response.text = self._text
+        response.text = text

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, Counter
 from structlog.testing import capture_logs
 
 from portside.web.app import App, add_common_routes, new_app
-from portside.web.openapi import Api, Operation, Operations
+from portside.web.openapi import Api, JsonObject, Operation, Operations
 from portside.web.problems import BaseProblemError, SharedSlug
 from portside.web.request_log import Answered, RequestLog
+from portside.web.resources import Description
 
 OwnSlug = Literal["full"]
 Slug = SharedSlug | OwnSlug
@@ -182,3 +183,20 @@ def test_the_description_may_be_kept_and_asked_for_again(
     for known, status in ((first.headers["ETag"], 304), ("*", 304), ('"another"', 200)):
         again = client.simulate_get("/openapi.json", headers={"If-None-Match": known})
         assert again.status_code == status
+
+
+def test_the_description_is_written_once_and_not_before_somebody_asks() -> None:
+    written: list[str] = []
+
+    def write() -> JsonObject:
+        written.append("once")
+        return {"openapi": "3.1.0"}
+
+    app: App = falcon.App()
+    app.add_route("/openapi.json", Description(write))
+    client = falcon.testing.TestClient(app)
+    assert written == []
+    answers = [client.simulate_get("/openapi.json") for _ in range(2)]
+    assert [answer.json for answer in answers] == [{"openapi": "3.1.0"}] * 2
+    assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
+    assert written == ["once"]
