@@ -72,6 +72,9 @@ CONTROL_SERVICE, CONTROL_WORKER_SERVICE = (f"{service}.service" for service in C
 BACKUP_SERVICE = "portside-control-backup.service"
 BACKUP_TIMER = "portside-control-backup.timer"
 
+PIP_WHEEL = "/usr/share/python-wheels/pip-*.whl"
+"""Debian's own, one on each release: python3-venv brings it along in python3-pip-whl."""
+
 MARKER = ".portside-root"
 """In the root of the data filesystem: proves that it is mounted and whose it is."""
 

@@ -66,15 +66,19 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
         )
         yield StringCommand(
             "set -e; umask 022; export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1; "
-            f"cd {directory}; tar -x --no-same-owner -f {archive}; python3 -m venv venv; "
-            "venv/bin/pip install -q --no-index --find-links wheels --require-hashes "
-            "-r requirements.txt; "
-            "venv/bin/pip install -q --no-index --no-deps wheels/portside-*.whl; "
+            f"cd {directory}; tar -x --no-same-owner -f {archive}; "
+            # Debian's pip from its wheel, unpacked for this once: to install one into the release
+            # takes longer than all its wheels, and nothing that runs there has a use for it.
+            "python3 -m venv --without-pip venv; "
+            f"python3 -m zipfile -e {layout.PIP_WHEEL} pip; "
+            'pip() { venv/bin/python pip/pip install -q --no-index --no-deps "$@"; }; '
+            "pip --find-links wheels --require-hashes -r requirements.txt; "
+            "pip wheels/portside-*.whl; "
             # A release that can't even be loaded must never become the current one.
             f"venv/bin/python -I -c 'import {home.loads}'; "
             "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master; "
             # Archives of runs that were killed go too.
-            f"rm -rf wheels {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
+            f"rm -rf pip wheels {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
             "sync -f .; touch .complete"
         )
     if state.current != release.digest:

@@ -26,10 +26,10 @@ from hypothesis.stateful import (
 
 from portside.wire.files import StoredFile
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.protocol import LONG_VARIABLE
 from tests.support.protocol.checks import check_nothing_left_behind, check_stored, files_of
 from tests.support.protocol.requests_by_hand import Connection, Ietf, Tus, checksum
 
-LONG_VARIABLE = "PORTSIDE_LONG_PROTOCOL_TEST"
 _GAMES = 25
 _STEPS = 25
 _RING = SMALL_NODE.ring_buffer
