@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import pytest
 from testinfra.host import Host
 
 from portside.quantities import MIB
-from tests.support.lab.requests import Node
+from tests.support.lab.control_plane import wait_for
+from tests.support.lab.requests import Answer, Node
 
 WORKER = "portside-agent-worker.service"
 METRICS = (
@@ -34,19 +35,15 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
     path = f"/srv/portside/uploads/{file['path']}"
     host.check_output(f"printf 'X' | dd of='{path}' bs=1 seek=3000000 conv=notrunc status=none")
     host.check_output(f"systemctl start {WORKER}")
-    for _ in range(360):
-        if node.ask("GET", f"/api/v1/files/{file['file_id']}").status == 410:
-            break
-        time.sleep(0.5)
-    gone = node.ask("GET", f"/api/v1/files/{file['file_id']}")
-    assert (gone.status, gone.slug) == (410, "file-damaged")
+
+    def gone() -> Answer | None:
+        answer = node.ask("GET", f"/api/v1/files/{file['file_id']}")
+        return answer if answer.status == HTTPStatus.GONE else None
+
+    assert wait_for("the file is out of service", 180, gone).slug == "file-damaged"
     assert node.ask("GET", f"/uploads/{file['path']}").status == 404
     assert host.file(f"/srv/portside/quarantine/{file['file_id']}.data").size == 5 * MIB
     # The worker tells of it in its next report, which /metrics and /health/ready show.
     found = re.compile(r"^portside_damaged_files_total [1-9]", re.MULTILINE)
-    for _ in range(240):
-        if found.search(host.check_output(METRICS)):
-            break
-        time.sleep(0.5)
-    assert found.search(host.check_output(METRICS))
+    wait_for("the metric counts it", 120, lambda: found.search(host.check_output(METRICS)))
     assert "damage" in node.ask("GET", "/health/ready").body.decode()
