@@ -37,8 +37,8 @@ class MetricsPage:
 class Description:
     """`/openapi.json`: one document for as long as the process lives.
 
-    It is written when somebody asks for it: that takes a quarter of a second of a processor, which
-    a node that starts has better uses for.
+    It is written when somebody asks for it: that takes a processor a tenth of a second, which a
+    node that starts has better uses for.
     """
 
     def __init__(self, written: Callable[[], JsonObject]) -> None:
