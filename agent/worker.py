@@ -23,6 +23,7 @@ from agent.cluster.roster import Rosters
 from agent.cold.worker import THREADS as COLD_THREADS
 from agent.cold.worker import ColdTier
 from agent.heartbeat.client import ControlClient
+from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.sender import HeartbeatSender
@@ -98,12 +99,15 @@ class Worker:
             partial(delete, settings, database),
             partial(remove_copy, settings, database),
         )
+        control = ControlClient(settings.node_id, key, settings.ca)
+        self._comparison = InventoryComparison(settings, database, control)
         self._heartbeats = HeartbeatSender(
             database,
             Rosters(settings),
-            ControlClient(settings.node_id, key, settings.ca),
+            control,
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
+            self._comparison,
             settings.heartbeat_every,
         )
         self._cold = None if settings.cold is None else ColdTier(settings, settings.cold, database)
@@ -112,6 +116,7 @@ class Worker:
             SupervisedThread("rounds", self._rounds.run, self._stopping),
             SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
+            SupervisedThread("inventory", self._comparison.run, self._stopping),
             SupervisedThread("leases", leases.run, self._stopping),
             *(
                 SupervisedThread(f"deliveries-{number}", self._deliverer.run, self._stopping)

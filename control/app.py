@@ -19,6 +19,7 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.moves.rules import COMMANDS
 from control.nodes.heartbeats import Heartbeats
+from control.nodes.inventories import Inventories
 from control.problems import ProblemError
 from control.sessions.opening import SessionOpener
 from control.settings import Settings
@@ -56,6 +57,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(
         f"{paths.NODES}/{{node_id}}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
     )
+    inventories = nodes.NodeInventories(Inventories(settings, database, snapshots), clock)
+    app.add_route(f"{paths.NODES}/{{node_id}}/inventory", inventories)
+    app.add_route(f"{paths.NODES}/{{node_id}}/inventory/files", inventories, suffix="files")
     app.add_route(
         f"{paths.NODES}/{{node_id}}/state",
         nodes.NodeStates(services),

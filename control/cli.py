@@ -20,8 +20,9 @@ from control.db.migrations import SchemaOutdated
 from control.settings import Settings, SettingsError
 from control.worker import process
 from portside import journal
+from portside.wire.fields import APP_ID_PATTERN
 
-_APP_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_APP_ID = re.compile(APP_ID_PATTERN)
 
 
 def main(arguments_given: Sequence[str] | None = None) -> None:

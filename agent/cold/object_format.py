@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from agent.storage.attributes import Attributes
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
-from portside.wire.fields import FileId, Namespace, Owner, Sha256, TokenId
+from portside.wire.fields import AppId, FileId, Namespace, Owner, Sha256, TokenId
 from portside.wire.files import StoredFile
 
 LEAST_PART = 8 * MIB
@@ -111,6 +111,7 @@ class _Packed(BaseModel):
     t: str = Field(max_length=256)
     c: AwareDatetime
     r: str | None = None
+    a: AppId | None = None
 
 
 class ColdFile(BaseModel):
@@ -129,6 +130,7 @@ class ColdFile(BaseModel):
     content_type: str
     committed_at: AwareDatetime
     request_id: str | None
+    app: AppId | None = None
 
     @classmethod
     def of(cls, attributes: Attributes) -> ColdFile:
@@ -147,6 +149,7 @@ class ColdFile(BaseModel):
             t=self.content_type,
             c=self.committed_at,
             r=self.request_id,
+            a=self.app,
         )
         text = packed.model_dump_json(exclude_none=True).encode()
         return {
@@ -175,6 +178,7 @@ class ColdFile(BaseModel):
                 content_type=packed.t,
                 committed_at=packed.c,
                 request_id=packed.r,
+                app=packed.a,
             )
         except KeyError as error:
             raise NotOurs(f"its metadata have no {error}: Portside didn't put it there") from None

@@ -1,4 +1,4 @@
-"""One heartbeat sent to the control plane, and its answer or what came in place of one.
+"""What a node sends to the control plane, signed, and the answer or what came in place of one.
 
 Whatever is at the other end, the node goes on: it is heard for some seconds, and only an answer in
 full counts.
@@ -11,7 +11,9 @@ import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -20,8 +22,10 @@ from agent.host.tls import trust
 from portside.quantities import MIB
 from portside.tokens import HEARTBEAT_AUDIENCE, SigningKey, mint_heartbeat
 from portside.wire import paths
+from portside.wire.base import Message
 from portside.wire.claims import HeartbeatClaims
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
+from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 DEADLINE = 10.0
@@ -29,6 +33,11 @@ DEADLINE = 10.0
 
 MOST = 4 * MIB
 """Bytes of an answer: the roster of a few thousand nodes and their work fit in."""
+
+
+_AGENT = f"portside-agent/{version('portside')}"
+
+_Answer = TypeVar("_Answer", bound=Message)
 
 
 class ControlAway(Exception):
@@ -49,14 +58,36 @@ class ControlClient:
 
     def send(self, url: str, heartbeat: Heartbeat, stopped: Callable[[], bool]) -> HeartbeatAnswer:
         """Send a heartbeat to the control plane at `url`. Raises ControlAway."""
-        body = heartbeat.model_dump_json().encode()
+        return self._tell(url, "heartbeat", heartbeat, HeartbeatAnswer, stopped)
+
+    def compare(
+        self, url: str, page: InventoryPage, stopped: Callable[[], bool]
+    ) -> InventoryAnswer:
+        """Ask in what a page of this node's files differs. Raises ControlAway."""
+        return self._tell(url, "inventory", page, InventoryAnswer, stopped)
+
+    def tell_held(
+        self, url: str, held: HeldFiles, stopped: Callable[[], bool]
+    ) -> HeldFilesAnswer:
+        """Tell what is known of files. Raises ControlAway."""
+        return self._tell(url, "inventory/files", held, HeldFilesAnswer, stopped)
+
+    def _tell(
+        self,
+        url: str,
+        what: str,
+        message: Message,
+        model: type[_Answer],
+        stopped: Callable[[], bool],
+    ) -> _Answer:
+        body = message.model_dump_json().encode()
         request = Request(
-            url=f"{url.rstrip('/')}{paths.NODES}/{self._node_id}/heartbeat",
+            url=f"{url.rstrip('/')}{paths.NODES}/{self._node_id}/{what}",
             body=body,
             headers={
                 "Authorization": f"Bearer {self._signed(body)}",
                 "Accept": "application/json",
-                "User-Agent": f"portside-agent/{heartbeat.version}",
+                "User-Agent": _AGENT,
             },
             most=MOST,
         )
@@ -66,7 +97,7 @@ class ControlClient:
             raise ControlAway("unreachable", str(error)) from None
         except NoAnswer as error:
             raise ControlAway("no-answer", str(error)) from None
-        return _understood(answer)
+        return _understood(answer, model)
 
     def _signed(self, body: bytes) -> str:
         claims = HeartbeatClaims(
@@ -79,11 +110,11 @@ class ControlClient:
         return mint_heartbeat(self._key, claims)
 
 
-def _understood(answer: Answer) -> HeartbeatAnswer:
+def _understood(answer: Answer, model: type[_Answer]) -> _Answer:
     if answer.status != HTTPStatus.OK:
         raise ControlAway(f"answered-{answer.status}", f"answered {answer.status}{_why(answer)}")
     try:
-        return HeartbeatAnswer.model_validate_json(answer.body)
+        return model.model_validate_json(answer.body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

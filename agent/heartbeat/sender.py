@@ -16,6 +16,7 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.heartbeat.client import ControlAway, ControlClient
+from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.host.supervised_thread import Pulse
@@ -53,6 +54,7 @@ class HeartbeatSender:
         control: ControlClient,
         vitals: HeartbeatPayload,
         leases: Leases,
+        comparison: InventoryComparison,
         every: float,
     ) -> None:
         self._database = database
@@ -60,6 +62,7 @@ class HeartbeatSender:
         self._control = control
         self._vitals = vitals
         self._leases = leases
+        self._comparison = comparison
         self._revocations = Revocations(database)
         self._every = self._period = every
         self._sent_at = _moment(database.note(NOTE))
@@ -115,6 +118,7 @@ class HeartbeatSender:
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.
             _log.error("a heartbeat's answer wasn't kept", error=str(error))
+        self._comparison.heard(url, heartbeat.inventory, answer.inventory)
         self._period = bounded(answer.next_in, self._every)
         self._was_answered(url)
 

@@ -210,6 +210,7 @@ class Sender:
             name=stored.name,
             content_type=stored.content_type,
             committed_at=stored.committed_at,
+            app=stored.app,
         )
         return mint_replicate(self._key, claims)
 

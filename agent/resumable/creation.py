@@ -129,6 +129,7 @@ def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
         size=claims.size,
         sha256=claims.sha256,
         content_type=claims.content_type,
+        app=claims.app,
     )
     details = Details(
         claims=upload,

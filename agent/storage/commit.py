@@ -98,6 +98,7 @@ class Committer:
             content_type=claims.content_type or media_type(name),
             committed_at=committed_at,
             receipt=mint_receipt(self._key, receipt),
+            app=claims.app,
         )
 
     def store(

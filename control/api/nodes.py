@@ -12,6 +12,7 @@ from control.api.metrics import Metrics
 from control.api.resource import Resource
 from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
+from control.nodes.inventories import Inventories
 from control.problems import ProblemError
 from portside.web.authorization import bearer
 from portside.wire.control import NewPool, NodeStateRequest, PoolSettings
@@ -29,13 +30,42 @@ class NodeHeartbeats:
 
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """200 with what there is for the node."""
-        token = bearer(request.auth)
-        if token is None:
-            raise ProblemError("token-missing", "send 'Authorization: Bearer <heartbeat token>'")
-        body = json_body.read(request)
+        token, body = _signed(request)
         with self._metrics.heartbeat():
             answer = self._heartbeats.receive(node_id, token, body, self._clock())
         json_body.answer(response, answer)
+
+
+class NodeInventories:
+    """Where nodes ask what of theirs isn't known, and tell it."""
+
+    def __init__(self, inventories: Inventories, clock: Callable[[], datetime]) -> None:
+        self._inventories = inventories
+        self._clock = clock
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """200 with what differs in a page of the node's files."""
+        token, body = _signed(request)
+        json_body.answer(
+            response, self._inventories.compare(node_id, token, body, self._clock())
+        )
+
+    def on_post_files(
+        self, request: falcon.Request, response: falcon.Response, node_id: str
+    ) -> None:
+        """200 with what became of files that the node has."""
+        token, body = _signed(request)
+        json_body.answer(
+            response, self._inventories.take_over(node_id, token, body, self._clock())
+        )
+
+
+def _signed(request: falcon.Request) -> tuple[str, bytes]:
+    """A node's token and the body that it was signed over. Raises ProblemError."""
+    token = bearer(request.auth)
+    if token is None:
+        raise ProblemError("token-missing", "send 'Authorization: Bearer <heartbeat token>'")
+    return token, json_body.read(request)
 
 
 class Nodes(Resource):

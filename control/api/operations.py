@@ -41,6 +41,7 @@ from portside.wire.control import (
 )
 from portside.wire.files import FileQuery
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
+from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
@@ -107,6 +108,22 @@ OPERATIONS: Operations[Slug] = {
         (*_TOKENS, "token-missing", "node-unknown", "heartbeat-replayed", "body-too-large"),
         security=(HEARTBEAT_TOKEN,),
         body=Heartbeat,
+    ),
+    ("POST", "/api/v1/nodes/{node_id}/inventory"): Operation(
+        "nodes",
+        "A node asks in what a page of its files differs from what is known",
+        {200: InventoryAnswer},
+        (*_TOKENS, "token-missing", "node-unknown", "body-too-large"),
+        security=(HEARTBEAT_TOKEN,),
+        body=InventoryPage,
+    ),
+    ("POST", "/api/v1/nodes/{node_id}/inventory/files"): Operation(
+        "nodes",
+        "A node tells of files that it has and that aren't known",
+        {200: HeldFilesAnswer},
+        (*_TOKENS, "token-missing", "node-unknown", "body-too-large"),
+        security=(HEARTBEAT_TOKEN,),
+        body=HeldFiles,
     ),
     ("GET", "/api/v1/nodes"): Operation("nodes", "Every node", {200: NodeViews}),
     ("GET", "/api/v1/nodes/{node_id}"): Operation(

@@ -7,7 +7,7 @@ order).
     copying -> present -> deleting -> gone        present -> lost        lost, gone -> copying
 
 `File.present` counts copies that are present, `Pool.stored` the bytes of those that are present or
-being deleted.
+being deleted; those are also what each node's inventory digest is of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from sqlalchemy import Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from control.catalogue import inventory
+from control.catalogue.inventory import HELD, UNKNOWN_OWNER
 from control.db.models import Base, Copy, CopyState, File, LostAs, Pool
 
 SHORT = text("files.state = 'committed' AND files.present < files.factor")
@@ -55,6 +57,17 @@ def copies_of(session: Session, file_id: str) -> dict[str, Copy]:
         select(Copy).where(Copy.file_id == file_id).execution_options(populate_existing=True)
     )
     return {copy.node_id: copy for copy in rows}
+
+
+def named(
+    session: Session, file: File, *, owner: str, app_id: str | None, name: str, content_type: str
+) -> None:
+    """Whose a file is, known now that a node has told it; its row is locked."""
+    file.owner, file.app_id, file.name, file.content_type = owner, app_id, name, content_type
+    session.flush()
+    for copy in copies_of(session, file.file_id).values():
+        if copy.state in HELD:
+            inventory.changed(session, copy.node_id, file.file_id)
 
 
 def expect(session: Session, file: File, node_id: str, pool_id: str, now: datetime) -> bool:
@@ -93,7 +106,7 @@ def arrived(session: Session, file: File, node_id: str, pool_id: str, now: datet
         copy.pool_id = pool_id
     copy.state, copy.since = "present", now
     _count(session, file, +1, now)
-    _store(session, copy.pool_id, file.size)
+    _hold(session, file, copy, file.size)
     return True
 
 
@@ -106,7 +119,7 @@ def leaving(session: Session, file: File, node_id: str, now: datetime) -> bool:
         _count(session, file, -1, now)
     else:
         # It may have come without our knowing: the order to delete goes out all the same.
-        _store(session, copy.pool_id, file.size)
+        _hold(session, file, copy, file.size)
     copy.state, copy.since = "deleting", now
     session.flush()
     return True
@@ -135,7 +148,7 @@ def back(session: Session, file: File, node_id: str, since: datetime, now: datet
         return False
     copy.state, copy.since = "present", since
     _count(session, file, +1, now)
-    _store(session, copy.pool_id, file.size)
+    _hold(session, file, copy, file.size)
     return True
 
 
@@ -145,8 +158,8 @@ def _end(session: Session, file: File, node_id: str, state: CopyState, now: date
         return
     if copy.state == "present":
         _count(session, file, -1, now)
-    if copy.state in ("present", "deleting"):
-        _store(session, copy.pool_id, -file.size)
+    if copy.state in HELD:
+        _hold(session, file, copy, -file.size)
     copy.state, copy.since = state, now
     session.flush()
 
@@ -158,11 +171,14 @@ def _count(session: Session, file: File, change: int, now: datetime) -> None:
     session.flush()
 
 
-def _store(session: Session, pool_id: str, change: int) -> None:
+def _hold(session: Session, file: File, copy: Copy, change: int) -> None:
+    """A copy takes these bytes of its node from now on, or gives them back."""
     session.flush()
+    if file.owner != UNKNOWN_OWNER:
+        inventory.changed(session, copy.node_id, copy.file_id)
     session.execute(
         update(Pool)
-        .where(Pool.pool_id == pool_id)
+        .where(Pool.pool_id == copy.pool_id)
         .values(stored=Pool.stored + change)
         .execution_options(synchronize_session=False)
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control.db.models import Copy, File, Pool, UploadSession
+from control.catalogue import inventory
+from control.db.models import Copy, File, Node, Pool, UploadSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +21,16 @@ class Difference:
 
     what: str
     counter: str
-    says: int
-    should: int
+    says: int | str
+    should: int | str
 
     def __str__(self) -> str:
         return f"{self.what}: {self.counter} is {self.says}, it should be {self.should}"
 
 
 def differences(session: Session) -> list[Difference]:
-    """Every counter of pools and files that differs from its rows; empty is right."""
-    return [*_of_pools(session), *_of_files(session)]
+    """Every counter of pools, files and nodes that differs from its rows; empty is right."""
+    return [*_of_pools(session), *_of_files(session), *_of_nodes(session)]
 
 
 def _of_pools(session: Session) -> list[Difference]:
@@ -78,3 +79,12 @@ def _of_files(session: Session) -> list[Difference]:
         .order_by(File.file_id)
     )
     return [Difference(f"file {each}", "present", says, real) for each, says, real in rows]
+
+
+def _of_nodes(session: Session) -> list[Difference]:
+    found = []
+    for node_id in session.scalars(select(Node.node_id).order_by(Node.node_id)):
+        says, should = inventory.digest(session, node_id), inventory.counted(session, node_id)
+        if says != should:
+            found.append(Difference(f"node {node_id}", "inventory", says, should))
+    return found

@@ -23,6 +23,9 @@ from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from portside.wire.keys import PublicKey
 
 
+_TEN_YEARS = 10 * 365 * 86400
+
+
 class RosterUnusable(Exception):
     """The deploy's roster file can't be read; the message says why."""
 
@@ -108,6 +111,19 @@ def changed(session: Session, now: datetime) -> int:
     state.roster_version = next_version(state.roster_version, now)
     session.flush()
     return state.roster_version
+
+
+def overtake(session: Session, told: int, now: datetime) -> None:
+    """A node has a newer roster than this database remembers: it is older than its own words.
+
+    So is a database that was restored from a backup. Without a version above the node's, nodes
+    would never take another roster. What no clock has ever said isn't believed.
+    """
+    state = cluster_state(session)
+    if state.roster_version < told < now.timestamp() + _TEN_YEARS:
+        state.roster_version = next_version(told, now)
+        session.flush()
+        log_on_commit(session, "roster overtaken", told=told, published=state.roster_version)
 
 
 def published(session: Session, settings: Settings, version: int) -> Roster:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     Text,
     UniqueConstraint,
@@ -31,6 +32,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from portside.inventory import EMPTY
 
 WantedState = Literal["active", "readonly", "draining", "retired"]
 """What an operator wants of a node; `down` is worked out (`control.cluster.node_states`)."""
@@ -157,6 +160,8 @@ class Node(Base):
     returned_at: Mapped[datetime | None]
     """When it came back after its copies had been given up. Those that it had before count as
     doubtful until its inventory proves that it has what we believe; None then."""
+    inventory: Mapped[str] = mapped_column(default=EMPTY)
+    """The digest of the copies that should be on it, without the rows of `inventory_changes`."""
     drain_cursor: Mapped[str | None]
     """While it drains: the last file id that was looked at; None is the beginning."""
     heartbeat: Mapped[str | None]
@@ -348,6 +353,18 @@ class Copy(Base):
     since: Mapped[datetime]
     lost_as: Mapped[LostAs | None] = mapped_column(Text)
     """How it was lost: it comes back with its node (`away`), or the node said it has it no more."""
+
+
+class InventoryChange(Base):
+    """A copy that came to a node or went, not yet folded into the node's inventory digest."""
+
+    __tablename__ = "inventory_changes"
+
+    change_id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    node_id: Mapped[str] = mapped_column(index=True)
+    file_id: Mapped[str]
 
 
 class Work(Base):

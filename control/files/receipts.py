@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 
 import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
+from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, UploadSession
@@ -24,12 +26,9 @@ from control.replication import leases
 from control.settings import Settings
 from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
 from portside.wire.claims import ReceiptClaims
+from portside.wire.inventory import HeldFile
 
 _log = structlog.get_logger()
-
-UNKNOWN_OWNER = "unknown"
-"""Whose a file is that came without a session of ours: its receipt doesn't say."""
-
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -37,6 +36,8 @@ class Proof:
 
     node_id: str
     claims: ReceiptClaims
+    held: HeldFile | None = None
+    """What the node's attributes say beyond that, where it was asked for them."""
 
 
 def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
@@ -50,9 +51,14 @@ def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
         claims = verify_receipt(token, keyset, now)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None
-    if len(claims.path.parts) < 2 or claims.path.is_absolute() or ".." in claims.path.parts:
+    if not is_below_a_namespace(claims.path):
         raise ProblemError("token-claims", "the receipt's path is none below a namespace")
     return Proof(node_id, claims)
+
+
+def is_below_a_namespace(path: PurePosixPath) -> bool:
+    """Whether a file of a node's can be at this path."""
+    return len(path.parts) >= 2 and not path.is_absolute() and ".." not in path.parts  # noqa: PLR2004
 
 
 def register(
@@ -68,7 +74,7 @@ def register(
     upload = session.get(UploadSession, claims.jti)
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
-    file = _file(session, settings, claims, upload, now)
+    file = _file(session, settings, proof, upload, now)
     copy = copies.copies_of(session, file.file_id).get(node_id)
     if copy is not None and copy.state in ("lost", "gone") and not ordered:
         # A node's clock may be this far behind ours and its new receipt still be new.
@@ -98,25 +104,26 @@ def register(
 def _file(
     session: Session,
     settings: Settings,
-    claims: ReceiptClaims,
+    proof: Proof,
     upload: UploadSession | None,
     now: datetime,
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
+    claims, held = proof.claims, proof.held
     new = copies.insert_if_new(
         session,
         File,
         {
             "file_id": claims.file_id,
             "session_id": claims.jti,
-            "app_id": None if upload is None else upload.app_id,
+            "app_id": upload.app_id if upload else held.app if held else None,
             "namespace": claims.path.parts[0],
-            "owner": UNKNOWN_OWNER if upload is None else upload.owner,
-            "name": (upload and upload.name) or claims.path.name,
+            "owner": upload.owner if upload else held.owner if held else UNKNOWN_OWNER,
+            "name": held.name if held else (upload and upload.name) or claims.path.name,
             "path": str(claims.path),
             "size": claims.size,
             "sha256": claims.sha256,
-            "content_type": None if upload is None else upload.content_type,
+            "content_type": held.content_type if held else upload.content_type if upload else None,
             "committed_at": claims.committed_at,
             "state": "committed",
             "factor": settings.factor,
@@ -130,6 +137,16 @@ def _file(
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
         raise ProblemError(
             "receipt-conflict", "another content or path is known under this file's id"
+        )
+    if held is not None and file.owner == UNKNOWN_OWNER:
+        # A receipt was first.
+        copies.named(
+            session,
+            file,
+            owner=held.owner,
+            app_id=held.app,
+            name=held.name,
+            content_type=held.content_type,
         )
     if new and not _is_called_off(session, file, upload) and upload is not None:
         # The first receipt to come may be any copy's: that of the upload itself is on its way then.

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
+from control.catalogue import inventory
 from control.cluster import rosters
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot, Snapshots
@@ -21,11 +21,11 @@ from control.db.database import Database
 from control.db.deferred_log import log_on_commit
 from control.db.models import Moment, Node
 from control.files import receipts
-from control.nodes import removals
+from control.nodes import authentication, removals
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
-from portside.tokens import HEARTBEAT_SKEW, TokenRefused, verify_heartbeat
+from portside.tokens import HEARTBEAT_SKEW
 from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
 
 AT_WORK = 5.0
@@ -56,12 +56,7 @@ class Heartbeats:
         Raises ProblemError, with nothing changed, and DatabaseUnavailable.
         """
         snapshot = self._snapshots.current()
-        node = snapshot.nodes.get(node_id)
-        if node is None or not node.signs.in_roster:
-            raise ProblemError(
-                "node-unknown",
-                f"{node_id!r} is not in the roster: deploy it, then the control node",
-            )
+        node = authentication.sender(snapshot, node_id)
         beat = _proven(node, token, body, now)
         # Before the work: of a copy that was to go and was deleted for good, both are told.
         for each in beat.gone:
@@ -70,8 +65,11 @@ class Heartbeats:
         # the heartbeat itself then turns out to be a replay.
         for done in beat.work:
             self._settle(snapshot, node_id, done, now)
-        work = self._database.write(
-            lambda session: self._keep(session, beat, now),
+        work, believed = self._database.write(
+            lambda session: (
+                self._keep(session, beat, snapshot.roster.version, now),
+                inventory.digest(session, node_id),
+            ),
             # What a node tells it tells again; only that a lease was given out must last.
             durable=False,
         )
@@ -84,13 +82,16 @@ class Heartbeats:
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(work),
+            inventory=believed,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
             if work
             else self._settings.heartbeat_every,
         )
 
-    def _keep(self, session: Session, beat: Heartbeat, now: datetime) -> Sequence[Lease]:
+    def _keep(
+        self, session: Session, beat: Heartbeat, published: int, now: datetime
+    ) -> Sequence[Lease]:
         """Note down what the node tells, and lease work to it."""
         told = {
             "node": beat.node_id,
@@ -120,6 +121,8 @@ class Heartbeats:
             log_on_commit(
                 session, "node is back", node=beat.node_id, down_since=str(kept.down_since)
             )
+        if beat.roster_version > published:
+            rosters.overtake(session, beat.roster_version, now)
         return leases.grant(session, beat.node_id, now)
 
     def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
@@ -162,18 +165,7 @@ class Heartbeats:
 
 def _proven(node: KnownNode, token: str, body: bytes, now: datetime) -> Heartbeat:
     """The heartbeat, once it is certain that this node sent it and just now."""
-    try:
-        verify_heartbeat(token, node.keyset, node.node_id, body, now)
-    except TokenRefused as refused:
-        raise ProblemError.from_token(refused) from None
-    try:
-        beat = Heartbeat.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ProblemError("malformed-request", f"{where}: {first['msg']}") from None
-    if beat.node_id != node.node_id:
-        raise ProblemError("token-wrong-node", f"the body is of node {beat.node_id!r}")
+    beat = authentication.proven(node, token, body, Heartbeat, now)
     if abs(beat.sent_at - now) > timedelta(seconds=HEARTBEAT_SKEW):
         raise ProblemError(
             "token-claims", f"'sent_at' is more than {HEARTBEAT_SKEW} s off: check both clocks"

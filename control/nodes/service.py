@@ -94,7 +94,7 @@ def set_state(
     if row is None:
         raise _unknown(node_id)
     if wish.state == "retired" and not wish.force:
-        draining.must_be_empty(session, node_id)
+        draining.must_be_empty(session, node_id, now, settings.dead_after)
     if wish.state == "draining" and row.wanted != "draining":
         draining.must_be_drainable(session, snapshots, settings, node_id)
     before = row.wanted

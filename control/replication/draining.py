@@ -22,6 +22,7 @@ from control.replication.time_budget import SECONDS, TimeBudget
 from control.settings import Settings
 from portside.quantities import format_size
 from portside.wire.control import Holding
+from portside.wire.heartbeat import Heartbeat
 
 RECONCILED = 20
 """Files of one transaction, as in `control.replication.repair`."""
@@ -146,8 +147,12 @@ def must_be_drainable(
         )
 
 
-def must_be_empty(session: Session, node_id: str) -> None:
-    """Raise ProblemError `node-in-use` when a node still keeps something."""
+def must_be_empty(session: Session, node_id: str, now: datetime, dead_after: float) -> None:
+    """Raise ProblemError `node-in-use` unless nothing is kept by a node, by its own word too.
+
+    The catalogue alone doesn't count: one that was restored from a backup doesn't know what is
+    there. A node that isn't heard can't say.
+    """
     held = holding(session, node_id)
     coming = session.scalar(
         select(func.count())
@@ -160,6 +165,23 @@ def must_be_empty(session: Session, node_id: str) -> None:
             f"{node_id} still has {held.files} copies ({format_size(held.bytes)}), {coming} coming "
             f"and {held.open_sessions} open sessions: drain it first and wait until it is empty, "
             "or say 'force' for a node that is lost",
+        )
+    node = session.get_one(models.Node, node_id)
+    if node.heartbeat is None or node.heard_at is None:
+        return
+    if (now - node.heard_at).total_seconds() > dead_after:
+        raise ProblemError(
+            "node-in-use",
+            f"{node_id} was last heard at {node.heard_at:%Y-%m-%dT%H:%M:%SZ} and can't say that "
+            "it keeps nothing: start it, or say 'force' for a node that is lost",
+        )
+    told = Heartbeat.model_validate_json(node.heartbeat)
+    if told.files or told.active_uploads:
+        raise ProblemError(
+            "node-in-use",
+            f"{node_id} itself says that it has {told.files} files and {told.active_uploads} "
+            "uploads under way: it tells of what isn't known here, wait for it; or say 'force' "
+            "for a node that is lost",
         )
 
 

@@ -36,6 +36,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         content_type=row.content_type,
         replicas=tuple(row.replicas),
         ack=settings.ack,
+        app=row.app_id,
     )
     url = snapshot.pools[row.pool_id].upload_api_url
     return Session(

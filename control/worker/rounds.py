@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from control.catalogue import inventory
 from control.cluster import rosters
 from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
@@ -145,6 +147,15 @@ def checkpoint(round_: Round) -> None:
     round_.database.checkpoint()
 
 
+def fold_inventories(round_: Round) -> None:
+    """Keep short what each heartbeat reads to know what its node should have."""
+    for node_id in round_.database.read(inventory.to_fold):
+        while (
+            round_.database.write(partial(inventory.fold, node_id=node_id)) == inventory.MOST_FOLDED
+        ):
+            pass
+
+
 def purge(round_: Round) -> None:
     """Remove rows that nobody asks for any more."""
     expiry.purge(round_.database, round_.now)
@@ -155,6 +166,7 @@ ROUTINES: tuple[Routine, ...] = (
     Routine("silence", 0, notice_silence),
     Routine("checkpoint", 0, checkpoint),
     Routine("expiry", 15, expire),
+    Routine("inventories", 15, fold_inventories),
     Routine("purge", 3600, purge),
 )
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from portside.wire.base import Message
-from portside.wire.fields import FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
+from portside.wire.fields import AppId, FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
 
 
 class UploadClaims(Message):
@@ -41,6 +41,8 @@ class UploadClaims(Message):
     content_type: MediaType | None = None
     replicas: tuple[str, ...] = ()
     ack: Literal["local", "replicated"] = "local"
+    app: AppId | None = None
+    """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:
@@ -110,6 +112,7 @@ class ReplicateClaims(Message):
     name: str = Field(min_length=1, max_length=1024)
     content_type: MediaType
     committed_at: AwareDatetime
+    app: AppId | None = None
 
 
 class HeartbeatClaims(Message):

@@ -13,6 +13,8 @@ FILE_ID_PATTERN = r"^[0-9a-f]{32}$"
 _NAMESPACE = "[a-z0-9][a-z0-9_-]{0,63}"
 NAMESPACE_PATTERN = f"^{_NAMESPACE}$"
 
+APP_ID_PATTERN = "^[a-z0-9][a-z0-9-]{0,62}$"
+
 LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 """One label of a host name (RFC 1123) in lower case: a node's id is the first of its name."""
 
@@ -25,6 +27,8 @@ TokenId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{8,128}$")]
 Sha256 = Annotated[str, Field(pattern=SHA256_HEX)]
 Owner = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
 """Whose a file is, in words of the app that had it uploaded: anything but control characters."""
+AppId = Annotated[str, Field(pattern=APP_ID_PATTERN)]
+"""An app's name, as `portside-control app create` takes it."""
 Namespace = Annotated[str, Field(pattern=NAMESPACE_PATTERN)]
 NamespaceOrAll = Annotated[str, Field(pattern=rf"^(\*|{_NAMESPACE})$")]
 """A namespace, or `*` for every one."""

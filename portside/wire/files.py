@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from pydantic import AwareDatetime, Field
 
 from portside.wire.base import Message, Request
-from portside.wire.fields import FileId, MediaRange, Namespace, Owner, Sha256
+from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sha256
 
 
 class StoredFile(Message):
@@ -29,6 +29,8 @@ class StoredFile(Message):
     content_type: str
     committed_at: datetime
     receipt: str
+    app: AppId | None = None
+    """The app whose session it was uploaded in; None when another issuer minted the token."""
 
 
 class Copy(Message):

@@ -60,7 +60,7 @@ class WorkDone(Message):
     """The target's receipt, for `replicate`: without it the copy doesn't count."""
 
 
-WhyGone = Literal["deleted", "damaged"]
+WhyGone = Literal["deleted", "damaged", "missing"]
 
 MOST_GONE = 500
 """Files in one heartbeat that are gone."""
@@ -69,7 +69,8 @@ MOST_GONE = 500
 class GoneFile(Message):
     """A file of which the node has no good copy any more.
 
-    `deleted`: for good, at the node's own API, or as leased. `damaged`: in quarantine.
+    `deleted`: for good, at the node's own API, or as leased. `damaged`: in quarantine. `missing`:
+    asked for it, the node has looked and knows nothing of it.
     """
 
     file_id: FileId
@@ -139,4 +140,6 @@ class HeartbeatAnswer(Message):
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()
     work: tuple[Lease, ...] = ()
+    inventory: Sha256 | None = None
+    """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     next_in: float = 15.0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.client.command import Run
-from tests.support.control.small_cluster import SmallCluster, StorageProcesses
+from tests.support.control.small_cluster import SmallCluster, StorageProcesses, contents_of
 
 MIB = 1024 * 1024
 
@@ -58,15 +57,6 @@ def listed() -> list[dict[str, Any]]:
 def holders(cluster: SmallCluster, content: bytes) -> list[StorageProcesses]:
     """The nodes with a file of this very content."""
     return [node for node in cluster.nodes.values() if content in contents_of(node)]
-
-
-def contents_of(node: StorageProcesses) -> list[bytes]:
-    found = []
-    for path in node.agent.visible_files():
-        # One that is being deleted may be gone by now.
-        with suppress(FileNotFoundError):
-            found.append(path.read_bytes())
-    return found
 
 
 @pytest.mark.usefixtures("logged_in")

@@ -12,12 +12,20 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from portside.inventory import EMPTY, toggled
 from portside.tokens import TokenRefused, verify_heartbeat
 from portside.wire.control import FileReceipt
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.wire.inventory import (
+    BelievedFile,
+    HeldFiles,
+    HeldFilesAnswer,
+    InventoryAnswer,
+    InventoryPage,
+)
 from portside.wire.keys import Keyset
 
 PATIENCE = 60.0
@@ -37,6 +45,10 @@ class ControlDouble:
         self.roster: Roster | None = None
         self.revoked: tuple[str, ...] = ()
         self.next_in = 0.2
+        self.believed: dict[str, PurePosixPath] | None = None
+        """Files that the node should have, and where; None says nothing of it."""
+        self.pages: list[InventoryPage] = []
+        self.held: list[HeldFiles] = []
         self.misbehave: Handler | None = None
         """What is done instead of answering, once the heartbeat is kept."""
         self._leases: list[Lease] = []
@@ -88,9 +100,47 @@ class ControlDouble:
             roster=self.roster if newer else None,
             revoked=self.revoked,
             work=leases,
+            inventory=None if self.believed is None else toggled(EMPTY, self.believed),
             next_in=self.next_in,
         )
         return answer.model_dump_json().encode()
+
+    def compare(self, node_id: str, token: str, body: bytes) -> bytes:
+        """The answer to a page of the node's files."""
+        verify_heartbeat(token, self.keys, node_id, body)
+        page = InventoryPage.model_validate_json(body)
+        known = {
+            file_id: path
+            for file_id, path in (self.believed or {}).items()
+            if (page.after or "") < file_id <= (page.last or "g")
+        }
+        with self._lock:
+            self.pages.append(page)
+        if page.file_ids is None:
+            answer = InventoryAnswer(same=toggled(EMPTY, known) == page.digest)
+        else:
+            answer = InventoryAnswer(
+                same=set(known) == set(page.file_ids),
+                wanted=tuple(each for each in page.file_ids if each not in known),
+                missing=tuple(
+                    BelievedFile(file_id=each, path=path)
+                    for each, path in known.items()
+                    if each not in page.file_ids
+                ),
+            )
+        return answer.model_dump_json().encode()
+
+    def take_over(self, node_id: str, token: str, body: bytes) -> bytes:
+        """The answer to files that were wanted: they are known from now on."""
+        verify_heartbeat(token, self.keys, node_id, body)
+        held = HeldFiles.model_validate_json(body)
+        with self._lock:
+            self.held.append(held)
+            self.believed = {
+                **(self.believed or {}),
+                **{each.file_id: each.path for each in held.files},
+            }
+        return HeldFilesAnswer(taken=len(held.files)).model_dump_json().encode()
 
     def wait_for(self, condition: Callable[[], Any], what: str = "") -> None:
         """Wait until something holds."""
@@ -123,10 +173,16 @@ def _handler_of(control: ControlDouble) -> type[BaseHTTPRequestHandler]:
                 control.receipts.append(FileReceipt.model_validate_json(body).receipt)
                 respond(self, 201, b"{}")
                 return
-            *_, node_id, last = self.path.split("/")
-            assert self.path == f"/api/v1/nodes/{node_id}/{last}" and last == "heartbeat"
+            node_id, _, what = self.path.removeprefix("/api/v1/nodes/").partition("/")
             scheme, _, token = self.headers["Authorization"].partition(" ")
             assert scheme == "Bearer"
+            if what == "inventory":
+                respond(self, 200, control.compare(node_id, token, body))
+                return
+            if what == "inventory/files":
+                respond(self, 200, control.take_over(node_id, token, body))
+                return
+            assert what == "heartbeat"
             answer = control.receive(node_id, token, body)
             if answer is not None and control.misbehave is not None:
                 control.misbehave(self)

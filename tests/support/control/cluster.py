@@ -22,6 +22,7 @@ from portside.tokens import (
     mint_heartbeat,
     mint_receipt,
 )
+from portside.wire.base import Message
 from portside.wire.claims import HeartbeatClaims, ReceiptClaims
 from portside.wire.control import Session
 from portside.wire.heartbeat import Heartbeat, Roster, RosterNode, WorkDone
@@ -101,6 +102,18 @@ class FakeNodes:
         }
         key = self.keys[beat.node_id]
         return mint_heartbeat(key, HeartbeatClaims.model_validate(claims)), body
+
+    def message(self, node_id: str, message: Message, moment: datetime) -> tuple[str, bytes]:
+        """A token of this node's and the body that it is for."""
+        body = message.model_dump_json().encode()
+        claims = HeartbeatClaims(
+            iss=node_id,
+            aud=HEARTBEAT_AUDIENCE,
+            iat=int(moment.timestamp()),
+            jti=secrets.token_hex(16),
+            sha256=hashlib.sha256(body).hexdigest(),
+        )
+        return mint_heartbeat(self.keys[node_id], claims), body
 
     def receipt(self, node_id: str, moment: datetime, **claims: Any) -> str:
         """A node's receipt for a file of 1000 bytes, with some of its claims changed."""

@@ -92,6 +92,17 @@ class Core:
         file_id = secrets.token_hex(16)
         for node_id in nodes:
             self.takes(self.nodes.receipt(node_id, self.clock.now, file_id=file_id))
+        self.on_file(
+            file_id,
+            lambda session, file: copies.named(
+                session,
+                file,
+                owner="somebody",
+                app_id=None,
+                name=file.name,
+                content_type="application/octet-stream",
+            ),
+        )
         return file_id
 
     def on_file(self, file_id: str, work: Callable[[Transaction, File], _Result]) -> _Result:

@@ -5,9 +5,11 @@ Each node is nginx with a node's configuration over TLS, gunicorn with the agent
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +96,21 @@ class StorageProcesses:
         self.cut_off()
 
 
+def contents_of(node: StorageProcesses) -> list[bytes]:
+    """What the files of a node have in them."""
+    found = []
+    for path in node.agent.visible_files():
+        # One that is being deleted may be gone by now.
+        with suppress(FileNotFoundError):
+            found.append(path.read_bytes())
+    return found
+
+
 class SmallCluster:
     """The nodes `s01` and `s02` and their control plane. Two copies are wanted of each file."""
 
     def __init__(self, home: Path, database_url: str) -> None:
+        self.database = Path(database_url.removeprefix("sqlite:///"))
         ca = certificates.make_ca("test")
         self.ca = home / "ca.crt"
         self.ca.write_bytes(ca.certificate_pem)
@@ -133,6 +146,25 @@ class SmallCluster:
             web.result()
             for each in started:
                 each.result()
+
+    def stop_control(self) -> None:
+        """End the control plane as a power cut does."""
+        self.control.end()
+
+    def start_control(self) -> None:
+        """Start it anew, where it was."""
+        self.control.start_web(port=self._port)
+        self.control.start_worker()
+
+    def put_database(self, file: Path) -> None:
+        """Have another file be the control plane's database."""
+        for suffix in ("-wal", "-shm"):
+            self.database.with_name(self.database.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(file, self.database)
+
+    def contents(self) -> list[list[bytes]]:
+        """What files each node has."""
+        return [contents_of(node) for node in self.nodes.values()]
 
     def _write(self, home: Path, roster: Roster) -> None:
         (home / "roster.json").write_text(roster.model_dump_json(exclude_none=True))

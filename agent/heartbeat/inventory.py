@@ -1,0 +1,243 @@
+"""The control plane and this node find out which files only one of them knows, and settle it.
+
+Each heartbeat's answer has the digest of what the control plane believes to be here. When that is
+another than ours, the node goes through its files by id and asks about each page
+(`portside.wire.inventory`). What the control plane doesn't know it is told, with all that the
+attributes say; what it believes and isn't here is looked for and told to be gone
+(`agent.index.removals`). So a catalogue that was restored from an old backup, or begun anew, is
+whole again without anybody's doing.
+
+While uploads come in the two differ for moments, and a million files take a while to go through: a
+comparison is followed by a pause of fifty times its length.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import ValidationError
+
+from agent.heartbeat.client import ControlAway, ControlClient
+from agent.host.supervised_thread import Pulse
+from agent.index import removals
+from agent.index.database import Database
+from agent.settings import Settings
+from portside.inventory import EMPTY, toggled
+from portside.wire.files import StoredFile
+from portside.wire.heartbeat import WhyGone
+from portside.wire.inventory import (
+    MOST_HELD,
+    MOST_IDS,
+    BelievedFile,
+    HeldFile,
+    HeldFiles,
+    InventoryPage,
+)
+
+_log = structlog.get_logger()
+
+SHARE = 50
+"""Times as long as it took is a comparison's pause: 2 % of the time at most goes into them."""
+
+MOST_BYTES = 512 * 1024
+"""Of what is told in one request. The control plane takes twice that."""
+
+_LOOK_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What an answered heartbeat has shown."""
+
+    url: str
+    ours: str
+    believed: str
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a comparison has come to, for the log."""
+
+    told: int = 0
+    refused: int = 0
+    gone: int = 0
+
+
+class InventoryComparison:
+    """Compares one node's files with the control plane's belief. `run` is one thread's work."""
+
+    def __init__(self, settings: Settings, database: Database, control: ControlClient) -> None:
+        self._settings = settings
+        self._database = database
+        self._control = control
+        self._lock = threading.Lock()
+        self._difference: _Difference | None = None
+        self._not_before = 0.0
+
+    def heard(self, url: str, ours: str, believed: str | None) -> None:
+        """A heartbeat that told `ours` was answered with `believed`, None by an older release."""
+        with self._lock:
+            differs = believed is not None and believed != ours
+            self._difference = _Difference(url, ours, believed) if differs and believed else None
+
+    def run(self, pulse: Pulse) -> None:
+        """Compare whenever there is a difference, until the worker is to stop."""
+        while not pulse.stopped:
+            with self._lock:
+                found, self._difference = self._difference, None
+            if found is None or time.monotonic() < self._not_before:
+                pulse.wait(_LOOK_EVERY)
+                continue
+            began = time.monotonic()
+            try:
+                self._compare(found.url, pulse)
+            except ControlAway as away:
+                if not pulse.stopped:
+                    # The next heartbeat shows whether it is back.
+                    _log.warning("inventory not compared", kind=away.kind, error=str(away))
+                continue
+            except (sqlite3.OperationalError, OSError) as error:
+                # A full or broken disk: it is compared anew after the next heartbeat.
+                _log.error("inventory not compared", error=str(error))
+                continue
+            self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
+
+    def _compare(self, url: str, pulse: Pulse) -> None:
+        """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
+        def stopped() -> bool:
+            return pulse.stopped
+
+        outcome = _Outcome()
+        for page in self._pages():
+            if pulse.stopped:
+                return
+            pulse.beat()
+            answer = self._control.compare(url, page.model_copy(update={"file_ids": None}), stopped)
+            if answer.same:
+                continue
+            answer = self._control.compare(url, page, stopped)
+            self._tell(url, answer.wanted, outcome, pulse)
+            outcome.gone += self._look_for(answer.missing)
+        if outcome.told or outcome.refused or outcome.gone:
+            _log.info(
+                "inventory compared",
+                told=outcome.told,
+                refused=outcome.refused,
+                gone=outcome.gone,
+            )
+
+    def _pages(self) -> Iterator[InventoryPage]:
+        """Every file's id, page by page; between two of them files come and go."""
+        after: str | None = None
+        while True:
+            rows = self._database.rows(
+                "SELECT file_id FROM files WHERE state = 'COMMITTED' AND file_id > ? "
+                "ORDER BY file_id LIMIT ?",
+                (after or "", MOST_IDS),
+            )
+            ids = tuple(file_id for (file_id,) in rows)
+            is_last = len(ids) < MOST_IDS
+            yield InventoryPage(
+                node_id=self._settings.node_id,
+                after=after,
+                last=None if is_last else ids[-1],
+                digest=toggled(EMPTY, ids),
+                file_ids=ids,
+            )
+            if is_last:
+                return
+            after = ids[-1]
+
+    def _tell(self, url: str, wanted: Sequence[str], outcome: _Outcome, pulse: Pulse) -> None:
+        """Tell all that is known of these files."""
+        for start in range(0, len(wanted), MOST_HELD):
+            read_at = datetime.now(UTC)
+            for files in _in_bounds(self._held(wanted[start : start + MOST_HELD])):
+                if pulse.stopped:
+                    return
+                pulse.beat()
+                held = HeldFiles(node_id=self._settings.node_id, read_at=read_at, files=files)
+                answer = self._control.tell_held(url, held, lambda: pulse.stopped)
+                outcome.told += answer.taken
+                outcome.refused += len(answer.not_taken)
+                for each in answer.not_taken:
+                    _log.error("file not taken over", file_id=each.file_id, why=each.why)
+
+    def _held(self, file_ids: Sequence[str]) -> Iterator[HeldFile]:
+        rows = self._database.rows(
+            "SELECT jti, stored FROM files WHERE state = 'COMMITTED' "
+            "AND file_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(file_ids),),
+        )
+        for jti, text in rows:
+            stored = StoredFile.model_validate_json(text)
+            try:
+                yield HeldFile.model_validate(
+                    {**stored.model_dump(include=set(HeldFile.model_fields)), "jti": jti}
+                )
+            except ValidationError as error:
+                # Attributes that a person wrote: told of, they would be refused with all others.
+                first = error.errors(include_input=False)[0]
+                _log.error(
+                    "file can't be told of",
+                    file_id=stored.file_id,
+                    attribute=".".join(map(str, first["loc"])),
+                    error=first["msg"],
+                )
+
+    def _look_for(self, missing: Sequence[BelievedFile]) -> int:
+        """Have it told of files that should be here and aren't; returns how many."""
+        gone = 0
+        for each in missing:
+            why = self._why_gone(each)
+            if why is not None:
+                gone += 1
+                _log.warning("file is not here", file_id=each.file_id, why=why)
+                with self._database.transaction() as connection:
+                    removals.note(connection, each.file_id, why)
+        return gone
+
+    def _why_gone(self, file: BelievedFile) -> WhyGone | None:
+        """Why a file isn't here; None when it is after all, or when only the index lacks it."""
+        row = self._database.row("SELECT state FROM files WHERE file_id = ?", (file.file_id,))
+        match None if row is None else row[0]:
+            case "COMMITTED" | "PENDING" | "DELETING":
+                # It came after the page was read, or goes just now: the next comparison knows.
+                return None
+            case "QUARANTINED":
+                return "damaged"
+            case "DELETED":
+                return "deleted"
+        departed = self._database.row(
+            "SELECT 1 FROM departed WHERE file_id = ?", (file.file_id,)
+        )
+        if departed is None and (self._settings.uploads / file.path).exists():
+            _log.error(
+                "file is on disk and not in the index: run `portside-agent fsck`",
+                file_id=file.file_id,
+                path=str(file.path),
+            )
+            return None
+        return "missing"
+
+
+def _in_bounds(files: Iterator[HeldFile]) -> Iterator[tuple[HeldFile, ...]]:
+    """As many at a time as one request may carry."""
+    batch: list[HeldFile] = []
+    size = 0
+    for each in files:
+        length = len(each.model_dump_json().encode())
+        if batch and size + length > MOST_BYTES:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(each)
+        size += length
+    if batch:
+        yield tuple(batch)

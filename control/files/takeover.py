@@ -1,0 +1,209 @@
+"""Files taken over from what a node's own attributes say: how a catalogue is made whole again.
+
+A node tells what the catalogue doesn't know of its files (`control.replication.inventory`). Most
+are many and alike, as after a restore: these go in by whole pages. Whatever is known of a file
+already (its session, a deletion, a move, another content) makes it one of the few that are taken in
+one by one, by the same rules as a receipt (`control.files.receipts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from control.catalogue import inventory
+from control.catalogue.inventory import UNKNOWN_OWNER
+from control.db.deferred_log import log_on_commit
+from control.db.models import Base, Copy, File, MoveFile, Node, Pool, Revocation, UploadSession
+from control.files import receipts
+from control.files.receipts import Proof
+from control.problems import ProblemError
+from control.settings import Settings
+from portside.tokens import RECEIPT_AUDIENCE
+from portside.wire.claims import ReceiptClaims
+from portside.wire.inventory import HeldFile, HeldFiles, HeldFilesAnswer, NotTaken
+
+
+def take_over(
+    session: Session, settings: Settings, held: HeldFiles, now: datetime
+) -> HeldFilesAnswer:
+    """Take in what a node says that it has, as its signed word. In a transaction of the caller's.
+
+    A file that doesn't fit what is known of it is left as it is, and said to be.
+    """
+    # Its digest changes with each page; and the node's row comes first of all.
+    session.get_one(Node, held.node_id, with_for_update=True, populate_existing=True)
+    files = {each.file_id: each for each in sorted(held.files, key=lambda each: each.file_id)}
+    new, more = _alike(session, held.node_id, list(files.values()))
+    new = _insert_files(session, settings, new, now)
+    taken = [*new, *more]
+    _insert_copies(session, held.node_id, taken, now)
+    _count(session, [each.file_id for each in more], now)
+    _store(session, held.node_id, taken)
+    not_taken = []
+    for each in files.values():
+        if each.file_id in {one.file_id for one in taken}:
+            continue
+        try:
+            receipts.register(session, settings, _proof(held, each), now)
+        except ProblemError as problem:
+            not_taken.append(NotTaken(file_id=each.file_id, why=problem.detail))
+    log_on_commit(
+        session,
+        "files taken over",
+        node=held.node_id,
+        files=len(files) - len(not_taken),
+        new=len(new),
+        not_taken=len(not_taken),
+    )
+    return HeldFilesAnswer(taken=len(files) - len(not_taken), not_taken=tuple(not_taken))
+
+
+def _alike(
+    session: Session, node_id: str, files: Sequence[HeldFile]
+) -> tuple[list[HeldFile], list[HeldFile]]:
+    """Those of which nothing is known at all, and those of which only other copies are."""
+    ids = [each.file_id for each in files]
+    known = {
+        file.file_id: file
+        for file in session.scalars(
+            select(File).where(File.file_id.in_(ids)).order_by(File.file_id).with_for_update()
+        )
+    }
+    special = _of_interest(session, node_id, files)
+    new = [each for each in files if each.file_id not in known and each.file_id not in special]
+    more = [
+        each
+        for each in files
+        if (file := known.get(each.file_id)) is not None
+        and each.file_id not in special
+        and file.state == "committed"
+        and file.owner != UNKNOWN_OWNER
+        and (file.sha256, file.size, file.path) == (each.sha256, each.size, str(each.path))
+    ]
+    return new, more
+
+
+def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> Collection[str]:
+    """Ids of files that something else has to do with: a session, a deletion, a move, a copy."""
+    ids, tokens = [each.file_id for each in files], [each.jti for each in files]
+    file_of = {each.jti: each.file_id for each in files}
+    copied = session.scalars(
+        select(Copy.file_id).where(Copy.node_id == node_id, Copy.file_id.in_(ids))
+    )
+    moved = session.scalars(select(MoveFile.file_id).where(MoveFile.file_id.in_(ids)))
+    promised = session.scalars(
+        select(UploadSession.file_id).where(
+            or_(UploadSession.file_id.in_(ids), UploadSession.session_id.in_(tokens))
+        )
+    )
+    revoked = session.scalars(select(Revocation.token_id).where(Revocation.token_id.in_(tokens)))
+    return {*copied, *moved, *promised, *(file_of[each] for each in revoked)}
+
+
+def _insert_files(
+    session: Session, settings: Settings, files: Sequence[HeldFile], now: datetime
+) -> list[HeldFile]:
+    """Make their rows; returns those that nobody else has made at the same time."""
+    if not files:
+        return []
+    rows = [
+        {
+            "file_id": each.file_id,
+            "session_id": each.jti,
+            "app_id": each.app,
+            "namespace": each.namespace,
+            "owner": each.owner,
+            "name": each.name,
+            "path": str(each.path),
+            "size": each.size,
+            "sha256": each.sha256,
+            "content_type": each.content_type,
+            "committed_at": each.committed_at,
+            "state": "committed",
+            "factor": settings.factor,
+            "present": 1,
+            "changed_at": now,
+        }
+        for each in files
+    ]
+    made = set(
+        session.scalars(
+            _insert_if_new(session, File).returning(File.file_id),
+            rows,
+            execution_options={"synchronize_session": False},
+        )
+    )
+    return [each for each in files if each.file_id in made]
+
+
+def _insert_copies(
+    session: Session, node_id: str, files: Sequence[HeldFile], now: datetime
+) -> None:
+    if files:
+        session.execute(
+            _insert_if_new(session, Copy),
+            [
+                {
+                    "file_id": each.file_id,
+                    "node_id": node_id,
+                    "pool_id": node_id,
+                    "state": "present",
+                    "since": now,
+                    "lost_as": None,
+                }
+                for each in files
+            ],
+        )
+
+
+def _insert_if_new(session: Session, model: type[Base]) -> Any:
+    table = model.__table__
+    assert isinstance(table, Table)  # noqa: S101 (every model has one)
+    on_sqlite = session.connection().dialect.name == "sqlite"
+    return (sqlite if on_sqlite else postgresql).insert(table).on_conflict_do_nothing()
+
+
+def _count(session: Session, file_ids: Sequence[str], now: datetime) -> None:
+    """One copy more of each: their rows are locked."""
+    if file_ids:
+        session.execute(
+            update(File)
+            .where(File.file_id.in_(file_ids))
+            .values(present=File.present + 1, changed_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _store(session: Session, node_id: str, files: Sequence[HeldFile]) -> None:
+    if not files:
+        return
+    inventory.take_in(session, node_id, [each.file_id for each in files])
+    session.execute(
+        update(Pool)
+        .where(Pool.pool_id == node_id)
+        .values(stored=Pool.stored + sum(each.size for each in files))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _proof(held: HeldFiles, file: HeldFile) -> Proof:
+    """A node's word for one file, as its receipt would say it."""
+    claims = ReceiptClaims(
+        iss=held.node_id,
+        aud=RECEIPT_AUDIENCE,
+        iat=int(held.read_at.timestamp()),
+        jti=file.jti,
+        file_id=file.file_id,
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        committed_at=file.committed_at,
+        copies=(held.node_id,),
+    )
+    return Proof(held.node_id, claims, file)

@@ -1,0 +1,48 @@
+"""What nodes send: that it is theirs, of now, and what it should be."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from control.cluster.read_model import KnownNode
+from control.cluster.snapshot import Snapshot
+from control.problems import ProblemError
+from portside.tokens import TokenRefused, verify_heartbeat
+
+_Message = TypeVar("_Message", bound=BaseModel)
+
+
+def sender(snapshot: Snapshot, node_id: str) -> KnownNode:
+    """The node that says it is this one. Raises ProblemError unless a deploy knows it."""
+    node = snapshot.nodes.get(node_id)
+    if node is None or not node.signs.in_roster:
+        raise ProblemError(
+            "node-unknown", f"{node_id!r} is not in the roster: deploy it, then the control node"
+        )
+    return node
+
+
+def proven(
+    node: KnownNode, token: str, body: bytes, model: type[_Message], now: datetime
+) -> _Message:
+    """A body as what it is meant to be, once it is certain that this node sent it just now.
+
+    `model` has a `node_id`. Raises ProblemError.
+    """
+    try:
+        verify_heartbeat(token, node.keyset, node.node_id, body, now)
+    except TokenRefused as refused:
+        raise ProblemError.from_token(refused) from None
+    try:
+        message = model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProblemError("malformed-request", f"{where}: {first['msg']}") from None
+    said: str = getattr(message, "node_id")  # noqa: B009 (every such model has one)
+    if said != node.node_id:
+        raise ProblemError("token-wrong-node", f"the body is of node {said!r}")
+    return message

@@ -1,0 +1,94 @@
+"""How a node and the control plane find out what each believes that the other doesn't know.
+
+A node whose digest differs from the one that a heartbeat's answer brings goes through its files by
+id, a page at a time: first the page's digest alone, then its ids, then what is known of those that
+the control plane wants. Each message travels under a `heartbeat+jwt` over its body, so that it is
+the node's signed word, as a receipt is. Sizes are bytes, times UTC.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pydantic import AwareDatetime, Field
+
+from portside.wire.base import Message
+from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, TokenId
+
+MOST_IDS = 2000
+"""Files of one page: some 70 KiB with their ids."""
+
+MOST_HELD = 500
+"""Files of one message that says all that is known of each: some 300 KiB, with the longest names
+a MiB."""
+
+
+class InventoryPage(Message):
+    """The ids of a node's files behind one and up to another, in order."""
+
+    node_id: str = Field(max_length=64)
+    after: FileId | None
+    """None is the beginning."""
+    last: FileId | None
+    """None is the end: no file lies behind."""
+    digest: Sha256
+    """Over the page's ids: see `portside.inventory`."""
+    file_ids: tuple[FileId, ...] | None = Field(default=None, max_length=MOST_IDS)
+    """None at first: most pages are the same on both sides."""
+
+
+class BelievedFile(Message):
+    """A file that a node should have."""
+
+    file_id: FileId
+    path: PurePosixPath
+
+
+class InventoryAnswer(Message):
+    """What the control plane makes of a page; what the ids show only once they were told."""
+
+    same: bool
+    wanted: tuple[FileId, ...] = ()
+    """Files here that aren't known to be: tell all of them."""
+    missing: tuple[BelievedFile, ...] = ()
+    """Files that should be here and aren't in the page: look, and tell with a heartbeat."""
+
+
+class HeldFile(Message):
+    """All that a node's own attributes say of a file that it has."""
+
+    file_id: FileId
+    jti: TokenId
+    namespace: Namespace
+    owner: Owner
+    app: AppId | None = None
+    name: str = Field(min_length=1, max_length=1024)
+    path: PurePosixPath
+    size: int = Field(ge=0, lt=2**62)
+    sha256: Sha256
+    content_type: MediaType
+    committed_at: AwareDatetime
+
+
+class HeldFiles(Message):
+    """Files that were wanted."""
+
+    node_id: str = Field(max_length=64)
+    read_at: AwareDatetime
+    """When they were last known to be there."""
+    files: tuple[HeldFile, ...] = Field(max_length=MOST_HELD)
+
+
+class NotTaken(Message):
+    """A file that wasn't taken over, and why."""
+
+    file_id: FileId
+    why: str
+
+
+class HeldFilesAnswer(Message):
+    """What became of them."""
+
+    taken: int
+    """Files whose copy here is known now."""
+    not_taken: tuple[NotTaken, ...] = ()
