@@ -8,7 +8,7 @@ attributes say; what it believes and isn't here is looked for and told to be gon
 whole again without anybody's doing.
 
 While uploads come in the two differ for moments, and a million files take a while to go through: a
-comparison is followed by a pause of fifty times its length.
+comparison of many pages that came to nothing is followed by a pause of fifty times its length.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ _log = structlog.get_logger()
 SHARE = 50
 """Times as long as it took is a comparison's pause: 2 % of the time at most goes into them."""
 
+LONGEST_PAUSE = 900.0
+"""Seconds at most between two comparisons while the two inventories differ."""
+
 MOST_BYTES = 512 * 1024
 """Of what is told in one request. The control plane takes twice that."""
 
@@ -65,9 +68,19 @@ class _Difference:
 class _Outcome:
     """What a comparison has come to, for the log."""
 
+    pages: int = 0
     told: int = 0
     refused: int = 0
     gone: int = 0
+
+    def pause(self, took: float) -> float:
+        """Seconds until the next comparison may begin.
+
+        One page costs nothing, and whatever was told is followed by a look at what is left.
+        """
+        if self.pages <= 1 or self.told or self.gone:
+            return 0.0
+        return min(SHARE * took, LONGEST_PAUSE)
 
 
 class InventoryComparison:
@@ -97,7 +110,7 @@ class InventoryComparison:
                 continue
             began = time.monotonic()
             try:
-                self._compare(found.url, pulse)
+                outcome = self._compare(found.url, pulse)
             except ControlAway as away:
                 if not pulse.stopped:
                     # The next heartbeat shows whether it is back.
@@ -107,18 +120,21 @@ class InventoryComparison:
                 # A full or broken disk: it is compared anew after the next heartbeat.
                 _log.error("inventory not compared", error=str(error))
                 continue
-            self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
+            now = time.monotonic()
+            self._not_before = now + outcome.pause(now - began)
 
-    def _compare(self, url: str, pulse: Pulse) -> None:
+    def _compare(self, url: str, pulse: Pulse) -> _Outcome:
         """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
+
         def stopped() -> bool:
             return pulse.stopped
 
         outcome = _Outcome()
         for page in self._pages():
             if pulse.stopped:
-                return
+                break
             pulse.beat()
+            outcome.pages += 1
             answer = self._control.compare(url, page.model_copy(update={"file_ids": None}), stopped)
             if answer.same:
                 continue
@@ -132,6 +148,7 @@ class InventoryComparison:
                 refused=outcome.refused,
                 gone=outcome.gone,
             )
+        return outcome
 
     def _pages(self) -> Iterator[InventoryPage]:
         """Every file's id, page by page; between two of them files come and go."""
@@ -215,9 +232,7 @@ class InventoryComparison:
                 return "damaged"
             case "DELETED":
                 return "deleted"
-        departed = self._database.row(
-            "SELECT 1 FROM departed WHERE file_id = ?", (file.file_id,)
-        )
+        departed = self._database.row("SELECT 1 FROM departed WHERE file_id = ?", (file.file_id,))
         if departed is None and (self._settings.uploads / file.path).exists():
             _log.error(
                 "file is on disk and not in the index: run `portside-agent fsck`",

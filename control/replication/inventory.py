@@ -75,7 +75,7 @@ def compare(session: Session, page: InventoryPage) -> InventoryAnswer:
     )
 
 
-def _between(session: Session, page: InventoryPage) -> Sequence[Row[tuple[str, CopyState]]]:
+def _between(session: Session, page: InventoryPage) -> Sequence[Row[str, CopyState]]:
     query = inventory.known_on(page.node_id).with_only_columns(Copy.file_id, Copy.state)
     if page.after is not None:
         query = query.where(Copy.file_id > page.after)
@@ -84,5 +84,5 @@ def _between(session: Session, page: InventoryPage) -> Sequence[Row[tuple[str, C
     return session.execute(query).all()
 
 
-def _paths(session: Session, file_ids: Sequence[str]) -> Sequence[Row[tuple[str, str]]]:
+def _paths(session: Session, file_ids: Sequence[str]) -> Sequence[Row[str, str]]:
     return session.execute(select(File.file_id, File.path).where(File.file_id.in_(file_ids))).all()

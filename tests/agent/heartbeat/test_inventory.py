@@ -1,4 +1,4 @@
-"""What the control plane doesn't know of a node's files it is told; what it believes in vain, too."""
+"""What the control plane lacks of a node's files it is told; what it believes in vain, too."""
 
 from __future__ import annotations
 

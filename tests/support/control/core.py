@@ -92,6 +92,11 @@ class Core:
         file_id = secrets.token_hex(16)
         for node_id in nodes:
             self.takes(self.nodes.receipt(node_id, self.clock.now, file_id=file_id))
+        self.names(file_id)
+        return file_id
+
+    def names(self, file_id: str) -> None:
+        """Whose file it is becomes known, as when a node has told."""
         self.on_file(
             file_id,
             lambda session, file: copies.named(
@@ -103,7 +108,6 @@ class Core:
                 content_type="application/octet-stream",
             ),
         )
-        return file_id
 
     def on_file(self, file_id: str, work: Callable[[Transaction, File], _Result]) -> _Result:
         """Do something with a file whose row is locked."""
