@@ -49,6 +49,7 @@ OwnSlug = Literal[
     "no-memory",
     "no-space",
     "read-only",
+    "clock-off",
     "storage-failed",
 ]
 
@@ -98,6 +99,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "no-replica-node": HTTPStatus.SERVICE_UNAVAILABLE,
         "not-replicated": HTTPStatus.GATEWAY_TIMEOUT,
         "no-slot": HTTPStatus.SERVICE_UNAVAILABLE,
+        "clock-off": HTTPStatus.SERVICE_UNAVAILABLE,
         "no-memory": HTTPStatus.SERVICE_UNAVAILABLE,
         "read-only": HTTPStatus.SERVICE_UNAVAILABLE,
         "no-space": HTTPStatus.INSUFFICIENT_STORAGE,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -31,16 +32,19 @@ from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
 from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
+from agent.integrity import set_back
 from agent.integrity.housekeeping import Housekeeping
 from agent.integrity.scrubber import Scrubber
 from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
 from agent.storage.deletion import delete, remove_copy
-from agent.telemetry import worker_report
+from agent.telemetry import clock, worker_report
+from agent.telemetry.clock import NodeClock
 from agent.telemetry.health import check_marker
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
-from portside.tokens import SigningKey
+from portside.clock import uptime
+from portside.tokens import LEEWAY, SigningKey
 
 _log = structlog.get_logger()
 
@@ -87,7 +91,9 @@ class Worker:
 
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
-        self._rounds = Housekeeping(settings, database)
+        self._database = database
+        self._clock = NodeClock()
+        self._rounds = Housekeeping(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
         self._deliverer = Deliverer(settings, database, key)
         pushes = PushQueue(database)
@@ -108,9 +114,14 @@ class Worker:
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
             self._comparison,
+            self._clock,
             settings.heartbeat_every,
         )
-        self._cold = None if settings.cold is None else ColdTier(settings, settings.cold, database)
+        self._cold = (
+            None
+            if settings.cold is None
+            else ColdTier(settings, settings.cold, database, self._clock)
+        )
         self._stopping = threading.Event()
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
@@ -143,8 +154,15 @@ class Worker:
         for each in self.activities:
             each.start()
         _notify("READY=1")
+        if self._last_reported_in_the_future():
+            self._bring_back()
         report_at = 0.0
         while not self._stopping.is_set():
+            step = self._clock.look()
+            if step:
+                _log.warning("clock was set", seconds_ahead=round(step, 1))
+            if step < 0:
+                self._bring_back()
             if time.monotonic() >= report_at:
                 report_at = time.monotonic() + REPORT_EVERY
                 stuck = [each.name for each in self.activities if each.pulse.age() > STUCK]
@@ -157,6 +175,18 @@ class Worker:
                 continue
             self._stopping.set()
         _notify("STOPPING=1")
+
+    def _last_reported_in_the_future(self) -> bool:
+        """Whether the clock was set back while no worker watched it."""
+        last = worker_report.read(self._settings.worker_report)
+        return last is not None and last.time > time.time() + LEEWAY
+
+    def _bring_back(self) -> None:
+        try:
+            set_back.bring_back(self._database, int(time.time()))
+        except sqlite3.OperationalError as error:
+            # A full disk: what waits for a moment of the future waits for it.
+            _log.error("what was noted of the future stays", error=str(error))
 
     def ended(self) -> bool:
         """Whether every thread has ended, after giving them some seconds."""
@@ -187,6 +217,9 @@ class Worker:
                 f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
             )
         heartbeats = self._heartbeats.report()
+        off = clock.warning(heartbeats.clock_skew)
+        if off is not None:
+            warnings.append(off)
         if heartbeats.trouble:
             warnings.append(f"control-away: {_silence(heartbeats)}: {heartbeats.trouble}")
         cold = None if self._cold is None else self._cold.report()
@@ -198,6 +231,7 @@ class Worker:
             )
         report = WorkerReport(
             time=time.time(),
+            uptime=uptime(),
             warnings=tuple(warnings),
             scrub=scrub,
             deliveries=deliveries,
@@ -215,10 +249,12 @@ class Worker:
 
 def _silence(heartbeats: HeartbeatReport) -> str:
     """For how long the control plane has been away, in words."""
-    if heartbeats.answered_at is None:
+    if heartbeats.silent_seconds is None:
         return f"{heartbeats.control_url} has answered no heartbeat yet"
-    seconds = max(0.0, time.time() - heartbeats.answered_at)
-    return f"{heartbeats.control_url} answered the last heartbeat {seconds:.0f} s ago"
+    return (
+        f"{heartbeats.control_url} answered the last heartbeat "
+        f"{heartbeats.silent_seconds:.0f} s ago"
+    )
 
 
 def _notify(state: str) -> None:

@@ -76,7 +76,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")
     for wish in COMMANDS:
         app.add_route(f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(services, wish))
-    app.add_route("/health/ready", probes.Ready(database, snapshots, key))
+    app.add_route("/health/ready", probes.Ready(database, snapshots, key, clock))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app
 

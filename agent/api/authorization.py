@@ -16,6 +16,7 @@ from agent.index.revocations import Revocations
 from agent.index.search import look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.telemetry import clock
 from portside.tokens import (
     UPLOAD_TYPE,
     TokenRefused,
@@ -127,8 +128,8 @@ class Access:
     def _verified(self, verify: Callable[[], _Claims]) -> _Claims:
         try:
             return verify()
-        except TokenRefused as refused:
-            raise ProblemError.from_token(refused) from None
+        except TokenRefused as refusal:
+            raise clock.refused(self._settings, refusal) from None
 
 
 def _is_upload_token(token: str) -> bool:

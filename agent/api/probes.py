@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 
 import falcon
 
@@ -10,9 +10,6 @@ from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from portside.wire.status import Readiness
-
-WORKER_SILENCE = 300
-"""Seconds after which a worker that reports every few counts as gone."""
 
 
 class Ready:
@@ -37,7 +34,13 @@ class Ready:
         report = worker_report.read(self._settings.worker_report)
         if report is None:
             return ("worker-silent: the agent's worker has not reported yet",)
-        age = time.time() - report.time
-        if age > WORKER_SILENCE:
-            return (f"worker-silent: its last report is {age:.0f} s old",)
+        age = report.age()
+        if age > worker_report.SILENCE:
+            return (f"worker-silent: it last reported {_ago(age)}",)
         return report.warnings
+
+
+def _ago(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "before this machine was started"
+    return f"{seconds:.0f} s ago"

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 from pydantic import ValidationError
@@ -72,13 +71,14 @@ class _Outcome:
     told: int = 0
     refused: int = 0
     gone: int = 0
+    outdated: int = 0
 
     def pause(self, took: float) -> float:
         """Seconds until the next comparison may begin.
 
         One page costs nothing, and whatever was told is followed by a look at what is left.
         """
-        if self.pages <= 1 or self.told or self.gone:
+        if self.pages <= 1 or self.told or self.gone or self.outdated:
             return 0.0
         return min(SHARE * took, LONGEST_PAUSE)
 
@@ -175,13 +175,18 @@ class InventoryComparison:
     def _tell(self, url: str, wanted: Sequence[str], outcome: _Outcome, pulse: Pulse) -> None:
         """Tell all that is known of these files."""
         for start in range(0, len(wanted), MOST_HELD):
-            read_at = datetime.now(UTC)
+            # Before they are read: what a later heartbeat tells of them is newer.
+            ticket = self._control.ticket
             for files in _in_bounds(self._held(wanted[start : start + MOST_HELD])):
                 if pulse.stopped:
                     return
                 pulse.beat()
-                held = HeldFiles(node_id=self._settings.node_id, read_at=read_at, files=files)
+                held = HeldFiles(node_id=self._settings.node_id, ticket=ticket, files=files)
                 answer = self._control.tell_held(url, held, lambda: pulse.stopped)
+                if answer.outdated:
+                    # A heartbeat came in between; what is left is told after the next comparison.
+                    outcome.outdated += 1
+                    break
                 outcome.told += answer.taken
                 outcome.refused += len(answer.not_taken)
                 for each in answer.not_taken:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from agent.heartbeat import web_status
@@ -49,7 +49,6 @@ class HeartbeatPayload:
 
     def heartbeat(
         self,
-        sent_at: datetime,
         roster_version: int,
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
@@ -62,7 +61,8 @@ class HeartbeatPayload:
         )[0]
         return Heartbeat(
             node_id=self._settings.node_id,
-            sent_at=sent_at,
+            # Last of all: what was asked for above may have taken its time.
+            sent_at=datetime.now(UTC),
             version=self._version,
             disk_free=figures.disk_free,
             disk_total=figures.disk_total,

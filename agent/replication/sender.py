@@ -46,8 +46,9 @@ from portside.wire.problem import Problem
 PATIENCE = 60.0
 """Seconds for one step: connecting, a piece on its way, the answer once all of it is there."""
 
-TOKEN_LIFE = 900
-"""Seconds in which a push has to begin; one that has begun goes on."""
+TOKEN_LIFE = 86400
+"""Seconds for which a push's token counts, before and behind this node's now. It says what may be
+sent, once and for good; so copies also come from a node whose clock is off."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether a push under way is still wanted."""
@@ -198,7 +199,7 @@ class Sender:
             iss=self._key.owner,
             aud=errand.target.node_id,
             iat=now,
-            nbf=now,
+            nbf=now - TOKEN_LIFE,
             exp=now + TOKEN_LIFE,
             jti=errand.jti,
             file_id=stored.file_id,

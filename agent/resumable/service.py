@@ -31,6 +31,7 @@ from agent.resumable.request import ResumableRequest
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
+from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
 from agent.uploads.body import Body, BodyCut
@@ -278,13 +279,20 @@ class ResumableUploads:
         upload = self._uploads.find(asked.upload_id) if asked.upload_id else None
         if upload is None or upload.jti != claims.jti:
             raise ProblemError("upload-unknown", "this token has no such upload on this node")
-        return _unless_over(upload)
+        return self._unless_over(upload)
 
     def _current(self, upload_id: str) -> Upload:
         upload = self._uploads.find(upload_id)
         if upload is None:
             raise ProblemError("upload-unknown", "the upload is gone")
-        return _unless_over(upload)
+        return self._unless_over(upload)
+
+    def _unless_over(self, upload: Upload) -> Upload:
+        if upload.is_over:
+            if upload.state == "OPEN":
+                clock.must_be_believed(self._settings)
+            raise ProblemError("upload-expired", "this upload has ended: begin a new one")
+        return upload
 
     def _stored(self, upload: Upload) -> StoredFile | None:
         if upload.state != "COMPLETE":
@@ -332,12 +340,6 @@ class ResumableUploads:
 def _is_joining(asked: ResumableRequest) -> bool:
     """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
     return asked.concat.startswith("final;")
-
-
-def _unless_over(upload: Upload) -> Upload:
-    if upload.is_over:
-        raise ProblemError("upload-expired", "this upload has ended: begin a new one")
-    return upload
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:

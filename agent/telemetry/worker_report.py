@@ -6,9 +6,15 @@ start of the worker; how many wait, are dead or in quarantine is what the index 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from portside.clock import uptime
+
+SILENCE = 300.0
+"""Seconds after which a worker that reports every few counts as gone."""
 
 
 class _Part(BaseModel):
@@ -44,15 +50,18 @@ class DeliveriesReport(_Part):
 
 
 class HeartbeatReport(_Part):
-    """How the heartbeats go. Counts since the worker's start; `answered_at` in Unix seconds."""
+    """How the heartbeats go. Counts since the worker's start."""
 
     control_url: str | None = None
     """None in a cluster without a control plane: then nothing is sent."""
-    answered_at: float | None = None
+    silent_seconds: float | None = None
+    """Since one was answered, as of the report; None when none was."""
     answered: int = 0
     failed: int = 0
     trouble: str = ""
     """Why the last one wasn't answered; empty when it was."""
+    clock_skew: float | None = None
+    """Seconds by which this node's clock is ahead of the control plane's; None when unknown."""
     leases: int = 0
     """Pieces of the control plane's work that are taken and not at their end."""
 
@@ -89,9 +98,12 @@ class PushesReport(_Part):
 
 
 class WorkerReport(_Part):
-    """Everything the worker tells. `time` is Unix seconds."""
+    """Everything the worker tells."""
 
     time: float
+    """When, in Unix seconds."""
+    uptime: float
+    """When, in seconds since the machine's start: for whoever asks how old it is."""
     warnings: tuple[str, ...] = ()
     """What an operator should look at although uploads work: `code: words`."""
     scrub: ScrubReport = ScrubReport()
@@ -104,6 +116,12 @@ class WorkerReport(_Part):
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0
     """Deleted files that were forgotten for good, since the worker's start."""
+
+    def age(self) -> float:
+        """Seconds since it was written, whatever was done to the clock; one from before the
+        machine's start is infinitely old."""
+        age = uptime() - self.uptime
+        return age if age >= 0 else math.inf
 
 
 def write(path: Path, report: WorkerReport) -> None:

@@ -14,6 +14,7 @@ from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.telemetry import clock
 from agent.telemetry.health import NodeHealth
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.rate_limit import UploadRate
@@ -82,11 +83,12 @@ class UploadPolicy:
         try:
             claims = verify_upload(token, self.keyset, self.settings.node_id, resuming=resuming)
         except TokenRefused as refused:
+            problem = clock.refused(self.settings, refused)
             if resuming and refused.code == "token-expired":
-                raise ProblemError(
+                problem = ProblemError(
                     "upload-expired", "this upload's deadline has passed: begin a new one"
-                ) from None
-            raise ProblemError.from_token(refused) from None
+                )
+            raise problem from None
         self.revocations.refuse(claims.jti)
         return claims
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
+from control.db.models import Node
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
@@ -47,9 +50,15 @@ class Inventories:
                 raise ProblemError(
                     "malformed-request", f"{each.file_id}: its path is none of its namespace"
                 )
-        return self._database.write(
-            lambda session: takeover.take_over(session, self._settings, held, now)
-        )
+
+        def work(session: Session) -> HeldFilesAnswer:
+            # The node's row is locked: no heartbeat comes in between.
+            known = session.get_one(Node, node_id, with_for_update=True, populate_existing=True)
+            if not held.ticket or held.ticket != known.ticket:
+                return HeldFilesAnswer(taken=0, outdated=True)
+            return takeover.take_over(session, self._settings, held, now)
+
+        return self._database.write(work)
 
 
 def _fits(file: HeldFile) -> bool:

@@ -69,6 +69,7 @@ def _node_view(snapshot: Snapshot, row: Node) -> NodeView:
         tier=node.tier,
         heard_at=node.signs.heard_at,
         down_since=node.signs.down_since,
+        clock_skew=node.signs.clock_skew,
         reserved=sum(pool.reserved for pool in own),
         open_sessions=sum(pool.open_sessions for pool in own),
         heartbeat=heartbeat,

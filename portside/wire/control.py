@@ -142,6 +142,8 @@ class NodeView(Message):
     tier: Tier
     heard_at: datetime | None
     down_since: datetime | None
+    clock_skew: float | None = None
+    """Seconds by which its clock was ahead of the control plane's at its last heartbeat."""
     reserved: int
     """Bytes promised to open sessions."""
     open_sessions: int

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from portside.wire.base import Message
-from portside.wire.fields import FileId, Sha256, TokenId
+from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
 
 NodeState = Literal["active", "readonly", "draining", "down", "retired"]
@@ -81,7 +81,11 @@ class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
     node_id: str
+    ticket: Ticket | None = None
+    """That of the last answer, which counts once: so a heartbeat is new whatever the clocks say.
+    None by older releases."""
     sent_at: AwareDatetime
+    """By the node's clock: by it alone the control plane knows how far that is off."""
     version: str
     disk_free: int
     disk_total: int
@@ -136,6 +140,11 @@ class HeartbeatAnswer(Message):
     """What the control plane has for a node."""
 
     now: AwareDatetime
+    taken: bool = True
+    """Whether the heartbeat counted. It didn't, and changed nothing, when its ticket wasn't the
+    last one: it is to be sent again at once, with this one."""
+    ticket: Ticket | None = None
+    """For the next heartbeat; None by older releases."""
     roster: Roster | None = None
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()
