@@ -92,7 +92,8 @@ class Worker:
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
         self._database = database
-        self._clock = NodeClock()
+        rosters = Rosters(settings)
+        self._clock = NodeClock(awaits_word=rosters.current().control_url is not None)
         self._rounds = Housekeeping(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
         self._deliverer = Deliverer(settings, database, key)
@@ -109,7 +110,7 @@ class Worker:
         self._comparison = InventoryComparison(settings, database, control)
         self._heartbeats = HeartbeatSender(
             database,
-            Rosters(settings),
+            rosters,
             control,
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,

@@ -9,6 +9,7 @@ valid yet, is answered with "later" in place of "no": clients give up an upload 
 from __future__ import annotations
 
 import threading
+import time
 
 from agent.problems import ProblemError
 from agent.settings import Settings
@@ -17,14 +18,19 @@ from portside.clock import ClockWatch
 from portside.quantities import format_duration
 from portside.tokens import LEEWAY, Refusal, TokenRefused
 
+FIRST_WORD = 60.0
+"""Seconds from the worker's start that the control plane has for its first answer."""
+
 _BY_THE_CLOCK: tuple[Refusal, ...] = ("token-expired", "token-not-yet-valid")
 
 
 class NodeClock:
     """What the worker knows of the clock. Thread-safe."""
 
-    def __init__(self, watch: ClockWatch | None = None) -> None:
+    def __init__(self, watch: ClockWatch | None = None, *, awaits_word: bool = False) -> None:
+        """`awaits_word`: there is a control plane, which will tell its time."""
         self._watch = watch or ClockWatch()
+        self._word_until = time.monotonic() + FIRST_WORD if awaits_word else 0.0
         self._lock = threading.Lock()
         self._skew: float | None = None
 
@@ -48,6 +54,8 @@ class NodeClock:
     def is_believed(self) -> bool:
         """Whether something may end by it that nobody can bring back."""
         with self._lock:
+            if self._skew is None and time.monotonic() < self._word_until:
+                return False
             return self._watch.is_settled and not _is_off(self._skew)
 
 

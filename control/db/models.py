@@ -164,7 +164,7 @@ class Node(Base):
     returned_at: Mapped[datetime | None]
     """When it came back after its copies had been given up. Those that it had before count as
     doubtful until its inventory proves that it has what we believe; None then."""
-    inventory: Mapped[str] = mapped_column(default=EMPTY)
+    inventory: Mapped[str] = mapped_column(default=EMPTY, server_default=EMPTY)
     """The digest of the copies that should be on it, without the rows of `inventory_changes`."""
     drain_cursor: Mapped[str | None]
     """While it drains: the last file id that was looked at; None is the beginning."""

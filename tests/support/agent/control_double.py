@@ -95,6 +95,7 @@ class ControlDouble:
         assert heartbeat.node_id == node_id
         with self._lock:
             if heartbeat.ticket != self._ticket:
+                # Whatever else goes wrong: without its ticket no heartbeat would come in again.
                 challenge = HeartbeatAnswer(now=self._now(), taken=False, ticket=self._ticket)
                 return challenge.model_dump_json().encode()
             self._ticket = secrets.token_hex(8)
@@ -197,8 +198,10 @@ def _handler_of(control: ControlDouble) -> type[BaseHTTPRequestHandler]:
                 respond(self, 200, control.take_over(node_id, token, body))
                 return
             assert what == "heartbeat"
+            before = len(control.heartbeats)
             answer = control.receive(node_id, token, body)
-            if answer is not None and control.misbehave is not None:
+            taken = len(control.heartbeats) > before
+            if taken and control.misbehave is not None:
                 control.misbehave(self)
                 return
             respond(self, 401 if answer is None else 200, answer or b"")

@@ -54,6 +54,7 @@ def heartbeat(**facts: object) -> Heartbeat:
         {
             **counts,
             "node_id": "s01",
+            "ticket": "",
             "sent_at": datetime.now(UTC),
             "version": "1",
             "disk_free": 25 * GIB,
