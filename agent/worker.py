@@ -43,8 +43,8 @@ from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
 from agent.telemetry.health import check_marker
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
-from portside.clock import uptime
-from portside.tokens import LEEWAY, SigningKey
+from portside.clock import ClockWatch, uptime
+from portside.tokens import SigningKey
 
 _log = structlog.get_logger()
 
@@ -93,7 +93,11 @@ class Worker:
         self._settings = settings
         self._database = database
         rosters = Rosters(settings)
-        self._clock = NodeClock(awaits_word=rosters.current().control_url is not None)
+        last = worker_report.read(settings.worker_report)
+        self._clock = NodeClock(
+            ClockWatch(last=None if last is None else (last.time, last.uptime)),
+            awaits_word=rosters.current().control_url is not None,
+        )
         self._rounds = Housekeeping(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
         self._deliverer = Deliverer(settings, database, key)
@@ -155,8 +159,6 @@ class Worker:
         for each in self.activities:
             each.start()
         _notify("READY=1")
-        if self._last_reported_in_the_future():
-            self._bring_back()
         report_at = 0.0
         while not self._stopping.is_set():
             step = self._clock.look()
@@ -176,11 +178,6 @@ class Worker:
                 continue
             self._stopping.set()
         _notify("STOPPING=1")
-
-    def _last_reported_in_the_future(self) -> bool:
-        """Whether the clock was set back while no worker watched it."""
-        last = worker_report.read(self._settings.worker_report)
-        return last is not None and last.time > time.time() + LEEWAY
 
     def _bring_back(self) -> None:
         try:

@@ -26,13 +26,25 @@ class ClockWatch:
     """Notices when the clock was set. `look` is called now and then, by one thread."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.time, steady: Callable[[], float] = uptime
+        self,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = uptime,
+        last: tuple[float, float] | None = None,
     ) -> None:
-        """`clock` is Unix seconds, `steady` seconds since the machine's start."""
+        """`clock` is Unix seconds, `steady` seconds since the machine's start.
+
+        `last` is what both said when an earlier process last looked.
+        """
         self._clock = clock
         self._steady = steady
-        self._offset = clock() - steady()
+        now, up = clock(), steady()
+        self._offset = now - up
         self._set_at = 0.0
+        if last is not None:
+            self._offset = _offset_before(now, up, *last)
+        if abs(now - up - self._offset) > LEEWAY:
+            # While nobody looked; the first `look` tells.
+            self._set_at = up
 
     def look(self) -> float:
         """Seconds by which the clock was set since the last look: ahead, or back (negative).
@@ -50,3 +62,11 @@ class ClockWatch:
     def is_settled(self) -> bool:
         """Whether it has run evenly for long enough, as of the last look."""
         return self._steady() - self._set_at >= SETTLED
+
+
+def _offset_before(now: float, up: float, last_now: float, last_up: float) -> float:
+    """What clock and uptime differed by when they were last looked at, as far as can be known."""
+    if last_up <= up:
+        return last_now - last_up
+    # The machine was started anew since: time may have passed, but not backwards.
+    return max(now, last_now) - up

@@ -27,9 +27,9 @@ _BY_THE_CLOCK: tuple[Refusal, ...] = ("token-expired", "token-not-yet-valid")
 class NodeClock:
     """What the worker knows of the clock. Thread-safe."""
 
-    def __init__(self, watch: ClockWatch | None = None, *, awaits_word: bool = False) -> None:
+    def __init__(self, watch: ClockWatch, *, awaits_word: bool = False) -> None:
         """`awaits_word`: there is a control plane, which will tell its time."""
-        self._watch = watch or ClockWatch()
+        self._watch = watch
         self._word_until = time.monotonic() + FIRST_WORD if awaits_word else 0.0
         self._lock = threading.Lock()
         self._skew: float | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
+
 from portside.clock import SETTLED, ClockWatch
 from portside.tokens import LEEWAY
 
@@ -15,8 +17,8 @@ class Machine:
     wall: float = 1_800_000_000.0
     up: float = 100_000.0
 
-    def watch(self) -> ClockWatch:
-        return ClockWatch(lambda: self.wall, lambda: self.up)
+    def watch(self, last: tuple[float, float] | None = None) -> ClockWatch:
+        return ClockWatch(lambda: self.wall, lambda: self.up, last)
 
     def passes(self, seconds: float) -> None:
         self.wall += seconds
@@ -54,3 +56,26 @@ def test_what_a_time_service_corrects_bit_by_bit_is_no_step() -> None:
         machine.wall += LEEWAY / 10
         assert watch.look() == 0
         assert watch.is_settled
+
+
+@pytest.mark.parametrize("step", [86400.0, -86400.0])
+def test_a_clock_that_was_set_while_nobody_looked_is_found_out(step: float) -> None:
+    machine = Machine()
+    last = machine.wall, machine.up
+    machine.passes(7200)
+    assert machine.watch(last).is_settled
+    machine.wall += step
+    watch = machine.watch(last)
+    assert not watch.is_settled
+    assert watch.look() == step
+    assert watch.look() == 0
+
+
+def test_after_a_start_of_the_machine_only_a_clock_that_went_back_is_certain() -> None:
+    machine = Machine()
+    last = machine.wall, machine.up
+    machine.up = SETTLED + 1
+    machine.wall += 7200
+    assert machine.watch(last).look() == 0
+    machine.wall -= 86400
+    assert machine.watch(last).look() == 7200 - 86400
