@@ -105,9 +105,12 @@ def test_what_waited_for_a_moment_of_the_future_is_tried_when_the_worker_starts(
     node.stop()
     assert node.agent.put("a.bin", b"x").status_code == 201
     tomorrow = int(time.time()) + 86400
-    node.change("UPDATE deliveries SET due = ?", tomorrow)
+    node.change(
+        "INSERT INTO pushes (file_id, target, own, state, due, ordered_at) "
+        "SELECT file_id, 's02', 1, 'WAITING', ?1, ?1 FROM files",
+        tomorrow,
+    )
     report = node.report().model_copy(update={"time": float(tomorrow)})
     node.report_path.write_text(report.model_dump_json())
-    control.ahead = 0
     node.start()
-    control.wait_for(lambda: control.receipts, "the file's receipt is brought")
+    node.wait_for(lambda: node.rows("SELECT 1 FROM pushes WHERE attempts > 0"))
