@@ -9,7 +9,6 @@ from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.index.database import Database
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
@@ -23,6 +22,7 @@ from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.storage.commit import Committer
+from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> App:
     key = identity.load(settings.node_key, settings.node_id)
     keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
     health = NodeHealth(settings)
-    database = Database(settings.index)
+    database = open_index(settings)
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)

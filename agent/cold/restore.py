@@ -21,6 +21,7 @@ import structlog
 from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
+from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
@@ -204,7 +205,10 @@ class Restore:
         self._must_have_room(file.size)
         stored = self._described(file)
         with StagingFile.create(
-            self._settings.staging, file.file_id, self._settings.sizing
+            self._settings.staging,
+            file.file_id,
+            self._settings.sizing,
+            filesystem.of(self._settings.root),
         ) as staging:
             staging.reserve(file.size)
             digest = self._download(key, found, staging)

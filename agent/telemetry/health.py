@@ -13,6 +13,7 @@ import threading
 import structlog
 
 from agent.settings import Settings
+from portside.durable_file import NO_ROOM, sync
 
 _log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ class NodeHealth:
     """Reasons against taking uploads. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
         check_marker(settings)
@@ -47,7 +48,7 @@ class NodeHealth:
         with self._lock:
             reasons = [f"{code}: {detail}" for code, detail in self._faults.items()]
         try:
-            if self._settings.root.stat().st_dev != self._device:
+            if self.settings.root.stat().st_dev != self._device:
                 reasons.append("disk-unmounted: the data filesystem is not mounted any more")
         except OSError as error:
             reasons.append(f"disk-unreachable: {error.strerror}")
@@ -72,16 +73,21 @@ def check_marker(settings: Settings) -> None:
 
 
 def check_write(settings: Settings) -> None:
-    """Raise NodeUnfit unless a file can be written and made durable on the data filesystem."""
+    """Raise NodeUnfit unless a file can be written and made durable on the data filesystem.
+
+    A full one is fit: what is there can be read and deleted, and uploads are refused by admission.
+    """
     probe = settings.staging / f"{WRITE_CHECK}{os.getpid()}"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.write(descriptor, b"portside\n")
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
             # Another process that starts may have swept it away.
             probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            return
         raise NodeUnfit(f"{settings.root} can't be written: {error.strerror}") from None
