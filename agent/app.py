@@ -50,10 +50,10 @@ def create_app(settings: Settings) -> App:
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
-    admission = Admission(settings.root, settings.sizing)
+    upload_index = UploadIndex(database)
+    admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
-    upload_index = UploadIndex(database)
     rosters = Rosters(settings)
     policy = UploadPolicy(
         settings=settings,
@@ -105,6 +105,6 @@ def create_app(settings: Settings) -> App:
     app.add_route("/internal/download", files.DownloadProbe(access))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
-    app.add_route("/health/ready", probes.Ready(settings, health))
+    app.add_route("/health/ready", probes.Ready(settings, health, admission))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

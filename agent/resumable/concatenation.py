@@ -89,7 +89,7 @@ class Concatenation:
         source, digest = self._settings.staging / final.staging, Sha256()
         sizing, name = self._settings.sizing, name_of(final)
         with (
-            self._admission.admit(Demand(final.upload_id, None, size)) as reservation,
+            self._admission.admit(Demand(final.upload_id, None, size, inodes=1)) as reservation,
             StagingFile.create(
                 self._settings.staging, final.details.claims.file_id, sizing, self._disk
             ) as staging,

@@ -14,6 +14,7 @@ from agent.problems import ProblemError
 from agent.resumable.creation import Creation
 from agent.resumable.parts import Assemblies
 from agent.settings import Settings
+from agent.storage.reserve import Reserve
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
 from agent.uploads.policy import too_large
@@ -91,7 +92,7 @@ class StagedUploads:
 
     def give_up(self, upload: Upload) -> None:
         """End an upload and give its space back, unless other parts are in its file."""
-        self._uploads.end(upload.upload_id)
+        Reserve(self._settings).spend(lambda: self._uploads.end(upload.upload_id))
         self._admission.hold(upload.upload_id, 0)
         if not self._uploads.needs(upload.staging):
             (self._settings.staging / upload.staging).unlink(missing_ok=True)

@@ -71,9 +71,7 @@ class Reserve:
                     raise
                 given = self.give_up(step)
                 if not given:
-                    raise DiskFull(
-                        f"the disk is full, and nothing is in reserve: {error}"
-                    ) from error
+                    raise DiskFull(f"the disk is full, with no reserve left: {error}") from error
                 step, spent = 2 * step, spent + given
                 _log.warning("reserve spent on a full disk", pieces=spent, reason=str(error))
         if spent:
@@ -88,7 +86,7 @@ class Reserve:
             self.give_up(1)
 
     def keep(self, count: int) -> int:
-        """Give up all but `count` pieces; returns the bytes that are free for it. Raises OSError."""
+        """Give up all but `count` pieces; returns the bytes that were held. Raises OSError."""
         return self.give_up(max(0, len(self._pieces()) - count)) * PIECE
 
     def give_up(self, count: int) -> int:
