@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from faults import crashes, runs
-from faults.figures import Figures
-from faults.filesystem import Disk
+from faults import runs
+from faults.causing import crashes
+from faults.causing.filesystem import Disk
+from faults.checking.figures import Figures
 from portside.quantities import MIB
 from tests.support.agent.process import Agent
 
