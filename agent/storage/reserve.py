@@ -163,7 +163,7 @@ def _has_room(root: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, bytes(PIECE // 8))
+            os.pwrite(descriptor, bytes(PIECE // 8), 0)
         finally:
             os.close(descriptor)
             path.unlink(missing_ok=True)

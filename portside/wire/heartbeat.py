@@ -116,9 +116,11 @@ class Heartbeat(Message):
 
     @property
     def disk_withheld(self) -> int:
-        """Of `disk_free`: what no new file gets. All of it where a file would find no inode."""
+        """Of `disk_free`: what no new file gets. Where it would find no inode that is all of it,
+        and one byte more: an empty file has no room either.
+        """
         if self.inodes.total and self.inodes.spare < INODES_PER_FILE:
-            return self.disk_free
+            return self.disk_free + 1
         return self.disk_reserved
 
 
