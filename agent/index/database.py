@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +87,20 @@ class Database:
         full disk would be the process's end (SIGBUS). The descriptor is never closed, for that
         would let go of SQLite's locks on the file (fcntl(2)).
         """
-        descriptor = os.open(f"{self._path}-shm", os.O_RDWR | os.O_CLOEXEC)
-        linux.allocate(descriptor, 0, _SHARED_MEMORY)
+        # Where a filesystem can't be mapped SQLite has neither this nor the log.
+        with suppress(FileNotFoundError):
+            descriptor = os.open(f"{self._path}-shm", os.O_RDWR | os.O_CLOEXEC)
+            linux.allocate(descriptor, 0, _SHARED_MEMORY)
 
     def _allocate_log(self, size: int) -> None:
         """Behind SQLite's back, but beyond the log's end: its length stays.
 
         Never so with the file itself: to close it here would let go of SQLite's locks.
         """
-        descriptor = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
         try:
             linux.allocate(descriptor, 0, size)
         finally:

@@ -87,17 +87,21 @@ class StagedUploads:
                 "upload-locked", "another request is still at this upload: try again"
             ) from None
         except FileNotFoundError:
-            self._uploads.end(upload.upload_id)
+            self._end(upload)
             raise ProblemError("upload-expired", "its bytes are gone: begin anew") from None
 
     def give_up(self, upload: Upload) -> None:
         """End an upload and give its space back, unless other parts are in its file."""
-        Reserve(self._settings).spend(lambda: self._uploads.end(upload.upload_id))
+        self._end(upload)
         self._admission.hold(upload.upload_id, 0)
         if not self._uploads.needs(upload.staging):
             (self._settings.staging / upload.staging).unlink(missing_ok=True)
             self.assemblies.forget(upload.staging)
         _log.info("upload given up", upload_id=upload.upload_id, bytes=upload.offset)
+
+    def _end(self, upload: Upload) -> None:
+        """On a full disk too: it is how room is given back."""
+        Reserve(self._settings).spend(lambda: self._uploads.end(upload.upload_id))
 
     def hash_behind(self, upload: Upload) -> None:
         """More of an upload is on disk: if it is a part, the file's beginning may have grown."""
@@ -127,7 +131,7 @@ class StagedUploads:
         """After a start: promise what an upload needs and the disk doesn't show as taken."""
         if upload.kind == "final":
             # The joining that a crash cut short; the parts are there to be joined again.
-            self._uploads.end(upload.upload_id)
+            self._end(upload)
             return
         size = upload.details.claims.size_limit if upload.length is None else upload.length
         try:

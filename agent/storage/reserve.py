@@ -131,7 +131,9 @@ class Reserve:
         """Give a piece its blocks. Without room for them it is none."""
         descriptor = os.open(piece, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size or linux.allocate(descriptor, 0, PIECE):
+            found = os.fstat(descriptor)
+            taken = max(found.st_size, found.st_blocks * 512)
+            if taken >= PIECE or linux.allocate(descriptor, 0, PIECE):
                 return
             # Random: a filesystem that compresses would take no room for anything else.
             os.pwrite(descriptor, os.urandom(PIECE), 0)

@@ -7,6 +7,7 @@ someone has looked at the disk and restarted the agent.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 
@@ -88,6 +89,24 @@ def check_write(settings: Settings) -> None:
             # Another process that starts may have swept it away.
             probe.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno not in NO_ROOM:
+            raise _unwritable(settings, error) from None
+        _write_in_place(settings)
+
+
+def _write_in_place(settings: Settings) -> None:
+    """The proof on a full disk, in blocks that are taken: there is none where nothing is held."""
+    try:
+        for piece in settings.reserve.iterdir():
+            with piece.open("r+b", buffering=0) as file:
+                file.write(b"portside\n")
+                sync(file.fileno())
             return
-        raise NodeUnfit(f"{settings.root} can't be written: {error.strerror}") from None
+    except OSError as error:
+        # The other process may have given up what there was.
+        if error.errno not in (*NO_ROOM, errno.ENOENT):
+            raise _unwritable(settings, error) from None
+
+
+def _unwritable(settings: Settings, error: OSError) -> NodeUnfit:
+    return NodeUnfit(f"{settings.root} can't be written: {error.strerror}")

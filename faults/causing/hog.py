@@ -25,7 +25,7 @@ class Hog:
     """Fills the filesystem at `root`. Thread-safe."""
 
     def __init__(self, root: Path, resource: Resource) -> None:
-        self._root = root
+        self.root = root
         self._folder = root / "hog"
         self._resource = resource
         self._taking = threading.Lock()

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from agent.storage.reserve import PIECES
+from agent.storage.deletion import remove_copy
+from agent.storage.quarantine import quarantine
+from agent.storage.reserve import PIECES, Reserve
+from agent.storage.staging import DiskFull
 from faults.causing.hog import Hog, Resource
 from portside.quantities import MIB
 from portside.wire.files import StoredFile
+from tests.support.agent.damage import Node
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
@@ -130,6 +134,31 @@ def test_the_worker_works_on_a_full_disk_and_holds_the_reserve_again_afterwards(
         assert len(list(reserve.iterdir())) == PIECES
     finally:
         worker.kill()
+
+
+@pytest.mark.parametrize("mounted", ["ext4"], indirect=True)
+def test_what_others_order_and_undone_commits_go_on_full_disks_too(
+    make_agent: Callable[..., Agent], mounted: Path
+) -> None:
+    node = Node(make_agent(root=mounted))
+    node.database.hold_room()
+    Reserve(node.settings).refill()
+    hog = Hog(mounted, "inodes")
+    drained, damaged = (node.commit(name, b"x") for name in ("a.bin", "b.bin"))
+    cut = node.intent("c.bin", b"x", namespace="elsewhere")
+    hog.move_in()
+    hog.take()
+    assert remove_copy(node.settings, node.database, drained.file_id)
+    hog.take()
+    quarantine(node.settings, node.database, damaged.file_id, "a flipped bit")
+    hog.take()
+    # Its folders find no inode. Its name and its token are free again.
+    with pytest.raises(DiskFull):
+        node.committer.commit(cut)
+    assert node.index.pending() == []
+    left = [path for path in (mounted / "uploads").rglob("*") if path.is_file()]
+    assert left == []
+    assert node.index.path_taken(drained.path) is False
 
 
 def test_a_quota_that_is_used_up_is_no_broken_disk(agent: Agent) -> None:
