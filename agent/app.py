@@ -9,7 +9,6 @@ from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.index.database import Database
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
@@ -23,6 +22,7 @@ from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.storage.commit import Committer
+from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
@@ -46,14 +46,14 @@ def create_app(settings: Settings) -> App:
     key = identity.load(settings.node_key, settings.node_id)
     keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
     health = NodeHealth(settings)
-    database = Database(settings.index)
+    database = open_index(settings)
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
-    admission = Admission(settings.root, settings.sizing)
+    upload_index = UploadIndex(database)
+    admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
-    upload_index = UploadIndex(database)
     rosters = Rosters(settings)
     policy = UploadPolicy(
         settings=settings,
@@ -105,6 +105,6 @@ def create_app(settings: Settings) -> App:
     app.add_route("/internal/download", files.DownloadProbe(access))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
-    app.add_route("/health/ready", probes.Ready(settings, health))
+    app.add_route("/health/ready", probes.Ready(settings, health, admission))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

@@ -39,9 +39,9 @@ from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
 from agent.storage.deletion import delete, remove_copy
+from agent.storage.opening import open_index
 from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
-from agent.telemetry.health import check_marker
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
 from portside.clock import ClockWatch, uptime
 from portside.tokens import SigningKey
@@ -73,9 +73,8 @@ def run(settings: Settings) -> None:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.put(received))
-    check_marker(settings)
     key = identity.load(settings.node_key, settings.node_id)
-    database = Database(settings.index)
+    database = open_index(settings)
     worker = Worker(settings, database, key)
     # Building pydantic's validators leaves several MiB of freed memory behind.
     linux.trim_memory()

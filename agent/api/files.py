@@ -244,7 +244,7 @@ def _storage_problems(health: NodeHealth) -> Iterator[None]:
     try:
         yield
     except (DiskFull, DiskFailed, sqlite3.Error) as error:
-        failure = of_index(error) if isinstance(error, sqlite3.Error) else error
+        failure = of_index(error, health.settings) if isinstance(error, sqlite3.Error) else error
         if isinstance(failure, DiskFull):
             raise ProblemError(
                 "no-space", f"{failure}: it is tried again at the next start"

@@ -71,6 +71,13 @@ class NodeGauges(Collector):
         yield _gauge("disk_reserved_bytes", "Promised to uploads, not yet taken.", disk.reserved)
         yield _gauge("disk_kept_bytes", "Kept free whatever comes.", disk.kept_free)
 
+        inodes = disk.inodes
+        if inodes.total:
+            yield _gauge("inodes_free", "Free on the data filesystem.", inodes.free)
+            yield _gauge("inodes_total", "What it has in all.", inodes.total)
+            yield _gauge("inodes_reserved", "Promised to uploads.", inodes.reserved)
+            yield _gauge("inodes_kept", "Kept free whatever comes.", inodes.kept_free)
+
     def _of_storage(self) -> Iterable[Metric]:
         # From an index that holds both columns: a million files take some 50 ms.
         files, size = self._database.rows(

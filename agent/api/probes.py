@@ -9,15 +9,17 @@ import falcon
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
+from agent.uploads.admission import Admission
 from portside.wire.status import Readiness
 
 
 class Ready:
     """Would an upload be taken? 200, or 503 with the reasons."""
 
-    def __init__(self, settings: Settings, health: NodeHealth) -> None:
+    def __init__(self, settings: Settings, health: NodeHealth, admission: Admission) -> None:
         self._settings = settings
         self._health = health
+        self._admission = admission
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """`{"ready": true, "reasons": [], "warnings": []}`."""
@@ -26,7 +28,10 @@ class Ready:
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", "no-store")
         response.text = Readiness(
-            ready=not reasons, reasons=reasons, warnings=self._warnings()
+            ready=not reasons,
+            reasons=reasons,
+            # A node that is full is as it should be otherwise: it serves, deletes and is deployed.
+            warnings=self._admission.shortages() + self._warnings(),
         ).model_dump_json()
 
     def _warnings(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ whose bytes don't give the SHA-256 in its metadata is refused and reported.
 from __future__ import annotations
 
 import mmap
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import structlog
 from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
+from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
@@ -34,9 +36,11 @@ from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
+from portside.sizing import inodes_kept_free
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire.claims import ReceiptClaims
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 _log = structlog.get_logger()
 
@@ -204,7 +208,10 @@ class Restore:
         self._must_have_room(file.size)
         stored = self._described(file)
         with StagingFile.create(
-            self._settings.staging, file.file_id, self._settings.sizing
+            self._settings.staging,
+            file.file_id,
+            self._settings.sizing,
+            filesystem.of(self._settings.root),
         ) as staging:
             staging.reserve(file.size)
             digest = self._download(key, found, staging)
@@ -263,6 +270,9 @@ class Restore:
         free = shutil.disk_usage(self._settings.root).free
         if free - size < self._settings.sizing.disk_kept_free:
             raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
+        inodes = os.statvfs(self._settings.root)
+        if inodes.f_files and inodes.f_favail < inodes_kept_free(inodes.f_files) + INODES_PER_FILE:
+            raise DiskFull(f"the disk is full: {inodes.f_favail} inodes are free")
 
     def _described(self, file: ColdFile) -> StoredFile:
         """The file as this node's own, with its receipt."""

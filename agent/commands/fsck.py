@@ -7,13 +7,13 @@ import sqlite3
 import sys
 from collections import Counter
 
-from agent.index.database import Database
 from agent.index.files import FileIndex
 from agent.integrity.diagnosis import Gravity, Kind, exit_code
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.settings import Settings
 from agent.storage.commit import Committer
+from agent.storage.opening import open_index
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_write
 from portside.tokens import SigningKey
@@ -28,7 +28,7 @@ def run(settings: Settings, orders: Orders, key: SigningKey | None, in_json: boo
         if key is not None:
             # A disk that takes no writes must not be mended: every step would be half a step.
             check_write(settings)
-        database = Database(settings.index)
+        database = open_index(settings)
         try:
             committer = None if key is None else Committer(settings, FileIndex(database), key)
             return _print(Fsck(settings, database, orders, committer), in_json)

@@ -16,6 +16,7 @@ from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.telemetry.worker_report import ScrubReport
 from portside.wire.heartbeat import GoneFile, Heartbeat, WorkDone
+from portside.wire.status import InodeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class _Uploads:
     active: int
     slots: int
     reserved: int
+    inodes: InodeStatus
 
 
 class HeartbeatPayload:
@@ -67,6 +69,7 @@ class HeartbeatPayload:
             disk_free=figures.disk_free,
             disk_total=figures.disk_total,
             disk_reserved=uploads.reserved,
+            inodes=uploads.inodes,
             iops=round(figures.iops, 1),
             memory_available=figures.memory_available,
             memory_total=figures.memory_total,
@@ -94,13 +97,19 @@ class HeartbeatPayload:
             slots, kept = self._settings.sizing.upload_slots, self._settings.sizing.disk_kept_free
             reason = f"agent-silent: the agent's web side doesn't say how it is: {silent}"
             return _Uploads(
-                accepting=False, reasons=(reason,), active=0, slots=slots, reserved=kept
+                accepting=False,
+                reasons=(reason,),
+                active=0,
+                slots=slots,
+                reserved=kept,
+                inodes=InodeStatus(),
             )
         return _Uploads(
             accepting=said.accepting,
-            reasons=said.reasons,
+            reasons=said.reasons + said.shortages,
             active=said.slots.used,
             slots=said.slots.limit,
             # What is left of the free space is what admission would give to a new upload.
             reserved=said.disk.reserved + said.disk.kept_free,
+            inodes=said.disk.inodes,
         )

@@ -14,6 +14,7 @@ from agent.index.uploads import UploadIndex
 from agent.integrity.recovery import sweep_staging
 from agent.settings import Settings
 from agent.storage.quarantine import finish_quarantines
+from agent.storage.reserve import Reserve
 from agent.storage.staging import DiskFailed, DiskFull, is_live
 from agent.storage.tombstones import purge
 from agent.telemetry.clock import NodeClock
@@ -38,6 +39,7 @@ class Housekeeping:
         self._settings = settings
         self._database = database
         self._clock = clock
+        self._reserve = Reserve(settings)
         self._purge_at = 0.0
         self.warnings: tuple[str, ...] = ()
         self.expired_uploads = 0
@@ -65,7 +67,10 @@ class Housekeeping:
         if seconds > SLOW_WRITE:
             warnings.append(f"disk-slow: a small durable write took {seconds:.1f} s")
         try:
-            self._tidy(pulse)
+            # On a full disk above all: what is expired gives its room back.
+            self._reserve.spend(lambda: self._tidy(pulse))
+            self._reserve.refill()
+            self._database.hold_room()
         except (OSError, DiskFull, DiskFailed, sqlite3.Error) as error:
             warnings.append(f"sweep-failed: {error}")
         return warnings

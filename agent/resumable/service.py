@@ -39,6 +39,7 @@ from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,9 @@ class ResumableUploads:
         self._policy.check_health()
         self._policy.check_replicas(creation.claims)
         self._policy.check_rate(creation.claims)
-        self._admission.check_space(creation.space)
+        # Another part lies in the file of those before it.
+        is_new = not self._uploads.of_token(creation.claims.jti)
+        self._admission.check_space(creation.space, INODES_PER_FILE if is_new else 0)
 
     def _begin(self, creation: Creation, use: TokenUse) -> Upload:
         """A new upload. The parts of one file count as one upload of their owner."""

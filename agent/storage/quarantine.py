@@ -14,12 +14,13 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from agent.host import filesystem
 from agent.index import removals
 from agent.index.database import Database
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside.durable_file import sync_directory
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -49,22 +50,28 @@ class Kept:
 def quarantine(settings: Settings, database: Database, file_id: str, reason: str) -> None:
     """Take a committed file out of service, durably; `reason` is for people.
 
-    A file that is not committed (any more) is left alone. Raises DiskFull, DiskFailed or
-    sqlite3.Error; once the row is written the next start finishes what is left to do.
+    A file that is not committed (any more) is left alone. Raises DiskFailed, sqlite3.Error, or
+    DiskFull where even the reserve is used up; once the row is written the next start finishes what
+    is left to do.
     """
+    if Reserve(settings).spend(lambda: _condemn(database, file_id, reason)):
+        _log.error("file quarantined", file_id=file_id, reason=reason)
+        move(settings, database, file_id)
+
+
+def _condemn(database: Database, file_id: str, reason: str) -> bool:
     with database.transaction() as connection:
         changed = connection.execute(
             "UPDATE files SET state = 'QUARANTINED' WHERE file_id = ? AND state = 'COMMITTED'",
             (file_id,),
         )
         if changed.rowcount == 0:
-            return
+            return False
         connection.execute(
             "INSERT OR REPLACE INTO notes VALUES (?, ?)", (REASON_KEY + file_id, reason)
         )
         removals.note(connection, file_id, "damaged")
-    _log.error("file quarantined", file_id=file_id, reason=reason)
-    move(settings, database, file_id)
+    return True
 
 
 def finish_quarantines(settings: Settings, database: Database) -> int:
@@ -78,9 +85,13 @@ def finish_quarantines(settings: Settings, database: Database) -> int:
 def move(settings: Settings, database: Database, file_id: str) -> bool:
     """Move a quarantined file's data and attributes out of `uploads`; whether there were any.
 
-    No commit can begin meanwhile, in any process: the index is held. Raises DiskFull, DiskFailed
-    or sqlite3.Error.
+    No commit can begin meanwhile, in any process: the index is held. On a full disk the reserve
+    gives the room that a folder may need to grow. Raises DiskFull, DiskFailed or sqlite3.Error.
     """
+    return Reserve(settings).spend(lambda: _move(settings, database, file_id))
+
+
+def _move(settings: Settings, database: Database, file_id: str) -> bool:
     with database.transaction() as connection:
         found = connection.execute(
             "SELECT path FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
@@ -97,8 +108,9 @@ def move(settings: Settings, database: Database, file_id: str) -> bool:
             moved = _moved(attributes, kept.attributes)
             moved = _moved(data, kept.data) or moved
             if moved:
-                sync_directory(settings.quarantine)
-                sync_directory(data.parent)
+                disk = filesystem.of(settings.root)
+                disk.sync_directory(settings.quarantine)
+                disk.sync_directory(data.parent)
         except OSError as error:
             raise translated(error, f"moving {found[0]} to the quarantine") from error
     return moved
@@ -122,7 +134,7 @@ def discard(settings: Settings, database: Database, file_id: str) -> None:
             # Attributes first: they alone would bring the row back.
             kept.attributes.unlink(missing_ok=True)
             kept.data.unlink(missing_ok=True)
-            sync_directory(settings.quarantine)
+            filesystem.of(settings.root).sync_directory(settings.quarantine)
         except OSError as error:
             raise translated(error, f"removing {kept.data.name} from the quarantine") from error
     _log.info("damaged bytes removed: a good copy came", file_id=file_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from portside.clock import uptime
+from portside.durable_file import NO_ROOM
 
 SILENCE = 300.0
 """Seconds after which a worker that reports every few counts as gone."""
@@ -128,10 +129,25 @@ def write(path: Path, report: WorkerReport) -> None:
     """Replace the report as a whole. Raises OSError.
 
     Not synced: a report that a power cut empties is written again seconds after the next start.
+    From a full disk above all it has to be heard: there it goes where the last one is, and who
+    reads at that moment finds none.
     """
-    temporary = path.with_suffix(".new")
-    temporary.write_text(report.model_dump_json(), encoding="utf-8")
-    temporary.rename(path)
+    temporary, content = path.with_suffix(".new"), report.model_dump_json().encode()
+    try:
+        temporary.write_bytes(content)
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        temporary.unlink(missing_ok=True)
+        _overwrite(path, content)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write into blocks that are taken already. Raises OSError."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def read(path: Path) -> WorkerReport | None:

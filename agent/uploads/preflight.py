@@ -15,6 +15,7 @@ from agent.uploads.request import UploadRequest
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Preflight:
                 key=claims.jti,
                 path=fixed_path(claims, name),
                 disk=limit if expected is None else expected,
+                inodes=INODES_PER_FILE,
             ),
         )
         self.admission.check(plan.demand)

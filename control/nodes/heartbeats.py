@@ -136,7 +136,7 @@ class Heartbeats:
             "heartbeat": beat.model_dump_json(exclude={"work", "gone"}),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
-            "disk_reserved": beat.disk_reserved,
+            "disk_reserved": beat.disk_withheld,
             "active_uploads": beat.active_uploads,
             "accepting": beat.accepting,
         }

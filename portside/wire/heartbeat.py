@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from portside.wire.base import Message
 from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
+from portside.wire.status import INODES_PER_FILE, InodeStatus
 
 NodeState = Literal["active", "readonly", "draining", "down", "retired"]
 Tier = Literal["hot", "warm", "cold"]
@@ -91,6 +92,8 @@ class Heartbeat(Message):
     disk_total: int
     disk_reserved: int
     """Of `disk_free`: promised to uploads under way, or kept free whatever comes."""
+    inodes: InodeStatus = InodeStatus()
+    """An older release's agent tells of none, as a filesystem without a bound does."""
     iops: float
     memory_available: int
     memory_total: int
@@ -114,6 +117,15 @@ class Heartbeat(Message):
     work: tuple[WorkDone, ...] = ()
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
     """The oldest first; each until a heartbeat that told it was answered."""
+
+    @property
+    def disk_withheld(self) -> int:
+        """Of `disk_free`: what no new file gets. Where it would find no inode that is all of it,
+        and one byte more: an empty file has no room either.
+        """
+        if self.inodes.total and self.inodes.spare < INODES_PER_FILE:
+            return self.disk_free + 1
+        return self.disk_reserved
 
 
 class Lease(Message):

@@ -82,6 +82,7 @@ def test_a_heartbeat_says_what_the_web_side_and_the_disk_say(
     assert (first.files, first.stored_bytes, first.inventory) == (0, 0, EMPTY)
     assert first.disk_total == status["disk"]["total"]
     assert first.disk_reserved == status["disk"]["kept_free"]
+    assert first.inodes.total == status["disk"]["inodes"]["total"]
     assert first.memory_total == status["memory"]["total"]
     assert first.upload_slots == status["slots"]["limit"]
     assert first.roster_version == 10

@@ -92,6 +92,23 @@ def test_a_full_cluster_is_507_and_a_silent_one_503(core: Core) -> None:
     core.opens()
 
 
+@pytest.mark.parametrize("size", [0, 1000])
+def test_nothing_is_placed_on_a_node_without_inodes_and_old_agents_tell_of_none(
+    core: Core, size: int
+) -> None:
+    few = {"total": 100_000, "free": 1006, "reserved": 0, "kept_free": 1000}
+    core.all_report(inodes=few)
+    with pytest.raises(ProblemError) as refused:
+        core.opens(size=size)
+    assert refused.value.slug == "no-space"
+    core.reports("s02", inodes={**few, "free": 1007})
+    assert core.opens(size=size).node_id == "s02"
+    # As from an agent of an older release.
+    core.reports("s02", inodes=few)
+    core.reports("s03")
+    assert core.opens(size=size, name="b.iso").node_id == "s03"
+
+
 @pytest.mark.parametrize("of", ["app", "owner", "address"])
 def test_who_asks_too_often_hears_when_to_come_again(core: Core, of: str) -> None:
     core.settings = core.settings.model_copy(update={f"sessions_per_{of}": 2})

@@ -27,7 +27,7 @@ class Node:
         self.settings = load(home / "agent.toml")
         self.database = Database(self.settings.index)
         self.health = NodeHealth(self.settings)
-        admission = Admission(agent.root, SMALL_NODE)
+        admission = Admission(agent.root, SMALL_NODE, lambda: 0)
         self._registry = CollectorRegistry()
         self._registry.register(NodeGauges(self.settings, self.database, self.health, admission))
 
