@@ -33,6 +33,7 @@ from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
 from agent.integrity.housekeeping import Housekeeping
 from agent.integrity.scrubber import Scrubber
+from agent.integrity.settling_rounds import SettlingRounds
 from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
@@ -89,6 +90,7 @@ class Worker:
         self._settings = settings
         self._rounds = Housekeeping(settings, database)
         self._scrubber = Scrubber(settings, database)
+        self._settling = SettlingRounds(settings, database, key)
         self._deliverer = Deliverer(settings, database, key)
         pushes = PushQueue(database)
         self._pusher = pusher = PushWorker(settings, database, key)
@@ -115,6 +117,7 @@ class Worker:
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
             SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
+            SupervisedThread("quarantine", self._settling.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
             SupervisedThread("inventory", self._comparison.run, self._stopping),
             SupervisedThread("leases", leases.run, self._stopping),
@@ -180,7 +183,7 @@ class Worker:
         if scrub.quarantined:
             warnings.append(
                 f"files-damaged: {scrub.quarantined} in quarantine, not served: "
-                "see `portside-agent fsck`"
+                "see `portside-agent quarantine`"
             )
         if deliveries.dead:
             warnings.append(

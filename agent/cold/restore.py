@@ -8,7 +8,6 @@ whose bytes don't give the SHA-256 in its metadata is refused and reported.
 from __future__ import annotations
 
 import mmap
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from agent.problems import ProblemError
 from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
-from agent.storage.staging import DiskFull, StagingFile
+from agent.storage.staging import StagingFile, must_have_room
 from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
@@ -201,7 +200,7 @@ class Restore:
     def _bring_back(
         self, key: str, found: Found, file: ColdFile, damage: str | None, replaces: bool
     ) -> None:
-        self._must_have_room(file.size)
+        must_have_room(self._settings.root, file.size, self._settings.sizing.disk_kept_free)
         stored = self._described(file)
         with StagingFile.create(
             self._settings.staging, file.file_id, self._settings.sizing
@@ -258,11 +257,6 @@ class Restore:
                 digest.update(rest)
                 staging.write(rest)
         return digest.hexdigest()
-
-    def _must_have_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._settings.root).free
-        if free - size < self._settings.sizing.disk_kept_free:
-            raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
 
     def _described(self, file: ColdFile) -> StoredFile:
         """The file as this node's own, with its receipt."""

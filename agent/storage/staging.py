@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -293,6 +294,13 @@ def _create_locked(directory: Path, file_id: str) -> tuple[Path, int]:
         if os.fstat(descriptor).st_nlink == 1:
             return path, descriptor
         os.close(descriptor)
+
+
+def must_have_room(root: Path, size: int, kept_free: int) -> None:
+    """Raise DiskFull unless `size` bytes fit beside what is kept free, for what isn't admitted."""
+    free = shutil.disk_usage(root).free
+    if free - size < kept_free:
+        raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
 
 
 def is_live(path: Path) -> bool:
