@@ -15,6 +15,8 @@ KEYS = "/api/v1/system/keys"
 """A node's: the key that its receipts are checked with."""
 UPLOAD_STATUS = "/api/v1/system/upload-status"
 """A node's: what admission decides by."""
+QUARANTINE = "/api/v1/quarantine"
+"""A node's: what it keeps out of service, and its being settled."""
 
 FILES = "/api/v1/files"
 """A node's own files; on the control plane, those of the whole cluster."""

@@ -22,8 +22,8 @@ KeptAs = Literal["damaged", "unindexed", "left-over", "set-aside"]
 nobody that it belongs to, or only word of a file that is lost."""
 
 Settlement = Literal["restore", "fetch", "remove"]
-"""`restore`: put back, if its bytes are good after all. `fetch`: good bytes from elsewhere, then the
-same. `remove`: this node's copy goes; the file lives on where else it is."""
+"""`restore`: put back, if its bytes are good after all. `fetch`: good bytes come from elsewhere and
+are put back. `remove`: this node's copy goes; the file lives on where else it is."""
 
 MOST_LISTED = 500
 """Of what is in quarantine: in one answer."""

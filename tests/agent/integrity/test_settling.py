@@ -215,7 +215,7 @@ def test_a_disk_that_fails_leaves_it_in_quarantine(
 def test_what_the_index_has_lost_is_known_again_and_put_back(node: Node) -> None:
     file = quarantined(node, damaged=False)
     node.forget(file)
-    code, said = command(node, "show", file.file_id)
+    _, said = command(node, "show", file.file_id)
     assert "  unindexed  " in said
     assert command(node, "settle", file.file_id)[0] == 0
     assert served(node, file) == 200
@@ -232,7 +232,7 @@ def test_what_fsck_set_aside_is_listed_and_put_back_if_it_is_good(node: Node) ->
     node.beside(file).rename(places.attributes)
     note = node.settings.quarantine / f"{stray}.why.json"
     note.write_text(json.dumps({"kind": "misplaced", "path": "x/a.bin", "detail": "far away"}))
-    code, said = command(node, "show", stray)
+    _, said = command(node, "show", stray)
     assert "set aside by fsck: misplaced at uploads/x/a.bin: far away" in said
     assert command(node, "settle", stray)[0] == 0
     assert served(node, file) == 200
