@@ -179,15 +179,19 @@ class Worker:
         pushes = self._pusher.report()
         warnings = [*self._rounds.warnings]
         if stuck:
-            warnings.append(f"worker-stuck: no sign of life from {', '.join(stuck)}")
+            warnings.append(
+                f"worker-stuck: no sign of life from {', '.join(stuck)}: if that lasts, "
+                "`systemctl restart portside-agent-worker`"
+            )
         if scrub.quarantined:
             warnings.append(
                 f"files-damaged: {scrub.quarantined} in quarantine, not served: "
-                "see `portside-agent quarantine`"
+                "see `portside-agent quarantine`, which settles each"
             )
         if deliveries.dead:
             warnings.append(
-                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
+                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries "
+                "list`, then `portside-agent deliveries retry`, or drop"
             )
         heartbeats = self._heartbeats.report()
         if heartbeats.trouble:
@@ -197,7 +201,8 @@ class Worker:
             warnings += cold_warnings(cold)
         if pushes.dead:
             warnings.append(
-                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`"
+                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
+                "then `portside-agent pushes retry`, or drop"
             )
         report = WorkerReport(
             time=time.time(),

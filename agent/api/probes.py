@@ -15,6 +15,9 @@ WORKER_SILENCE = 300
 """Seconds after which a worker that reports every few counts as gone."""
 
 
+_LOOK = "`systemctl status portside-agent-worker`"
+
+
 class Ready:
     """Would an upload be taken? 200, or 503 with the reasons."""
 
@@ -36,8 +39,8 @@ class Ready:
         """What an operator should look at although uploads work."""
         report = worker_report.read(self._settings.worker_report)
         if report is None:
-            return ("worker-silent: the agent's worker has not reported yet",)
+            return (f"worker-silent: the agent's worker has not reported yet: {_LOOK}",)
         age = time.time() - report.time
         if age > WORKER_SILENCE:
-            return (f"worker-silent: its last report is {age:.0f} s old",)
+            return (f"worker-silent: its last report is {age:.0f} s old: {_LOOK}",)
         return report.warnings

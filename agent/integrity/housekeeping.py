@@ -65,7 +65,7 @@ class Housekeeping:
         try:
             self._tidy(pulse)
         except (OSError, DiskFull, DiskFailed, sqlite3.Error) as error:
-            warnings.append(f"sweep-failed: {error}")
+            warnings.append(f"sweep-failed: {error}: `portside-agent fsck` looks at everything")
         return warnings
 
     def _tidy(self, pulse: Pulse) -> None:

@@ -198,17 +198,16 @@ def _ordered(database: Database, kept_id: str) -> str | None:
 
 
 def _advice(entry: Entry, copied: bool, backed_up: bool) -> str:
-    command = f"portside-agent quarantine settle {entry.kept_id}"
+    kept_id = entry.kept_id
     if entry.kept_as == "left-over":
-        return f"nothing is lost with it: `{command} --remove`"
+        return f"nothing is lost with it: `portside-agent quarantine settle {kept_id} --remove`"
+    let_go = f"`portside-agent quarantine settle {kept_id} --remove --accept-loss`"
     if entry.attributes is None:
-        return f"look at it, then: `{command} --remove --accept-loss`"
+        return f"look at it, then: {let_go}"
+    settle = f"`portside-agent quarantine settle {kept_id}` puts it back if its bytes are good"
     if copied or backed_up:
-        return f"`{command}` puts it back or fetches it; `{command} --remove` lets it go"
-    return (
-        f"`{command}` puts it back if its bytes are good, else asks the other nodes for them; if "
-        f"nobody has it: `{command} --remove --accept-loss`"
-    )
+        return f"{settle}, else fetches good ones; with --remove this node's copy goes"
+    return f"{settle}, else asks the other nodes for them; if nobody has it: {let_go}"
 
 
 def remains(entry: Entry) -> tuple[Path, ...]:

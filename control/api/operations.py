@@ -58,7 +58,7 @@ API_KEY: SecurityScheme[Slug] = SecurityScheme(
     {
         "type": "http",
         "scheme": "bearer",
-        "description": "An app's API key: `portside-control app create`.",
+        "description": "An app's API key: `portside-control app create NAME`.",
     },
     problems=("key-missing", "key-unknown", "scope-missing"),
 )

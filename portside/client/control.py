@@ -186,7 +186,7 @@ class Control:
             except requests.exceptions.SSLError as error:
                 raise ControlUnavailable(
                     f"{self.url}: its certificate or TLS is not accepted: {innermost(error)}; name "
-                    "the CA to trust: `portside login --ca`, or PORTSIDE_CA"
+                    "the CA to trust: `portside login URL --ca FILE`, or PORTSIDE_CA"
                 ) from None
             except (requests.RequestException, OSError) as error:
                 reason = f"{self.url}: no connection: {innermost(error)}"

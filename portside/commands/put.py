@@ -55,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             help="The storage node, as s01; without it the one that the control plane names after "
-            "`portside login`, else the cluster's first one.",
+            "`portside login URL`, else the cluster's first one.",
             show_default=False,
         ),
     ] = None,
@@ -180,7 +180,7 @@ def _way(
         return
     if wait is not None:
         raise typer.BadParameter(
-            "only the control plane knows: run `portside login`, and name no node or token",
+            "only the control plane knows: run `portside login URL`, and name no node or token",
             param_hint="--wait",
         )
     target = target_of(token, node, url, ca, file)

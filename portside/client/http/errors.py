@@ -89,7 +89,7 @@ _ADVICE = {
     "token-unknown-key": "provision the node, so that it knows the issuer's key",
     "token-signature": "ask for a new token: this one was changed, or signed by another key",
     "token-wrong-node": "send it to the node the token names, or mint one for this node",
-    "token-claims": "mint the token with `portside token mint` and compare the claims",
+    "token-claims": "mint the token with `portside token mint --node NODE` and compare the claims",
     "token-used": "the token has stored another file: ask for a new one",
     "upload-unknown": "the node has the upload no more: ask for a new token and start over",
     "upload-expired": "its time is over: ask for a new token and start over",

@@ -49,7 +49,7 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    counts = dict.fromkeys(Heartbeat.model_fields, 0)
+    counts = dict.fromkeys(Heartbeat.model_fields, 0) | {"quarantined": ()}
     return Heartbeat.model_validate(
         {
             **counts,
