@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> App:
         rate=UploadRate(settings.uploads_per_minute),
         revocations=Revocations(database),
         acknowledgement=Acknowledgement(settings, database, rosters, admission),
+        rosters=rosters,
     )
     preflight = Preflight(policy, admission)
     write_path = WritePath(policy, admission, committer)

@@ -88,6 +88,7 @@ OPERATIONS: Operations[Slug] = {
         {201: Session, 200: Session},
         (
             *_PLACED,
+            *("node-unknown", "node-closed"),
             *("name-refused", "name-taken", "too-large", "type-refused", "body-too-large"),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),

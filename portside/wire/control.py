@@ -43,6 +43,8 @@ class SessionRequest(Request):
     client_address: str | None = Field(default=None, max_length=64)
     avoid: tuple[str, ...] = Field(default=(), max_length=16)
     """Nodes that the uploader couldn't reach just now: others come first."""
+    node_id: NodeId | None = None
+    """The one node that it is to go to; None is wherever placement finds best."""
 
 
 class Session(Message):

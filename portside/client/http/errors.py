@@ -96,6 +96,7 @@ _ADVICE = {
     "upload-in-progress": "another upload with this token is running: wait for it to end",
     "name-taken": "choose another name, or the layout 'dated', where names never clash",
     "name-refused": "rename the file",
+    "node-closed": "name another node with --node, or none",
     "size-mismatch": "mint the token for the file's exact size",
     "too-large": "raise uploads.max_size in the cluster file, or the token's size",
     "type-refused": "name it after what it holds; uploads.extensions lists what is taken",
