@@ -35,6 +35,7 @@ from portside.wire.control import (
     PoolSettings,
     PoolView,
     PoolViews,
+    RepairView,
     Session,
     SessionRequest,
     UploadServer,
@@ -136,6 +137,9 @@ OPERATIONS: Operations[Slug] = {
         {200: NodeView},
         ("node-unknown", "node-in-use", "drain-impossible", "body-too-large"),
         body=NodeStateRequest,
+    ),
+    ("GET", "/api/v1/repair"): Operation(
+        "nodes", "Files that lack copies, and what is done about it", {200: RepairView}
     ),
     ("GET", "/api/v1/pools"): Operation("pools", "Every pool", {200: PoolViews}),
     ("POST", "/api/v1/pools"): Operation(

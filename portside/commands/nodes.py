@@ -1,14 +1,16 @@
-"""`portside nodes`: how the cluster's nodes are."""
+"""`portside nodes` and `portside repair`: how the cluster's nodes are, and what lacks copies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
+from portside.commands import drains
 from portside.commands.common import ago, control_plane, print_table, printable
 from portside.quantities import format_duration, format_size
-from portside.wire.control import NodeView
+from portside.wire.control import NodeView, RepairView
 from portside.wire.heartbeat import Heartbeat
 
 _UNKNOWN = "-"
@@ -17,17 +19,93 @@ _HEADERS = ("node", "state", "health", "free", "used", "slots", "lag", "heard")
 
 
 def command(
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="One of them, with all there is to say.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Of NODE: its drain, until its end.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="What the control plane knows, as one JSON object.")
     ] = False,
 ) -> None:
-    """List the storage nodes: state, health with reasons, space, uploads, replication lag."""
+    """List the storage nodes: state, health with reasons, space, uploads, replication lag.
+
+    A node that drains says how far it is, what blocks it, and when it may be retired.
+    """
+    if watch and node is None:
+        raise typer.BadParameter("say which NODE", param_hint="--watch")
     with control_plane() as control:
-        views = control.nodes()
+        if node is None:
+            views = control.nodes()
+        elif watch:
+            view = drains.watch(control, node, lambda line: typer.echo(printable(line)))
+        else:
+            view = control.node(node)
+    if node is None:
+        if as_json:
+            typer.echo(views.model_dump_json())
+        else:
+            print_table(_HEADERS, [_row(each) for each in views.nodes])
+    elif as_json:
+        typer.echo(view.model_dump_json())
+    elif not watch:
+        for line in _about(view):
+            typer.echo(printable(line))
+
+
+def repair(
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say which files lack copies, how many are being made, and what keeps others from it."""
+    with control_plane() as control:
+        view = control.repair()
     if as_json:
-        typer.echo(views.model_dump_json())
+        typer.echo(view.model_dump_json())
         return
-    print_table(_HEADERS, [_row(node) for node in views.nodes])
+    for line in _about_repair(view):
+        typer.echo(printable(line))
+
+
+def _about(node: NodeView) -> Iterator[str]:
+    """Everything of one node."""
+    yield f"{node.node_id}: {node.state}, heard {ago(node.heard_at)}"
+    for reason in node.reasons:
+        yield f"takes no new files: {reason}"
+    if node.holding is not None:
+        holding = node.holding
+        yield (
+            f"keeps {holding.files} files ({format_size(holding.bytes)}); {holding.waiting} copies "
+            f"to other nodes wait; {holding.open_sessions} uploads may still come in"
+        )
+    if node.drain is not None:
+        yield from drains.lines(node.node_id, node.drain)
+    told = node.heartbeat
+    if told is not None and told.scrub_damaged:
+        yield (
+            f"{told.scrub_damaged} files in quarantine: settle them there with "
+            "`portside-agent quarantine`"
+        )
+        for each in told.quarantined:
+            yield f"  {each.file_id} {each.path} ({format_size(each.size)}): {each.reason}"
+
+
+def _about_repair(view: RepairView) -> Iterator[str]:
+    if not view.short:
+        yield "every file has the copies that it should have"
+    for each in view.short:
+        copies = "no good copy" if not each.present else f"{each.present} of their copies"
+        yield f"{each.files} files ({format_size(each.bytes)}) have {copies}"
+    if view.waiting or view.leased:
+        oldest = f", the oldest ordered {ago(view.oldest)}" if view.oldest else ""
+        yield (
+            f"{view.leased} copies are being made, {view.waiting} wait, {view.failing} of them "
+            f"have failed before{oldest}"
+        )
+    if view.given_up:
+        yield f"not waited for any more: {', '.join(view.given_up)}"
+    for each in view.blocked:
+        yield f"blocked: {each}"
 
 
 def _row(node: NodeView) -> tuple[str, ...]:
@@ -36,7 +114,11 @@ def _row(node: NodeView) -> tuple[str, ...]:
 
 def _condition(node: NodeView) -> tuple[str, str, str]:
     health = "healthy" if node.healthy else "unhealthy"
-    return node.node_id, node.state, ": ".join(filter(None, (health, ", ".join(node.reasons))))
+    state = node.state if node.drain is None else drains.in_short(node.drain)
+    reasons = list(node.reasons)
+    if node.heartbeat is not None and node.heartbeat.scrub_damaged:
+        reasons.append(f"{node.heartbeat.scrub_damaged} files in quarantine")
+    return node.node_id, state, ": ".join(filter(None, (health, ", ".join(reasons))))
 
 
 def _measured(node: NodeView) -> tuple[str, str, str, str]:
