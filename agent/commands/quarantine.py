@@ -92,8 +92,8 @@ class _Command:
 
     def _list(self, found: Sequence[Entry]) -> None:
         if self._orders.ask:
-            for each in found[:MOST_ASKED]:
-                self._settler.ask(each, self._elsewhere)
+            for entry in found[:MOST_ASKED]:
+                self._settler.ask(entry, self._elsewhere)
         files = tuple(self._described(each) for each in found)
         if self._orders.in_json:
             self._say(Quarantine(files=files, total=len(files)).model_dump_json())

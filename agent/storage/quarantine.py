@@ -23,7 +23,7 @@ from agent.host import linux
 from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
-from agent.index.files import Delivery
+from agent.index.files import Delivery, add_deliveries
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.staging import translated
@@ -144,11 +144,7 @@ def put_back(
             raise FileNotFoundError(f"{file_id} is not in quarantine any more")
         connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
         removals.drop(connection, file_id)
-        connection.executemany(
-            "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
-            "VALUES (?, ?, ?, 'WAITING', 0)",
-            [(file_id, each.kind, each.target) for each in deliveries],
-        )
+        add_deliveries(connection, file_id, [*deliveries, *_given_up(connection, file_id)])
         if data.exists():
             raise FileExistsError(f"something lies at uploads/{stored.path}")
         try:
@@ -158,6 +154,16 @@ def put_back(
         except OSError as error:
             raise translated(error, f"putting {stored.path} back") from error
     _log.info("file put back", file_id=file_id, path=str(stored.path), size=stored.size)
+
+
+def _given_up(connection: sqlite3.Connection, file_id: str) -> list[Delivery]:
+    """What nobody was told of because the file was in quarantine: now it can be."""
+    rows = connection.execute(
+        "SELECT kind, target FROM deliveries WHERE file_id = ? AND state = 'DEAD' "
+        "AND error LIKE '%in quarantine'",
+        (file_id,),
+    )
+    return [Delivery(kind, target) for kind, target in rows]
 
 
 def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -> None:

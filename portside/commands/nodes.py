@@ -93,9 +93,9 @@ def _about(node: NodeView) -> Iterator[str]:
 def _about_repair(view: RepairView) -> Iterator[str]:
     if not view.short:
         yield "every file has the copies that it should have"
-    for each in view.short:
-        copies = "no good copy" if not each.present else f"{each.present} of their copies"
-        yield f"{each.files} files ({format_size(each.bytes)}) have {copies}"
+    for short in view.short:
+        copies = "no good copy" if not short.present else f"{short.present} of their copies"
+        yield f"{short.files} files ({format_size(short.bytes)}) have {copies}"
     if view.waiting or view.leased:
         oldest = f", the oldest ordered {ago(view.oldest)}" if view.oldest else ""
         yield (

@@ -22,7 +22,8 @@ import pytest
 import typer
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
-from invoke.parser import Parser, ParserContext
+from invoke.parser.context import ParserContext
+from invoke.parser.parser import Parser
 
 import fabfile
 from agent.commands import cli as agent_cli
@@ -37,7 +38,7 @@ PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "doc
 
 _PROGRAM = r"(?:portside-agent|portside-control|portside|fab|systemctl)"
 _NAMED = re.compile(rf"`({_PROGRAM}(?: [^`]*)?)`")
-_LINE = re.compile(rf"^    ((?:portside|fab) [^#\n]*)", re.MULTILINE)
+_LINE = re.compile(r"^    ((?:portside|fab) [^#\n]*)", re.MULTILINE)
 
 _FILE_ID = "0" * 32
 _STAND_INS = {
@@ -82,9 +83,12 @@ def spoken(path: Path) -> Iterator[tuple[str, bool]]:
                 ),
                 True,
             )
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in within:
-                yield node.value, id(node) not in documentation
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in within
+        ):
+            yield node.value, id(node) not in documentation
 
 
 def named(text: str, lines: bool = False) -> list[str]:

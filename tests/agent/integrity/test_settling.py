@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from agent.host import linux
 from agent.integrity.kept import entries, one
 from agent.integrity.settling import Settler, Unsettled
 from agent.storage import quarantine as storage
@@ -170,7 +171,7 @@ def test_a_way_back_that_is_cut_short_is_undone_at_the_next_start(
         if step == "rename":
             patched.setattr(Path, "rename", rename_then_cut)
         elif step == "rename_without_replacing":
-            patched.setattr(storage.linux, step, cut)
+            patched.setattr(linux, step, cut)
         else:
             patched.setattr(storage, step, cut)
         with pytest.raises(KeyboardInterrupt):
