@@ -23,8 +23,8 @@ from portside.client.http.errors import ControlError, ControlRefused
 from portside.client.login import CA_VARIABLE
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
-from portside.commands import drains
 from portside.commands.common import printable
+from portside.commands.nodes import drain_lines, watch_drain
 from portside.operator import ssh
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, PROGRAMS
@@ -147,9 +147,9 @@ def _want(node_id: str, wish: NodeStateRequest, watch: bool = False) -> None:
             view = _control(cluster, keystore, key).set_state(node_id, wish)
         print(f"{view.node_id}: {view.state}" + "".join(f"\n  {each}" for each in view.reasons))
         if watch:
-            drains.watch(_control(cluster, keystore, key), node_id, _tell)
+            watch_drain(_control(cluster, keystore, key), node_id, _tell)
         elif view.drain is not None:
-            for line in drains.lines(node_id, view.drain):
+            for line in drain_lines(node_id, view.drain):
                 _tell(line)
     except ControlRefused as refused:
         sys.exit(refused.problem.detail)

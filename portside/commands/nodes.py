@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
 
-from portside.commands import drains
+from portside.client.control import Control
 from portside.commands.common import ago, control_plane, print_table, printable
 from portside.quantities import format_duration, format_size
-from portside.wire.control import NodeView, RepairView
+from portside.wire.control import DrainProgress, NodeView, RepairView
 from portside.wire.heartbeat import Heartbeat
+
+POLL_SECONDS = 5.0
+"""Between two looks at a drain that is watched: nodes report as often while they have work."""
 
 _UNKNOWN = "-"
 
@@ -39,7 +43,7 @@ def command(
         if node is None:
             views = control.nodes()
         elif watch:
-            view = drains.watch(control, node, lambda line: typer.echo(printable(line)))
+            view = watch_drain(control, node, lambda line: typer.echo(printable(line)))
         else:
             view = control.node(node)
     if node is None:
@@ -79,7 +83,7 @@ def _about(node: NodeView) -> Iterator[str]:
             f"to other nodes wait; {holding.open_sessions} uploads may still come in"
         )
     if node.drain is not None:
-        yield from drains.lines(node.node_id, node.drain)
+        yield from drain_lines(node.node_id, node.drain)
     told = node.heartbeat
     if told is not None and told.scrub_damaged:
         yield (
@@ -114,7 +118,7 @@ def _row(node: NodeView) -> tuple[str, ...]:
 
 def _condition(node: NodeView) -> tuple[str, str, str]:
     health = "healthy" if node.healthy else "unhealthy"
-    state = node.state if node.drain is None else drains.in_short(node.drain)
+    state = node.state if node.drain is None else _in_short(node.drain)
     reasons = list(node.reasons)
     if node.heartbeat is not None and node.heartbeat.scrub_damaged:
         reasons.append(f"{node.heartbeat.scrub_damaged} files in quarantine")
@@ -140,3 +144,62 @@ def _lag(told: Heartbeat) -> str:
 
 def _heard(node: NodeView) -> str:
     return ago(node.heard_at)
+
+
+def _in_short(drain: DrainProgress) -> str:
+    """One line."""
+    if drain.drained:
+        return "drained: may be retired"
+    left = f"{drain.files_left} files ({format_size(drain.bytes_left)}) left"
+    gone = f"{drain.files_gone} gone"
+    stuck = ", blocked" if drain.blocked and not drain.copying else ""
+    return f"draining: {left}, {gone}{stuck}"
+
+
+def drain_lines(node_id: str, drain: DrainProgress) -> Iterator[str]:
+    """Everything that there is to say."""
+    if drain.drained:
+        gone = (
+            f"{drain.files_gone} files ({format_size(drain.bytes_gone)}) went since {_since(drain)}"
+        )
+        yield f"drained: may be retired: `fab retire {node_id}`; {gone}"
+        return
+    yield (
+        f"draining since {_since(drain)}: {drain.files_left} files "
+        f"({format_size(drain.bytes_left)}) left, {drain.files_gone} "
+        f"({format_size(drain.bytes_gone)}) gone, {drain.copying} copies on their way"
+    )
+    if drain.bytes_per_second is not None and drain.seconds_left is not None:
+        yield (
+            f"{format_size(drain.bytes_per_second)} a second: about "
+            f"{format_duration(drain.seconds_left)} to go"
+        )
+    for each in drain.blocked:
+        yield f"blocked: {each}"
+    for each in drain.not_yet:
+        yield f"can't be retired yet: {each}"
+
+
+def _since(drain: DrainProgress) -> str:
+    return f"{drain.since:%Y-%m-%dT%H:%M:%SZ} ({ago(drain.since)})"
+
+
+def watch_drain(control: Control, node_id: str, say: Callable[[str], None]) -> NodeView:
+    """Say how the drain goes whenever that changes, until the node is drained or drains no more."""
+    told: list[str] = []
+    while True:
+        view = control.node(node_id)
+        now = [] if view.drain is None else list(drain_lines(node_id, view.drain))
+        # The first line has the time in it.
+        if [_timeless(each) for each in now] != [_timeless(each) for each in told]:
+            for each in now:
+                say(each)
+            told = now
+        if view.drain is None or view.drain.drained:
+            return view
+        time.sleep(POLL_SECONDS)
+
+
+def _timeless(line: str) -> str:
+    before, _, after = line.partition(" ago)")
+    return before.rpartition("(")[0] + after if after else line

@@ -11,7 +11,7 @@ import pytest
 import fabfile
 from portside.client.control import Control
 from portside.cluster.file import Cluster, parse
-from portside.commands import drains
+from portside.commands import nodes
 from portside.operator.keystore import Keystore
 from portside.wire.control import DrainProgress, NodeStateRequest, NodeView
 from tests.support.client.control_double import API_KEY, ControlDouble, refuse
@@ -85,7 +85,7 @@ def test_a_drain_says_how_far_it_is_and_is_watched_to_its_end(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drains, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
     going = DrainProgress(
         since=datetime.now(UTC),
         files_left=2,

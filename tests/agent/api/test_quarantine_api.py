@@ -58,7 +58,9 @@ def test_a_token_shows_the_files_that_it_is_for_and_no_others(node: Node) -> Non
     assert stray not in listed(node, namespace="isos")
     assert listed(node, file_id=mine.file_id).keys() == {mine.file_id}
     answer = requests.get(
-        f"{node.agent.url}/api/v1/quarantine", headers=access(node.agent, rights=("read",))
+        f"{node.agent.url}/api/v1/quarantine",
+        headers=access(node.agent, rights=("read",)),
+        timeout=60,
     )
     assert slug_of(answer) == "right-missing"
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portside.commands import drains
+from portside.commands import nodes
 from portside.quantities import GIB
 from portside.wire.control import DrainProgress, NodeView, RepairView, ShortFiles
 from portside.wire.heartbeat import Heartbeat, QuarantinedFile
@@ -159,7 +159,7 @@ def test_one_node_is_told_of_in_full(logged_in: ControlDouble) -> None:
 def test_a_drain_is_watched_until_it_is_over(
     logged_in: ControlDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drains, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
     same = node_view("s01", None, state="draining", drain=drain_of())
     logged_in.nodes = [
         *(same, same),
