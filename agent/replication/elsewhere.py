@@ -27,6 +27,10 @@ PATIENCE = 10.0
 _BLOCK = 1024 * 1024
 
 
+_MEANT = {409: ": it has something else there", 410: ": the file was deleted there"}
+"""Refusals by which a node says that it has no good copy; others say nothing of it."""
+
+
 class Unfetched(Exception):
     """The bytes didn't come; the message says why."""
 
@@ -77,7 +81,8 @@ class Elsewhere:
             answer = connection.getresponse()
             answer.read()
             if answer.status != 204:
-                return Answer(node_id, None, f"answered {answer.status}")
+                said = f"answered {answer.status}{_MEANT.get(answer.status, '')}"
+                return Answer(node_id, None, said, is_word=answer.status in _MEANT)
             if answer.headers.get("Upload-Complete") != "?1":
                 return Answer(node_id, None, "has no complete copy")
             # A push of nothing, answered with the receipt.
@@ -89,7 +94,7 @@ class Elsewhere:
             connection.endheaders()
             attempt = judged(connection, errand, size, None)
         if attempt.result != "done":
-            return Answer(node_id, None, attempt.error)
+            return Answer(node_id, None, attempt.error, is_word=False)
         return Answer(node_id, attempt.receipt, "has a good copy")
 
     def fetch(

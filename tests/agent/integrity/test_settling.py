@@ -84,6 +84,12 @@ def test_a_list_says_which_file_it_is_why_and_what_to_do(node: Node) -> None:
     assert listed[file.file_id]["size"] == listed[file.file_id]["kept_bytes"] == 10
 
 
+def test_fsck_says_that_there_is_a_quarantine_although_nothing_is_to_be_mended(node: Node) -> None:
+    quarantined(node)
+    last = node.agent.command("fsck").stdout.splitlines()[-1]
+    assert last.endswith(" in quarantine: see `portside-agent quarantine`")
+
+
 def test_good_bytes_are_put_back_and_served_again(node: Node) -> None:
     file = quarantined(node, damaged=False)
     assert served(node, file) == 410
