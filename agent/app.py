@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.api import files, probes, replicate, resumable, system, uploads
+from agent.api import files, probes, quarantine, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> App:
         rate=UploadRate(settings.uploads_per_minute),
         revocations=Revocations(database),
         acknowledgement=Acknowledgement(settings, database, rosters, admission),
+        rosters=rosters,
     )
     preflight = Preflight(policy, admission)
     write_path = WritePath(policy, admission, committer)
@@ -101,6 +102,11 @@ def create_app(settings: Settings) -> App:
     app.add_route(f"{paths.FILES}/{{file_id}}/content", files.Content(database, access))
     app.add_route(
         f"{paths.FILES}/{{file_id}}/verify", files.Verify(database, access, verifier, health)
+    )
+    app.add_route(paths.QUARANTINE, quarantine.Kept(settings, database, access))
+    app.add_route(
+        f"{paths.QUARANTINE}/{{kept_id}}",
+        quarantine.Settling(settings, database, access, health, key),
     )
     app.add_route("/internal/download", files.DownloadProbe(access))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))

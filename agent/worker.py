@@ -35,6 +35,7 @@ from agent.index.database import Database
 from agent.integrity import set_back
 from agent.integrity.housekeeping import Housekeeping
 from agent.integrity.scrubber import Scrubber
+from agent.integrity.settling_rounds import SettlingRounds
 from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
@@ -99,6 +100,7 @@ class Worker:
         )
         self._rounds = Housekeeping(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
+        self._settling = SettlingRounds(settings, database, key)
         self._deliverer = Deliverer(settings, database, key)
         pushes = PushQueue(database)
         self._pusher = pusher = PushWorker(settings, database, key)
@@ -130,6 +132,7 @@ class Worker:
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
             SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
+            SupervisedThread("quarantine", self._settling.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
             SupervisedThread("inventory", self._comparison.run, self._stopping),
             SupervisedThread("leases", leases.run, self._stopping),
@@ -203,15 +206,19 @@ class Worker:
         pushes = self._pusher.report()
         warnings = [*self._rounds.warnings]
         if stuck:
-            warnings.append(f"worker-stuck: no sign of life from {', '.join(stuck)}")
+            warnings.append(
+                f"worker-stuck: no sign of life from {', '.join(stuck)}: if that lasts, "
+                "`systemctl restart portside-agent-worker`"
+            )
         if scrub.quarantined:
             warnings.append(
                 f"files-damaged: {scrub.quarantined} in quarantine, not served: "
-                "see `portside-agent fsck`"
+                "see `portside-agent quarantine`, which settles each"
             )
         if deliveries.dead:
             warnings.append(
-                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
+                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries "
+                "list`, then `portside-agent deliveries retry`, or drop"
             )
         heartbeats = self._heartbeats.report()
         off = clock.warning(heartbeats.clock_skew)
@@ -224,7 +231,8 @@ class Worker:
             warnings += cold_warnings(cold)
         if pushes.dead:
             warnings.append(
-                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`"
+                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
+                "then `portside-agent pushes retry`, or drop"
             )
         report = WorkerReport(
             time=time.time(),

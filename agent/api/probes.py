@@ -12,6 +12,8 @@ from agent.telemetry.health import NodeHealth
 from agent.uploads.admission import Admission
 from portside.wire.status import Readiness
 
+_LOOK = "`systemctl status portside-agent-worker`"
+
 
 class Ready:
     """Would an upload be taken? 200, or 503 with the reasons."""
@@ -38,10 +40,10 @@ class Ready:
         """What an operator should look at although uploads work."""
         report = worker_report.read(self._settings.worker_report)
         if report is None:
-            return ("worker-silent: the agent's worker has not reported yet",)
+            return (f"worker-silent: the agent's worker has not reported yet: {_LOOK}",)
         age = report.age()
         if age > worker_report.SILENCE:
-            return (f"worker-silent: it last reported {_ago(age)}",)
+            return (f"worker-silent: it last reported {_ago(age)}: {_LOOK}",)
         return report.warnings
 
 

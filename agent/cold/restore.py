@@ -8,8 +8,6 @@ whose bytes don't give the SHA-256 in its metadata is refused and reported.
 from __future__ import annotations
 
 import mmap
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,16 +29,14 @@ from agent.problems import ProblemError
 from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
-from agent.storage.staging import DiskFull, StagingFile
+from agent.storage.staging import StagingFile, must_have_room
 from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
-from portside.sizing import inodes_kept_free
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire.claims import ReceiptClaims
 from portside.wire.files import StoredFile
-from portside.wire.status import INODES_PER_FILE
 
 _log = structlog.get_logger()
 
@@ -205,7 +201,7 @@ class Restore:
     def _bring_back(
         self, key: str, found: Found, file: ColdFile, damage: str | None, replaces: bool
     ) -> None:
-        self._must_have_room(file.size)
+        must_have_room(self._settings.root, file.size, self._settings.sizing.disk_kept_free)
         stored = self._described(file)
         with StagingFile.create(
             self._settings.staging,
@@ -265,14 +261,6 @@ class Restore:
                 digest.update(rest)
                 staging.write(rest)
         return digest.hexdigest()
-
-    def _must_have_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._settings.root).free
-        if free - size < self._settings.sizing.disk_kept_free:
-            raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
-        inodes = os.statvfs(self._settings.root)
-        if inodes.f_files and inodes.f_favail < inodes_kept_free(inodes.f_files) + INODES_PER_FILE:
-            raise DiskFull(f"the disk is full: {inodes.f_favail} inodes are free")
 
     def _described(self, file: ColdFile) -> StoredFile:
         """The file as this node's own, with its receipt."""

@@ -14,8 +14,15 @@ from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from agent.replication.queue import Lag
 from agent.settings import Settings
+from agent.storage.quarantine import REASON_KEY
 from agent.telemetry.worker_report import ScrubReport
-from portside.wire.heartbeat import GoneFile, Heartbeat, WorkDone
+from portside.wire.heartbeat import (
+    MOST_QUARANTINED,
+    GoneFile,
+    Heartbeat,
+    QuarantinedFile,
+    WorkDone,
+)
 from portside.wire.status import InodeStatus
 
 
@@ -83,11 +90,24 @@ class HeartbeatPayload:
             replication_waiting=lag.waiting,
             replication_oldest=round(lag.oldest, 1),
             scrub_damaged=scrub.quarantined,
+            quarantined=self._quarantined(),
             scrub_oldest=round(scrub.oldest_unverified_age_seconds, 1),
             inventory=self._inventory.digest(),
             roster_version=roster_version,
             work=tuple(work),
             gone=tuple(gone),
+        )
+
+    def _quarantined(self) -> tuple[QuarantinedFile, ...]:
+        rows = self._database.rows(
+            "SELECT file_id, substr(path, 1, 1200), size, substr(coalesce(value, ''), 1, 300) "
+            "FROM files LEFT JOIN notes ON key = ? || file_id "
+            "WHERE state = 'QUARANTINED' AND state != 'COMMITTED' ORDER BY file_id LIMIT ?",
+            (REASON_KEY, MOST_QUARANTINED),
+        )
+        return tuple(
+            QuarantinedFile(file_id=file_id, path=path, size=size, reason=reason)
+            for file_id, path, size, reason in rows
         )
 
     def _uploads(self) -> _Uploads:

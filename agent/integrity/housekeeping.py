@@ -72,7 +72,7 @@ class Housekeeping:
             self._reserve.refill()
             self._database.hold_room()
         except (OSError, DiskFull, DiskFailed, sqlite3.Error) as error:
-            warnings.append(f"sweep-failed: {error}")
+            warnings.append(f"sweep-failed: {error}: `portside-agent fsck` looks at everything")
         return warnings
 
     def _tidy(self, pulse: Pulse) -> None:

@@ -114,6 +114,17 @@ class ReplicaReceiver:
             upload = self._begun(claims)
             return Reached(0 if upload is None else upload.offset)
 
+    def content(self, asked: ReplicateRequest) -> StoredFile:
+        """The file whose good bytes another node asks for: it names that very file, or gets none.
+
+        Raises ProblemError.
+        """
+        claims = self._sources.claims(asked)
+        stored = self._known(claims)
+        if stored is None:
+            raise ProblemError("not-found", "this node has no good copy of this file")
+        return stored
+
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
         asked = sending.asked

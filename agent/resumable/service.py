@@ -168,6 +168,9 @@ class ResumableUploads:
         self._policy.check_unused(use)
         self._admission.check_idle(creation.claims.jti)
         self._policy.check_health()
+        if not self._uploads.of_token(creation.claims.jti):
+            # Further parts of a file go where its first ones are.
+            self._policy.check_state(creation.claims)
         self._policy.check_replicas(creation.claims)
         self._policy.check_rate(creation.claims)
         # Another part lies in the file of those before it.

@@ -223,6 +223,23 @@ def _is_one_file(source: Path, target: Path) -> bool:
         return False
 
 
+def signed_again(stored: StoredFile, jti: str, key: SigningKey) -> StoredFile:
+    """A file with a receipt of now: one from before it was damaged proves nothing any more."""
+    receipt = ReceiptClaims(
+        iss=stored.node_id,
+        aud=RECEIPT_AUDIENCE,
+        iat=int(datetime.now(UTC).timestamp()),
+        jti=jti,
+        file_id=stored.file_id,
+        path=stored.path,
+        size=stored.size,
+        sha256=stored.sha256,
+        committed_at=stored.committed_at,
+        copies=(stored.node_id,),
+    )
+    return stored.model_copy(update={"receipt": mint_receipt(key, receipt)})
+
+
 def of_index(error: sqlite3.Error, settings: Settings) -> DiskFull | DiskFailed:
     """What an error of the index means: it lies on the data disk."""
     if says_full(error, settings.root):

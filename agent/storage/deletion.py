@@ -85,6 +85,16 @@ def _begin(database: Database, file_id: str, removal: bool = False) -> bool:
         return bool(changed.rowcount) or (removal and _is_removal(connection, file_id))
 
 
+def remove_damaged(settings: Settings, database: Database, file_id: str) -> bool:
+    """Remove what is in quarantine of a file, as `remove_copy`: the file may live on elsewhere.
+
+    False when it isn't in quarantine (any more). A cut leaves it there.
+    """
+    # A file whose way to the quarantine was cut short is brought there first.
+    move(settings, database, file_id)
+    return _carry_out(settings, database, file_id, state="QUARANTINED", removal=True)
+
+
 def finish_deletions(settings: Settings, database: Database) -> int:
     """Carry out the deletions that a crash cut short; returns how many. Raises as `delete`."""
     with database.transaction():
@@ -99,8 +109,15 @@ def finish_deletions(settings: Settings, database: Database) -> int:
     return sum(reserve.spend(partial(carry_out, file_id)) for (file_id,) in rows)
 
 
-def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
-    """Tombstone, data out of its place, row DELETED; then the space.
+def _carry_out(
+    settings: Settings,
+    database: Database,
+    file_id: str,
+    state: str | None = None,
+    removal: bool = False,
+) -> bool:
+    """Tombstone, data out of its place, row DELETED; then the space. With `state` of one that is in
+    it alone; with `removal` without a tombstone, as where a note says so.
 
     The index is held until the row is written: during a reload two processes may be at the same
     deletion, and the slower one must not remove what has the file's name since. Giving back a large
@@ -117,10 +134,12 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
             ).fetchone()
             if row is None:
                 return False
-            state, jti, text = row
+            found, jti, text = row
+            if state not in (None, found):
+                return False
             stored = StoredFile.model_validate_json(text)
-            data, attributes = _places(settings, state, stored)
-            removal = _is_removal(connection, file_id)
+            data, attributes = _places(settings, found, stored)
+            removal = removal or _is_removal(connection, file_id)
             if removal:
                 # First, as the tombstone is: an index that is rebuilt must not know this copy.
                 attributes.unlink(missing_ok=True)

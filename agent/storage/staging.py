@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ from types import TracebackType
 from agent.host import linux
 from agent.host.filesystem import Filesystem
 from portside.durable_file import NO_ROOM
-from portside.sizing import Sizing
+from portside.sizing import Sizing, inodes_kept_free
+from portside.wire.status import INODES_PER_FILE
 
 SUFFIX = ".part"
 ATTRIBUTES_SUFFIX = ".part.attr"
@@ -321,6 +323,16 @@ def _create_locked(directory: Path, file_id: str) -> tuple[Path, int]:
         if os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)
+
+
+def must_have_room(root: Path, size: int, kept_free: int) -> None:
+    """Raise DiskFull unless `size` bytes fit beside what is kept free, for what isn't admitted."""
+    free = shutil.disk_usage(root).free
+    if free - size < kept_free:
+        raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
+    inodes = os.statvfs(root)
+    if inodes.f_files and inodes.f_favail < inodes_kept_free(inodes.f_files) + INODES_PER_FILE:
+        raise DiskFull(f"the disk is full: {inodes.f_favail} inodes are free")
 
 
 def is_live(path: Path) -> bool:

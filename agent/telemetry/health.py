@@ -22,6 +22,10 @@ WRITE_CHECK = ".write-check-"
 """What the name of a file begins with that only shows whether the disk takes one."""
 
 
+_AFTER = "look at the disk and at the kernel's log, then `systemctl restart portside-agent`"
+"""What ends a fault."""
+
+
 class NodeUnfit(Exception):
     """The node can't start: its data filesystem isn't there or isn't its own."""
 
@@ -47,12 +51,18 @@ class NodeHealth:
     def reasons(self) -> tuple[str, ...]:
         """Why uploads are refused right now, in words for people; empty when they aren't."""
         with self._lock:
-            reasons = [f"{code}: {detail}" for code, detail in self._faults.items()]
+            reasons = [f"{code}: {detail}; {_AFTER}" for code, detail in self._faults.items()]
         try:
             if self.settings.root.stat().st_dev != self._device:
-                reasons.append("disk-unmounted: the data filesystem is not mounted any more")
+                reasons.append(
+                    "disk-unmounted: the data filesystem is not mounted any more: mount it on "
+                    f"{self.settings.root} again"
+                )
         except OSError as error:
-            reasons.append(f"disk-unreachable: {error.strerror}")
+            reasons.append(
+                f"disk-unreachable: {error.strerror}: is the data filesystem mounted on "
+                f"{self.settings.root}?"
+            )
         return tuple(reasons)
 
 

@@ -162,7 +162,9 @@ def cold_warnings(cold: ColdReport) -> list[str]:
     """What an operator should look at in the cold tier."""
     warnings = []
     if cold.unreachable:
-        warnings.append(f"cold-unreachable: {cold.unreachable}")
+        warnings.append(
+            f"cold-unreachable: {cold.unreachable}: `portside-agent cold check` asks the bucket"
+        )
     if cold.dead:
         warnings.append(
             f"cold-dead: {cold.dead} given up: see `portside-agent cold list`, then "

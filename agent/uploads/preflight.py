@@ -62,6 +62,7 @@ class Preflight:
         chosen = claims.name or asked.url_name
         name = None if chosen is None else policy.safe_name(claims, chosen, own=None)
         policy.check_health()
+        policy.check_state(claims)
         policy.check_replicas(claims)
         plan = Plan(
             claims=claims,

@@ -78,6 +78,20 @@ class GoneFile(Message):
     why: WhyGone
 
 
+MOST_QUARANTINED = 20
+"""Damaged files that one heartbeat names; all are counted."""
+
+
+class QuarantinedFile(Message):
+    """A damaged file that its node keeps out of service until it is settled there."""
+
+    file_id: FileId
+    path: str = Field(max_length=1200)
+    size: int = Field(ge=0, lt=2**62)
+    reason: str = Field(max_length=300)
+    """In words for people."""
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -109,6 +123,8 @@ class Heartbeat(Message):
     """Seconds that the oldest waiting push has waited; 0 when none waits."""
     scrub_damaged: int
     """Damaged files in quarantine."""
+    quarantined: tuple[QuarantinedFile, ...] = Field(default=(), max_length=MOST_QUARANTINED)
+    """The first of them, by their ids."""
     scrub_oldest: float
     """Seconds since the reading of the file that was read longest ago."""
     inventory: str

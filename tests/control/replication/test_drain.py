@@ -24,8 +24,12 @@ def holding(cluster: Simulation, node_id: str) -> Holding:
 
 
 def must_be_empty(cluster: Simulation, node_id: str) -> None:
-    now, dead_after = cluster.clock.now, cluster.settings.dead_after
-    cluster.database.read(lambda session: draining.must_be_empty(session, node_id, now, dead_after))
+    """As a wish to retire it asks."""
+    cluster.database.read(
+        lambda session: draining.must_be_empty(
+            session, node_id, cluster.clock.now, cluster.settings.dead_after
+        )
+    )
 
 
 def drain(cluster: Simulation, node_id: str) -> None:

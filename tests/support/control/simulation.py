@@ -171,7 +171,9 @@ class Simulation(Core):
         """An operator's wish."""
         self.database.write(
             lambda session: session.execute(
-                update(Node).where(Node.node_id == node_id).values(wanted=state)
+                update(Node)
+                .where(Node.node_id == node_id)
+                .values(wanted=state, wanted_at=self.clock.now)
             )
         )
         self.snapshots.forget()
