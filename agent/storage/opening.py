@@ -49,7 +49,7 @@ def _examine(settings: Settings, reserve: Reserve) -> None:
     try:
         found = filesystem.examine(settings.root, settings.reserve, folders)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in NO_ROOM or not settings.reserve.exists():
             # Full, and nothing of ours on it yet to try things on. It takes no uploads either.
             _log.warning("the disk is full: what it can do is found out at the next start")
             return

@@ -40,6 +40,7 @@ class FullNode(PortsideNode):
     def lay_out(self) -> None:
         """See PortsideNode.lay_out."""
         super().lay_out()
+        self._is_full = False
         self._hog.move_in()
 
     def writers(self, count: int) -> list[Writer]:
