@@ -107,12 +107,14 @@ def _listed(
     found: Settings,
     arguments: argparse.Namespace,
 ) -> None:
+    journal.configure()
     check_marker(found)
     _become_owner_of(found.root)
     print(run(found, arguments.action, arguments.ids))
 
 
 def _cold(found: Settings, action: cold.Action) -> None:
+    journal.configure()
     check_marker(found)
     _become_owner_of(found.root)
     print(cold.run(found, action))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.host import filesystem
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
@@ -39,6 +40,8 @@ _log = structlog.get_logger()
 def recover(settings: Settings, database: Database, index: FileIndex, committer: Committer) -> None:
     """Bring the node to a clean state. Raises NodeUnfit or DiskFailed when it can't."""
     check_marker(settings)
+    disk = filesystem.of(settings.root)
+    _log.info("filesystem examined", kind=disk.kind, lacks=disk.lacks)
     check_write(settings)
     # What gives room back goes first.
     swept, freed = sweep_staging(settings, database)

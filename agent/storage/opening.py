@@ -47,11 +47,10 @@ def _examine(settings: Settings, reserve: Reserve) -> None:
     reserve.refill()
     folders = (settings.uploads, settings.staging, settings.quarantine)
     try:
-        found = filesystem.examine(settings.root, settings.reserve, folders)
+        filesystem.examine(settings.root, settings.reserve, folders)
     except OSError as error:
         if error.errno in NO_ROOM or not settings.reserve.exists():
             # Full, and nothing of ours on it yet to try things on. It takes no uploads either.
             _log.warning("the disk is full: what it can do is found out at the next start")
             return
         raise NodeUnfit(f"{settings.root} can't be examined: {error.strerror}") from None
-    _log.info("filesystem examined", kind=found.kind, lacks=found.lacks)

@@ -161,6 +161,19 @@ def test_what_others_order_and_undone_commits_go_on_full_disks_too(
     assert node.index.path_taken(drained.path) is False
 
 
+@pytest.mark.parametrize("mounted", ["ext4"], indirect=True)
+def test_the_index_has_room_of_its_own(make_agent: Callable[..., Agent], mounted: Path) -> None:
+    node = Node(make_agent(root=mounted))
+    assert node.database.hold_room()
+    hog = Hog(mounted, "bytes")
+    hog.move_in()
+    hog.take()
+    # 14 MB of log, which has 8 MiB: it is written back on the way, into a file that grows.
+    for number in range(320):
+        node.database.take_note(f"note-{number % 10}", f"{number}".ljust(40_000))
+    assert list((mounted / "state").glob("reserve/*")) == []
+
+
 def test_a_quota_that_is_used_up_is_no_broken_disk(agent: Agent) -> None:
     file = stored(agent, "a.bin", b"x")
     # Of the index SQLite says "disk I/O error" then, as of a broken disk.
