@@ -109,9 +109,7 @@ class FullNode(PortsideNode):
         except NodeGone:
             # The body that nobody read may have cost the answer (RFC 9112, section 9.6).
             self._journal.interrupt(attempt)
-        else:
-            # What the last deletion freed may have been enough for it: then it is stored.
-            self.figures.squeezed_in += 1
+        # One that is acknowledged found what a deletion had freed since: it has to be there as well.
 
     def _refused(self, attempt: Attempt, refused: Refused, after: bool) -> None:
         """Only 507 is an answer on a full disk."""

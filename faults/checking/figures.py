@@ -42,8 +42,6 @@ class Figures:
 
     deleted: int = 0
     """Files deleted on a full disk."""
-    squeezed_in: int = 0
-    """Uploads for which even a full disk had room, once something was deleted."""
 
     def complain(self, promise: str, what: str) -> None:
         """Count a broken promise, and keep the first few in words."""

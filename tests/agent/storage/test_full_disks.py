@@ -170,7 +170,7 @@ def test_the_index_has_room_of_its_own(make_agent: Callable[..., Agent], mounted
     hog.take()
     # 14 MB of log, which has 8 MiB: it is written back on the way, into a file that grows.
     for number in range(320):
-        node.database.take_note(f"note-{number % 10}", f"{number}".ljust(40_000))
+        node.database.take_note(f"note-{number % 10}", f"{number:08}" * 5_000)
     assert list((mounted / "state").glob("reserve/*")) == []
 
 
