@@ -109,7 +109,7 @@ class FullNode(PortsideNode):
         except NodeGone:
             # The body that nobody read may have cost the answer (RFC 9112, section 9.6).
             self._journal.interrupt(attempt)
-        # One that is acknowledged found what a deletion had freed since: it has to be there, too.
+        # One that is acknowledged found what a deletion has freed since: it has to be there, too.
 
     def _refused(self, attempt: Attempt, refused: Refused, after: bool) -> None:
         """Only 507 is an answer on a full disk."""

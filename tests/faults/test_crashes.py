@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,6 @@ import pytest
 from faults import runs
 from faults.causing import crashes
 from faults.causing.filesystem import Disk
-from faults.causing.hog import Hog
 from faults.checking.figures import Figures
 from portside.quantities import MIB
 from tests.support.agent.process import Agent
@@ -73,23 +71,6 @@ def test_a_disk_that_something_else_fills_loses_nothing_and_is_deleted_from(
         _assert_kept(row.figures)
         assert (row.figures.crashes, len(row.figures.recovery)) == (2, 2)
         assert row.figures.explained[507] > 0
-
-
-def test_the_checks_see_deletions_that_a_full_disk_fails(
-    bench: runs.Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take = Hog.take
-
-    def take_the_reserve_too(hog: Hog) -> None:
-        shutil.rmtree(hog.root / "state" / "reserve", ignore_errors=True)
-        take(hog)
-
-    monkeypatch.setattr(Hog, "take", take_the_reserve_too)
-    for again in _tries(bench, monkeypatch):
-        rows = runs.full_disks(again, 1)
-        if all(row.figures.broken["undeleted"] > 0 for row in rows):
-            return
-    raise AssertionError("the checks see no deletion fail")
 
 
 def test_the_checks_see_what_a_node_loses_that_does_not_sync(
