@@ -39,6 +39,12 @@ def main(
         int,
         typer.Option(min=0, help="Crashes on a disk without bytes, as many without inodes."),
     ] = 50,
+    clock_steps: Annotated[
+        int, typer.Option(min=0, help="Kills beside a clock that is set ahead or back.")
+    ] = 50,
+    restores: Annotated[
+        int, typer.Option(min=0, help="Control planes killed, and given an older database.")
+    ] = 50,
     peers: Annotated[bool, typer.Option(help="Cut the peers' power too.")] = False,
     peer_cuts: Annotated[int, typer.Option(min=1, help="Power cuts of each peer.")] = 30,
     writers: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 6,
@@ -67,6 +73,10 @@ def main(
                 ours.append(runs.cuts(bench, cuts))
             if injections:
                 ours += runs.injections(bench, injections)
+            if clock_steps:
+                ours += runs.clock_steps(bench, clock_steps)
+            if restores:
+                ours += runs.restores(bench, restores)
             if full_disks:
                 full = runs.full_disks(bench, full_disks)
             if peers:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from faults.causing.crashes import Plan, cut_power, either, kill, run
+from faults.causing.clock_steps import SteppedNode
+from faults.causing.crashes import TELL_EVERY, Plan, cut_power, either, kill, run
 from faults.causing.filesystem import Disk
 from faults.causing.full_node import FullNode
 from faults.causing.hog import Resource
@@ -17,6 +18,7 @@ from faults.causing.injections import INJECTIONS, FailingNode
 from faults.causing.peer import Peer
 from faults.causing.peers import SeaweedFS, TusNode
 from faults.causing.portside_node import PortsideNode
+from faults.causing.restores import RestoredCluster
 from faults.checking.content import Contents
 from faults.checking.figures import Row
 from portside.quantities import GIB
@@ -106,6 +108,28 @@ def full_disks(on: Bench, rounds: int) -> list[Row]:
             run(node, disk, crash, on.plan(rounds, what))
         rows.append(Row(node.name, what, "", node.figures))
     return rows
+
+
+def clock_steps(on: Bench, rounds: int) -> list[Row]:
+    """A clock that is set ahead or back before each kill, and right again after the next start."""
+    home, random = on.home("clock"), on.random("clock")
+    node = SteppedNode(home, on.disk.root, on.contents("clock"), random)
+    run(node, on.disk, kill, on.plan(rounds, "clock step"))
+    return [Row(node.name, "clock step", "", node.figures)]
+
+
+def restores(on: Bench, rounds: int) -> list[Row]:
+    """A control plane whose database is an older one after each kill."""
+    cluster = RestoredCluster(on.home("restores"), on.random("restores"))
+    try:
+        cluster.start()
+        for number in range(1, rounds + 1):
+            cluster.round()
+            if number % TELL_EVERY == 0 or number == rounds:
+                on.tell(f"restore {number}/{rounds}: {cluster.figures.line()}")
+    finally:
+        cluster.end()
+    return [Row("portside, cluster", "restore", "", cluster.figures)]
 
 
 def peers(on: Bench, count: int, cache: Path) -> list[Row]:

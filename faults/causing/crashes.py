@@ -18,7 +18,8 @@ LONGEST_LOAD = 0.4
 _FULL = 0.55
 """The share of the disk in use at which a store is checked once more in full and laid out anew."""
 
-_TELL_EVERY = 10
+TELL_EVERY = 10
+"""Crashes between two lines of progress."""
 
 
 class StartFailed(Exception):
@@ -101,7 +102,7 @@ def run(store: Store, disk: Disk, crash: Callable[[Store, Disk], None], plan: Pl
                     ready = False
             if not ready:
                 store.kill()
-            if number % _TELL_EVERY == 0 or number == plan.crashes:
+            if number % TELL_EVERY == 0 or number == plan.crashes:
                 plan.tell(f"{number}/{plan.crashes}: {store.figures.line()}")
     finally:
         store.kill()
