@@ -5,6 +5,9 @@ Each begins behind a host's base URL. What lies below them is said where it is s
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
 UPLOAD = "/api/internal/upload"
 """A node's: a whole file in one request."""
 RESUMABLE_UPLOADS = "/api/v1/uploads"
@@ -16,6 +19,11 @@ KEYS = "/api/v1/system/keys"
 UPLOAD_STATUS = "/api/v1/system/upload-status"
 """A node's: what admission decides by."""
 
+LASTING = "/f"
+"""Every node's and the control plane's: `/f/<file id>/<name>` finds a file wherever it is."""
+DIRECT = "/uploads"
+"""A node's: its files, served by nginx from where they lie."""
+
 FILES = "/api/v1/files"
 """A node's own files; on the control plane, those of the whole cluster."""
 
@@ -23,3 +31,13 @@ SESSIONS = "/api/v1/upload/sessions"
 NODES = "/api/v1/nodes"
 MOVES = "/api/v1/moves"
 """The control plane's, as these three are."""
+
+
+def lasting_url(base: str, file_id: str, name: str | None) -> str:
+    """The URL that a file keeps, at a base URL. Its name is for people: the id says which file."""
+    return f"{base}{LASTING}/{file_id}" + (f"/{quote(name, safe='')}" if name else "")
+
+
+def direct_url(base: str, path: PurePosixPath | str) -> str:
+    """The URL of one node's copy, for as long as it is there."""
+    return f"{base}{DIRECT}/{quote(str(path))}"

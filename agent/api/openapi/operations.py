@@ -101,6 +101,9 @@ _LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
 _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
+    "ETag": "The content's SHA-256: the same on every node.",
+    "Last-Modified": "When it was committed: the same on every node.",
+    "Surrogate-Key": "What a CDN purges it by: the file's id and its namespace.",
 }
 _CONTENT = {
     200: Answer("The bytes.", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS),
@@ -111,7 +114,14 @@ _CONTENT = {
         headers={**_CONTENT_HEADERS, "Content-Range": "Which bytes these are."},
     ),
     304: Answer("What the client has is still right."),
+    412: Answer("It isn't the content that was asked for."),
     416: Answer("The range lies outside the file."),
+}
+
+_HEAD_OF_CONTENT = {
+    200: Answer("It is here.", headers=_CONTENT_HEADERS),
+    304: _CONTENT[304],
+    412: _CONTENT[412],
 }
 
 _FILES: Operations = {
@@ -161,10 +171,7 @@ _FILES: Operations = {
     ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
         "files",
         "What a GET would answer, without the bytes",
-        {
-            200: Answer("It is here.", headers=_CONTENT_HEADERS),
-            304: _CONTENT[304],
-        },
+        _HEAD_OF_CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
         parameters=(_FILE_ID,),
@@ -180,6 +187,28 @@ _FILES: Operations = {
         )
         for method in ("GET", "POST")
     },
+}
+
+_ELSEWHERE = Answer(
+    "It is elsewhere, or somebody else may know.",
+    headers={**_CACHE, "Location": "Where to ask next."},
+)
+_FILE_NAME = Parameter("path", "name", {"type": "string", "minLength": 1}, "For people.")
+
+_LASTING: Operations = {
+    (method, path): Operation(
+        "files",
+        "A file, wherever it is",
+        {**answers, 302: _ELSEWHERE},
+        _READ_PROBLEMS,
+        security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
+        parameters=parameters,
+    )
+    for method, answers in (("GET", _CONTENT), ("HEAD", _HEAD_OF_CONTENT))
+    for path, parameters in (
+        ("/f/{file_id}", (_FILE_ID,)),
+        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME)),
+    )
 }
 
 _SYSTEM: Operations = {
@@ -228,4 +257,4 @@ _SYSTEM: Operations = {
     ),
 }
 
-OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **REPLICATION, **_FILES, **_SYSTEM}
+OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **REPLICATION, **_FILES, **_LASTING, **_SYSTEM}
