@@ -371,6 +371,7 @@ def test_a_file_deleted_in_the_middle_is_downloaded_to_its_end(node: tuple[Agent
     assert received + answer.read() == data
     connection.close()
     gone, body = nginx.ask("GET", f"{_url(file)}?token={token}")
-    assert (gone.status, json.loads(body)["status"]) == (404, 404)
+    assert (gone.status, json.loads(body)["status"]) == (410, 410)
+    assert (gone.headers["ETag"], gone.headers["Cache-Control"]) == (None, "no-store")
     by_id = ask(agent, "GET", f"/{file.file_id}/content", access(agent))
     assert (by_id.status_code, slug_of(by_id)) == (410, "file-deleted")
