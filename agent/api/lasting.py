@@ -1,7 +1,7 @@
 """`/f/<file id>/<name>`: a file wherever it is; and what is said at an old path of one that left.
 
-What is here nginx sends. What isn't, somebody else may have: the control plane knows, or where there
-is none, the nodes that have this node's copies, and those that would get a copy by the roster. The
+What is here nginx sends. What isn't, somebody else may have: the control plane knows, or where
+there is none, the nodes that have this node's copies, and those that get copies by the roster. The
 name in the URL is for people: a wrong one is served all the same, for a redirect to the right one
 would cost a request and tell nothing that the id didn't.
 """

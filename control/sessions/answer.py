@@ -49,6 +49,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         expires_at=row.expires_at,
         session_deadline=row.deadline,
         replicas=tuple(row.replicas),
+        url=paths.lasting_url(settings.control_url, row.file_id, row.name),
     )
 
 

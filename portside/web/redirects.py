@@ -68,4 +68,6 @@ def redirect_policy(private: bool, max_age: int | None) -> str:
     """Cache-Control of a redirect: no longer than of the bytes, and never long."""
     if private:
         return "private, no-store"
-    return f"public, max-age={min(REDIRECT_SECONDS, REDIRECT_SECONDS if max_age is None else max_age)}"
+    return (
+        f"public, max-age={min(REDIRECT_SECONDS, REDIRECT_SECONDS if max_age is None else max_age)}"
+    )

@@ -1,5 +1,5 @@
-"""What happens after a commit or a deletion: hooks as they are configured, the event that a webhook brings, and
-what its signature attests to.
+"""What happens after a commit or a deletion: hooks as they are configured, the event that a
+webhook brings, and what its signature attests to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from portside.wire.base import Message
 from portside.wire.fields import NamespaceOrAll, Sha256, TokenId
 from portside.wire.files import StoredFile
-
 
 Occasion = Literal["committed", "deleted"]
 """What a hook can hear of. A file that only moves from node to node is not deleted."""

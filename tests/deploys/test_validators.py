@@ -88,7 +88,10 @@ class Place:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
     """Two nodes."""
-    made = Place("s01", tmp_path_factory.mktemp("s01")), Place("s02", tmp_path_factory.mktemp("s02"))
+    made = (
+        Place("s01", tmp_path_factory.mktemp("s01")),
+        Place("s02", tmp_path_factory.mktemp("s02")),
+    )
     yield made
     for each in made:
         each.close()
