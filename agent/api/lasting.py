@@ -32,6 +32,7 @@ from portside.web.redirects import (
     avoided,
     onward,
     query_value,
+    redirect,
     redirect_policy,
 )
 from portside.wire import paths
@@ -65,15 +66,13 @@ class Whereabouts:
             return False
         private = namespace is None or self._access.is_private(namespace)
         max_age = None if namespace is None else self._access.max_age(namespace)
-        response.status = falcon.HTTP_302
-        response.location = onward(
+        url = onward(
             paths.lasting_url(base, file_id, name),
             dict.fromkeys((*avoid, self._own_id)),
             query_value(query, TOKEN),
         )
-        response.set_header("Cache-Control", redirect_policy(private, max_age))
-        if namespace is not None:
-            response.set_header("Surrogate-Key", surrogate_key(file_id, namespace))
+        key = None if namespace is None else surrogate_key(file_id, namespace)
+        redirect(response, url, redirect_policy(private, max_age), key)
         return True
 
     def _elsewhere(self, file_id: str, avoid: tuple[str, ...]) -> Iterator[str]:

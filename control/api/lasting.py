@@ -8,7 +8,7 @@ from control.api.files import must_be_id
 from control.api.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
-from portside.web.redirects import TOKEN, avoided, query_value
+from portside.web.redirects import TOKEN, avoided, query_value, redirect
 
 
 class Lasting(Resource):
@@ -37,11 +37,7 @@ class Lasting(Resource):
                 session, snapshot, self._settings, self._signing, asked, now
             )
         )
-        response.status = falcon.HTTP_302
-        response.location = found.url
-        response.set_header("Cache-Control", found.cache_control)
-        if found.surrogate_key is not None:
-            response.set_header("Surrogate-Key", found.surrogate_key)
+        redirect(response, found.url, found.cache_control, found.surrogate_key)
 
     def on_head(
         self, request: falcon.Request, response: falcon.Response, file_id: str, name: str = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from control.api.files import UrlQuery
@@ -206,7 +207,14 @@ OPERATIONS: Operations[Slug] = {
         (method, path): Operation(
             "files",
             "A file, wherever it is",
-            {302: Answer("To a copy that can be reached.", headers=_LEADS_ON)},
+            {
+                302: Answer(
+                    "To a copy that can be reached.",
+                    media_type=falcon.MEDIA_TEXT,
+                    schema={"type": "string"},
+                    headers=_LEADS_ON,
+                )
+            },
             (
                 *_TOKENS,
                 *("token-missing", "right-missing", "not-found", "file-deleted"),

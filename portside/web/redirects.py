@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote, urlencode
 
+import falcon
+
 from portside.wire.fields import LABEL
 
 AVOID = "avoid"
@@ -71,3 +73,16 @@ def redirect_policy(private: bool, max_age: int | None) -> str:
     return (
         f"public, max-age={min(REDIRECT_SECONDS, REDIRECT_SECONDS if max_age is None else max_age)}"
     )
+
+
+def redirect(
+    response: falcon.Response, url: str, cache_control: str, surrogate_key: str | None = None
+) -> None:
+    """Answer with 302 to `url`, which is also the body (RFC 9110, section 15.4.3)."""
+    response.status = falcon.HTTP_302
+    response.location = url
+    response.content_type = falcon.MEDIA_TEXT
+    response.text = f"{url}\n"
+    response.set_header("Cache-Control", cache_control)
+    if surrogate_key is not None:
+        response.set_header("Surrogate-Key", surrogate_key)

@@ -5,6 +5,7 @@ A route without its entry here, or an entry without its route, fails a test.
 
 from __future__ import annotations
 
+import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from agent.api.openapi.components import (
@@ -191,7 +192,13 @@ _FILES: Operations = {
 
 _ELSEWHERE = Answer(
     "It is elsewhere, or somebody else may know.",
-    headers={**_CACHE, "Location": "Where to ask next."},
+    media_type=falcon.MEDIA_TEXT,
+    schema={"type": "string"},
+    headers={
+        **_CACHE,
+        "Location": "Where to ask next.",
+        "Surrogate-Key": _CONTENT_HEADERS["Surrogate-Key"],
+    },
 )
 _FILE_NAME = Parameter("path", "name", {"type": "string", "minLength": 1}, "For people.")
 
