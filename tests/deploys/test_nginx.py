@@ -236,6 +236,31 @@ def test_a_file_is_cached_as_long_as_its_name_stands_for_it(
     assert answer.headers["Content-Disposition"] is None
 
 
+def test_a_namespaces_own_time_goes_for_all_of_its_files(tmp_path: Path) -> None:
+    machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
+    found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
+    cluster = parse(f"{CLUSTER}namespaces: {{iso: {{max_age: 1d}}, live: {{max_age: 0}}}}\n")
+    node = StorageNode("s01", cluster, found, sizing.size(machine), "root")
+    path = nginx_process.write(configuration(node), tmp_path)
+    uploads = tmp_path / "data" / "uploads"
+    live = DATED.replace("iso/", "live/", 1)
+    for name in (DATED, live, "iso/named.bin", "isos/named.bin"):
+        (uploads / name).parent.mkdir(parents=True, exist_ok=True)
+        (uploads / name).write_bytes(b"0123456789")
+    running = Nginx(path)
+    try:
+        for name, policy in (
+            (DATED, "public, max-age=86400"),
+            ("iso/named.bin", "public, max-age=86400"),
+            (live, "public, no-cache"),
+            ("isos/named.bin", "public, no-cache"),
+        ):
+            answer, _ = running.ask("GET", f"/uploads/{name}")
+            assert (answer.status, answer.headers["Cache-Control"]) == (200, policy)
+    finally:
+        running.stop()
+
+
 def test_a_missing_dated_file_is_not_remembered_as_missing(nginx: Nginx) -> None:
     answer, _ = nginx.ask("GET", f"/uploads/{DATED}x")
     assert (answer.status, answer.headers["Cache-Control"]) == (404, None)
