@@ -22,6 +22,7 @@ from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
 from portside import base64url
+from portside.names import sanitise
 from portside.web.redirects import NO_STORE
 from portside.wire import paths
 from portside.wire.control import CopyView, FileView, FileViews
@@ -145,8 +146,15 @@ def _upload_view(
         sha256=upload.sha256,
         content_type=upload.content_type,
         committed_at=None,
-        url=_lasting_url(snapshot, upload.file_id, upload.name),
+        url=lasting_url_of_upload(snapshot, upload),
     )
+
+
+def lasting_url_of_upload(snapshot: Snapshot, upload: UploadSession) -> str | None:
+    """Where its file will be found, by the name that its node will store it under."""
+    # That it makes a name was seen when the session was opened.
+    name = None if upload.name is None else sanitise(upload.name)
+    return _lasting_url(snapshot, upload.file_id, name)
 
 
 def _lasting_url(snapshot: Snapshot, file_id: str, name: str | None) -> str | None:

@@ -51,7 +51,7 @@ def _token(api: Api, node_id: str, path: str, key: SigningKey | None = None, **c
 
 def test_every_answer_tells_the_url_that_lasts(api: Api) -> None:
     session = api.opens(name="größe 1.iso")
-    url = f"https://c01.portside.test/f/{session.file_id}/gr%C3%B6%C3%9Fe%201.iso"
+    url = f"https://c01.portside.test/f/{session.file_id}/gr%C3%B6%C3%9Fe_1.iso"
     assert session.url == url
     assert api.ask("GET", f"/api/v1/files/{session.file_id}").json["url"] == url
     found = api.brings(session).json
