@@ -150,7 +150,8 @@ def _check_safe(talker: Talker, stored: StoredFile) -> None:
         assert not categories & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}, ascii(name)
         assert name == unicodedata.normalize("NFC", name)
         assert len(name.encode()) + len(".attr.json") <= 255
-    assert stored.url == talker.agent.url + "/uploads/" + quote(str(stored.path))
+    assert stored.direct_url == talker.agent.url + "/uploads/" + quote(str(stored.path))
+    assert stored.url == f"{talker.agent.url}/f/{stored.file_id}/{quote(stored.name, safe='')}"
 
 
 def _everything_but_uploads(agent: Agent) -> set[Path]:
