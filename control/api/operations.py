@@ -87,7 +87,6 @@ DOWNLOAD_TOKEN: SecurityScheme[Slug] = SecurityScheme(
 _LEADS_ON = {
     "Location": "The copy's own URL, signed where the file is private.",
     "Cache-Control": "How long that may be kept, and by whom.",
-    "Surrogate-Key": "What a CDN purges it by: the file's id and its namespace.",
 }
 _AVOID = Parameter(
     "query", AVOID, {"type": "string"}, "Nodes that were tried, with commas: set by redirects."
@@ -209,7 +208,8 @@ OPERATIONS: Operations[Slug] = {
             "A file, wherever it is",
             {
                 302: Answer(
-                    "To a copy that can be reached.",
+                    "To a copy that can be reached. With Surrogate-Key (the file's id and its "
+                    "namespace) once its receipt is here.",
                     media_type=falcon.MEDIA_TEXT,
                     schema={"type": "string"},
                     headers=_LEADS_ON,

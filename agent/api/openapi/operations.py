@@ -102,12 +102,15 @@ _LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
 _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
-    "ETag": "The content's SHA-256: the same on every node.",
-    "Last-Modified": "When it was committed: the same on every node.",
-    "Surrogate-Key": "What a CDN purges it by: the file's id and its namespace.",
 }
+_VALIDATORS = (
+    "nginx adds ETag (the content's SHA-256) and Last-Modified (its commit), the same on every "
+    "node, and Surrogate-Key (the file's id and its namespace)."
+)
 _CONTENT = {
-    200: Answer("The bytes.", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS),
+    200: Answer(
+        f"The bytes. {_VALIDATORS}", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS
+    ),
     206: Answer(
         "The bytes of the range.",
         media_type="*/*",
@@ -191,14 +194,10 @@ _FILES: Operations = {
 }
 
 _ELSEWHERE = Answer(
-    "It is elsewhere, or somebody else may know.",
+    "It is elsewhere, or somebody else may know. With Surrogate-Key where its namespace is known.",
     media_type=falcon.MEDIA_TEXT,
     schema={"type": "string"},
-    headers={
-        **_CACHE,
-        "Location": "Where to ask next.",
-        "Surrogate-Key": _CONTENT_HEADERS["Surrogate-Key"],
-    },
+    headers={**_CACHE, "Location": "Where to ask next."},
 )
 _FILE_NAME = Parameter("path", "name", {"type": "string", "minLength": 1}, "For people.")
 
