@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from portside.names import MAX_NAME_BYTES, truncate
+
 UPLOAD = "/api/internal/upload"
 """A node's: a whole file in one request."""
 RESUMABLE_UPLOADS = "/api/v1/uploads"
@@ -33,9 +35,18 @@ MOVES = "/api/v1/moves"
 """The control plane's, as these three are."""
 
 
+_CUT_OFF = MAX_NAME_BYTES - 100
+"""A hundred bytes stay, at most 300 characters of a URL."""
+
+
 def lasting_url(base: str, file_id: str, name: str | None) -> str:
-    """The URL that a file keeps, at a base URL. Its name is for people: the id says which file."""
-    return f"{base}{LASTING}/{file_id}" + (f"/{quote(name, safe='')}" if name else "")
+    """The URL that a file keeps, at a base URL. Its name is for people: the id says which file.
+
+    A long name is cut. The URL is among the attributes, which have 4 KiB for all they say.
+    """
+    if not name:
+        return f"{base}{LASTING}/{file_id}"
+    return f"{base}{LASTING}/{file_id}/{quote(truncate(name, _CUT_OFF), safe='')}"
 
 
 def direct_url(base: str, path: PurePosixPath | str) -> str:
