@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.api import files, probes, quarantine, replicate, resumable, system, uploads
+from agent.api import files, lasting, probes, quarantine, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
@@ -109,6 +109,11 @@ def create_app(settings: Settings) -> App:
         quarantine.Settling(settings, database, access, health, key),
     )
     app.add_route("/internal/download", files.DownloadProbe(access))
+    whereabouts = lasting.Whereabouts(settings, database, access, rosters)
+    by_id = lasting.Lasting(database, access, whereabouts)
+    app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
+    app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
+    app.add_route("/internal/missing", lasting.Missing(database, whereabouts))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
     app.add_route("/health/ready", probes.Ready(settings, health, admission))

@@ -6,12 +6,13 @@ import os
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.bucket import Bucket
 from portside.sizing import Sizing
+from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
 
 CONFIG_VARIABLE = "PORTSIDE_AGENT_CONFIG"
@@ -70,6 +71,8 @@ class Settings(BaseModel):
     extensions: tuple[str, ...] = Field(min_length=1)
     private: tuple[str, ...]
     """Namespaces whose files are served to holders of a token only."""
+    max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
+    """Seconds for which caches may keep a namespace's files; the others have to ask."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
     scrub_rate: int = Field(gt=0)

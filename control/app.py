@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from control.api import files, moves, nodes, probes, sessions
+from control.api import files, lasting, moves, nodes, probes, sessions
 from control.api.authorization import Access
 from control.api.metrics import ClusterGauges, Metrics
 from control.api.operations import API, OPERATIONS
@@ -17,6 +17,7 @@ from control.api.resource import Services
 from control.cluster import issuer
 from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
+from control.files.serving import Signing
 from control.moves.rules import COMMANDS
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories
@@ -72,6 +73,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     one_file = files.OneFile(services, key)
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
     app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
+    by_id = lasting.Lasting(services, Signing(key, issuer.trusted(settings, key)))
+    app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
+    app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
     every_move = moves.Moves(services)
     app.add_route(paths.MOVES, every_move)
     app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")

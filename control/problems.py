@@ -18,6 +18,7 @@ OwnSlug = Literal[
     "key-missing",
     "key-unknown",
     "scope-missing",
+    "right-missing",
     "body-too-large",
     "name-refused",
     "name-taken",
@@ -62,6 +63,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
 
     statuses: ClassVar[Mapping[OwnSlug, int]] = {
         "scope-missing": HTTPStatus.FORBIDDEN,
+        "right-missing": HTTPStatus.FORBIDDEN,
         "body-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "name-refused": HTTPStatus.BAD_REQUEST,
         "name-taken": HTTPStatus.CONFLICT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from portside.cluster import defaults
+from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
 DEFAULT_CONFIG = Path("/etc/portside/control.toml")
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     extensions: tuple[str, ...] = Field(min_length=1)
     private: tuple[str, ...] = ()
     """Namespaces whose files are served to holders of a token only."""
+    max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
+    """Seconds for which caches may keep a namespace's files."""
     heartbeat_every: float = Field(default=defaults.HEARTBEAT, gt=0)
     """Seconds between two signs of life of a node."""
     dead_after: float = Field(default=defaults.DEAD_AFTER, gt=0)

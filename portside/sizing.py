@@ -26,7 +26,7 @@ AGENT_BASE = 72 * MIB
 WORKER_BASE = 64 * MIB
 CONTROL_BASE = 192 * MIB
 NGINX_BASE = 8 * MIB
-NGINX_PER_WORKER = 4 * MIB
+NGINX_PER_WORKER = 6 * MIB
 
 THREAD_STACK = 96 * KIB
 """Resident stack of one thread; the address space it reserves costs nothing."""

@@ -48,6 +48,10 @@ class Access:
         """Whether a namespace's files are for holders of a token only."""
         return namespace in self._settings.private
 
+    def max_age(self, namespace: str) -> int | None:
+        """Seconds for which caches may keep a namespace's files; None where nothing is said."""
+        return self._settings.max_age.get(namespace)
+
     def narrowed(self, query: FileQuery, authorization: str) -> tuple[FileQuery, str | None]:
         """A search within what its token allows, and the one file it may find if there is one."""
         claims = self._access_claims(authorization)
@@ -113,7 +117,7 @@ class Access:
         `uri` is the request's target as the client sent it. It must be written plainly: only then
         is its path, decoded here, certain to be the one that nginx serves.
         """
-        path = _plain_path(uri)
+        path = plain_path(uri)
         if token is not None:
             self._need_path(token, path)
             return
@@ -176,8 +180,10 @@ def _not_for_this_file() -> ProblemError:
     return ProblemError("right-missing", "the token is not for this file")
 
 
-def _plain_path(uri: str) -> str:
+def plain_path(uri: str) -> str:
     """The path below `/uploads/` that a request's target names, without any detour in it.
+
+    Raises ProblemError for any other.
 
     nginx cuts at `#`, joins slashes and resolves dots before it looks for a file. What is not ASCII
     stands in `uri` as WSGI has it, one character per byte (PEP 3333).

@@ -24,6 +24,7 @@ from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from portside.content import SCRIPT_EXTENSIONS, extension_of
+from portside.web.redirects import NO_STORE, TOKEN, content_policy, query_value
 from portside.web.request_log import Answered
 from portside.wire.files import FileQuery, StoredFile
 
@@ -44,7 +45,7 @@ class Files:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """A page of those that fit the query, newest first."""
-        query, file_id = self._access.narrowed(_query(request), _authorization(request))
+        query, file_id = self._access.narrowed(_query(request), authorization_of(request))
         page = search(self._database, query, file_id)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", "private, no-store")
@@ -65,7 +66,7 @@ class File:
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The attributes and the receipt, as the upload's own answer had them, and the copies."""
         known = _known(self._database, file_id)
-        self._access.look_at(known.stored, _authorization(request))
+        self._access.look_at(known.stored, authorization_of(request))
         stored = _in_service(known)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", _cache_control(self._access, stored))
@@ -78,7 +79,7 @@ class File:
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """Delete it, durably. Deleting it again is no mistake: it is gone, as was wanted."""
         known = _known(self._database, file_id)
-        self._access.need("delete", known.stored, _authorization(request))
+        self._access.need("delete", known.stored, authorization_of(request))
         reasons = self._health.reasons()
         if reasons:
             raise ProblemError("read-only", "this node deletes no files: " + "; ".join(reasons))
@@ -97,13 +98,9 @@ class Content:
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The headers, and where nginx finds the rest; ranges are nginx's."""
         known = _known(self._database, file_id)
-        token = _query_token(request.query_string)
-        self._access.download(known.stored, _authorization(request), token)
-        stored = _in_service(known)
-        response.content_type = stored.content_type
-        response.set_header("Content-Disposition", disposition(stored))
-        response.set_header("Cache-Control", _cache_control(self._access, stored))
-        response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
+        token = query_value(request.query_string, TOKEN)
+        self._access.download(known.stored, authorization_of(request), token)
+        send_content(self._access, _in_service(known), response)
 
     def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """See on_get."""
@@ -124,7 +121,7 @@ class Verify:
     def on_post(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """Verify it now and answer when all of it is read. What is damaged is quarantined."""
         known = _known(self._database, file_id)
-        self._access.need("verify", known.stored, _authorization(request))
+        self._access.need("verify", known.stored, authorization_of(request))
         stored = _in_service(known)
         connection: socket.socket = request.env["gunicorn.socket"]
         with storage_problems(self._health):
@@ -153,8 +150,8 @@ class DownloadProbe:
         """Decide about the request whose target is in `X-Original-URI`. Nothing is written."""
         uri = request.get_header("X-Original-URI", default="")
         try:
-            token = _query_token(uri.partition("?")[2])
-            self._access.download_by_url(uri, _authorization(request), token)
+            token = query_value(uri.partition("?")[2], TOKEN)
+            self._access.download_by_url(uri, authorization_of(request), token)
             response.status = falcon.HTTP_204
         except ProblemError as problem:
             path = urlsplit(uri).path
@@ -165,6 +162,14 @@ class DownloadProbe:
             response.set_header("X-Refusal-Status", str(problem.status))
             # json escapes everything that isn't ASCII: a name in it must not break the header.
             response.set_header("X-Refusal", json.dumps(document))
+
+
+def send_content(access: Access, stored: StoredFile, response: falcon.Response) -> None:
+    """The headers of a file's bytes, and where nginx finds the rest; ranges are nginx's."""
+    response.content_type = stored.content_type
+    response.set_header("Content-Disposition", disposition(stored))
+    response.set_header("Cache-Control", _cache_control(access, stored))
+    response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
 
 
 def disposition(stored: StoredFile) -> str:
@@ -193,17 +198,9 @@ def _query(request: falcon.Request) -> FileQuery:
         raise ProblemError("malformed-request", f"{where}: {message}") from None
 
 
-def _authorization(request: falcon.Request) -> str:
+def authorization_of(request: falcon.Request) -> str:
+    """The Authorization header; empty without one."""
     return request.get_header("Authorization", default="")
-
-
-def _query_token(query: str) -> str | None:
-    """The value behind `token=`; a token needs no decoding (RFC 7515, section 7.1)."""
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if name == "token":
-            return value
-    return None
 
 
 def _known(database: Database, file_id: str) -> Known:
@@ -216,18 +213,28 @@ def _known(database: Database, file_id: str) -> Known:
 def _in_service(known: Known) -> StoredFile:
     _must_not_be_deleted(known)
     if known.state == "QUARANTINED":
-        raise ProblemError("file-damaged", "this file was found damaged and is not served")
+        raise file_damaged()
     return known.stored
 
 
 def _must_not_be_deleted(known: Known) -> None:
     if known.state in ("DELETING", "DELETED"):
-        raise ProblemError("file-deleted", "this file was deleted")
+        raise file_deleted()
+
+
+def file_deleted() -> ProblemError:
+    """The one answer to an id or a path whose file was deleted."""
+    return ProblemError("file-deleted", "this file was deleted", headers=NO_STORE)
+
+
+def file_damaged() -> ProblemError:
+    """The one answer to a file that is in quarantine."""
+    return ProblemError("file-damaged", "this file was found damaged and is not served")
 
 
 def _cache_control(access: Access, stored: StoredFile) -> str:
-    """An id stands for one content, but for as long as the file is there: caches have to ask."""
-    return "private, no-store" if access.is_private(stored.namespace) else "public, no-cache"
+    """An id stands for one content, but for as long as the file is there."""
+    return content_policy(access.is_private(stored.namespace), access.max_age(stored.namespace))
 
 
 def need_listener(connection: socket.socket) -> None:

@@ -49,7 +49,7 @@ class Replicate:
             return
         created = reached.outcome == "stored"
         response.status = falcon.HTTP_201 if created else falcon.HTTP_200
-        response.location = reached.stored.url
+        response.location = reached.stored.direct_url
         response.content_type = falcon.MEDIA_JSON
         response.text = reached.stored.model_dump_json()
 

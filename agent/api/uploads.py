@@ -69,7 +69,7 @@ class Upload:
             stored = self._write_path.store(plan, lambda: self._body(request.env, asked), timer)
         # 200: the token had stored this very file before.
         response.status = falcon.HTTP_201 if plan.stored is None else falcon.HTTP_200
-        response.location = stored.url
+        response.location = stored.direct_url
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
 

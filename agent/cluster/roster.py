@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from agent.settings import Settings
 from portside import durable_file
+from portside.wire import paths
 from portside.wire.heartbeat import Roster
 
 _log = structlog.get_logger()
@@ -23,6 +24,7 @@ class Rosters:
     """The roster in force. Thread-safe; files are read again when they change."""
 
     def __init__(self, settings: Settings) -> None:
+        self._base = settings.public_base_url
         self._deployed = settings.roster
         self._received = settings.received_roster
         self._lock = threading.Lock()
@@ -39,6 +41,10 @@ class Rosters:
                 self._roster = max(known, key=lambda each: each.version, default=self._roster)
                 self._seen = seen
             return self._roster
+
+    def lasting_url(self, file_id: str, name: str) -> str:
+        """The URL that a file keeps: the control plane's, or where there is none this node's."""
+        return paths.lasting_url(self.current().control_url or self._base, file_id, name)
 
     def receive(self, roster: Roster) -> None:
         """Keep a newer roster that came with a heartbeat's answer. Raises OSError."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
+from agent.cluster.roster import Rosters
 from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
@@ -35,6 +35,7 @@ from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
+from portside.wire import paths
 from portside.wire.claims import ReceiptClaims
 from portside.wire.files import StoredFile
 
@@ -278,7 +279,8 @@ class Restore:
         )
         return StoredFile(
             node_id=self._settings.node_id,
-            url=f"{self._settings.public_base_url}/uploads/{quote(str(file.path))}",
+            url=Rosters(self._settings).lasting_url(file.file_id, file.name),
+            direct_url=paths.direct_url(self._settings.public_base_url, file.path),
             receipt=mint_receipt(self._key, receipt),
             **file.model_dump(exclude={"jti", "request_id"}),
         )

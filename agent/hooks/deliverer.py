@@ -21,6 +21,7 @@ from agent.host.tls import TrustError, trust
 from agent.index.database import Database
 from agent.outbox.deliveries import Outbox, Row
 from agent.outbox.events import (
+    HOOK_KINDS,
     RECEIPT,
     Outcome,
     after,
@@ -28,6 +29,7 @@ from agent.outbox.events import (
     environment,
     event,
     find_hook,
+    occasion_of,
     shown,
 )
 from agent.settings import Settings
@@ -44,7 +46,7 @@ _log = structlog.get_logger()
 THREADS = 4
 """Deliveries at once."""
 
-KINDS = ("command", "webhook", RECEIPT)
+KINDS = (*HOOK_KINDS, RECEIPT)
 """What the deliverer carries out; other rows of the table are others' work."""
 
 MOST_PER_TARGET = 2
@@ -100,6 +102,10 @@ class Deliverer:
 
     def _deliver(self, row: Row, pulse: Pulse) -> None:
         found = self._outbox.file_of(row)
+        if found is not None and found[0] == "DELETED" and occasion_of(row.kind) == "deleted":
+            # What is beside its path by now may be of another file.
+            self._deliver_file(row, found[0], found[1], pulse)
+            return
         if found is None or found[0] in ("DELETING", "DELETED"):
             _log.info("delivery dropped: its file is deleted", **_named(row))
             patiently(pulse, lambda: self._outbox.remove([row.number]))
@@ -110,7 +116,7 @@ class Deliverer:
 
     def _deliver_file(self, row: Row, state: str, stored: StoredFile, pulse: Pulse) -> None:
         hook = find_hook(self._settings.hooks, stored.namespace, row.kind, row.target)
-        if state != "COMMITTED":
+        if state not in ("COMMITTED", "DELETED"):
             outcome = Outcome("hopeless", "the file is damaged and in quarantine")
         elif row.kind == RECEIPT:
             outcome = self._register(stored)
@@ -140,14 +146,14 @@ class Deliverer:
     def _attempt(self, row: Row, stored: StoredFile, hook: Hook, pulse: Pulse) -> Outcome | None:
         """Run the command or call the webhook; None when the worker's stop cut it short."""
         if hook.url is not None:
-            body = event(stored, row.public_id, row.attempts + 1)
+            body = event(stored, occasion_of(row.kind), row.public_id, row.attempts + 1)
             signed = claims(self._settings.node_id, hook.url, row.public_id, body, int(time.time()))
             headers = {HOOK_HEADER: mint_hook(self._key, signed), "User-Agent": self._agent}
             return webhook.post(hook.url, body, headers)
         path = self._settings.uploads / stored.path
         ran = command.run(
             [*(hook.command or ()), str(path)],
-            environment(stored, path, row.public_id, row.attempts + 1),
+            environment(stored, occasion_of(row.kind), path, row.public_id, row.attempts + 1),
             stored.model_dump_json().encode(),
             pulse,
         )

@@ -19,6 +19,7 @@ from agent.index import removals
 from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.journal import request_id
+from portside.wire import paths
 from portside.wire.files import StoredFile
 
 
@@ -184,7 +185,7 @@ class FileIndex:
         assert row is not None  # noqa: S101 (a SELECT without FROM has one row)
         stored, spent, begun = row
         return TokenUse(
-            None if stored is None else StoredFile.model_validate_json(stored),
+            None if stored is None else stored_of(stored),
             bool(spent),
             bool(begun),
         )
@@ -211,7 +212,7 @@ class FileIndex:
 
     def _stored(self, query: str, value: str) -> StoredFile | None:
         row = self._database.row(query, (value,))
-        return StoredFile.model_validate_json(row[0]) if row else None
+        return stored_of(row[0]) if row else None
 
 
 _INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
@@ -287,6 +288,16 @@ def add_own_pushes(
             "ON CONFLICT (file_id, target) DO UPDATE SET own = 1",
             (file_id, target, now, now),
         )
+
+
+def stored_of(text: str) -> StoredFile:
+    """A row's file. One from before there were lasting URLs gets its node's own."""
+    stored = StoredFile.model_validate_json(text)
+    if stored.url != stored.direct_url:
+        return stored
+    base = stored.direct_url.partition(f"{paths.DIRECT}/")[0]
+    url = paths.lasting_url(base, stored.file_id, stored.name)
+    return stored.model_copy(update={"url": url})
 
 
 def microseconds(moment: datetime) -> int:

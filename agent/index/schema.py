@@ -155,7 +155,39 @@ Times: `told_at` and `until` in seconds, UTC."""
 _COPIES_COUNTED = "CREATE INDEX copies_by_node ON copies (node_id);"
 """To count copies without reading a receipt each."""
 
-_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED))
+_FORMER = """
+CREATE TABLE former (
+    number INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    file_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    fate TEXT NOT NULL CHECK (fate IN ('moved', 'deleted'))
+) STRICT;
+CREATE INDEX former_files ON former (file_id);
+CREATE TRIGGER file_deleted AFTER UPDATE OF state ON files
+    WHEN NEW.state = 'DELETED'
+    BEGIN INSERT OR REPLACE INTO former (path, file_id, name, fate)
+        VALUES (NEW.path, NEW.file_id, NEW.name, 'deleted'); END;
+CREATE TRIGGER tombstone_found AFTER INSERT ON files
+    WHEN NEW.state = 'DELETED'
+    BEGIN INSERT OR REPLACE INTO former (path, file_id, name, fate)
+        VALUES (NEW.path, NEW.file_id, NEW.name, 'deleted'); END;
+CREATE TRIGGER file_condemned AFTER UPDATE OF state ON files
+    WHEN NEW.state = 'QUARANTINED'
+    BEGIN INSERT OR REPLACE INTO former (path, file_id, name, fate)
+        VALUES (NEW.path, NEW.file_id, NEW.name, 'moved'); END;
+CREATE TRIGGER copy_left AFTER DELETE ON files
+    WHEN OLD.state IN ('COMMITTED', 'DELETING')
+    BEGIN INSERT OR REPLACE INTO former (path, file_id, name, fate)
+        VALUES (OLD.path, OLD.file_id, OLD.name, 'moved'); END;
+INSERT OR REPLACE INTO former (path, file_id, name, fate)
+    SELECT path, file_id, name, CASE state WHEN 'DELETED' THEN 'deleted' ELSE 'moved' END FROM files
+    WHERE state IN ('DELETED', 'QUARANTINED') AND state != 'COMMITTED' ORDER BY committed_at;
+"""
+"""What this node had at which path and has no more, by whatever way it went: `agent.index.former`.
+The last one at a path counts; `number` rises with time."""
+
+_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED), (6, _FORMER))
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 
 

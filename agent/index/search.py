@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.index.database import Database
-from agent.index.files import microseconds
+from agent.index.files import microseconds, stored_of
 from agent.problems import ProblemError
 from portside import base64url
 from portside.wire.files import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
@@ -64,7 +64,7 @@ def look_up(database: Database, file_id: str) -> Known | None:
     row = database.row(
         "SELECT state, stored FROM files WHERE file_id = ? AND state != 'PENDING'", (file_id,)
     )
-    return None if row is None else Known(row[0], StoredFile.model_validate_json(row[1]))
+    return None if row is None else Known(row[0], stored_of(row[1]))
 
 
 def look_up_path(database: Database, path: str) -> StoredFile | None:
@@ -75,7 +75,7 @@ def look_up_path(database: Database, path: str) -> StoredFile | None:
         "AND state IN ('PENDING', 'COMMITTED', 'DELETING') AND state = 'COMMITTED'",
         (path,),
     )
-    return None if row is None else StoredFile.model_validate_json(row[0])
+    return None if row is None else stored_of(row[0])
 
 
 def search(database: Database, query: FileQuery, file_id: str | None = None) -> FilePage:
@@ -96,7 +96,7 @@ def search(database: Database, query: FileQuery, file_id: str | None = None) -> 
     page = rows[: query.limit]
     last = Position(page[-1][1], page[-1][2]) if len(rows) > len(page) else None
     return FilePage(
-        files=tuple(StoredFile.model_validate_json(text) for text, _, _ in page),
+        files=tuple(stored_of(text) for text, _, _ in page),
         next=None if last is None else last.cursor(),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.index.database import Database
+from agent.index.files import stored_of
 from agent.outbox.events import public_id
 from agent.outbox.retry import Following
 from portside.wire.files import StoredFile
@@ -108,7 +109,7 @@ class Outbox:
         found = self._database.row(
             "SELECT state, stored FROM files WHERE file_id = ?", (row.file_id,)
         )
-        return None if found is None else (found[0], StoredFile.model_validate_json(found[1]))
+        return None if found is None else (found[0], stored_of(found[1]))
 
     def _rows(self, condition: str, parameters: Sequence[object] = ()) -> list[Row]:
         return [

@@ -1,4 +1,4 @@
-"""Hooks: what is to be told of a committed file, to whom, and when again. No I/O.
+"""Hooks: what is to be told of a committed or deleted file, to whom, and when again. No I/O.
 
 A delivery is made at least once: a crash between a success and its being noted down repeats it,
 with the same id. Order doesn't matter. After a failure the next attempt comes at a random moment
@@ -16,16 +16,25 @@ from typing import Literal
 from agent.index.files import Delivery
 from agent.outbox.retry import Following, Schedule, given_up
 from portside.backoff import Backoff
-from portside.wire.files import StoredFile
-from portside.wire.hooks import Hook, HookClaims, HookEvent, origin_of
+from portside.wire import paths
+from portside.wire.files import StoredFile, surrogate_key
+from portside.wire.hooks import Hook, HookClaims, HookEvent, Occasion, origin_of
 
-EVENT = "file.committed"
+_OF_DELETIONS = "-deleted"
+
+HOOK_KINDS = ("command", "webhook", f"command{_OF_DELETIONS}", f"webhook{_OF_DELETIONS}")
+"""What deliveries to hooks are called."""
 
 RECEIPT = "receipt"
 """The kind of delivery that brings a file's receipt to the control plane; its target is the URL."""
 
 SCHEDULE = Schedule(Backoff(first=30, longest=6 * 3600), most=20)
 """Together about a day and a half; seconds within which a failed delivery is tried again."""
+
+_EVENTS: Mapping[Occasion, Literal["file.committed", "file.deleted"]] = {
+    "committed": "file.committed",
+    "deleted": "file.deleted",
+}
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -46,23 +55,35 @@ def hooks_for(hooks: Sequence[Hook], namespace: str) -> list[Hook]:
     return [hook for hook in hooks if hook.namespace in ("*", namespace)]
 
 
-def deliveries_for(hooks: Sequence[Hook], namespace: str) -> list[Delivery]:
-    """What is to be delivered when a file is committed in a namespace: each target once."""
-    found = [Delivery(kind_of(hook), hook.target) for hook in hooks_for(hooks, namespace)]
+def deliveries_for(
+    hooks: Sequence[Hook], namespace: str, occasion: Occasion = "committed"
+) -> list[Delivery]:
+    """What is to be delivered on such an occasion in a namespace: each target once."""
+    found = [
+        Delivery(kind_of(hook, occasion), hook.target)
+        for hook in hooks_for(hooks, namespace)
+        if occasion in hook.events
+    ]
     return list(dict.fromkeys(found))
 
 
 def find_hook(hooks: Sequence[Hook], namespace: str, kind: str, target: str) -> Hook | None:
     """The hook that a delivery was made for; None when the settings have it no more."""
     for hook in hooks_for(hooks, namespace):
-        if (kind_of(hook), hook.target) == (kind, target):
+        if hook.target == target and kind in [kind_of(hook, each) for each in hook.events]:
             return hook
     return None
 
 
-def kind_of(hook: Hook) -> Literal["command", "webhook"]:
-    """What a hook's deliveries are called."""
-    return "webhook" if hook.url is not None else "command"
+def kind_of(hook: Hook, occasion: Occasion) -> str:
+    """What a hook's deliveries are called: one of HOOK_KINDS."""
+    way = "webhook" if hook.url is not None else "command"
+    return way + _OF_DELETIONS if occasion == "deleted" else way
+
+
+def occasion_of(kind: str) -> Occasion:
+    """What a hook's delivery of this kind tells of."""
+    return "deleted" if kind.endswith(_OF_DELETIONS) else "committed"
 
 
 def public_id(file_id: str, kind: str, target: str) -> str:
@@ -94,10 +115,28 @@ def answered(status: int) -> Outcome:
     return Outcome("failed", f"answered {status}")
 
 
-def event(stored: StoredFile, delivery_id: str, attempt: int) -> bytes:
+def urls_of(stored: StoredFile) -> tuple[str, ...]:
+    """Every URL at which the file's node serves it, by whatever name in the lasting one."""
+    base = stored.direct_url.partition(f"{paths.DIRECT}/")[0]
+    found = (
+        stored.url,
+        stored.direct_url,
+        paths.lasting_url(base, stored.file_id, stored.name),
+        f"{base}{paths.FILES}/{stored.file_id}/content",
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def event(stored: StoredFile, occasion: Occasion, delivery_id: str, attempt: int) -> bytes:
     """The body of a webhook."""
     message = HookEvent(
-        delivery_id=delivery_id, node_id=stored.node_id, attempt=attempt, file=stored
+        event=_EVENTS[occasion],
+        delivery_id=delivery_id,
+        node_id=stored.node_id,
+        attempt=attempt,
+        file=stored,
+        surrogate_key=surrogate_key(stored.file_id, stored.namespace),
+        urls=urls_of(stored),
     )
     return message.model_dump_json().encode()
 
@@ -114,18 +153,20 @@ def claims(node_id: str, url: str, delivery_id: str, body: bytes, now: int) -> H
 
 
 def environment(
-    stored: StoredFile, path: Path, delivery_id: str, attempt: int
+    stored: StoredFile, occasion: Occasion, path: Path, delivery_id: str, attempt: int
 ) -> Mapping[str, str]:
     """All the environment of a command: nothing of the worker's own."""
     return {
         "PATH": _PATH,
         "LANG": "C.UTF-8",
         "HOME": "/",
-        "PORTSIDE_EVENT": EVENT,
+        "PORTSIDE_EVENT": _EVENTS[occasion],
         "PORTSIDE_NODE_ID": stored.node_id,
         "PORTSIDE_NAMESPACE": stored.namespace,
         "PORTSIDE_FILE_ID": stored.file_id,
         "PORTSIDE_FILE": str(path),
+        "PORTSIDE_SURROGATE_KEY": surrogate_key(stored.file_id, stored.namespace),
+        "PORTSIDE_URLS": " ".join(urls_of(stored)),
         "PORTSIDE_DELIVERY_ID": delivery_id,
         "PORTSIDE_ATTEMPT": str(attempt),
     }
@@ -133,4 +174,4 @@ def environment(
 
 def shown(kind: str, target: str) -> str:
     """A target for logs: a URL's query may hold a secret."""
-    return target.partition("?")[0] if kind == "webhook" else target
+    return target.partition("?")[0] if kind.startswith("webhook") else target

@@ -8,10 +8,10 @@ name after a power cut.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
@@ -20,7 +20,7 @@ from agent.cluster.roster import Rosters
 from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.host.filesystem import Filesystem
-from agent.index.files import Delivery, FileIndex, Intent, name_taken
+from agent.index.files import Delivery, FileIndex, Intent, microseconds, name_taken
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
@@ -39,6 +39,7 @@ from agent.storage.staging import (
 from portside import durable_file
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
+from portside.wire import paths
 from portside.wire.claims import ReceiptClaims, UploadClaims
 from portside.wire.files import StoredFile
 
@@ -94,7 +95,8 @@ class Committer:
             owner=claims.sub,
             name=name,
             path=path,
-            url=f"{self._settings.public_base_url}/uploads/{quote(str(path))}",
+            url=self._rosters.lasting_url(claims.file_id, name),
+            direct_url=paths.direct_url(self._settings.public_base_url, path),
             size=size,
             sha256=sha256,
             content_type=claims.content_type or media_type(name),
@@ -192,6 +194,11 @@ class Committer:
             elif target.exists():
                 raise FileExistsError(target)
             else:
+                # What nginx tells as Last-Modified is the same on every node. On disk with the
+                # rename: filesystems journal both in this order, and the folders' sync below waits
+                # for both.
+                moment = microseconds(intent.stored.committed_at) * 1000
+                os.utime(staging, ns=(moment, moment))
                 # Attributes without data are what an undone commit may leave: they are replaced.
                 attributes = self._settings.uploads / attributes_path(path)
                 self._write_attributes(intent).rename(attributes)

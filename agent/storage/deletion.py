@@ -26,6 +26,7 @@ from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
 from agent.outbox import cold_orders
+from agent.outbox.events import deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, move
@@ -150,7 +151,7 @@ def _carry_out(
             disk = filesystem.of(settings.root)
             disk.sync_directory(data.parent)
             disk.sync_directory(settings.staging)
-            _mark_gone(settings, connection, file_id, removal)
+            _mark_gone(settings, connection, file_id, stored.namespace, removal)
         doomed.unlink(missing_ok=True)
     except OSError as error:
         raise translated(error, f"deleting {file_id}") from error
@@ -183,9 +184,16 @@ def _is_removal(connection: sqlite3.Connection, file_id: str) -> bool:
 
 
 def _mark_gone(
-    settings: Settings, connection: sqlite3.Connection, file_id: str, removal: bool
+    settings: Settings,
+    connection: sqlite3.Connection,
+    file_id: str,
+    namespace: str,
+    removal: bool,
 ) -> None:
     """The row's end, and with it that of what is known of the file's copies, and of its notes.
+
+    Hooks that want to hear of deletions hear of it from each node that had the file: a cache that
+    asks one of the others meanwhile would have it again.
 
     A push that is under way sees it and is cut; one that hasn't begun never does. Those of a file
     that is deleted for good are left to the worker, which has their targets forget what came.
@@ -201,6 +209,14 @@ def _mark_gone(
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
         cold_orders.file_deleted(connection, settings.cold, file_id, int(time.time()))
         removals.note(connection, file_id, "deleted")
+        connection.executemany(
+            "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
+            "VALUES (?, ?, ?, 'WAITING', 0)",
+            [
+                (file_id, each.kind, each.target)
+                for each in deliveries_for(settings.hooks, namespace, "deleted")
+            ],
+        )
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
     for key in (REASON_KEY, _REMOVAL_KEY):
         connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

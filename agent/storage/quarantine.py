@@ -10,6 +10,7 @@ back at the next start, for the row still says that the file is in quarantine.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
-from agent.index.files import Delivery, add_deliveries
+from agent.index.files import Delivery, add_deliveries, microseconds
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.reserve import Reserve
@@ -184,6 +185,9 @@ def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -
     """Attributes, then data, then both directories on disk, as with every commit."""
     durable_file.replace(kept.attributes, attributes.model_dump_json().encode() + b"\n", 0o640)
     disk = filesystem.of(settings.root)
+    # Bytes that were fetched are as old as the file: nginx tells it, the same on every node.
+    moment = microseconds(attributes.committed_at) * 1000
+    os.utime(kept.data, ns=(moment, moment))
     make_directories(disk, settings.uploads, attributes.path.parent)
     kept.attributes.rename(data.with_name(data.name + ATTRIBUTES_SUFFIX))
     disk.rename_without_replacing(kept.data, data)

@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.host import filesystem
-from agent.index import removals
+from agent.index import former, removals
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.settings import Settings
@@ -49,6 +49,7 @@ def purge(settings: Settings, database: Database, now: datetime, beat: Callable[
     with database.transaction() as connection:
         connection.execute("DELETE FROM departed WHERE removed_at < ?", (int(cutoff.timestamp()),))
         removals.drop_older(connection, cutoff)
+        former.drop_oldest(connection)
     if purged:
         _log.info("tombstones purged", files=purged)
     return purged

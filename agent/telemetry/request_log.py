@@ -8,7 +8,7 @@ from portside.web import request_log
 from portside.web.request_log import Answered
 from portside.wire import paths
 
-_LOGGED = (paths.UPLOAD, paths.REPLICATE, paths.RESUMABLE_UPLOADS, paths.FILES)
+_LOGGED = (paths.UPLOAD, paths.REPLICATE, paths.RESUMABLE_UPLOADS, paths.FILES, f"{paths.LASTING}/")
 
 
 class RequestLog(request_log.RequestLog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
@@ -47,6 +48,13 @@ class Access:
                 "scope-missing", f"this needs an API key with the scope {' or '.join(scopes)}"
             )
         return caller
+
+    def reading(self, request: falcon.Request) -> Callable[[str | None], bool]:
+        """Whether who asks may read private files of an app's (None: of nobody's)."""
+        caller = self.caller(request)
+        if caller is None or caller.app.scopes.isdisjoint({"read", "admin"}):
+            return lambda app_id: False
+        return lambda app_id: caller.sees in (None, app_id)
 
     def caller(self, request: falcon.Request) -> Caller | None:
         """Who asks; None without a key."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from control.api import json_body
 from control.api.resource import Resource, Services
-from control.files import receipts, service
+from control.files import receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
 from portside.wire.control import FileReceipt, FileView
@@ -68,7 +68,7 @@ class OneFile(Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file, or the upload it is to come from: ask again until it is `safe`."""
         caller = self._access.need(request, "read", "upload")
-        _must_be_id(file_id)
+        must_be_id(file_id)
         snapshot = self._snapshots.current()
         json_body.answer(
             response,
@@ -79,17 +79,12 @@ class OneFile(Resource):
 
     def on_get_url(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """302 to a copy that can be reached, or its URL as JSON for who accepts that."""
-        caller = self._access.caller(request)
-        _must_be_id(file_id)
-        reads = caller is not None and not caller.app.scopes.isdisjoint({"read", "admin"})
-
-        def may_read(app_id: str | None) -> bool:
-            return reads and caller is not None and caller.sees in (None, app_id)
-
+        may_read = self._access.reading(request)
+        must_be_id(file_id)
         avoid = json_body.query(request, UrlQuery).avoid.split(",")
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
-            lambda session: service.fetch(
+            lambda session: serving.fetch(
                 session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
             )
         )
@@ -103,7 +98,7 @@ class OneFile(Resource):
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file as deleted: for who asks here at once, on each node with its next heartbeat."""
         caller = self._access.need(request, "delete")
-        _must_be_id(file_id)
+        must_be_id(file_id)
         snapshot, now = self._snapshots.current(), self._clock()
         removed = self._database.write(
             lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
@@ -112,6 +107,7 @@ class OneFile(Resource):
         json_body.answer(response, removed)
 
 
-def _must_be_id(file_id: str) -> None:
+def must_be_id(file_id: str) -> None:
+    """Raise ProblemError for what can be no file's id."""
     if not re.fullmatch(FILE_ID_PATTERN, file_id):
         raise ProblemError("not-found", "a file's id has 32 hexadecimal digits")

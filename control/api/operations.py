@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from control.api.files import UrlQuery
@@ -23,6 +24,7 @@ from portside.web.openapi import (
     SecurityScheme,
     query_parameters,
 )
+from portside.web.redirects import AVOID
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
@@ -73,10 +75,28 @@ HEARTBEAT_TOKEN: SecurityScheme[Slug] = SecurityScheme(
     },
 )
 
+DOWNLOAD_TOKEN: SecurityScheme[Slug] = SecurityScheme(
+    "downloadToken",
+    {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "A `download+jwt` for the file's path on any node of the cluster.",
+    },
+)
+
+_LEADS_ON = {
+    "Location": "The copy's own URL, signed where the file is private.",
+    "Cache-Control": "How long that may be kept, and by whom.",
+}
+_AVOID = Parameter(
+    "query", AVOID, {"type": "string"}, "Nodes that were tried, with commas: set by redirects."
+)
+
 API: Api[Slug] = Api(
     title="Portside control plane",
     description="Sessions for uploads, and where files are.",
-    schemes=(API_KEY, HEARTBEAT_TOKEN),
+    schemes=(API_KEY, HEARTBEAT_TOKEN, DOWNLOAD_TOKEN),
     problem_type=ProblemError,
     problems=("malformed-request", "database-unavailable", "internal-error"),
     security=(API_KEY,),
@@ -187,6 +207,30 @@ OPERATIONS: Operations[Slug] = {
         security=(ANYONE, API_KEY),
         parameters=query_parameters(UrlQuery),
     ),
+    **{
+        (method, path): Operation(
+            "files",
+            "A file, wherever it is",
+            {
+                302: Answer(
+                    "To a copy that can be reached. With Surrogate-Key (the file's id and its "
+                    "namespace) once its receipt is here.",
+                    media_type=falcon.MEDIA_TEXT,
+                    schema={"type": "string"},
+                    headers=_LEADS_ON,
+                )
+            },
+            (
+                *_TOKENS,
+                *("token-missing", "right-missing", "not-found", "file-deleted"),
+                *("file-unavailable", "issuer-key-missing"),
+            ),
+            security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),
+            parameters=(_AVOID,),
+        )
+        for method in ("GET", "HEAD")
+        for path in ("/f/{file_id}", "/f/{file_id}/{name}")
+    },
     ("GET", "/api/v1/moves"): Operation("moves", "Every move, newest first", {200: MoveViews}),
     ("POST", "/api/v1/moves"): Operation(
         "moves",

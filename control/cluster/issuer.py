@@ -43,6 +43,19 @@ def load(settings: Settings) -> SigningKey | None:
     return key
 
 
+def trusted(settings: Settings, key: SigningKey | None) -> Keyset:
+    """The keys whose download tokens nodes take; without a keyset of theirs the issuer's alone."""
+    own = () if key is None else (key.public(),)
+    if settings.keyset is None:
+        return Keyset(keys=own)
+    try:
+        return Keyset.model_validate_json(settings.keyset.read_bytes())
+    except (OSError, ValueError) as error:
+        # `stranger` has told; whoever has an app's key is served all the same.
+        _log.error("keyset unusable", path=str(settings.keyset), error=str(error))
+        return Keyset(keys=own)
+
+
 def stranger(settings: Settings, key: SigningKey) -> str | None:
     """Why nodes would refuse this key's tokens, as far as their keyset tells."""
     if settings.keyset is None:

@@ -1,4 +1,4 @@
-"""Files as apps see them: found, followed until they are safe, fetched, deleted everywhere.
+"""Files as apps see them: found, followed until they are safe, deleted everywhere.
 
 An app sees the files of its own sessions, `admin` every one. Pages go from the newest file to the
 oldest; a cursor names the last file of a page, so that nothing is listed twice or left out.
@@ -7,27 +7,25 @@ oldest; a cursor names the last file of a page, so that nothing is listed twice 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import quote
 
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
-from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation, UploadSession
 from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
-from control.settings import Settings
 from portside import base64url
-from portside.tokens import SigningKey, mint_download
-from portside.wire.claims import DownloadClaims
-from portside.wire.control import CopyView, FileUrl, FileView, FileViews
+from portside.names import sanitise
+from portside.web.redirects import NO_STORE
+from portside.wire import paths
+from portside.wire.control import CopyView, FileView, FileViews
 from portside.wire.files import FileQuery
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
@@ -105,8 +103,8 @@ def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | No
         return _view(snapshot, file, copies.copies_of(session, file_id).values())
     upload = receipts.session_of(session, file_id)
     if file is None and upload is not None and app_id in (None, upload.app_id):
-        return _upload_view(upload, _upload_state(session, upload))
-    raise _unknown(file_id)
+        return _upload_view(snapshot, upload, _upload_state(session, upload))
+    raise unknown(file_id)
 
 
 def view_of(session: Session, snapshot: Snapshot, file: File) -> FileView:
@@ -114,8 +112,14 @@ def view_of(session: Session, snapshot: Snapshot, file: File) -> FileView:
     return _view(snapshot, file, copies.copies_of(session, file.file_id).values())
 
 
-def _unknown(file_id: str) -> ProblemError:
-    return ProblemError("not-found", f"there is no file {file_id}")
+def unknown(file_id: str) -> ProblemError:
+    """The one answer to an id of no file that the caller may know of."""
+    return ProblemError("not-found", f"there is no file {file_id}", headers=NO_STORE)
+
+
+def file_deleted() -> ProblemError:
+    """The one answer to a file that was deleted."""
+    return ProblemError("file-deleted", "this file was deleted", headers=NO_STORE)
 
 
 def _upload_state(
@@ -127,7 +131,9 @@ def _upload_state(
     return "lost" if session.get(Revocation, upload.session_id) is None else "deleted"
 
 
-def _upload_view(upload: UploadSession, state: Literal["uploading", "deleted", "lost"]) -> FileView:
+def _upload_view(
+    snapshot: Snapshot, upload: UploadSession, state: Literal["uploading", "deleted", "lost"]
+) -> FileView:
     return FileView(
         file_id=upload.file_id,
         session_id=upload.session_id,
@@ -140,7 +146,20 @@ def _upload_view(upload: UploadSession, state: Literal["uploading", "deleted", "
         sha256=upload.sha256,
         content_type=upload.content_type,
         committed_at=None,
+        url=lasting_url_of_upload(snapshot, upload),
     )
+
+
+def lasting_url_of_upload(snapshot: Snapshot, upload: UploadSession) -> str | None:
+    """Where its file will be found, by the name that its node will store it under."""
+    # That it makes a name was seen when the session was opened.
+    name = None if upload.name is None else sanitise(upload.name)
+    return _lasting_url(snapshot, upload.file_id, name)
+
+
+def _lasting_url(snapshot: Snapshot, file_id: str, name: str | None) -> str | None:
+    base = snapshot.roster.control_url
+    return None if base is None else paths.lasting_url(base, file_id, name)
 
 
 def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy]) -> FileView:
@@ -169,6 +188,7 @@ def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy]) -> FileView:
             "sha256": file.sha256,
             "content_type": file.content_type,
             "committed_at": file.committed_at,
+            "url": _lasting_url(snapshot, file.file_id, file.name),
             "copies": tuple(sorted(views, key=lambda each: each.node_id)),
         }
     )
@@ -178,75 +198,7 @@ def url_of(snapshot: Snapshot, copy: Copy, path: str) -> str:
     """Where a copy is served from, if its node is up."""
     pool, node = snapshot.pools.get(copy.pool_id), snapshot.nodes.get(copy.node_id)
     base = pool.public_base_url if pool is not None else node.public_base_url if node else ""
-    return f"{base}/uploads/{quote(path)}"
-
-
-def fetch(
-    session: Session,
-    snapshot: Snapshot,
-    settings: Settings,
-    key: SigningKey | None,
-    file_id: str,
-    now: datetime,
-    may_read: Callable[[str | None], bool],
-    avoid: Sequence[str] = (),
-) -> FileUrl:
-    """The URL of a copy on a node that can be reached, signed where the namespace is private.
-
-    `may_read` says whether the caller may read private files of an app's (None: of nobody's);
-    public ones are for everyone who knows their id. `avoid` names nodes that come last, for the
-    caller has tried them. Raises ProblemError.
-    """
-    file = session.get(File, file_id)
-    private = file is not None and file.namespace in settings.private
-    if file is None or (private and not may_read(file.app_id)):
-        raise _unknown(file_id)
-    if file.state in ("deleting", "deleted"):
-        raise ProblemError("file-deleted", "this file was deleted")
-    copy = _best(snapshot, copies.copies_of(session, file_id).values(), avoid)
-    url = url_of(snapshot, copy, file.path)
-    if not private:
-        return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
-    if key is None:
-        raise ProblemError(
-            "issuer-key-missing", "without the issuer's key no private file's URL can be signed"
-        )
-    began = int(now.timestamp())
-    claims = DownloadClaims(
-        iss=key.owner,
-        aud=copy.node_id,
-        iat=began,
-        nbf=began,
-        exp=began + settings.download_seconds,
-        path=file.path,
-    )
-    return FileUrl(
-        file_id=file_id,
-        node_id=copy.node_id,
-        url=f"{url}?token={mint_download(key, claims)}",
-        expires_at=datetime.fromtimestamp(claims.exp, UTC),
-    )
-
-
-def _best(snapshot: Snapshot, copies: Iterable[Copy], avoid: Sequence[str]) -> Copy:
-    """A copy on a node that is up, best on one that nothing speaks against and that is idle."""
-
-    def rank(node: KnownNode) -> tuple[bool, bool, bool, int]:
-        unreachable = node.signs.outside_problem is not None
-        return node.node_id in avoid, unreachable, node.state != "active", node.active_uploads
-
-    up = [
-        (rank(node), copy.node_id, copy)
-        for copy in copies
-        if copy.state == "present"
-        and (node := snapshot.nodes.get(copy.node_id)) is not None
-        and node.state in ("active", "readonly", "draining")
-    ]
-    if not up:
-        raise ProblemError(
-            "file-unavailable", "no node that has this file can be reached now: try again later"
-        )
-    return min(up, key=lambda each: each[:2])[2]
+    return paths.direct_url(base, path)
 
 
 def remove(
@@ -260,12 +212,12 @@ def remove(
     file = copies.lock_file(session, file_id)
     if file is None and (upload := receipts.awaited(session, file_id)) is not None:
         if app_id not in (None, upload.app_id):
-            raise _unknown(file_id)
+            raise unknown(file_id)
         receipts.call_off(session, upload, now)
-        return _upload_view(upload, "deleted")
+        return _upload_view(snapshot, upload, "deleted")
     file = file or copies.lock_file(session, file_id)
     if file is None or app_id not in (None, file.app_id):
-        raise _unknown(file_id)
+        raise unknown(file_id)
     delete_everywhere(session, file, now)
     return view_of(session, snapshot, file)
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from control.cluster.placement import Place
 from control.cluster.snapshot import Snapshot
 from control.db.models import UploadSession
+from control.files.service import lasting_url_of_upload
 from control.settings import Settings
 from portside.tokens import SigningKey, mint_upload
 from portside.wire import paths
@@ -49,6 +50,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         expires_at=row.expires_at,
         session_deadline=row.deadline,
         replicas=tuple(row.replicas),
+        url=lasting_url_of_upload(snapshot, row),
     )
 
 

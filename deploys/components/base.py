@@ -26,6 +26,8 @@ _PACKAGES: tuple[str | tuple[str, ...], ...] = (
     # Tokens and receipts carry times. A node that keeps time already goes on as it does.
     ("systemd-timesyncd", "chrony", "ntpsec", "openntpd"),
 )
+# Downloads' ETags: templates/nginx/validators.conf.j2.
+_STORAGE_PACKAGES = ("libnginx-mod-http-lua",)
 _FILESYSTEM_PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 _SYSUSERS = "/etc/sysusers.d/portside.conf"
 
@@ -53,6 +55,7 @@ def base(node: Node) -> None:
         name="Packages",
         packages=[
             *_PACKAGES,
+            *(_STORAGE_PACKAGES if isinstance(node, StorageNode) else ()),
             *(
                 (_FILESYSTEM_PACKAGES[node.cluster.uploads.filesystem],)
                 if isinstance(node, StorageNode) and node.device

@@ -49,6 +49,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "origins": node.cluster.cors.origins,
         "limits": node.cluster.limits,
         "monitoring": node.cluster.monitoring,
+        "max_age": node.cluster.max_age,
         "private": sorted(set(node.cluster.uploads.private)),
         "script_extensions": sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
         "problem_prefix": PROBLEM_PREFIX,

@@ -46,8 +46,8 @@ compared once more, and a fresh store begins on an empty disk.
   in the middle of the load, are killed and start with it still wrong; then it is right again.
   Refusals are those of tokens and uploads that seem to be over, or not to have begun.
 - Restore: a control plane and two nodes; the control plane is killed and begins with one of its
-  last three backups or an empty database. Recovery is the time until every file is known with its owner
-  and safe, no deleted one is back, and the counters are right.
+  last three backups or an empty database. Recovery is the time until every file is known with its
+  owner and safe, no deleted one is back, and the counters are right.
 - No bytes, no inodes: in the middle of the load something else takes all of them, and whatever
   becomes free since. Then comes a SIGKILL or a power cut. On the disk that is as full as before the
   node starts, six files are deleted and three uploads refused, and everything is compared; only

@@ -95,6 +95,16 @@ class Uploads(_Strict):
         return tuple(normal_extension(extension) for extension in extensions)
 
 
+class NamespaceSettings(_Strict):
+    """What holds for the files of one namespace.
+
+    `max_age` is how long caches may keep one without asking, and so how long a deleted one may be
+    seen there at most.
+    """
+
+    max_age: Duration | None = Field(default=None, le=365 * 86400)
+
+
 class Limits(_Strict):
     """How fast one party may come to a node, or to the control plane.
 
@@ -252,6 +262,7 @@ class Cluster(_Strict):
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
+    namespaces: dict[Namespace, NamespaceSettings] = {}
     limits: Limits = Limits()
     scrub: Scrub = Scrub()
     hooks: tuple[Hook, ...] = ()
@@ -287,6 +298,17 @@ class Cluster(_Strict):
             return {name: {} if node is None else node for name, node in nodes.items()}
         return nodes
 
+    @field_validator("namespaces", mode="after")
+    @classmethod
+    def _kept_by_caches(
+        cls, namespaces: dict[str, NamespaceSettings], info: ValidationInfo
+    ) -> dict[str, NamespaceSettings]:
+        private = info.data["uploads"].private if "uploads" in info.data else ()
+        for name in private:
+            if name in namespaces and namespaces[name].max_age is not None:
+                raise ValueError(f"{name} is private: no cache keeps its files, max_age has no use")
+        return namespaces
+
     # What spans several keys is checked field by field too: a check of the whole model would only
     # run, and report, once every single key is right.
     @field_validator("nodes", mode="after")
@@ -319,6 +341,13 @@ class Cluster(_Strict):
                 f"factor {replication.factor} needs as many storage nodes, there are {stored}"
             )
         return replication
+
+    @property
+    def max_age(self) -> dict[str, int]:
+        """Seconds for which caches may keep files, of the namespaces for which that is said."""
+        return {
+            name: each.max_age for name, each in self.namespaces.items() if each.max_age is not None
+        }
 
     def roles_of(self, node_id: str) -> tuple[Role, ...]:
         """The node's roles: its own `roles` if it has any, else what its name says."""

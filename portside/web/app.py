@@ -46,14 +46,21 @@ def add_common_routes(
 
 
 def answer_problem(
-    request: falcon.Request, response: falcon.Response, problem: BaseProblemError[Any]
+    request: falcon.Request,
+    response: falcon.Response,
+    problem: BaseProblemError[Any],
+    path: str | None = None,
 ) -> None:
-    """Answer with a problem's document and headers, and tell the request log."""
-    response.context.answered = Answered(request.method, request.path, problem.status, problem.slug)
+    """Answer with a problem's document and headers, and tell the request log.
+
+    `path` is the one that was asked for, where nginx has sent the request to another.
+    """
+    asked = request.path if path is None else path
+    response.context.answered = Answered(request.method, asked, problem.status, problem.slug)
     response.status = problem.status
     response.content_type = PROBLEM_TYPE
     response.set_headers(problem.headers)
-    response.text = problem.document(request.path).model_dump_json(exclude_none=True)
+    response.text = problem.document(asked).model_dump_json(exclude_none=True)
 
 
 class _ErrorHandlers:

@@ -59,6 +59,9 @@ class Session(Message):
     expires_at: datetime
     session_deadline: datetime
     replicas: tuple[str, ...]
+    url: str | None = None
+    """Where the file will be found once it is stored, wherever it is. An older control plane tells
+    none."""
 
 
 class CopyView(Message):
@@ -66,6 +69,7 @@ class CopyView(Message):
 
     node_id: str
     url: str
+    """The copy's own: dead once it is moved or its node is retired."""
     state: Literal["present", "copying", "lost", "deleting"]
 
 
@@ -84,6 +88,8 @@ class FileView(Message):
     content_type: str | None
     committed_at: datetime | None
     copies: tuple[CopyView, ...] = ()
+    url: str | None = None
+    """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
 
 
 class FileViews(Message):

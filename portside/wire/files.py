@@ -24,6 +24,7 @@ class StoredFile(Message):
     name: str
     path: PurePosixPath
     url: str
+    """The one that lasts: it finds the file wherever it is."""
     size: int
     sha256: Sha256
     content_type: str
@@ -31,6 +32,13 @@ class StoredFile(Message):
     receipt: str
     app: AppId | None = None
     """The app whose session it was uploaded in; None when another issuer minted the token."""
+    direct_url: str = Field(default_factory=lambda told: told["url"])
+    """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
+
+
+def surrogate_key(file_id: str, namespace: str) -> str:
+    """What a CDN's purge names a file's answers by: itself, and all of its namespace."""
+    return f"{file_id} {namespace}"
 
 
 class Copy(Message):

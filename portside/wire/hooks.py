@@ -1,5 +1,5 @@
-"""What happens after a commit: hooks as they are configured, the event that a webhook brings, and
-what its signature attests to.
+"""What happens after a commit or a deletion: hooks as they are configured, the event that a
+webhook brings, and what its signature attests to.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from portside.wire.base import Message
 from portside.wire.fields import NamespaceOrAll, Sha256, TokenId
 from portside.wire.files import StoredFile
 
+Occasion = Literal["committed", "deleted"]
+"""What a hook can hear of. A file that only moves from node to node is not deleted."""
+
 
 class Hook(Message):
-    """What happens after a commit in a namespace (`*` is every one): a command or a webhook."""
+    """What happens after a commit or a deletion in a namespace (`*` is every one): a command or a
+    webhook.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: NamespaceOrAll
+    events: tuple[Occasion, ...] = Field(default=("committed",), min_length=1)
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     url: str | None = Field(default=None, pattern=r"^https?://[!-~]+$", max_length=1024)
 
@@ -72,8 +78,12 @@ class HookClaims(Message):
 class HookEvent(Message):
     """The body of a webhook. A delivery may come more than once, its attempts counted from 1."""
 
-    event: Literal["file.committed"] = "file.committed"
+    event: Literal["file.committed", "file.deleted"] = "file.committed"
     delivery_id: str
     node_id: str
     attempt: int
     file: StoredFile
+    surrogate_key: str = ""
+    """What a CDN has the file's answers under: its `Surrogate-Key`."""
+    urls: tuple[str, ...] = ()
+    """Where the node that tells it serves the file, or did, the lasting URL first."""

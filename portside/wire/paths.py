@@ -5,6 +5,11 @@ Each begins behind a host's base URL. What lies below them is said where it is s
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from portside.names import MAX_NAME_BYTES, truncate
+
 UPLOAD = "/api/internal/upload"
 """A node's: a whole file in one request."""
 RESUMABLE_UPLOADS = "/api/v1/uploads"
@@ -18,6 +23,11 @@ UPLOAD_STATUS = "/api/v1/system/upload-status"
 QUARANTINE = "/api/v1/quarantine"
 """A node's: what it keeps out of service, and its being settled."""
 
+LASTING = "/f"
+"""Every node's and the control plane's: `/f/<file id>/<name>` finds a file wherever it is."""
+DIRECT = "/uploads"
+"""A node's: its files, served by nginx from where they lie."""
+
 FILES = "/api/v1/files"
 """A node's own files; on the control plane, those of the whole cluster."""
 
@@ -26,3 +36,22 @@ NODES = "/api/v1/nodes"
 MOVES = "/api/v1/moves"
 REPAIR = "/api/v1/repair"
 """The control plane's, as these four are."""
+
+
+_CUT_OFF = MAX_NAME_BYTES - 100
+"""A hundred bytes stay, at most 300 characters of a URL."""
+
+
+def lasting_url(base: str, file_id: str, name: str | None) -> str:
+    """The URL that a file keeps, at a base URL. Its name is for people: the id says which file.
+
+    A long name is cut. The URL is among the attributes, which have 4 KiB for all they say.
+    """
+    if not name:
+        return f"{base}{LASTING}/{file_id}"
+    return f"{base}{LASTING}/{file_id}/{quote(truncate(name, _CUT_OFF), safe='')}"
+
+
+def direct_url(base: str, path: PurePosixPath | str) -> str:
+    """The URL of one node's copy, for as long as it is there."""
+    return f"{base}{DIRECT}/{quote(str(path))}"

@@ -13,6 +13,7 @@ from control.db.migrations import migrate
 from control.db.models import Base
 from tests.support.control.core import Core
 from tests.support.control.postgresql import PostgresqlServer
+from tests.support.control.small_cluster import SmallCluster
 
 KINDS = ("sqlite", "postgresql")
 
@@ -89,3 +90,19 @@ def core(tmp_path: Path, database: Database, database_url: str) -> Core:
     core = Core(tmp_path, database, database_url)
     core.all_report()
     return core
+
+
+@pytest.fixture
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path
+) -> Iterator[SmallCluster]:
+    """Two nodes and their control plane, every process as it runs."""
+    # A short path: those of sockets are limited (unix(7)).
+    home = tmp_path_factory.mktemp("cluster")
+    shutil.copyfile(migrated_sqlite, home / "control.sqlite")
+    cluster = SmallCluster(home, f"sqlite:///{home / 'control.sqlite'}")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.end()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,6 @@ from tests.support.client.command import Run
 from tests.support.control.small_cluster import SmallCluster, StorageProcesses, contents_of
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def cluster(
-    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path
-) -> Iterator[SmallCluster]:
-    # A short path: those of sockets are limited (unix(7)).
-    home = tmp_path_factory.mktemp("cluster")
-    shutil.copyfile(migrated_sqlite, home / "control.sqlite")
-    cluster = SmallCluster(home, f"sqlite:///{home / 'control.sqlite'}")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.end()
 
 
 @pytest.fixture

@@ -5,33 +5,15 @@ A control plane and two nodes as they really are, with as little between them as
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from tests.support.control.small_cluster import SmallCluster
 
 FILES = 12
-
-
-@pytest.fixture
-def cluster(
-    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path
-) -> Iterator[SmallCluster]:
-    # A short path: those of sockets are limited (unix(7)).
-    home = tmp_path_factory.mktemp("cluster")
-    shutil.copyfile(migrated_sqlite, home / "control.sqlite")
-    cluster = SmallCluster(home, f"sqlite:///{home / 'control.sqlite'}")
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.end()
 
 
 SCOPES = {"shop": "upload,read,delete", "blog": "upload,read", "boss": "read,admin"}

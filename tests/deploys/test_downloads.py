@@ -25,7 +25,7 @@ from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import FILES, access, ask, data_of, download, stored
 from tests.support.cluster_files import CLUSTER
 from tests.support.loopback import wait_until
-from tests.support.nginx_process import HOST, AgentDouble, Nginx, reply
+from tests.support.nginx_process import HOST, AgentDouble, Nginx, allowing, reply
 
 ORIGIN = "https://app.portside.test"
 PRIVATE = "/uploads/private/a.bin"
@@ -68,7 +68,7 @@ def nginx_alone(home: Path, double: AgentDouble) -> Iterator[Nginx]:
 @pytest.fixture
 def nginx(nginx_alone: Nginx, double: AgentDouble) -> Nginx:
     """nginx in front of an agent that allows everything, and has not been asked yet."""
-    double.answer = lambda request, headers: reply(204)
+    double.answer = allowing
     double.requests.clear()
     return nginx_alone
 
@@ -371,6 +371,7 @@ def test_a_file_deleted_in_the_middle_is_downloaded_to_its_end(node: tuple[Agent
     assert received + answer.read() == data
     connection.close()
     gone, body = nginx.ask("GET", f"{_url(file)}?token={token}")
-    assert (gone.status, json.loads(body)["status"]) == (404, 404)
+    assert (gone.status, json.loads(body)["status"]) == (410, 410)
+    assert (gone.headers["ETag"], gone.headers["Cache-Control"]) == (None, "no-store")
     by_id = ask(agent, "GET", f"/{file.file_id}/content", access(agent))
     assert (by_id.status_code, slug_of(by_id)) == (410, "file-deleted")

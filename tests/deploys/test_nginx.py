@@ -21,7 +21,7 @@ from tests.support import nginx_process
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys.nodes import MakeNode
 from tests.support.loopback import wait_until
-from tests.support.nginx_process import AgentDouble, Nginx, reply
+from tests.support.nginx_process import AgentDouble, Nginx, allowing, reply
 
 UPLOAD = "/api/internal/upload"
 ORIGIN = "https://app.portside.test"
@@ -81,6 +81,9 @@ def nginx(home: Path, agent: AgentDouble) -> Iterator[Nginx]:
     for name in (DATED, "iso/named.bin", "iso/page.svg", "iso/named.bin.attr.json", "iso/.hidden"):
         (uploads / name).parent.mkdir(parents=True, exist_ok=True)
         (uploads / name).write_bytes(b"0123456789")
+    attributes = json.dumps({"sha256": "0" * 64}, separators=(",", ":"))
+    for name in (DATED, "iso/named.bin"):
+        (uploads / f"{name}.attr.json").write_text(attributes)
     running = Nginx(path)
     yield running
     running.stop()
@@ -90,7 +93,7 @@ def nginx(home: Path, agent: AgentDouble) -> Iterator[Nginx]:
 def taking_everything(request: pytest.FixtureRequest) -> None:
     if "agent" in request.fixturenames or "nginx" in request.fixturenames:
         double: AgentDouble = request.getfixturevalue("agent")
-        double.answer = lambda request, headers: reply(204)
+        double.answer = allowing
         double.requests.clear()
 
 
@@ -228,9 +231,34 @@ def test_a_file_is_cached_as_long_as_its_name_stands_for_it(
     answer, body = nginx.ask("GET", f"/uploads/{path}")
     assert (answer.status, body) == (200, b"0123456789")
     assert answer.headers.get_all("Cache-Control") == [policy]
-    assert answer.headers["ETag"]
+    assert answer.headers["ETag"] == f'"{"0" * 64}"'
     assert answer.headers["Accept-Ranges"] == "bytes"
     assert answer.headers["Content-Disposition"] is None
+
+
+def test_a_namespaces_own_time_goes_for_all_of_its_files(tmp_path: Path) -> None:
+    machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
+    found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
+    cluster = parse(f"{CLUSTER}namespaces: {{iso: {{max_age: 1d}}, live: {{max_age: 0}}}}\n")
+    node = StorageNode("s01", cluster, found, sizing.size(machine), "root")
+    path = nginx_process.write(configuration(node), tmp_path)
+    uploads = tmp_path / "data" / "uploads"
+    live = DATED.replace("iso/", "live/", 1)
+    for name in (DATED, live, "iso/named.bin", "isos/named.bin"):
+        (uploads / name).parent.mkdir(parents=True, exist_ok=True)
+        (uploads / name).write_bytes(b"0123456789")
+    running = Nginx(path)
+    try:
+        for name, policy in (
+            (DATED, "public, max-age=86400"),
+            ("iso/named.bin", "public, max-age=86400"),
+            (live, "public, no-cache"),
+            ("isos/named.bin", "public, no-cache"),
+        ):
+            answer, _ = running.ask("GET", f"/uploads/{name}")
+            assert (answer.status, answer.headers["Cache-Control"]) == (200, policy)
+    finally:
+        running.stop()
 
 
 def test_a_missing_dated_file_is_not_remembered_as_missing(nginx: Nginx) -> None:

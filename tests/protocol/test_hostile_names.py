@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from portside.wire import paths
 from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol import LONG_VARIABLE
@@ -150,7 +151,9 @@ def _check_safe(talker: Talker, stored: StoredFile) -> None:
         assert not categories & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}, ascii(name)
         assert name == unicodedata.normalize("NFC", name)
         assert len(name.encode()) + len(".attr.json") <= 255
-    assert stored.url == talker.agent.url + "/uploads/" + quote(str(stored.path))
+    assert stored.direct_url == talker.agent.url + "/uploads/" + quote(str(stored.path))
+    assert stored.url == paths.lasting_url(talker.agent.url, stored.file_id, stored.name)
+    assert len(stored.url) < 400
 
 
 def _everything_but_uploads(agent: Agent) -> set[Path]:

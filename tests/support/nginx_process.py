@@ -24,6 +24,14 @@ HOST = "s01.portside.test"
 Answer = Callable[[str, dict[str, str]], bytes]
 
 
+def allowing(request: str, headers: dict[str, str]) -> bytes:
+    """Everything is allowed, and nothing that isn't there ever was."""
+    if not request.endswith("/internal/missing"):
+        return reply(204)
+    body = '{"type":"urn:portside:problem:not-found","status":404}'
+    return reply(404, body, Content_Type="application/problem+json")
+
+
 class AgentDouble:
     """Stands for the agent, or for the control plane.
 
@@ -31,7 +39,7 @@ class AgentDouble:
     """
 
     def __init__(self, path: Path) -> None:
-        self.answer: Answer = lambda request, headers: reply(204)
+        self.answer: Answer = allowing
         self.requests: list[tuple[str, dict[str, str]]] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))

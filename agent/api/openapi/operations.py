@@ -5,6 +5,7 @@ A route without its entry here, or an entry without its route, fails a test.
 
 from __future__ import annotations
 
+import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from agent.api.openapi.components import (
@@ -103,8 +104,14 @@ _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
 }
+_VALIDATORS = (
+    "nginx adds ETag (the content's SHA-256) and Last-Modified (its commit), the same on every "
+    "node, and Surrogate-Key (the file's id and its namespace)."
+)
 _CONTENT = {
-    200: Answer("The bytes.", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS),
+    200: Answer(
+        f"The bytes. {_VALIDATORS}", media_type="*/*", schema=BINARY, headers=_CONTENT_HEADERS
+    ),
     206: Answer(
         "The bytes of the range.",
         media_type="*/*",
@@ -112,7 +119,14 @@ _CONTENT = {
         headers={**_CONTENT_HEADERS, "Content-Range": "Which bytes these are."},
     ),
     304: Answer("What the client has is still right."),
+    412: Answer("It isn't the content that was asked for."),
     416: Answer("The range lies outside the file."),
+}
+
+_HEAD_OF_CONTENT = {
+    200: Answer("It is here.", headers=_CONTENT_HEADERS),
+    304: _CONTENT[304],
+    412: _CONTENT[412],
 }
 
 _FILES: Operations = {
@@ -162,10 +176,7 @@ _FILES: Operations = {
     ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
         "files",
         "What a GET would answer, without the bytes",
-        {
-            200: Answer("It is here.", headers=_CONTENT_HEADERS),
-            304: _CONTENT[304],
-        },
+        _HEAD_OF_CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
         parameters=(_FILE_ID,),
@@ -207,6 +218,30 @@ _QUARANTINE: Operations = {
         parameters=(Parameter("path", "kept_id", {"type": "string", "pattern": KEPT_ID_PATTERN}),),
         body=SettleRequest,
     ),
+}
+
+_ELSEWHERE = Answer(
+    "It is elsewhere, or somebody else may know. With Surrogate-Key where its namespace is known.",
+    media_type=falcon.MEDIA_TEXT,
+    schema={"type": "string"},
+    headers={**_CACHE, "Location": "Where to ask next."},
+)
+_FILE_NAME = Parameter("path", "name", {"type": "string", "minLength": 1}, "For people.")
+
+_LASTING: Operations = {
+    (method, path): Operation(
+        "files",
+        "A file, wherever it is",
+        {**answers, 302: _ELSEWHERE},
+        _READ_PROBLEMS,
+        security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
+        parameters=parameters,
+    )
+    for method, answers in (("GET", _CONTENT), ("HEAD", _HEAD_OF_CONTENT))
+    for path, parameters in (
+        ("/f/{file_id}", (_FILE_ID,)),
+        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME)),
+    )
 }
 
 _SYSTEM: Operations = {
@@ -261,5 +296,6 @@ OPERATIONS: Operations = {
     **REPLICATION,
     **_FILES,
     **_QUARANTINE,
+    **_LASTING,
     **_SYSTEM,
 }

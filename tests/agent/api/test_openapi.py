@@ -155,7 +155,7 @@ def test_answers_about_a_file_that_is_there_are_described(
     @given(api[path][method].as_strategy().filter(sendable))
     def ask(case: schemathesis.Case[Any]) -> None:
         stored = StoredFile.model_validate(described_agent.put("here.bin", b"content").json())
-        case.path_parameters = {"file_id": stored.file_id}
+        case.path_parameters = {**(case.path_parameters or {}), "file_id": stored.file_id}
         check(case, authorization(described_agent, case))
 
     ask()

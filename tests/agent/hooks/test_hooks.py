@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from agent.index.database import Database
 from agent.outbox.events import SCHEDULE
+from agent.settings import load
+from agent.storage.deletion import delete, remove_copy
 from portside.tokens import verify_hook
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook, HookEvent
@@ -63,6 +66,44 @@ def test_a_receiver_is_told_who_stored_what_and_can_verify_it(make_worker: MakeW
     worker.wait_for(lambda: worker.report().deliveries.delivered == 1)
     assert worker.report().deliveries.failed == worker.report().deliveries.waiting == 0
     assert "by=portside" not in text_of(worker.log)
+
+
+def test_a_deletion_is_told_to_who_wants_to_hear_of_it(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    script = _script(tmp_path, f'echo "$PORTSIDE_EVENT $PORTSIDE_SURROGATE_KEY" > {tmp_path}/ran')
+    with Receiver() as receiver, Receiver() as other:
+        worker = make_worker(
+            Hook(namespace="isos", events=("deleted",), url=receiver.origin),
+            Hook(namespace="isos", url=other.origin),
+            Hook(namespace="isos", events=("deleted",), command=(script,)),
+        )
+        receiver.status = 503
+        worker.start()
+        stored, moved = _put(worker), _put(worker, "b.bin")
+        worker.wait_for(lambda: len(other.received) == 2)
+        worker.wait_for(lambda: _deliveries(worker) == [])
+        worker.kill()
+        found = load(worker.agent.home / "agent.toml")
+        database = Database(found.index)
+        remove_copy(found, database, moved.file_id)
+        delete(found, database, stored.file_id)
+        database.close()
+        worker.change("UPDATE deliveries SET due = 0")
+        worker.start()
+        worker.wait_for(lambda: receiver.received)
+        worker.wait_for(lambda: _attempted(worker, 1))
+        receiver.status = 204
+        worker.change("UPDATE deliveries SET due = 0")
+        worker.wait_for(lambda: _deliveries(worker) == [])
+    first, second = (HookEvent.model_validate_json(each.body) for each in receiver.received)
+    assert (first.event, first.file.file_id) == ("file.deleted", stored.file_id)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert first.delivery_id == second.delivery_id
+    assert first.surrogate_key == f"{stored.file_id} isos"
+    assert first.urls[:2] == (stored.url, stored.direct_url)
+    assert len(other.received) == 2
+    assert (tmp_path / "ran").read_text() == f"file.deleted {stored.file_id} isos\n"
 
 
 def test_only_hooks_of_the_files_namespace_are_told(make_worker: MakeWorker) -> None:

@@ -170,7 +170,7 @@ def test_a_client_that_is_killed_goes_on_when_the_same_command_is_given_again(
     assert again.returncode == 0, again.stderr
     assert "resuming at " in again.stderr
     assert "stored and verified" in again.stderr
-    assert again.stdout.startswith(f"{node.url}/uploads/isos/")
+    assert again.stdout.startswith(f"{node.url}/f/")
     assert_stored(node, file)
     assert received(node) < SIZE + 3 * WINDOW
 

@@ -95,7 +95,7 @@ def test_a_dated_file_lies_under_its_hour_with_owner_time_and_id(shared_agent: A
         rf"isos/{when:%Y/%m/%d/%H}/Debian_13\.iso_user-7_{when:%Y%m%dT%H%M%S}_[0-9a-f]{{8}}\.bin",
         str(stored.path),
     )
-    assert stored.url == f"https://{NODE_ID}.portside.test/uploads/{stored.path}"
+    assert stored.direct_url == f"https://{NODE_ID}.portside.test/uploads/{stored.path}"
 
 
 def test_a_named_file_lies_where_its_name_says_and_is_never_replaced(shared_agent: Agent) -> None:

@@ -2,85 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 from sqlalchemy import select
 
 from control.api.operations import OPERATIONS
-from control.app import create_app
 from control.cluster import api_keys
 from control.db.database import Database
 from control.db.models import App
 from control.problems import slugs
 from portside.tokens import verify_download
 from portside.web.openapi_document import routes
-from portside.wire.control import Session
 from portside.wire.keys import Keyset
-from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 from tests.support.control.postgresql import PostgresqlServer
-
-
-class Api:
-    """The web side over the same core, asked as an app would."""
-
-    def __init__(self, core: Core) -> None:
-        self.core = core
-        self.app = create_app(core.settings, core.database, core.clock)
-        self.client = falcon.testing.TestClient(self.app)
-        self.key = core.app("shop", "upload", "read", "delete")
-        self.admin = core.app("operator", "admin")
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        key: str | None = "",
-        headers: dict[str, str] | None = None,
-        query: dict[str, str] | None = None,
-    ) -> falcon.testing.Result:
-        """A request with the app's key, another one or none."""
-        sent = dict(headers or {})
-        if key is not None:
-            sent["Authorization"] = f"Bearer {key or self.key}"
-        text = body if isinstance(body, str | bytes) or body is None else json.dumps(body)
-        return self.client.simulate_request(method, path, body=text, headers=sent, params=query)
-
-    def opens(self, **wish: Any) -> Session:
-        """A session for 1000 bytes."""
-        wanted = {"owner": "user-7", "name": "a.iso", "size": 1000, **wish}
-        answer = self.ask("POST", "/api/v1/upload/sessions", wanted)
-        assert answer.status_code == 201, answer.text
-        return Session.model_validate_json(answer.text)
-
-    def uploads(self, node_id: str = "", **wish: Any) -> Session:
-        """A session whose file is on its node."""
-        session = self.opens(**wish)
-        self.brings(session, node_id, path=f"{wish.get('namespace', 'files')}/{session.file_id}")
-        return session
-
-    def brings(self, session: Session, node_id: str = "", **claims: Any) -> falcon.testing.Result:
-        """A receipt comes in."""
-        receipt = self.core.nodes.receipt_of(session, self.core.clock.now, node_id, **claims)
-        return self.ask("POST", "/api/v1/files", {"receipt": receipt}, key=None)
+from tests.support.control.web import Api, slug_of
 
 
 @pytest.fixture
 def api(core: Core) -> Api:
     return Api(core)
-
-
-def slug_of(answer: falcon.testing.Result) -> str:
-    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
-    assert answer.json["status"] == answer.status_code
-    assert answer.json["detail"]
-    return str(answer.json["type"].removeprefix(PROBLEM_PREFIX))
 
 
 # -- sessions --------------------------------------------------------------------------------------
@@ -122,7 +66,7 @@ def test_refusals_have_their_statuses(api: Api) -> None:
     assert refused(name="a.exe") == (415, "type-refused")
     assert refused(size=5 << 30) == (413, "too-large")
     api.core.all_report(disk_free=10)
-    second = _fresh(api)
+    second = api.fresh()
     answer = second.ask("POST", "/api/v1/upload/sessions", {"owner": "u", "size": 11})
     assert (answer.status_code, slug_of(answer)) == (507, "no-space")
     answer = second.ask("GET", "/api/v1/upload/server", query={"size": "9"})
@@ -164,9 +108,9 @@ def test_a_revoked_key_counts_no_more_and_a_new_one_does(core: Core) -> None:
     api = Api(core)
     assert api.ask("GET", "/api/v1/files").status_code == 200
     core.database.write(lambda s: api_keys.revoke(s, "shop", core.clock.now))
-    assert slug_of(_fresh(api).ask("GET", "/api/v1/files")) == "key-unknown"
+    assert slug_of(api.fresh().ask("GET", "/api/v1/files")) == "key-unknown"
     again = core.app("shop", "read")
-    assert _fresh(api).ask("GET", "/api/v1/files", key=again).status_code == 200
+    assert api.fresh().ask("GET", "/api/v1/files", key=again).status_code == 200
 
 
 def test_no_key_is_in_the_database(api: Api) -> None:
@@ -179,22 +123,13 @@ def test_no_key_is_in_the_database(api: Api) -> None:
 def test_an_app_sees_its_own_files_only(api: Api) -> None:
     session = api.uploads()
     stranger = api.core.app("stranger", "upload", "read", "delete")
-    api = _fresh(api)
+    api = api.fresh()
     path = f"/api/v1/files/{session.file_id}"
     assert api.ask("GET", path).json["owner"] == "user-7"
     assert slug_of(api.ask("GET", path, key=stranger)) == "not-found"
     assert slug_of(api.ask("DELETE", path, key=stranger)) == "not-found"
     assert api.ask("GET", "/api/v1/files", key=stranger).json["files"] == []
     assert len(api.ask("GET", "/api/v1/files", key=api.admin).json["files"]) == 1
-
-
-def _fresh(api: Api) -> Api:
-    """The same web side as a process that has just started: with nothing remembered."""
-    fresh = Api.__new__(Api)
-    fresh.__dict__.update(api.__dict__)
-    fresh.app = create_app(api.core.settings, api.core.database, api.core.clock)
-    fresh.client = falcon.testing.TestClient(fresh.app)
-    return fresh
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -273,13 +208,13 @@ def test_a_url_leads_to_a_copy_that_can_be_reached(api: Api) -> None:
 
     api.core.clock.pass_by(api.core.settings.dead_after + 1)
     api.core.reports(session.replicas[0])
-    found = _fresh(api).ask("GET", path, key=None, headers=as_json)
+    found = api.fresh().ask("GET", path, key=None, headers=as_json)
     assert found.status_code == 200
     assert found.json["node_id"] == session.replicas[0]
     assert found.json["url"].startswith(f"https://{session.replicas[0]}.portside.test/uploads/")
 
     api.core.clock.pass_by(api.core.settings.dead_after + 1)
-    gone = _fresh(api).ask("GET", path, key=None)
+    gone = api.fresh().ask("GET", path, key=None)
     assert (gone.status_code, slug_of(gone)) == (503, "file-unavailable")
     assert gone.headers["Retry-After"]
 
@@ -289,7 +224,7 @@ def test_a_private_files_url_is_signed_and_for_its_app_only(api: Api) -> None:
     path = f"/api/v1/files/{session.file_id}/url"
     assert slug_of(api.ask("GET", path, key=None)) == "not-found"
     stranger = api.core.app("stranger", "read")
-    api = _fresh(api)
+    api = api.fresh()
     assert slug_of(api.ask("GET", path, key=stranger)) == "not-found"
     found = api.ask("GET", path, headers={"Accept": "application/json"}).json
     token = found["url"].partition("?token=")[2]
@@ -339,7 +274,7 @@ def test_an_upload_that_is_deleted_is_revoked_and_gives_its_space_back(api: Api)
 
 def test_nodes_are_told_with_their_reasons_and_set(api: Api) -> None:
     api.core.reports("s02", accepting=False, reasons=("disk-slow: 9 s",))
-    api = _fresh(api)
+    api = api.fresh()
     nodes = {node["node_id"]: node for node in api.ask("GET", "/api/v1/nodes").json["nodes"]}
     assert [node["healthy"] for node in nodes.values()] == [True, False, True]
     assert "disk-slow: 9 s" in nodes["s02"]["reasons"]
@@ -470,7 +405,7 @@ def test_probes_and_numbers(api: Api) -> None:
     assert warning.startswith("rounds-missed: "), "no worker runs beside this one"
     api.opens()
     api.ask("GET", "/nowhere")
-    text = _fresh(api).ask("GET", "/metrics", key=None).text
+    text = api.fresh().ask("GET", "/metrics", key=None).text
     assert 'portside_control_nodes{state="active"} 3.0' in text
     assert "portside_control_database_up 1.0" in text
     text = api.ask("GET", "/metrics", key=None).text
@@ -509,9 +444,9 @@ def test_a_database_that_goes_away_is_503_until_it_is_back(
         answer = api.ask("POST", "/api/v1/upload/sessions", {"owner": "u", "size": 1})
         assert (answer.status_code, slug_of(answer)) == (503, "database-unavailable")
         assert int(answer.headers["Retry-After"]) > 0
-        ready = _fresh(api).ask("GET", "/health/ready", key=None)
+        ready = api.fresh().ask("GET", "/health/ready", key=None)
         assert ready.status_code == 503
-        assert "database_up 0.0" in _fresh(api).ask("GET", "/metrics", key=None).text
+        assert "database_up 0.0" in api.fresh().ask("GET", "/metrics", key=None).text
     finally:
         postgresql.start()
     assert api.opens()

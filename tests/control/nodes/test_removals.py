@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from control.catalogue import copies
 from control.db.database import Database
-from control.files import receipts, service
+from control.files import receipts, service, serving
 from control.problems import ProblemError
 from control.replication import leases
 from portside.wire.heartbeat import GoneFile, HeartbeatAnswer, WhyGone
@@ -28,7 +28,7 @@ def says(core: Core, node_id: str, file_id: str, why: WhyGone) -> HeartbeatAnswe
 def served_by(core: Core, file_id: str) -> str:
     snapshot = core.snapshots.current()
     url = core.database.read(
-        lambda session: service.fetch(
+        lambda session: serving.fetch(
             session, snapshot, core.settings, None, file_id, core.clock.now, lambda app_id: True
         )
     )

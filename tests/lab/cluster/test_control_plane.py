@@ -143,7 +143,7 @@ def test_a_session_leads_to_a_file_on_two_nodes(
 
     def still_served() -> list[str]:
         paths = [(copy.node_id, urlsplit(copy.url).path) for copy in copies]
-        return [node for node, path in paths if talk[node].ask("GET", path).status != 404]
+        return [node for node, path in paths if talk[node].ask("GET", path).status != 410]
 
     _until(lambda: not still_served(), still_served)
 

@@ -64,9 +64,10 @@ def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
     assert put.returncode == 0, put.stderr
     said = json.loads(put.stdout)
     assert said["sha256"] == iso_sha256
-    assert said["url"].startswith(f"https://{node_id}.portside.test/uploads/lab-isos/")
+    assert said["url"] == f"https://c01.portside.test/f/{said['file_id']}/{ISO.name}"
+    assert said["direct_url"].startswith(f"https://{node_id}.portside.test/uploads/lab-isos/")
     node = talk[node_id]
-    path = said["url"].removeprefix(f"https://{node.host}")
+    path = said["direct_url"].removeprefix(f"https://{node.host}")
     assert node.download_digest(path) == (size, iso_sha256)
     middle = node.ask("GET", path, headers={"Range": f"bytes={2 * GIB}-{2 * GIB + 99}"})
     assert middle.status == 206

@@ -135,7 +135,7 @@ def test_a_deleted_file_is_gone_and_its_space_is_back(spare: Spare) -> None:
     refused = node.manage("DELETE", f"/api/v1/files/{file['file_id']}", "read")
     assert (refused.status, refused.slug) == (403, "right-missing")
     _remove(node, file)
-    assert node.ask("GET", f"/uploads/{file['path']}").status == 404
+    assert node.ask("GET", f"/uploads/{file['path']}").status == 410
     assert not spare.host.file(f"/srv/portside/uploads/{file['path']}").exists
 
 

@@ -15,7 +15,9 @@ from portside.wire.heartbeat import Roster
 @pytest.fixture
 def settings(tmp_path: Path) -> Any:
     return SimpleNamespace(
-        roster=tmp_path / "deployed.json", received_roster=tmp_path / "received.json"
+        roster=tmp_path / "deployed.json",
+        received_roster=tmp_path / "received.json",
+        public_base_url="https://s01.example.net",
     )
 
 
@@ -35,6 +37,15 @@ def test_the_higher_version_counts_and_changes_are_seen(settings: Any) -> None:
     assert rosters.current().version == 3
     _write(settings.roster, 4)
     assert rosters.current().version == 4
+
+
+def test_a_lasting_url_is_the_control_planes_where_there_is_one(settings: Any) -> None:
+    rosters = Rosters(settings)
+    assert (
+        rosters.lasting_url("0" * 32, "ä/b") == f"https://s01.example.net/f/{'0' * 32}/%C3%A4%2Fb"
+    )
+    rosters.receive(Roster(cluster="lab", version=1, control_url="https://c01.example.net:8443"))
+    assert rosters.lasting_url("0" * 32, "a") == f"https://c01.example.net:8443/f/{'0' * 32}/a"
 
 
 def test_an_older_roster_is_not_kept(settings: Any) -> None:

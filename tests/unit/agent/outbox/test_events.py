@@ -32,13 +32,23 @@ STORED = StoredFile(
     owner="user-7",
     name="a.png",
     path=PurePosixPath("images/a.png"),
-    url="https://s01.portside.test/uploads/images/a.png",
+    url=f"https://c01.portside.test/f/{'1' * 32}/a.png",
+    direct_url="https://s01.portside.test/uploads/images/a.png",
     size=3,
     sha256="0" * 64,
     content_type="image/png",
     committed_at=MOMENT,
     receipt="",
 )
+
+
+URLS = (
+    f"https://c01.portside.test/f/{'1' * 32}/a.png",
+    "https://s01.portside.test/uploads/images/a.png",
+    f"https://s01.portside.test/f/{'1' * 32}/a.png",
+    f"https://s01.portside.test/api/v1/files/{'1' * 32}/content",
+)
+"""Where STORED is served from."""
 
 
 def test_a_namespace_has_its_own_hooks_and_those_of_every_one() -> None:
@@ -53,6 +63,26 @@ def test_a_file_is_delivered_to_each_target_once() -> None:
         Delivery("webhook", "https://app.example.net/portside"),
         Delivery("command", "/usr/local/bin/variants --webp"),
     ]
+
+
+def test_who_wants_to_hear_of_deletions_alone_hears_of_them_alone() -> None:
+    purge = Hook(namespace="images", events=("deleted",), url="https://cdn.example.net/purge")
+    both = Hook(namespace="*", events=("committed", "deleted"), command=("/bin/note",))
+    hooks = [EVERY, purge, both]
+    assert [each.target for each in events.deliveries_for(hooks, "images")] == [
+        EVERY.target,
+        both.target,
+    ]
+    deliveries = events.deliveries_for(hooks, "images", "deleted")
+    assert deliveries == [
+        Delivery("webhook-deleted", purge.target),
+        Delivery("command-deleted", both.target),
+    ]
+    for hook, each in zip((purge, both), deliveries, strict=True):
+        assert events.find_hook(hooks, "images", each.kind, each.target) == hook
+        assert events.occasion_of(each.kind) == "deleted"
+    assert events.find_hook(hooks, "images", "webhook", purge.target) is None
+    assert events.find_hook(hooks, "images", "webhook-deleted", EVERY.target) is None
 
 
 def test_commands_whose_words_differ_have_different_targets() -> None:
@@ -134,7 +164,9 @@ def test_a_long_error_is_cut() -> None:
 
 
 def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:
-    told = events.environment(STORED, Path("/srv/portside/uploads/images/a.png"), "d1", 3)
+    told = events.environment(
+        STORED, "committed", Path("/srv/portside/uploads/images/a.png"), "d1", 3
+    )
     assert dict(told) == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -144,19 +176,23 @@ def test_a_command_is_told_of_the_file_and_nothing_of_the_workers() -> None:
         "PORTSIDE_NAMESPACE": "images",
         "PORTSIDE_FILE_ID": "1" * 32,
         "PORTSIDE_FILE": "/srv/portside/uploads/images/a.png",
+        "PORTSIDE_SURROGATE_KEY": f"{'1' * 32} images",
+        "PORTSIDE_URLS": " ".join(URLS),
         "PORTSIDE_DELIVERY_ID": "d1",
         "PORTSIDE_ATTEMPT": "3",
     }
 
 
 def test_a_webhooks_body_says_what_happened_to_which_file() -> None:
-    body = events.event(STORED, "d" * 32, 2)
+    body = events.event(STORED, "committed", "d" * 32, 2)
     told = json.loads(body)
     assert {key: told[key] for key in told if key != "file"} == {
         "event": "file.committed",
         "delivery_id": "d" * 32,
         "node_id": "s01",
         "attempt": 2,
+        "surrogate_key": f"{'1' * 32} images",
+        "urls": list(URLS),
     }
     assert HookEvent.model_validate_json(body).file == STORED
 
@@ -164,7 +200,7 @@ def test_a_webhooks_body_says_what_happened_to_which_file() -> None:
 class TestSignature:
     key = SigningKey.generate("s01")
     keys = Keyset(keys=(key.public(),))
-    body = events.event(STORED, "d" * 32, 1)
+    body = events.event(STORED, "committed", "d" * 32, 1)
     origin = "https://app.example.net"
 
     def _token(self, url: str = EVERY.url or "", now: int = NOW) -> str:

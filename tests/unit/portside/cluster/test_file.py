@@ -142,6 +142,13 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("control: {dead_after: 30s}", "control"),
         ("replication: {parallel: 0}", "replication.parallel"),
         ("replication: {rate: 1KiB}", "replication.rate"),
+        ("namespaces: {images: {max_age: 400d}}", "namespaces.images.max_age"),
+        ("namespaces: {images: {max_age: often}}", "namespaces.images.max_age"),
+        ("namespaces: {images: {maxage: 1d}}", "namespaces.images.maxage"),
+        ("namespaces: {'../x': {max_age: 1d}}", "namespaces"),
+        ("uploads: {private: [a]}\nnamespaces: {a: {max_age: 1d}}", "namespaces"),
+        ("hooks: [{namespace: a, events: [], url: 'https://a.b'}]", "hooks.0.events"),
+        ("hooks: [{namespace: a, events: committed, url: 'https://a.b'}]", "hooks.0.events"),
     ],
 )
 def test_values_that_would_break_a_node_are_told(addition: str, key: str) -> None:
@@ -201,6 +208,12 @@ def test_the_file_in_use_is_named_own_or_the_labs(
 @pytest.mark.parametrize("name", ["lab.yaml", "example.yaml"])
 def test_the_cluster_files_that_come_along_are_right(name: str) -> None:
     load(ROOT / "clusters" / name)
+
+
+def test_caches_keep_what_the_file_says_and_of_the_others_nothing_is_said() -> None:
+    text = "namespaces: {images: {max_age: 1d}, live: {max_age: 0}, other: {}}"
+    assert parse(SMALL + text).max_age == {"images": 86400, "live": 0}
+    assert parse(SMALL).max_age == {}
 
 
 # -- example.yaml is the reference -----------------------------------------------------------------

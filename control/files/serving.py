@@ -1,0 +1,243 @@
+"""Which copy of a file a client is sent to, and by what right: `/f/<file id>/<name>`, `.../url`.
+
+At the lasting URL, nodes that a client comes from (`avoid`) aren't sent to again: they have the
+file no more, whatever is believed here. A private file takes an app's key or a download token for
+its path on any node of the cluster; for the node that is sent to one of its own is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from control.catalogue import copies
+from control.cluster.read_model import KnownNode
+from control.cluster.snapshot import Snapshot
+from control.db.models import Copy, File, Revocation
+from control.files import receipts
+from control.files.service import file_deleted, unknown, url_of
+from control.problems import ProblemError
+from control.settings import Settings
+from portside.tokens import (
+    SigningKey,
+    TokenRefused,
+    mint_download,
+    unverified_claims,
+    verify_download,
+)
+from portside.web.redirects import onward, redirect_policy
+from portside.wire import paths
+from portside.wire.claims import DownloadClaims
+from portside.wire.control import FileUrl
+from portside.wire.files import surrogate_key
+from portside.wire.keys import Keyset
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks for which file: the nodes that were tried, a download token, an app's right.
+
+    `may_read` says whether the caller's key is good for private files of an app (None: nobody's).
+    """
+
+    file_id: str
+    name: str
+    avoid: Sequence[str]
+    token: str | None
+    may_read: Callable[[str | None], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a client is sent, and what caches may do with that."""
+
+    url: str
+    cache_control: str
+    surrogate_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The issuer's key, if there is one, and the keys whose download tokens are believed."""
+
+    key: SigningKey | None
+    trusted: Keyset
+
+
+def fetch(
+    session: Session,
+    snapshot: Snapshot,
+    settings: Settings,
+    key: SigningKey | None,
+    file_id: str,
+    now: datetime,
+    may_read: Callable[[str | None], bool],
+    avoid: Sequence[str] = (),
+) -> FileUrl:
+    """The URL of a copy on a node that can be reached, signed where the namespace is private.
+
+    `may_read` says whether the caller may read private files of an app's (None: of nobody's);
+    public ones are for everyone who knows their id. `avoid` names nodes that come last, for the
+    caller has tried them. Raises ProblemError.
+    """
+    file = session.get(File, file_id)
+    private = file is not None and file.namespace in settings.private
+    if file is None or (private and not may_read(file.app_id)):
+        raise unknown(file_id)
+    if file.state in ("deleting", "deleted"):
+        raise file_deleted()
+    copy = _best(snapshot, copies.copies_of(session, file_id).values(), avoid)
+    url = url_of(snapshot, copy, file.path)
+    if not private:
+        return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
+    token, ends = _signed(settings, key, file, copy, now)
+    return FileUrl(
+        file_id=file_id,
+        node_id=copy.node_id,
+        url=onward(url, (), token),
+        expires_at=datetime.fromtimestamp(ends, UTC),
+    )
+
+
+def locate(
+    session: Session,
+    snapshot: Snapshot,
+    settings: Settings,
+    signing: Signing,
+    asked: Asked,
+    now: datetime,
+) -> Redirect:
+    """A copy that can be reached and wasn't tried. Raises ProblemError."""
+    file = session.get(File, asked.file_id)
+    if file is None:
+        return _of_upload(session, snapshot, asked)
+    private = file.namespace in settings.private
+    claims = _right(snapshot, signing, file, asked, now) if private else None
+    if file.state in ("deleting", "deleted"):
+        raise file_deleted()
+    untried = [
+        copy
+        for copy in copies.copies_of(session, file.file_id).values()
+        if copy.node_id not in asked.avoid
+    ]
+    copy = _best(snapshot, untried, ())
+    token = _token(settings, signing, file, copy, claims, asked, now) if private else None
+    return Redirect(
+        onward(url_of(snapshot, copy, file.path), asked.avoid, token),
+        redirect_policy(private, settings.max_age.get(file.namespace)),
+        surrogate_key(file.file_id, file.namespace),
+    )
+
+
+def _of_upload(session: Session, snapshot: Snapshot, asked: Asked) -> Redirect:
+    """To the node of an upload that hasn't brought its receipt here: that may be on its way."""
+    upload = receipts.session_of(session, asked.file_id)
+    if upload is None:
+        raise unknown(asked.file_id)
+    if session.get(Revocation, upload.session_id) is not None:
+        raise file_deleted()
+    node = snapshot.nodes.get(upload.node_id)
+    if upload.state != "open" or node is None or node.node_id in asked.avoid:
+        raise unknown(asked.file_id)
+    url = paths.lasting_url(node.public_base_url, asked.file_id, asked.name)
+    # A moment later it is known here, and served from elsewhere too.
+    return Redirect(onward(url, asked.avoid, asked.token), "no-store")
+
+
+def _right(
+    snapshot: Snapshot, signing: Signing, file: File, asked: Asked, now: datetime
+) -> DownloadClaims | None:
+    """What a private file is read by: a token's claims, or None for an app's key.
+
+    Raises ProblemError without either.
+    """
+    if asked.token is None:
+        if asked.may_read(file.app_id):
+            return None
+        raise ProblemError(
+            "token-missing", "this file is private: send a download token behind '?token='"
+        )
+    try:
+        # Which node it is for is no secret, and verified in the next line with all else.
+        node_id = str(unverified_claims(asked.token).get("aud"))
+        claims = verify_download(asked.token, signing.trusted, node_id, now)
+    except TokenRefused as refused:
+        raise ProblemError.from_token(refused) from None
+    if node_id not in snapshot.nodes:
+        raise ProblemError("token-wrong-node", f"there is no node {node_id!r} in this cluster")
+    if claims.path != file.path:
+        raise ProblemError("right-missing", "this download token is for another file")
+    return claims
+
+
+def _token(
+    settings: Settings,
+    signing: Signing,
+    file: File,
+    copy: Copy,
+    claims: DownloadClaims | None,
+    asked: Asked,
+    now: datetime,
+) -> str:
+    """A download token for this copy's node, good no longer than the one that was brought."""
+    if claims is not None and claims.aud == copy.node_id and asked.token is not None:
+        return asked.token
+    return _signed(settings, signing.key, file, copy, now, None if claims is None else claims.exp)[
+        0
+    ]
+
+
+def _signed(
+    settings: Settings,
+    key: SigningKey | None,
+    file: File,
+    copy: Copy,
+    now: datetime,
+    ends: int | None = None,
+) -> tuple[str, int]:
+    """A download token for a copy, and when it ends (Unix seconds): at `ends` at the latest.
+
+    Raises ProblemError without the issuer's key.
+    """
+    if key is None:
+        raise ProblemError(
+            "issuer-key-missing", "without the issuer's key no private file's URL can be signed"
+        )
+    began = int(now.timestamp())
+    until = began + settings.download_seconds
+    claims = DownloadClaims(
+        iss=key.owner,
+        aud=copy.node_id,
+        iat=began,
+        nbf=began,
+        exp=until if ends is None else min(until, ends),
+        path=file.path,
+    )
+    return mint_download(key, claims), claims.exp
+
+
+def _best(snapshot: Snapshot, copies: Iterable[Copy], avoid: Sequence[str]) -> Copy:
+    """A copy on a node that is up, best on one that nothing speaks against and that is idle.
+
+    Raises ProblemError when there is none.
+    """
+
+    def rank(node: KnownNode) -> tuple[bool, bool, bool, int]:
+        unreachable = node.signs.outside_problem is not None
+        return node.node_id in avoid, unreachable, node.state != "active", node.active_uploads
+
+    up = [
+        (rank(node), copy.node_id, copy)
+        for copy in copies
+        if copy.state == "present"
+        and (node := snapshot.nodes.get(copy.node_id)) is not None
+        and node.state in ("active", "readonly", "draining")
+    ]
+    if not up:
+        raise ProblemError(
+            "file-unavailable", "no node that has this file can be reached now: try again later"
+        )
+    return min(up, key=lambda each: each[:2])[2]
