@@ -75,7 +75,7 @@ format: $(VENV)/ready
 
 lock: $(VENV)/ready  ## pin versions and hashes anew
 	$(BIN)/uv pip compile $(LOCK) --extra agent --extra cold -o requirements/agent.txt
-	$(BIN)/uv pip compile $(LOCK) --extra control -o requirements/control.txt
+	$(BIN)/uv pip compile $(LOCK) --extra control --extra replica -o requirements/control.txt
 	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml

@@ -172,14 +172,14 @@ class InventoryComparison:
 
     def _held(self, file_ids: Sequence[str]) -> Iterator[HeldFile]:
         rows = self._database.rows(
-            "SELECT jti, stored FROM files WHERE state = 'COMMITTED' "
+            "SELECT file_id, jti, stored FROM files WHERE state = 'COMMITTED' "
             "AND file_id IN (SELECT value FROM json_each(?))",
             (json.dumps(file_ids),),
         )
-        for jti, text in rows:
-            stored = StoredFile.model_validate_json(text)
+        for file_id, jti, text in rows:
             try:
-                yield HeldFile.model_validate(
+                stored = StoredFile.model_validate_json(text)
+                held = HeldFile.model_validate(
                     {**stored.model_dump(include=set(HeldFile.model_fields)), "jti": jti}
                 )
             except ValidationError as error:
@@ -187,10 +187,35 @@ class InventoryComparison:
                 first = error.errors(include_input=False)[0]
                 _log.error(
                     "file can't be told of",
-                    file_id=stored.file_id,
+                    file_id=file_id,
                     attribute=".".join(map(str, first["loc"])),
                     error=first["msg"],
                 )
+                continue
+            if self._is_there(held):
+                yield held
+
+    def _is_there(self, file: HeldFile) -> bool:
+        """Whether the disk has as many bytes as the attributes say. Raises OSError for a bad disk.
+
+        The control plane takes our word for a copy, and lets others go for it. Whether each byte is
+        right the scrubber finds out; one that was cut short or is another file shows at once.
+        """
+        try:
+            found = (self._settings.uploads / file.path).stat().st_size
+        except FileNotFoundError:
+            # It goes just now, or only the index has it.
+            found = None
+        if found == file.size:
+            return True
+        _log.error(
+            "file doesn't fit its attributes: run `portside-agent fsck`",
+            file_id=file.file_id,
+            path=str(file.path),
+            size=file.size,
+            found=found,
+        )
+        return False
 
     def _look_for(self, missing: Sequence[BelievedFile]) -> int:
         """Have it told of files that should be here and aren't; returns how many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,7 @@ class HeartbeatPayload:
         self._meter = Meter(settings.root)
         self._inventory = Inventory(database)
         self._version = version("portside")
+        self._run = secrets.token_hex(8)
 
     def heartbeat(
         self,
@@ -63,6 +65,7 @@ class HeartbeatPayload:
         return Heartbeat(
             node_id=self._settings.node_id,
             sent_at=sent_at,
+            run=self._run,
             version=self._version,
             disk_free=figures.disk_free,
             disk_total=figures.disk_total,

@@ -17,7 +17,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
-from control.catalogue.inventory import UNKNOWN_OWNER
 from control.db.deferred_log import log_on_commit
 from control.db.models import Base, Copy, File, MoveFile, Node, Pool, Revocation, UploadSession
 from control.files import receipts
@@ -83,7 +82,7 @@ def _alike(
         if (file := known.get(each.file_id)) is not None
         and each.file_id not in special
         and file.state == "committed"
-        and file.owner != UNKNOWN_OWNER
+        and inventory.is_described(file)
         and (file.sha256, file.size, file.path) == (each.sha256, each.size, str(each.path))
     ]
     return new, more

@@ -22,6 +22,7 @@ from control.db.deferred_log import log_on_commit
 from control.db.models import Moment, Node
 from control.files import receipts
 from control.nodes import authentication, removals
+from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
@@ -45,7 +46,10 @@ _KEEP = (
 class Heartbeats:
     """Takes heartbeats in and answers them. Thread-safe."""
 
-    def __init__(self, settings: Settings, database: Database, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+    ) -> None:
+        self._runs = runs
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -58,6 +62,8 @@ class Heartbeats:
         snapshot = self._snapshots.current()
         node = authentication.sender(snapshot, node_id)
         beat = _proven(node, token, body, now)
+        self._runs.heard(node_id, beat.run, now)
+        authentication.refuse_twins(self._runs, node_id, now)
         # Before the work: of a copy that was to go and was deleted for good, both are told.
         for each in beat.gone:
             self._hear(beat, each, now)
@@ -82,7 +88,8 @@ class Heartbeats:
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(work),
-            inventory=believed,
+            # The files of a machine that only passes for the node would be taken for the node's.
+            inventory=believed if self._runs.is_settled(node_id, now) else None,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
             if work

@@ -9,7 +9,7 @@ from control.db.database import Database
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
-from control.problems import ProblemError
+from control.nodes.runs import Runs
 from control.replication import inventory
 from control.settings import Settings
 from portside.wire.inventory import (
@@ -18,13 +18,17 @@ from portside.wire.inventory import (
     HeldFilesAnswer,
     InventoryAnswer,
     InventoryPage,
+    NotTaken,
 )
 
 
 class Inventories:
     """Answers nodes that found their inventory to differ from ours. Thread-safe."""
 
-    def __init__(self, settings: Settings, database: Database, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+    ) -> None:
+        self._runs = runs
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -33,6 +37,7 @@ class Inventories:
         """Where a page of a node's files differs. Raises ProblemError and DatabaseUnavailable."""
         node = authentication.sender(self._snapshots.current(), node_id)
         page = authentication.proven(node, token, body, InventoryPage, now)
+        authentication.refuse_twins(self._runs, node_id, now)
         return self._database.read(lambda session: inventory.compare(session, page))
 
     def take_over(self, node_id: str, token: str, body: bytes, now: datetime) -> HeldFilesAnswer:
@@ -42,14 +47,18 @@ class Inventories:
         """
         node = authentication.sender(self._snapshots.current(), node_id)
         held = authentication.proven(node, token, body, HeldFiles, now)
-        for each in held.files:
-            if not _fits(each):
-                raise ProblemError(
-                    "malformed-request", f"{each.file_id}: its path is none of its namespace"
-                )
-        return self._database.write(
-            lambda session: takeover.take_over(session, self._settings, held, now)
+        authentication.refuse_twins(self._runs, node_id, now)
+        # One that can't be right is no reason to forget the others.
+        wrong = tuple(
+            NotTaken(file_id=each.file_id, why="its path is none of its namespace")
+            for each in held.files
+            if not _fits(each)
         )
+        right = held.model_copy(update={"files": tuple(filter(_fits, held.files))})
+        answer = self._database.write(
+            lambda session: takeover.take_over(session, self._settings, right, now)
+        )
+        return answer.model_copy(update={"not_taken": (*wrong, *answer.not_taken)})
 
 
 def _fits(file: HeldFile) -> bool:

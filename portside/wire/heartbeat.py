@@ -82,6 +82,8 @@ class Heartbeat(Message):
 
     node_id: str
     sent_at: AwareDatetime
+    run: str | None = Field(default=None, max_length=64)
+    """Of the worker: another with each start. Two that take turns are two machines."""
     version: str
     disk_free: int
     disk_total: int
