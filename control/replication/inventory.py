@@ -64,7 +64,8 @@ def compare(session: Session, page: InventoryPage) -> InventoryAnswer:
         # With more than a page may have, it is another set whatever its digest says.
         between = inventory.known_on(page.node_id).where(_bounds(page))
         ids = session.scalars(between.limit(MOST_IDS + 1)).all()
-        return InventoryAnswer(same=toggled(EMPTY, ids) == page.digest)
+        same = len(ids) <= MOST_IDS and toggled(EMPTY, ids) == page.digest
+        return InventoryAnswer(same=same)
     here = page.file_ids
     known = set(
         session.scalars(inventory.known_on(page.node_id).where(Copy.file_id.in_(here))).all()
