@@ -8,7 +8,7 @@ attributes say; what it believes and isn't here is looked for and told to be gon
 whole again without anybody's doing.
 
 While uploads come in the two differ for moments, and a million files take a while to go through: a
-comparison is followed by a pause of fifty times its length.
+comparison is followed by a pause of fifty times its length, unless the control plane was away since.
 """
 
 from __future__ import annotations
@@ -87,12 +87,18 @@ class InventoryComparison:
             differs = believed is not None and believed != ours
             self._difference = _Difference(url, ours, believed) if differs and believed else None
 
+    def hasten(self) -> None:
+        """Make no pause after the last comparison: a control plane that was away may be another."""
+        with self._lock:
+            self._not_before = 0.0
+
     def run(self, pulse: Pulse) -> None:
         """Compare whenever there is a difference, until the worker is to stop."""
         while not pulse.stopped:
             with self._lock:
+                is_due = time.monotonic() >= self._not_before
                 found, self._difference = self._difference, None
-            if found is None or time.monotonic() < self._not_before:
+            if found is None or not is_due:
                 pulse.wait(_LOOK_EVERY)
                 continue
             began = time.monotonic()
@@ -107,7 +113,8 @@ class InventoryComparison:
                 # A full or broken disk: it is compared anew after the next heartbeat.
                 _log.error("inventory not compared", error=str(error))
                 continue
-            self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
+            with self._lock:
+                self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
 
     def _compare(self, url: str, pulse: Pulse) -> None:
         """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
