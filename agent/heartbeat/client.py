@@ -66,9 +66,7 @@ class ControlClient:
         """Ask in what a page of this node's files differs. Raises ControlAway."""
         return self._tell(url, "inventory", page, InventoryAnswer, stopped)
 
-    def tell_held(
-        self, url: str, held: HeldFiles, stopped: Callable[[], bool]
-    ) -> HeldFilesAnswer:
+    def tell_held(self, url: str, held: HeldFiles, stopped: Callable[[], bool]) -> HeldFilesAnswer:
         """Tell what is known of files. Raises ControlAway."""
         return self._tell(url, "inventory/files", held, HeldFilesAnswer, stopped)
 

@@ -118,6 +118,7 @@ class InventoryComparison:
 
     def _compare(self, url: str, pulse: Pulse) -> None:
         """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
+
         def stopped() -> bool:
             return pulse.stopped
 
@@ -247,9 +248,7 @@ class InventoryComparison:
                 return "damaged"
             case "DELETED":
                 return "deleted"
-        departed = self._database.row(
-            "SELECT 1 FROM departed WHERE file_id = ?", (file.file_id,)
-        )
+        departed = self._database.row("SELECT 1 FROM departed WHERE file_id = ?", (file.file_id,))
         if departed is None and (self._settings.uploads / file.path).exists():
             _log.error(
                 "file is on disk and not in the index: run `portside-agent fsck`",

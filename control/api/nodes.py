@@ -46,18 +46,14 @@ class NodeInventories:
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """200 with what differs in a page of the node's files."""
         token, body = _signed(request)
-        json_body.answer(
-            response, self._inventories.compare(node_id, token, body, self._clock())
-        )
+        json_body.answer(response, self._inventories.compare(node_id, token, body, self._clock()))
 
     def on_post_files(
         self, request: falcon.Request, response: falcon.Response, node_id: str
     ) -> None:
         """200 with what became of files that the node has."""
         token, body = _signed(request)
-        json_body.answer(
-            response, self._inventories.take_over(node_id, token, body, self._clock())
-        )
+        json_body.answer(response, self._inventories.take_over(node_id, token, body, self._clock()))
 
 
 def _signed(request: falcon.Request) -> tuple[str, bytes]:

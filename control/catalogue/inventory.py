@@ -27,6 +27,10 @@ MOST_FOLDED = 20_000
 """Changes of one transaction: some tenths of a second."""
 
 
+DESCRIBED = or_(File.owner != UNKNOWN_OWNER, File.content_type.is_not(None))
+"""In SQL: `is_described`."""
+
+
 def is_described(file: File) -> bool:
     """Whether more is known of a file than its receipt says.
 
@@ -98,20 +102,12 @@ def take_in(session: Session, node_id: str, file_ids: list[str]) -> None:
 
 def known_on(node_id: str) -> Select[str]:
     """The ids that a node's digest is of."""
-    return (
-        select(Copy.file_id)
-        .join(File, File.file_id == Copy.file_id)
-        .where(believed_on(node_id))
-    )
+    return select(Copy.file_id).join(File, File.file_id == Copy.file_id).where(believed_on(node_id))
 
 
 def believed_on(node_id: str) -> ColumnElement[bool]:
     """Of copies with their files: those that a node's digest is of."""
-    return and_(
-        Copy.node_id == node_id,
-        Copy.state.in_(HELD),
-        or_(File.owner != UNKNOWN_OWNER, File.content_type.is_not(None)),
-    )
+    return and_(Copy.node_id == node_id, Copy.state.in_(HELD), DESCRIBED)
 
 
 def counted(session: Session, node_id: str) -> str:

@@ -32,9 +32,9 @@ def examine(database: Database, settings: Settings) -> str:
     if database.is_sqlite:
         try:
             said = database.read(
-                lambda session: session.connection()
-                .exec_driver_sql("PRAGMA integrity_check")
-                .scalar()
+                lambda session: (
+                    session.connection().exec_driver_sql("PRAGMA integrity_check").scalar()
+                )
             )
         except DatabaseError as error:
             said = str(error.orig)
@@ -69,6 +69,8 @@ def _of_this_cluster(session: Session, settings: Settings, revision: str) -> str
             f"it is of another cluster: none of its nodes ({', '.join(sorted(keys.values()))}) has "
             f"the key of one of cluster {settings.cluster!r}"
         )
-    files, newest = session.execute(select(func.count(File.file_id), func.max(File.committed_at))).one()
+    files, newest = session.execute(
+        select(func.count(File.file_id), func.max(File.committed_at))
+    ).one()
     told = f", the newest of {newest:%Y-%m-%dT%H:%M:%SZ}" if newest else ""
     return f"schema {revision}, {len(rows)} nodes, {files} files{told}"

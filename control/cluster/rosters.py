@@ -22,7 +22,6 @@ from portside.cluster.roster import next_version
 from portside.wire.heartbeat import NodeState, Roster, RosterNode
 from portside.wire.keys import PublicKey
 
-
 _TEN_YEARS = 10 * 365 * 86400
 
 

@@ -30,6 +30,7 @@ from portside.wire.inventory import HeldFile
 
 _log = structlog.get_logger()
 
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """A receipt whose signature is right, and the node that signed it."""
@@ -58,7 +59,7 @@ def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
 
 def is_below_a_namespace(path: PurePosixPath) -> bool:
     """Whether a file of a node's can be at this path."""
-    return len(path.parts) >= 2 and not path.is_absolute() and ".." not in path.parts  # noqa: PLR2004
+    return len(path.parts) >= 2 and not path.is_absolute() and ".." not in path.parts
 
 
 def register(

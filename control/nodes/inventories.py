@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 from control.cluster.snapshot import Snapshots
@@ -21,6 +22,10 @@ from portside.wire.inventory import (
     NotTaken,
 )
 
+AT_ONCE = 200
+"""Files of one transaction: some hundredths of a second, in which SQLite's other writers wait. After
+a restore there is one after the other, and sessions are to be opened in between."""
+
 
 class Inventories:
     """Answers nodes that found their inventory to differ from ours. Thread-safe."""
@@ -29,6 +34,7 @@ class Inventories:
         self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
     ) -> None:
         self._runs = runs
+        self._turn = threading.Lock()
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -54,11 +60,28 @@ class Inventories:
             for each in held.files
             if not _fits(each)
         )
-        right = held.model_copy(update={"files": tuple(filter(_fits, held.files))})
-        answer = self._database.write(
-            lambda session: takeover.take_over(session, self._settings, right, now)
+        right = tuple(filter(_fits, held.files))
+        answers = [
+            self._in_turn(
+                held.model_copy(update={"files": right[start : start + AT_ONCE]}),
+                now,
+                is_last=start + AT_ONCE >= len(right),
+            )
+            for start in range(0, len(right), AT_ONCE)
+        ]
+        return HeldFilesAnswer(
+            taken=sum(each.taken for each in answers),
+            not_taken=(*wrong, *(one for each in answers for one in each.not_taken)),
         )
-        return answer.model_copy(update={"not_taken": (*wrong, *answer.not_taken)})
+
+    def _in_turn(self, held: HeldFiles, now: datetime, *, is_last: bool) -> HeldFilesAnswer:
+        """Take over so few that who asks for a session hardly notices: one node at a time."""
+        with self._turn:
+            return self._database.write(
+                lambda session: takeover.take_over(session, self._settings, held, now),
+                # What is durable when the last returns is all that was committed before it.
+                durable=is_last,
+            )
 
 
 def _fits(file: HeldFile) -> bool:

@@ -9,16 +9,16 @@ by comparing: what is wanted the node tells next, what is missing it looks for a
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 import structlog
-from sqlalchemy import ColumnElement, and_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, select, true, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
 from control.db.database import Database
-from control.db.models import Copy, File, Node
+from control.db.models import ClusterState, Copy, File, Node, Pool
 from portside.inventory import EMPTY, toggled
 from portside.wire.heartbeat import Heartbeat
 from portside.wire.inventory import MOST_IDS, BelievedFile, InventoryAnswer, InventoryPage
@@ -28,6 +28,13 @@ _log = structlog.get_logger()
 MOST_MISSING = 1000
 """Files of one answer that aren't where they should be: the others come with the next comparison.
 Paths are long, and a page that has none of a million files may be the last one."""
+
+
+LEARNING = timedelta(hours=1)
+"""A million files and more are taken over in it."""
+
+MOST_OF_IT = 0.9
+"""Of a node's bytes: what is just being uploaded, or can't be taken over, is a small part of them."""
 
 
 def prove(database: Database, node_id: str) -> bool:
@@ -52,6 +59,35 @@ def prove(database: Database, node_id: str) -> bool:
         database.write(lambda session: session.execute(proven.values(returned_at=None)))
         _log.info("inventory proven", node=node_id)
     return same
+
+
+def is_being_learned(session: Session, now: datetime) -> bool:
+    """Whether nodes have much that isn't known yet, as after a restore: they tell it just now.
+
+    A file of which one node told seems to lack the copies that others are about to tell of. Only
+    for so long after this control plane was away: a node with files that can't be taken over
+    must not keep others from being copied for good.
+    """
+    state = session.get(ClusterState, 1)
+    if state is None or state.listening_since is None:
+        return False
+    if not timedelta(0) <= now - state.listening_since < LEARNING:
+        return False
+    known = dict(
+        session.execute(select(Pool.node_id, func.sum(Pool.stored)).group_by(Pool.node_id)).all()
+    )
+    nodes = session.execute(
+        select(Node.node_id, Node.heartbeat).where(
+            Node.in_roster, Node.wanted != "retired", Node.down_since.is_(None)
+        )
+    )
+    return any(
+        # One that hasn't told anything yet is down soon, or has by then.
+        heartbeat is None
+        or known.get(node_id, 0)
+        < MOST_OF_IT * Heartbeat.model_validate_json(heartbeat).stored_bytes
+        for node_id, heartbeat in nodes
+    )
 
 
 def compare(session: Session, page: InventoryPage) -> InventoryAnswer:

@@ -28,7 +28,7 @@ _HOST_KEY = re.compile(r"^(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) [A-Za-z0-9+/
 def _plain(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute() or ".." in path.parts or re.search(r"[^\w./-]", str(path)):
         raise ValueError("must be an absolute path of letters, digits, '.', '_', '-', without '..'")
-    if len(path.parts) < 2:  # noqa: PLR2004
+    if len(path.parts) < 2:
         raise ValueError("must be a folder of its own")
     if path.parts[1] in ("home", "root", "tmp", "run"):
         raise ValueError(f"must not lie below /{path.parts[1]}, which services don't see")

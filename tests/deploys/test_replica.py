@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -117,7 +117,7 @@ def test_a_folder_on_the_databases_own_disk_is_told_from_another(tmp_path: Path)
     for folder, is_elsewhere in ((tmp_path, False), (Path("/proc"), True)):
         for existing in (False, True):
             place = folder / "not/yet" if existing and folder == tmp_path else folder
-            replica = Replica.model_construct(path=place)
+            replica = Replica.model_construct(path=PurePosixPath(place))
             asked = control_replica.elsewhere(replica, existing=existing)
             asked = asked.replace(layout.CONTROL_HOME, str(tmp_path))
             done = subprocess.run(["/bin/sh", "-c", asked], check=False)
@@ -178,6 +178,8 @@ def test_without_its_secret_nothing_is_begun(
 @pytest.mark.usefixtures("release")
 def test_where_none_is_wanted_an_earlier_one_goes(secrets: Path) -> None:
     commands = _deploy(secrets, None)
-    removed = commands[position(commands, f"systemctl disable --quiet --now {layout.REPLICA_SERVICE}")]
+    removed = commands[
+        position(commands, f"systemctl disable --quiet --now {layout.REPLICA_SERVICE}")
+    ]
     assert layout.REPLICA_CREDENTIALS in removed
     assert not any(f"systemctl restart {layout.REPLICA_SERVICE}" in each for each in commands)

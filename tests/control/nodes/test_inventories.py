@@ -9,14 +9,18 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from control.catalogue import inventory
+from control.db.models import Work
 from control.files import service
 from control.nodes.inventories import Inventories
 from control.nodes.service import set_state
 from control.problems import ProblemError
 from control.replication import inventory as replication_inventory
-from control.worker.rounds import Round, fold_inventories
+from control.replication.inventory import LEARNING
+from control.replication.repair import RepairRounds
+from control.worker.rounds import Round, claim, fold_inventories
 from portside.inventory import EMPTY, toggled
 from portside.tokens import HEARTBEAT_SKEW
 from portside.wire.control import NodeStateRequest
@@ -389,6 +393,46 @@ def test_a_worker_that_is_started_anew_is_compared_with_again_soon(core: Core) -
             core.clock.pass_by(every)
             answers.append(core.reports("s01", run=run).inventory)
         assert answers[-1] == EMPTY
+
+
+# -- copies are not made of what is only not yet known ---------------------------------------------
+
+
+def _orders(core: Core) -> int:
+    """Go a round of repair; returns how many copies are ordered by then."""
+    RepairRounds(core.database, core.settings, core.snapshots).round(core.clock.now)
+    return core.database.read(
+        lambda session: session.scalar(select(func.count()).select_from(Work)) or 0
+    )
+
+
+def _listens(core: Core) -> None:
+    """The worker's rounds begin, as after a restore; every node is heard."""
+    assert claim(core.settings, core.database, core.clock.now)
+    core.all_report()
+
+
+def test_no_copy_is_ordered_while_other_nodes_are_still_to_tell_of_theirs(core: Core) -> None:
+    file = held()
+    _listens(core)
+    core.reports("s02", files=1, stored_bytes=1000)
+    tells(core, "s01", file)
+    core.reports("s01", files=1, stored_bytes=1000)
+    assert _orders(core) == 0, "s02 has something that isn't known yet"
+    tells(core, "s02", file)
+    assert _orders(core) == 0
+    assert core.copies(file.file_id) == {"s01": "present", "s02": "present"}
+
+
+def test_files_that_never_can_be_told_of_do_not_keep_others_from_being_copied(core: Core) -> None:
+    _listens(core)
+    core.reports("s02", files=1, stored_bytes=1000)
+    tells(core, "s01", held())
+    assert _orders(core) == 0
+    core.clock.pass_by(LEARNING.total_seconds())
+    core.all_report()
+    core.reports("s02", files=1, stored_bytes=1000)
+    assert _orders(core) == 1
 
 
 # -- what may go -----------------------------------------------------------------------------------

@@ -261,7 +261,9 @@ def test_a_replica_that_could_not_be_made_is_refused(replica: str, why: str) -> 
         parse(f"{SMALL}control: {{replica: {replica}}}\n")
 
 
-@pytest.mark.parametrize("database", ["postgresql", "postgresql://portside@db.example.net/portside"])
+@pytest.mark.parametrize(
+    "database", ["postgresql", "postgresql://portside@db.example.net/portside"]
+)
 def test_with_postgresql_it_is_said_what_to_use_in_place_of_a_replica(database: str) -> None:
     with pytest.raises(ClusterError, match=r"pgBackRest or wal-g.*leave `replica` out"):
         parse(f"{SMALL}control: {{database: '{database}', replica: {{path: /mnt/a}}}}\n")
