@@ -60,6 +60,7 @@ bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	$(BIN)/python -m bench.resume
 	$(BIN)/python -m bench.crowd
 	$(BIN)/python -m bench.catalogue
+	$(BIN)/python -m bench.rebuild
 	$(BIN)/python -m bench.control
 	@test -x /usr/sbin/sshd || { $(call install,openssh-server); }
 	@$(call install,rclone rsync)

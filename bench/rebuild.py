@@ -72,11 +72,11 @@ _HEADS = (
 )
 _METHOD = """\
 A control plane with an empty database and two nodes that have the same files. Each node's side is
-a process that does what its worker would: it asks about each page of {page} ids by its digest, then with
-its ids, and tells what is wanted, {held} files at a time, each message signed with the node's key. Files a
-second are files, copies are those of both nodes; to the end of the slower one, which finds most files known
-already. Meanwhile {rate:.0f} sessions a second are asked for on an open loop from one process, as in
-`control`. All share this machine's cores."""
+a process that does what its worker would: it asks about each page of {page} ids by its digest, then
+with its ids, and tells what is wanted, {held} files at a time, each message signed with the node's
+key. Files a second are files, copies are those of both nodes; to the end of the slower one, which
+finds most files known already. Meanwhile {rate:.0f} sessions a second are asked for on an open loop
+from one process, as in `control`. All share this machine's cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def main(
     directory: Directory = None,
     record: Record = True,
 ) -> None:
-    """Have two nodes tell an empty control plane of all their files, while apps ask for sessions."""
+    """Have two nodes tell an empty control plane of their files, while apps ask for sessions."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
     def measure(place: Path, tell: Tell) -> Figures:

@@ -8,7 +8,8 @@ attributes say; what it believes and isn't here is looked for and told to be gon
 whole again without anybody's doing.
 
 While uploads come in the two differ for moments, and a million files take a while to go through: a
-comparison is followed by a pause of fifty times its length, unless the control plane was away since.
+comparison is followed by a pause of fifty times its length, unless the control plane was away
+since.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ def refuse_twins(runs: Runs, node_id: str, now: datetime) -> None:
     if runs.is_twice(node_id, now):
         raise ProblemError(
             "node-twice",
-            f"two machines send heartbeats as {node_id}: one has a copy of the other's disk. Stop the "
-            "one that isn't meant, and give it a key of its own: remove its node.key and deploy it "
-            "under another name",
+            f"two machines send heartbeats as {node_id}: one has a copy of the other's disk. Stop "
+            "the one that isn't meant, and give it a key of its own: remove its node.key and "
+            "deploy it under another name",
         )
 
 

@@ -23,8 +23,8 @@ from portside.wire.inventory import (
 )
 
 AT_ONCE = 200
-"""Files of one transaction: some hundredths of a second, in which SQLite's other writers wait. After
-a restore there is one after the other, and sessions are to be opened in between."""
+"""Files of one transaction: some hundredths of a second, in which SQLite's other writers wait.
+After a restore there is one after the other, and sessions are to be opened in between."""
 
 
 class Inventories:

@@ -34,7 +34,7 @@ LEARNING = timedelta(hours=1)
 """A million files and more are taken over in it."""
 
 MOST_OF_IT = 0.9
-"""Of a node's bytes: what is just being uploaded, or can't be taken over, is a small part of them."""
+"""Of a node's bytes: what is just being uploaded, or can't be taken over, is a small part."""
 
 
 def prove(database: Database, node_id: str) -> bool:

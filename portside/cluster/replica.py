@@ -1,7 +1,8 @@
 """Where the control plane's SQLite database is copied to while it is written: `control.replica`.
 
-A copy on the disk that is lost is no copy, so the place is another disk of the control node, another
-machine by SFTP, or a bucket. Secrets are no part of the cluster file: they lie in its keystore.
+A copy on the disk that is lost is no copy, so the place is another disk of the control node,
+another machine by SFTP, or a bucket. Secrets are no part of the cluster file: they lie in its
+keystore.
 """
 
 from __future__ import annotations

@@ -194,11 +194,15 @@ def _with_a_backup_and_a_log(backup: Backup, database: Path, folder: Path) -> Pa
         writer.commit()
         assert backup().returncode == 0
     end = "import os; os.kill(os.getpid(), 9)"
-    wrote = f"""
-import sqlite3; writer = sqlite3.connect({str(database)!r})
-writer.execute("DELETE FROM files"); writer.execute("INSERT INTO files VALUES ('since')")
-writer.commit(); {end}"""
-    subprocess.run([sys.executable, "-c", wrote], check=False)
+    wrote = "; ".join(
+        [
+            "import sqlite3, sys; writer = sqlite3.connect(sys.argv[1])",
+            "writer.execute('DELETE FROM files')",
+            "writer.execute('INSERT INTO files VALUES (?)', ('since',))",
+            f"writer.commit(); {end}",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", wrote, str(database)], check=False)
     assert database.with_name(f"{database.name}-wal").stat().st_size > 0
     [made] = folder.iterdir()
     return made

@@ -1,4 +1,4 @@
-"""A control plane that is older than its nodes, or empty, knows what they have within heartbeats."""
+"""A control plane that is older than its nodes, or empty, soon knows what they have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The running copy of a control plane's SQLite database, by litestream as a deploy configures it."""
+"""The running copy of a control plane's database, by litestream as a deploy configures it."""
 
 from __future__ import annotations
 
