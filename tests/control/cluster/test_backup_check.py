@@ -30,8 +30,8 @@ def ours(core: Core, tmp_path: Path) -> Core:
 def _examined(core: Core, change: Callable[[Path], object], tmp_path: Path) -> str:
     """What is said of a copy of the cluster's SQLite database that was changed."""
     path = tmp_path / "backup.sqlite"
-    with closing(sqlite3.connect(core.database.engine.url.database or "")) as database:
-        database.execute("VACUUM INTO ?", (str(path),))
+    with closing(sqlite3.connect(core.database.engine.url.database or "")) as source:
+        source.execute("VACUUM INTO ?", (str(path),))
     change(path)
     database = Database(f"sqlite:///{path}", connections=2)
     try:
