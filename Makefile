@@ -68,7 +68,7 @@ bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 
 faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 20 minutes
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
-	$(BIN)/python -m faults --kills 300 --cuts 200 --peers
+	$(BIN)/python -m faults --kills 300 --cuts 200 --full-disks 60 --peers
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

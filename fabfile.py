@@ -23,6 +23,8 @@ from portside.client.http.errors import ControlError, ControlRefused
 from portside.client.login import CA_VARIABLE
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
+from portside.commands.common import printable
+from portside.commands.nodes import drain_lines, watch_drain
 from portside.operator import ssh
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, PROGRAMS
@@ -107,10 +109,15 @@ def reload(context: Context) -> None:
         _run(connection, f"nginx -t -q && systemctl reload nginx {' '.join(services)}")
 
 
-@_task(help={"node": "the node's id, as s01"})
-def drain(context: Context, node: str) -> None:
-    """Give a node no new files and copy what it has to others; then it can be retired."""
-    _want(node, NodeStateRequest(state="draining"))
+@_task(
+    help={
+        "node": "the node's id, as s01",
+        "watch": "say how it goes until nothing is left",
+    }
+)
+def drain(context: Context, node: str, watch: bool = False) -> None:
+    """Give a node no new files and copy what it has to others; again: say how far that is."""
+    _want(node, NodeStateRequest(state="draining"), watch)
 
 
 @_task(help={"node": "the node's id, as s01"})
@@ -125,7 +132,7 @@ def retire(context: Context, node: str) -> None:
     _want(node, NodeStateRequest(state="retired"))
 
 
-def _want(node_id: str, wish: NodeStateRequest) -> None:
+def _want(node_id: str, wish: NodeStateRequest, watch: bool = False) -> None:
     try:
         cluster = cluster_file.load(cluster_file.find(_ROOT))
         keystore = Keystore.for_cluster(cluster, _ROOT)
@@ -138,11 +145,20 @@ def _want(node_id: str, wish: NodeStateRequest) -> None:
             # Revoked, or the control plane was made anew.
             key = _new_key(cluster, keystore)
             view = _control(cluster, keystore, key).set_state(node_id, wish)
+        print(f"{view.node_id}: {view.state}" + "".join(f"\n  {each}" for each in view.reasons))
+        if watch:
+            watch_drain(_control(cluster, keystore, key), node_id, _tell)
+        elif view.drain is not None:
+            for line in drain_lines(node_id, view.drain):
+                _tell(line)
     except ControlRefused as refused:
         sys.exit(refused.problem.detail)
     except (*_MISTAKES, KeystoreError, ControlError, OSError, ValueError) as error:
         sys.exit(str(error))
-    print(f"{view.node_id}: {view.state}" + "".join(f"\n  {reason}" for reason in view.reasons))
+
+
+def _tell(line: str) -> None:
+    print(f"  {printable(line)}", flush=True)
 
 
 def _control(cluster: Cluster, keystore: Keystore, key: str) -> Control:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from agent.api import files, probes, replicate, resumable, system, uploads
+from agent.api import files, probes, quarantine, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
 from agent.cluster.roster import Rosters
-from agent.index.database import Database
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
@@ -23,6 +22,7 @@ from agent.resumable.service import ResumableUploads
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.storage.commit import Committer
+from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
@@ -46,14 +46,14 @@ def create_app(settings: Settings) -> App:
     key = identity.load(settings.node_key, settings.node_id)
     keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
     health = NodeHealth(settings)
-    database = Database(settings.index)
+    database = open_index(settings)
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
-    admission = Admission(settings.root, settings.sizing)
+    upload_index = UploadIndex(database)
+    admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
-    upload_index = UploadIndex(database)
     rosters = Rosters(settings)
     policy = UploadPolicy(
         settings=settings,
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> App:
         rate=UploadRate(settings.uploads_per_minute),
         revocations=Revocations(database),
         acknowledgement=Acknowledgement(settings, database, rosters, admission),
+        rosters=rosters,
     )
     preflight = Preflight(policy, admission)
     write_path = WritePath(policy, admission, committer)
@@ -102,9 +103,14 @@ def create_app(settings: Settings) -> App:
     app.add_route(
         f"{paths.FILES}/{{file_id}}/verify", files.Verify(database, access, verifier, health)
     )
+    app.add_route(paths.QUARANTINE, quarantine.Kept(settings, database, access))
+    app.add_route(
+        f"{paths.QUARANTINE}/{{kept_id}}",
+        quarantine.Settling(settings, database, access, health, key),
+    )
     app.add_route("/internal/download", files.DownloadProbe(access))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
-    app.add_route("/health/ready", probes.Ready(settings, health))
+    app.add_route("/health/ready", probes.Ready(settings, health, admission))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

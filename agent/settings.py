@@ -133,6 +133,11 @@ class Settings(BaseModel):
         return self.root / "state" / "worker.json"
 
     @property
+    def reserve(self) -> Path:
+        """Files that hold room for deletions and starts on a full disk: `agent.storage.reserve`."""
+        return self.root / "state" / "reserve"
+
+    @property
     def marker(self) -> Path:
         """Proves that the data filesystem is mounted; holds the node's id."""
         return self.root / ".portside-root"

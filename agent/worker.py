@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -31,15 +32,19 @@ from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
 from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
+from agent.integrity import set_back
 from agent.integrity.housekeeping import Housekeeping
 from agent.integrity.scrubber import Scrubber
+from agent.integrity.settling_rounds import SettlingRounds
 from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
 from agent.storage.deletion import delete, remove_copy
-from agent.telemetry import worker_report
-from agent.telemetry.health import check_marker
+from agent.storage.opening import open_index
+from agent.telemetry import clock, worker_report
+from agent.telemetry.clock import NodeClock
 from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
+from portside.clock import ClockWatch, uptime
 from portside.tokens import SigningKey
 
 _log = structlog.get_logger()
@@ -69,9 +74,8 @@ def run(settings: Settings) -> None:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.put(received))
-    check_marker(settings)
     key = identity.load(settings.node_key, settings.node_id)
-    database = Database(settings.index)
+    database = open_index(settings)
     worker = Worker(settings, database, key)
     # Building pydantic's validators leaves several MiB of freed memory behind.
     linux.trim_memory()
@@ -87,8 +91,16 @@ class Worker:
 
     def __init__(self, settings: Settings, database: Database, key: SigningKey) -> None:
         self._settings = settings
-        self._rounds = Housekeeping(settings, database)
+        self._database = database
+        rosters = Rosters(settings)
+        last = worker_report.read(settings.worker_report)
+        self._clock = NodeClock(
+            ClockWatch(last=None if last is None else (last.time, last.uptime)),
+            awaits_word=rosters.current().control_url is not None,
+        )
+        self._rounds = Housekeeping(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
+        self._settling = SettlingRounds(settings, database, key)
         self._deliverer = Deliverer(settings, database, key)
         pushes = PushQueue(database)
         self._pusher = pusher = PushWorker(settings, database, key)
@@ -103,18 +115,24 @@ class Worker:
         self._comparison = InventoryComparison(settings, database, control)
         self._heartbeats = HeartbeatSender(
             database,
-            Rosters(settings),
+            rosters,
             control,
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
             self._comparison,
+            self._clock,
             settings.heartbeat_every,
         )
-        self._cold = None if settings.cold is None else ColdTier(settings, settings.cold, database)
+        self._cold = (
+            None
+            if settings.cold is None
+            else ColdTier(settings, settings.cold, database, self._clock)
+        )
         self._stopping = threading.Event()
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
             SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
+            SupervisedThread("quarantine", self._settling.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
             SupervisedThread("inventory", self._comparison.run, self._stopping),
             SupervisedThread("leases", leases.run, self._stopping),
@@ -145,6 +163,11 @@ class Worker:
         _notify("READY=1")
         report_at = 0.0
         while not self._stopping.is_set():
+            step = self._clock.look()
+            if step:
+                _log.warning("clock was set", seconds_ahead=round(step, 1))
+            if step < 0:
+                self._bring_back()
             if time.monotonic() >= report_at:
                 report_at = time.monotonic() + REPORT_EVERY
                 stuck = [each.name for each in self.activities if each.pulse.age() > STUCK]
@@ -157,6 +180,13 @@ class Worker:
                 continue
             self._stopping.set()
         _notify("STOPPING=1")
+
+    def _bring_back(self) -> None:
+        try:
+            set_back.bring_back(self._database, int(time.time()))
+        except sqlite3.OperationalError as error:
+            # A full disk: what waits for a moment of the future waits for it.
+            _log.error("what was noted of the future stays", error=str(error))
 
     def ended(self) -> bool:
         """Whether every thread has ended, after giving them some seconds."""
@@ -176,17 +206,24 @@ class Worker:
         pushes = self._pusher.report()
         warnings = [*self._rounds.warnings]
         if stuck:
-            warnings.append(f"worker-stuck: no sign of life from {', '.join(stuck)}")
+            warnings.append(
+                f"worker-stuck: no sign of life from {', '.join(stuck)}: if that lasts, "
+                "`systemctl restart portside-agent-worker`"
+            )
         if scrub.quarantined:
             warnings.append(
                 f"files-damaged: {scrub.quarantined} in quarantine, not served: "
-                "see `portside-agent fsck`"
+                "see `portside-agent quarantine`, which settles each"
             )
         if deliveries.dead:
             warnings.append(
-                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries list`"
+                f"deliveries-dead: {deliveries.dead} given up: see `portside-agent deliveries "
+                "list`, then `portside-agent deliveries retry`, or drop"
             )
         heartbeats = self._heartbeats.report()
+        off = clock.warning(heartbeats.clock_skew)
+        if off is not None:
+            warnings.append(off)
         if heartbeats.trouble:
             warnings.append(f"control-away: {_silence(heartbeats)}: {heartbeats.trouble}")
         cold = None if self._cold is None else self._cold.report()
@@ -194,10 +231,12 @@ class Worker:
             warnings += cold_warnings(cold)
         if pushes.dead:
             warnings.append(
-                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`"
+                f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
+                "then `portside-agent pushes retry`, or drop"
             )
         report = WorkerReport(
             time=time.time(),
+            uptime=uptime(),
             warnings=tuple(warnings),
             scrub=scrub,
             deliveries=deliveries,
@@ -215,10 +254,12 @@ class Worker:
 
 def _silence(heartbeats: HeartbeatReport) -> str:
     """For how long the control plane has been away, in words."""
-    if heartbeats.answered_at is None:
+    if heartbeats.silent_seconds is None:
         return f"{heartbeats.control_url} has answered no heartbeat yet"
-    seconds = max(0.0, time.time() - heartbeats.answered_at)
-    return f"{heartbeats.control_url} answered the last heartbeat {seconds:.0f} s ago"
+    return (
+        f"{heartbeats.control_url} answered the last heartbeat "
+        f"{heartbeats.silent_seconds:.0f} s ago"
+    )
 
 
 def _notify(state: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from agent.cluster import identity
 from agent.host.directories import make_directories
+from agent.host.filesystem import Filesystem
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
@@ -58,7 +59,7 @@ def _intents(settings: Settings, committer: Committer, count: int) -> Iterator[I
         stored = committer.describe(claims, f"file-{number:06}.bin", len(data), digest)
         intent = Intent(claims.jti, "", stored)
         if stored.path.parent not in known:
-            make_directories(settings.uploads, stored.path.parent)
+            make_directories(Filesystem(), settings.uploads, stored.path.parent)
             known.add(stored.path.parent)
         (settings.uploads / stored.path).write_bytes(data)
         (settings.uploads / attributes_path(stored.path)).write_text(

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from control.db.database import Database
 from control.db.models import File
+from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
 
 _FILE = (
@@ -50,6 +51,9 @@ def fill_sqlite(database: Path, files: int, nodes: Sequence[str]) -> None:
         connection.executemany(
             "UPDATE pools SET stored = stored + ? WHERE pool_id = ?", _stored(files, nodes)
         )
+        connection.executemany(
+            "UPDATE nodes SET inventory = ? WHERE node_id = ?", _inventories(files, nodes)
+        )
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 
@@ -64,6 +68,9 @@ def fill_postgresql(url: str, files: int, nodes: Sequence[str]) -> None:
                     copy.write_row(row)
         cursor.executemany(
             "UPDATE pools SET stored = stored + %s WHERE pool_id = %s", _stored(files, nodes)
+        )
+        cursor.executemany(
+            "UPDATE nodes SET inventory = %s WHERE node_id = %s", _inventories(files, nodes)
         )
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
@@ -122,6 +129,15 @@ def _stored(files: int, nodes: Sequence[str]) -> list[tuple[int, str]]:
         for node_id in _holders(number, nodes):
             stored[node_id] += _size(number)
     return [(size, node_id) for node_id, size in sorted(stored.items())]
+
+
+def _inventories(files: int, nodes: Sequence[str]) -> list[tuple[str, str]]:
+    """What each node's digest has to be: digest and node."""
+    held: dict[str, list[str]] = {node_id: [] for node_id in nodes}
+    for number in range(files):
+        for node_id in _holders(number, nodes):
+            held[node_id].append(file_id(number, files))
+    return [(toggled(EMPTY, ids), node_id) for node_id, ids in sorted(held.items())]
 
 
 def file_id(number: int, files: int) -> str:

@@ -31,6 +31,7 @@ from bench.command import Bench, Directory, Record, Tell
 from bench.control_load import Answered, Asking, ask_for_sessions
 from bench.control_plane import (
     DATABASES,
+    EVERY,
     NODE_ANSWERS,
     ControlFailed,
     Place,
@@ -49,6 +50,7 @@ from portside.quantities import format_size
 from portside.tokens import SigningKey
 from portside.wire import paths
 from portside.wire.base import Message
+from portside.wire.heartbeat import HeartbeatAnswer
 from portside.wire.inventory import (
     MOST_HELD,
     MOST_IDS,
@@ -199,7 +201,10 @@ def _rebuilt(
 ) -> Run:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(NODES) + 1, context) as clients:
-        _heartbeats(port, fakes, files)
+        for node_id in NODES:
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            _beat(connection, fakes, node_id, files, "")
+            connection.close()
         tell(f"{name}sessions before")
         _ask(clients, port, key, 3)
         before = _ask(clients, port, key, _SECONDS)
@@ -211,7 +216,6 @@ def _rebuilt(
         ]
         meanwhile: list[Answered] = []
         while not all(each.done() for each in telling):
-            _heartbeats(port, fakes, files)
             meanwhile += _ask(clients, port, key, _SECONDS)
         ended = max(each.result() for each in telling)
         cores = (cpu_seconds(family_of(web)) - cpu) / (time.monotonic() - began)
@@ -235,20 +239,26 @@ def _ask(clients: ProcessPoolExecutor, port: int, key: str, seconds: float) -> l
     return running.result()
 
 
-def _heartbeats(port: int, fakes: FakeNodes, files: int) -> None:
-    for node_id in NODES:
-        beat = fakes.heartbeat(
+def _beat(
+    connection: HTTPConnection, nodes: FakeNodes, node_id: str, files: int, ticket: str
+) -> str:
+    """A heartbeat, sent again with the right ticket if that was another; the next one's ticket."""
+    while True:
+        beat = nodes.heartbeat(
             node_id,
             datetime.now(UTC),
+            ticket=ticket,
             disk_free=1 << 50,
             disk_total=1 << 51,
             files=files,
             stored_bytes=files * _SIZE,
         )
-        token, body = fakes.signed(beat)
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        _posted(connection, f"{paths.NODES}/{node_id}/heartbeat", token, body)
-        connection.close()
+        token, body = nodes.signed(beat)
+        said = _posted(connection, f"{paths.NODES}/{node_id}/heartbeat", token, body)
+        answer = HeartbeatAnswer.model_validate_json(said)
+        ticket = answer.ticket or ""
+        if answer.taken:
+            return ticket
 
 
 def tell_all(port: int, node_id: str, key: str, files: int) -> float:
@@ -262,7 +272,10 @@ def tell_all(port: int, node_id: str, key: str, files: int) -> float:
         token, body = nodes.message(node_id, message, datetime.now(UTC))
         return _posted(connection, path, token, body)
 
+    ticket, beaten = _beat(connection, nodes, node_id, files, ""), time.monotonic()
     for page in _pages(node_id, files):
+        if time.monotonic() - beaten > EVERY:
+            ticket, beaten = _beat(connection, nodes, node_id, files, ticket), time.monotonic()
         short = page.model_copy(update={"file_ids": None})
         if InventoryAnswer.model_validate_json(told(below, short)).same:
             continue
@@ -270,12 +283,12 @@ def tell_all(port: int, node_id: str, key: str, files: int) -> float:
         for start in range(0, len(answer.wanted), MOST_HELD):
             held = HeldFiles(
                 node_id=node_id,
-                read_at=datetime.now(UTC),
+                ticket=ticket,
                 files=tuple(map(_held, answer.wanted[start : start + MOST_HELD])),
             )
             taken = HeldFilesAnswer.model_validate_json(told(f"{below}/files", held))
-            if taken.not_taken:
-                raise ControlFailed(f"{node_id}: {taken.not_taken[0].why}")
+            if taken.outdated or taken.not_taken:
+                raise ControlFailed(f"{node_id}: {taken}"[:1000])
     connection.close()
     return time.monotonic()
 

@@ -68,6 +68,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         f"{paths.NODES}/{{node_id}}/state",
         nodes.NodeStates(services),
     )
+    app.add_route(paths.REPAIR, nodes.Repair(services))
     pools = nodes.Pools(services)
     app.add_route("/api/v1/pools", pools)
     app.add_route("/api/v1/pools/{pool_id}", pools, suffix="one")

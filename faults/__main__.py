@@ -1,7 +1,7 @@
 """`python -m faults`: crash a node some hundred times, and tell what became of its promises.
 
-Ends with a table on the terminal and the sections `node` and `peers` of `faults/RESULTS.md`; exits
-with 1 when our node broke a promise.
+Ends with tables on the terminal and the sections `node`, `full disks` and `peers` of
+`faults/RESULTS.md`; exits with 1 when our node broke a promise.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from rich.console import Console
 from bench import machine
 from bench.packages import PeerMissing
 from bench.report import write_section
-from faults import report, runs
-from faults.connection import NodeGone
-from faults.crashes import StartFailed
-from faults.filesystem import FilesystemFailed
-from faults.injections import InjectionFailed
+from faults import runs
+from faults.causing.connection import NodeGone
+from faults.causing.crashes import StartFailed
+from faults.causing.filesystem import FilesystemFailed
+from faults.causing.injections import InjectionFailed
+from faults.checking import report
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _BUILD = _PROJECT / "build" / "faults"
@@ -34,6 +35,10 @@ def main(
     kills: Annotated[int, typer.Option(min=0, help="SIGKILLs under load.")] = 300,
     cuts: Annotated[int, typer.Option(min=0, help="Power cuts under load.")] = 200,
     injections: Annotated[int, typer.Option(min=0, help="Rounds of each disk error.")] = 10,
+    full_disks: Annotated[
+        int,
+        typer.Option(min=0, help="Crashes on a disk without bytes, as many without inodes."),
+    ] = 50,
     peers: Annotated[bool, typer.Option(help="Cut the peers' power too.")] = False,
     peer_cuts: Annotated[int, typer.Option(min=1, help="Power cuts of each peer.")] = 30,
     writers: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 6,
@@ -53,7 +58,7 @@ def main(
     place.mkdir(parents=True, exist_ok=True)
     console.print(f"seed {seed}", highlight=False)
     described = machine.describe(place)
-    ours, others = [], []
+    ours, full, others = [], [], []
     try:
         with runs.bench(place, seed, writers, lambda line: _tell(console, line)) as bench:
             if kills:
@@ -62,23 +67,30 @@ def main(
                 ours.append(runs.cuts(bench, cuts))
             if injections:
                 ours += runs.injections(bench, injections)
+            if full_disks:
+                full = runs.full_disks(bench, full_disks)
             if peers:
                 others = runs.peers(bench, peer_cuts, _PACKAGES)
     except (NodeGone, StartFailed, FilesystemFailed, InjectionFailed, PeerMissing) as error:
         console.print(f"faults: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
 
-    report.show(console, f"Portside, seed {seed}", ours)
+    if ours:
+        report.show(console, f"Portside, seed {seed}", ours)
     if record and ours:
         write_section(_RESULTS, "node", report.markdown(ours, described, seed))
+    if full:
+        report.show(console, f"Full disks, seed {seed}", full)
+        if record:
+            write_section(_RESULTS, "full disks", report.markdown(full, described, seed))
     if others:
         beside = [row for row in ours if row.crash == "power cut"] + others
         report.show(console, f"Power cuts, beside peers, seed {seed}", beside)
         if record:
             text = report.markdown(beside, described, seed, with_peers=True)
             write_section(_RESULTS, "peers", text)
-    console.print(report.verdict(ours), highlight=False)
-    if not all(row.figures.holds for row in ours):
+    console.print(report.verdict(ours + full), highlight=False)
+    if not all(row.figures.holds for row in ours + full):
         raise typer.Exit(1)
 
 

@@ -9,27 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from faults.content import Contents
-from faults.crashes import Plan, cut_power, kill, run
-from faults.figures import Figures
-from faults.filesystem import Disk
-from faults.injections import INJECTIONS, FailingNode
-from faults.peer import Peer
-from faults.peers import SeaweedFS, TusNode
-from faults.portside_node import PortsideNode
+from faults.causing.crashes import Plan, cut_power, either, kill, run
+from faults.causing.filesystem import Disk
+from faults.causing.full_node import FullNode
+from faults.causing.hog import Resource
+from faults.causing.injections import INJECTIONS, FailingNode
+from faults.causing.peer import Peer
+from faults.causing.peers import SeaweedFS, TusNode
+from faults.causing.portside_node import PortsideNode
+from faults.checking.content import Contents
+from faults.checking.figures import Row
 from portside.quantities import GIB
 
 DISK_SIZE = 1 * GIB
 
-
-@dataclass(frozen=True)
-class Row:
-    """The figures of one store under one kind of crash."""
-
-    store: str
-    crash: str
-    setup: str
-    figures: Figures
+_FULL_DISKS: dict[Resource, int | None] = {"bytes": None, "inodes": 4096}
+"""What is to run out, and the inodes of that disk: taking a hundred thousand takes long."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,20 @@ def injections(on: Bench, rounds: int) -> list[Row]:
         node = FailingNode(injection, on.disk, home, on.disk.root, contents, random)
         run(node, on.disk, kill, on.plan(rounds, name))
         rows.append(Row(node.name, name, "", node.figures))
+    return rows
+
+
+def full_disks(on: Bench, rounds: int) -> list[Row]:
+    """A disk without bytes and one without inodes, each so many times, half of the crashes cuts."""
+    rows = []
+    for resource, inodes in _FULL_DISKS.items():
+        what = f"no {resource}"
+        home, random = on.home(f"no-{resource}"), on.random(what)
+        with Disk(home, DISK_SIZE, inodes) as disk:
+            node = FullNode(resource, disk, home, disk.root, on.contents(what), random)
+            crash = either(random, kill, cut_power)
+            run(node, disk, crash, on.plan(rounds, what))
+        rows.append(Row(node.name, what, "", node.figures))
     return rows
 
 

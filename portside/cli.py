@@ -69,6 +69,7 @@ app.command("ls")(files.ls)
 app.command("get")(get.command)
 app.command("rm")(files.rm)
 app.command("nodes")(nodes.command)
+app.command("repair")(nodes.repair)
 app.add_typer(moves.app, name="moves")
 
 

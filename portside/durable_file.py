@@ -3,6 +3,8 @@
 A file's name lives in its directory: without fsync there, a renamed file may come back under its
 old name, or not at all (fsync(2)). A failed fsync is final: the kernel has marked the lost pages
 clean, a second one would succeed and lie. So whatever fails here is raised and never tried again.
+Some filesystems have no room for the pages only when they write them (NFS, delayed allocation with
+quotas): their ENOSPC out of an fsync is told as EIO, for a full disk is a reason to try again.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import errno
 import os
 import secrets
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""No bytes or no inodes are left: on the filesystem, or of this user's share."""
 
 
 def write(path: Path, content: bytes, mode: int, *, new: bool = False) -> None:
@@ -23,7 +28,7 @@ def write(path: Path, content: bytes, mode: int, *, new: bool = False) -> None:
     with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
@@ -51,6 +56,16 @@ def sync_directory(path: Path) -> None:
     """Make the names in a directory durable. Raises OSError; a failure is final."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Put an open file or directory on disk. Raises OSError, never one that says "full"."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise OSError(errno.EIO, f"fsync found no room: {error.strerror}") from error
+        raise

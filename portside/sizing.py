@@ -167,6 +167,11 @@ def size(machine: Machine) -> Sizing:
     )
 
 
+def inodes_kept_free(total: int) -> int:
+    """Inodes that uploads never get, of a filesystem that has `total`: 1 %, 32 to 10,000."""
+    return _clamp(total // 100, 32, 10_000)
+
+
 def control_memory(machine: Machine) -> int:
     """MemoryMax of the control plane's web side, and of its worker: an eighth of RAM each.
 

@@ -16,6 +16,7 @@ from agent.index.revocations import Revocations
 from agent.index.search import look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.telemetry import clock
 from portside.tokens import (
     UPLOAD_TYPE,
     TokenRefused,
@@ -66,6 +67,21 @@ class Access:
         claims = self._access_claims(authorization)
         _need_right(claims, right)
         _need_file(claims, stored)
+
+    def covers(self, right: Right, authorization: str) -> Callable[[StoredFile | None], bool]:
+        """Tells of a file whether the access token that came along gives this right to it.
+
+        None is something of which nobody knows whose it is: for tokens that are for everything.
+        """
+        claims = self._access_claims(authorization)
+        _need_right(claims, right)
+
+        def is_covered(stored: StoredFile | None) -> bool:
+            if stored is None:
+                return claims.namespace is claims.owner is claims.file_id is None
+            return _is_for(claims, stored)
+
+        return is_covered
 
     def look_at(self, stored: StoredFile, authorization: str) -> None:
         """The file's attributes and receipt: for its uploader too."""
@@ -127,8 +143,8 @@ class Access:
     def _verified(self, verify: Callable[[], _Claims]) -> _Claims:
         try:
             return verify()
-        except TokenRefused as refused:
-            raise ProblemError.from_token(refused) from None
+        except TokenRefused as refusal:
+            raise clock.refused(self._settings, refusal) from None
 
 
 def _is_upload_token(token: str) -> bool:
@@ -144,12 +160,16 @@ def _need_right(claims: AccessClaims, right: Right) -> None:
 
 
 def _need_file(claims: AccessClaims, stored: StoredFile) -> None:
-    if (
-        claims.namespace not in (None, stored.namespace)
-        or claims.owner not in (None, stored.owner)
-        or claims.file_id not in (None, stored.file_id)
-    ):
+    if not _is_for(claims, stored):
         raise _not_for_this_file()
+
+
+def _is_for(claims: AccessClaims, stored: StoredFile) -> bool:
+    return (
+        claims.namespace in (None, stored.namespace)
+        and claims.owner in (None, stored.owner)
+        and claims.file_id in (None, stored.file_id)
+    )
 
 
 def _not_for_this_file() -> ProblemError:

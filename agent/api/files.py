@@ -82,7 +82,7 @@ class File:
         reasons = self._health.reasons()
         if reasons:
             raise ProblemError("read-only", "this node deletes no files: " + "; ".join(reasons))
-        with _storage_problems(self._health):
+        with storage_problems(self._health):
             delete(self._settings, self._database, file_id)
         response.status = falcon.HTTP_204
 
@@ -127,8 +127,8 @@ class Verify:
         self._access.need("verify", known.stored, _authorization(request))
         stored = _in_service(known)
         connection: socket.socket = request.env["gunicorn.socket"]
-        with _storage_problems(self._health):
-            found = self._verifier.verify(stored, lambda read: _need_listener(connection))
+        with storage_problems(self._health):
+            found = self._verifier.verify(stored, lambda read: need_listener(connection))
         if not found.intact:
             _must_not_be_deleted(_known(self._database, file_id))
         response.content_type = falcon.MEDIA_JSON
@@ -230,7 +230,7 @@ def _cache_control(access: Access, stored: StoredFile) -> str:
     return "private, no-store" if access.is_private(stored.namespace) else "public, no-cache"
 
 
-def _need_listener(connection: socket.socket) -> None:
+def need_listener(connection: socket.socket) -> None:
     """Raise ProblemError when whoever asked has hung up: nobody needs the answer."""
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
@@ -239,12 +239,12 @@ def _need_listener(connection: socket.socket) -> None:
 
 
 @contextmanager
-def _storage_problems(health: NodeHealth) -> Iterator[None]:
+def storage_problems(health: NodeHealth) -> Iterator[None]:
     """Turns what the disk and the index raise into problems; what is final makes it read-only."""
     try:
         yield
     except (DiskFull, DiskFailed, sqlite3.Error) as error:
-        failure = of_index(error) if isinstance(error, sqlite3.Error) else error
+        failure = of_index(error, health.settings) if isinstance(error, sqlite3.Error) else error
         if isinstance(failure, DiskFull):
             raise ProblemError(
                 "no-space", f"{failure}: it is tried again at the next start"

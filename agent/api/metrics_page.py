@@ -6,7 +6,6 @@ another process) comes from its last report.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from prometheus_client import Metric
@@ -72,6 +71,13 @@ class NodeGauges(Collector):
         yield _gauge("disk_reserved_bytes", "Promised to uploads, not yet taken.", disk.reserved)
         yield _gauge("disk_kept_bytes", "Kept free whatever comes.", disk.kept_free)
 
+        inodes = disk.inodes
+        if inodes.total:
+            yield _gauge("inodes_free", "Free on the data filesystem.", inodes.free)
+            yield _gauge("inodes_total", "What it has in all.", inodes.total)
+            yield _gauge("inodes_reserved", "Promised to uploads.", inodes.reserved)
+            yield _gauge("inodes_kept", "Kept free whatever comes.", inodes.kept_free)
+
     def _of_storage(self) -> Iterable[Metric]:
         # From an index that holds both columns: a million files take some 50 ms.
         files, size = self._database.rows(
@@ -115,8 +121,7 @@ class NodeGauges(Collector):
 
 
 def _of_worker(report: WorkerReport) -> Iterable[Metric]:
-    age = max(0.0, time.time() - report.time)
-    yield _gauge("worker_report_age_seconds", "Since the worker last reported.", age)
+    yield _gauge("worker_report_age_seconds", "Since the worker last reported.", report.age())
     yield _gauge("worker_warnings", "What an operator should look at.", len(report.warnings))
     scrub, deliveries = report.scrub, report.deliveries
     yield _counter("scrubbed_files", "Files read again and compared.", scrub.files_verified)
@@ -137,18 +142,24 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("push_failures", "Attempts at copies that failed.", report.pushes.failed)
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
     if report.heartbeats.control_url is not None:
-        yield from _of_heartbeats(report.heartbeats)
+        yield from _of_heartbeats(report.heartbeats, report.age())
 
 
-def _of_heartbeats(heartbeats: HeartbeatReport) -> Iterable[Metric]:
+def _of_heartbeats(heartbeats: HeartbeatReport, report_age: float) -> Iterable[Metric]:
     yield _gauge(
         "control_plane_answers",
         "1, or 0 when it left a heartbeat unanswered.",
         not heartbeats.trouble,
     )
-    if heartbeats.answered_at is not None:
-        age = max(0.0, time.time() - heartbeats.answered_at)
+    if heartbeats.silent_seconds is not None:
+        age = heartbeats.silent_seconds + report_age
         yield _gauge("heartbeat_age_seconds", "Since a heartbeat was last answered.", age)
+    if heartbeats.clock_skew is not None:
+        yield _gauge(
+            "clock_skew_seconds",
+            "Seconds by which this clock is ahead of the control plane's.",
+            heartbeats.clock_skew,
+        )
     yield _counter("heartbeats_answered", "Heartbeats answered.", heartbeats.answered)
     yield _counter("heartbeats_failed", "Heartbeats that weren't.", heartbeats.failed)
     yield _gauge("leases", "The control plane's work that is not at its end.", heartbeats.leases)

@@ -1,12 +1,14 @@
-"""`/api/internal/replicate/<path>`: another node brings a copy of its file."""
+"""`/api/internal/replicate/<path>`: another node brings a copy of its file, or fetches one."""
 
 from __future__ import annotations
 
 import socket
 import threading
+from urllib.parse import quote
 
 import falcon
 
+from agent.api.files import CONTENT_LOCATION
 from agent.problems import ProblemError
 from agent.replication.receiver import Reached, ReplicaReceiver, Sending
 from agent.replication.request import ReplicateRequest, replicate_request
@@ -28,6 +30,14 @@ class Replicate:
         asked = replicate_request(RequestHead.of_request(request.env))
         _describe(self._replicas.reached(asked), response)
         response.status = falcon.HTTP_204
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
+        """The file's bytes, which nginx sends, for a node whose own copy of it is damaged."""
+        stored = self._replicas.content(replicate_request(RequestHead.of_request(request.env)))
+        response.content_type = "application/octet-stream"
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("Repr-Digest", format_repr_digest(stored.sha256))
+        response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
 
     def on_put(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Take in bytes, from the beginning or where Content-Range says."""

@@ -6,13 +6,14 @@ from importlib.metadata import version
 
 import falcon
 
+from agent.host import filesystem
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.uploads.admission import Admission
 from portside.tokens import SigningKey
 from portside.wire.keys import Keyset
-from portside.wire.status import UploadStatus
+from portside.wire.status import FilesystemStatus, UploadStatus
 
 JWK_SET = "application/jwk-set+json"
 """RFC 7517, section 8.5.2."""
@@ -34,14 +35,17 @@ class Status:
         """Slots, memory, disk, health and what became of uploads."""
         committed, failures = self._metrics.counts()
         reasons = self._health.reasons()
+        found = filesystem.of(self._settings.root)
         status = UploadStatus(
             node_id=self._settings.node_id,
             version=self._version,
             accepting=not reasons,
             reasons=reasons,
+            shortages=self._admission.shortages(),
             slots=self._admission.slots(),
             memory=self._admission.memory(),
             disk=self._admission.disk(),
+            filesystem=FilesystemStatus(kind=found.kind, lacks=found.lacks),
             committed=committed,
             failures=failures,
         )

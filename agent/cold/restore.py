@@ -8,7 +8,6 @@ whose bytes don't give the SHA-256 in its metadata is refused and reported.
 from __future__ import annotations
 
 import mmap
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import structlog
 from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
+from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
@@ -29,7 +29,7 @@ from agent.problems import ProblemError
 from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
-from agent.storage.staging import DiskFull, StagingFile
+from agent.storage.staging import StagingFile, must_have_room
 from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.backoff import Backoff
 from portside.names import ATTRIBUTES_SUFFIX
@@ -201,10 +201,13 @@ class Restore:
     def _bring_back(
         self, key: str, found: Found, file: ColdFile, damage: str | None, replaces: bool
     ) -> None:
-        self._must_have_room(file.size)
+        must_have_room(self._settings.root, file.size, self._settings.sizing.disk_kept_free)
         stored = self._described(file)
         with StagingFile.create(
-            self._settings.staging, file.file_id, self._settings.sizing
+            self._settings.staging,
+            file.file_id,
+            self._settings.sizing,
+            filesystem.of(self._settings.root),
         ) as staging:
             staging.reserve(file.size)
             digest = self._download(key, found, staging)
@@ -258,11 +261,6 @@ class Restore:
                 digest.update(rest)
                 staging.write(rest)
         return digest.hexdigest()
-
-    def _must_have_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._settings.root).free
-        if free - size < self._settings.sizing.disk_kept_free:
-            raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
 
     def _described(self, file: ColdFile) -> StoredFile:
         """The file as this node's own, with its receipt."""

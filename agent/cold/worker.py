@@ -27,6 +27,7 @@ from agent.outbox.events import SCHEDULE, Outcome, after
 from agent.outbox.retry import Following
 from agent.settings import Cold, Settings
 from agent.storage.attributes import lines_of_its_upload
+from agent.telemetry.clock import NodeClock
 from agent.telemetry.worker_report import ColdReport
 from portside.backoff import Backoff, spread
 
@@ -52,8 +53,11 @@ _COUNTING_SHARE = 100
 class ColdTier:
     """Backs up files. `run` is what each of its threads does, `sweep` what one more does."""
 
-    def __init__(self, settings: Settings, cold: Cold, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, cold: Cold, database: Database, clock: NodeClock
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._cold = cold
         self._outbox = Outbox(database)
         self._queue = ColdQueue(database, cold)
@@ -122,7 +126,9 @@ class ColdTier:
         with self._lock:
             if time.monotonic() < self._resume_at:
                 return None
-            row = self._outbox.due(int(time.time()), list(self._running), (), KINDS)
+            # An object that goes too early is gone: not by a clock that may be wrong.
+            kinds = KINDS if self._clock.is_believed else (BACKUP, MARK)
+            row = self._outbox.due(int(time.time()), list(self._running), (), kinds)
             if row is not None:
                 self._running[row.number] = row.target
             return row

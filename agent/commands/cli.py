@@ -13,13 +13,13 @@ from agent.cluster import identity
 from agent.cold.bucket import ColdError
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.restore import Wanted
-from agent.commands import cold, fsck, outbox
+from agent.commands import cold, fsck, outbox, quarantine
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
 from agent.settings import Settings
 from agent.storage.staging import DiskFailed, DiskFull
-from agent.telemetry.health import NodeUnfit, check_marker
+from agent.telemetry.health import NodeUnfit, check_marker, check_write
 from portside import journal
 from portside.wire.keys import Keyset
 
@@ -37,6 +37,8 @@ def main() -> None:
             _reindex(found)
         elif arguments.command == "fsck":
             _fsck(found, arguments)
+        elif arguments.command == "quarantine":
+            _quarantine(found, arguments)
         elif arguments.command == "deliveries":
             _listed(outbox.deliveries, found, arguments)
         elif arguments.command == "pushes":
@@ -102,17 +104,37 @@ def _fsck(found: Settings, arguments: argparse.Namespace) -> None:
     sys.exit(fsck.run(found, orders, key, in_json=arguments.json))
 
 
+def _quarantine(found: Settings, arguments: argparse.Namespace) -> None:
+    journal.configure()
+    check_marker(found)
+    key = identity.load(found.node_key, found.node_id)
+    _become_owner_of(found.root)
+    orders = quarantine.Orders(
+        arguments.action,
+        arguments.ids,
+        by=arguments.by,
+        accept_loss=arguments.accept_loss,
+        ask=not arguments.no_ask,
+        in_json=arguments.json,
+    )
+    if arguments.action == "settle":
+        check_write(found)
+    sys.exit(quarantine.run(found, key, orders, lambda line: print(line, flush=True)))
+
+
 def _listed(
     run: Callable[[Settings, outbox.Action, Sequence[str]], str],
     found: Settings,
     arguments: argparse.Namespace,
 ) -> None:
+    journal.configure()
     check_marker(found)
     _become_owner_of(found.root)
     print(run(found, arguments.action, arguments.ids))
 
 
 def _cold(found: Settings, action: cold.Action) -> None:
+    journal.configure()
     check_marker(found)
     _become_owner_of(found.root)
     print(cold.run(found, action))
@@ -149,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="check settings, keys and the data filesystem")
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
     _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))
+    _add_quarantine(commands.add_parser("quarantine", help="damaged files, and settling each"))
     deliveries = commands.add_parser("deliveries", help="what hooks were not told of yet")
     deliveries.description = (
         "Deliveries to hooks and to the control plane that are not made: waiting, or given up."
@@ -186,6 +209,31 @@ def _add_fsck(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="leave alone what changed less than this long ago (default: %(default)s)",
     )
+
+
+def _add_quarantine(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Files that are kept out of service: damaged ones, and what fsck set aside. list (also "
+        "without a word) and show say why, and whether other nodes have good copies. settle reads "
+        "a file again and puts it back if its bytes are good after all, else fetches good ones "
+        "from another node or the cold tier. Exit code 1: something is not settled."
+    )
+    parser.add_argument("action", nargs="?", choices=quarantine.ACTIONS, default="list")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="an id, as list shows it")
+    ways = parser.add_mutually_exclusive_group()
+    for way, does in (
+        ("restore", "put it back, only if its own bytes are good"),
+        ("fetch", "fetch good bytes, whatever these are"),
+        ("remove", "let this node's copy go; the file lives on where else it is"),
+    ):
+        ways.add_argument(f"--{way}", dest="by", action="store_const", const=way, help=does)
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="with --remove: although no good copy is known to be anywhere else",
+    )
+    parser.add_argument("--no-ask", action="store_true", help="don't ask the other nodes")
+    parser.add_argument("--json", action="store_true", help="as JSON: of a list one object")
 
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:

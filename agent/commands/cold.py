@@ -12,6 +12,7 @@ from agent.index.database import Database
 from agent.outbox.cold_orders import KINDS
 from agent.outbox.deliveries import Outbox
 from agent.settings import Cold, Settings
+from agent.storage.opening import open_index
 from portside.quantities import format_size
 from portside.tokens import SigningKey
 
@@ -24,7 +25,7 @@ def run(settings: Settings, action: Action) -> str:
     if action == "check":
         _store(cold).check()
         return f"{cold.target}: answers, and may be read"
-    database = Database(settings.index)
+    database = open_index(settings)
     try:
         if action == "status":
             return _status(cold, database)
@@ -37,7 +38,7 @@ def run(settings: Settings, action: Action) -> str:
 def restore(settings: Settings, wanted: Wanted, key: SigningKey) -> Restored:
     """Bring files back. Raises ValueError without a cold tier or when it fails; as Restore.run."""
     cold = configured(settings)
-    database = Database(settings.index)
+    database = open_index(settings)
     try:
         return Restore(settings, cold, database, _store(cold), key).run(wanted)
     except ColdError as error:

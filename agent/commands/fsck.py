@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 from agent.index.database import Database
 from agent.index.files import FileIndex
@@ -14,6 +15,7 @@ from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.settings import Settings
 from agent.storage.commit import Committer
+from agent.storage.opening import open_index
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeUnfit, check_write
 from portside.tokens import SigningKey
@@ -28,10 +30,11 @@ def run(settings: Settings, orders: Orders, key: SigningKey | None, in_json: boo
         if key is not None:
             # A disk that takes no writes must not be mended: every step would be half a step.
             check_write(settings)
-        database = Database(settings.index)
+        database = open_index(settings)
         try:
             committer = None if key is None else Committer(settings, FileIndex(database), key)
-            return _print(Fsck(settings, database, orders, committer), in_json)
+            fsck = Fsck(settings, database, orders, committer)
+            return _print(fsck, in_json, lambda: len(_quarantined(database)))
         finally:
             database.close()
     except sqlite3.DatabaseError as error:
@@ -45,7 +48,12 @@ def run(settings: Settings, orders: Orders, key: SigningKey | None, in_json: boo
     return FAILED
 
 
-def _print(fsck: Fsck, in_json: bool) -> int:
+def _quarantined(database: Database) -> list[tuple[object, ...]]:
+    """Files that were found damaged before: no finding, for nothing of them is to be mended."""
+    return database.rows("SELECT 1 FROM files WHERE state = 'QUARANTINED' AND state != 'COMMITTED'")
+
+
+def _print(fsck: Fsck, in_json: bool, kept: Callable[[], int]) -> int:
     counts: Counter[Kind] = Counter()
     mended = 0
     for finding in fsck.run():
@@ -54,15 +62,19 @@ def _print(fsck: Fsck, in_json: bool) -> int:
         # Whoever watches sees each at once, and an interrupted run has told what it did.
         print(finding.as_json() if in_json else finding.line(), flush=True)
     code = exit_code({kind.gravity for kind in counts})
-    print(_summary_json(fsck.files, counts, mended) if in_json else _summary(fsck.files, counts))
+    if in_json:
+        print(_summary_json(fsck.files, counts, mended))
+    else:
+        print(_summary(fsck.files, counts, kept()))
     return code
 
 
-def _summary(files: int, counts: Counter[Kind]) -> str:
+def _summary(files: int, counts: Counter[Kind], kept: int) -> str:
     found = ", ".join(f"{number} {kind.label}" for kind, number in counts.items()) or "clean"
     losses = sum(number for kind, number in counts.items() if kind.gravity is Gravity.LOSS)
     loud = f"; {losses} LOST OR DAMAGED" if losses else ""
-    return f"{files} files in order; {found}{loud}"
+    apart = f"; {kept} in quarantine: see `portside-agent quarantine`" if kept else ""
+    return f"{files} files in order; {found}{loud}{apart}"
 
 
 def _summary_json(files: int, counts: Counter[Kind], mended: int) -> str:

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from agent.index.database import Database
 from agent.outbox.deliveries import Outbox, Row
 from agent.replication.queue import Push, PushQueue
 from agent.settings import Settings
+from agent.storage.opening import open_index
 
 Action = Literal["list", "retry", "drop"]
 
@@ -23,7 +23,7 @@ def deliveries(settings: Settings, action: Action, ids: Sequence[str]) -> str:
     Without ids `retry` and `drop` mean every one that was given up. Raises ValueError for an id
     that no delivery has, before anything is changed.
     """
-    database = Database(settings.index)
+    database = open_index(settings)
     try:
         return _carried_out(Outbox(database), "delivery", "deliveries", action, ids)
     finally:
@@ -32,7 +32,7 @@ def deliveries(settings: Settings, action: Action, ids: Sequence[str]) -> str:
 
 def pushes(settings: Settings, action: Action, ids: Sequence[str]) -> str:
     """As `deliveries`, of the copies that other nodes don't have yet."""
-    database = Database(settings.index)
+    database = open_index(settings)
     try:
         return _carried_out(PushQueue(database), "push", "pushes", action, ids)
     finally:

@@ -55,10 +55,26 @@ class ControlClient:
         self._node_id = node_id
         self._key = key
         self._ca = ca
+        self.ticket = ""
+        """That of the last heartbeat's answer; empty before the first."""
 
     def send(self, url: str, heartbeat: Heartbeat, stopped: Callable[[], bool]) -> HeartbeatAnswer:
-        """Send a heartbeat to the control plane at `url`. Raises ControlAway."""
-        return self._tell(url, "heartbeat", heartbeat, HeartbeatAnswer, stopped)
+        """Send a heartbeat to the control plane at `url`. Raises ControlAway.
+
+        One that didn't count (an answer was lost, or the control plane's memory is an older one) is
+        sent again with the right ticket.
+        """
+        for _ in range(2):
+            shown = heartbeat.model_copy(update={"ticket": self.ticket})
+            answer = self._tell(url, "heartbeat", shown, HeartbeatAnswer, stopped)
+            self.ticket = answer.ticket or ""
+            if answer.taken:
+                return answer
+        raise ControlAway(
+            "ticket",
+            "another heartbeat of this node's came in between: see whether a second machine runs "
+            "with this node's id and key",
+        )
 
     def compare(
         self, url: str, page: InventoryPage, stopped: Callable[[], bool]

@@ -8,8 +8,8 @@ attributes say; what it believes and isn't here is looked for and told to be gon
 whole again without anybody's doing.
 
 While uploads come in the two differ for moments, and a million files take a while to go through: a
-comparison is followed by a pause of fifty times its length, unless the control plane was away
-since.
+comparison of many pages that came to nothing is followed by a pause of fifty times its length,
+unless the control plane was away since.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 from pydantic import ValidationError
@@ -47,6 +46,9 @@ _log = structlog.get_logger()
 SHARE = 50
 """Times as long as it took is a comparison's pause: 2 % of the time at most goes into them."""
 
+LONGEST_PAUSE = 900.0
+"""Seconds at most between two comparisons while the two inventories differ."""
+
 MOST_BYTES = 512 * 1024
 """Of what is told in one request. The control plane takes twice that."""
 
@@ -66,9 +68,20 @@ class _Difference:
 class _Outcome:
     """What a comparison has come to, for the log."""
 
+    pages: int = 0
     told: int = 0
     refused: int = 0
     gone: int = 0
+    outdated: int = 0
+
+    def pause(self, took: float) -> float:
+        """Seconds until the next comparison may begin.
+
+        One page costs nothing, and whatever was told is followed by a look at what is left.
+        """
+        if self.pages <= 1 or self.told or self.gone or self.outdated:
+            return 0.0
+        return min(SHARE * took, LONGEST_PAUSE)
 
 
 class InventoryComparison:
@@ -104,7 +117,7 @@ class InventoryComparison:
                 continue
             began = time.monotonic()
             try:
-                self._compare(found.url, pulse)
+                outcome = self._compare(found.url, pulse)
             except ControlAway as away:
                 if not pulse.stopped:
                     # The next heartbeat shows whether it is back.
@@ -114,10 +127,11 @@ class InventoryComparison:
                 # A full or broken disk: it is compared anew after the next heartbeat.
                 _log.error("inventory not compared", error=str(error))
                 continue
+            now = time.monotonic()
             with self._lock:
-                self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
+                self._not_before = now + outcome.pause(now - began)
 
-    def _compare(self, url: str, pulse: Pulse) -> None:
+    def _compare(self, url: str, pulse: Pulse) -> _Outcome:
         """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
 
         def stopped() -> bool:
@@ -126,8 +140,9 @@ class InventoryComparison:
         outcome = _Outcome()
         for page in self._pages():
             if pulse.stopped:
-                return
+                break
             pulse.beat()
+            outcome.pages += 1
             answer = self._control.compare(url, page.model_copy(update={"file_ids": None}), stopped)
             if answer.same:
                 continue
@@ -141,6 +156,7 @@ class InventoryComparison:
                 refused=outcome.refused,
                 gone=outcome.gone,
             )
+        return outcome
 
     def _pages(self) -> Iterator[InventoryPage]:
         """Every file's id, page by page; between two of them files come and go."""
@@ -167,13 +183,18 @@ class InventoryComparison:
     def _tell(self, url: str, wanted: Sequence[str], outcome: _Outcome, pulse: Pulse) -> None:
         """Tell all that is known of these files."""
         for start in range(0, len(wanted), MOST_HELD):
-            read_at = datetime.now(UTC)
+            # Before they are read: what a later heartbeat tells of them is newer.
+            ticket = self._control.ticket
             for files in _in_bounds(self._held(wanted[start : start + MOST_HELD])):
                 if pulse.stopped:
                     return
                 pulse.beat()
-                held = HeldFiles(node_id=self._settings.node_id, read_at=read_at, files=files)
+                held = HeldFiles(node_id=self._settings.node_id, ticket=ticket, files=files)
                 answer = self._control.tell_held(url, held, lambda: pulse.stopped)
+                if answer.outdated:
+                    # A heartbeat came in between; what is left is told after the next comparison.
+                    outcome.outdated += 1
+                    break
                 outcome.told += answer.taken
                 outcome.refused += len(answer.not_taken)
                 for each in answer.not_taken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from agent.heartbeat import web_status
@@ -15,8 +15,16 @@ from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
 from agent.replication.queue import Lag
 from agent.settings import Settings
+from agent.storage.quarantine import REASON_KEY
 from agent.telemetry.worker_report import ScrubReport
-from portside.wire.heartbeat import GoneFile, Heartbeat, WorkDone
+from portside.wire.heartbeat import (
+    MOST_QUARANTINED,
+    GoneFile,
+    Heartbeat,
+    QuarantinedFile,
+    WorkDone,
+)
+from portside.wire.status import InodeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class _Uploads:
     active: int
     slots: int
     reserved: int
+    inodes: InodeStatus
 
 
 class HeartbeatPayload:
@@ -51,7 +60,6 @@ class HeartbeatPayload:
 
     def heartbeat(
         self,
-        sent_at: datetime,
         roster_version: int,
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
@@ -64,12 +72,14 @@ class HeartbeatPayload:
         )[0]
         return Heartbeat(
             node_id=self._settings.node_id,
-            sent_at=sent_at,
+            # Last of all: what was asked for above may have taken its time.
+            sent_at=datetime.now(UTC),
             run=self._run,
             version=self._version,
             disk_free=figures.disk_free,
             disk_total=figures.disk_total,
             disk_reserved=uploads.reserved,
+            inodes=uploads.inodes,
             iops=round(figures.iops, 1),
             memory_available=figures.memory_available,
             memory_total=figures.memory_total,
@@ -83,11 +93,24 @@ class HeartbeatPayload:
             replication_waiting=lag.waiting,
             replication_oldest=round(lag.oldest, 1),
             scrub_damaged=scrub.quarantined,
+            quarantined=self._quarantined(),
             scrub_oldest=round(scrub.oldest_unverified_age_seconds, 1),
             inventory=self._inventory.digest(),
             roster_version=roster_version,
             work=tuple(work),
             gone=tuple(gone),
+        )
+
+    def _quarantined(self) -> tuple[QuarantinedFile, ...]:
+        rows = self._database.rows(
+            "SELECT file_id, substr(path, 1, 1200), size, substr(coalesce(value, ''), 1, 300) "
+            "FROM files LEFT JOIN notes ON key = ? || file_id "
+            "WHERE state = 'QUARANTINED' AND state != 'COMMITTED' ORDER BY file_id LIMIT ?",
+            (REASON_KEY, MOST_QUARANTINED),
+        )
+        return tuple(
+            QuarantinedFile(file_id=file_id, path=path, size=size, reason=reason)
+            for file_id, path, size, reason in rows
         )
 
     def _uploads(self) -> _Uploads:
@@ -97,13 +120,19 @@ class HeartbeatPayload:
             slots, kept = self._settings.sizing.upload_slots, self._settings.sizing.disk_kept_free
             reason = f"agent-silent: the agent's web side doesn't say how it is: {silent}"
             return _Uploads(
-                accepting=False, reasons=(reason,), active=0, slots=slots, reserved=kept
+                accepting=False,
+                reasons=(reason,),
+                active=0,
+                slots=slots,
+                reserved=kept,
+                inodes=InodeStatus(),
             )
         return _Uploads(
             accepting=said.accepting,
-            reasons=said.reasons,
+            reasons=said.reasons + said.shortages,
             active=said.slots.used,
             slots=said.slots.limit,
             # What is left of the free space is what admission would give to a new upload.
             reserved=said.disk.reserved + said.disk.kept_free,
+            inodes=said.disk.inodes,
         )

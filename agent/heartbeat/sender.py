@@ -10,7 +10,7 @@ import math
 import random
 import sqlite3
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
@@ -25,14 +25,12 @@ from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.outbox.deliveries import Outbox
 from agent.outbox.events import RECEIPT
+from agent.telemetry.clock import NodeClock
 from agent.telemetry.worker_report import HeartbeatReport
 from portside.backoff import Backoff, spread
 from portside.wire.heartbeat import HeartbeatAnswer
 
 _log = structlog.get_logger()
-
-NOTE = "heartbeat"
-"""The key of the note that holds when the last one was sent, by its own word."""
 
 SHORTEST = 1.0
 LONGEST = 300.0
@@ -40,8 +38,6 @@ LONGEST = 300.0
 
 _FIRST_PAUSE = 1.0
 """Seconds after the first that wasn't answered; doubled with each, up to the period."""
-
-_TICK = timedelta(microseconds=1)
 
 
 class HeartbeatSender:
@@ -55,6 +51,7 @@ class HeartbeatSender:
         vitals: HeartbeatPayload,
         leases: Leases,
         comparison: InventoryComparison,
+        clock: NodeClock,
         every: float,
     ) -> None:
         self._database = database
@@ -63,9 +60,9 @@ class HeartbeatSender:
         self._vitals = vitals
         self._leases = leases
         self._comparison = comparison
+        self._clock = clock
         self._revocations = Revocations(database)
         self._every = self._period = every
-        self._sent_at = _moment(database.note(NOTE))
         self._trouble: ControlAway | None = None
         self._url: str | None = None
         self._answered_at: float | None = None
@@ -84,26 +81,27 @@ class HeartbeatSender:
         trouble = self._trouble
         return HeartbeatReport(
             control_url=self._url,
-            answered_at=self._answered_at,
+            silent_seconds=(
+                None if self._answered_at is None else time.monotonic() - self._answered_at
+            ),
             answered=self._answered,
             failed=self._failed,
             trouble="" if trouble is None else str(trouble),
+            clock_skew=self._clock.skew,
             leases=self._leases.unfinished(),
         )
 
     def _beat(self, url: str, pulse: Pulse) -> None:
-        self._sent_at = rising(datetime.now(UTC), self._sent_at)
-        self._note_sent(self._sent_at)
         # Work first: a lease that found a file deleted must not be told before the deletion is.
         work = self._leases.to_tell()
         tellings = removals.to_tell(self._database)
         heartbeat = self._vitals.heartbeat(
-            self._sent_at,
             self._rosters.current().version,
             work,
             [each.file for each in tellings],
         )
         pulse.beat()
+        began = time.monotonic()
         try:
             answer = self._control.send(url, heartbeat, lambda: pulse.stopped)
         except ControlAway as away:
@@ -111,6 +109,9 @@ class HeartbeatSender:
                 self._not_answered(url, away)
             return
         pulse.beat()
+        # The answer was written halfway between, on the average.
+        way = (time.monotonic() - began) / 2
+        self._clock.heard((datetime.now(UTC) - answer.now).total_seconds() - way)
         try:
             self._leases.told([each.lease_id for each in work])
             removals.told(self._database, tellings)
@@ -138,7 +139,7 @@ class HeartbeatSender:
             _log.info("control plane answers", url=url)
             self._hasten_receipts()
         self._trouble = None
-        self._answered_at = time.time()
+        self._answered_at = time.monotonic()
         self._missed = 0
         self._answered += 1
 
@@ -155,19 +156,6 @@ class HeartbeatSender:
         self._trouble = away
         self._missed += 1
         self._failed += 1
-
-    def _note_sent(self, moment: datetime) -> None:
-        """So that the next start goes on from here, whatever its clock says by then."""
-        try:
-            self._database.take_note(NOTE, moment.isoformat())
-        except sqlite3.OperationalError as error:
-            # A full disk is what the control plane should hear of.
-            _log.error("a heartbeat's time wasn't kept", error=str(error))
-
-
-def rising(now: datetime, last: datetime | None) -> datetime:
-    """When a heartbeat is sent: now, or just after the last one when the clock was set back."""
-    return now if last is None or now > last else last + _TICK
 
 
 def bounded(seconds: float, every: float) -> float:
@@ -189,7 +177,3 @@ def pause(missed: int, period: float, chance: float) -> float:
     if not missed:
         return spread(period, (0.9, 1.0), chance)
     return Backoff(_FIRST_PAUSE, period, (0.5, 1.0)).pause(missed, chance)
-
-
-def _moment(note: str | None) -> datetime | None:
-    return None if note is None else datetime.fromisoformat(note)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from portside.durable_file import sync_directory
+from agent.host.filesystem import Filesystem
 
 
-def make_directories(root: Path, relative: PurePosixPath) -> None:
+def make_directories(filesystem: Filesystem, root: Path, relative: PurePosixPath) -> None:
     """Make every missing level of `relative` below `root`, durably. Raises OSError.
 
     Two uploads may make the same level at once: either finds it there and goes on.
@@ -19,4 +19,4 @@ def make_directories(root: Path, relative: PurePosixPath) -> None:
             level.mkdir(mode=0o750)
         except FileExistsError:
             continue
-        sync_directory(level.parent)
+        filesystem.sync_directory(level.parent)

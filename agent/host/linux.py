@@ -1,5 +1,6 @@
 """Calls the agent needs and Python doesn't have: fallocate with KEEP_SIZE, locks on ranges,
-sync_file_range and renameat2 with NOREPLACE for the write path, malloc_trim for the start.
+sync_file_range, renameat2 with NOREPLACE and syncfs for the write path, malloc_trim for the start.
+Which of them the data filesystem knows is `agent.host.filesystem`'s to find out.
 
 The system calls raise OSError with errno, like those in `os`. ctypes lets go of the interpreter
 lock while they run.
@@ -24,6 +25,7 @@ _AT_FDCWD = -100
 _offset = ctypes.c_int64
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, _offset, _offset]
 _libc.sync_file_range.argtypes = [ctypes.c_int, _offset, _offset, ctypes.c_uint]
+_libc.syncfs.argtypes = [ctypes.c_int]
 _libc.renameat2.argtypes = [
     *(ctypes.c_int, ctypes.c_char_p),
     *(ctypes.c_int, ctypes.c_char_p),
@@ -80,6 +82,11 @@ def rename_without_replacing(source: Path, target: Path) -> None:
         *(_AT_FDCWD, os.fsencode(target)),
         _RENAME_NOREPLACE,
     )
+
+
+def sync_filesystem(descriptor: int) -> None:
+    """Put everything on disk that the filesystem of an open file has in memory (syncfs(2))."""
+    _retried(_libc.syncfs, descriptor)
 
 
 def trim_memory() -> None:

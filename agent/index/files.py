@@ -94,11 +94,7 @@ class FileIndex:
                 "WHERE state = 'OPEN' AND jti = (SELECT jti FROM files WHERE file_id = ?)",
                 (file_id,),
             )
-            connection.executemany(
-                "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
-                "VALUES (?, ?, ?, 'WAITING', 0)",
-                [(file_id, each.kind, each.target) for each in deliveries],
-            )
+            add_deliveries(connection, file_id, deliveries)
 
     def roll_back(self, file_id: str) -> None:
         """Forget an intent that can't be carried out."""
@@ -251,6 +247,21 @@ def _row(jti: str, state: str, intent: Intent) -> tuple[object, ...]:
         stored.content_type,
         stored.size,
         microseconds(stored.committed_at),
+    )
+
+
+def add_deliveries(
+    connection: sqlite3.Connection, file_id: str, deliveries: Sequence[Delivery]
+) -> None:
+    """Note down what is to be told of a file that is in service now.
+
+    One that was given up, perhaps because the file was in quarantine, begins anew.
+    """
+    connection.executemany(
+        "INSERT INTO deliveries (file_id, kind, target, state, due) VALUES (?, ?, ?, 'WAITING', 0) "
+        "ON CONFLICT (file_id, kind, target) DO UPDATE SET state = 'WAITING', attempts = 0, "
+        "due = 0, error = '' WHERE state = 'DEAD'",
+        [(file_id, each.kind, each.target) for each in deliveries],
     )
 
 

@@ -7,6 +7,8 @@ many files there are.
 
 from __future__ import annotations
 
+import sqlite3
+
 import structlog
 
 from agent.index.database import Database
@@ -40,9 +42,18 @@ class Inventory:
             )
             digest = toggled(known, (file_id for _, file_id in rows))
             if len(rows) >= FOLD:
-                self._fold(digest, rows[-1][0])
+                self._fold_if_it_can(digest, rows[-1][0], must=len(rows) == BATCH)
             if len(rows) < BATCH:
                 return digest
+
+    def _fold_if_it_can(self, digest: str, last: int, must: bool) -> None:
+        """On a full disk the changes are read once more: the node is to be heard of above all."""
+        try:
+            self._fold(digest, last)
+        except sqlite3.OperationalError as error:
+            if must:
+                raise
+            _log.error("changes of the inventory stay as they are", error=str(error))
 
     def _fold(self, digest: str, last: int) -> None:
         with self._database.transaction() as connection:

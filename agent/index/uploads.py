@@ -121,6 +121,11 @@ class UploadIndex:
         rows = self._database.rows("SELECT * FROM uploads WHERE state = 'OPEN'")
         return [_upload(row) for row in rows]
 
+    def files_begun(self) -> int:
+        """Files in staging that an upload may go on in; the parts of one share it."""
+        row = self._database.row("SELECT count(DISTINCT staging) FROM uploads WHERE state = 'OPEN'")
+        return 0 if row is None else int(row[0])
+
     def record(self, upload: Upload, offset: int, hash_state: bytes | None) -> None:
         """Bytes up to `offset` are on disk. An offset never goes back."""
         with self._database.transaction() as connection:

@@ -14,8 +14,10 @@ from agent.index.uploads import UploadIndex
 from agent.integrity.recovery import sweep_staging
 from agent.settings import Settings
 from agent.storage.quarantine import finish_quarantines
+from agent.storage.reserve import Reserve
 from agent.storage.staging import DiskFailed, DiskFull, is_live
 from agent.storage.tombstones import purge
+from agent.telemetry.clock import NodeClock
 from agent.telemetry.health import NodeUnfit, check_marker, check_write
 
 _log = structlog.get_logger()
@@ -33,9 +35,11 @@ PURGE_EVERY = 6 * 3600
 class Housekeeping:
     """Housekeeping on one node, and what the last of them found."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, clock: NodeClock) -> None:
         self._settings = settings
         self._database = database
+        self._clock = clock
+        self._reserve = Reserve(settings)
         self._purge_at = 0.0
         self.warnings: tuple[str, ...] = ()
         self.expired_uploads = 0
@@ -63,19 +67,24 @@ class Housekeeping:
         if seconds > SLOW_WRITE:
             warnings.append(f"disk-slow: a small durable write took {seconds:.1f} s")
         try:
-            self._tidy(pulse)
+            # On a full disk above all: what is expired gives its room back.
+            self._reserve.spend(lambda: self._tidy(pulse))
+            self._reserve.refill()
+            self._database.hold_room()
         except (OSError, DiskFull, DiskFailed, sqlite3.Error) as error:
-            warnings.append(f"sweep-failed: {error}")
+            warnings.append(f"sweep-failed: {error}: `portside-agent fsck` looks at everything")
         return warnings
 
     def _tidy(self, pulse: Pulse) -> None:
-        self.expired_uploads += expire(self._settings, self._database)
+        believed = self._clock.is_believed
+        if believed:
+            self.expired_uploads += expire(self._settings, self._database)
         sweep_staging(self._settings, self._database)
         pulse.beat()
         # One whose move failed is served until it is moved.
         finish_quarantines(self._settings, self._database)
         pulse.beat()
-        if time.monotonic() >= self._purge_at:
+        if believed and time.monotonic() >= self._purge_at:
             self.purged_tombstones += purge(
                 self._settings, self._database, datetime.now(UTC), pulse.beat
             )

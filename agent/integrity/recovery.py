@@ -1,16 +1,21 @@
 """What a start does before the first request: is the disk there, and what did the last run leave?
 
 Commits that had begun are finished or undone, deletions and moves to quarantine finished; staging
-files that no process writes are removed. Each finding is a log line: an operator should see after a
+files that no process writes are removed. What a full disk has no room for is done with that of the
+reserve (`agent.storage.reserve`), and left for the next start when it is used up: no reason not to
+serve and delete what is there. Each finding is a log line: an operator should see after a
 crash that nothing acknowledged is missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from agent.host import filesystem
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
 from agent.settings import Settings
@@ -18,7 +23,14 @@ from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.deletion import finish_deletions
 from agent.storage.quarantine import finish_quarantines
-from agent.storage.staging import ATTRIBUTES_SUFFIX, SUFFIX, is_live, remove_abandoned
+from agent.storage.reserve import Reserve
+from agent.storage.staging import (
+    ATTRIBUTES_SUFFIX,
+    SUFFIX,
+    DiskFull,
+    is_live,
+    remove_abandoned,
+)
 from agent.telemetry.health import WRITE_CHECK, check_marker, check_write
 from portside.names import attributes_path
 
@@ -26,13 +38,17 @@ _log = structlog.get_logger()
 
 
 def recover(settings: Settings, database: Database, index: FileIndex, committer: Committer) -> None:
-    """Bring the node to a clean state. Raises NodeUnfit, DiskFull or DiskFailed when it can't."""
+    """Bring the node to a clean state. Raises NodeUnfit or DiskFailed when it can't."""
     check_marker(settings)
+    disk = filesystem.of(settings.root)
+    _log.info("filesystem examined", kind=disk.kind, lacks=disk.lacks)
     check_write(settings)
-    finished, undone = _replay(settings, index, committer)
-    deletions = finish_deletions(settings, database)
-    quarantines = finish_quarantines(settings, database)
+    # What gives room back goes first.
     swept, freed = sweep_staging(settings, database)
+    deletions = _as_far_as_possible(lambda: finish_deletions(settings, database))
+    finished, undone = _replay(settings, index, committer)
+    quarantines = _as_far_as_possible(lambda: finish_quarantines(settings, database))
+    again, more = sweep_staging(settings, database)
     if index.is_empty() and any(settings.uploads.iterdir()):
         _log.warning("files are not indexed: run `portside-agent reindex`")
     _log.info(
@@ -41,22 +57,36 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
         commits_undone=undone,
         deletions_finished=deletions,
         quarantines_finished=quarantines,
-        staging_removed=swept,
-        bytes_freed=freed,
+        staging_removed=swept + again,
+        bytes_freed=freed + more,
     )
+
+
+def _as_far_as_possible(work: Callable[[], int]) -> int:
+    try:
+        return work()
+    except DiskFull as error:
+        _log.error("the disk is full: left for the next start", reason=str(error))
+        return 0
 
 
 def _replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[int, int]:
     finished = undone = 0
+    reserve = Reserve(settings)
     for intent in index.pending():
         staging = settings.staging / intent.staging
         if is_live(staging):
             # A process that drains after a reload is at this very commit.
             continue
-        if settle(settings, index, committer, intent):
-            finished += 1
-        else:
-            undone += 1
+        try:
+            if reserve.spend(partial(settle, settings, index, committer, intent)):
+                finished += 1
+            else:
+                undone += 1
+        except DiskFull as error:
+            _log.error(
+                "the disk is full: commit left", path=str(intent.stored.path), why=str(error)
+            )
     return finished, undone
 
 

@@ -22,7 +22,6 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.host.tree import Folder, walk
-from agent.index.database import Database
 from agent.index.files import FileIndex
 from agent.integrity.diagnosis import Unusable
 from agent.integrity.inspection import read_attributes, size_of
@@ -30,6 +29,7 @@ from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.layout import quarantined_id
+from agent.storage.opening import open_index
 from agent.storage.quarantine import Kept
 from portside.names import ATTRIBUTES_SUFFIX
 
@@ -56,7 +56,7 @@ class Rebuilt:
 def reindex(settings: Settings) -> Rebuilt:
     """Bring the index in line with the files. An index that is no database is put aside first."""
     _put_aside_if_broken(settings.index)
-    database = Database(settings.index)
+    database = open_index(settings)
     rebuilt = Rebuilt()
     # A control plane knows which copies there are, and orders those that are missing.
     pushes = PushQueue(database) if Rosters(settings).current().control_url is None else None

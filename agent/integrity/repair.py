@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from agent.host import linux
+from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index.database import Database
 from agent.index.files import FileIndex
@@ -26,7 +26,6 @@ from agent.storage.deletion import delete
 from agent.storage.quarantine import DATA_SUFFIX, quarantine
 from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from portside import durable_file
-from portside.durable_file import sync_directory
 from portside.names import ATTRIBUTES_SUFFIX, attributes_path
 
 WHY_SUFFIX = ".why.json"
@@ -39,6 +38,7 @@ class Repair:
         self._settings = settings
         self._database = database
         self._index = FileIndex(database)
+        self._disk = filesystem.of(settings.root)
         self._acts: dict[Kind, Callable[[Place, Finding], str]] = {
             Kind.LOST: self._record_loss,
             Kind.SIZE_MISMATCH: self._quarantine,
@@ -127,11 +127,11 @@ class Repair:
             return self._set_aside(place, finding)
         # With a row and data a cut leaves what can be described again; the reverse could not.
         self._index.restore([(attributes.jti, attributes.stored())])
-        make_directories(self._settings.uploads, attributes.path.parent)
-        linux.rename_without_replacing(source, target)
-        linux.rename_without_replacing(_beside(source), _beside(target))
-        sync_directory(target.parent)
-        sync_directory(source.parent)
+        make_directories(self._disk, self._settings.uploads, attributes.path.parent)
+        self._disk.rename_without_replacing(source, target)
+        self._disk.rename_without_replacing(_beside(source), _beside(target))
+        self._disk.sync_directory(target.parent)
+        self._disk.sync_directory(source.parent)
         return f"put back to uploads/{attributes.path}"
 
     def _set_aside(self, place: Place, finding: Finding) -> str:
@@ -139,9 +139,9 @@ class Repair:
         name = self._explained(place, finding)
         data = self._settings.uploads / place.path
         # Attributes first: while the data is there, no upload can put a file of its own there.
-        _move(_beside(data), self._settings.quarantine / (name + ATTRIBUTES_SUFFIX))
+        self._move(_beside(data), self._settings.quarantine / (name + ATTRIBUTES_SUFFIX))
         if place.size is not None:
-            _move(data, self._settings.quarantine / (name + DATA_SUFFIX))
+            self._move(data, self._settings.quarantine / (name + DATA_SUFFIX))
         self._sync_move(data.parent)
         return f"moved to quarantine/{name}.*"
 
@@ -150,7 +150,7 @@ class Repair:
             return
         name = self._explained(place, finding)
         described = _beside(self._settings.uploads / place.path)
-        _move(described, self._settings.quarantine / (name + ATTRIBUTES_SUFFIX))
+        self._move(described, self._settings.quarantine / (name + ATTRIBUTES_SUFFIX))
         self._sync_move(described.parent)
 
     def _explained(self, place: Place, finding: Finding) -> str:
@@ -176,9 +176,13 @@ class Repair:
 
     def _sync_move(self, source: Path) -> None:
         # The new name first: a power cut may leave both, never neither.
-        sync_directory(self._settings.quarantine)
+        self._disk.sync_directory(self._settings.quarantine)
         if source.exists():
-            sync_directory(source)
+            self._disk.sync_directory(source)
+
+    def _move(self, source: Path, target: Path) -> None:
+        if lstat(source) is not None:
+            self._disk.rename_without_replacing(source, target)
 
     def _write_attributes(self, row: Row) -> None:
         """The attributes that a row's file should have, at its place. Replaces what is there."""
@@ -188,9 +192,9 @@ class Repair:
         durable_file.write(
             temporary, row.attributes().model_dump_json().encode() + b"\n", 0o640, new=True
         )
-        make_directories(self._settings.uploads, path.parent)
+        make_directories(self._disk, self._settings.uploads, path.parent)
         temporary.rename(self._settings.uploads / attributes_path(path))
-        sync_directory(self._settings.uploads / path.parent)
+        self._disk.sync_directory(self._settings.uploads / path.parent)
 
 
 def _described(place: Place) -> Attributes:
@@ -206,8 +210,3 @@ def _may_return(row: Row, attributes: Attributes) -> bool:
 
 def _beside(data: Path) -> Path:
     return data.with_name(data.name + ATTRIBUTES_SUFFIX)
-
-
-def _move(source: Path, target: Path) -> None:
-    if lstat(source) is not None:
-        linux.rename_without_replacing(source, target)

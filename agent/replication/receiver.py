@@ -44,6 +44,7 @@ from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 _log = structlog.get_logger()
 
@@ -99,8 +100,9 @@ class ReplicaReceiver:
         upload = self._begun(claims)
         if asked.range is not None:
             self._check_offset(0 if upload is None else upload.offset, asked)
-        space = claims.size if upload is None else 0
-        self._admission.check(Demand(f"copy {claims.file_id}", None, space, kind="copy"))
+        space, inodes = (claims.size, INODES_PER_FILE) if upload is None else (0, 0)
+        demand = Demand(f"copy {claims.file_id}", None, space, kind="copy", inodes=inodes)
+        self._admission.check(demand)
 
     def reached(self, asked: ReplicateRequest) -> Reached:
         """How far a push is on disk; a request that still brings bytes of it is ended first."""
@@ -111,6 +113,17 @@ class ReplicaReceiver:
                 return Reached(stored.size, stored, "known")
             upload = self._begun(claims)
             return Reached(0 if upload is None else upload.offset)
+
+    def content(self, asked: ReplicateRequest) -> StoredFile:
+        """The file whose good bytes another node asks for: it names that very file, or gets none.
+
+        Raises ProblemError.
+        """
+        claims = self._sources.claims(asked)
+        stored = self._known(claims)
+        if stored is None:
+            raise ProblemError("not-found", "this node has no good copy of this file")
+        return stored
 
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
@@ -182,7 +195,7 @@ class ReplicaReceiver:
             upload = None
         if upload is None:
             self._check_offset(0, asked)
-            self._admission.check_space(claims.size)
+            self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
             upload = self._staged.begin(creation_of_copy(claims, KEPT))
         self._check_offset(upload.offset, asked)

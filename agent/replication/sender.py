@@ -46,8 +46,9 @@ from portside.wire.problem import Problem
 PATIENCE = 60.0
 """Seconds for one step: connecting, a piece on its way, the answer once all of it is there."""
 
-TOKEN_LIFE = 900
-"""Seconds in which a push has to begin; one that has begun goes on."""
+TOKEN_LIFE = 86400
+"""Seconds for which a push's token counts, before and behind this node's now. It says what may be
+sent, once and for good; so copies also come from a node whose clock is off."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether a push under way is still wanted."""
@@ -114,7 +115,7 @@ class Sender:
     def send(self, errand: Errand, conditions: Conditions) -> Attempt:
         """Make one attempt. Never raises what a target or this node's disk can cause."""
         try:
-            with _connected(errand.target, self._trusting) as connection:
+            with connected(errand.target, self._trusting) as connection:
                 return self._bring(connection, errand, conditions)
         except _Cut as cut:
             # What the target has of it may be damaged, or is of a file that is no more.
@@ -130,8 +131,8 @@ class Sender:
         Where it wasn't it does so by itself, a day later.
         """
         try:
-            with _connected(errand.target, self._trusting) as connection:
-                self._begin(connection, "DELETE", errand)
+            with connected(errand.target, self._trusting) as connection:
+                self.begin(connection, "DELETE", errand)
                 connection.endheaders()
                 connection.getresponse().read(_MOST_ANSWER)
         except (OSError, http.client.HTTPException):
@@ -145,7 +146,7 @@ class Sender:
         conditions: Conditions,
     ) -> Attempt:
         size = errand.stored.size
-        self._begin(connection, "HEAD", errand)
+        self.begin(connection, "HEAD", errand)
         connection.endheaders()
         answer = connection.getresponse()
         answer.read()
@@ -154,7 +155,7 @@ class Sender:
         offset = size
         if answer.status == 204:
             conditions.offset = offset = _offset(answer, size)
-        self._begin(connection, "PUT", errand)
+        self.begin(connection, "PUT", errand)
         connection.putheader("Repr-Digest", format_repr_digest(errand.stored.sha256))
         connection.putheader("Content-Type", "application/octet-stream")
         connection.putheader("Content-Length", str(size - offset))
@@ -162,7 +163,7 @@ class Sender:
         connection.putheader("Content-Range", f"bytes {sent}/{size}")
         connection.endheaders()
         failed = self._send_body(connection, errand, offset, conditions)
-        return _judged(connection, errand, offset, failed)
+        return judged(connection, errand, offset, failed)
 
     def _send_body(
         self,
@@ -183,7 +184,8 @@ class Sender:
             conditions.pulse.beat()
         return None
 
-    def _begin(self, connection: http.client.HTTPConnection, method: str, errand: Errand) -> None:
+    def begin(self, connection: http.client.HTTPConnection, method: str, errand: Errand) -> None:
+        """Begin a request about this file. Raises OSError or HTTPException."""
         parts = urlsplit(errand.target.public_base_url)
         path = quote(str(errand.stored.path))
         connection.putrequest(
@@ -198,7 +200,7 @@ class Sender:
             iss=self._key.owner,
             aud=errand.target.node_id,
             iat=now,
-            nbf=now,
+            nbf=now - TOKEN_LIFE,
             exp=now + TOKEN_LIFE,
             jti=errand.jti,
             file_id=stored.file_id,
@@ -216,15 +218,16 @@ class Sender:
 
 
 @contextmanager
-def _connected(
-    target: RosterNode, trusting: ssl.SSLContext
+def connected(
+    target: RosterNode, trusting: ssl.SSLContext, patience: float = PATIENCE
 ) -> Iterator[http.client.HTTPConnection]:
+    """A connection to a node, with `patience` seconds for each step. Raises OSError."""
     parts = urlsplit(target.public_base_url)
     connection = (
-        http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+        http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience)
         if parts.scheme == "http"
         else http.client.HTTPSConnection(
-            parts.hostname or "", parts.port, timeout=PATIENCE, context=trusting
+            parts.hostname or "", parts.port, timeout=patience, context=trusting
         )
     )
     try:
@@ -268,7 +271,7 @@ def _pieces(errand: Errand, offset: int, piece: int) -> Iterator[memoryview]:
         raise _Cut(Attempt("damaged" if damaged else "failed", words)) from None
 
 
-def _judged(
+def judged(
     connection: http.client.HTTPConnection,
     errand: Errand,
     offset: int,

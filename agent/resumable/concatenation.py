@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
@@ -30,6 +31,7 @@ class Concatenation:
     def __init__(self, policy: UploadPolicy, intake: Intake) -> None:
         self._policy = policy
         self._settings = intake.settings
+        self._disk = filesystem.of(intake.settings.root)
         self._uploads = intake.uploads
         self._staged = intake.staged
         self._finisher = intake.finisher
@@ -67,10 +69,10 @@ class Concatenation:
         self, final: Upload, parts: list[Upload], size: int, timer: UploadTimer
     ) -> StoredFile:
         """The parts' own file is the file: what is left is the rest of its digest."""
-        path = self._settings.staging / final.staging
+        path, sizing = self._settings.staging / final.staging, self._settings.sizing
         with (
             self._admission.admit(Demand(final.upload_id, None, 0)),
-            StagingFile.reopen(path, self._settings.sizing, Region(0, size), size) as staging,
+            StagingFile.reopen(path, sizing, Region(0, size), size, self._disk) as staging,
         ):
             with timer.phase("receive"):
                 digest = self._staged.assemblies.digest(final.staging, size)
@@ -87,9 +89,9 @@ class Concatenation:
         source, digest = self._settings.staging / final.staging, Sha256()
         sizing, name = self._settings.sizing, name_of(final)
         with (
-            self._admission.admit(Demand(final.upload_id, None, size)) as reservation,
+            self._admission.admit(Demand(final.upload_id, None, size, inodes=1)) as reservation,
             StagingFile.create(
-                self._settings.staging, final.details.claims.file_id, sizing
+                self._settings.staging, final.details.claims.file_id, sizing, self._disk
             ) as staging,
             PartsBody(source, parts) as body,
         ):

@@ -31,6 +31,7 @@ from agent.resumable.request import ResumableRequest
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
+from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
 from agent.uploads.body import Body, BodyCut
@@ -38,6 +39,7 @@ from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,14 @@ class ResumableUploads:
         self._policy.check_unused(use)
         self._admission.check_idle(creation.claims.jti)
         self._policy.check_health()
+        if not self._uploads.of_token(creation.claims.jti):
+            # Further parts of a file go where its first ones are.
+            self._policy.check_state(creation.claims)
         self._policy.check_replicas(creation.claims)
         self._policy.check_rate(creation.claims)
-        self._admission.check_space(creation.space)
+        # Another part lies in the file of those before it.
+        is_new = not self._uploads.of_token(creation.claims.jti)
+        self._admission.check_space(creation.space, INODES_PER_FILE if is_new else 0)
 
     def _begin(self, creation: Creation, use: TokenUse) -> Upload:
         """A new upload. The parts of one file count as one upload of their owner."""
@@ -278,13 +285,20 @@ class ResumableUploads:
         upload = self._uploads.find(asked.upload_id) if asked.upload_id else None
         if upload is None or upload.jti != claims.jti:
             raise ProblemError("upload-unknown", "this token has no such upload on this node")
-        return _unless_over(upload)
+        return self._unless_over(upload)
 
     def _current(self, upload_id: str) -> Upload:
         upload = self._uploads.find(upload_id)
         if upload is None:
             raise ProblemError("upload-unknown", "the upload is gone")
-        return _unless_over(upload)
+        return self._unless_over(upload)
+
+    def _unless_over(self, upload: Upload) -> Upload:
+        if upload.is_over:
+            if upload.state == "OPEN":
+                clock.must_be_believed(self._settings)
+            raise ProblemError("upload-expired", "this upload has ended: begin a new one")
+        return upload
 
     def _stored(self, upload: Upload) -> StoredFile | None:
         if upload.state != "COMPLETE":
@@ -332,12 +346,6 @@ class ResumableUploads:
 def _is_joining(asked: ResumableRequest) -> bool:
     """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
     return asked.concat.startswith("final;")
-
-
-def _unless_over(upload: Upload) -> Upload:
-    if upload.is_over:
-        raise ProblemError("upload-expired", "this upload has ended: begin a new one")
-    return upload
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import structlog
 
+from agent.host import filesystem
 from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.resumable.creation import Creation
 from agent.resumable.parts import Assemblies
 from agent.settings import Settings
+from agent.storage.reserve import Reserve
 from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
 from agent.uploads.policy import too_large
-from portside.durable_file import sync_directory
 
 _log = structlog.get_logger()
 
@@ -39,12 +40,15 @@ class StagedUploads:
             upload = self._begin_beside(creation, parts)
         else:
             with StagingFile.create(
-                self._settings.staging, creation.claims.file_id, self._settings.sizing
+                self._settings.staging,
+                creation.claims.file_id,
+                self._settings.sizing,
+                filesystem.of(self._settings.root),
             ) as staging:
                 upload = creation.upload(staging.path.name, 0)
                 self._reserve(creation, upload, staging)
                 # Before the row: an upload that was told of must find its file after a power cut.
-                _sync_name(staging)
+                self._sync_name(staging)
                 self._uploads.add(upload)
                 staging.keep()
         _log.info("upload begun", upload_id=upload.upload_id, kind=upload.kind, size=upload.length)
@@ -71,23 +75,33 @@ class StagedUploads:
         path = self._settings.staging / upload.staging
         position = upload.start + upload.offset
         try:
-            return StagingFile.reopen(path, self._settings.sizing, _region(upload), position)
+            return StagingFile.reopen(
+                path,
+                self._settings.sizing,
+                _region(upload),
+                position,
+                filesystem.of(self._settings.root),
+            )
         except RegionTaken:
             raise ProblemError(
                 "upload-locked", "another request is still at this upload: try again"
             ) from None
         except FileNotFoundError:
-            self._uploads.end(upload.upload_id)
+            self._end(upload)
             raise ProblemError("upload-expired", "its bytes are gone: begin anew") from None
 
     def give_up(self, upload: Upload) -> None:
         """End an upload and give its space back, unless other parts are in its file."""
-        self._uploads.end(upload.upload_id)
+        self._end(upload)
         self._admission.hold(upload.upload_id, 0)
         if not self._uploads.needs(upload.staging):
             (self._settings.staging / upload.staging).unlink(missing_ok=True)
             self.assemblies.forget(upload.staging)
         _log.info("upload given up", upload_id=upload.upload_id, bytes=upload.offset)
+
+    def _end(self, upload: Upload) -> None:
+        """On a full disk too: it is how room is given back."""
+        Reserve(self._settings).spend(lambda: self._uploads.end(upload.upload_id))
 
     def hash_behind(self, upload: Upload) -> None:
         """More of an upload is on disk: if it is a part, the file's beginning may have grown."""
@@ -107,11 +121,17 @@ class StagedUploads:
         if not staging.reserve(size, upload.start):
             self._admission.hold(upload.upload_id, size)
 
+    def _sync_name(self, staging: StagingFile) -> None:
+        try:
+            filesystem.of(self._settings.root).sync_directory(staging.path.parent)
+        except OSError as error:
+            raise DiskFailed(f"syncing the staging folder failed: {error.strerror}") from error
+
     def _hold_space(self, upload: Upload) -> None:
         """After a start: promise what an upload needs and the disk doesn't show as taken."""
         if upload.kind == "final":
             # The joining that a crash cut short; the parts are there to be joined again.
-            self._uploads.end(upload.upload_id)
+            self._end(upload)
             return
         size = upload.details.claims.size_limit if upload.length is None else upload.length
         try:
@@ -124,13 +144,6 @@ class StagedUploads:
         except ProblemError as problem:
             # Its bytes are gone, or an old process drains after a reload and is writing them.
             _log.warning("upload not at hand", upload_id=upload.upload_id, reason=problem.slug)
-
-
-def _sync_name(staging: StagingFile) -> None:
-    try:
-        sync_directory(staging.path.parent)
-    except OSError as error:
-        raise DiskFailed(f"syncing the staging folder failed: {error.strerror}") from error
 
 
 def _region(upload: Upload) -> Region:

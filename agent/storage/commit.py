@@ -17,14 +17,16 @@ import structlog
 
 from agent.cluster.rendezvous import targets
 from agent.cluster.roster import Rosters
-from agent.host import linux
+from agent.host import filesystem
 from agent.host.directories import make_directories
+from agent.host.filesystem import Filesystem
 from agent.index.files import Delivery, FileIndex, Intent, name_taken
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.reserve import Reserve, says_full
 from agent.storage.sniffing import media_type
 from agent.storage.staging import (
     ATTRIBUTES_SUFFIX,
@@ -35,7 +37,6 @@ from agent.storage.staging import (
     translated,
 )
 from portside import durable_file
-from portside.durable_file import sync_directory
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire.claims import ReceiptClaims, UploadClaims
@@ -52,6 +53,7 @@ class Committer:
         self._index = index
         self._key = key
         self._rosters = Rosters(settings)
+        self._reserve = Reserve(settings)
 
     def describe(
         self,
@@ -144,13 +146,14 @@ class Committer:
             try:
                 self._place(intent)
             except (FileExistsError, DiskFull):
-                self._index.roll_back(stored.file_id)
+                # On a full disk too: a row that stayed would keep token and name from being used.
+                self._reserve.spend(lambda: self._index.roll_back(stored.file_id))
                 raise
             self._record(stored)
         except FileExistsError:
             raise name_taken(stored.path) from None
         except sqlite3.Error as error:
-            raise of_index(error) from error
+            raise of_index(error, self._settings) from error
 
     def finish(self, intent: Intent) -> None:
         """Carry out an intent that a crash cut short: its data is still staged, or renamed already.
@@ -160,7 +163,7 @@ class Committer:
         if (self._settings.staging / intent.staging).exists():
             self._place(intent)
         else:
-            sync_directory((self._settings.uploads / intent.stored.path).parent)
+            self._filesystem().sync_directory((self._settings.uploads / intent.stored.path).parent)
         self._record(intent.stored)
 
     def _record(self, stored: StoredFile) -> None:
@@ -179,20 +182,29 @@ class Committer:
     def _place(self, intent: Intent) -> None:
         """Attributes, then data, then both directories on disk. Raises FileExistsError."""
         path = intent.stored.path
-        target = self._settings.uploads / path
+        target, staging = self._settings.uploads / path, self._settings.staging / intent.staging
+        disk = self._filesystem()
         try:
-            make_directories(self._settings.uploads, path.parent)
-            if target.exists():
+            make_directories(disk, self._settings.uploads, path.parent)
+            if _is_one_file(staging, target):
+                # Linked and cut short before the unlink, where no rename can do both.
+                staging.unlink()
+            elif target.exists():
                 raise FileExistsError(target)
-            # Attributes without data are what an undone commit may leave: they are replaced.
-            self._write_attributes(intent).rename(self._settings.uploads / attributes_path(path))
-            linux.rename_without_replacing(self._settings.staging / intent.staging, target)
-            sync_directory(target.parent)
-            sync_directory(self._settings.staging)
+            else:
+                # Attributes without data are what an undone commit may leave: they are replaced.
+                attributes = self._settings.uploads / attributes_path(path)
+                self._write_attributes(intent).rename(attributes)
+                disk.rename_without_replacing(staging, target)
+            disk.sync_directory(target.parent)
+            disk.sync_directory(self._settings.staging)
         except FileExistsError:
             raise
         except OSError as error:
             raise translated(error, f"placing {path}") from error
+
+    def _filesystem(self) -> Filesystem:
+        return filesystem.of(self._settings.root)
 
     def _write_attributes(self, intent: Intent) -> Path:
         temporary = self._settings.staging / (
@@ -203,11 +215,35 @@ class Committer:
         return temporary
 
 
-def of_index(error: sqlite3.Error) -> DiskFull | DiskFailed:
+def _is_one_file(source: Path, target: Path) -> bool:
+    """Whether two names are of one file."""
+    try:
+        return source.samefile(target)
+    except FileNotFoundError:
+        return False
+
+
+def signed_again(stored: StoredFile, jti: str, key: SigningKey) -> StoredFile:
+    """A file with a receipt of now: one from before it was damaged proves nothing any more."""
+    receipt = ReceiptClaims(
+        iss=stored.node_id,
+        aud=RECEIPT_AUDIENCE,
+        iat=int(datetime.now(UTC).timestamp()),
+        jti=jti,
+        file_id=stored.file_id,
+        path=stored.path,
+        size=stored.size,
+        sha256=stored.sha256,
+        committed_at=stored.committed_at,
+        copies=(stored.node_id,),
+    )
+    return stored.model_copy(update={"receipt": mint_receipt(key, receipt)})
+
+
+def of_index(error: sqlite3.Error, settings: Settings) -> DiskFull | DiskFailed:
     """What an error of the index means: it lies on the data disk."""
-    # The low byte is the primary code, whatever the extended one says (sqlite.org/rescode.html).
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if says_full(error, settings.root):
         return DiskFull("the disk is full (writing the index)")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     passes = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     return DiskFailed(f"writing the index failed: {error}", final=not passes)

@@ -4,6 +4,9 @@ The row says DELETING before anything is touched, so that a cut at any point is 
 start. The attributes give way to a tombstone in the same place: an index that is rebuilt from it
 still knows that the file's token is used. The file's name is free once the row says DELETED.
 
+A full disk is what files are deleted for: the room that a deletion needs first is taken from the
+reserve (`agent.storage.reserve`).
+
 A copy that is not wanted here any more, of a file that lives on, goes the same way and leaves no
 tombstone: a note that is written with the row says so, that a start finishes it right.
 """
@@ -13,10 +16,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
@@ -24,9 +29,9 @@ from agent.outbox import cold_orders
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, move
+from agent.storage.reserve import Reserve
 from agent.storage.staging import SUFFIX, translated
 from portside import durable_file
-from portside.durable_file import sync_directory
 from portside.names import attributes_path
 from portside.wire.files import StoredFile
 
@@ -42,17 +47,15 @@ TOMBSTONE_SUFFIX = ".tombstone"
 def delete(settings: Settings, database: Database, file_id: str) -> bool:
     """Delete a committed or quarantined file. Returns when that is durable and its space is free.
 
-    False when there is no such file, or it was deleted before. Raises DiskFull, DiskFailed or
-    sqlite3.Error; once the row is written the next start finishes what is left to do.
+    False when there is no such file, or it was deleted before. Raises DiskFailed, sqlite3.Error, or
+    DiskFull where even the reserve is used up; once the row is written the next start finishes what
+    is left to do.
     """
     # A file whose way to the quarantine was cut short is brought there first.
     move(settings, database, file_id)
-    with database.transaction() as connection:
-        connection.execute(
-            "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
-            (file_id,),
-        )
-    return _carry_out(settings, database, file_id)
+    reserve = Reserve(settings)
+    reserve.spend(lambda: _begin(database, file_id))
+    return reserve.spend(lambda: _carry_out(settings, database, file_id))
 
 
 def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
@@ -61,19 +64,39 @@ def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
     The file may come back one day; its token stays used. False when no such file is committed here;
     otherwise as `delete`.
     """
+    reserve = Reserve(settings)
+    if not reserve.spend(lambda: _begin(database, file_id, removal=True)):
+        return False
+    return reserve.spend(lambda: _carry_out(settings, database, file_id))
+
+
+def _begin(database: Database, file_id: str, removal: bool = False) -> bool:
+    """Write down that a committed file, or only this copy of it, goes; whether there was one."""
     with database.transaction() as connection:
         changed = connection.execute(
             "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
             (file_id,),
         )
-        if changed.rowcount == 0:
-            return False
-        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (_REMOVAL_KEY + file_id,))
-    return _carry_out(settings, database, file_id)
+        if changed.rowcount and removal:
+            connection.execute(
+                "INSERT OR REPLACE INTO notes VALUES (?, '')", (_REMOVAL_KEY + file_id,)
+            )
+        # Of one that failed half-way the note is there: asked for again, it is gone on with.
+        return bool(changed.rowcount) or (removal and _is_removal(connection, file_id))
+
+
+def remove_damaged(settings: Settings, database: Database, file_id: str) -> bool:
+    """Remove what is in quarantine of a file, as `remove_copy`: the file may live on elsewhere.
+
+    False when it isn't in quarantine (any more). A cut leaves it there.
+    """
+    # A file whose way to the quarantine was cut short is brought there first.
+    move(settings, database, file_id)
+    return _carry_out(settings, database, file_id, state="QUARANTINED", removal=True)
 
 
 def finish_deletions(settings: Settings, database: Database) -> int:
-    """Carry out the deletions that a crash cut short; returns how many."""
+    """Carry out the deletions that a crash cut short; returns how many. Raises as `delete`."""
     with database.transaction():
         # Of a quarantined file's deletion; nobody is at one, for the index is held.
         for tombstone in settings.staging.glob(f"*{TOMBSTONE_SUFFIX}"):
@@ -81,11 +104,20 @@ def finish_deletions(settings: Settings, database: Database) -> int:
     rows = database.rows(
         "SELECT file_id FROM files WHERE state = 'DELETING' AND state != 'COMMITTED'"
     )
-    return sum(_carry_out(settings, database, file_id) for (file_id,) in rows)
+    carry_out = partial(_carry_out, settings, database)
+    reserve = Reserve(settings)
+    return sum(reserve.spend(partial(carry_out, file_id)) for (file_id,) in rows)
 
 
-def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
-    """Tombstone, data out of its place, row DELETED; then the space.
+def _carry_out(
+    settings: Settings,
+    database: Database,
+    file_id: str,
+    state: str | None = None,
+    removal: bool = False,
+) -> bool:
+    """Tombstone, data out of its place, row DELETED; then the space. With `state` of one that is in
+    it alone; with `removal` without a tombstone, as where a note says so.
 
     The index is held until the row is written: during a reload two processes may be at the same
     deletion, and the slower one must not remove what has the file's name since. Giving back a large
@@ -102,10 +134,12 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
             ).fetchone()
             if row is None:
                 return False
-            state, jti, text = row
+            found, jti, text = row
+            if state not in (None, found):
+                return False
             stored = StoredFile.model_validate_json(text)
-            data, attributes = _places(settings, state, stored)
-            removal = _is_removal(connection, file_id)
+            data, attributes = _places(settings, found, stored)
+            removal = removal or _is_removal(connection, file_id)
             if removal:
                 # First, as the tombstone is: an index that is rebuilt must not know this copy.
                 attributes.unlink(missing_ok=True)
@@ -113,8 +147,9 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> bool:
                 _replace_by_tombstone(settings, attributes, stored, jti)
             if data.exists():
                 data.rename(doomed)
-            sync_directory(data.parent)
-            sync_directory(settings.staging)
+            disk = filesystem.of(settings.root)
+            disk.sync_directory(data.parent)
+            disk.sync_directory(settings.staging)
             _mark_gone(settings, connection, file_id, removal)
         doomed.unlink(missing_ok=True)
     except OSError as error:
@@ -129,7 +164,7 @@ def _places(settings: Settings, state: str, stored: StoredFile) -> tuple[Path, P
     if state == "QUARANTINED":
         kept = Kept.of(settings, stored.file_id)
         return kept.data, kept.attributes
-    make_directories(settings.uploads, stored.path.parent)
+    make_directories(filesystem.of(settings.root), settings.uploads, stored.path.parent)
     return settings.uploads / stored.path, settings.uploads / attributes_path(stored.path)
 
 

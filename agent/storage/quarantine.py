@@ -3,23 +3,32 @@
 The row says so first, so that a cut at any point is finished at the next start. Attributes move
 before their data: while the data is at a path no upload can put anything there, so what is moved is
 this file's own, even when its name is given again at that very moment.
+
+The way back (`put_back`) is one transaction of the index, its row last: a cut at any point is taken
+back at the next start, for the row still says that the file is in quarantine.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from agent.host import filesystem
+from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
+from agent.index.files import Delivery, add_deliveries
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside.durable_file import sync_directory
+from portside import durable_file
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -49,22 +58,28 @@ class Kept:
 def quarantine(settings: Settings, database: Database, file_id: str, reason: str) -> None:
     """Take a committed file out of service, durably; `reason` is for people.
 
-    A file that is not committed (any more) is left alone. Raises DiskFull, DiskFailed or
-    sqlite3.Error; once the row is written the next start finishes what is left to do.
+    A file that is not committed (any more) is left alone. Raises DiskFailed, sqlite3.Error, or
+    DiskFull where even the reserve is used up; once the row is written the next start finishes what
+    is left to do.
     """
+    if Reserve(settings).spend(lambda: _condemn(database, file_id, reason)):
+        _log.error("file quarantined", file_id=file_id, reason=reason)
+        move(settings, database, file_id)
+
+
+def _condemn(database: Database, file_id: str, reason: str) -> bool:
     with database.transaction() as connection:
         changed = connection.execute(
             "UPDATE files SET state = 'QUARANTINED' WHERE file_id = ? AND state = 'COMMITTED'",
             (file_id,),
         )
         if changed.rowcount == 0:
-            return
+            return False
         connection.execute(
             "INSERT OR REPLACE INTO notes VALUES (?, ?)", (REASON_KEY + file_id, reason)
         )
         removals.note(connection, file_id, "damaged")
-    _log.error("file quarantined", file_id=file_id, reason=reason)
-    move(settings, database, file_id)
+    return True
 
 
 def finish_quarantines(settings: Settings, database: Database) -> int:
@@ -78,9 +93,13 @@ def finish_quarantines(settings: Settings, database: Database) -> int:
 def move(settings: Settings, database: Database, file_id: str) -> bool:
     """Move a quarantined file's data and attributes out of `uploads`; whether there were any.
 
-    No commit can begin meanwhile, in any process: the index is held. Raises DiskFull, DiskFailed
-    or sqlite3.Error.
+    No commit can begin meanwhile, in any process: the index is held. On a full disk the reserve
+    gives the room that a folder may need to grow. Raises DiskFull, DiskFailed or sqlite3.Error.
     """
+    return Reserve(settings).spend(lambda: _move(settings, database, file_id))
+
+
+def _move(settings: Settings, database: Database, file_id: str) -> bool:
     with database.transaction() as connection:
         found = connection.execute(
             "SELECT path FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
@@ -90,18 +109,107 @@ def move(settings: Settings, database: Database, file_id: str) -> bool:
         data = settings.uploads / found[0]
         attributes = data.with_name(data.name + ATTRIBUTES_SUFFIX)
         kept = Kept.of(settings, file_id)
-        # The data moves last: when it is there, what is at the path is somebody else's.
-        if kept.data.exists() or not _is_own(connection, file_id, data, attributes):
+        if not _is_own(connection, file_id, data, attributes):
+            return False
+        if data.exists() and kept.data.exists() and data.samefile(kept.data):
+            # A way back without a rename (`agent.host.filesystem`), cut short between its steps.
+            data.unlink()
+        # The data moves last: when it is there, attributes at the path were put there by a way back
+        # that was cut short, or are somebody else's.
+        if kept.data.exists() and (data.exists() or not _tell_of(attributes, file_id)):
             return False
         try:
             moved = _moved(attributes, kept.attributes)
             moved = _moved(data, kept.data) or moved
             if moved:
-                sync_directory(settings.quarantine)
-                sync_directory(data.parent)
+                disk = filesystem.of(settings.root)
+                disk.sync_directory(settings.quarantine)
+                disk.sync_directory(data.parent)
         except OSError as error:
             raise translated(error, f"moving {found[0]} to the quarantine") from error
     return moved
+
+
+def put_back(
+    settings: Settings,
+    database: Database,
+    attributes: Attributes,
+    deliveries: Sequence[Delivery] = (),
+) -> None:
+    """Put a quarantined file whose bytes were just verified back into service, durably.
+
+    `attributes` are what it is to have from now on, `deliveries` what is to be told of it. Raises
+    FileExistsError when its name was given again, FileNotFoundError when it isn't in quarantine any
+    more, and as `move`; nothing has changed then.
+    """
+    stored, file_id = attributes.stored(), attributes.file_id
+    data, kept = settings.uploads / stored.path, Kept.of(settings, file_id)
+    with database.transaction() as connection:
+        try:
+            # First of all: from here on the name is this file's, or it is refused.
+            changed = connection.execute(
+                "UPDATE files SET state = 'COMMITTED', stored = ?, verified_at = ? "
+                "WHERE file_id = ? AND state = 'QUARANTINED'",
+                (stored.model_dump_json(), time.time_ns() // 1000, file_id),
+            )
+        except sqlite3.IntegrityError:
+            raise FileExistsError(f"{stored.path} is another file's by now") from None
+        if changed.rowcount == 0:
+            raise FileNotFoundError(f"{file_id} is not in quarantine any more")
+        connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
+        removals.drop(connection, file_id)
+        add_deliveries(connection, file_id, [*deliveries, *_given_up(connection, file_id)])
+        if data.exists():
+            raise FileExistsError(f"something lies at uploads/{stored.path}")
+        try:
+            _place(settings, attributes, data, kept)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise translated(error, f"putting {stored.path} back") from error
+    _log.info("file put back", file_id=file_id, path=str(stored.path), size=stored.size)
+
+
+def _given_up(connection: sqlite3.Connection, file_id: str) -> list[Delivery]:
+    """What nobody was told of because the file was in quarantine: now it can be."""
+    rows = connection.execute(
+        "SELECT kind, target FROM deliveries WHERE file_id = ? AND state = 'DEAD' "
+        "AND error LIKE '%in quarantine'",
+        (file_id,),
+    )
+    return [Delivery(kind, target) for kind, target in rows]
+
+
+def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -> None:
+    """Attributes, then data, then both directories on disk, as with every commit."""
+    durable_file.replace(kept.attributes, attributes.model_dump_json().encode() + b"\n", 0o640)
+    disk = filesystem.of(settings.root)
+    make_directories(disk, settings.uploads, attributes.path.parent)
+    kept.attributes.rename(data.with_name(data.name + ATTRIBUTES_SUFFIX))
+    disk.rename_without_replacing(kept.data, data)
+    disk.sync_directory(data.parent)
+    disk.sync_directory(settings.quarantine)
+
+
+def replace_bytes(settings: Settings, database: Database, file_id: str, staging: Path) -> bool:
+    """Have good bytes, durable in `staging`, take the place of a quarantined file's damaged ones.
+
+    False when the file isn't in quarantine any more. Raises as `move`.
+    """
+    with database.transaction() as connection:
+        if (
+            connection.execute(
+                "SELECT 1 FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
+            ).fetchone()
+            is None
+        ):
+            return False
+        try:
+            staging.rename(Kept.of(settings, file_id).data)
+            filesystem.of(settings.root).sync_directory(settings.quarantine)
+        except OSError as error:
+            raise translated(error, f"replacing the bytes of {file_id}") from error
+    return True
 
 
 def discard(settings: Settings, database: Database, file_id: str) -> None:
@@ -122,7 +230,7 @@ def discard(settings: Settings, database: Database, file_id: str) -> None:
             # Attributes first: they alone would bring the row back.
             kept.attributes.unlink(missing_ok=True)
             kept.data.unlink(missing_ok=True)
-            sync_directory(settings.quarantine)
+            filesystem.of(settings.root).sync_directory(settings.quarantine)
         except OSError as error:
             raise translated(error, f"removing {kept.data.name} from the quarantine") from error
     _log.info("damaged bytes removed: a good copy came", file_id=file_id)
@@ -140,12 +248,15 @@ def _is_own(connection: sqlite3.Connection, file_id: str, data: Path, attributes
     # Looked at in this order: a new file's attributes are there before its data.
     if not data.exists():
         return False
+    # Moved already; a new file would have its own.
+    return not attributes.exists() or _tell_of(attributes, file_id)
+
+
+def _tell_of(attributes: Path, file_id: str) -> bool:
+    """Whether these are attributes of this file."""
     try:
         return Attributes.model_validate_json(attributes.read_bytes()).file_id == file_id
-    except FileNotFoundError:
-        # Moved already; a new file would have its own.
-        return True
-    except ValidationError:
+    except (FileNotFoundError, ValidationError):
         return False
 
 

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +27,10 @@ from pathlib import Path
 from types import TracebackType
 
 from agent.host import linux
-from portside.sizing import Sizing
+from agent.host.filesystem import Filesystem
+from portside.durable_file import NO_ROOM
+from portside.sizing import Sizing, inodes_kept_free
+from portside.wire.status import INODES_PER_FILE
 
 SUFFIX = ".part"
 ATTRIBUTES_SUFFIX = ".part.attr"
@@ -69,6 +73,9 @@ def _nobody_asks(durable: int) -> None:
 _syncers = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
 
 
+_ABLE = Filesystem()
+
+
 class StagingFile:
     """A file that an upload writes, until it is committed or goes on another time.
 
@@ -76,12 +83,20 @@ class StagingFile:
     tell live from abandoned and keep two writers apart. Used by one thread at a time.
     """
 
-    def __init__(self, path: Path, descriptor: int, sizing: Sizing, position: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        descriptor: int,
+        sizing: Sizing,
+        filesystem: Filesystem,
+        position: int = 0,
+    ) -> None:
         self.path = path
         self.size = self.durable = position
         self.on_durable: Callable[[int], None] = _nobody_asks
         self._descriptor = descriptor
         self._sizing = sizing
+        self._filesystem = filesystem
         self._paced = position
         self._sync: Future[None] | None = None
         self._kept = False
@@ -91,16 +106,25 @@ class StagingFile:
             raise translated(error, "opening a staging file") from error
 
     @classmethod
-    def create(cls, directory: Path, file_id: str, sizing: Sizing) -> StagingFile:
+    def create(
+        cls, directory: Path, file_id: str, sizing: Sizing, filesystem: Filesystem = _ABLE
+    ) -> StagingFile:
         """A new file, removed on leaving the context unless it is kept. Raises as `write`."""
         try:
             path, descriptor = _create_locked(directory, file_id)
         except OSError as error:
             raise translated(error, "creating a staging file") from error
-        return cls(path, descriptor, sizing)
+        return cls(path, descriptor, sizing, filesystem)
 
     @classmethod
-    def reopen(cls, path: Path, sizing: Sizing, region: Region, position: int) -> StagingFile:
+    def reopen(
+        cls,
+        path: Path,
+        sizing: Sizing,
+        region: Region,
+        position: int,
+        filesystem: Filesystem = _ABLE,
+    ) -> StagingFile:
         """An upload's `region` of a file that is there, to go on at `position`. It is kept.
 
         Raises RegionTaken when another process writes it, FileNotFoundError, and as `write`.
@@ -118,7 +142,7 @@ class StagingFile:
                 raise FileNotFoundError(path)
             if not linux.lock_range(descriptor, region.start, region.length):
                 raise RegionTaken(path.name)
-            staging = cls(path, descriptor, sizing, position)
+            staging = cls(path, descriptor, sizing, filesystem, position)
         except BaseException:
             os.close(descriptor)
             raise
@@ -150,6 +174,8 @@ class StagingFile:
 
         False where the filesystem can't. Raises DiskFull or DiskFailed.
         """
+        if not self._filesystem.fallocate:
+            return False
         try:
             return linux.allocate(self._descriptor, offset, size)
         except OSError as error:
@@ -205,7 +231,9 @@ class StagingFile:
         cache, writeback starts in smaller steps still, and what is safe leaves the cache.
         """
         if not self._direct and self.size - self._paced >= self._sizing.writeback_chunk:
-            linux.start_writeback(self._descriptor, self._paced, self.size - self._paced)
+            # Without it the pace is that of the windows below.
+            if self._filesystem.sync_file_range:
+                linux.start_writeback(self._descriptor, self._paced, self.size - self._paced)
             self._paced = self.size
         if self.size - self.durable >= self._sizing.sync_window:
             if self._sync is not None and (self._sync.done() or self._two_windows_open()):
@@ -225,6 +253,8 @@ class StagingFile:
 
     def _enter_direct(self) -> bool:
         """Bypass the page cache where the filesystem can: no copy, no memory, no dirty pages."""
+        if not self._filesystem.direct_io:
+            return False
         try:
             self._set_flags(self._get_flags() | os.O_DIRECT)
         except OSError as error:
@@ -290,9 +320,19 @@ def _create_locked(directory: Path, file_id: str) -> tuple[Path, int]:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o640)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink == 1:
+        if os.fstat(descriptor).st_nlink:
             return path, descriptor
         os.close(descriptor)
+
+
+def must_have_room(root: Path, size: int, kept_free: int) -> None:
+    """Raise DiskFull unless `size` bytes fit beside what is kept free, for what isn't admitted."""
+    free = shutil.disk_usage(root).free
+    if free - size < kept_free:
+        raise DiskFull(f"the disk is full: {free} bytes are free, {size} more are needed")
+    inodes = os.statvfs(root)
+    if inodes.f_files and inodes.f_favail < inodes_kept_free(inodes.f_files) + INODES_PER_FILE:
+        raise DiskFull(f"the disk is full: {inodes.f_favail} inodes are free")
 
 
 def is_live(path: Path) -> bool:
@@ -323,7 +363,8 @@ def _try_lock(path: Path) -> Iterator[bool]:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield os.fstat(descriptor).st_nlink == 1
+        # Two where a commit was cut between link and unlink: it is abandoned all the same.
+        yield os.fstat(descriptor).st_nlink > 0
     except BlockingIOError:
         yield False
     finally:
@@ -332,7 +373,7 @@ def _try_lock(path: Path) -> Iterator[bool]:
 
 def translated(error: OSError, doing: str) -> DiskFull | DiskFailed:
     """What an error of the operating system means for an upload."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (*NO_ROOM, errno.EFBIG):
         return DiskFull(f"the disk is full ({doing})")
     short_of_handles = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
     return DiskFailed(f"{doing} failed: {error.strerror}", final=not short_of_handles)

@@ -17,13 +17,13 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from agent.host import filesystem
 from agent.index import removals
 from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import Kept
-from portside.durable_file import sync_directory
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -69,7 +69,7 @@ def _purged(
         return False
     for place, _ in own:
         place.unlink()
-        sync_directory(place.parent)
+        filesystem.of(settings.root).sync_directory(place.parent)
     connection.execute("DELETE FROM files WHERE file_id = ? AND state = 'DELETED'", (file_id,))
     return True
 

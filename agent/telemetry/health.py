@@ -7,17 +7,23 @@ someone has looked at the disk and restarted the agent.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 
 import structlog
 
 from agent.settings import Settings
+from portside.durable_file import NO_ROOM, sync
 
 _log = structlog.get_logger()
 
 WRITE_CHECK = ".write-check-"
 """What the name of a file begins with that only shows whether the disk takes one."""
+
+
+_AFTER = "look at the disk and at the kernel's log, then `systemctl restart portside-agent`"
+"""What ends a fault."""
 
 
 class NodeUnfit(Exception):
@@ -28,7 +34,7 @@ class NodeHealth:
     """Reasons against taking uploads. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
         check_marker(settings)
@@ -45,12 +51,18 @@ class NodeHealth:
     def reasons(self) -> tuple[str, ...]:
         """Why uploads are refused right now, in words for people; empty when they aren't."""
         with self._lock:
-            reasons = [f"{code}: {detail}" for code, detail in self._faults.items()]
+            reasons = [f"{code}: {detail}; {_AFTER}" for code, detail in self._faults.items()]
         try:
-            if self._settings.root.stat().st_dev != self._device:
-                reasons.append("disk-unmounted: the data filesystem is not mounted any more")
+            if self.settings.root.stat().st_dev != self._device:
+                reasons.append(
+                    "disk-unmounted: the data filesystem is not mounted any more: mount it on "
+                    f"{self.settings.root} again"
+                )
         except OSError as error:
-            reasons.append(f"disk-unreachable: {error.strerror}")
+            reasons.append(
+                f"disk-unreachable: {error.strerror}: is the data filesystem mounted on "
+                f"{self.settings.root}?"
+            )
         return tuple(reasons)
 
 
@@ -72,16 +84,39 @@ def check_marker(settings: Settings) -> None:
 
 
 def check_write(settings: Settings) -> None:
-    """Raise NodeUnfit unless a file can be written and made durable on the data filesystem."""
+    """Raise NodeUnfit unless a file can be written and made durable on the data filesystem.
+
+    A full one is fit: what is there can be read and deleted, and uploads are refused by admission.
+    """
     probe = settings.staging / f"{WRITE_CHECK}{os.getpid()}"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.write(descriptor, b"portside\n")
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
             # Another process that starts may have swept it away.
             probe.unlink(missing_ok=True)
     except OSError as error:
-        raise NodeUnfit(f"{settings.root} can't be written: {error.strerror}") from None
+        if error.errno not in NO_ROOM:
+            raise _unwritable(settings, error) from None
+        _write_in_place(settings)
+
+
+def _write_in_place(settings: Settings) -> None:
+    """The proof on a full disk, in blocks that are taken: there is none where nothing is held."""
+    try:
+        for piece in settings.reserve.iterdir():
+            with piece.open("r+b", buffering=0) as file:
+                file.write(b"portside\n")
+                sync(file.fileno())
+            return
+    except OSError as error:
+        # The other process may have given up what there was.
+        if error.errno not in (*NO_ROOM, errno.ENOENT):
+            raise _unwritable(settings, error) from None
+
+
+def _unwritable(settings: Settings, error: OSError) -> NodeUnfit:
+    return NodeUnfit(f"{settings.root} can't be written: {error.strerror}")

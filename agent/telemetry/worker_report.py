@@ -6,9 +6,16 @@ start of the worker; how many wait, are dead or in quarantine is what the index 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from portside.clock import uptime
+from portside.durable_file import NO_ROOM
+
+SILENCE = 300.0
+"""Seconds after which a worker that reports every few counts as gone."""
 
 
 class _Part(BaseModel):
@@ -44,15 +51,18 @@ class DeliveriesReport(_Part):
 
 
 class HeartbeatReport(_Part):
-    """How the heartbeats go. Counts since the worker's start; `answered_at` in Unix seconds."""
+    """How the heartbeats go. Counts since the worker's start."""
 
     control_url: str | None = None
     """None in a cluster without a control plane: then nothing is sent."""
-    answered_at: float | None = None
+    silent_seconds: float | None = None
+    """Since one was answered, as of the report; None when none was."""
     answered: int = 0
     failed: int = 0
     trouble: str = ""
     """Why the last one wasn't answered; empty when it was."""
+    clock_skew: float | None = None
+    """Seconds by which this node's clock is ahead of the control plane's; None when unknown."""
     leases: int = 0
     """Pieces of the control plane's work that are taken and not at their end."""
 
@@ -89,9 +99,12 @@ class PushesReport(_Part):
 
 
 class WorkerReport(_Part):
-    """Everything the worker tells. `time` is Unix seconds."""
+    """Everything the worker tells."""
 
     time: float
+    """When, in Unix seconds."""
+    uptime: float
+    """When, in seconds since the machine's start: for whoever asks how old it is."""
     warnings: tuple[str, ...] = ()
     """What an operator should look at although uploads work: `code: words`."""
     scrub: ScrubReport = ScrubReport()
@@ -105,15 +118,36 @@ class WorkerReport(_Part):
     purged_tombstones: int = 0
     """Deleted files that were forgotten for good, since the worker's start."""
 
+    def age(self) -> float:
+        """Seconds since it was written, whatever was done to the clock; one from before the
+        machine's start is infinitely old."""
+        age = uptime() - self.uptime
+        return age if age >= 0 else math.inf
+
 
 def write(path: Path, report: WorkerReport) -> None:
     """Replace the report as a whole. Raises OSError.
 
     Not synced: a report that a power cut empties is written again seconds after the next start.
+    From a full disk above all it has to be heard: there it goes where the last one is, and who
+    reads at that moment finds none.
     """
-    temporary = path.with_suffix(".new")
-    temporary.write_text(report.model_dump_json(), encoding="utf-8")
-    temporary.rename(path)
+    temporary, content = path.with_suffix(".new"), report.model_dump_json().encode()
+    try:
+        temporary.write_bytes(content)
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        temporary.unlink(missing_ok=True)
+        _overwrite(path, content)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write into blocks that are taken already. Raises OSError."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def read(path: Path) -> WorkerReport | None:
@@ -128,7 +162,9 @@ def cold_warnings(cold: ColdReport) -> list[str]:
     """What an operator should look at in the cold tier."""
     warnings = []
     if cold.unreachable:
-        warnings.append(f"cold-unreachable: {cold.unreachable}")
+        warnings.append(
+            f"cold-unreachable: {cold.unreachable}: `portside-agent cold check` asks the bucket"
+        )
     if cold.dead:
         warnings.append(
             f"cold-dead: {cold.dead} given up: see `portside-agent cold list`, then "

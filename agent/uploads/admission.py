@@ -1,5 +1,9 @@
 """One ledger for what running uploads may take: slots, memory, disk, and names and tokens in use.
 
+Of the disk it counts bytes and inodes alike: a file needs its own, one for its attributes and those
+of the folders that it may be the first in. Filesystems that make inodes as they need them (btrfs,
+ZFS) say that they have none in all, and bound nothing.
+
 An upload is admitted only when everything it can come to need is there, so that none fails half-way
 for memory or space. The same numbers answer the preflight, the upload itself and upload-status.
 """
@@ -17,8 +21,15 @@ from typing import Literal
 from agent.host import machine
 from agent.problems import ProblemError
 from portside.quantities import format_size
-from portside.sizing import Sizing
-from portside.wire.status import DiskStatus, MemoryStatus, SlotStatus
+from portside.sizing import Sizing, inodes_kept_free
+from portside.wire.status import (
+    INODES_PER_FILE,
+    INODES_TO_COMMIT,
+    DiskStatus,
+    InodeStatus,
+    MemoryStatus,
+    SlotStatus,
+)
 
 Kind = Literal["upload", "copy", "waiting"]
 """An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
@@ -26,12 +37,16 @@ Kind = Literal["upload", "copy", "waiting"]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one upload asks for: its path if that is known, bytes of disk; `key` tells it apart."""
+    """What one upload asks for: its path if that is known, bytes of disk; `key` tells it apart.
+
+    `inodes` are those that it may need; of files that resumable uploads have begun the index tells.
+    """
 
     key: str
     path: PurePosixPath | None
     disk: int
     kind: Kind = "upload"
+    inodes: int = 0
 
 
 class Reservation:
@@ -64,10 +79,13 @@ class Admission:
         self,
         root: Path,
         sizing: Sizing,
+        begun: Callable[[], int],
         memory_available: Callable[[], int] = machine.memory_available,
     ) -> None:
+        """`begun`: how many files in staging resumable uploads may go on in."""
         self._root = root
         self._sizing = sizing
+        self._begun = begun
         self._memory_available = memory_available
         self._lock = threading.Lock()
         self._running: dict[str, Demand] = {}
@@ -105,10 +123,11 @@ class Admission:
         with self._lock:
             self._check_idle(key)
 
-    def check_space(self, size: int) -> None:
-        """Raise ProblemError unless `size` bytes of disk can be had now."""
+    def check_space(self, size: int, inodes: int) -> None:
+        """Raise ProblemError unless so many bytes and inodes of disk can be had now."""
         with self._lock:
             self._check_space(size)
+            self._check_inodes(inodes)
 
     def release_disk(self, demand: Demand) -> None:
         """See Reservation.allocated."""
@@ -140,6 +159,7 @@ class Admission:
                 "no-memory", f"only {format_size(available)} of memory is available: try again"
             )
         self._check_space(demand.disk)
+        self._check_inodes(demand.inodes)
 
     def _check_share(self, kind: Kind) -> None:
         """A quarter of the slots, one at least, is the most for copies, so that uploads go on.
@@ -169,6 +189,42 @@ class Admission:
                 f"{format_size(size)} don't fit: {format_size(max(0, spare))} are free "
                 "for uploads on this node",
             )
+
+    def _check_inodes(self, count: int) -> None:
+        """Nothing is asked of the disk for who needs none: what has begun may go on."""
+        if not count:
+            return
+        inodes = self._inodes()
+        if inodes.total and count > inodes.spare:
+            raise ProblemError(
+                "no-space",
+                f"no inodes are left for uploads on this node: {max(0, inodes.spare)} for a file "
+                f"that may need {count}; bytes are, but its filesystem keeps no more files",
+            )
+
+    def _inodes(self) -> InodeStatus:
+        status = os.statvfs(self._root)
+        running = sum(each.inodes for each in self._running.values())
+        return InodeStatus(
+            free=status.f_favail,
+            total=status.f_files,
+            reserved=running + self._begun() * INODES_TO_COMMIT,
+            kept_free=inodes_kept_free(status.f_files),
+        )
+
+    def shortages(self) -> tuple[str, ...]:
+        """Why every new upload is refused with 507, in words for people; empty when none is."""
+        with self._lock:
+            spare, inodes = self._disk_spare(), self._inodes()
+        found = []
+        if spare <= 0:
+            found.append("disk-full: no bytes are left for uploads: delete files, or add space")
+        if inodes.total and inodes.spare < INODES_PER_FILE:
+            found.append(
+                f"inodes-used-up: {inodes.free} of {inodes.total} are free, uploads get none of "
+                "these: delete small files, or make a filesystem with more inodes"
+            )
+        return tuple(found)
 
     def _disk_spare(self) -> int:
         return self._disk_free() - self._promised() - self._sizing.disk_kept_free
@@ -206,4 +262,5 @@ class Admission:
                 total=status.f_blocks * status.f_frsize,
                 reserved=self._promised(),
                 kept_free=self._sizing.disk_kept_free,
+                inodes=self._inodes(),
             )

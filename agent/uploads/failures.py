@@ -36,7 +36,7 @@ def failures_as_problems(health: NodeHealth, limit: int) -> Iterator[None]:
     except FormRefused as error:
         raise ProblemError("malformed-request", str(error)) from None
     except sqlite3.Error as error:
-        raise _of_disk(of_index(error), health) from error
+        raise _of_disk(of_index(error, health.settings), health) from error
     except (DiskFull, DiskFailed) as error:
         raise _of_disk(error, health) from error
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex, TokenUse, name_taken
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.telemetry import clock
 from agent.telemetry.health import NodeHealth
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.rate_limit import UploadRate
@@ -44,6 +46,7 @@ class UploadPolicy:
     rate: UploadRate
     revocations: Revocations
     acknowledgement: Acknowledgement
+    rosters: Rosters
 
     def use_of(self, claims: UploadClaims) -> TokenUse:
         """What became of a token so far."""
@@ -82,11 +85,12 @@ class UploadPolicy:
         try:
             claims = verify_upload(token, self.keyset, self.settings.node_id, resuming=resuming)
         except TokenRefused as refused:
+            problem = clock.refused(self.settings, refused)
             if resuming and refused.code == "token-expired":
-                raise ProblemError(
+                problem = ProblemError(
                     "upload-expired", "this upload's deadline has passed: begin a new one"
-                ) from None
-            raise ProblemError.from_token(refused) from None
+                )
+            raise problem from None
         self.revocations.refuse(claims.jti)
         return claims
 
@@ -100,6 +104,22 @@ class UploadPolicy:
         reasons = self.health.reasons()
         if reasons:
             raise ProblemError("read-only", "this node takes no uploads: " + "; ".join(reasons))
+
+    def check_state(self, claims: UploadClaims) -> None:
+        """An operator wants new files on this node, as far as the roster says.
+
+        A session's upload was promised its place by the control plane, whatever was wanted since.
+        """
+        roster = self.rosters.current()
+        own = roster.find(self.settings.node_id)
+        if claims.app is not None or own is None or own.state in ("active", "down"):
+            return
+        others = [each.node_id for each in roster.nodes if each.state == "active"]
+        raise ProblemError(
+            "node-closed",
+            f"{own.node_id} is {own.state}: it takes no new files; "
+            + (f"use {', '.join(others)}" if others else "no other node is active"),
+        )
 
     def check_replicas(self, claims: UploadClaims) -> None:
         """Some node could take the second copy that the token wants."""

@@ -15,6 +15,7 @@ from agent.uploads.request import UploadRequest
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
+from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Preflight:
         chosen = claims.name or asked.url_name
         name = None if chosen is None else policy.safe_name(claims, chosen, own=None)
         policy.check_health()
+        policy.check_state(claims)
         policy.check_replicas(claims)
         plan = Plan(
             claims=claims,
@@ -71,6 +73,7 @@ class Preflight:
                 key=claims.jti,
                 path=fixed_path(claims, name),
                 disk=limit if expected is None else expected,
+                inodes=INODES_PER_FILE,
             ),
         )
         self.admission.check(plan.demand)

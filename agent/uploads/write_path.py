@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.problems import ProblemError
 from agent.storage.commit import Committer
@@ -54,7 +55,8 @@ class WritePath:
             if plan.stored is not None:
                 return self._compare(plan, plan.stored, open_body())
             directory, file_id = self.policy.settings.staging, plan.claims.file_id
-            with StagingFile.create(directory, file_id, self.sizing) as staging:
+            disk = filesystem.of(self.policy.settings.root)
+            with StagingFile.create(directory, file_id, self.sizing, disk) as staging:
                 if staging.reserve(plan.demand.disk):
                     reservation.allocated()
                 return self._store(plan, open_body(), staging, timer)

@@ -114,6 +114,15 @@ class ClusterGauges:
         for node in snapshot.nodes.values():
             healthy.add_metric((node.node_id,), node.healthy)
         yield healthy
+        skews = GaugeMetricFamily(
+            "portside_control_node_clock_skew_seconds",
+            "Seconds by which the node's clock was ahead of this one at its last heartbeat.",
+            labels=("node",),
+        )
+        for node in snapshot.nodes.values():
+            if node.signs.clock_skew is not None:
+                skews.add_metric((node.node_id,), node.signs.clock_skew)
+        yield skews
         for name, meaning in (
             ("reserved", "Bytes promised to open sessions."),
             ("open_sessions", "Sessions that are open."),

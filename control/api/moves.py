@@ -18,7 +18,7 @@ class Moves(Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The moves, newest first."""
         self._access.need(request, "read")
-        found = self._database.read(service.views)
+        found = self._database.read(lambda session: service.views(session, self._clock()))
         json_body.answer(response, MoveViews(moves=tuple(found)))
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -38,7 +38,7 @@ class Moves(Resource):
             move = service.create(
                 session, self._snapshots, self._settings, wish, caller.app.app_id, self._clock()
             )
-            return service.view(session, move.move_id)
+            return service.view(session, move.move_id, self._clock())
 
         json_body.answer(response, self._database.write(create), 201)
 
@@ -46,7 +46,8 @@ class Moves(Resource):
         """One move, with files that it couldn't move."""
         self._access.need(request, "read")
         json_body.answer(
-            response, self._database.read(lambda session: service.view(session, move_id))
+            response,
+            self._database.read(lambda session: service.view(session, move_id, self._clock())),
         )
 
 
@@ -63,6 +64,6 @@ class MoveCommands(Resource):
 
         def command(session: Session) -> MoveView:
             service.command(session, move_id, self._wish, self._clock())
-            return service.view(session, move_id)
+            return service.view(session, move_id, self._clock())
 
         json_body.answer(response, self._database.write(command))

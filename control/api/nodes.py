@@ -14,8 +14,9 @@ from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories
 from control.problems import ProblemError
+from control.replication import progress
 from portside.web.authorization import bearer
-from portside.wire.control import NewPool, NodeStateRequest, PoolSettings
+from portside.wire.control import NewPool, NodeStateRequest, NodeView, PoolSettings
 
 
 class NodeHeartbeats:
@@ -64,7 +65,18 @@ def _signed(request: falcon.Request) -> tuple[str, bytes]:
     return token, json_body.read(request)
 
 
-class Nodes(Resource):
+class _OfNodes(Resource):
+    def _one(self, node_id: str) -> NodeView:
+        # Of its own transaction: what is read in one must not wait for another.
+        snapshot = self._snapshots.current()
+        return self._database.read(
+            lambda session: service.one_node(
+                session, snapshot, self._snapshots, self._settings, node_id, self._clock()
+            )
+        )
+
+
+class Nodes(_OfNodes):
     """Every node."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -72,20 +84,21 @@ class Nodes(Resource):
         self._access.need(request, "read")
         snapshot = self._snapshots.current()
         json_body.answer(
-            response, self._database.read(lambda session: service.every_node(session, snapshot))
+            response,
+            self._database.read(
+                lambda session: service.every_node(
+                    session, snapshot, self._snapshots, self._settings, self._clock()
+                )
+            ),
         )
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
         """One node."""
         self._access.need(request, "read")
-        snapshot = self._snapshots.current()
-        json_body.answer(
-            response,
-            self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
-        )
+        json_body.answer(response, self._one(node_id))
 
 
-class NodeStates(Resource):
+class NodeStates(_OfNodes):
     """What is wanted of a node."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
@@ -98,10 +111,22 @@ class NodeStates(Resource):
             )
         )
         self._snapshots.forget()
-        snapshot = self._snapshots.current()
+        json_body.answer(response, self._one(node_id))
+
+
+class Repair(Resource):
+    """What repair has to do."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Files that lack copies, the copies that are ordered, and what keeps others from it."""
+        self._access.need(request, "read")
         json_body.answer(
             response,
-            self._database.read(lambda session: service.one_node(session, snapshot, node_id)),
+            self._database.read(
+                lambda session: progress.of_repair(
+                    session, self._snapshots, self._settings, self._clock()
+                )
+            ),
         )
 
 

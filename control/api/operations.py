@@ -35,6 +35,7 @@ from portside.wire.control import (
     PoolSettings,
     PoolView,
     PoolViews,
+    RepairView,
     Session,
     SessionRequest,
     UploadServer,
@@ -58,7 +59,7 @@ API_KEY: SecurityScheme[Slug] = SecurityScheme(
     {
         "type": "http",
         "scheme": "bearer",
-        "description": "An app's API key: `portside-control app create`.",
+        "description": "An app's API key: `portside-control app create NAME`.",
     },
     problems=("key-missing", "key-unknown", "scope-missing"),
 )
@@ -88,6 +89,7 @@ OPERATIONS: Operations[Slug] = {
         {201: Session, 200: Session},
         (
             *_PLACED,
+            *("node-unknown", "node-closed"),
             *("name-refused", "name-taken", "too-large", "type-refused", "body-too-large"),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),
@@ -142,6 +144,9 @@ OPERATIONS: Operations[Slug] = {
         {200: NodeView},
         ("node-unknown", "node-in-use", "drain-impossible", "body-too-large"),
         body=NodeStateRequest,
+    ),
+    ("GET", "/api/v1/repair"): Operation(
+        "nodes", "Files that lack copies, and what is done about it", {200: RepairView}
     ),
     ("GET", "/api/v1/pools"): Operation("pools", "Every pool", {200: PoolViews}),
     ("POST", "/api/v1/pools"): Operation(

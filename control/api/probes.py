@@ -6,15 +6,22 @@ from collections.abc import Callable
 from datetime import datetime
 
 import falcon
+from sqlalchemy import select
 
 from control.api import json_body
-from control.cluster.snapshot import Snapshots
+from control.cluster import own_clock
+from control.cluster.snapshot import Snapshot, Snapshots
 from control.db import migrations, replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
+from control.db.models import ClusterState
 from control.settings import Settings
+from portside.quantities import format_duration
 from portside.tokens import SigningKey
 from portside.wire.status import Readiness
+
+ROUNDS_MISSED = 60.0
+"""Seconds without a worker's round after which that is said."""
 
 
 class Ready:
@@ -33,6 +40,7 @@ class Ready:
         self._database = database
         self._snapshots = snapshots
         self._key = key
+        self._clock = clock
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """`{"ready": true, "reasons": [], "warnings": []}`."""
@@ -40,6 +48,7 @@ class Ready:
         try:
             migrations.check(self._database)
             snapshot = self._snapshots.current()
+            warnings += self._rounds()
         except SchemaOutdated as outdated:
             reasons.append(f"schema-outdated: {outdated}")
         except DatabaseUnavailable:
@@ -47,6 +56,7 @@ class Ready:
         else:
             if not any(node.healthy for node in snapshot.nodes.values()):
                 warnings.append("no-node: no node takes uploads now")
+            warnings += _clock(snapshot)
         if self._key is None:
             warnings.append("issuer-key-missing: no session can be opened")
         if self._replica_socket is not None:
@@ -58,3 +68,35 @@ class Ready:
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),
             503 if reasons else 200,
         )
+
+    def _rounds(self) -> list[str]:
+        """Whether the worker goes its rounds: without them nothing is repaired, and nobody is
+        missed. Sessions are opened all the same."""
+        last = self._database.read(
+            lambda session: session.scalars(select(ClusterState.rounds_at)).one_or_none()
+        )
+        if last is None:
+            return ["rounds-missed: the worker hasn't gone a round yet: `portside-control-worker`"]
+        since = abs((self._clock() - last).total_seconds())
+        if since <= ROUNDS_MISSED:
+            return []
+        return [
+            f"rounds-missed: the worker went its last round {format_duration(since)} "
+            "from now: see whether `portside-control-worker` runs"
+        ]
+
+
+def _clock(snapshot: Snapshot) -> list[str]:
+    skews = [
+        node.signs.clock_skew
+        for node in snapshot.nodes.values()
+        if node.state not in ("down", "retired") and node.signs.clock_skew is not None
+    ]
+    error = own_clock.error(skews)
+    if error is None:
+        return []
+    side = "ahead of" if error > 0 else "behind"
+    return [
+        f"clock: this clock is {format_duration(abs(error))} {side} most nodes': see whether a "
+        "time service runs here (`timedatectl`)"
+    ]

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 from control.db.models import WantedState
 from portside.backoff import Backoff
+from portside.quantities import format_duration
+from portside.tokens import LEEWAY
 from portside.wire.heartbeat import NodeState
 
 FIRST_AVOIDANCE = 15.0
@@ -31,6 +33,8 @@ class Signs:
     outside_problem: str | None
     failures: int
     avoid_until: datetime | None
+    clock_skew: float | None = None
+    """Seconds by which its clock was ahead of ours at its last heartbeat."""
 
 
 def state_of(
@@ -61,6 +65,12 @@ def reasons(signs: Signs, state: NodeState, now: datetime) -> tuple[str, ...]:
         found.append(f"down: last heard at {signs.heard_at:%Y-%m-%dT%H:%M:%SZ}")
     elif not signs.accepting:
         found.append("not-accepting: the node itself takes no uploads now")
+    if signs.clock_skew is not None and is_off(signs.clock_skew):
+        found.append(
+            f"clock: its clock is {format_duration(abs(signs.clock_skew))} "
+            f"{'ahead of' if signs.clock_skew > 0 else 'behind'} the control plane's, {LEEWAY} s "
+            "are forgiven: see whether a time service runs on both (`timedatectl`)"
+        )
     if state in ("readonly", "draining", "retired"):
         found.append(f"{state}: as an operator wants it")
     if signs.outside_problem is not None:
@@ -71,6 +81,11 @@ def reasons(signs: Signs, state: NodeState, now: datetime) -> tuple[str, ...]:
             f"{signs.avoid_until:%Y-%m-%dT%H:%M:%SZ}"
         )
     return tuple(found)
+
+
+def is_off(skew: float | None) -> bool:
+    """Whether clocks differ by too much for one machine to take the other's tokens."""
+    return skew is not None and abs(skew) > LEEWAY
 
 
 def avoid_until(failures: int, now: datetime) -> datetime:

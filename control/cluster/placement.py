@@ -79,9 +79,10 @@ class Ranking:
         count: int = 1,
         region: str | None = None,
         without: Sequence[str] = (),
+        on: str | None = None,
         for_uploads: bool = True,
     ) -> list[Place]:
-        """As the function `choose`, among these places."""
+        """As the function `choose`, among these places, or those on one node."""
         # A region that nobody is in is no preference.
         wanted = region if region in self._regions else None
         chosen: dict[str, Place] = {}
@@ -102,6 +103,7 @@ class Ranking:
                     place.room >= size
                     and (place.is_upload_target or not for_uploads)
                     and place.node_id not in without
+                    and on in (None, place.node_id)
                 ):
                     # A node's second pool is no second node.
                     chosen.setdefault(place.node_id, place)

@@ -114,6 +114,7 @@ class NodeReader:
             outside_problem=row.outside_problem,
             failures=row.failures,
             avoid_until=_moment(row.avoid_until),
+            clock_skew=row.clock_skew,
         )
         state = node_states.state_of(signs, now, self._dead_after, listening)
         node = KnownNode(
@@ -211,6 +212,7 @@ def signs_of(node: Node) -> Signs:
         outside_problem=node.outside_problem,
         failures=node.failures,
         avoid_until=node.avoid_until,
+        clock_skew=node.clock_skew,
     )
 
 
@@ -218,7 +220,7 @@ def _moment(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else moment(microseconds)
 
 
-_TOLD = ("heartbeat", "sent_at", "outside_at")
+_TOLD = ("heartbeat", "ticket", "sent_at", "outside_at")
 """What changes with every heartbeat and is for others to read."""
 
 # Keys as text: each is parsed once.

@@ -151,8 +151,12 @@ class Node(Base):
 
     heard_at: Mapped[datetime | None]
     """When a heartbeat last came in, by this side's clock."""
+    ticket: Mapped[str | None]
+    """What the next heartbeat must bring; with each that counts there is a new one."""
     sent_at: Mapped[datetime | None]
-    """The last heartbeat's own moment, which must rise: an older one is a replay."""
+    """The last heartbeat's own moment. Of releases without tickets it must rise."""
+    clock_skew: Mapped[float | None]
+    """Seconds by which the node's clock was ahead of ours at the last heartbeat."""
     down_since: Mapped[datetime | None]
     """Set by a worker's round, cleared by a heartbeat."""
     given_up_at: Mapped[datetime | None]
@@ -160,7 +164,7 @@ class Node(Base):
     returned_at: Mapped[datetime | None]
     """When it came back after its copies had been given up. Those that it had before count as
     doubtful until its inventory proves that it has what we believe; None then."""
-    inventory: Mapped[str] = mapped_column(default=EMPTY)
+    inventory: Mapped[str] = mapped_column(default=EMPTY, server_default=EMPTY)
     """The digest of the copies that should be on it, without the rows of `inventory_changes`."""
     drain_cursor: Mapped[str | None]
     """While it drains: the last file id that was looked at; None is the beginning."""

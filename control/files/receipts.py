@@ -8,7 +8,7 @@ the first receipt with its id, and its space given back once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import PurePosixPath
 
 import structlog
@@ -24,7 +24,7 @@ from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
-from portside.tokens import HEARTBEAT_SKEW, TokenRefused, unverified_header, verify_receipt
+from portside.tokens import TokenRefused, unverified_header, verify_receipt
 from portside.wire.claims import ReceiptClaims
 from portside.wire.inventory import HeldFile
 
@@ -67,9 +67,11 @@ def register(
 ) -> File:
     """Take a receipt into the catalogue; returns the file. In a transaction of the caller's.
 
-    `ordered` receipts answer a lease of now. Any other one that was signed before its copy was
-    lost or deleted proves nothing any more. Raises ProblemError (`receipt-conflict`) when another
-    content is known under the file's id.
+    `ordered` receipts answer a lease of now, or are what the node has just told of its inventory.
+    Any other one may be older than the loss or deletion of its copy, whatever the clocks say, and
+    doesn't bring it back: what is there all the same the node's inventory shows.
+
+    Raises ProblemError (`receipt-conflict`) when another content is known under the file's id.
     """
     claims, node_id = proof.claims, proof.node_id
     upload = session.get(UploadSession, claims.jti)
@@ -78,13 +80,8 @@ def register(
     file = _file(session, settings, proof, upload, now)
     copy = copies.copies_of(session, file.file_id).get(node_id)
     if copy is not None and copy.state in ("lost", "gone") and not ordered:
-        # A node's clock may be this far behind ours and its new receipt still be new.
-        signed_at = datetime.fromtimestamp(claims.iat, now.tzinfo)
-        if signed_at <= copy.since + timedelta(seconds=HEARTBEAT_SKEW):
-            log_on_commit(
-                session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state
-            )
-            return file
+        log_on_commit(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
+        return file
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
     if copies.arrived(session, file, node_id, pool_id, now):
         log_on_commit(

@@ -24,7 +24,6 @@ from control.db.models import (
     File,
     Moment,
     MoveFile,
-    Node,
     Pool,
     Revocation,
     UploadSession,
@@ -66,12 +65,11 @@ _ONE_MORE = (
 def take_over(
     session: Session, settings: Settings, held: HeldFiles, now: datetime
 ) -> HeldFilesAnswer:
-    """Take in what a node says that it has, as its signed word. In a transaction of the caller's.
+    """Take in what a node says that it has now, as its signed word.
 
-    A file that doesn't fit what is known of it is left as it is, and said to be.
+    In a transaction of the caller's, which has locked the node's row. A file that doesn't fit what
+    is known of it is left as it is, and said to be.
     """
-    # Its digest changes with each page; and the node's row comes first of all.
-    session.get_one(Node, held.node_id, with_for_update=True, populate_existing=True)
     files = {each.file_id: each for each in sorted(held.files, key=lambda each: each.file_id)}
     new, more = _alike(session, held.node_id, list(files.values()))
     new = _insert_files(session, settings, new, now)
@@ -85,7 +83,7 @@ def take_over(
         if each.file_id in done:
             continue
         try:
-            receipts.register(session, settings, _proof(held, each), now)
+            receipts.register(session, settings, _proof(held, each, now), now, ordered=True)
         except ProblemError as problem:
             not_taken.append(NotTaken(file_id=each.file_id, why=problem.detail))
     log_on_commit(
@@ -211,12 +209,12 @@ def _store(session: Session, node_id: str, files: Sequence[HeldFile]) -> None:
     )
 
 
-def _proof(held: HeldFiles, file: HeldFile) -> Proof:
+def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
     """A node's word for one file, as its receipt would say it."""
     claims = ReceiptClaims(
         iss=held.node_id,
         aud=RECEIPT_AUDIENCE,
-        iat=int(held.read_at.timestamp()),
+        iat=int(now.timestamp()),
         jti=file.jti,
         file_id=file.file_id,
         path=file.path,

@@ -132,7 +132,7 @@ def command(session: Session, move_id: str, wish: Command, now: datetime) -> Mov
     return move
 
 
-def view(session: Session, move_id: str) -> MoveView:
+def view(session: Session, move_id: str, now: datetime) -> MoveView:
     """A move as it stands. Raises ProblemError `move-unknown`."""
     move = session.get(Move, move_id, populate_existing=True)
     if move is None:
@@ -146,13 +146,13 @@ def view(session: Session, move_id: str) -> MoveView:
     reports = [
         MoveReport(file_id=row.file_id, outcome=row.state, detail=row.detail) for row in rows
     ]
-    return _view(session, move, reports)
+    return _view(session, move, reports, now)
 
 
-def views(session: Session) -> list[MoveView]:
+def views(session: Session, now: datetime) -> list[MoveView]:
     """Every move, newest first, without their reports."""
     moves = session.scalars(select(Move).order_by(Move.created_at.desc(), Move.move_id))
-    return [_view(session, move, ()) for move in moves]
+    return [_view(session, move, (), now) for move in moves]
 
 
 def chosen(filter_: dict[str, Any], node_id: str, pool_id: str | None) -> list[ColumnElement[bool]]:
@@ -352,7 +352,7 @@ def _call_off(session: Session, move: Move, file: File, target: str, now: dateti
         copies.left(session, file, target, now)
 
 
-def _view(session: Session, move: Move, reports: Sequence[MoveReport]) -> MoveView:
+def _view(session: Session, move: Move, reports: Sequence[MoveReport], now: datetime) -> MoveView:
     in_hand = {
         state: (count, int(size))
         for state, count, size in session.execute(
@@ -365,6 +365,8 @@ def _view(session: Session, move: Move, reports: Sequence[MoveReport]) -> MoveVi
     failed, failed_bytes = in_hand.get("failed", (0, 0))
     skipped, skipped_bytes = in_hand.get("skipped", (0, 0))
     hours = hours_of(move)
+    moved = move.done_bytes + switched_bytes
+    rate = _rate(move, moved, now)
     return MoveView(
         move_id=move.move_id,
         kind="rebalance" if move.reason == "rebalance" else "move",
@@ -383,18 +385,30 @@ def _view(session: Session, move: Move, reports: Sequence[MoveReport]) -> MoveVi
             copying=in_hand.get("copying", (0, 0))[0],
             waiting=in_hand.get("waiting", (0, 0))[0],
             done=move.done + switched,
-            done_bytes=move.done_bytes + switched_bytes,
+            done_bytes=moved,
             failed=failed,
             failed_bytes=failed_bytes,
             skipped=skipped,
             skipped_bytes=skipped_bytes,
         ),
         note=move.error,
+        rate=rate,
+        seconds_left=None
+        if rate is None or move.state != "running"
+        else max(0, move.planned_bytes - moved - failed_bytes - skipped_bytes) // rate,
         reports=tuple(reports),
         created_at=move.created_at,
         started_at=move.started_at,
         ended_at=move.ended_at,
     )
+
+
+def _rate(move: Move, moved: int, now: datetime) -> int | None:
+    """Bytes a second since the start, pauses included: what the rest will take is said by it."""
+    if move.started_at is None or not moved:
+        return None
+    seconds = ((move.ended_at or now) - move.started_at).total_seconds()
+    return max(1, int(moved / max(1.0, seconds)))
 
 
 def _minute(at: time) -> int:

@@ -1,4 +1,4 @@
-"""What nodes send: that it is theirs, of now, and what it should be."""
+"""What nodes send: that it is theirs, and what it should be."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refuse_twins(runs: Runs, node_id: str, now: datetime) -> None:
 def proven(
     node: KnownNode, token: str, body: bytes, model: type[_Message], now: datetime
 ) -> _Message:
-    """A body as what it is meant to be, once it is certain that this node sent it just now.
+    """A body as what it is meant to be, once it is certain that this node sent it at some time.
 
     `model` has a `node_id`. Raises ProblemError.
     """

@@ -1,21 +1,25 @@
 """Heartbeats: who sent one is proved, what it tells is kept, what there is for the node goes back.
 
-A heartbeat counts once. Its signature covers the body; its moment must be within five minutes of
-this clock and later than the last one's, which the database decides: of two that come at the same
-time, or of one that comes twice, the second changes nothing and gets nothing.
+A heartbeat counts once. Its signature covers the body, which has the ticket that the last answer
+brought; the database decides that it is the last one. Of two that come at the same time, or of one
+that comes twice, the second changes nothing and gets nothing but the ticket. So no clock decides
+what is new: a node whose clock is off is heard as any other, and how far it is off is noted.
+
+Nodes of older releases have no tickets: of theirs the moments must rise.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, or_, select, update
+import structlog
+from sqlalchemy import bindparam, or_, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
-from control.cluster import rosters
-from control.cluster.read_model import KnownNode
+from control.cluster import node_states, rosters
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
@@ -26,20 +30,27 @@ from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
-from portside.tokens import HEARTBEAT_SKEW
+from portside.tokens import LEEWAY
 from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
+
+_log = structlog.get_logger()
+
+TICKET_BYTES = 12
+"""Of randomness: a ticket that was lost is never guessed or met again."""
 
 AT_WORK = 5.0
 """Seconds between two heartbeats of a node that has work: as often as more is ordered."""
 
 # Made once: putting a statement together takes longer than the database takes to carry it out.
-_KEEP = (
-    update(Node)
-    .where(
-        Node.node_id == bindparam("node"),
-        or_(Node.sent_at.is_(None), Node.sent_at < bindparam("moment", type_=Moment())),
+_KEEP = update(Node).where(Node.node_id == bindparam("node")).returning(Node.down_since)
+_KEEP_BY_TICKET = _KEEP.where(Node.ticket == bindparam("shown"))
+_KEEP_BY_MOMENT = _KEEP.where(
+    or_(
+        Node.sent_at.is_(None),
+        Node.sent_at < bindparam("moment", type_=Moment()),
+        # Noted while one of the clocks was far ahead.
+        Node.sent_at > bindparam("latest", type_=Moment()),
     )
-    .returning(Node.down_since)
 )
 
 
@@ -61,9 +72,9 @@ class Heartbeats:
         """
         snapshot = self._snapshots.current()
         node = authentication.sender(snapshot, node_id)
-        beat = _proven(node, token, body, now)
-        self._runs.heard(node_id, beat.run, now)
+        beat = authentication.proven(node, token, body, Heartbeat, now)
         authentication.refuse_twins(self._runs, node_id, now)
+        skew = _skew(beat, now)
         # Before the work: of a copy that was to go and was deleted for good, both are told.
         for each in beat.gone:
             self._hear(beat, each, now)
@@ -71,20 +82,28 @@ class Heartbeats:
         # the heartbeat itself then turns out to be a replay.
         for done in beat.work:
             self._settle(snapshot, node_id, done, now)
-        work, believed = self._database.write(
-            lambda session: (
-                self._keep(session, beat, snapshot.roster.version, now),
-                inventory.digest(session, node_id),
-            ),
+        ticket = secrets.token_urlsafe(TICKET_BYTES)
+        kept = self._database.write(
+            lambda session: self._keep(session, beat, ticket, snapshot.roster.version, now),
             # What a node tells it tells again; only that a lease was given out must last.
             durable=False,
         )
+        if kept is None:
+            return self._not_taken(node_id, now)
+        # Not before it has proved to be no replay.
+        self._runs.heard(node_id, beat.run, now)
+        authentication.refuse_twins(self._runs, node_id, now)
+        if node_states.is_off(skew) != node_states.is_off(node.signs.clock_skew):
+            _log.warning("node's clock", node=node_id, seconds_ahead=round(skew, 1))
+            self._snapshots.forget()
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
+        work, believed = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
+            ticket=ticket,
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(work),
@@ -96,28 +115,54 @@ class Heartbeats:
             else self._settings.heartbeat_every,
         )
 
+    def _not_taken(self, node_id: str, now: datetime) -> HeartbeatAnswer:
+        """The ticket that the next one must show; the node's first contact makes one."""
+        fresh = secrets.token_urlsafe(TICKET_BYTES)
+
+        def work(session: Session) -> str:
+            node = session.get_one(Node, node_id, with_for_update=True, populate_existing=True)
+            node.ticket = node.ticket or fresh
+            return node.ticket
+
+        ticket = self._database.write(work, durable=False)
+        return HeartbeatAnswer(
+            now=now, taken=False, ticket=ticket, next_in=self._settings.heartbeat_every
+        )
+
     def _keep(
-        self, session: Session, beat: Heartbeat, published: int, now: datetime
-    ) -> Sequence[Lease]:
-        """Note down what the node tells, and lease work to it."""
+        self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
+    ) -> tuple[Sequence[Lease], str] | None:
+        """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
+
+        Returns the leases and the digest of what should be there.
+        """
         told = {
             "node": beat.node_id,
-            "moment": beat.sent_at,
+            "ticket": ticket,
             "sent_at": beat.sent_at,
+            "clock_skew": _skew(beat, now),
             "heard_at": now,
             "heartbeat": beat.model_dump_json(exclude={"work", "gone"}),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
-            "disk_reserved": beat.disk_reserved,
+            "disk_reserved": beat.disk_withheld,
             "active_uploads": beat.active_uploads,
             "accepting": beat.accepting,
         }
-        kept = session.connection().execute(_KEEP, told).one_or_none()
-        if kept is None:
+        if beat.ticket is None:
+            _must_be_of_now(beat, now)
+            by_moment = {"moment": beat.sent_at, "latest": now + timedelta(seconds=LEEWAY)}
+            kept = session.connection().execute(_KEEP_BY_MOMENT, {**told, **by_moment})
+        else:
+            kept = session.connection().execute(_KEEP_BY_TICKET, {**told, "shown": beat.ticket})
+        before = kept.one_or_none()
+        if before is None:
+            if beat.ticket is not None:
+                return None
             raise ProblemError(
                 "heartbeat-replayed", "a heartbeat of this moment or a later one was seen before"
             )
-        if kept.down_since is not None:
+        if before.down_since is not None:
             session.execute(
                 update(Node)
                 .where(Node.node_id == beat.node_id)
@@ -126,11 +171,11 @@ class Heartbeats:
             )
             rosters.changed(session, now)
             log_on_commit(
-                session, "node is back", node=beat.node_id, down_since=str(kept.down_since)
+                session, "node is back", node=beat.node_id, down_since=str(before.down_since)
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
-        return leases.grant(session, beat.node_id, now)
+        return leases.grant(session, beat.node_id, now), inventory.digest(session, beat.node_id)
 
     def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
         """Take over what a node says of one file, unless it comes too late.
@@ -139,8 +184,12 @@ class Heartbeats:
         """
 
         def work(session: Session) -> None:
-            latest = session.scalar(select(Node.sent_at).where(Node.node_id == beat.node_id))
-            if latest is None or latest < beat.sent_at:
+            last = session.get_one(Node, beat.node_id, populate_existing=True)
+            if beat.ticket is None:
+                is_next = last.sent_at is None or last.sent_at < beat.sent_at
+            else:
+                is_next = last.ticket == beat.ticket
+            if is_next:
                 removals.hear(session, beat.node_id, each, now)
 
         self._database.write(work)
@@ -170,11 +219,16 @@ class Heartbeats:
         self._database.write(work)
 
 
-def _proven(node: KnownNode, token: str, body: bytes, now: datetime) -> Heartbeat:
-    """The heartbeat, once it is certain that this node sent it and just now."""
-    beat = authentication.proven(node, token, body, Heartbeat, now)
-    if abs(beat.sent_at - now) > timedelta(seconds=HEARTBEAT_SKEW):
+def _skew(beat: Heartbeat, now: datetime) -> float:
+    """Seconds by which the node's clock is ahead of ours, but for the way here."""
+    return (beat.sent_at - now).total_seconds()
+
+
+def _must_be_of_now(beat: Heartbeat, now: datetime) -> None:
+    """Without a ticket an old heartbeat could be sent again once it is forgotten."""
+    if abs(_skew(beat, now)) > LEEWAY:
         raise ProblemError(
-            "token-claims", f"'sent_at' is more than {HEARTBEAT_SKEW} s off: check both clocks"
+            "token-claims",
+            f"'sent_at' is more than {LEEWAY} s off, and there is no ticket: deploy the node anew, "
+            "or check both clocks",
         )
-    return beat

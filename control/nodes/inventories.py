@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
+from control.db.models import Node
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
@@ -61,27 +64,32 @@ class Inventories:
             if not _fits(each)
         )
         right = tuple(filter(_fits, held.files))
-        answers = [
-            self._in_turn(
-                held.model_copy(update={"files": right[start : start + AT_ONCE]}),
-                now,
-                is_last=start + AT_ONCE >= len(right),
-            )
-            for start in range(0, len(right), AT_ONCE)
-        ]
-        return HeldFilesAnswer(
-            taken=sum(each.taken for each in answers),
-            not_taken=(*wrong, *(one for each in answers for one in each.not_taken)),
-        )
+        taken, not_taken = 0, list(wrong)
+        for start in range(0, max(len(right), 1), AT_ONCE):
+            some = held.model_copy(update={"files": right[start : start + AT_ONCE]})
+            is_last = start + AT_ONCE >= len(right)
+            answer = self._in_turn(some, now, is_last=is_last)
+            if answer.outdated:
+                return answer
+            taken += answer.taken
+            not_taken += answer.not_taken
+        return HeldFilesAnswer(taken=taken, not_taken=tuple(not_taken))
 
     def _in_turn(self, held: HeldFiles, now: datetime, *, is_last: bool) -> HeldFilesAnswer:
         """Take over so few that who asks for a session hardly notices: one node at a time."""
-        with self._turn:
-            return self._database.write(
-                lambda session: takeover.take_over(session, self._settings, held, now),
-                # What is durable when the last returns is all that was committed before it.
-                durable=is_last,
+
+        def work(session: Session) -> HeldFilesAnswer:
+            # The node's row is locked: no heartbeat comes in between.
+            known = session.get_one(
+                Node, held.node_id, with_for_update=True, populate_existing=True
             )
+            if not held.ticket or held.ticket != known.ticket:
+                return HeldFilesAnswer(taken=0, outdated=True)
+            return takeover.take_over(session, self._settings, held, now)
+
+        with self._turn:
+            # What is durable when the last returns is all that was committed before it.
+            return self._database.write(work, durable=is_last)
 
 
 def _fits(file: HeldFile) -> bool:

@@ -14,7 +14,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.deferred_log import log_on_commit
 from control.db.models import Node, Pool, WantedState
 from control.problems import ProblemError
-from control.replication import draining
+from control.replication import draining, progress
 from control.settings import Settings
 from portside.wire.control import (
     NewPool,
@@ -28,21 +28,39 @@ from portside.wire.control import (
 from portside.wire.heartbeat import Heartbeat
 
 
-def every_node(session: Session, snapshot: Snapshot) -> NodeViews:
-    """Every node that a deploy knows, with its last heartbeat."""
-    rows = session.scalars(select(Node).where(Node.in_roster).order_by(Node.node_id))
+def every_node(
+    session: Session, snapshot: Snapshot, snapshots: Snapshots, settings: Settings, now: datetime
+) -> NodeViews:
+    """Every node that a deploy knows, with its last heartbeat, and how far its drain is."""
+    rows = session.scalars(select(Node).where(Node.in_roster).order_by(Node.node_id)).all()
     return NodeViews(
-        nodes=tuple(_node_view(snapshot, row) for row in rows if row.node_id in snapshot.nodes)
+        nodes=tuple(
+            _node_view(snapshot, row).model_copy(
+                update={"drain": progress.of_drain(session, snapshots, settings, row.node_id, now)}
+            )
+            for row in rows
+            if row.node_id in snapshot.nodes
+        )
     )
 
 
-def one_node(session: Session, snapshot: Snapshot, node_id: str) -> NodeView:
+def one_node(
+    session: Session,
+    snapshot: Snapshot,
+    snapshots: Snapshots,
+    settings: Settings,
+    node_id: str,
+    now: datetime,
+) -> NodeView:
     """One node, also one that a deploy has left out. Raises ProblemError."""
     row = session.get(Node, node_id)
     if row is None or node_id not in snapshot.nodes:
         raise _unknown(node_id)
     return _node_view(snapshot, row).model_copy(
-        update={"holding": draining.holding(session, node_id)}
+        update={
+            "holding": draining.holding(session, node_id),
+            "drain": progress.of_drain(session, snapshots, settings, node_id, now),
+        }
     )
 
 
@@ -69,6 +87,7 @@ def _node_view(snapshot: Snapshot, row: Node) -> NodeView:
         tier=node.tier,
         heard_at=node.signs.heard_at,
         down_since=node.signs.down_since,
+        clock_skew=node.signs.clock_skew,
         reserved=sum(pool.reserved for pool in own),
         open_sessions=sum(pool.open_sessions for pool in own),
         heartbeat=heartbeat,

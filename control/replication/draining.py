@@ -148,7 +148,16 @@ def must_be_drainable(
 
 
 def must_be_empty(session: Session, node_id: str, now: datetime, dead_after: float) -> None:
-    """Raise ProblemError `node-in-use` unless nothing is kept by a node, by its own word too.
+    """Raise ProblemError `node-in-use` unless nothing is kept by a node, by its own word too."""
+    reasons = why_not_empty(session, node_id, now, dead_after)
+    if reasons:
+        raise ProblemError(
+            "node-in-use", "; ".join(reasons) + "; or say 'force' for a node that is lost"
+        )
+
+
+def why_not_empty(session: Session, node_id: str, now: datetime, dead_after: float) -> list[str]:
+    """What speaks against retiring a node, in words for people; empty when it keeps nothing.
 
     The catalogue alone doesn't count: one that was restored from a backup doesn't know what is
     there. A node that isn't heard can't say.
@@ -160,29 +169,30 @@ def must_be_empty(session: Session, node_id: str, now: datetime, dead_after: flo
         .where(models.Copy.node_id == node_id, models.Copy.state == "copying")
     )
     if held.files or held.open_sessions or coming:
-        raise ProblemError(
-            "node-in-use",
+        return [
             f"{node_id} still has {held.files} copies ({format_size(held.bytes)}), {coming} coming "
-            f"and {held.open_sessions} open sessions: drain it first and wait until it is empty, "
-            "or say 'force' for a node that is lost",
-        )
+            f"and {held.open_sessions} open sessions: drain it first and wait until it is empty"
+        ]
     node = session.get_one(models.Node, node_id)
     if node.heartbeat is None or node.heard_at is None:
-        return
+        return []
     if (now - node.heard_at).total_seconds() > dead_after:
-        raise ProblemError(
-            "node-in-use",
+        return [
             f"{node_id} was last heard at {node.heard_at:%Y-%m-%dT%H:%M:%SZ} and can't say that "
-            "it keeps nothing: start it, or say 'force' for a node that is lost",
-        )
+            "it keeps nothing: start it"
+        ]
     told = Heartbeat.model_validate_json(node.heartbeat)
     if told.files or told.active_uploads:
-        raise ProblemError(
-            "node-in-use",
+        return [
             f"{node_id} itself says that it has {told.files} files and {told.active_uploads} "
-            "uploads under way: it tells of what isn't known here, wait for it; or say 'force' "
-            "for a node that is lost",
-        )
+            "uploads under way: it tells of what isn't known here, wait for it"
+        ]
+    if told.scrub_damaged:
+        return [
+            f"{node_id} has {told.scrub_damaged} files in quarantine: settle them there with "
+            "`portside-agent quarantine`"
+        ]
+    return []
 
 
 def _others(going: list[str], node_id: str) -> str:

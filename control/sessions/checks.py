@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 
 from control.cluster.read_model import KnownApp
+from control.cluster.snapshot import Snapshot
 from control.db.database import Database
 from control.db.models import File, UploadSession
 from control.problems import ProblemError
@@ -68,6 +69,21 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
         raise ProblemError(
             "too-large", f"{size} bytes are more than the {settings.max_size} allowed"
         )
+
+
+def node_must_take_files(snapshot: Snapshot, node_id: str) -> None:
+    """Refuse a node that is named and takes no new files now, saying why and which do."""
+    node = snapshot.nodes.get(node_id)
+    if node is None:
+        raise ProblemError("node-unknown", f"there is no node {node_id!r}")
+    pools = [each for each in snapshot.pools.values() if each.node.node_id == node_id]
+    takes = any(each.is_upload_target and each.weight > 0 for each in pools)
+    if node.healthy and takes:
+        return
+    why = "; ".join(node.reasons) or "its pools take no uploads"
+    others = sorted({each.node_id for each in snapshot.places if each.is_upload_target} - {node_id})
+    use = f"{', '.join(others)} do, or name none" if others else "no other node does either now"
+    raise ProblemError("node-closed", f"{node_id} takes no new files now ({why}): {use}")
 
 
 def name_must_be_free(database: Database, asked: AppRequest) -> None:

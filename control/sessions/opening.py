@@ -30,6 +30,7 @@ from control.sessions.checks import (
     bytes_to_promise,
     must_be_takeable,
     name_must_be_free,
+    node_must_take_files,
     path_of,
 )
 from control.settings import Settings
@@ -120,8 +121,12 @@ class SessionOpener:
     def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
         """Where the file goes first, and behind it where its copies go."""
         choose = partial(snapshot.ranking.choose, size, self._random, region=request.region)
-        # What the uploader couldn't reach is still better than nothing: it may be back.
-        first = choose(without=request.avoid) or choose()
+        if request.node_id is not None:
+            node_must_take_files(snapshot, request.node_id)
+            first = choose(on=request.node_id)
+        else:
+            # What the uploader couldn't reach is still better than nothing: it may be back.
+            first = choose(without=request.avoid) or choose()
         if not first:
             if not snapshot.places:
                 raise ProblemError(
@@ -214,9 +219,13 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
 
 
 def _digest(request: SessionRequest) -> str:
-    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    # Requests that name no node have the digest that they had before any could.
+    unsaid = {"node_id"} if request.node_id is None else set()
+    return hashlib.sha256(request.model_dump_json(exclude=unsaid).encode()).hexdigest()
 
 
 def _no_space(size: int, request: SessionRequest) -> ProblemError:
     hint = "" if request.size is not None else ": say the file's 'size', else its limit is promised"
-    return ProblemError("no-space", f"no node has room for {size} bytes{hint}")
+    where = request.node_id or "no node"
+    has = "has no room" if request.node_id else "has room"
+    return ProblemError("no-space", f"{where} {has} for {size} bytes{hint}")

@@ -18,17 +18,20 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
-from control.cluster import rosters
+from control.cluster import own_clock, rosters
 from control.cluster.rosters import RosterUnusable
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database, DatabaseUnavailable
+from control.db.deferred_log import log_on_commit
 from control.db.models import Node
 from control.moves.worker import MoveRounds
 from control.replication import leases
 from control.replication.draining import DrainRounds
 from control.replication.repair import RepairRounds
 from control.settings import Settings
-from control.worker import expiry
+from control.worker import expiry, set_back
+from portside.clock import ClockWatch
+from portside.tokens import LEEWAY
 
 _log = structlog.get_logger()
 
@@ -52,21 +55,28 @@ class Routine:
     name: str
     every: float
     run: Callable[[Round], None]
+    ends: bool = False
+    """Whether it ends by the clock what nobody can bring back: not by one that is doubtful."""
 
 
 def claim(settings: Settings, database: Database, now: datetime, every: float = EVERY) -> bool:
     """Whether this worker goes the round that is due. Raises DatabaseUnavailable.
 
     After a time without rounds nobody can say which node was silent: what counts as silence begins
-    anew, so that a control plane that was away doesn't find every node dead.
+    anew, so that a control plane that was away doesn't find every node dead. A last round that lies
+    ahead shows that the clock was: then nothing waits for that moment (`control.worker.set_back`).
     """
 
     def work(session: Session) -> bool:
         state = rosters.cluster_state(session)
-        if state.rounds_at is not None and now - state.rounds_at < timedelta(seconds=every * 0.9):
+        since = None if state.rounds_at is None else (now - state.rounds_at).total_seconds()
+        if since is not None and since < -LEEWAY:
+            set_back.bring_back(session, now)
+            log_on_commit(session, "clock was set back", seconds=round(-since, 1))
+            state = rosters.cluster_state(session)
+        elif since is not None and since < every * 0.9:
             return False
-        away = timedelta(seconds=max(settings.dead_after / 2, 2 * every))
-        if state.rounds_at is None or now - state.rounds_at > away:
+        if since is None or since < 0 or since > max(settings.dead_after / 2, 2 * every):
             state.listening_since = now
         state.rounds_at = now
         return True
@@ -133,12 +143,16 @@ def _somebody_silent(session: Session, round_: Round) -> bool:
     )
 
 
+def give_back(round_: Round) -> None:
+    """Have leases wait again that their nodes don't settle."""
+    round_.database.write(lambda session: leases.give_back_expired(session, round_.now))
+
+
 def expire(round_: Round) -> None:
-    """Give back what sessions hold that are over, and leases of nodes that don't settle them."""
+    """Give back what sessions hold that are over, and expect no more what didn't come."""
     count = expiry.expire_sessions(round_.database, round_.now)
     if count:
         _log.info("sessions expired", count=count)
-    round_.database.write(lambda session: leases.give_back_expired(session, round_.now))
     expiry.give_up_copies(round_.database, round_.now)
 
 
@@ -161,13 +175,24 @@ def purge(round_: Round) -> None:
     expiry.purge(round_.database, round_.now)
 
 
+def own_clock_error(session: Session) -> float | None:
+    """Seconds by which this clock seems to be ahead of the nodes' (`control.cluster.own_clock`)."""
+    skews = session.scalars(
+        select(Node.clock_skew).where(
+            Node.in_roster, Node.down_since.is_(None), Node.clock_skew.is_not(None)
+        )
+    )
+    return own_clock.error([skew for skew in skews if skew is not None])
+
+
 ROUTINES: tuple[Routine, ...] = (
     Routine("roster", 0, follow_roster),
     Routine("silence", 0, notice_silence),
     Routine("checkpoint", 0, checkpoint),
-    Routine("expiry", 15, expire),
+    Routine("leases", 15, give_back),
+    Routine("expiry", 15, expire, ends=True),
     Routine("inventories", 15, fold_inventories),
-    Routine("purge", 3600, purge),
+    Routine("purge", 3600, purge, ends=True),
 )
 
 
@@ -195,6 +220,7 @@ class Rounds:
         database: Database,
         clock: Callable[[], datetime],
         routines: Sequence[Routine] | None = None,
+        watch: ClockWatch | None = None,
     ) -> None:
         """`routines` are all that there are unless given."""
         self._settings = settings
@@ -202,6 +228,7 @@ class Rounds:
         self._clock = clock
         self._routines = routines or (*ROUTINES, *of_copies(settings, database, clock))
         self._due: dict[str, float] = {}
+        self._watch = watch or ClockWatch()
 
     def go(self) -> bool:
         """Go a round if it is this worker's; returns whether it was.
@@ -209,9 +236,15 @@ class Rounds:
         A database that is away ends the round; the next one begins anew.
         """
         try:
+            step = self._watch.look()
+            if step:
+                _log.warning("clock was set", seconds_ahead=round(step, 1))
             if not claim(self._settings, self._database, self._clock()):
                 return False
+            trusted = self._watch.is_settled and self._database.read(own_clock_error) is None
             for routine in self._routines:
+                if routine.ends and not trusted:
+                    continue
                 if time.monotonic() >= self._due.get(routine.name, 0):
                     self._due[routine.name] = time.monotonic() + routine.every
                     routine.run(Round(self._settings, self._database, self._clock()))

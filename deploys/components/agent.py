@@ -14,12 +14,14 @@ from deploys.components.releases import (
     KEPT_RELEASES,
     Home,
     built_release,
+    command_on_path,
     old_releases_removed,
     release_installed,
 )
 from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
 from deploys.wheelhouse import AGENT
+from portside.operator import programs
 from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(AGENT, layout.RELEASES, layout.CURRENT, loads="agent.app, agent.commands.cli")
@@ -63,6 +65,10 @@ def agent(node: StorageNode) -> None:
     files_in_place(
         name="Settings",
         files=[File(layout.AGENT_TOML, agent_settings(node), private, 0o640, check=_CHECK)],
+    )
+    files_in_place(
+        name="Command on the PATH",
+        files=[command_on_path(programs.AGENT, "PORTSIDE_AGENT_CONFIG", layout.AGENT_TOML)],
     )
     files_in_place(
         name="Units",

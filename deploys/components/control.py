@@ -23,6 +23,7 @@ from deploys.components.releases import (
     KEPT_RELEASES,
     Home,
     built_release,
+    command_on_path,
     old_releases_removed,
     release_installed,
 )
@@ -30,6 +31,7 @@ from deploys.components.reloading import reload_or_start, runs, unit_file
 from deploys.components.rendering import render
 from deploys.wheelhouse import CONTROL
 from portside import sizing
+from portside.operator import programs
 from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(
@@ -78,6 +80,10 @@ def control(node: Node) -> None:
     files_in_place(
         name="Settings",
         files=[File(layout.CONTROL_TOML, control_settings(node), private, 0o640, check=_CHECK)],
+    )
+    files_in_place(
+        name="Command on the PATH",
+        files=[command_on_path(programs.CONTROL, "PORTSIDE_CONTROL_CONFIG", layout.CONTROL_TOML)],
     )
     files_in_place(
         name="Units",

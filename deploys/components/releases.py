@@ -1,4 +1,5 @@
-"""Releases on a node: installed beside each other, `current` pointing to the one that runs."""
+"""Releases on a node: installed beside each other, `current` pointing to the one that runs, and
+the commands by which people run it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from pyinfra.context import host
 
 from deploys import layout
 from deploys.components import facts
+from deploys.components.operations import File
+from deploys.components.rendering import render
 from deploys.wheelhouse import Product, Release, ReleaseError, build
+from portside.operator.programs import Program
 
 KEPT_RELEASES = 3
 """The one that runs, and two to go back to."""
@@ -101,3 +105,13 @@ def old_releases_removed(home: Home, keep: int) -> Generator[str]:
     old = [*others[keep - 1 :], *state.incomplete]
     if old:
         yield f"rm -rf {facts.quoted(f'{home.releases}/{digest}' for digest in old)}"
+
+
+def command_on_path(program: Program, variable: str, settings: str) -> File:
+    """A command for root that runs the current release as the program's own user.
+
+    It follows the link to the release, so that it needn't change with one. `variable` names the
+    settings' file, `settings` is where that is unless somebody says otherwise.
+    """
+    text = render("base/command.sh.j2", program=program, variable=variable, settings=settings)
+    return File(program.on_path, text, mode=0o755, check="sh -n {}")

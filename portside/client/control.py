@@ -35,6 +35,7 @@ from portside.wire.control import (
     NodeStateRequest,
     NodeView,
     NodeViews,
+    RepairView,
     Session,
     SessionRequest,
 )
@@ -96,6 +97,14 @@ class Control:
     def nodes(self) -> NodeViews:
         """Every node."""
         return self._ask(NodeViews, "GET", paths.NODES)
+
+    def node(self, node_id: str) -> NodeView:
+        """One node, with what it keeps."""
+        return self._ask(NodeView, "GET", f"{paths.NODES}/{_part(node_id)}")
+
+    def repair(self) -> RepairView:
+        """What repair has to do."""
+        return self._ask(RepairView, "GET", paths.REPAIR)
 
     def set_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
         """Tell what is wanted of a node. The same wish again is fine."""
@@ -186,7 +195,7 @@ class Control:
             except requests.exceptions.SSLError as error:
                 raise ControlUnavailable(
                     f"{self.url}: its certificate or TLS is not accepted: {innermost(error)}; name "
-                    "the CA to trust: `portside login --ca`, or PORTSIDE_CA"
+                    "the CA to trust: `portside login URL --ca FILE`, or PORTSIDE_CA"
                 ) from None
             except (requests.RequestException, OSError) as error:
                 reason = f"{self.url}: no connection: {innermost(error)}"

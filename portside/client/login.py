@@ -124,5 +124,5 @@ def _kept() -> Login | None:
     except ValidationError:
         # Its content isn't quoted: there is a key in it.
         raise NotLoggedIn(
-            f"{path} is no login of this release: run `portside login` anew"
+            f"{path} is no login of this release: run `portside login URL` anew"
         ) from None

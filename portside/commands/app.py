@@ -20,7 +20,10 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 def command(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="create|list|revoke ...", help="As `portside-control app` has it."),
+        typer.Argument(
+            metavar="create|list|revoke ...",
+            help="As `portside-control app list` and its like have it.",
+        ),
     ],
     file: ClusterFile = None,
 ) -> None:

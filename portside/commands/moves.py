@@ -226,6 +226,8 @@ def _print_move(move: MoveView) -> None:
         "moved": f"{format_size(move.progress.done_bytes)} of about "
         f"{format_size(move.progress.planned_bytes)}",
         "speed": move.bytes_per_second and f"at most {format_size(move.bytes_per_second)} a second",
+        "rate": move.rate and f"{format_size(move.rate)} a second",
+        "to go": move.seconds_left and f"about {format_duration(move.seconds_left)}",
         "hours": move.hours and f"{move.hours} UTC",
         "note": move.note,
         "begun": ago(move.created_at),

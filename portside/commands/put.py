@@ -55,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             help="The storage node, as s01; without it the one that the control plane names after "
-            "`portside login`, else the cluster's first one.",
+            "`portside login URL`, else the cluster's first one.",
             show_default=False,
         ),
     ] = None,
@@ -130,8 +130,8 @@ def command(
 ) -> None:
     """Store files on a node, each with a receipt whose signature is checked.
 
-    After `portside login` the control plane names the node and hears of the file; with --node,
-    --url, --cluster or a token, files go to that node.
+    After `portside login` the control plane names the node, or says whether the one of --node
+    takes files, and hears of the file; with --url, --cluster or a token, files go straight there.
 
     A large file goes on where it was cut off: by itself, and after an end of this program when the
     same command is given again. What that takes lies in $XDG_STATE_HOME/portside until it is done.
@@ -155,7 +155,7 @@ def command(
     manner = Manner(
         namespace, layout, owner or getpass.getuser(), checksum, parallel, not no_resume
     )
-    to_a_node = bool(given or node or url or file)
+    to_a_node = bool(given or url or file)
     with _way(to_a_node, given, node, url, ca, file, manner, timeout if wait else None) as way:
         codes = [_put(path, way, as_json) for path in files]
     raise typer.Exit(max(codes))
@@ -172,15 +172,15 @@ def _way(
     manner: Manner,
     wait: int | None,
 ) -> Iterator[Way]:
-    """Through the control plane for whoever is logged in and names no node."""
+    """Through the control plane for whoever is logged in, unless it goes straight to a node."""
     found = None if to_a_node else login.current()
     if found is not None:
         with control_plane(found) as control:
-            yield ThroughControl(control, ca or found.ca, manner, wait)
+            yield ThroughControl(control, ca or found.ca, manner, wait, node)
         return
     if wait is not None:
         raise typer.BadParameter(
-            "only the control plane knows: run `portside login`, and name no node or token",
+            "only the control plane knows: run `portside login URL`, and give no token or URL",
             param_hint="--wait",
         )
     target = target_of(token, node, url, ca, file)

@@ -29,7 +29,7 @@ class NotSafe(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ThroughControl:
-    """Files go where the control plane says; `ca` is trusted on the nodes.
+    """Files go where the control plane says, or to `node`, if it takes them; `ca` is trusted there.
 
     `wait` is how many seconds to wait until a file has as many copies as it should; None: not.
     """
@@ -38,6 +38,7 @@ class ThroughControl:
     ca: Path | None
     manner: Manner
     wait: int | None
+    node: str | None = None
 
     def store(self, path: Path) -> StoredFile:
         """Store one file. Raises UploadError, ControlError and ValueError."""
@@ -47,13 +48,16 @@ class ThroughControl:
             def wish() -> SessionRequest:
                 # Only where an upload begins is the file read before.
                 sha256 = checksum_within(path, shown) if manner.checksum else None
-                return _request_for(path, size, sha256, manner)
+                return _request_for(path, size, sha256, manner, self.node)
 
             upload = BySession(
                 self.control,
                 path,
                 wish,
-                identity=(manner.namespace, manner.layout, manner.owner),
+                identity=(
+                    *(manner.namespace, manner.layout, manner.owner),
+                    *(() if self.node is None else (self.node,)),
+                ),
                 ca=self.ca,
                 in_pieces=manner.resumable(size),
                 parallel=manner.parallel,
@@ -78,7 +82,9 @@ class ThroughControl:
         return _safe(path, stored, self.control, view, self.wait)
 
 
-def _request_for(path: Path, size: int, sha256: str | None, manner: Manner) -> SessionRequest:
+def _request_for(
+    path: Path, size: int, sha256: str | None, manner: Manner, node: str | None
+) -> SessionRequest:
     """What to ask the control plane for. Raises ValueError, in words for people."""
     try:
         path.name.encode()
@@ -92,6 +98,7 @@ def _request_for(path: Path, size: int, sha256: str | None, manner: Manner) -> S
             layout=manner.layout,
             size=size,
             sha256=sha256,
+            node_id=node,
         )
     except ValidationError as error:
         first = error.errors(include_input=False)[0]

@@ -32,8 +32,13 @@ class Program:
 
     @property
     def command(self) -> str:
-        """Its command line, for root and for the services."""
+        """Its command line as the services run it, in the release that is current."""
         return f"{self.current}/venv/bin/{self.name}"
+
+    @property
+    def on_path(self) -> str:
+        """Where people find it: in everybody's PATH, and in sudo's."""
+        return f"/usr/local/bin/{self.name}"
 
     @property
     def services(self) -> tuple[str, str]:

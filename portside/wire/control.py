@@ -43,6 +43,8 @@ class SessionRequest(Request):
     client_address: str | None = Field(default=None, max_length=64)
     avoid: tuple[str, ...] = Field(default=(), max_length=16)
     """Nodes that the uploader couldn't reach just now: others come first."""
+    node_id: NodeId | None = None
+    """The one node that it is to go to; None is wherever placement finds best."""
 
 
 class Session(Message):
@@ -128,6 +130,29 @@ class Holding(Message):
     """Uploads that may still come in: what they bring is copied away as well."""
 
 
+class DrainProgress(Message):
+    """How far a drain is, as of now."""
+
+    since: datetime
+    files_left: int
+    bytes_left: int
+    files_gone: int
+    """Copied to other nodes and removed here since then; so are `bytes_gone`."""
+    bytes_gone: int
+    copying: int
+    """Copies of its files that are on their way to other nodes."""
+    bytes_per_second: int | None
+    """Over the last minutes; None before anything has gone."""
+    seconds_left: int | None
+    """At that rate."""
+    blocked: tuple[str, ...]
+    """What keeps files from going on, in words for people; of the first of them."""
+    not_yet: tuple[str, ...]
+    """Why it can't be retired yet, in words for people."""
+    drained: bool
+    """Nothing is left, by the node's own word too: it may be retired."""
+
+
 class NodeView(Message):
     """A node as the control plane knows it. `reasons` say why it gets no uploads now."""
 
@@ -142,18 +167,49 @@ class NodeView(Message):
     tier: Tier
     heard_at: datetime | None
     down_since: datetime | None
+    clock_skew: float | None = None
+    """Seconds by which its clock was ahead of the control plane's at its last heartbeat."""
     reserved: int
     """Bytes promised to open sessions."""
     open_sessions: int
     heartbeat: Heartbeat | None
     holding: Holding | None = None
     """With `GET /api/v1/nodes/<id>` only."""
+    drain: DrainProgress | None = None
+    """While it drains."""
 
 
 class NodeViews(Message):
     """Every node."""
 
     nodes: tuple[NodeView, ...]
+
+
+class ShortFiles(Message):
+    """Files that have so many good copies, and should have more."""
+
+    present: int
+    files: int
+    bytes: int
+
+
+class RepairView(Message):
+    """What repair has to do: `GET /api/v1/repair`."""
+
+    short: tuple[ShortFiles, ...]
+    """Those with the fewest copies first."""
+    waiting: int
+    """Copies that are ordered, and no node has begun."""
+    leased: int
+    """Copies that nodes are making."""
+    failing: int
+    """Of both: those that have failed before."""
+    oldest: datetime | None
+    """When the oldest of these orders was given."""
+    given_up: tuple[str, ...]
+    """Nodes whose copies aren't waited for any more."""
+    blocked: tuple[str, ...]
+    """What keeps files from being copied, in words for people; of the first of them."""
 
 
 class NodeStateRequest(Request):

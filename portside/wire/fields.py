@@ -27,6 +27,9 @@ TokenId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{8,128}$")]
 Sha256 = Annotated[str, Field(pattern=SHA256_HEX)]
 Owner = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
 """Whose a file is, in words of the app that had it uploaded: anything but control characters."""
+Ticket = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
+"""What shows that a message is new; empty when its sender has none yet."""
+
 AppId = Annotated[str, Field(pattern=APP_ID_PATTERN)]
 """An app's name, as `portside-control app create` takes it."""
 Namespace = Annotated[str, Field(pattern=NAMESPACE_PATTERN)]

@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from portside.wire.base import Message
-from portside.wire.fields import FileId, Sha256, TokenId
+from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
+from portside.wire.status import INODES_PER_FILE, InodeStatus
 
 NodeState = Literal["active", "readonly", "draining", "down", "retired"]
 Tier = Literal["hot", "warm", "cold"]
@@ -77,11 +78,29 @@ class GoneFile(Message):
     why: WhyGone
 
 
+MOST_QUARANTINED = 20
+"""Damaged files that one heartbeat names; all are counted."""
+
+
+class QuarantinedFile(Message):
+    """A damaged file that its node keeps out of service until it is settled there."""
+
+    file_id: FileId
+    path: str = Field(max_length=1200)
+    size: int = Field(ge=0, lt=2**62)
+    reason: str = Field(max_length=300)
+    """In words for people."""
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
     node_id: str
+    ticket: Ticket | None = None
+    """That of the last answer, which counts once: so a heartbeat is new whatever the clocks say.
+    None by older releases."""
     sent_at: AwareDatetime
+    """By the node's clock: by it alone the control plane knows how far that is off."""
     run: str | None = Field(default=None, max_length=64)
     """Of the worker: another with each start. Two that take turns are two machines."""
     version: str
@@ -89,6 +108,8 @@ class Heartbeat(Message):
     disk_total: int
     disk_reserved: int
     """Of `disk_free`: promised to uploads under way, or kept free whatever comes."""
+    inodes: InodeStatus = InodeStatus()
+    """An older release's agent tells of none, as a filesystem without a bound does."""
     iops: float
     memory_available: int
     memory_total: int
@@ -104,6 +125,8 @@ class Heartbeat(Message):
     """Seconds that the oldest waiting push has waited; 0 when none waits."""
     scrub_damaged: int
     """Damaged files in quarantine."""
+    quarantined: tuple[QuarantinedFile, ...] = Field(default=(), max_length=MOST_QUARANTINED)
+    """The first of them, by their ids."""
     scrub_oldest: float
     """Seconds since the reading of the file that was read longest ago."""
     inventory: str
@@ -112,6 +135,15 @@ class Heartbeat(Message):
     work: tuple[WorkDone, ...] = ()
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
     """The oldest first; each until a heartbeat that told it was answered."""
+
+    @property
+    def disk_withheld(self) -> int:
+        """Of `disk_free`: what no new file gets. Where it would find no inode that is all of it,
+        and one byte more: an empty file has no room either.
+        """
+        if self.inodes.total and self.inodes.spare < INODES_PER_FILE:
+            return self.disk_free + 1
+        return self.disk_reserved
 
 
 class Lease(Message):
@@ -138,6 +170,11 @@ class HeartbeatAnswer(Message):
     """What the control plane has for a node."""
 
     now: AwareDatetime
+    taken: bool = True
+    """Whether the heartbeat counted. It didn't, and changed nothing, when its ticket wasn't the
+    last one: it is to be sent again at once, with this one."""
+    ticket: Ticket | None = None
+    """For the next heartbeat; None by older releases."""
     roster: Roster | None = None
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
-from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, TokenId
+from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""
@@ -93,8 +93,9 @@ class HeldFiles(Message):
     """Files that were wanted."""
 
     node_id: str = Field(max_length=64)
-    read_at: AwareDatetime
-    """When they were last known to be there."""
+    ticket: Ticket
+    """Of the last heartbeat's answer, from before they were looked at: what was told with a later
+    heartbeat is newer than this."""
     files: tuple[HeldFile, ...] = Field(max_length=MOST_HELD)
 
 
@@ -111,3 +112,5 @@ class HeldFilesAnswer(Message):
     taken: int
     """Files whose copy here is known now."""
     not_taken: tuple[NotTaken, ...] = ()
+    outdated: bool = False
+    """Nothing was looked at: a heartbeat came in between. They are to be read and told anew."""

@@ -111,6 +111,10 @@ class MoveView(Message):
     hours: str | None
     progress: MoveProgress
     note: str | None
+    rate: int | None = None
+    """Bytes a second that were moved since its start; None before anything was."""
+    seconds_left: int | None = None
+    """At that rate, while it runs."""
     reports: tuple[MoveReport, ...] = ()
     created_at: datetime
     started_at: datetime | None

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from portside.wire.base import Message
+
+INODES_TO_COMMIT = 6
+"""Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
+
+INODES_PER_FILE = 1 + INODES_TO_COMMIT
 
 
 class SlotStatus(Message):
@@ -22,6 +29,27 @@ class MemoryStatus(Message):
     agent_rss: int
 
 
+class InodeStatus(Message):
+    """Inodes of the data filesystem, like its bytes; a `total` of 0 stands for no bound."""
+
+    free: int = Field(default=0, ge=0)
+    total: int = Field(default=0, ge=0)
+    reserved: int = Field(default=0, ge=0)
+    kept_free: int = Field(default=0, ge=0)
+
+    @property
+    def spare(self) -> int:
+        """What a new upload may have."""
+        return self.free - self.reserved - self.kept_free
+
+
+class FilesystemStatus(Message):
+    """The data filesystem: its type, and what it lacks that others stand in for."""
+
+    kind: str
+    lacks: tuple[str, ...]
+
+
 class DiskStatus(Message):
     """Bytes on the data filesystem; `reserved` is promised to running uploads, not yet written."""
 
@@ -29,18 +57,25 @@ class DiskStatus(Message):
     total: int
     reserved: int
     kept_free: int
+    inodes: InodeStatus = InodeStatus()
 
 
 class UploadStatus(Message):
-    """`GET /api/v1/system/upload-status`: the very numbers that admission decides by."""
+    """`GET /api/v1/system/upload-status`: the very numbers that admission decides by.
+
+    `shortages` are why every upload is refused with 507 until there is room; a node that is only
+    full is `accepting` all the same, for it needs nobody's look.
+    """
 
     node_id: str
     version: str
     accepting: bool
     reasons: tuple[str, ...]
+    shortages: tuple[str, ...] = ()
     slots: SlotStatus
     memory: MemoryStatus
     disk: DiskStatus
+    filesystem: FilesystemStatus | None = None
     committed: int
     failures: dict[str, int]
 

@@ -122,7 +122,8 @@ def test_a_damaged_file_is_found_quarantined_reported_and_no_longer_served(
     ready = requests.get(f"{worker.agent.url}/health/ready", timeout=60).json()
     assert ready["ready"]
     assert ready["warnings"] == [
-        "files-damaged: 1 in quarantine, not served: see `portside-agent fsck`"
+        "files-damaged: 1 in quarantine, not served: "
+        "see `portside-agent quarantine`, which settles each"
     ]
     for path in ("", "/content"):
         asked = ask(worker.agent, "GET", f"/{damaged.file_id}{path}", access(worker.agent))
@@ -322,6 +323,9 @@ def test_the_report_says_how_far_the_oldest_file_is_behind(worker: Worker) -> No
 def test_a_report_that_a_power_cut_emptied_counts_as_none(worker: Worker) -> None:
     worker.report_path.write_bytes(b"")
     ready = requests.get(f"{worker.agent.url}/health/ready", timeout=60).json()
-    assert ready["warnings"] == ["worker-silent: the agent's worker has not reported yet"]
+    assert ready["warnings"] == [
+        "worker-silent: the agent's worker has not reported yet: "
+        "`systemctl status portside-agent-worker`"
+    ]
     worker.start()
     assert isinstance(worker.report(), WorkerReport)

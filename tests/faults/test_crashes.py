@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from faults import crashes, runs
-from faults.figures import Figures
-from faults.filesystem import Disk
+from faults import runs
+from faults.causing import crashes
+from faults.causing.filesystem import Disk
+from faults.checking.figures import Figures
 from portside.quantities import MIB
 from tests.support.agent.process import Agent
 
@@ -61,6 +62,15 @@ def test_nothing_acknowledged_or_told_is_lost_when_the_power_is_cut(
 def test_nothing_acknowledged_is_lost_on_a_failing_disk(bench: runs.Bench) -> None:
     for row in runs.injections(bench, 1):
         _assert_kept(row.figures)
+
+
+def test_a_disk_that_something_else_fills_loses_nothing_and_is_deleted_from(
+    bench: runs.Bench,
+) -> None:
+    for row in runs.full_disks(bench, 2):
+        _assert_kept(row.figures)
+        assert (row.figures.crashes, len(row.figures.recovery)) == (2, 2)
+        assert row.figures.explained[507] > 0
 
 
 def test_the_checks_see_what_a_node_loses_that_does_not_sync(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from faults import tus
-from faults.connection import Connection
-from faults.filesystem import Disk
+from faults.causing import tus
+from faults.causing.connection import Connection
+from faults.causing.filesystem import Disk
 from portside.quantities import MIB
 from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent

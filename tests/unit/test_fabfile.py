@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 import fabfile
 from portside.client.control import Control
 from portside.cluster.file import Cluster, parse
+from portside.commands import nodes
 from portside.operator.keystore import Keystore
-from portside.wire.control import NodeStateRequest, NodeView
+from portside.wire.control import DrainProgress, NodeStateRequest, NodeView
 from tests.support.client.control_double import API_KEY, ControlDouble, refuse
 
 CONTROL_OF = fabfile._control
@@ -75,6 +77,37 @@ def test_a_node_is_drained_with_a_key_that_counts(
     fabfile._want("s01", NodeStateRequest(state="draining"))
     assert capsys.readouterr().out == "s01: draining\n  2 files left\n"
     assert keystore.operator_key() == API_KEY
+
+
+def test_a_drain_says_how_far_it_is_and_is_watched_to_its_end(
+    keystore: Keystore,
+    control: ControlDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
+    going = DrainProgress(
+        since=datetime.now(UTC),
+        files_left=2,
+        bytes_left=0,
+        files_gone=0,
+        bytes_gone=0,
+        copying=0,
+        bytes_per_second=None,
+        seconds_left=None,
+        blocked=("2 files have no node to go to: there is no other node",),
+        not_yet=("s01 still has 2 copies",),
+        drained=False,
+    )
+    over = going.model_copy(update={"drained": True, "files_left": 0, "blocked": ()})
+    control.nodes[:] = [NODE.model_copy(update={"drain": going})]
+    fabfile._want("s01", NodeStateRequest(state="draining"))
+    said = capsys.readouterr().out
+    assert "2 files (0 B) left" in said
+    assert "  blocked: 2 files have no node to go to: there is no other node\n" in said
+    control.nodes.append(NODE.model_copy(update={"drain": over}))
+    fabfile._want("s01", NodeStateRequest(state="draining"), watch=True)
+    assert "drained: may be retired: `fab retire s01`" in capsys.readouterr().out
 
 
 def test_a_refusal_is_told_in_the_control_planes_words(

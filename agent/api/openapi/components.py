@@ -84,6 +84,7 @@ NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     "body-cut",
     "too-large",
     "digest-mismatch",
+    "node-closed",
     "no-replica-node",
     "not-replicated",
     "no-slot",

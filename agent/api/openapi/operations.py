@@ -25,6 +25,7 @@ from agent.problems import Slug
 from portside.web.openapi import ANYONE, Answer, Operation, Parameter, query_parameters
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
+from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, UploadStatus
 
 _WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (*NEW_FILE_PROBLEMS, "length-required")
@@ -182,6 +183,32 @@ _FILES: Operations = {
     },
 }
 
+_QUARANTINE: Operations = {
+    ("GET", "/api/v1/quarantine"): Operation(
+        "quarantine",
+        "What is kept out of service, and why",
+        {200: Answer("In order of ids, the first of them.", model=Quarantine, headers=_CACHE)},
+        (*TOKEN_PROBLEMS, "right-missing"),
+        security=(ACCESS_TOKEN,),
+    ),
+    ("POST", "/api/v1/quarantine/{kept_id}"): Operation(
+        "quarantine",
+        "Put a file back if its bytes are good, have good ones fetched, or remove it",
+        {
+            200: Answer("Settled.", model=Settled, headers=_CACHE),
+            202: Answer("The node's worker is about to.", model=Settled, headers=_CACHE),
+        },
+        (
+            *TOKEN_PROBLEMS,
+            *("right-missing", "not-found", "not-settled", "body-cut"),
+            *("no-slot", "no-space", "read-only", "storage-failed"),
+        ),
+        security=(ACCESS_TOKEN,),
+        parameters=(Parameter("path", "kept_id", {"type": "string", "pattern": KEPT_ID_PATTERN}),),
+        body=SettleRequest,
+    ),
+}
+
 _SYSTEM: Operations = {
     ("GET", "/api/v1/system/upload-status"): Operation(
         "system",
@@ -228,4 +255,11 @@ _SYSTEM: Operations = {
     ),
 }
 
-OPERATIONS: Operations = {**_UPLOADS, **RESUMABLE, **REPLICATION, **_FILES, **_SYSTEM}
+OPERATIONS: Operations = {
+    **_UPLOADS,
+    **RESUMABLE,
+    **REPLICATION,
+    **_FILES,
+    **_QUARANTINE,
+    **_SYSTEM,
+}

@@ -49,6 +49,24 @@ REPLICATION: Operations = {
         security=(REPLICATE_TOKEN,),
         parameters=(_HERE,),
     ),
+    ("GET", _PATH): Operation(
+        "replication",
+        "Fetch the file's bytes, where one's own copy is damaged",
+        {
+            200: Answer(
+                "The bytes.",
+                media_type="application/octet-stream",
+                schema=BINARY,
+                headers={
+                    "Cache-Control": "Not to be kept.",
+                    "Repr-Digest": "The file's SHA-256 (RFC 9530).",
+                },
+            )
+        },
+        (*_FILE_PROBLEMS, "not-found"),
+        security=(REPLICATE_TOKEN,),
+        parameters=(_HERE,),
+    ),
     ("PUT", _PATH): Operation(
         "replication",
         "Bring a copy, or the rest of one",

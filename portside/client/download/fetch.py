@@ -167,7 +167,7 @@ class _Fetch:
         except requests.exceptions.SSLError as error:
             raise _SourceFailed(
                 f"{source.node_id}: its certificate or TLS is not accepted: {innermost(error)}; "
-                "name the CA to trust: `portside login --ca`, or PORTSIDE_CA"
+                "name the CA to trust: `portside login URL --ca FILE`, or PORTSIDE_CA"
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             host = urlsplit(source.url).netloc

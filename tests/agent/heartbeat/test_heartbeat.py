@@ -16,7 +16,7 @@ import requests
 from agent.index.database import Database
 from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
-from portside.tokens import SigningKey
+from portside.tokens import SigningKey, verify_receipt
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Heartbeat, Lease, Roster
 from portside.wire.keys import Keyset
@@ -82,6 +82,7 @@ def test_a_heartbeat_says_what_the_web_side_and_the_disk_say(
     assert (first.files, first.stored_bytes, first.inventory) == (0, 0, EMPTY)
     assert first.disk_total == status["disk"]["total"]
     assert first.disk_reserved == status["disk"]["kept_free"]
+    assert first.inodes.total == status["disk"]["inodes"]["total"]
     assert first.memory_total == status["memory"]["total"]
     assert first.upload_slots == status["slots"]["limit"]
     assert first.roster_version == 10
@@ -91,6 +92,33 @@ def test_a_heartbeat_says_what_the_web_side_and_the_disk_say(
     assert control.heartbeats[-1].stored_bytes == 1000
     assert control.heartbeats[-1].inventory == toggled(EMPTY, [file.file_id])
     assert control.refused == []
+
+
+def test_what_is_in_quarantine_is_named_until_it_is_settled(
+    node: Worker, control: ControlDouble
+) -> None:
+    file = stored(node.agent, "a.bin", b"0123456789")
+    flip_a_bit(data_of(node.agent, file))
+    ask(node.agent, "POST", f"/{file.file_id}/verify", access(node.agent))
+    node.start()
+    # Its receipt couldn't be told of it any more, and is given up.
+    dead = "SELECT 1 FROM deliveries WHERE state = 'DEAD'"
+    node.wait_for(lambda: control.heartbeats and node.rows(dead))
+    told = control.heartbeats[-1]
+    assert (told.scrub_damaged, told.files) == (1, 0)
+    (damaged,) = told.quarantined
+    assert (damaged.file_id, damaged.path, damaged.size) == (file.file_id, str(file.path), 10)
+    assert damaged.reason.startswith("its SHA-256 is ")
+    # As if it was the memory, and not the disk.
+    flip_a_bit(node.agent.root / "quarantine" / f"{file.file_id}.data")
+    before = len(control.receipts)
+    assert node.command("quarantine", "settle", file.file_id).returncode == 0
+    node.wait_for(lambda: control.heartbeats[-1].files == 1)
+    assert (control.heartbeats[-1].scrub_damaged, control.heartbeats[-1].quarantined) == (0, ())
+    # And its copy counts again: by a receipt from after the damage.
+    node.wait_for(lambda: len(control.receipts) > before)
+    claims = verify_receipt(control.receipts[-1], node.agent.node_keys)
+    assert (claims.file_id, claims.iat >= int(told.sent_at.timestamp())) == (file.file_id, True)
 
 
 def test_a_running_upload_is_counted_and_its_space_promised(
@@ -123,21 +151,6 @@ def test_a_node_whose_web_side_is_gone_says_so(node: Worker, control: ControlDou
     heartbeat = control.wait_for_heartbeats(2)
     assert not heartbeat.accepting
     assert heartbeat.reasons[0].startswith("agent-silent: ")
-
-
-def test_the_moment_of_a_heartbeat_rises_over_restarts_and_clocks_that_go_back(
-    node: Worker, control: ControlDouble
-) -> None:
-    node.start()
-    control.wait_for_heartbeats(3)
-    node.kill()
-    ahead = datetime.now(UTC) + timedelta(hours=1)
-    node.change("UPDATE notes SET value = ? WHERE key = 'heartbeat'", ahead.isoformat())
-    node.start()
-    control.wait_for_heartbeats(3)
-    moments = [heartbeat.sent_at for heartbeat in control.heartbeats]
-    assert moments == sorted(set(moments))
-    assert moments[-1] > ahead
 
 
 # -- what answers bring ----------------------------------------------------------------------------

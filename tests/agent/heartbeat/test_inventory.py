@@ -1,4 +1,4 @@
-"""What the control plane does not know of a node's files it is told, and what it wrongly believes."""
+"""What the control plane lacks of a node's files it is told; what it believes in vain, too."""
 
 from __future__ import annotations
 

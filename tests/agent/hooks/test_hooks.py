@@ -168,7 +168,8 @@ def test_a_failing_receiver_is_tried_again_given_up_and_brought_back(
         assert attempts == [1, 2, 3, SCHEDULE.most]
         worker.wait_for(lambda: worker.report().deliveries.dead == 1)
         assert worker.report().warnings == (
-            "deliveries-dead: 1 given up: see `portside-agent deliveries list`",
+            "deliveries-dead: 1 given up: see `portside-agent deliveries list`, then "
+            "`portside-agent deliveries retry`, or drop",
         )
 
         listed = worker.command("deliveries", "list")

@@ -127,7 +127,7 @@ def test_the_exit_code_says_how_bad_it_is(node: Node, kind: Kind, code: int) -> 
     assert [each["kind"] for each in findings_of(mended)] == [kind.label]
     assert (looked.returncode, mended.returncode) == (code, code)
     again = fsck(node.agent, *OLD_ENOUGH)
-    assert (again.returncode, again.stdout.split("; ")[1]) == (0, "clean\n")
+    assert (again.returncode, again.stdout.split("; ")[1].strip()) == (0, "clean")
 
 
 def test_foreign_files_are_told_and_never_touched(node: Node) -> None:
@@ -207,7 +207,9 @@ def test_uploads_that_are_running_are_neither_reported_nor_harmed(agent: Agent) 
         # A commit takes milliseconds; the slow upload's file is older than this and locked.
         for options in ([], ["--repair"], ["--repair", "--digests"]):
             done = fsck(agent, "--minimum-age", "20", *options)
-            assert (done.returncode, done.stdout.split("; ")[1]) == (0, "clean\n"), done.stdout
+            assert (done.returncode, done.stdout.split("; ")[1].strip()) == (0, "clean"), (
+                done.stdout
+            )
         done = fsck(agent, "--json", *OLD_ENOUGH)
         assert "stale-staging" not in done.stdout
     finally:

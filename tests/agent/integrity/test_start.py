@@ -1,12 +1,15 @@
-"""A start is quick however many files there are: it reads no table from end to end."""
+"""A start is quick however many files there are, and finishes what was cut wherever it was cut."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from agent.integrity.recovery import recover
+from agent.storage import commit
+from agent.storage.staging import DiskFull
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent
 
@@ -35,3 +38,42 @@ def test_no_query_of_a_start_reads_every_row(
     ]
     assert len(asked) > 10
     assert scans == []
+
+
+def _cut_commit(node: Node) -> tuple[Path, Path]:
+    """Its intent and its attributes are written; where its data is, and where it is to be."""
+    intent = node.intent("a.bin", b"data", layout="named")
+    node.index.begin(intent)
+    target = node.settings.uploads / intent.stored.path
+    target.parent.mkdir()
+    node.committer._write_attributes(intent).rename(node.beside(intent.stored))
+    return node.settings.staging / intent.staging, target
+
+
+def test_a_cut_between_link_and_unlink_is_finished(tmp_path: Path) -> None:
+    node = Node(Agent(tmp_path))
+    staging, target = _cut_commit(node)
+    os.link(staging, target)
+    recover(node.settings, node.database, node.index, node.committer)
+    assert (target.read_bytes(), target.stat().st_nlink) == (b"data", 1)
+    assert not staging.exists()
+    assert node.index.pending() == []
+    assert node.index.path_taken(target.relative_to(node.settings.uploads))  # type: ignore[arg-type]
+    assert node.agent.leftovers() == []
+
+
+def test_what_a_full_disk_has_no_room_for_is_left_and_the_start_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(Agent(tmp_path))
+    staging, target = _cut_commit(node)
+
+    def full(*_: object) -> None:
+        raise DiskFull("no room for a folder")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "make_directories", full)
+        recover(node.settings, node.database, node.index, node.committer)
+    assert (len(node.index.pending()), staging.exists()) == (1, True)
+    recover(node.settings, node.database, node.index, node.committer)
+    assert (node.index.pending(), target.read_bytes()) == ([], b"data")

@@ -175,9 +175,17 @@ def test_a_failed_sync_fails_the_deletion_and_turns_the_node_read_only(agent: Ag
     _assert_deleted(agent, file)
 
 
-def test_a_full_disk_fails_the_deletion_and_a_second_try_is_worth_it(agent: Agent) -> None:
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT"])
+def test_a_step_without_room_is_done_with_that_of_the_reserve(agent: Agent, error: str) -> None:
     file = stored(agent, "a.bin", b"x")
-    with injected(agent, "rename:error=ENOSPC:when=1"):
+    with injected(agent, f"rename:error={error}:when=1"):
+        assert _delete(agent, file).status_code == 204
+    _assert_deleted(agent, file)
+
+
+def test_without_a_reserve_the_deletion_fails_and_a_second_try_is_worth_it(agent: Agent) -> None:
+    file = stored(agent, "a.bin", b"x")
+    with injected(agent, "rename:error=ENOSPC"):
         failed = _delete(agent, file)
     assert (failed.status_code, slug_of(failed)) == (507, "no-space")
     assert ask(agent, "GET", f"/{file.file_id}").status_code == 410

@@ -23,6 +23,7 @@ from control.db.database import Database, DatabaseUnavailable
 from control.db.deferred_log import log_on_commit
 from control.db.migrations import SchemaOutdated, check, migrate
 from control.db.models import Base, Node, Pool, Revocation
+from faults.causing.hog import Hog
 from tests.support.control.postgresql import PostgresqlServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -284,3 +285,30 @@ def test_a_checkpoint_is_safe_to_ask_for_on_either_database(database: Database) 
     database.checkpoint()
     database.write(promise(1))
     assert reserved(database) == 1
+
+
+def test_on_a_full_disk_reading_goes_on_and_writing_does_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+    try:
+        database = Database(f"sqlite:///{disk / 'control.sqlite'}")
+        migrate(database)
+        database.write(lambda session: add_pools(session, "s01"))
+        hog = Hog(disk, "bytes")
+        hog.move_in()
+        hog.take()
+        with pytest.raises(DatabaseUnavailable, match="full"):
+            for _ in range(1000):
+                # What the log has taken before is used first.
+                database.write(promise(1))
+        promised = reserved(database)
+        assert promised < 1000
+        hog.move_out()
+        database.write(promise(1))
+        assert reserved(database) == promised + 1
+        database.close()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -50,7 +50,7 @@ def begin(cluster: Simulation, **changed: Any) -> str:
 
 
 def view(cluster: Simulation, move_id: str) -> MoveView:
-    return cluster.database.read(lambda session: service.view(session, move_id))
+    return cluster.database.read(lambda session: service.view(session, move_id, cluster.clock.now))
 
 
 def command(cluster: Simulation, move_id: str, wish: Any) -> None:
@@ -107,7 +107,7 @@ def test_a_plan_counts_and_changes_nothing(cluster: Simulation) -> None:
         reachable=True,
         obstacles=(),
     )
-    assert cluster.database.read(service.views) == []
+    assert cluster.database.read(lambda session: service.views(session, cluster.clock.now)) == []
 
 
 def test_a_filter_leaves_the_rest_where_it_is(cluster: Simulation) -> None:

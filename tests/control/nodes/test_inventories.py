@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,7 +21,6 @@ from control.replication.inventory import LEARNING
 from control.replication.repair import RepairRounds
 from control.worker.rounds import Round, claim, fold_inventories
 from portside.inventory import EMPTY, toggled
-from portside.tokens import HEARTBEAT_SKEW
 from portside.wire.control import NodeStateRequest
 from portside.wire.heartbeat import GoneFile
 from portside.wire.inventory import (
@@ -58,9 +56,10 @@ def held(**changed: Any) -> HeldFile:
     )
 
 
-def tells(core: Core, node_id: str, *files: HeldFile, age: float = 0) -> HeldFilesAnswer:
+def tells(core: Core, node_id: str, *files: HeldFile, ticket: str | None = None) -> HeldFilesAnswer:
+    """What a node says that it has, with its last ticket unless another is given."""
     message = HeldFiles(
-        node_id=node_id, read_at=core.clock.now - timedelta(seconds=age), files=files
+        node_id=node_id, ticket=core.ticket(node_id) if ticket is None else ticket, files=files
     )
     token, body = core.nodes.message(node_id, message, core.clock.now)
     return _inventories(core).take_over(node_id, token, body, core.clock.now)
@@ -302,11 +301,12 @@ def test_word_of_a_copy_from_before_it_was_lost_does_not_bring_it_back(core: Cor
     file = held()
     tells(core, "s01", file)
     tells(core, "s02", file)
+    before = core.ticket("s01")
     core.reports("s01", gone=(GoneFile(file_id=file.file_id, why="damaged"),))
-    tells(core, "s01", file, age=1)
+    assert tells(core, "s01", file, ticket=before).outdated
+    assert tells(core, "s01", file, ticket="").outdated
     assert core.copies(file.file_id)["s01"] == "lost"
-    core.clock.pass_by(HEARTBEAT_SKEW + 1)
-    tells(core, "s01", file)
+    assert not tells(core, "s01", file).outdated
     assert core.copies(file.file_id)["s01"] == "present"
     core.counts_are_right()
 
@@ -330,7 +330,7 @@ def test_an_owner_whose_name_is_unknown_is_known(core: Core) -> None:
 
 
 def test_a_node_speaks_for_itself_alone(core: Core) -> None:
-    message = HeldFiles(node_id="s02", read_at=core.clock.now, files=(held(),))
+    message = HeldFiles(node_id="s02", ticket="", files=(held(),))
     token, body = core.nodes.message("s01", message, core.clock.now)
     for said in ("s01", "s02"):
         with pytest.raises(ProblemError) as refused:

@@ -23,6 +23,15 @@ def holding(cluster: Simulation, node_id: str) -> Holding:
     return cluster.database.read(lambda session: draining.holding(session, node_id))
 
 
+def must_be_empty(cluster: Simulation, node_id: str) -> None:
+    """As a wish to retire it asks."""
+    cluster.database.read(
+        lambda session: draining.must_be_empty(
+            session, node_id, cluster.clock.now, cluster.settings.dead_after
+        )
+    )
+
+
 def drain(cluster: Simulation, node_id: str) -> None:
     """As the API does: asked for first, then wanted."""
     cluster.database.read(
@@ -45,7 +54,7 @@ def test_a_drained_nodes_files_end_on_others_and_never_have_too_few_copies(
     cluster.never_below(2, files)
     for file_id in files:
         assert len(cluster.holders(file_id) - {"s01"}) == 2
-    cluster.database.read(lambda session: draining.must_be_empty(session, "s01"))
+    must_be_empty(cluster, "s01")
     cluster.counts_are_right()
 
 
@@ -58,7 +67,7 @@ def test_uploads_that_end_during_a_drain_are_copied_away_as_well(cluster: Simula
     cluster.goes_on(3 * EVERY)
     assert holding(cluster, "s01").open_sessions > 0
     with pytest.raises(ProblemError, match="open sessions") as refused:
-        cluster.database.read(lambda transaction: draining.must_be_empty(transaction, "s01"))
+        must_be_empty(cluster, "s01")
     assert refused.value.slug == "node-in-use"
     cluster.disks["s01"].files.add(session.file_id)
     files.append(cluster.takes(cluster.nodes.receipt_of(session, cluster.clock.now)))
@@ -158,7 +167,7 @@ def test_a_lost_node_can_be_retired_by_force_and_its_files_are_repaired_at_once(
     files = [cluster.has("s01", "s02") for _ in range(3)]
     cluster.disks["s01"].up = False
     with pytest.raises(ProblemError, match="'force' for a node that is lost"):
-        cluster.database.read(lambda session: draining.must_be_empty(session, "s01"))
+        must_be_empty(cluster, "s01")
     cluster.wants("s01", "retired")
     cluster.goes_on(2 * EVERY)
     cluster.goes_on_until(lambda: all(cluster.file(each).present == 2 for each in files))

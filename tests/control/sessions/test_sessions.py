@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from control.cluster import snapshot
-from control.db.models import Pool
+from control.db.models import Node, Pool
 from control.files import service
 from control.problems import ProblemError
 from control.sessions.opening import SessionOpener
@@ -53,6 +53,39 @@ def test_nodes_that_the_uploader_couldnt_reach_come_last(core: Core) -> None:
     assert core.opens(avoid=("s01", "s02", "s03")).node_id in core.nodes.keys
 
 
+def test_a_session_goes_to_the_node_that_is_named(core: Core) -> None:
+    for node_id in core.nodes.keys:
+        assert {core.opens(node_id=node_id).node_id for _ in range(3)} == {node_id}
+
+
+@pytest.mark.parametrize("state", ["draining", "readonly", "retired"])
+def test_a_named_node_that_takes_no_files_is_refused_at_once_with_those_that_do(
+    core: Core, state: str
+) -> None:
+    core.database.write(
+        lambda session: session.execute(
+            update(Node).where(Node.node_id == "s02").values(wanted=state)
+        )
+    )
+    core.snapshots.forget()
+    with pytest.raises(ProblemError) as refused:
+        core.opens(node_id="s02")
+    assert (refused.value.slug, refused.value.status) == ("node-closed", 409)
+    assert refused.value.detail == (
+        f"s02 takes no new files now ({state}: as an operator wants it): s01, s03 do, or name none"
+    )
+    with pytest.raises(ProblemError) as unknown:
+        core.opens(node_id="s99")
+    assert unknown.value.slug == "node-unknown"
+
+
+def test_a_named_node_without_room_is_said_to_have_none(core: Core) -> None:
+    core.reports("s01", disk_free=10)
+    with pytest.raises(ProblemError, match="s01 has no room for 1000 bytes") as refused:
+        core.opens(node_id="s01")
+    assert refused.value.slug == "no-space"
+
+
 @pytest.mark.parametrize(
     ("wish", "slug"),
     [
@@ -90,6 +123,23 @@ def test_a_full_cluster_is_507_and_a_silent_one_503(core: Core) -> None:
     assert refused.value.slug == "no-node"
     core.all_report()
     core.opens()
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_nothing_is_placed_on_a_node_without_inodes_and_old_agents_tell_of_none(
+    core: Core, size: int
+) -> None:
+    few = {"total": 100_000, "free": 1006, "reserved": 0, "kept_free": 1000}
+    core.all_report(inodes=few)
+    with pytest.raises(ProblemError) as refused:
+        core.opens(size=size)
+    assert refused.value.slug == "no-space"
+    core.reports("s02", inodes={**few, "free": 1007})
+    assert core.opens(size=size).node_id == "s02"
+    # As from an agent of an older release.
+    core.reports("s02", inodes=few)
+    core.reports("s03")
+    assert core.opens(size=size, name="b.iso").node_id == "s03"
 
 
 @pytest.mark.parametrize("of", ["app", "owner", "address"])

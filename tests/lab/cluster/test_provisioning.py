@@ -139,3 +139,13 @@ def test_only_as_many_old_releases_stay_as_can_be_gone_back_to(storage: Host) ->
     assert 1 <= len(releases) <= 3
     current = storage.check_output("readlink /opt/portside/current")
     assert current.removeprefix("releases/") in releases
+
+
+def test_root_finds_the_agents_command_and_others_are_told_to_use_sudo(storage: Host) -> None:
+    """By a login's PATH and by sudo's; it runs as the agent's user, with the agent's settings."""
+    for command in ("sudo portside-agent check", "bash -lc 'portside-agent check'"):
+        assert "settings, keys and" in storage.run_expect([0], command).stdout
+    listed = storage.run_expect([0], "portside-agent quarantine --no-ask")
+    assert listed.stdout.endswith("in quarantine\n")
+    refused = storage.run_expect([1], "runuser -u nobody -- /usr/local/bin/portside-agent check")
+    assert "sudo portside-agent check" in refused.stderr

@@ -6,11 +6,12 @@ it is answered with 401 and kept apart, in `refused`.
 
 from __future__ import annotations
 
+import secrets
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,6 +52,9 @@ class ControlDouble:
         self.held: list[HeldFiles] = []
         self.misbehave: Handler | None = None
         """What is done instead of answering, once the heartbeat is kept."""
+        self.ahead = 0.0
+        """Seconds by which its clock is ahead."""
+        self._ticket = secrets.token_hex(8)
         self._leases: list[Lease] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
@@ -90,13 +94,19 @@ class ControlDouble:
         heartbeat = Heartbeat.model_validate_json(body)
         assert heartbeat.node_id == node_id
         with self._lock:
+            if heartbeat.ticket != self._ticket:
+                # Whatever else goes wrong: without its ticket no heartbeat would come in again.
+                challenge = HeartbeatAnswer(now=self._now(), taken=False, ticket=self._ticket)
+                return challenge.model_dump_json().encode()
+            self._ticket = secrets.token_hex(8)
             leases = () if self.misbehave else tuple(self._leases)
             if leases:
                 self._leases.clear()
             self.heartbeats.append(heartbeat)
         newer = self.roster is not None and self.roster.version > heartbeat.roster_version
         answer = HeartbeatAnswer(
-            now=datetime.now(UTC),
+            now=self._now(),
+            ticket=self._ticket,
             roster=self.roster if newer else None,
             revoked=self.revoked,
             work=leases,
@@ -104,6 +114,9 @@ class ControlDouble:
             next_in=self.next_in,
         )
         return answer.model_dump_json().encode()
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead)
 
     def compare(self, node_id: str, token: str, body: bytes) -> bytes:
         """The answer to a page of the node's files."""
@@ -135,6 +148,8 @@ class ControlDouble:
         verify_heartbeat(token, self.keys, node_id, body)
         held = HeldFiles.model_validate_json(body)
         with self._lock:
+            if held.ticket != self._ticket:
+                return HeldFilesAnswer(taken=0, outdated=True).model_dump_json().encode()
             self.held.append(held)
             self.believed = {
                 **(self.believed or {}),
@@ -183,8 +198,10 @@ def _handler_of(control: ControlDouble) -> type[BaseHTTPRequestHandler]:
                 respond(self, 200, control.take_over(node_id, token, body))
                 return
             assert what == "heartbeat"
+            before = len(control.heartbeats)
             answer = control.receive(node_id, token, body)
-            if answer is not None and control.misbehave is not None:
+            taken = len(control.heartbeats) > before
+            if taken and control.misbehave is not None:
                 control.misbehave(self)
                 return
             respond(self, 401 if answer is None else 200, answer or b"")

@@ -35,7 +35,7 @@ class Worker:
 
     def start(self) -> None:
         """Start it and wait for its first report."""
-        self.report_path.unlink(missing_ok=True)
+        before = self._reported()
         environment = {
             **os.environ,
             "PORTSIDE_AGENT_CONFIG": str(self.agent.home / "agent.toml"),
@@ -45,7 +45,10 @@ class Worker:
             self._process = fork_server.start(
                 "agent", [*COMMAND, "worker"], environment, log, anew=self.agent.anew
             )
-        self.wait_for(lambda: worker_report.read(self.report_path) is not None)
+        self.wait_for(lambda: self._reported() != before)
+
+    def _reported(self) -> WorkerReport | None:
+        return worker_report.read(self.report_path)
 
     @property
     def report_path(self) -> Path:

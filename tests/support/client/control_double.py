@@ -22,6 +22,7 @@ from portside.wire.control import (
     NodeStateRequest,
     NodeView,
     NodeViews,
+    RepairView,
     Session,
     SessionRequest,
 )
@@ -58,6 +59,7 @@ class ControlDouble:
         self.nodes: list[NodeView] = []
         self.moves: list[MoveView] = []
         self.plan: MovePlan | None = None
+        self.repair: RepairView | None = None
         double = self
 
         class Bound(ControlHandler):
@@ -115,6 +117,15 @@ class ControlHandler(BaseHTTPRequestHandler):
         match (self.command, *parts):
             case ("GET", "nodes"):
                 self.send(NodeViews(nodes=tuple(self.control.nodes)))
+            case ("GET", "nodes", node_id):
+                seen = [each for each in self.control.nodes if each.node_id == node_id]
+                if len(seen) > 1:
+                    # As it changes, from one look to the next.
+                    self.control.nodes.remove(seen[0])
+                self.send(seen[0]) if seen else self.problem(404, "node-unknown")
+            case ("GET", "repair"):
+                assert self.control.repair is not None
+                self.send(self.control.repair)
             case ("POST", "nodes", node_id, "state"):
                 self._want(node_id)
             case ("POST", "upload", "sessions"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -38,6 +39,9 @@ class Core:
 
     def __init__(self, folder: Path, database: Database, url: str, **changed: Any) -> None:
         self.clock = Clock()
+        self.skews: dict[str, float] = {}
+        """Seconds by which a node's clock is ahead."""
+        self.tickets: dict[str, str] = {}
         self.nodes = FakeNodes()
         self.database = database
         self.settings = settings(folder, url, **changed)
@@ -67,11 +71,20 @@ class Core:
     def reports(self, node_id: str, **changed: Any) -> HeartbeatAnswer:
         """A heartbeat of one node, a millisecond after what was before."""
         self.clock.pass_by(0.001)
-        beat = self.nodes.heartbeat(node_id, self.clock.now, **changed)
-        token, body = self.nodes.signed(beat)
-        answer = self.heartbeats.receive(node_id, token, body, self.clock.now)
+        moment = self.clock.now + timedelta(seconds=self.skews.get(node_id, 0.0))
+        for _ in range(2):
+            beat = self.nodes.heartbeat(node_id, moment, ticket=self.ticket(node_id), **changed)
+            token, body = self.nodes.signed(beat)
+            answer = self.heartbeats.receive(node_id, token, body, self.clock.now)
+            self.tickets[node_id] = answer.ticket or ""
+            if answer.taken:
+                break
         self.snapshots.forget()
         return answer
+
+    def ticket(self, node_id: str) -> str:
+        """That of the node's last heartbeat."""
+        return self.tickets.get(node_id, "")
 
     def opens(self, idempotency_key: str | None = None, **wish: Any) -> Session:
         """A session of one app's, for 1000 bytes unless said otherwise; seen with fresh eyes."""
@@ -94,6 +107,11 @@ class Core:
         file_id = secrets.token_hex(16)
         for node_id in nodes:
             self.takes(self.nodes.receipt(node_id, self.clock.now, file_id=file_id))
+        self.names(file_id)
+        return file_id
+
+    def names(self, file_id: str) -> None:
+        """Whose file it is becomes known, as when a node has told."""
         self.on_file(
             file_id,
             lambda session, file: copies.named(
@@ -105,7 +123,6 @@ class Core:
                 content_type="application/octet-stream",
             ),
         )
-        return file_id
 
     def on_file(self, file_id: str, work: Callable[[Transaction, File], _Result]) -> _Result:
         """Do something with a file whose row is locked."""

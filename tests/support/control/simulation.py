@@ -98,6 +98,7 @@ class Simulation(Core):
         for node_id in node_ids:
             self.disks[node_id].files.add(file_id)
             self.takes(self.nodes.receipt(node_id, self.clock.now, **told))
+        self.names(file_id)
         return file_id
 
     def goes_on(self, seconds: float = EVERY) -> None:
@@ -170,7 +171,9 @@ class Simulation(Core):
         """An operator's wish."""
         self.database.write(
             lambda session: session.execute(
-                update(Node).where(Node.node_id == node_id).values(wanted=state)
+                update(Node)
+                .where(Node.node_id == node_id)
+                .values(wanted=state, wanted_at=self.clock.now)
             )
         )
         self.snapshots.forget()

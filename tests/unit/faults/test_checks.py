@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.storage.attributes import Attributes
-from faults.checks import Shelf
-from faults.content import Content
-from faults.figures import Figures
-from faults.journal import Attempt, Journal
+from faults.checking.checks import Shelf
+from faults.checking.content import Content
+from faults.checking.figures import Figures
+from faults.checking.journal import Attempt, Journal
 from portside.wire.files import StoredFile
 from tests.support.minting import upload_claims
 

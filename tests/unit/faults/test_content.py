@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from faults.content import LARGEST, Content, Contents, any_size
+from faults.checking.content import LARGEST, Content, Contents, any_size
 from portside.quantities import MIB
 
 CONTENT = Content(memoryview(bytes(range(200))), start=10, size=101)

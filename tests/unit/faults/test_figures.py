@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.machine import Machine
-from faults import report
-from faults.figures import BROKEN_PROMISES, Figures
-from faults.runs import Row
+from faults.checking import report
+from faults.checking.figures import BROKEN_PROMISES, Figures, Row
 
 MACHINE = Machine("2 cores", "4 GiB", "Debian", "ext4", "load 0")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from faults.content import Content
-from faults.journal import Attempt, Journal, Part
+from faults.checking.content import Content
+from faults.checking.journal import Attempt, Journal, Part
 from tests.support.minting import upload_claims
 
 

@@ -65,3 +65,18 @@ def test_new_means_new_also_where_a_link_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError):
         durable_file.write(tmp_path / "link", b"", 0o600, new=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_sync_without_room_has_failed_for_good_and_is_no_reason_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="no room") as of_file:
+        durable_file.write(tmp_path / "a", b"a", 0o640)
+    with pytest.raises(OSError, match="no room") as of_folder:
+        durable_file.sync_directory(tmp_path)
+    assert (of_file.value.errno, of_folder.value.errno) == (errno.EIO, errno.EIO)

@@ -15,6 +15,7 @@ from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.worker_report import ScrubReport, WorkerReport
 from agent.uploads.admission import Admission
+from portside.clock import uptime
 from tests.support.agent.process import SMALL_NODE, Agent
 
 
@@ -26,7 +27,7 @@ class Node:
         self.settings = load(home / "agent.toml")
         self.database = Database(self.settings.index)
         self.health = NodeHealth(self.settings)
-        admission = Admission(agent.root, SMALL_NODE)
+        admission = Admission(agent.root, SMALL_NODE, lambda: 0)
         self._registry = CollectorRegistry()
         self._registry.register(NodeGauges(self.settings, self.database, self.health, admission))
 
@@ -51,7 +52,8 @@ def test_a_read_only_node_says_why(node: Node) -> None:
 def test_the_workers_figures_come_from_its_report(node: Node) -> None:
     assert node.read("worker_report_age_seconds") is None
     report = WorkerReport(
-        time=time.time() - 100,
+        time=time.time(),
+        uptime=uptime() - 100,
         warnings=("disk-slow: very",),
         scrub=ScrubReport(files_verified=7, bytes_read=700, damaged=2, quarantined=1),
     )

@@ -1,35 +1,15 @@
-"""When a heartbeat is sent, and by whose clock: decisions without a network."""
+"""When a heartbeat is sent: decisions without a network."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.heartbeat.sender import LONGEST, SHORTEST, bounded, pause, rising
+from agent.heartbeat.sender import LONGEST, SHORTEST, bounded, pause
 
-MOMENTS = st.datetimes(
-    min_value=datetime(1990, 1, 1), max_value=datetime(2190, 1, 1), timezones=st.just(UTC)
-)
 CHANCES = st.floats(0, 1)
 PERIODS = st.floats(0.1, LONGEST)
-
-
-@given(st.lists(MOMENTS, min_size=2))
-def test_moments_strictly_rise_whatever_the_clock_does(clock: list[datetime]) -> None:
-    last = None
-    for now in clock:
-        moment = rising(now, last)
-        assert last is None or moment > last
-        last = moment
-
-
-def test_a_clock_that_is_right_is_taken_as_it_is() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert rising(now, now - timedelta(seconds=15)) == now
-    assert rising(now, now) > now
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
 from portside.quantities import GIB
 from portside.sizing import Machine, size
+from portside.wire.status import INODES_PER_FILE
 
 SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slots=2)
 PLENTY = 100 * GIB
 
 
 def _ledger(root: Path, available: int = PLENTY) -> Admission:
-    return Admission(root, SIZING, memory_available=lambda: available)
+    return Admission(root, SIZING, begun=lambda: 0, memory_available=lambda: available)
 
 
 def _slug(ledger: Admission, demand: Demand) -> str:
@@ -90,7 +91,7 @@ def test_a_token_and_a_name_are_in_use_once(tmp_path: Path) -> None:
 def test_copies_have_a_quarter_of_the_slots_and_leave_as_many_free(
     tmp_path: Path, kind: Literal["copy", "waiting"], most: int
 ) -> None:
-    ledger = Admission(tmp_path, replace(SIZING, upload_slots=8), lambda: PLENTY)
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=8), lambda: 0, lambda: PLENTY)
     with ExitStack() as running:
         for number in range(most):
             running.enter_context(ledger.admit(Demand(f"{kind} {number}", None, 0, kind)))
@@ -104,6 +105,70 @@ def test_copies_have_a_quarter_of_the_slots_and_leave_as_many_free(
 def test_on_the_smallest_node_one_copy_has_its_turn(
     tmp_path: Path, kind: Literal["copy", "waiting"]
 ) -> None:
-    ledger = Admission(tmp_path, replace(SIZING, upload_slots=1), lambda: PLENTY)
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=1), lambda: 0, lambda: PLENTY)
     with ledger.admit(Demand("one", None, 0, kind)):
         assert _slug(ledger, Demand("two", None, 0, kind)) == "no-slot"
+
+
+class _Inodes:
+    """What statvfs says of a filesystem with this many inodes."""
+
+    def __init__(self, total: int, free: int) -> None:
+        self.f_files, self.f_favail = total, free
+        self.f_bavail = self.f_blocks = GIB
+        self.f_frsize = 4096
+
+
+def _with_inodes(
+    monkeypatch: pytest.MonkeyPatch, root: Path, total: int, free: int, begun: int = 0
+) -> Admission:
+    monkeypatch.setattr(os, "statvfs", lambda path: _Inodes(total, free))
+    return Admission(root, SIZING, begun=lambda: begun, memory_available=lambda: PLENTY)
+
+
+@pytest.mark.parametrize(("free", "fits"), [(1007, True), (1006, False), (0, False)])
+def test_a_file_is_admitted_with_all_the_inodes_it_may_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: bool
+) -> None:
+    ledger = _with_inodes(monkeypatch, tmp_path, 100_000, free)
+    new = Demand("a", None, 1, inodes=INODES_PER_FILE)
+    if fits:
+        ledger.check(new)
+        ledger.check_space(1, INODES_PER_FILE)
+        assert ledger.shortages() == ()
+    else:
+        assert _slug(ledger, new) == "no-space"
+        with pytest.raises(ProblemError, match="no inodes are left"):
+            ledger.check_space(1, INODES_PER_FILE)
+        (words,) = ledger.shortages()
+        assert words.startswith("inodes-used-up: ")
+    # What has begun has its file: it goes on.
+    ledger.check(_demand("b"))
+    ledger.check_space(1, 0)
+
+
+def test_inodes_are_promised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Demand("a", None, 1, inodes=INODES_PER_FILE)
+    ledger = _with_inodes(monkeypatch, tmp_path, 100_000, 1013)
+    with ledger.admit(new):
+        assert _slug(ledger, Demand("b", None, 1, inodes=INODES_PER_FILE)) == "no-space"
+        assert ledger.disk().inodes.reserved == INODES_PER_FILE
+    begun = _with_inodes(monkeypatch, tmp_path, 100_000, 1012, begun=1)
+    assert _slug(begun, new) == "no-space"
+
+
+def test_a_filesystem_that_makes_inodes_as_it_needs_them_has_no_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = _with_inodes(monkeypatch, tmp_path, 0, 0)
+    ledger.check(Demand("a", None, 1, inodes=INODES_PER_FILE))
+    assert ledger.shortages() == ()
+
+
+def test_a_disk_without_bytes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = _with_inodes(monkeypatch, tmp_path, 0, 0)
+    full = _Inodes(0, 0)
+    full.f_bavail = 0
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    (words,) = ledger.shortages()
+    assert words.startswith("disk-full: ")

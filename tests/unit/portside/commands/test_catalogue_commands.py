@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from portside.commands import nodes
 from portside.quantities import GIB
-from portside.wire.control import NodeView
-from portside.wire.heartbeat import Heartbeat
+from portside.wire.control import DrainProgress, NodeView, RepairView, ShortFiles
+from portside.wire.heartbeat import Heartbeat, QuarantinedFile
 from tests.support.client.command import Run
 from tests.support.client.control_double import (
     API_KEY,
@@ -49,11 +50,12 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    counts = dict.fromkeys(Heartbeat.model_fields, 0)
+    counts = dict.fromkeys(Heartbeat.model_fields, 0) | {"quarantined": ()}
     return Heartbeat.model_validate(
         {
             **counts,
             "node_id": "s01",
+            "ticket": "",
             "sent_at": datetime.now(UTC),
             "version": "1",
             "disk_free": 25 * GIB,
@@ -100,6 +102,100 @@ def test_nodes_as_json_is_what_the_control_plane_said(logged_in: ControlDouble) 
     logged_in.nodes = [node_view("s01", heartbeat())]
     said = json.loads(Run("nodes", "--json").out)
     assert said["nodes"][0]["heartbeat"]["disk_free"] == 25 * GIB
+
+
+def drain_of(**facts: object) -> DrainProgress:
+    return DrainProgress.model_validate(
+        {
+            "since": datetime.now(UTC) - timedelta(minutes=10),
+            "files_left": 3,
+            "bytes_left": 3 * GIB,
+            "files_gone": 7,
+            "bytes_gone": 7 * GIB,
+            "copying": 2,
+            "bytes_per_second": 10 * 1024**2,
+            "seconds_left": 307,
+            "blocked": ("1 file has no node to go to: s02 is full",),
+            "not_yet": ("s01 still has 3 copies",),
+            "drained": False,
+            **facts,
+        }
+    )
+
+
+DRAINED = drain_of(
+    files_left=0, bytes_left=0, files_gone=10, copying=0, blocked=(), not_yet=(), drained=True
+)
+
+
+def test_nodes_says_how_far_a_drain_is_and_when_it_is_over(logged_in: ControlDouble) -> None:
+    logged_in.nodes = [
+        node_view("s01", heartbeat(scrub_damaged=2), state="draining", drain=drain_of()),
+        node_view("s02", None, state="draining", drain=drain_of(copying=0)),
+        node_view("s03", None, state="draining", drain=DRAINED),
+    ]
+    first, second, third = Run("nodes").out.splitlines()[1:]
+    assert "draining: 3 files (3.0 GiB) left, 7 gone  " in first
+    assert "healthy: 2 files in quarantine" in first
+    assert "draining: 3 files (3.0 GiB) left, 7 gone, blocked" in second
+    assert "drained: may be retired" in third
+
+
+def test_one_node_is_told_of_in_full(logged_in: ControlDouble) -> None:
+    damaged = QuarantinedFile(file_id=IDS[0], path="isos/a.iso", size=1024, reason="it\x1b smells")
+    told = heartbeat(scrub_damaged=1, quarantined=(damaged,))
+    logged_in.nodes = [node_view("s01", told, state="draining", drain=drain_of())]
+    lines = Run("nodes", "s01").out.splitlines()
+    assert lines[0] == "s01: draining, heard 2h30m ago"
+    assert "3 files (3.0 GiB) left, 7 (7.0 GiB) gone, 2 copies on their way" in lines[1]
+    assert lines[2:] == [
+        "10.0 MiB a second: about 5m07s to go",
+        "blocked: 1 file has no node to go to: s02 is full",
+        "can't be retired yet: s01 still has 3 copies",
+        "1 files in quarantine: settle them there with `portside-agent quarantine`",
+        f"  {IDS[0]} isos/a.iso (1.0 KiB): it\\x1b smells",
+    ]
+
+
+def test_a_drain_is_watched_until_it_is_over(
+    logged_in: ControlDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
+    same = node_view("s01", None, state="draining", drain=drain_of())
+    logged_in.nodes = [
+        *(same, same),
+        node_view("s01", None, state="draining", drain=drain_of(files_left=1)),
+        node_view("s01", None, state="draining", drain=DRAINED),
+    ]
+    run = Run("nodes", "s01", "--watch")
+    said = [line for line in run.out.splitlines() if line.startswith("drain")]
+    assert ["3 files" in said[0], "1 files" in said[1], len(said)] == [True, True, 3]
+    assert "drained: may be retired: `fab retire s01`; 10 files" in said[2]
+    assert Run("nodes", "--watch").code == 2
+
+
+def test_repair_says_what_lacks_copies(logged_in: ControlDouble) -> None:
+    logged_in.repair = RepairView(
+        short=(ShortFiles(present=0, files=1, bytes=1024), ShortFiles(present=1, files=4, bytes=0)),
+        waiting=3,
+        leased=2,
+        failing=1,
+        oldest=datetime.now(UTC) - timedelta(minutes=5),
+        given_up=("s02",),
+        blocked=("4 files have no node to go to: there is no other node",),
+    )
+    assert Run("repair").out.splitlines() == [
+        "1 files (1.0 KiB) have no good copy",
+        "4 files (0 B) have 1 of their copies",
+        "2 copies are being made, 3 wait, 1 of them have failed before, the oldest ordered "
+        "5m00s ago",
+        "not waited for any more: s02",
+        "blocked: 4 files have no node to go to: there is no other node",
+    ]
+    logged_in.repair = RepairView(
+        short=(), waiting=0, leased=0, failing=0, oldest=None, given_up=(), blocked=()
+    )
+    assert Run("repair").out == "every file has the copies that it should have\n"
 
 
 # -- the API's failures ----------------------------------------------------------------------------

@@ -200,7 +200,7 @@ def test_the_remembered_ca_counts_for_the_nodes_and_nothing_else_does(
     run = Run("get", FILE_ID, "-o", str(tmp_path / "x.iso"))
     copy.close()
     assert run.code == (0 if trusted else 4)
-    assert trusted or "portside login --ca" in run.err
+    assert trusted or "portside login URL --ca FILE" in run.err
 
 
 # -- damage ----------------------------------------------------------------------------------------

@@ -68,6 +68,26 @@ def put(path: Path, *arguments: str) -> Run:
     return Run("put", "--namespace", "isos", *arguments, str(path))
 
 
+def test_a_node_that_is_named_is_asked_of_the_control_plane(
+    logged_in: ControlDouble, node: NodeDouble, small: Path
+) -> None:
+    logged_in.targets = [node]
+    assert put(small, "--node", "s01").code == 0
+    assert put(small).code == 0
+    assert [wish.node_id for wish in logged_in.wishes] == ["s01", None]
+
+
+def test_a_named_node_that_takes_no_files_costs_no_byte(
+    logged_in: ControlDouble, node: NodeDouble, small: Path
+) -> None:
+    logged_in.targets = [node]
+    logged_in.faults.append(refuse(409, "node-closed"))
+    run = put(small, "--node", "s01")
+    assert run.code == 3
+    assert "so says the double (409 node-closed); name another node with --node, or none" in run.err
+    assert logged_in.sessions == []
+
+
 def kept() -> list[Path]:
     """Notes of sessions and uploads that aren't finished."""
     folders = (state_folder("sessions"), state_folder())

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from faults.figures import Figures
-from faults.filesystem import Disk
-from faults.workload import Writer, under_load
+from faults.causing.filesystem import Disk
+from faults.causing.workload import Writer, under_load
+from faults.checking.figures import Figures
 
 SHORTEST_LOAD = 0.05
 LONGEST_LOAD = 0.4
@@ -74,6 +74,13 @@ def cut_power(store: Store, disk: Disk) -> None:
     disk.cut()
     store.kill()
     disk.power_on()
+
+
+def either(
+    random: Random, *crashes: Callable[[Store, Disk], None]
+) -> Callable[[Store, Disk], None]:
+    """One of these crashes, another one each time."""
+    return lambda store, disk: random.choice(crashes)(store, disk)
 
 
 def run(store: Store, disk: Disk, crash: Callable[[Store, Disk], None], plan: Plan) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from random import Random
 from threading import Event
 
-from faults.connection import Connection, NodeGone
-from faults.content import Content, Contents
-from faults.crashes import StartFailed
-from faults.figures import Figures
-from faults.tus import Refused
-from faults.workload import Writer
+from faults.causing.connection import Connection, NodeGone
+from faults.causing.crashes import StartFailed
+from faults.causing.tus import Refused
+from faults.causing.workload import Writer
+from faults.checking.content import Content, Contents
+from faults.checking.figures import Figures
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.01
@@ -38,7 +38,7 @@ class Sent:
 
 
 class Peer(ABC):
-    """See faults.crashes.Store. What a subclass adds is its program and its protocol."""
+    """See faults.causing.crashes.Store. What a subclass adds is its program and its protocol."""
 
     name: str
     setup: str

@@ -13,16 +13,16 @@ from pathlib import Path
 from random import Random
 from threading import Event
 
-from faults.attempts import Attempts
-from faults.checks import Shelf
-from faults.client import Client, OffsetForgotten
-from faults.connection import Connection, NodeGone
-from faults.content import Contents
-from faults.crashes import StartFailed
-from faults.figures import Figures
-from faults.journal import Attempt, Journal
-from faults.tus import Refused
-from faults.workload import Writer
+from faults.causing.attempts import Attempts
+from faults.causing.client import Client, OffsetForgotten
+from faults.causing.connection import Connection, NodeGone
+from faults.causing.crashes import StartFailed
+from faults.causing.tus import Refused
+from faults.causing.workload import Writer
+from faults.checking.checks import Shelf
+from faults.checking.content import Contents
+from faults.checking.figures import Figures
+from faults.checking.journal import Attempt, Journal
 from tests.support.agent.process import Agent
 
 _START_SECONDS = 60.0
@@ -34,7 +34,7 @@ _PAUSE = 0.01
 
 
 class PortsideNode:
-    """See faults.crashes.Store. `under`: a command that the agent is started by, as env(1)."""
+    """See crashes.Store. `under`: a command that the agent is started by, as env(1)."""
 
     name = "portside"
 

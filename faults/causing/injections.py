@@ -16,9 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from faults.filesystem import Disk
-from faults.portside_node import PortsideNode
-from faults.workload import Writer
+from faults.causing.filesystem import Disk
+from faults.causing.portside_node import PortsideNode
+from faults.causing.workload import Writer
 from portside.quantities import KIB, MIB
 
 Injection = Callable[["FailingNode"], AbstractContextManager[None]]

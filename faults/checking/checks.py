@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agent.storage.attributes import Attributes
-from faults.figures import Figures
-from faults.journal import Attempt, Journal
+from faults.checking.figures import Figures
+from faults.checking.journal import Attempt, Journal
 
 _ATTRIBUTES = ".attr.json"
 
@@ -64,7 +64,8 @@ class Shelf:
             words = f"staging/{path.name}, {path.stat().st_size} bytes"
             self._report(figures, "leftover", path.name, words)
         for path in self._uploads.rglob(f"*{_ATTRIBUTES}"):
-            if not path.with_name(path.name.removesuffix(_ATTRIBUTES)).exists():
+            data = path.with_name(path.name.removesuffix(_ATTRIBUTES))
+            if not data.exists() and not _is_tombstone(path):
                 self._report(figures, "leftover", path.name, path.name)
 
     def _report(self, figures: Figures, promise: str, what: str, words: str) -> None:
@@ -76,6 +77,13 @@ class Shelf:
         for path in self._uploads.rglob("*"):
             if not path.name.endswith(_ATTRIBUTES) and path.is_file():
                 yield path, str(path.relative_to(self._uploads))
+
+
+def _is_tombstone(path: Path) -> bool:
+    try:
+        return Attributes.model_validate_json(path.read_bytes()).deleted_at is not None
+    except ValidationError:
+        return False
 
 
 def look(path: Path, name: str) -> Visible:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from faults.connection import Answer, Connection
+from faults.causing.connection import Answer, Connection
 
 _VERSION = {"Tus-Resumable": "1.0.0"}
 _PATCH_TYPE = "application/offset+octet-stream"

@@ -15,11 +15,11 @@ from bench import packages
 from bench.contenders import seaweedfs
 from bench.contenders.tus import Tus
 from bench.processes import accepts, free_port
-from faults import tus
-from faults.connection import Connection, NodeGone
-from faults.content import Content, Contents
-from faults.peer import Peer, Sent
-from faults.tus import Refused
+from faults.causing import tus
+from faults.causing.connection import Connection, NodeGone
+from faults.causing.peer import Peer, Sent
+from faults.causing.tus import Refused
+from faults.checking.content import Content, Contents
 from portside.quantities import KIB, MIB
 
 _UPLOADS = "/files"

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from bench.machine import Machine
 from bench.report import markdown_table
-from faults.figures import BROKEN_PROMISES
-from faults.runs import Row
+from faults.checking.figures import BROKEN_PROMISES, Row
 
 _HEADS = (
     "store",
@@ -23,6 +22,7 @@ _HEADS = (
     "offsets told",
     "resumed",
     "refusals",
+    "deleted",
     "recovery",
     "longest",
 )
@@ -42,6 +42,10 @@ compared once more, and a fresh store begins on an empty disk.
 - fsync, fdatasync and pwrite fail by strace in the running worker; short writes come from libfiu;
   the full disk is full, with up to 8 MiB left; the file size limit is RLIMIT_FSIZE. Refusals are
   the answers that these injections, or the crash itself, explain.
+- No bytes, no inodes: in the middle of the load something else takes all of them, and whatever
+  becomes free since. Then comes a SIGKILL or a power cut. On the disk that is as full as before the
+  node starts, six files are deleted and three uploads refused, and everything is compared; only
+  then there is room again. Without inodes the disk has 4096 of them.
 - Recovery is the time from the start of the program to its first answer, in seconds."""
 
 _ABOUT_PEERS = """\
@@ -68,6 +72,7 @@ def _row(result: Row) -> list[str]:
         f"{figures.told:,}",
         f"{figures.resumed:,}",
         f"{figures.explained.total():,}",
+        f"{figures.deleted:,}",
         f"{figures.recovery_median:.2f}",
         f"{figures.recovery_longest:.2f}",
     ]

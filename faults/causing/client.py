@@ -8,10 +8,10 @@ from random import Random
 
 from pydantic import ValidationError
 
-from faults import tus
-from faults.connection import Answer, Connection
-from faults.journal import Attempt, Part
-from faults.tus import Refused
+from faults.causing import tus
+from faults.causing.connection import Answer, Connection
+from faults.causing.tus import Refused
+from faults.checking.journal import Attempt, Part
 from portside.quantities import KIB, MIB
 from portside.tokens import TokenRefused, verify_receipt
 from portside.wire import paths

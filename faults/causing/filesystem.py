@@ -31,17 +31,19 @@ class FilesystemFailed(Exception):
 class Disk:
     """An image file, its loop device and where it is mounted, for the length of the context."""
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(self, directory: Path, size: int, inodes: int | None = None) -> None:
+        """`inodes`: how many it has in all; None is as many as mkfs finds right."""
         self.root = directory / "disk"
         self._image = directory / "disk.img"
         self._size = size
+        self._options = () if inodes is None else ("-N", str(inodes))
         self._device = ""
 
     def __enter__(self) -> Disk:
         self.root.mkdir()
         with self._image.open("wb") as file:
             file.truncate(self._size)
-        _run("mkfs.ext4", "-q", "-m", "0", str(self._image))
+        _run("mkfs.ext4", "-q", "-m", "0", *self._options, str(self._image))
         self._device = _run("losetup", "--find", "--show", str(self._image)).strip()
         try:
             self._mount()

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faults.content import Content
+from faults.checking.content import Content
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
 
@@ -81,6 +81,11 @@ class Journal:
         """Nobody goes on with this attempt."""
         with self._lock:
             self._waiting.remove(attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Its file was deleted: whatever is seen of it from now on is wrong."""
+        with self._lock:
+            del self._attempts[attempt.claims.file_id]
 
     def find(self, file_id: str) -> Attempt | None:
         """The attempt at a file."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from faults.content import Contents
-from faults.journal import Attempt, Part, Way
+from faults.checking.content import Contents
+from faults.checking.journal import Attempt, Part, Way
 from portside.quantities import MIB
 from portside.tokens import mint_upload
 from tests.support.agent.process import Agent

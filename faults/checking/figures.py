@@ -16,6 +16,7 @@ BROKEN_PROMISES = {
     "leftover": "staging files and attributes that nobody needs",
     "refused": "answers that nothing explains",
     "down": "starts that failed",
+    "undeleted": "deletions that failed",
 }
 """What must not happen, by the name it is counted under."""
 
@@ -38,6 +39,9 @@ class Figures:
     complaints: list[str] = field(default_factory=list)
     explained: Counter[int] = field(default_factory=Counter)
     """Statuses other than success where an injection or the crash itself explains them."""
+
+    deleted: int = 0
+    """Files deleted on a full disk."""
 
     def complain(self, promise: str, what: str) -> None:
         """Count a broken promise, and keep the first few in words."""
@@ -71,3 +75,13 @@ class Figures:
         told = f"{self.acknowledged} acknowledged, {self.resumed} resumed"
         broken = ", ".join(f"{count} {name}" for name, count in sorted(self.broken.items()))
         return f"{told}, {broken or 'nothing broken'}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one store under one kind of crash."""
+
+    store: str
+    crash: str
+    setup: str
+    figures: Figures

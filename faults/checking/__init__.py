@@ -1,0 +1,1 @@
+"""What was promised, and whether it was kept: the journal, the checks, the figures."""
