@@ -60,6 +60,7 @@ bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	$(BIN)/python -m bench.resume
 	$(BIN)/python -m bench.crowd
 	$(BIN)/python -m bench.catalogue
+	$(BIN)/python -m bench.rebuild
 	$(BIN)/python -m bench.control
 	@test -x /usr/sbin/sshd || { $(call install,openssh-server); }
 	@$(call install,rclone rsync)
@@ -75,7 +76,7 @@ format: $(VENV)/ready
 
 lock: $(VENV)/ready  ## pin versions and hashes anew
 	$(BIN)/uv pip compile $(LOCK) --extra agent --extra cold -o requirements/agent.txt
-	$(BIN)/uv pip compile $(LOCK) --extra control -o requirements/control.txt
+	$(BIN)/uv pip compile $(LOCK) --extra control --extra replica -o requirements/control.txt
 	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml

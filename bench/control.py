@@ -10,15 +10,11 @@ import logging
 import multiprocessing
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from http.client import HTTPConnection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -29,40 +25,31 @@ from bench import control_catalogue, control_report, nginx
 from bench.command import Bench, Directory, Record, Tell
 from bench.control_load import Answered, Asking, Reporting, ask_for_sessions
 from bench.control_load import report as send_heartbeats
+from bench.control_plane import (
+    DATABASES,
+    EVERY,
+    NODE_ANSWERS,
+    THREADS,
+    ControlFailed,
+    Place,
+    command,
+    control_plane,
+    database_of,
+    prepare,
+)
 from bench.control_report import Figures, Run, Step
 from bench.places import NODE
-from bench.processes import ServerFailed, cpu_seconds, family_of, free_port, running
-from control.cluster import api_keys, rosters
+from bench.processes import ServerFailed, cpu_seconds, family_of
+from control.cluster import rosters
 from control.db.database import Database
-from control.db.migrations import migrate
-from control.db.models import ClusterState
-from control.settings import CONFIG_VARIABLE
 from portside import sizing
-from portside.cluster.roster import next_version
-from tests.support.control.cluster import FakeNodes, settings
-from tests.support.control.postgresql import PostgresqlServer
-
-DATABASES = ("sqlite", "postgresql")
+from tests.support.control.cluster import FakeNodes
 
 _RATES: tuple[float | None, ...] = (50, 100, 200, 300, None)
-_EVERY = 15.0
-_THREADS = 16
-"""Of each gunicorn process, as the deploy has it (deploys.components.control)."""
 _CLIENTS, _CONNECTIONS = 2, 16
 _BEATING = 8
 _LEAD = 1.0
 """Seconds for clients to be ready before the first planned moment."""
-
-_CONTROL = (sys.executable, "-c", "from control.cli import main; main()")
-"""`portside-control` of this very tree."""
-
-_NODE_ANSWERS = """\
-        location / { return 204; }
-"""
-
-
-class ControlFailed(Exception):
-    """The control plane did something that it should not."""
 
 
 _BENCH = Bench(
@@ -101,29 +88,16 @@ def main(
             nodes=nodes,
             files=files,
             copies=control_catalogue.COPIES,
-            every=_EVERY,
+            every=EVERY,
             connections=_CONNECTIONS,
             clients=_CLIENTS,
             beating=_BEATING,
-            threads=_THREADS,
+            threads=THREADS,
             rounds=rounds,
             runs=runs,
         )
 
     _BENCH.run(measure, directory, record)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a run's processes find what they need."""
-
-    home: Path
-    url: str
-    fill: Callable[[int, Sequence[str]], None]
-    server: int | None
-    """PostgreSQL's first process."""
-    processes: int
-    """Of gunicorn."""
 
 
 def _measured(
@@ -139,114 +113,26 @@ def _measured(
         home = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portside-bench-", dir=place))
         )
-        where = stack.enter_context(_database(name, home))
-        _, outside = stack.enter_context(nginx.front(home, sizing.size(NODE), _NODE_ANSWERS))
+        where = stack.enter_context(database_of(name, home))
+        _, outside = stack.enter_context(nginx.front(home, sizing.size(NODE), NODE_ANSWERS))
         tell(f"filling it with {files} files")
         began = time.monotonic()
         fakes = FakeNodes([f"s{number:04}" for number in range(nodes)])
-        key = _prepare(where, fakes, outside)
+        key = prepare(where, fakes, outside)
         where.fill(files, list(fakes.keys))
         # What was filled in must not be written back while sessions wait for the disk.
         os.sync()
         fill = time.monotonic() - began
         load = os.getloadavg()[0]
-        with _control_plane(where) as (port, watched):
+        with control_plane(where) as (port, watched):
             steps = _steps(where, fakes, key, port, watched, _RATES * rounds, seconds, tell)
         tell("counting counters again")
-        _control(where.home, "check", "--counters")
+        command(where.home, "check", "--counters")
     return Run(fill, load, steps)
 
 
-@contextmanager
-def _database(name: str, home: Path) -> Iterator[_Place]:
-    if name == "sqlite":
-        path = home / "control.sqlite"
-
-        def fill(files: int, nodes: Sequence[str]) -> None:
-            control_catalogue.fill_sqlite(path, files, nodes)
-
-        yield _Place(home, f"sqlite:///{path}", fill, None, 1)
-        return
-    server = PostgresqlServer(durable=True)
-    try:
-        server.start()
-        server.execute("CREATE DATABASE portside")
-        url = server.dsn("portside")
-        yield _Place(
-            home,
-            url,
-            lambda files, nodes: control_catalogue.fill_postgresql(url, files, nodes),
-            server.pid,
-            2,
-        )
-    finally:
-        server.remove()
-
-
-def _prepare(where: _Place, fakes: FakeNodes, outside: int) -> str:
-    """The schema, all nodes and an app; returns the app's key."""
-    url = f"http://127.0.0.1:{outside}"
-    now = datetime.now(UTC)
-    roster = fakes.roster(
-        next_version(0, now),
-        {name: {"public_base_url": url, "upload_api_url": f"{url}/{name}"} for name in fakes.keys},
-    )
-    settings(where.home, where.url, connections=_THREADS, heartbeat_every=_EVERY)
-    (where.home / "roster.json").write_text(roster.model_dump_json(exclude_none=True))
-    database = Database(where.url)
-    migrate(database)
-    database.write(lambda session: rosters.take_over(session, roster, now))
-    key = database.write(lambda session: api_keys.create(session, "bench", ("upload",), now))
-    database.close()
-    return key
-
-
-@contextmanager
-def _control_plane(where: _Place) -> Iterator[tuple[int, Mapping[str, int]]]:
-    """gunicorn and the worker; yields the port, and each kind's first process."""
-    environment = {CONFIG_VARIABLE: str(where.home / "control.toml"), "MALLOC_ARENA_MAX": "2"}
-    port = free_port()
-    web = [
-        *(sys.executable, "-m", "gunicorn", "control.wsgi:application"),
-        *("--worker-class", "gthread", "--workers", str(where.processes)),
-        *("--threads", str(_THREADS), "--worker-connections", str(4 * _THREADS)),
-        *("--keep-alive", "65", "--worker-tmp-dir", "/dev/shm"),  # noqa: S108 (as the deploy has it)
-        *("--bind", f"127.0.0.1:{port}", "--no-control-socket"),
-    ]
-    # As its unit has it: whoever waits for an answer comes first.
-    work = ["nice", "-n", "5", *_CONTROL, "worker"]
-    with (
-        running("gunicorn", web, where.home, environment) as gunicorn,
-        running("worker", work, where.home, environment) as worker,
-    ):
-        gunicorn.wait_until(lambda: _is_live(port))
-        worker.wait_until(lambda: _rounds_began(where))
-        watched = {"web": gunicorn.pid, "worker": worker.pid}
-        if where.server is not None:
-            watched["database"] = where.server
-        yield port, watched
-
-
-def _rounds_began(where: _Place) -> bool:
-    database = Database(where.url)
-    state = database.read(lambda session: session.get(ClusterState, 1))
-    database.close()
-    return state is not None and state.rounds_at is not None
-
-
-def _is_live(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", "/health/live")
-        return connection.getresponse().status == 204
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
 def _steps(
-    where: _Place,
+    where: Place,
     fakes: FakeNodes,
     key: str,
     port: int,
@@ -263,7 +149,7 @@ def _steps(
         port=port,
         keys={name: signing.to_json() for name, signing in fakes.keys.items()},
         began=time.monotonic() + 2 * _LEAD,
-        every=_EVERY,
+        every=EVERY,
         roster_version=_roster_version(where),
         connections=_BEATING,
     )
@@ -272,7 +158,7 @@ def _steps(
     with ProcessPoolExecutor(_CLIENTS, context) as clients:
         try:
             tell("every node's first heartbeat")
-            time.sleep(max(0.0, reporting.began + _EVERY + 1 - time.monotonic()))
+            time.sleep(max(0.0, reporting.began + EVERY + 1 - time.monotonic()))
             tell("warming up")
             _ask(clients, port, key, 50, 3)
             taken = []
@@ -337,25 +223,12 @@ def _cpu(
     return seconds
 
 
-def _roster_version(where: _Place) -> int:
+def _roster_version(where: Place) -> int:
     """The version that nodes have which are up to date."""
     database = Database(where.url)
     version = database.read(lambda session: rosters.cluster_state(session).roster_version)
     database.close()
     return version
-
-
-def _control(home: Path, *arguments: str) -> None:
-    """`portside-control` to its end, which must be good. Raises ControlFailed."""
-    done = subprocess.run(
-        [*_CONTROL, *arguments],
-        env={**os.environ, CONFIG_VARIABLE: str(home / "control.toml")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ControlFailed(f"portside-control {' '.join(arguments)}: {done.stderr[-2000:]}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import func, select
 
+from control.db.database import Database
+from control.db.models import File
 from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
 
@@ -74,6 +77,16 @@ def fill_postgresql(url: str, files: int, nodes: Sequence[str]) -> None:
         connection.execute("CHECKPOINT")
 
 
+def files_with_copies(url: str, copies: int) -> int:
+    """How many files a catalogue has with so many copies present."""
+    database = Database(url)
+    try:
+        counted = select(func.count()).select_from(File).where(File.present == copies)
+        return database.read(lambda session: session.scalar(counted)) or 0
+    finally:
+        database.close()
+
+
 def _tables(
     files: int, nodes: Sequence[str]
 ) -> Iterator[tuple[str, Sequence[str], Iterator[tuple[object, ...]]]]:
@@ -84,17 +97,17 @@ def _tables(
 
 def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
     for number in range(files):
-        file_id = _file_id(number, files)
+        known_as = file_id(number, files)
         committed = now - (files - number) * 1_000_000
         yield (
-            file_id,
+            known_as,
             f"app-{number % _APPS}",
             "files",
             f"user-{number % _OWNERS}",
             f"file-{number}.iso",
-            f"files/2026/01/02/03/file-{number}_{file_id[:8]}.iso",
+            f"files/2026/01/02/03/file-{number}_{known_as[:8]}.iso",
             _size(number),
-            hashlib.sha256(file_id.encode()).hexdigest(),
+            hashlib.sha256(known_as.encode()).hexdigest(),
             committed,
             "committed",
             COPIES,
@@ -106,7 +119,7 @@ def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
 def _copies(files: int, nodes: Sequence[str], now: int) -> Iterator[tuple[object, ...]]:
     for number in range(files):
         for node_id in _holders(number, nodes):
-            yield _file_id(number, files), node_id, node_id, "present", now
+            yield file_id(number, files), node_id, node_id, "present", now
 
 
 def _stored(files: int, nodes: Sequence[str]) -> list[tuple[int, str]]:
@@ -123,11 +136,12 @@ def _inventories(files: int, nodes: Sequence[str]) -> list[tuple[str, str]]:
     held: dict[str, list[str]] = {node_id: [] for node_id in nodes}
     for number in range(files):
         for node_id in _holders(number, nodes):
-            held[node_id].append(_file_id(number, files))
-    return [(toggled(EMPTY, file_ids), node_id) for node_id, file_ids in sorted(held.items())]
+            held[node_id].append(file_id(number, files))
+    return [(toggled(EMPTY, ids), node_id) for node_id, ids in sorted(held.items())]
 
 
-def _file_id(number: int, files: int) -> str:
+def file_id(number: int, files: int) -> str:
+    """Of one of so many files; they rise with the number."""
     return f"{number * _SPACE // files:032x}"
 
 

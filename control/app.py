@@ -10,7 +10,7 @@ import falcon
 
 from control.api import files, lasting, moves, nodes, probes, sessions
 from control.api.authorization import Access
-from control.api.metrics import ClusterGauges, Metrics
+from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
 from control.api.operations import API, OPERATIONS
 from control.api.request_log import RequestLog
 from control.api.resource import Services
@@ -21,6 +21,7 @@ from control.files.serving import Signing
 from control.moves.rules import COMMANDS
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories
+from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.sessions.opening import SessionOpener
 from control.settings import Settings
@@ -41,10 +42,13 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
     metrics.registry.register(ClusterGauges(snapshots, database))
+    if settings.replica_socket is not None:
+        metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
     access = Access(snapshots)
     services = Services(settings, access, database, snapshots, clock)
     opener = SessionOpener(settings, database, snapshots, key)
-    heartbeats = Heartbeats(settings, database, snapshots)
+    runs = Runs(settings.heartbeat_every)
+    heartbeats = Heartbeats(settings, database, snapshots, runs)
 
     app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane")
     app.req_options.auto_parse_qs_csv = False
@@ -58,7 +62,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(
         f"{paths.NODES}/{{node_id}}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
     )
-    inventories = nodes.NodeInventories(Inventories(settings, database, snapshots), clock)
+    inventories = nodes.NodeInventories(Inventories(settings, database, snapshots, runs), clock)
     app.add_route(f"{paths.NODES}/{{node_id}}/inventory", inventories)
     app.add_route(f"{paths.NODES}/{{node_id}}/inventory/files", inventories, suffix="files")
     app.add_route(
@@ -81,7 +85,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")
     for wish in COMMANDS:
         app.add_route(f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(services, wish))
-    app.add_route("/health/ready", probes.Ready(database, snapshots, key, clock))
+    app.add_route("/health/ready", probes.Ready(settings, database, snapshots, key, clock))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app
 

@@ -6,13 +6,15 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from control import settings
 from control.catalogue import counters
-from control.cluster import api_keys, issuer
+from control.cluster import api_keys, backup_check, issuer
 from control.cluster.api_keys import AppRefused
+from control.cluster.backup_check import BackupRefused
 from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
@@ -41,6 +43,9 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
                 print(f"schema {migrations.migrate(database)}")
         elif arguments.command == "check":
             _check(found, arguments.counters)
+        elif arguments.command == "examine":
+            with closing(Database(arguments.database, connections=2)) as database:
+                print(backup_check.examine(database, found))
         else:
             _app(found, arguments)
     except (
@@ -48,6 +53,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         IssuerKeyUnusable,
         SchemaOutdated,
         AppRefused,
+        BackupRefused,
         DatabaseUnavailable,
         OSError,
         ValueError,
@@ -123,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--counters", action="store_true", help="count again what the database counts as it goes"
     )
+    examine = commands.add_parser(
+        "examine", help="say whether a database that was kept may be restored here"
+    )
+    examine.add_argument("database", help="its URL, as sqlite:////path or postgresql:///name")
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
     app = commands.add_parser("app", help="who may ask: apps and their API keys")
     for command in commands.choices.values():

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """`sqlite:////path` or `postgresql://...`"""
     database_file: Path | None = None
     """A 0600 file with that URL instead, which keeps its password out of this one."""
+    replica_socket: Path | None = None
+    """Where litestream tells how old its copy of the database is; None: there is no copy."""
     connections: int = Field(default=16, ge=2, le=200)
     """To the database, of each process."""
     roster: Path

@@ -11,6 +11,7 @@ from pyinfra.context import host
 from deploys.components.base import base
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
+from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.node import this_node
@@ -29,3 +30,4 @@ if "control" in host.groups:
     control_database(node=node)
     control(node=node)
     control_backups(node=node)
+    control_replica(node=node)

@@ -53,6 +53,11 @@ CONTROL_HOME = "/var/lib/portside-control"
 CONTROL_DATABASE = f"{CONTROL_HOME}/control.sqlite"
 CONTROL_BACKUPS = "/var/backups/portside-control"
 CONTROL_TOML = f"{SETTINGS}/control.toml"
+REPLICA_SETTINGS = f"{SETTINGS}/control.replica.yml"
+REPLICA_CREDENTIALS = f"{SETTINGS}/replica.credentials"
+"""The access key of the replica's bucket: 0600, the control plane's user's."""
+REPLICA_KEY = f"{SETTINGS}/replica.key"
+"""The private SSH key of its SFTP: the same."""
 CONTROL_GUNICORN_CONF = f"{SETTINGS}/control.gunicorn.conf.py"
 CONTROL_DATABASE_URL = f"{SETTINGS}/control.database"
 """The URL of a database elsewhere, with its password."""
@@ -66,11 +71,17 @@ CONTROL_MASTER = f"{CONTROL_CURRENT}/master"
 CONTROL_COMMAND = CONTROL.command
 BACKUP_COMMAND = "/usr/local/libexec/portside-control-backup"
 
+REPLICA_COMMAND = f"{CONTROL_CURRENT}/venv/bin/litestream"
+
 CONTROL_SOCKET = "/run/portside-control/control.sock"
 
 CONTROL_SERVICE, CONTROL_WORKER_SERVICE = (f"{service}.service" for service in CONTROL.services)
 BACKUP_SERVICE = "portside-control-backup.service"
 BACKUP_TIMER = "portside-control-backup.timer"
+REPLICA_SERVICE = "portside-control-replica.service"
+REPLICA_SOCKET = "/run/portside-control-replica/litestream.sock"
+REPLICA_STATE = f"{CONTROL_HOME}/.control.sqlite-litestream"
+"""What litestream keeps beside the database: it is of this very file, and goes with it."""
 
 PIP_WHEEL = "/usr/share/python-wheels/pip-*.whl"
 """Debian's own, one on each release: python3-venv brings it along in python3-pip-whl."""

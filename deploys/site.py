@@ -13,6 +13,7 @@ from deploys.components.agent import agent
 from deploys.components.base import base
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
+from deploys.components.control_replica import control_replica
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
@@ -43,3 +44,4 @@ if "control" in host.groups:
     control_database(node=node)
     control(node=node)
     control_backups(node=node)
+    control_replica(node=node)

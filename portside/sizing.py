@@ -25,6 +25,7 @@ RING_BUFFERS = 4
 AGENT_BASE = 72 * MIB
 WORKER_BASE = 64 * MIB
 CONTROL_BASE = 192 * MIB
+REPLICA_BASE = 128 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 6 * MIB
 
@@ -177,6 +178,14 @@ def control_memory(machine: Machine) -> int:
     Both need CONTROL_BASE at least: beside a storage node they take from what its 60 % leave.
     """
     return max(CONTROL_BASE, machine.ram // 8)
+
+
+def replica_memory(machine: Machine) -> int:
+    """MemoryMax of what copies the control plane's database: a sixteenth of RAM, its base at least.
+
+    It takes 35 MiB with a small database, and grows with the index of a large one's pages.
+    """
+    return max(REPLICA_BASE, machine.ram // 16)
 
 
 def _base(machine: Machine) -> int:

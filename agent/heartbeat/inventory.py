@@ -8,7 +8,8 @@ attributes say; what it believes and isn't here is looked for and told to be gon
 whole again without anybody's doing.
 
 While uploads come in the two differ for moments, and a million files take a while to go through: a
-comparison of many pages that came to nothing is followed by a pause of fifty times its length.
+comparison of many pages that came to nothing is followed by a pause of fifty times its length,
+unless the control plane was away since.
 """
 
 from __future__ import annotations
@@ -100,12 +101,18 @@ class InventoryComparison:
             differs = believed is not None and believed != ours
             self._difference = _Difference(url, ours, believed) if differs and believed else None
 
+    def hasten(self) -> None:
+        """Make no pause after the last comparison: a control plane that was away may be another."""
+        with self._lock:
+            self._not_before = 0.0
+
     def run(self, pulse: Pulse) -> None:
         """Compare whenever there is a difference, until the worker is to stop."""
         while not pulse.stopped:
             with self._lock:
+                is_due = time.monotonic() >= self._not_before
                 found, self._difference = self._difference, None
-            if found is None or time.monotonic() < self._not_before:
+            if found is None or not is_due:
                 pulse.wait(_LOOK_EVERY)
                 continue
             began = time.monotonic()
@@ -121,7 +128,8 @@ class InventoryComparison:
                 _log.error("inventory not compared", error=str(error))
                 continue
             now = time.monotonic()
-            self._not_before = now + outcome.pause(now - began)
+            with self._lock:
+                self._not_before = now + outcome.pause(now - began)
 
     def _compare(self, url: str, pulse: Pulse) -> _Outcome:
         """Go through all files. Raises ControlAway, sqlite3.OperationalError, OSError."""
@@ -194,14 +202,14 @@ class InventoryComparison:
 
     def _held(self, file_ids: Sequence[str]) -> Iterator[HeldFile]:
         rows = self._database.rows(
-            "SELECT jti, stored FROM files WHERE state = 'COMMITTED' "
+            "SELECT file_id, jti, stored FROM files WHERE state = 'COMMITTED' "
             "AND file_id IN (SELECT value FROM json_each(?))",
             (json.dumps(file_ids),),
         )
-        for jti, text in rows:
-            stored = StoredFile.model_validate_json(text)
+        for file_id, jti, text in rows:
             try:
-                yield HeldFile.model_validate(
+                stored = StoredFile.model_validate_json(text)
+                held = HeldFile.model_validate(
                     {**stored.model_dump(include=set(HeldFile.model_fields)), "jti": jti}
                 )
             except ValidationError as error:
@@ -209,10 +217,35 @@ class InventoryComparison:
                 first = error.errors(include_input=False)[0]
                 _log.error(
                     "file can't be told of",
-                    file_id=stored.file_id,
+                    file_id=file_id,
                     attribute=".".join(map(str, first["loc"])),
                     error=first["msg"],
                 )
+                continue
+            if self._is_there(held):
+                yield held
+
+    def _is_there(self, file: HeldFile) -> bool:
+        """Whether the disk has as many bytes as the attributes say. Raises OSError for a bad disk.
+
+        The control plane takes our word for a copy, and lets others go for it. Whether each byte is
+        right the scrubber finds out; one that was cut short or is another file shows at once.
+        """
+        try:
+            found = (self._settings.uploads / file.path).stat().st_size
+        except FileNotFoundError:
+            # It goes just now, or only the index has it.
+            found = None
+        if found == file.size:
+            return True
+        _log.error(
+            "file doesn't fit its attributes: run `portside-agent fsck`",
+            file_id=file.file_id,
+            path=str(file.path),
+            size=file.size,
+            found=found,
+        )
+        return False
 
     def _look_for(self, missing: Sequence[BelievedFile]) -> int:
         """Have it told of files that should be here and aren't; returns how many."""

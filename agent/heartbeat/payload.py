@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class HeartbeatPayload:
         self._meter = Meter(settings.root)
         self._inventory = Inventory(database)
         self._version = version("portside")
+        self._run = secrets.token_hex(8)
 
     def heartbeat(
         self,
@@ -72,6 +74,7 @@ class HeartbeatPayload:
             node_id=self._settings.node_id,
             # Last of all: what was asked for above may have taken its time.
             sent_at=datetime.now(UTC),
+            run=self._run,
             version=self._version,
             disk_free=figures.disk_free,
             disk_total=figures.disk_total,

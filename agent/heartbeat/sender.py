@@ -119,6 +119,8 @@ class HeartbeatSender:
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.
             _log.error("a heartbeat's answer wasn't kept", error=str(error))
+        if self._trouble is not None:
+            self._comparison.hasten()
         self._comparison.heard(url, heartbeat.inventory, answer.inventory)
         self._period = bounded(answer.next_in, self._every)
         self._was_answered(url)

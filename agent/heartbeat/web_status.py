@@ -6,19 +6,13 @@ stands before it, and who may pass there, doesn't matter.
 
 from __future__ import annotations
 
-import http.client
-import socket
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from portside.web import unix_client
 from portside.wire import paths
 from portside.wire.status import UploadStatus
-
-PATIENCE = 5.0
-"""Seconds: a web side that takes longer than this takes no uploads either."""
-
-_MOST = 256 * 1024
 
 
 class WebSilent(Exception):
@@ -27,20 +21,9 @@ class WebSilent(Exception):
 
 def ask(path: Path) -> UploadStatus:
     """The answer of `GET /api/v1/system/upload-status`. Raises WebSilent."""
-    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
     try:
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(PATIENCE)
-        connection.sock.connect(str(path))
-        connection.request("GET", paths.UPLOAD_STATUS)
-        answer = connection.getresponse()
-        body = answer.read(_MOST)
-        if answer.status != http.HTTPStatus.OK:
-            raise WebSilent(f"it answered {answer.status}")
-        return UploadStatus.model_validate_json(body)
-    except (OSError, http.client.HTTPException) as error:
-        raise WebSilent(str(error) or type(error).__name__) from None
+        return UploadStatus.model_validate_json(unix_client.get(path, paths.UPLOAD_STATUS))
+    except unix_client.Silent as silent:
+        raise WebSilent(str(silent)) from None
     except ValidationError as error:
         raise WebSilent(f"its answer is none: {error.errors()[0]['msg']}") from None
-    finally:
-        connection.close()

@@ -6,8 +6,10 @@ answers for itself. What the database knows (nodes, pools) is the same whoever a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -16,6 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from control.cluster.snapshot import Snapshots
+from control.db import replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
@@ -141,6 +144,29 @@ class ClusterGauges:
         for move_state in get_args(MoveState):
             going.add_metric((move_state,), moves.get(move_state, 0))
         yield going
+
+
+class ReplicaGauges:
+    """The running copy of the database, where there is one."""
+
+    def __init__(self, socket: Path, clock: Callable[[], datetime]) -> None:
+        self._socket = socket
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As litestream tells now. Without its word there is no age: that is an alarm."""
+        state = replica.state(self._socket, self._clock())
+        yield GaugeMetricFamily(
+            "portside_control_replica_up",
+            "Whether the database's running copy is as new as it should be.",
+            value=state.trouble is None,
+        )
+        if state.age is not None:
+            yield GaugeMetricFamily(
+                "portside_control_replica_age_seconds",
+                "Since the database was last copied.",
+                value=state.age,
+            )
 
 
 def _under_way(session: Session) -> tuple[dict[tuple[str, str, str], int], dict[str, int]]:

@@ -11,10 +11,11 @@ from sqlalchemy import select
 from control.api import json_body
 from control.cluster import own_clock
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.db import migrations
+from control.db import migrations, replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
 from control.db.models import ClusterState
+from control.settings import Settings
 from portside.quantities import format_duration
 from portside.tokens import SigningKey
 from portside.wire.status import Readiness
@@ -28,11 +29,14 @@ class Ready:
 
     def __init__(
         self,
+        settings: Settings,
         database: Database,
         snapshots: Snapshots,
         key: SigningKey | None,
         clock: Callable[[], datetime],
     ) -> None:
+        self._replica_socket = settings.replica_socket
+        self._clock = clock
         self._database = database
         self._snapshots = snapshots
         self._key = key
@@ -55,6 +59,10 @@ class Ready:
             warnings += _clock(snapshot)
         if self._key is None:
             warnings.append("issuer-key-missing: no session can be opened")
+        if self._replica_socket is not None:
+            trouble = replica.state(self._replica_socket, self._clock()).trouble
+            if trouble is not None:
+                warnings.append(trouble)
         json_body.answer(
             response,
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),

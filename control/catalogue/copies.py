@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
-from control.catalogue.inventory import HELD, UNKNOWN_OWNER
+from control.catalogue.inventory import HELD
 from control.db.models import Base, Copy, CopyState, File, LostAs, Pool
 
 SHORT = text("files.state = 'committed' AND files.present < files.factor")
@@ -174,7 +174,7 @@ def _count(session: Session, file: File, change: int, now: datetime) -> None:
 def _hold(session: Session, file: File, copy: Copy, change: int) -> None:
     """A copy takes these bytes of its node from now on, or gives them back."""
     session.flush()
-    if file.owner != UNKNOWN_OWNER:
+    if inventory.is_described(file):
         inventory.changed(session, copy.node_id, copy.file_id)
     session.execute(
         update(Pool)

@@ -8,7 +8,7 @@ node's row.
 
 from __future__ import annotations
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from control.db.models import Copy, File, InventoryChange, Node
@@ -18,14 +18,27 @@ HELD = ("present", "deleting")
 """States of a copy that should be on its node's disk now."""
 
 UNKNOWN_OWNER = "unknown"
-"""Whose a file is that came without a session of ours: a receipt doesn't say. Its copies are left
-out of the digest, so that their nodes find a difference and tell all that they know."""
+"""Whose a file is that came without a session of ours: a receipt doesn't say."""
 
 FOLDED_AT = 1000
 """Changes of a node that are read with each of its heartbeats; more are folded."""
 
 MOST_FOLDED = 20_000
 """Changes of one transaction: some tenths of a second."""
+
+
+DESCRIBED = or_(File.owner != UNKNOWN_OWNER, File.content_type.is_not(None))
+"""In SQL: `is_described`."""
+
+
+def is_described(file: File) -> bool:
+    """Whether more is known of a file than its receipt says.
+
+    The copies of one that isn't are left out of the digest, so that their nodes find a difference
+    and tell all that they know. An owner may really be called "unknown"; what a node tells has a
+    content type besides.
+    """
+    return file.owner != UNKNOWN_OWNER or file.content_type is not None
 
 
 def changed(session: Session, node_id: str, file_id: str) -> None:
@@ -89,11 +102,12 @@ def take_in(session: Session, node_id: str, file_ids: list[str]) -> None:
 
 def known_on(node_id: str) -> Select[str]:
     """The ids that a node's digest is of."""
-    return (
-        select(Copy.file_id)
-        .join(File, File.file_id == Copy.file_id)
-        .where(Copy.node_id == node_id, Copy.state.in_(HELD), File.owner != UNKNOWN_OWNER)
-    )
+    return select(Copy.file_id).join(File, File.file_id == Copy.file_id).where(believed_on(node_id))
+
+
+def believed_on(node_id: str) -> ColumnElement[bool]:
+    """Of copies with their files: those that a node's digest is of."""
+    return and_(Copy.node_id == node_id, Copy.state.in_(HELD), DESCRIBED)
 
 
 def counted(session: Session, node_id: str) -> str:

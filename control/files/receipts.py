@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies
+from control.catalogue import copies, inventory
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
@@ -136,7 +136,7 @@ def _file(
         raise ProblemError(
             "receipt-conflict", "another content or path is known under this file's id"
         )
-    if held is not None and file.owner == UNKNOWN_OWNER:
+    if held is not None and not inventory.is_described(file):
         # A receipt was first.
         copies.named(
             session,

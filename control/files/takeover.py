@@ -12,14 +12,22 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, or_, select, update
+from sqlalchemy import BindParameter, Table, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from control.catalogue import inventory
-from control.catalogue.inventory import UNKNOWN_OWNER
 from control.db.deferred_log import log_on_commit
-from control.db.models import Base, Copy, File, MoveFile, Pool, Revocation, UploadSession
+from control.db.models import (
+    Base,
+    Copy,
+    File,
+    Moment,
+    MoveFile,
+    Pool,
+    Revocation,
+    UploadSession,
+)
 from control.files import receipts
 from control.files.receipts import Proof
 from control.problems import ProblemError
@@ -27,6 +35,31 @@ from control.settings import Settings
 from portside.tokens import RECEIPT_AUDIENCE
 from portside.wire.claims import ReceiptClaims
 from portside.wire.inventory import HeldFile, HeldFiles, HeldFilesAnswer, NotTaken
+
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+_TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
+
+# Made once: putting statements together takes as long as carrying them out. Columns and no objects,
+# for the rows are many, and changed by one statement for all.
+_KNOWN = (
+    select(File.file_id, File.sha256, File.size, File.path)
+    .add_columns((inventory.DESCRIBED & (File.state == "committed")).label("is_plain"))
+    .where(File.file_id.in_(_IDS))
+    .order_by(File.file_id)
+    .with_for_update()
+)
+_COPIED = select(Copy.file_id).where(Copy.node_id == bindparam("node"), Copy.file_id.in_(_IDS))
+_MOVED = select(MoveFile.file_id).where(MoveFile.file_id.in_(_IDS))
+_PROMISED = select(UploadSession.file_id).where(
+    or_(UploadSession.file_id.in_(_IDS), UploadSession.session_id.in_(_TOKENS))
+)
+_REVOKED = select(Revocation.token_id).where(Revocation.token_id.in_(_TOKENS))
+_ONE_MORE = (
+    update(File)
+    .where(File.file_id.in_(_IDS))
+    .values(present=File.present + 1, changed_at=bindparam("now", type_=Moment()))
+    .execution_options(synchronize_session=False)
+)
 
 
 def take_over(
@@ -45,8 +78,9 @@ def take_over(
     _count(session, [each.file_id for each in more], now)
     _store(session, held.node_id, taken)
     not_taken = []
+    done = {each.file_id for each in taken}
     for each in files.values():
-        if each.file_id in {one.file_id for one in taken}:
+        if each.file_id in done:
             continue
         try:
             receipts.register(session, settings, _proof(held, each, now), now, ordered=True)
@@ -68,22 +102,17 @@ def _alike(
 ) -> tuple[list[HeldFile], list[HeldFile]]:
     """Those of which nothing is known at all, and those of which only other copies are."""
     ids = [each.file_id for each in files]
-    known = {
-        file.file_id: file
-        for file in session.scalars(
-            select(File).where(File.file_id.in_(ids)).order_by(File.file_id).with_for_update()
-        )
-    }
+    rows = session.execute(_KNOWN, {"ids": ids}).all()
+    known = {row.file_id: row for row in rows}
     special = _of_interest(session, node_id, files)
     new = [each for each in files if each.file_id not in known and each.file_id not in special]
     more = [
         each
         for each in files
-        if (file := known.get(each.file_id)) is not None
+        if (row := known.get(each.file_id)) is not None
         and each.file_id not in special
-        and file.state == "committed"
-        and file.owner != UNKNOWN_OWNER
-        and (file.sha256, file.size, file.path) == (each.sha256, each.size, str(each.path))
+        and row.is_plain
+        and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
     return new, more
 
@@ -92,16 +121,10 @@ def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> C
     """Ids of files that something else has to do with: a session, a deletion, a move, a copy."""
     ids, tokens = [each.file_id for each in files], [each.jti for each in files]
     file_of = {each.jti: each.file_id for each in files}
-    copied = session.scalars(
-        select(Copy.file_id).where(Copy.node_id == node_id, Copy.file_id.in_(ids))
-    )
-    moved = session.scalars(select(MoveFile.file_id).where(MoveFile.file_id.in_(ids)))
-    promised = session.scalars(
-        select(UploadSession.file_id).where(
-            or_(UploadSession.file_id.in_(ids), UploadSession.session_id.in_(tokens))
-        )
-    )
-    revoked = session.scalars(select(Revocation.token_id).where(Revocation.token_id.in_(tokens)))
+    copied = session.scalars(_COPIED, {"ids": ids, "node": node_id})
+    moved = session.scalars(_MOVED, {"ids": ids})
+    promised = session.scalars(_PROMISED, {"ids": ids, "tokens": tokens})
+    revoked = session.scalars(_REVOKED, {"tokens": tokens})
     return {*copied, *moved, *promised, *(file_of[each] for each in revoked)}
 
 
@@ -171,12 +194,7 @@ def _insert_if_new(session: Session, model: type[Base]) -> Any:
 def _count(session: Session, file_ids: Sequence[str], now: datetime) -> None:
     """One copy more of each: their rows are locked."""
     if file_ids:
-        session.execute(
-            update(File)
-            .where(File.file_id.in_(file_ids))
-            .values(present=File.present + 1, changed_at=now)
-            .execution_options(synchronize_session=False)
-        )
+        session.execute(_ONE_MORE, {"ids": file_ids, "now": now})
 
 
 def _store(session: Session, node_id: str, files: Sequence[HeldFile]) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
+from control.nodes.runs import Runs
 from control.problems import ProblemError
 from portside.tokens import TokenRefused, verify_heartbeat
 
@@ -23,6 +24,17 @@ def sender(snapshot: Snapshot, node_id: str) -> KnownNode:
             "node-unknown", f"{node_id!r} is not in the roster: deploy it, then the control node"
         )
     return node
+
+
+def refuse_twins(runs: Runs, node_id: str, now: datetime) -> None:
+    """Raise ProblemError while two machines pass for this node."""
+    if runs.is_twice(node_id, now):
+        raise ProblemError(
+            "node-twice",
+            f"two machines send heartbeats as {node_id}: one has a copy of the other's disk. Stop "
+            "the one that isn't meant, and give it a key of its own: remove its node.key and "
+            "deploy it under another name",
+        )
 
 
 def proven(

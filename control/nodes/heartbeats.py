@@ -26,6 +26,7 @@ from control.db.deferred_log import log_on_commit
 from control.db.models import Moment, Node
 from control.files import receipts
 from control.nodes import authentication, removals
+from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
@@ -56,7 +57,10 @@ _KEEP_BY_MOMENT = _KEEP.where(
 class Heartbeats:
     """Takes heartbeats in and answers them. Thread-safe."""
 
-    def __init__(self, settings: Settings, database: Database, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+    ) -> None:
+        self._runs = runs
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -69,6 +73,7 @@ class Heartbeats:
         snapshot = self._snapshots.current()
         node = authentication.sender(snapshot, node_id)
         beat = authentication.proven(node, token, body, Heartbeat, now)
+        authentication.refuse_twins(self._runs, node_id, now)
         skew = _skew(beat, now)
         # Before the work: of a copy that was to go and was deleted for good, both are told.
         for each in beat.gone:
@@ -85,6 +90,9 @@ class Heartbeats:
         )
         if kept is None:
             return self._not_taken(node_id, now)
+        # Not before it has proved to be no replay.
+        self._runs.heard(node_id, beat.run, now)
+        authentication.refuse_twins(self._runs, node_id, now)
         if node_states.is_off(skew) != node_states.is_off(node.signs.clock_skew):
             _log.warning("node's clock", node=node_id, seconds_ahead=round(skew, 1))
             self._snapshots.forget()
@@ -99,7 +107,8 @@ class Heartbeats:
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(work),
-            inventory=believed,
+            # The files of a machine that only passes for the node would be taken for the node's.
+            inventory=believed if self._runs.is_settled(node_id, now) else None,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
             if work

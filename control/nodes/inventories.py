@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from control.db.models import Node
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
-from control.problems import ProblemError
+from control.nodes.runs import Runs
 from control.replication import inventory
 from control.settings import Settings
 from portside.wire.inventory import (
@@ -21,13 +22,22 @@ from portside.wire.inventory import (
     HeldFilesAnswer,
     InventoryAnswer,
     InventoryPage,
+    NotTaken,
 )
+
+AT_ONCE = 200
+"""Files of one transaction: some hundredths of a second, in which SQLite's other writers wait.
+After a restore there is one after the other, and sessions are to be opened in between."""
 
 
 class Inventories:
     """Answers nodes that found their inventory to differ from ours. Thread-safe."""
 
-    def __init__(self, settings: Settings, database: Database, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+    ) -> None:
+        self._runs = runs
+        self._turn = threading.Lock()
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -36,6 +46,7 @@ class Inventories:
         """Where a page of a node's files differs. Raises ProblemError and DatabaseUnavailable."""
         node = authentication.sender(self._snapshots.current(), node_id)
         page = authentication.proven(node, token, body, InventoryPage, now)
+        authentication.refuse_twins(self._runs, node_id, now)
         return self._database.read(lambda session: inventory.compare(session, page))
 
     def take_over(self, node_id: str, token: str, body: bytes, now: datetime) -> HeldFilesAnswer:
@@ -45,20 +56,40 @@ class Inventories:
         """
         node = authentication.sender(self._snapshots.current(), node_id)
         held = authentication.proven(node, token, body, HeldFiles, now)
-        for each in held.files:
-            if not _fits(each):
-                raise ProblemError(
-                    "malformed-request", f"{each.file_id}: its path is none of its namespace"
-                )
+        authentication.refuse_twins(self._runs, node_id, now)
+        # One that can't be right is no reason to forget the others.
+        wrong = tuple(
+            NotTaken(file_id=each.file_id, why="its path is none of its namespace")
+            for each in held.files
+            if not _fits(each)
+        )
+        right = tuple(filter(_fits, held.files))
+        taken, not_taken = 0, list(wrong)
+        for start in range(0, max(len(right), 1), AT_ONCE):
+            some = held.model_copy(update={"files": right[start : start + AT_ONCE]})
+            is_last = start + AT_ONCE >= len(right)
+            answer = self._in_turn(some, now, is_last=is_last)
+            if answer.outdated:
+                return answer
+            taken += answer.taken
+            not_taken += answer.not_taken
+        return HeldFilesAnswer(taken=taken, not_taken=tuple(not_taken))
+
+    def _in_turn(self, held: HeldFiles, now: datetime, *, is_last: bool) -> HeldFilesAnswer:
+        """Take over so few that who asks for a session hardly notices: one node at a time."""
 
         def work(session: Session) -> HeldFilesAnswer:
             # The node's row is locked: no heartbeat comes in between.
-            known = session.get_one(Node, node_id, with_for_update=True, populate_existing=True)
+            known = session.get_one(
+                Node, held.node_id, with_for_update=True, populate_existing=True
+            )
             if not held.ticket or held.ticket != known.ticket:
                 return HeldFilesAnswer(taken=0, outdated=True)
             return takeover.take_over(session, self._settings, held, now)
 
-        return self._database.write(work)
+        with self._turn:
+            # What is durable when the last returns is all that was committed before it.
+            return self._database.write(work, durable=is_last)
 
 
 def _fits(file: HeldFile) -> bool:

@@ -65,7 +65,8 @@ class RepairRounds:
         for node_id in self._database.read(_away_before):
             if snapshot.nodes[node_id].state not in ("down", "retired"):
                 self._take_back(node_id, now)
-        self._fill(now)
+        if not self._database.read(lambda session: inventory.is_being_learned(session, now)):
+            self._fill(now)
         self._thin_out(now)
 
     def _give_up(self, node_id: str, now: datetime) -> None:

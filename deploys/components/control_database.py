@@ -123,6 +123,7 @@ def backup_command(cluster: Cluster) -> str:
         "control/backup.py.j2",
         layout=layout,
         kept=cluster.control.backups,
+        replica=cluster.control.replica,
         postgresql=cluster.control.database.get_secret_value() == "postgresql",
         socket_folder=SOCKET_FOLDER,
         database_name=NAME,
@@ -131,12 +132,16 @@ def backup_command(cluster: Cluster) -> str:
 
 def backup_units(node: Node) -> dict[str, str]:
     """The text of the service and of its timer, by name."""
+    replica = node.cluster.control.replica
+    places = [layout.CONTROL_HOME, layout.CONTROL_BACKUPS]
     return {
         name: render(
             f"systemd/{name}.j2",
             layout=layout,
-            writable=f"{layout.CONTROL_HOME} {layout.CONTROL_BACKUPS}",
+            writable=" ".join(places),
             postgresql=node.cluster.control.database.get_secret_value() == "postgresql",
+            # Once a day the copy elsewhere is fetched, to see that it is one.
+            network=replica is not None and replica.path is None,
         )
         for name in (layout.BACKUP_SERVICE, layout.BACKUP_TIMER)
     }

@@ -29,6 +29,7 @@ from pydantic import (
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
@@ -214,7 +215,7 @@ class Control(_Strict):
     `database` is `sqlite`, `postgresql` (installed there) or a URL. `heartbeat` is seconds between
     two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
-    how many of the database's hourly ones stay.
+    how many of the database's hourly ones stay, `replica` where it is copied to all the time.
     """
 
     url: str | None = None
@@ -223,6 +224,7 @@ class Control(_Strict):
     dead_after: Duration = Field(default=defaults.DEAD_AFTER, ge=3, le=86400)
     repair_after: Duration = Field(default=defaults.REPAIR_AFTER, ge=0, le=30 * 86400)
     backups: int = Field(default=48, ge=1, le=10_000)
+    replica: Replica | None = None
 
     @field_validator("url", mode="after")
     @classmethod
@@ -240,6 +242,17 @@ class Control(_Strict):
         if value not in ("sqlite", "postgresql") and not value.startswith("postgresql://"):
             raise ValueError("must be 'sqlite', 'postgresql' or a postgresql:// URL")
         return database
+
+    @field_validator("replica", mode="after")
+    @classmethod
+    def _of_sqlite(cls, replica: Replica | None, info: ValidationInfo) -> Replica | None:
+        database = info.data.get("database")
+        if replica is not None and database and database.get_secret_value() != "sqlite":
+            raise ValueError(
+                "is for `database: sqlite` alone. PostgreSQL has its own: a standby, or WAL "
+                "archived by pgBackRest or wal-g; leave `replica` out here"
+            )
+        return replica
 
     @model_validator(mode="after")
     def _patient(self) -> Control:

@@ -7,6 +7,8 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/issuer/<kid>.json           private JWKs that sign upload tokens
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
+    secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
+    secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/roster.json                 the roster that was last deployed
@@ -122,22 +124,45 @@ class Keystore:
 
         Raises KeystoreError when it is missing, incomplete, or others can read it.
         """
-        path = self.directory / "cold.credentials"
-        try:
-            if path.stat().st_mode & 0o077:
-                raise KeystoreError(f"{path}: others could read the secret key: chmod 600 it")
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        return self._credentials("cold.credentials", "cold")
+
+    def replica_credentials(self) -> str:
+        """The access key of the bucket that the database is copied to. Raises KeystoreError."""
+        return self._credentials("replica.credentials", "control.replica.bucket")
+
+    def replica_key(self) -> str:
+        """The private SSH key that the database is copied with. Raises KeystoreError."""
+        text = self._by_hand("replica.key", "control.replica.sftp", "private SSH key")
+        if not text.startswith("-----BEGIN ") or "ENCRYPTED" in text:
             raise KeystoreError(
-                f"{path} can't be read ({error}): the cluster file has `cold`, whose access key "
-                "belongs there: see clusters/example.yaml"
-            ) from None
+                f"{self.directory / 'replica.key'} is no private SSH key without a passphrase: "
+                "make one with `ssh-keygen -t ed25519 -N ''`"
+            )
+        return text
+
+    def _credentials(self, name: str, key: str) -> str:
+        """An access key in AWS's own format."""
+        text = self._by_hand(name, key, "access key")
         lines = {line.partition("=")[0].strip() for line in text.splitlines()}
         if not {"[default]", "aws_access_key_id", "aws_secret_access_key"} <= lines:
             raise KeystoreError(
-                f"{path} needs a line [default], then aws_access_key_id = and "
+                f"{self.directory / name} needs a line [default], then aws_access_key_id = and "
                 "aws_secret_access_key ="
             )
+        return text
+
+    def _by_hand(self, name: str, key: str, what: str) -> str:
+        """A secret that the operator put there, since the cluster file has `key`."""
+        path = self.directory / name
+        try:
+            if path.stat().st_mode & 0o077:
+                raise KeystoreError(f"{path}: others could read the {what}: chmod 600 it")
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeystoreError(
+                f"{path} can't be read ({error}): the cluster file has `{key}`, whose {what} "
+                "belongs there: see clusters/example.yaml"
+            ) from None
         return text if text.endswith("\n") else text + "\n"
 
     def ca_certificate(self) -> Path:

@@ -101,6 +101,8 @@ class Heartbeat(Message):
     None by older releases."""
     sent_at: AwareDatetime
     """By the node's clock: by it alone the control plane knows how far that is off."""
+    run: str | None = Field(default=None, max_length=64)
+    """Of the worker: another with each start. Two that take turns are two machines."""
     version: str
     disk_free: int
     disk_total: int

@@ -8,10 +8,12 @@ the node's signed word, as a receipt is. Sizes are bytes, times UTC.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import PurePosixPath
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
+from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
 from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
 
@@ -35,6 +37,23 @@ class InventoryPage(Message):
     """Over the page's ids: see `portside.inventory`."""
     file_ids: tuple[FileId, ...] | None = Field(default=None, max_length=MOST_IDS)
     """None at first: most pages are the same on both sides."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> InventoryPage:
+        if self.after is not None and self.last is not None and self.last <= self.after:
+            raise ValueError("the page ends before it begins")
+        ids = self.file_ids
+        if ids is None:
+            return self
+        if any(second <= first for first, second in pairwise(ids)):
+            raise ValueError("the ids are not in rising order, each once")
+        if ids and self.after is not None and ids[0] <= self.after:
+            raise ValueError(f"{ids[0]} lies before the page's beginning")
+        if ids and self.last is not None and ids[-1] > self.last:
+            raise ValueError(f"{ids[-1]} lies behind the page's end")
+        if toggled(EMPTY, ids) != self.digest:
+            raise ValueError("the digest is not of these ids")
+        return self
 
 
 class BelievedFile(Message):

@@ -6,6 +6,7 @@ import getpass
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -53,13 +54,16 @@ def backup(tmp_path: Path, database: Path, folder: Path) -> Backup:
         text = text.replace(old, new)
     command = tmp_path / "backup"
     command.write_text(text)
-    # What stops and starts services, and migrates, only says so here.
+    # What stops and starts services, examines and migrates only says so here; what is named in
+    # `fails` fails.
     programs = tmp_path / "bin"
     programs.mkdir()
+    fake = '#!/bin/sh\necho "$(basename $0) $*" >> $CALLS\n! echo "$*" | grep -qwf $CALLS.fails\n'
     for name in ("systemctl", "runuser"):
-        (programs / name).write_text('#!/bin/sh\necho "$(basename $0) $*" >> $CALLS\n')
+        (programs / name).write_text(fake)
         (programs / name).chmod(0o755)
     calls = tmp_path / "calls"
+    (tmp_path / "calls.fails").touch()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -123,21 +127,85 @@ def test_a_backup_that_can_not_be_made_leaves_the_older_ones(
 def test_a_backup_is_restored_and_the_services_go_on(
     backup: Backup, database: Path, folder: Path, tmp_path: Path
 ) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    done = backup("restore", str(made))
+    assert done.returncode == 0, done.stderr
+    assert _names(database) == ["then"]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[1] for call in calls] == ["-u", "stop", "-u", "start"]
+    assert "portside-control examine sqlite:////" in calls[0]
+    assert calls[2].endswith("portside-control migrate")
+    assert not list(database.parent.glob("*.candidate*"))
+
+
+def test_what_a_restore_replaces_is_set_aside_with_its_log_and_can_be_had_back(
+    backup: Backup, database: Path, folder: Path
+) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    done = backup("restore", str(made))
+    [aside] = [path for path in database.parent.glob("*.before-*Z") if path.is_file()]
+    assert f"kept as {aside}" in done.stdout
+    assert backup("restore", str(aside)).returncode == 0
+    assert _names(database) == ["since"], "what was in its log only is there, too"
+
+
+def test_a_database_in_use_is_left_alone_and_it_is_said_by_whom(
+    backup: Backup, database: Path, folder: Path, tmp_path: Path
+) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    with closing(sqlite3.connect(database)) as user:
+        user.execute("SELECT name FROM files").fetchall()
+        done = backup("restore", str(made))
+    assert done.returncode == 1
+    assert f"({os.getpid()})" in done.stderr
+    assert "in use by" in done.stderr
+    assert _names(database) == ["since"]
+    assert (tmp_path / "calls").read_text().splitlines()[-1].startswith("systemctl start")
+
+
+@pytest.mark.parametrize(("fails", "last"), [("examine", "examine"), ("migrate", "start")])
+def test_a_backup_that_does_not_fit_leaves_what_is_there(
+    backup: Backup, database: Path, folder: Path, tmp_path: Path, fails: str, last: str
+) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    (tmp_path / "calls.fails").write_text(f"{fails}\n")
+    assert backup("restore", str(made)).returncode == 1
+    assert _names(database) == ["since"]
+    assert last in (tmp_path / "calls").read_text().splitlines()[-1]
+    assert [path.name for path in database.parent.iterdir()] == [database.name]
+
+
+def test_a_disk_that_was_lost_has_nothing_to_set_aside(
+    backup: Backup, database: Path, folder: Path
+) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    for path in database.parent.iterdir():
+        path.unlink()
+    done = backup("restore", str(made))
+    assert done.returncode == 0, done.stderr
+    assert "is nothing" in done.stdout
+    assert _names(database) == ["then"]
+
+
+def _with_a_backup_and_a_log(backup: Backup, database: Path, folder: Path) -> Path:
+    """A backup of `then`; the database has `since`, in its log alone, as after a crash."""
     with closing(sqlite3.connect(database)) as writer:
         writer.execute("INSERT INTO files VALUES ('then')")
         writer.commit()
         assert backup().returncode == 0
-        writer.execute("DELETE FROM files")
-        writer.execute("INSERT INTO files VALUES ('since')")
-        writer.commit()
-        [made] = folder.iterdir()
-        # The log of what is replaced is still there, as after a crash.
-        done = backup("restore", str(made))
-    assert done.returncode == 0, done.stderr
-    assert _names(database) == ["then"]
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert [call.split()[1] for call in calls] == ["stop", "-u", "start"]
-    assert calls[1].endswith("portside-control migrate")
+    end = "import os; os.kill(os.getpid(), 9)"
+    wrote = "; ".join(
+        [
+            "import sqlite3, sys; writer = sqlite3.connect(sys.argv[1])",
+            "writer.execute('DELETE FROM files')",
+            "writer.execute('INSERT INTO files VALUES (?)', ('since',))",
+            f"writer.commit(); {end}",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", wrote, str(database)], check=False)
+    assert database.with_name(f"{database.name}-wal").stat().st_size > 0
+    [made] = folder.iterdir()
+    return made
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000])
@@ -149,5 +217,5 @@ def test_what_is_no_backup_stops_nothing(
     done = backup("restore", str(wrong))
     assert done.returncode == 1
     assert "no backup that can be used" in done.stderr
-    assert not (tmp_path / "calls").exists()
+    assert not (tmp_path / "calls").exists(), "nothing was stopped"
     assert _names(database) == []

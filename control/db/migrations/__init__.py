@@ -35,15 +35,15 @@ def migrate(database: Database) -> str:
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         command.upgrade(_config(connection), "head")
-        return _revision(connection) or ""
+        return revision(connection) or ""
 
     return database.write(work)
 
 
 def check(database: Database) -> None:
     """Raise SchemaOutdated unless the schema is this release's, DatabaseUnavailable without one."""
-    found = database.read(lambda session: _revision(session.connection()))
-    wanted = ScriptDirectory.from_config(_config(None)).get_current_head()
+    found = database.read(lambda session: revision(session.connection()))
+    wanted = known()[0]
     if found != wanted:
         raise SchemaOutdated(
             f"the database's schema is {found or 'empty'}, this release needs {wanted}: "
@@ -51,7 +51,13 @@ def check(database: Database) -> None:
         )
 
 
-def _revision(connection: Connection) -> str | None:
+def known() -> list[str]:
+    """Every revision that this release knows, the newest first."""
+    return [each.revision for each in ScriptDirectory.from_config(_config(None)).walk_revisions()]
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision of a database's schema; None: it has none of ours."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -122,3 +122,19 @@ def test_data_that_only_the_index_lacks_is_not_told_to_be_missing(
     control.wait_for(lambda: len(control.pages) >= 2, "it was asked about")
     control.wait_for_heartbeats(3)
     assert gone(control) == []
+
+
+def test_a_file_that_does_not_fit_its_attributes_is_not_told_of_and_the_others_are(
+    node: Worker, control: ControlDouble
+) -> None:
+    short, gone_file, good = (stored(node.agent, f"{n}.bin", b"a" * 1000) for n in range(3))
+    for each in (short, gone_file, good):
+        # Read just now: it isn't the scrubber who finds out.
+        ask(node.agent, "GET", f"/{each.file_id}/verify", access(node.agent))
+    data_of(node.agent, short).write_bytes(b"a" * 999)
+    data_of(node.agent, gone_file).unlink()
+    node.start()
+    control.wait_for(lambda: bool(told(control)), "what is good is told")
+    control.wait_for_heartbeats(3)
+    assert {each.file_id for each in told(control)} == {good.file_id}
+    assert "file doesn't fit its attributes" in node.log.read_text()

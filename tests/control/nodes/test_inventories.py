@@ -8,17 +8,23 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from control.catalogue import inventory
+from control.db.models import Work
 from control.files import service
 from control.nodes.inventories import Inventories
 from control.nodes.service import set_state
 from control.problems import ProblemError
-from control.worker.rounds import Round, fold_inventories
+from control.replication import inventory as replication_inventory
+from control.replication.inventory import LEARNING
+from control.replication.repair import RepairRounds
+from control.worker.rounds import Round, claim, fold_inventories
 from portside.inventory import EMPTY, toggled
 from portside.wire.control import NodeStateRequest
 from portside.wire.heartbeat import GoneFile
 from portside.wire.inventory import (
+    MOST_IDS,
     HeldFile,
     HeldFiles,
     HeldFilesAnswer,
@@ -79,7 +85,7 @@ def asks(
 
 
 def _inventories(core: Core) -> Inventories:
-    return Inventories(core.settings, core.database, core.snapshots)
+    return Inventories(core.settings, core.database, core.snapshots, core.runs)
 
 
 def _view(core: Core, file_id: str) -> dict[str, Any]:
@@ -127,13 +133,65 @@ def test_a_page_that_is_the_same_on_both_sides_asks_for_nothing(core: Core) -> N
 def test_a_page_that_differs_says_what_is_wanted_and_what_is_missing(core: Core) -> None:
     files = sorted(core.stores("s01") for _ in range(3))
     unknown = held().file_id
-    page = (*files[1:], unknown)
+    page = sorted((*files[1:], unknown))
     assert not asks(core, "s01", *page, with_ids=False).same
     answer = asks(core, "s01", *page)
     assert answer.wanted == (unknown,)
     assert [each.file_id for each in answer.missing] == files[:1]
     assert str(answer.missing[0].path) == core.file(files[0]).path
     assert set(core.copies(files[0]).values()) == {"present"}, "asking changes nothing"
+
+
+LOW, MIDDLE, HIGH = ("0" * 32, "8" * 32, "f" * 32)
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ({"file_ids": (HIGH, LOW)}, "rising order"),
+        ({"file_ids": (LOW, LOW)}, "rising order"),
+        ({"file_ids": (LOW,), "after": MIDDLE}, "before the page's beginning"),
+        ({"file_ids": (MIDDLE,), "after": MIDDLE}, "before the page's beginning"),
+        ({"file_ids": (HIGH,), "last": MIDDLE}, "behind the page's end"),
+        ({"file_ids": (), "after": HIGH, "last": LOW}, "ends before it begins"),
+        ({"file_ids": (LOW,), "digest": EMPTY}, "digest is not of these"),
+        ({"file_ids": tuple(f"{n:032x}" for n in range(MOST_IDS + 1))}, "at most 2000"),
+    ],
+)
+def test_a_page_that_lies_about_itself_is_refused(
+    core: Core, page: dict[str, Any], why: str
+) -> None:
+    said = {"node_id": "s01", "after": None, "last": None, **page}
+    said.setdefault("digest", toggled(EMPTY, said["file_ids"]))
+    message = InventoryPage.model_construct(**said)
+    token, body = core.nodes.message("s01", message, core.clock.now)
+    with pytest.raises(ProblemError, match=why) as refused:
+        _inventories(core).compare("s01", token, body, core.clock.now)
+    assert refused.value.slug == "malformed-request"
+
+
+def test_bounds_with_more_between_them_than_a_page_holds_are_answered_piece_by_piece(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication_inventory, "MOST_IDS", 3)
+    monkeypatch.setattr(replication_inventory, "MOST_MISSING", 2)
+    files = sorted(core.stores("s01") for _ in range(5))
+    # The digest of what was read fits a lie about the rest.
+    assert not asks(core, "s01", *files[:4], with_ids=False).same
+    answer = asks(core, "s01")
+    assert not answer.same
+    assert [each.file_id for each in answer.missing] == files[:2]
+
+
+def test_a_file_that_comes_while_pages_are_read_is_neither_wanted_nor_missing(core: Core) -> None:
+    files = sorted(core.stores("s01") for _ in range(2))
+    # The node has read its page; the receipt of the next file is here before it.
+    late = core.stores("s01")
+    answer = asks(core, "s01", *files)
+    assert answer.wanted == ()
+    # It is asked about, and the node, which has it, says nothing.
+    assert [each.file_id for each in answer.missing] == [late]
+    assert core.copies(late) == {"s01": "present"}
 
 
 def test_what_the_node_looked_for_and_does_not_have_is_made_again(core: Core) -> None:
@@ -254,10 +312,21 @@ def test_word_of_a_copy_from_before_it_was_lost_does_not_bring_it_back(core: Cor
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "file", "other/x.iso"])
-def test_a_path_that_is_none_of_the_files_namespace_is_refused(core: Core, path: str) -> None:
-    with pytest.raises(ProblemError) as refused:
-        tells(core, "s01", held(path=path), held())
-    assert refused.value.slug == "malformed-request"
+def test_a_path_that_is_none_of_the_files_namespace_is_not_taken_and_the_others_are(
+    core: Core, path: str
+) -> None:
+    bad, good = held(path=path), held()
+    answer = tells(core, "s01", bad, good)
+    assert (answer.taken, [each.file_id for each in answer.not_taken]) == (1, [bad.file_id])
+    assert core.reports("s01").inventory == toggled(EMPTY, [good.file_id])
+
+
+def test_an_owner_whose_name_is_unknown_is_known(core: Core) -> None:
+    file = held(owner="unknown")
+    tells(core, "s01", file)
+    assert core.reports("s01").inventory == toggled(EMPTY, [file.file_id]), "nothing differs"
+    assert asks(core, "s01", file.file_id).same
+    core.counts_are_right()
 
 
 def test_a_node_speaks_for_itself_alone(core: Core) -> None:
@@ -267,6 +336,103 @@ def test_a_node_speaks_for_itself_alone(core: Core) -> None:
         with pytest.raises(ProblemError) as refused:
             _inventories(core).take_over(said, token, body, core.clock.now)
         assert refused.value.slug in ("token-wrong-node", "token-unknown-key", "token-signature")
+
+
+# -- two machines, one key -------------------------------------------------------------------------
+
+
+def _is_refused(core: Core, run: str) -> bool:
+    try:
+        core.reports("s01", run=run)
+    except ProblemError as problem:
+        assert problem.slug == "node-twice", problem.detail
+        assert "one has a copy of the other's disk" in problem.detail
+        return True
+    return False
+
+
+def test_two_machines_with_one_key_are_refused_and_nothing_of_theirs_is_taken_over(
+    core: Core,
+) -> None:
+    every = core.settings.heartbeat_every
+    assert core.reports("s01", run="a").inventory == EMPTY
+    core.clock.pass_by(every)
+    # It may be a worker that was started anew: who else there is shows within a heartbeat or two.
+    assert core.reports("s01", run="b").inventory is None
+    core.clock.pass_by(every / 2)
+    assert _is_refused(core, "a")
+    assert _is_refused(core, "b")
+    with pytest.raises(ProblemError, match="two machines"):
+        tells(core, "s01", held())
+    with pytest.raises(ProblemError, match="two machines"):
+        asks(core, "s01")
+    assert core.reports("s02", run="a").inventory == EMPTY, "other nodes are other nodes"
+
+
+def test_once_one_of_two_machines_is_stopped_the_other_is_heard_again(core: Core) -> None:
+    every = core.settings.heartbeat_every
+    for run in ("a", "b"):
+        core.reports("s01", run=run)
+    assert _is_refused(core, "a")
+    for _ in range(10):
+        core.clock.pass_by(every)
+        if not _is_refused(core, "a"):
+            break
+    assert not _is_refused(core, "a")
+    assert core.reports("s01", run="a").inventory == EMPTY
+    file = held()
+    assert tells(core, "s01", file).taken == 1
+
+
+def test_a_worker_that_is_started_anew_is_compared_with_again_soon(core: Core) -> None:
+    every = core.settings.heartbeat_every
+    for run in ("a", "b", "c"):
+        core.reports("s01", run=run)
+        answers = []
+        for _ in range(3):
+            core.clock.pass_by(every)
+            answers.append(core.reports("s01", run=run).inventory)
+        assert answers[-1] == EMPTY
+
+
+# -- copies are not made of what is only not yet known ---------------------------------------------
+
+
+def _orders(core: Core) -> int:
+    """Go a round of repair; returns how many copies are ordered by then."""
+    RepairRounds(core.database, core.settings, core.snapshots).round(core.clock.now)
+    return core.database.read(
+        lambda session: session.scalar(select(func.count()).select_from(Work)) or 0
+    )
+
+
+def _listens(core: Core) -> None:
+    """The worker's rounds begin, as after a restore; every node is heard."""
+    assert claim(core.settings, core.database, core.clock.now)
+    core.all_report()
+
+
+def test_no_copy_is_ordered_while_other_nodes_are_still_to_tell_of_theirs(core: Core) -> None:
+    file = held()
+    _listens(core)
+    core.reports("s02", files=1, stored_bytes=1000)
+    tells(core, "s01", file)
+    core.reports("s01", files=1, stored_bytes=1000)
+    assert _orders(core) == 0, "s02 has something that isn't known yet"
+    tells(core, "s02", file)
+    assert _orders(core) == 0
+    assert core.copies(file.file_id) == {"s01": "present", "s02": "present"}
+
+
+def test_files_that_never_can_be_told_of_do_not_keep_others_from_being_copied(core: Core) -> None:
+    _listens(core)
+    core.reports("s02", files=1, stored_bytes=1000)
+    tells(core, "s01", held())
+    assert _orders(core) == 0
+    core.clock.pass_by(LEARNING.total_seconds())
+    core.all_report()
+    core.reports("s02", files=1, stored_bytes=1000)
+    assert _orders(core) == 1
 
 
 # -- what may go -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from control.db.database import Database
 from control.db.models import File, Pool
 from control.files import receipts
 from control.nodes.heartbeats import Heartbeats
+from control.nodes.runs import Runs
 from control.sessions.checks import AppRequest
 from control.sessions.opening import SessionOpener
 from portside.tokens import SigningKey
@@ -48,7 +49,8 @@ class Core:
         assert self.settings.issuer_key is not None
         self.key = SigningKey.from_json(self.settings.issuer_key.read_text())
         self.sessions = self.new_sessions()
-        self.heartbeats = Heartbeats(self.settings, database, self.snapshots)
+        self.runs = Runs(self.settings.heartbeat_every)
+        self.heartbeats = Heartbeats(self.settings, database, self.snapshots, self.runs)
         take_over(database, self.nodes.roster(), self.clock.now)
 
     def app(self, app_id: str, *scopes: Scope) -> str:

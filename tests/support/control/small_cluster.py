@@ -109,7 +109,8 @@ def contents_of(node: StorageProcesses) -> list[bytes]:
 class SmallCluster:
     """The nodes `s01` and `s02` and their control plane. Two copies are wanted of each file."""
 
-    def __init__(self, home: Path, database_url: str) -> None:
+    def __init__(self, home: Path, database_url: str, **changed: Any) -> None:
+        """`changed` settings of the control plane's."""
         self.database = Path(database_url.removeprefix("sqlite:///"))
         ca = certificates.make_ca("test")
         self.ca = home / "ca.crt"
@@ -126,6 +127,7 @@ class SmallCluster:
             control_url=self.url,
             heartbeat_every=EVERY,
             ca=str(self.ca),
+            **changed,
         )
 
     def start(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from portside.cluster.file import Cluster, ClusterError, NodeSettings, find, load, parse
+from portside.cluster.replica import Replica
 from portside.cluster.roles import ROLES
 
 ROOT = Path(__file__).parents[4]
@@ -245,4 +246,37 @@ def test_the_examples_defaults_are_the_defaults() -> None:
     assert example.uploads.model_copy(
         update={"extensions": plain.uploads.extensions, "private": ()}
     ) == (plain.uploads)
-    assert example.control == plain.control
+    assert example.control.replica is not None
+    assert example.control.replica.keep == Replica(path=PurePosixPath("/mnt/copy")).keep
+    assert example.control.model_copy(update={"replica": None}) == plain.control
+
+
+# -- the replica of the control plane's database ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("replica", "why"),
+    [
+        ("{}", "exactly one of path, sftp and bucket"),
+        ("{path: /mnt/a, bucket: {bucket: abc}}", "exactly one of path, sftp and bucket"),
+        ("{path: mnt/a}", "an absolute path"),
+        ("{path: /}", "a folder of its own"),
+        ("{path: /tmp/a}", "services don't see"),
+        ("{path: /mnt/a, keep: 10m}", "greater than or equal to 3600"),
+        ("{bucket: {bucket: abc, namespaces: [isos]}}", "of the cold tier"),
+        ("{sftp: {host: a, user: b, path: /c}}", "host_key"),
+        ("{sftp: {host: a, user: b, path: /c, host_key: SHA256:abc}}", "must be a public key"),
+        ("{sftp: {host: '-oProxyCommand=x y', user: b, path: /c, host_key: x}}", "sftp.host"),
+    ],
+)
+def test_a_replica_that_could_not_be_made_is_refused(replica: str, why: str) -> None:
+    with pytest.raises(ClusterError, match=why):
+        parse(f"{SMALL}control: {{replica: {replica}}}\n")
+
+
+@pytest.mark.parametrize(
+    "database", ["postgresql", "postgresql://portside@db.example.net/portside"]
+)
+def test_with_postgresql_it_is_said_what_to_use_in_place_of_a_replica(database: str) -> None:
+    with pytest.raises(ClusterError, match=r"pgBackRest or wal-g.*leave `replica` out"):
+        parse(f"{SMALL}control: {{database: '{database}', replica: {{path: /mnt/a}}}}\n")
