@@ -28,6 +28,7 @@ from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.sender import HeartbeatSender
+from agent.heartbeat.tombstones import TombstoneComparison
 from agent.hooks.deliverer import THREADS, Deliverer
 from agent.host import linux
 from agent.host.supervised_thread import SupervisedThread
@@ -113,6 +114,7 @@ class Worker:
         )
         control = ControlClient(settings.node_id, key, settings.ca)
         self._comparison = InventoryComparison(settings, database, control)
+        tombstones = TombstoneComparison(settings.node_id, database, control)
         self._heartbeats = HeartbeatSender(
             database,
             rosters,
@@ -120,6 +122,7 @@ class Worker:
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
             self._comparison,
+            tombstones,
             self._clock,
             settings.heartbeat_every,
         )
@@ -135,6 +138,7 @@ class Worker:
             SupervisedThread("quarantine", self._settling.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),
             SupervisedThread("inventory", self._comparison.run, self._stopping),
+            SupervisedThread("tombstones", tombstones.run, self._stopping),
             SupervisedThread("leases", leases.run, self._stopping),
             *(
                 SupervisedThread(f"deliveries-{number}", self._deliverer.run, self._stopping)

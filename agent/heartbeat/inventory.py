@@ -22,15 +22,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
-from pydantic import ValidationError
 
 from agent.heartbeat.client import ControlAway, ControlClient
+from agent.heartbeat.held_files import described, in_bounds
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
 from agent.settings import Settings
 from portside.inventory import EMPTY, toggled
-from portside.wire.files import StoredFile
 from portside.wire.heartbeat import WhyGone
 from portside.wire.inventory import (
     MOST_HELD,
@@ -48,9 +47,6 @@ SHARE = 50
 
 LONGEST_PAUSE = 900.0
 """Seconds at most between two comparisons while the two inventories differ."""
-
-MOST_BYTES = 512 * 1024
-"""Of what is told in one request. The control plane takes twice that."""
 
 _LOOK_EVERY = 1.0
 
@@ -185,7 +181,7 @@ class InventoryComparison:
         for start in range(0, len(wanted), MOST_HELD):
             # Before they are read: what a later heartbeat tells of them is newer.
             ticket = self._control.ticket
-            for files in _in_bounds(self._held(wanted[start : start + MOST_HELD])):
+            for files in in_bounds(self._held(wanted[start : start + MOST_HELD])):
                 if pulse.stopped:
                     return
                 pulse.beat()
@@ -206,22 +202,7 @@ class InventoryComparison:
             "AND file_id IN (SELECT value FROM json_each(?))",
             (json.dumps(file_ids),),
         )
-        for file_id, jti, text in rows:
-            try:
-                stored = StoredFile.model_validate_json(text)
-                held = HeldFile.model_validate(
-                    {**stored.model_dump(include=set(HeldFile.model_fields)), "jti": jti}
-                )
-            except ValidationError as error:
-                # Attributes that a person wrote: told of, they would be refused with all others.
-                first = error.errors(include_input=False)[0]
-                _log.error(
-                    "file can't be told of",
-                    file_id=file_id,
-                    attribute=".".join(map(str, first["loc"])),
-                    error=first["msg"],
-                )
-                continue
+        for held in described(rows):
             if self._is_there(held):
                 yield held
 
@@ -279,18 +260,3 @@ class InventoryComparison:
             )
             return None
         return "missing"
-
-
-def _in_bounds(files: Iterator[HeldFile]) -> Iterator[tuple[HeldFile, ...]]:
-    """As many at a time as one request may carry."""
-    batch: list[HeldFile] = []
-    size = 0
-    for each in files:
-        length = len(each.model_dump_json().encode())
-        if batch and size + length > MOST_BYTES:
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(each)
-        size += length
-    if batch:
-        yield tuple(batch)

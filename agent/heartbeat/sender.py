@@ -19,6 +19,7 @@ from agent.heartbeat.client import ControlAway, ControlClient
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
+from agent.heartbeat.tombstones import TombstoneComparison
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
@@ -51,6 +52,7 @@ class HeartbeatSender:
         vitals: HeartbeatPayload,
         leases: Leases,
         comparison: InventoryComparison,
+        tombstones: TombstoneComparison,
         clock: NodeClock,
         every: float,
     ) -> None:
@@ -60,6 +62,7 @@ class HeartbeatSender:
         self._vitals = vitals
         self._leases = leases
         self._comparison = comparison
+        self._tombstones = tombstones
         self._clock = clock
         self._revocations = Revocations(database)
         self._every = self._period = every
@@ -122,6 +125,7 @@ class HeartbeatSender:
         if self._trouble is not None:
             self._comparison.hasten()
         self._comparison.heard(url, heartbeat.inventory, answer.inventory)
+        self._tombstones.heard(url, answer.learned_at, answer.now)
         self._period = bounded(answer.next_in, self._every)
         self._was_answered(url)
 

@@ -50,6 +50,8 @@ class Snapshot:
     """By the SHA-256 of their keys."""
     roster: Roster
     revoked: tuple[str, ...]
+    learned_at: datetime | None
+    """When a file was last taken over of which nothing was known: see `HeartbeatAnswer`."""
     places: tuple[Place, ...]
     ranking: Ranking
     """The same in the order in which they are taken."""
@@ -162,6 +164,7 @@ class Snapshots:
             apps=apps,
             roster=self._roster(session, 0 if cluster is None else cluster.roster_version),
             revoked=tuple(revoked),
+            learned_at=None if cluster is None else cluster.learned_at,
             places=places,
             ranking=Ranking(places),
             signers={

@@ -116,6 +116,8 @@ class ClusterState(Base):
     """When a worker last went its round."""
     listening_since: Mapped[datetime | None]
     """Since when heartbeats could come in: silence before it doesn't speak against a node."""
+    learned_at: Mapped[datetime | None]
+    """When a file was last taken over from a node of which nothing was known here."""
 
 
 class App(Base):

@@ -9,17 +9,18 @@ one by one, by the same rules as a receipt (`control.files.receipts`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BindParameter, Table, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from control.catalogue import inventory
+from control.catalogue import copies, inventory
 from control.db.deferred_log import log_on_commit
 from control.db.models import (
     Base,
+    ClusterState,
     Copy,
     File,
     Moment,
@@ -28,13 +29,16 @@ from control.db.models import (
     Revocation,
     UploadSession,
 )
-from control.files import receipts
+from control.files import receipts, service
 from control.files.receipts import Proof
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import RECEIPT_AUDIENCE
 from portside.wire.claims import ReceiptClaims
 from portside.wire.inventory import HeldFile, HeldFiles, HeldFilesAnswer, NotTaken
+
+LEARNING_STEP = 2.0
+"""Seconds within which all that is learned counts as learned at once. Nodes wait for more."""
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
@@ -77,6 +81,8 @@ def take_over(
     _insert_copies(session, held.node_id, taken, now)
     _count(session, [each.file_id for each in more], now)
     _store(session, held.node_id, taken)
+    if new:
+        _note_learning(session, now)
     not_taken = []
     done = {each.file_id for each in taken}
     for each in files.values():
@@ -95,6 +101,43 @@ def take_over(
         not_taken=len(not_taken),
     )
     return HeldFilesAnswer(taken=len(files) - len(not_taken), not_taken=tuple(not_taken))
+
+
+def bury(session: Session, held: HeldFiles, now: datetime) -> HeldFilesAnswer:
+    """Delete what a node has deleted for good and this older catalogue believes to be alive.
+
+    The node tells what only somebody knows who had the file. As `take_over` otherwise.
+    """
+    not_taken = []
+    for each in sorted(held.files, key=lambda each: each.file_id):
+        file = copies.lock_file(session, each.file_id)
+        if file is None or file.state != "committed":
+            continue
+        known = (file.session_id, file.sha256, file.size, file.path)
+        if known != (each.jti, each.sha256, each.size, str(each.path)):
+            not_taken.append(NotTaken(file_id=each.file_id, why="it was another file"))
+            continue
+        copies.left(session, file, held.node_id, now)
+        service.delete_everywhere(session, file, now)
+        log_on_commit(
+            session, "deleted before it was learned of", node=held.node_id, file_id=each.file_id
+        )
+    return HeldFilesAnswer(taken=len(held.files) - len(not_taken), not_taken=tuple(not_taken))
+
+
+def _note_learning(session: Session, now: datetime) -> None:
+    """For `HeartbeatAnswer.learned_at`; not with each of many pages."""
+    session.execute(
+        update(ClusterState)
+        .where(
+            or_(
+                ClusterState.learned_at.is_(None),
+                ClusterState.learned_at < now - timedelta(seconds=LEARNING_STEP),
+            )
+        )
+        .values(learned_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _alike(

@@ -109,6 +109,7 @@ class Heartbeats:
             work=tuple(work),
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
+            learned_at=snapshot.learned_at,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
             if work

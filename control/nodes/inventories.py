@@ -1,4 +1,6 @@
-"""Nodes' inventories: compared with the catalogue page by page, and what it lacks taken over."""
+"""Nodes' inventories: compared with the catalogue page by page, and what it lacks taken over.
+
+So are their tombstones, once files were taken over that may have been deleted."""
 
 from __future__ import annotations
 
@@ -85,6 +87,8 @@ class Inventories:
             )
             if not held.ticket or held.ticket != known.ticket:
                 return HeldFilesAnswer(taken=0, outdated=True)
+            if held.deleted:
+                return takeover.bury(session, held, now)
             return takeover.take_over(session, self._settings, held, now)
 
         with self._turn:

@@ -78,7 +78,12 @@ class Runs:
                 return True
             if self._is_twice(node, now):
                 return False
-            return node.since is None or now - node.since >= self._settled
+            return node.since is None or not _is_within(self._settled, node.since, now)
 
     def _is_twice(self, node: _Node, now: datetime) -> bool:
-        return node.twice_at is not None and now - node.twice_at < self._alone
+        return node.twice_at is not None and _is_within(self._alone, node.twice_at, now)
+
+
+def _is_within(span: timedelta, moment: datetime, now: datetime) -> bool:
+    """Whether a moment is so short ago. One of the future was noted by a clock that was wrong."""
+    return timedelta(0) <= now - moment < span

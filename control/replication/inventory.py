@@ -96,6 +96,12 @@ def compare(session: Session, page: InventoryPage) -> InventoryAnswer:
     A page's bounds are the node's word, and between them may lie all that it should have: no more
     of that is read than can be answered.
     """
+    if page.deleted:
+        alive = select(File.file_id).where(
+            File.file_id.in_(page.file_ids or ()), File.state == "committed"
+        )
+        wanted = tuple(session.scalars(alive.order_by(File.file_id)))
+        return InventoryAnswer(same=not wanted, wanted=wanted)
     if page.file_ids is None:
         # With more than a page may have, it is another set whatever its digest says.
         between = inventory.known_on(page.node_id).where(_bounds(page))

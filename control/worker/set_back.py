@@ -21,6 +21,7 @@ from control.replication.leases import LEAST_LEASE, PAUSES
 
 _PAST: Sequence[tuple[type[Base], InstrumentedAttribute[Any]]] = (
     (ClusterState, ClusterState.listening_since),
+    (ClusterState, ClusterState.learned_at),
     (Node, Node.wanted_at),
     (Node, Node.heard_at),
     (Node, Node.sent_at),

@@ -181,4 +181,7 @@ class HeartbeatAnswer(Message):
     work: tuple[Lease, ...] = ()
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
+    learned_at: AwareDatetime | None = None
+    """When a file was last taken over from a node of which nothing was known: it may have been
+    deleted. Whoever knows of deletions says so (`InventoryPage.deleted`)."""
     next_in: float = 15.0

@@ -37,6 +37,9 @@ class InventoryPage(Message):
     """Over the page's ids: see `portside.inventory`."""
     file_ids: tuple[FileId, ...] | None = Field(default=None, max_length=MOST_IDS)
     """None at first: most pages are the same on both sides."""
+    deleted: bool = False
+    """Whether these are files that were deleted for good here: wanted are those which are believed
+    to be alive."""
 
     @model_validator(mode="after")
     def _in_order(self) -> InventoryPage:
@@ -97,6 +100,8 @@ class HeldFiles(Message):
     """Of the last heartbeat's answer, from before they were looked at: what was told with a later
     heartbeat is newer than this."""
     files: tuple[HeldFile, ...] = Field(max_length=MOST_HELD)
+    deleted: bool = False
+    """Whether they were deleted for good here."""
 
 
 class NotTaken(Message):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 import pytest
 
+from agent.heartbeat.tombstones import SETTLED
 from portside.wire.heartbeat import GoneFile, Roster
 from portside.wire.inventory import HeldFile
 from tests.support.agent.control_double import ControlDouble
@@ -138,3 +140,21 @@ def test_a_file_that_does_not_fit_its_attributes_is_not_told_of_and_the_others_a
     control.wait_for_heartbeats(3)
     assert {each.file_id for each in told(control)} == {good.file_id}
     assert "file doesn't fit its attributes" in node.log.read_text()
+
+
+def test_a_deletion_that_was_forgotten_is_told_again_with_what_proves_it(
+    node: Worker, control: ControlDouble
+) -> None:
+    """Another node may have told of a file that was deleted here for good."""
+    deleted, other = (stored(node.agent, f"{name}.bin", b"data") for name in "ab")
+    for each in (deleted, other):
+        assert ask(node.agent, "DELETE", f"/{each.file_id}", access(node.agent)).status_code == 204
+    node.start()
+    control.wait_for_heartbeats(2)
+    control.alive = {deleted.file_id, NOWHERE}
+    control.learned_at = datetime.now(UTC) - timedelta(seconds=SETTLED)
+    control.wait_for(lambda: control.buried, "the deletion is told")
+    (told,) = control.buried
+    assert [each.file_id for each in told.files] == [deleted.file_id]
+    assert (told.files[0].path, told.files[0].sha256) == (deleted.path, deleted.sha256)
+    assert control.alive == {NOWHERE}

@@ -435,6 +435,56 @@ def test_files_that_never_can_be_told_of_do_not_keep_others_from_being_copied(co
     assert _orders(core) == 1
 
 
+# -- deletions that an older database doesn't know ------------------------------------------------
+
+
+def _buries(core: Core, node_id: str, *files: HeldFile) -> HeldFilesAnswer:
+    message = HeldFiles(node_id=node_id, ticket=core.ticket(node_id), files=files, deleted=True)
+    token, body = core.nodes.message(node_id, message, core.clock.now)
+    return _inventories(core).take_over(node_id, token, body, core.clock.now)
+
+
+def test_a_file_that_one_node_has_deleted_for_good_is_not_learned_from_another(core: Core) -> None:
+    core.all_report()
+    assert core.reports("s01").learned_at is None
+    file, kept = held(), held()
+    learned_at = core.clock.now
+    tells(core, "s02", file, kept)
+    core.snapshots.forget()
+    assert core.reports("s01").learned_at == learned_at
+    page = InventoryPage(
+        node_id="s01",
+        after=None,
+        last=None,
+        digest=EMPTY,
+        file_ids=(file.file_id, "f" * 32),
+        deleted=True,
+    )
+    token, body = core.nodes.message("s01", page, core.clock.now)
+    answer = _inventories(core).compare("s01", token, body, core.clock.now)
+    assert answer.wanted == (file.file_id,)
+    assert _buries(core, "s01", file).taken == 1
+    assert core.file(file.file_id).state == "deleting"
+    assert core.copies(file.file_id) == {"s02": "deleting"}
+    assert core.file(kept.file_id).state == "committed"
+    core.counts_are_right()
+
+
+def test_only_who_knows_the_file_can_say_that_it_was_deleted(core: Core) -> None:
+    core.all_report()
+    file = held()
+    tells(core, "s02", file)
+    lies = (
+        {"jti": secrets.token_hex(16)},
+        {"sha256": "0" * 64},
+        {"path": PurePosixPath("files/other.iso")},
+    )
+    for lie in lies:
+        (refused,) = _buries(core, "s01", file.model_copy(update=lie)).not_taken
+        assert (refused.file_id, refused.why) == (file.file_id, "it was another file")
+    assert core.copies(file.file_id) == {"s02": "present"}
+
+
 # -- what may go -----------------------------------------------------------------------------------
 
 

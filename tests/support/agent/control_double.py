@@ -48,6 +48,10 @@ class ControlDouble:
         self.next_in = 0.2
         self.believed: dict[str, PurePosixPath] | None = None
         """Files that the node should have, and where; None says nothing of it."""
+        self.alive: set[str] = set()
+        """Files that it believes to be alive although somebody may have deleted them."""
+        self.learned_at: datetime | None = None
+        self.buried: list[HeldFiles] = []
         self.pages: list[InventoryPage] = []
         self.held: list[HeldFiles] = []
         self.misbehave: Handler | None = None
@@ -111,6 +115,7 @@ class ControlDouble:
             revoked=self.revoked,
             work=leases,
             inventory=None if self.believed is None else toggled(EMPTY, self.believed),
+            learned_at=self.learned_at,
             next_in=self.next_in,
         )
         return answer.model_dump_json().encode()
@@ -122,6 +127,9 @@ class ControlDouble:
         """The answer to a page of the node's files."""
         verify_heartbeat(token, self.keys, node_id, body)
         page = InventoryPage.model_validate_json(body)
+        if page.deleted:
+            wanted = tuple(sorted(self.alive & set(page.file_ids or ())))
+            return InventoryAnswer(same=not wanted, wanted=wanted).model_dump_json().encode()
         known = {
             file_id: path
             for file_id, path in (self.believed or {}).items()
@@ -150,6 +158,10 @@ class ControlDouble:
         with self._lock:
             if held.ticket != self._ticket:
                 return HeldFilesAnswer(taken=0, outdated=True).model_dump_json().encode()
+            if held.deleted:
+                self.buried.append(held)
+                self.alive -= {each.file_id for each in held.files}
+                return HeldFilesAnswer(taken=len(held.files)).model_dump_json().encode()
             self.held.append(held)
             self.believed = {
                 **(self.believed or {}),
