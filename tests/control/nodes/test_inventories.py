@@ -452,12 +452,13 @@ def test_a_file_that_one_node_has_deleted_for_good_is_not_learned_from_another(c
     tells(core, "s02", file, kept)
     core.snapshots.forget()
     assert core.reports("s01").learned_at == learned_at
+    ids = (file.file_id, "f" * 32)
     page = InventoryPage(
         node_id="s01",
         after=None,
         last=None,
-        digest=EMPTY,
-        file_ids=(file.file_id, "f" * 32),
+        digest=toggled(EMPTY, ids),
+        file_ids=ids,
         deleted=True,
     )
     token, body = core.nodes.message("s01", page, core.clock.now)
