@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
+from control.cluster.node_states import is_off
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation
@@ -226,8 +227,9 @@ def _best(snapshot: Snapshot, copies: Iterable[Copy], avoid: Sequence[str]) -> C
     """
 
     def rank(node: KnownNode) -> tuple[bool, bool, bool, int]:
-        unreachable = node.signs.outside_problem is not None
-        return node.node_id in avoid, unreachable, node.state != "active", node.active_uploads
+        # A node whose clock is off refuses what was signed for it just now.
+        doubtful = node.signs.outside_problem is not None or is_off(node.signs.clock_skew)
+        return node.node_id in avoid, doubtful, node.state != "active", node.active_uploads
 
     up = [
         (rank(node), copy.node_id, copy)
