@@ -23,7 +23,7 @@ RING_BUFFERS = 4
 
 # Measured on Debian 12 and 13, rounded up: what runs before the first upload comes in.
 AGENT_BASE = 72 * MIB
-WORKER_BASE = 64 * MIB
+WORKER_BASE = 72 * MIB
 CONTROL_BASE = 192 * MIB
 REPLICA_BASE = 128 * MIB
 NGINX_BASE = 8 * MIB

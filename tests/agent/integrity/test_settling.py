@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from agent.host import linux
+from agent.host.filesystem import Filesystem
 from agent.integrity.kept import entries, one
 from agent.integrity.settling import Settler, Unsettled
-from agent.storage import quarantine as storage
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import REASON_KEY, Kept, finish_quarantines, put_back, quarantine
 from agent.storage.staging import DiskFailed
@@ -179,7 +179,7 @@ def test_a_way_back_that_is_cut_short_is_undone_at_the_next_start(
         elif step == "rename_without_replacing":
             patched.setattr(linux, step, cut)
         else:
-            patched.setattr(storage, step, cut)
+            patched.setattr(Filesystem, step, cut)
         with pytest.raises(KeyboardInterrupt):
             settler.restore(one(node.settings, node.database, file.file_id))
     assert served(node, file) == 410
@@ -207,11 +207,11 @@ def test_a_disk_that_fails_leaves_it_in_quarantine(
 ) -> None:
     file = quarantined(node, damaged=False)
 
-    def fail(path: Path) -> None:
+    def fail(disk: Filesystem, path: Path) -> None:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(storage, "sync_directory", fail)
+        patched.setattr(Filesystem, "sync_directory", fail)
         with pytest.raises(DiskFailed):
             settler.restore(one(node.settings, node.database, file.file_id))
     finish_quarantines(node.settings, node.database)
