@@ -150,7 +150,7 @@ OPERATIONS: Operations[Slug] = {
         "nodes",
         "A node tells of files that it has and that aren't known",
         {200: HeldFilesAnswer},
-        (*_TOKENS, "token-missing", "node-unknown", "node-twice", "body-too-large"),
+        (*_TOKENS, "token-missing", "node-unknown", "node-twice", "rate-limited", "body-too-large"),
         security=(HEARTBEAT_TOKEN,),
         body=HeldFiles,
     ),

@@ -5,6 +5,8 @@ So are their tombstones, once files were taken over that may have been deleted."
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -16,6 +18,7 @@ from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
 from control.nodes.runs import Runs
+from control.problems import ProblemError
 from control.replication import inventory
 from control.settings import Settings
 from portside.wire.inventory import (
@@ -32,6 +35,16 @@ AT_ONCE = 200
 After a restore there is one after the other, and sessions are to be opened in between."""
 
 
+REST = 1.0
+"""Times as long as it took is the pause behind each: half of the time is the others'."""
+
+LONGEST_REST = 0.2
+
+MOST_TELLING = 3
+"""Nodes that are listened to at a time, one of them being taken over from: each has a thread of
+gunicorn's, and the others come again with their next heartbeat."""
+
+
 class Inventories:
     """Answers nodes that found their inventory to differ from ours. Thread-safe."""
 
@@ -40,6 +53,7 @@ class Inventories:
     ) -> None:
         self._runs = runs
         self._turn = threading.Lock()
+        self._telling = threading.BoundedSemaphore(MOST_TELLING)
         self._settings = settings
         self._database = database
         self._snapshots = snapshots
@@ -66,6 +80,20 @@ class Inventories:
             if not _fits(each)
         )
         right = tuple(filter(_fits, held.files))
+        if not self._telling.acquire(blocking=False):
+            raise ProblemError("rate-limited", "other nodes tell of their files just now")
+        try:
+            return self._piece_by_piece(held, right, wrong, now)
+        finally:
+            self._telling.release()
+
+    def _piece_by_piece(
+        self,
+        held: HeldFiles,
+        right: Sequence[HeldFile],
+        wrong: Sequence[NotTaken],
+        now: datetime,
+    ) -> HeldFilesAnswer:
         taken, not_taken = 0, list(wrong)
         for start in range(0, max(len(right), 1), AT_ONCE):
             some = held.model_copy(update={"files": right[start : start + AT_ONCE]})
@@ -93,7 +121,10 @@ class Inventories:
 
         with self._turn:
             # What is durable when the last returns is all that was committed before it.
-            return self._database.write(work, durable=is_last)
+            began = time.monotonic()
+            answer = self._database.write(work, durable=is_last)
+            time.sleep(min(REST * (time.monotonic() - began), LONGEST_REST))
+            return answer
 
 
 def _fits(file: HeldFile) -> bool:

@@ -148,6 +148,8 @@ def test_a_copy_that_does_not_follow_its_database_is_noticed(
     replicated.start()
     cluster.wait_for(lambda: "replica" not in warnings(cluster))
     cluster.wait_for(lambda: replicated.command().returncode == 0)
+    # The next whole copy is hours away.
+    cluster.wait_for(lambda: any((home / "copy/ltx/9").glob("*.ltx")))
     (replicated.folder / ".replica-proven").unlink()
     # Somebody tidied up: litestream goes on, with what came since and nothing below it.
     shutil.rmtree(home / "copy")

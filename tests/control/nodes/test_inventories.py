@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import ExitStack
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import func, select
 from control.catalogue import inventory
 from control.db.models import Work
 from control.files import service
-from control.nodes.inventories import Inventories
+from control.nodes.inventories import MOST_TELLING, Inventories
 from control.nodes.service import set_state
 from control.problems import ProblemError
 from control.replication import inventory as replication_inventory
@@ -319,6 +320,19 @@ def test_a_path_that_is_none_of_the_files_namespace_is_not_taken_and_the_others_
     answer = tells(core, "s01", bad, good)
     assert (answer.taken, [each.file_id for each in answer.not_taken]) == (1, [bad.file_id])
     assert core.reports("s01").inventory == toggled(EMPTY, [good.file_id])
+
+
+def test_so_many_nodes_at_a_time_are_listened_to_that_others_find_a_thread(core: Core) -> None:
+    inventories = _inventories(core)
+    message = HeldFiles(node_id="s01", ticket=core.ticket("s01"), files=(held(),))
+    token, body = core.nodes.message("s01", message, core.clock.now)
+    with ExitStack() as telling:
+        for _ in range(MOST_TELLING):
+            telling.enter_context(inventories._telling)
+        with pytest.raises(ProblemError) as refused:
+            inventories.take_over("s01", token, body, core.clock.now)
+        assert refused.value.slug == "rate-limited"
+    assert inventories.take_over("s01", token, body, core.clock.now).taken == 1
 
 
 def test_an_owner_whose_name_is_unknown_is_known(core: Core) -> None:
