@@ -175,7 +175,8 @@ def why_not_empty(session: Session, node_id: str, now: datetime, dead_after: flo
         ]
     node = session.get_one(models.Node, node_id)
     if node.heartbeat is None or node.heard_at is None:
-        return []
+        # Nor does a database that was made anew know what is there.
+        return [f"{node_id} was never heard here and can't say that it keeps nothing: start it"]
     if (now - node.heard_at).total_seconds() > dead_after:
         return [
             f"{node_id} was last heard at {node.heard_at:%Y-%m-%dT%H:%M:%SZ} and can't say that "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from contextlib import ExitStack
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from control.catalogue import inventory
+from control.db.database import Database
 from control.db.models import Work
 from control.files import service
 from control.nodes.inventories import MOST_TELLING, Inventories
@@ -523,6 +524,15 @@ def test_a_node_is_not_retired_that_has_files_which_are_not_known(core: Core) ->
     assert refused.value.slug == "node-in-use"
     core.reports("s01")
     _retires(core, "s01")
+
+
+def test_a_node_that_a_new_database_has_not_heard_is_not_retired_without_force(
+    tmp_path: Path, database: Database, database_url: str
+) -> None:
+    core = Core(tmp_path, database, database_url)
+    with pytest.raises(ProblemError, match="never heard here and can't say that it keeps nothing"):
+        _retires(core, "s01")
+    _retires(core, "s01", force=True)
 
 
 def test_a_node_that_is_silent_is_not_retired_without_force(core: Core) -> None:
