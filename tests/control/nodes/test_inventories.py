@@ -23,6 +23,7 @@ from control.replication.inventory import LEARNING
 from control.replication.repair import RepairRounds
 from control.worker.rounds import Round, claim, fold_inventories
 from portside.inventory import EMPTY, toggled
+from portside.tokens import SigningKey
 from portside.wire.control import NodeStateRequest
 from portside.wire.heartbeat import GoneFile
 from portside.wire.inventory import (
@@ -33,7 +34,7 @@ from portside.wire.inventory import (
     InventoryAnswer,
     InventoryPage,
 )
-from tests.support.control.cluster import done
+from tests.support.control.cluster import done, take_over
 from tests.support.control.core import APP, Core
 
 
@@ -448,6 +449,21 @@ def test_files_that_never_can_be_told_of_do_not_keep_others_from_being_copied(co
     core.all_report()
     core.reports("s02", files=1, stored_bytes=1000)
     assert _orders(core) == 1
+
+
+def test_a_node_with_a_new_key_loses_none_of_its_files(core: Core) -> None:
+    known, unknown = held(), held()
+    tells(core, "s01", known)
+    core.nodes.keys["s01"] = SigningKey.generate("s01")
+    take_over(core.database, core.nodes.roster(version=2), core.clock.now)
+    core.snapshots.forget()
+    core.reports("s01", files=2, inventory=toggled(EMPTY, [known.file_id, unknown.file_id]))
+    assert asks(core, "s01", *sorted([known.file_id, unknown.file_id])).wanted == (unknown.file_id,)
+    assert tells(core, "s01", known, unknown).taken == 2
+    for file in (known, unknown):
+        assert core.copies(file.file_id) == {"s01": "present"}
+        assert core.file(file.file_id).owner == "alice"
+    core.counts_are_right()
 
 
 # -- deletions that an older database doesn't know ------------------------------------------------
