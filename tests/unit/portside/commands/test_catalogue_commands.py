@@ -50,7 +50,8 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    counts = dict.fromkeys(Heartbeat.model_fields, 0) | {"quarantined": ()}
+    unknown = {"quarantined": (), "run": None, "inodes": None}
+    counts = dict.fromkeys(Heartbeat.model_fields, 0) | unknown
     return Heartbeat.model_validate(
         {
             **counts,
