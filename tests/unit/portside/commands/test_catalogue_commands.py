@@ -50,8 +50,7 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    unknown = {"quarantined": (), "run": None, "inodes": None}
-    counts = dict.fromkeys(Heartbeat.model_fields, 0) | unknown
+    counts = dict.fromkeys(Heartbeat.model_fields.keys() - {"quarantined", "run", "inodes"}, 0)
     return Heartbeat.model_validate(
         {
             **counts,
