@@ -19,6 +19,7 @@ import requests
 
 from control.db.database import Database
 from control.db.migrations import migrate
+from faults.causing.crashes import StartFailed
 from faults.checking.figures import Figures
 from tests.support.control.small_cluster import SmallCluster
 
@@ -56,6 +57,8 @@ class RestoredCluster:
         """Everything of it."""
         self._cluster.start()
         self._make_app()
+        if not self._wait(self._takes_uploads):
+            raise StartFailed(f"no node takes uploads:\n{self._cluster.logs()}")
 
     def end(self) -> None:
         """End every process."""
@@ -79,6 +82,10 @@ class RestoredCluster:
             self._make_app()
         self._check()
         self.figures.recovery.append(time.monotonic() - began)
+
+    def _takes_uploads(self) -> bool:
+        nodes = self._ask("GET", "/api/v1/nodes").json()["nodes"]
+        return bool(nodes) and all(node["healthy"] for node in nodes)
 
     def _upload(self) -> None:
         owner = self._random.choice(_OWNERS)
@@ -136,7 +143,9 @@ class RestoredCluster:
         self._key = made.stdout.strip()
 
     def _check(self) -> None:
-        known = self._wait(lambda: self._listed() == self._files and self._are_safe())
+        known = self._wait(
+            lambda: self._listed() == self._files and self._are_safe() and self._takes_uploads()
+        )
         if not known:
             listed = self._listed()
             for file_id, owner in self._files.items():
