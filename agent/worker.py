@@ -96,7 +96,9 @@ class Worker:
         rosters = Rosters(settings)
         last = worker_report.read(settings.worker_report)
         self._clock = NodeClock(
-            ClockWatch(last=None if last is None else (last.time, last.uptime)),
+            ClockWatch()
+            if last is None
+            else ClockWatch(last=(last.time, last.uptime), set_at=last.clock_set_at),
             awaits_word=rosters.current().control_url is not None,
         )
         self._rounds = Housekeeping(settings, database, self._clock)
@@ -241,6 +243,7 @@ class Worker:
         report = WorkerReport(
             time=time.time(),
             uptime=uptime(),
+            clock_set_at=self._clock.set_at,
             warnings=tuple(warnings),
             scrub=scrub,
             deliveries=deliveries,

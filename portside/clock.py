@@ -30,16 +30,18 @@ class ClockWatch:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = uptime,
         last: tuple[float, float] | None = None,
+        set_at: float = 0.0,
     ) -> None:
         """`clock` is Unix seconds, `steady` seconds since the machine's start.
 
-        `last` is what both said when an earlier process last looked.
+        `last` is what both said when an earlier process last looked, `set_at` its own.
         """
         self._clock = clock
         self._steady = steady
         now, up = clock(), steady()
         self._offset = now - up
-        self._set_at = 0.0
+        # One that is ahead of the uptime is from before the machine's start.
+        self._set_at = set_at if set_at <= up else 0.0
         if last is not None:
             self._offset = _offset_before(now, up, *last)
         if abs(now - up - self._offset) > LEEWAY:
@@ -57,6 +59,11 @@ class ClockWatch:
             return 0.0
         self._set_at = self._steady()
         return step
+
+    @property
+    def set_at(self) -> float:
+        """When the clock was last found to be set, in seconds since the machine's start."""
+        return self._set_at
 
     @property
     def is_settled(self) -> bool:

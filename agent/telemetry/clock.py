@@ -51,6 +51,12 @@ class NodeClock:
             return self._skew
 
     @property
+    def set_at(self) -> float:
+        """When it was last set: for the worker that comes after this one."""
+        with self._lock:
+            return self._watch.set_at
+
+    @property
     def is_believed(self) -> bool:
         """Whether something may end by it that nobody can bring back."""
         with self._lock:

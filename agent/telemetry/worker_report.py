@@ -105,6 +105,8 @@ class WorkerReport(_Part):
     """When, in Unix seconds."""
     uptime: float
     """When, in seconds since the machine's start: for whoever asks how old it is."""
+    clock_set_at: float = 0.0
+    """When the clock was last found to be set, in the same seconds."""
     warnings: tuple[str, ...] = ()
     """What an operator should look at although uploads work: `code: words`."""
     scrub: ScrubReport = ScrubReport()

@@ -71,6 +71,22 @@ def test_a_clock_that_was_set_while_nobody_looked_is_found_out(step: float) -> N
     assert watch.look() == 0
 
 
+def test_a_process_that_starts_anew_doubts_the_clock_as_the_one_before_it() -> None:
+    """Which had seen the step, and noted a moment of the wrong clock since."""
+    machine = Machine()
+    watch = machine.watch()
+    machine.wall += 86400
+    watch.look()
+    machine.passes(10)
+    last = machine.wall, machine.up
+    machine.passes(1)
+    anew = ClockWatch(lambda: machine.wall, lambda: machine.up, last, watch.set_at)
+    assert anew.look() == 0
+    assert not anew.is_settled
+    machine.passes(SETTLED)
+    assert anew.is_settled
+
+
 def test_after_a_start_of_the_machine_only_a_clock_that_went_back_is_certain() -> None:
     machine = Machine()
     last = machine.wall, machine.up
