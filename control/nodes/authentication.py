@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.nodes.runs import Runs
 from control.problems import ProblemError
 from portside.tokens import TokenRefused, verify_heartbeat
+from portside.wire.heartbeat import Heartbeat
+from portside.wire.inventory import HeldFiles, InventoryPage
 
-_Message = TypeVar("_Message", bound=BaseModel)
+_Message = TypeVar("_Message", Heartbeat, InventoryPage, HeldFiles)
 
 
 def sender(snapshot: Snapshot, node_id: str) -> KnownNode:
@@ -42,7 +44,7 @@ def proven(
 ) -> _Message:
     """A body as what it is meant to be, once it is certain that this node sent it at some time.
 
-    `model` has a `node_id`. Raises ProblemError.
+    Raises ProblemError.
     """
     try:
         verify_heartbeat(token, node.keyset, node.node_id, body, now)
@@ -54,7 +56,6 @@ def proven(
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ProblemError("malformed-request", f"{where}: {first['msg']}") from None
-    said: str = getattr(message, "node_id")  # noqa: B009 (every such model has one)
-    if said != node.node_id:
-        raise ProblemError("token-wrong-node", f"the body is of node {said!r}")
+    if message.node_id != node.node_id:
+        raise ProblemError("token-wrong-node", f"the body is of node {message.node_id!r}")
     return message

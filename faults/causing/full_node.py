@@ -6,6 +6,7 @@ disk that is as full as before. Uploads are refused with 507 and nothing else, u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from random import Random
 from typing import Any
@@ -54,7 +55,7 @@ class FullNode(PortsideNode):
         super().kill()
         self._hog.rest()
 
-    def start(self, under: tuple[str, ...] = ()) -> float:  # type: ignore[override]
+    def start(self, under: Sequence[str] = ()) -> float:
         """Start it, on a disk without anything left if a load was there before."""
         if self._is_full:
             # After a power cut the hog's files may be smaller.

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -121,7 +122,7 @@ class RestoredCluster:
             del self._files[file_id]
             self._deleted.add(file_id)
             self.figures.deleted += 1
-            if not self._wait(lambda: self._is_buried(file_id)):  # noqa: B023 (waited for at once)
+            if not self._wait(partial(self._is_buried, file_id)):
                 self.figures.complain("undeleted", f"{file_id} is still on every node")
 
     def _back_up(self) -> None:
