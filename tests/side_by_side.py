@@ -1,8 +1,9 @@
 """`python -m tests.side_by_side NAME COMMAND ...`: several commands at once, each with its name.
 
 Each line of a command's output is told when it is whole, behind the command's name. At the end
-comes what each said last. Fails when one fails; the others are let go on, for they may have more
-to tell. Ctrl-C, and an end from outside, end them all.
+comes what each said last: a line of what went well, then the last lines of what failed. It fails
+when one fails; the others are let go on, for they may have more to tell. Ctrl-C, and an end from
+outside, end them all.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 _LAST_WORDS = (90.0, 10.0)
 """Seconds to tidy up in after SIGINT, as after Ctrl-C, and after SIGTERM; then comes SIGKILL."""
+
+_LINES_OF_A_FAILURE = 15
+"""As many as pytest needs to name the tests that failed; the whole is further up."""
 
 
 class Command:
@@ -25,7 +30,7 @@ class Command:
 
     def __init__(self, name: str, command: str, width: int) -> None:
         self.name = name
-        self.last = ""
+        self.last: deque[str] = deque(maxlen=_LINES_OF_A_FAILURE)
         self.seconds = 0.0
         self._prefix = f"{name:{width}} | "
         self._begun = time.monotonic()
@@ -44,7 +49,8 @@ class Command:
         assert self._process.stdout is not None
         for received in self._process.stdout:
             line = received.decode(errors="replace").rstrip()
-            self.last = line or self.last
+            if line:
+                self.last.append(line)
             # One write for each line: none is torn by another's.
             sys.stdout.write(f"{self._prefix}{line}\n")
             sys.stdout.flush()
@@ -119,9 +125,11 @@ def run(commands: Sequence[tuple[str, str]]) -> bool:
             for thread in threads:
                 thread.join()
             return False
-    for each, code in zip(started, codes, strict=True):
-        word = "ok" if code == 0 else f"failed ({code})"
-        print(f"{each.name}: {word}, {each.seconds:.0f} s\n{each.last}", flush=True)
+    # What failed comes last, where it is looked for.
+    for each, code in sorted(zip(started, codes, strict=True), key=lambda ended: ended[1] != 0):
+        word, lines = ("ok", 1) if code == 0 else (f"failed ({code})", _LINES_OF_A_FAILURE)
+        print(f"{each.name}: {word}, {each.seconds:.0f} s")
+        print(*list(each.last)[-lines:], sep="\n", flush=True)
     return not any(codes)
 
 
