@@ -66,9 +66,10 @@ bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@$(call install,rclone rsync)
 	$(BIN)/python -m bench.replicate
 
-faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 20 minutes
+faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 40 minutes
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
-	$(BIN)/python -m faults --kills 300 --cuts 200 --full-disks 60 --peers
+	@command -v cc >/dev/null || { $(call install,gcc libc6-dev); }
+	$(BIN)/python -m faults --peers
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

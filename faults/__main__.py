@@ -1,4 +1,4 @@
-"""`python -m faults`: crash a node some hundred times, and tell what became of its promises.
+"""`python -m faults`: crash a node a thousand times, and tell what became of its promises.
 
 Ends with tables on the terminal and the sections `node`, `full disks` and `peers` of
 `faults/RESULTS.md`; exits with 1 when our node broke a promise.
@@ -32,19 +32,19 @@ _RESULTS = _PROJECT / "faults" / "RESULTS.md"
 
 
 def main(
-    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs under load.")] = 300,
-    cuts: Annotated[int, typer.Option(min=0, help="Power cuts under load.")] = 200,
+    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs under load.")] = 350,
+    cuts: Annotated[int, typer.Option(min=0, help="Power cuts under load.")] = 250,
     injections: Annotated[int, typer.Option(min=0, help="Rounds of each disk error.")] = 10,
     full_disks: Annotated[
         int,
         typer.Option(min=0, help="Crashes on a disk without bytes, as many without inodes."),
-    ] = 50,
+    ] = 75,
     clock_steps: Annotated[
         int, typer.Option(min=0, help="Kills beside a clock that is set ahead or back.")
-    ] = 50,
+    ] = 100,
     restores: Annotated[
         int, typer.Option(min=0, help="Control planes killed, and given an older database.")
-    ] = 50,
+    ] = 80,
     peers: Annotated[bool, typer.Option(help="Cut the peers' power too.")] = False,
     peer_cuts: Annotated[int, typer.Option(min=1, help="Power cuts of each peer.")] = 30,
     writers: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 6,
