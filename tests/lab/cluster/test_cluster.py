@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +31,13 @@ from tests.support.lab.control_plane import (
     SERVICES,
     ControlPlane,
     counting_copies,
+    digest_on_disk,
     holders,
     holders_of,
     serves,
     wait_for,
     wait_until_safe,
 )
-from tests.support.lab.places import ISO
 from tests.support.lab.requests import Node, read_answer
 
 MINUTE = 60.0
@@ -51,19 +50,18 @@ for (each,) in sqlite3.connect(sys.argv[1]).execute(query):
 PROGRAMS = f"{layout.CONTROL_CURRENT}/venv/bin"
 
 
-def test_an_iso_is_safe_on_two_nodes_outlives_the_first_and_is_copied_to_the_third(
-    control: ControlPlane, talk: Mapping[str, Node], nodes: Mapping[str, Host], iso_sha256: str
+def test_a_file_is_safe_on_two_nodes_outlives_the_first_and_is_copied_to_the_third(
+    control: ControlPlane, talk: Mapping[str, Node], nodes: Mapping[str, Host]
 ) -> None:
     # The node with Debian 12: large files go to the others in other tests.
-    session = _session_on("s01", control, name="portside-lab.iso", size=ISO.stat().st_size)
-    stored = _upload(talk, session, ISO)
-    assert stored.sha256 == iso_sha256
+    session = _session_on("s01", control, name="lab.bin", size=300 * MIB)
+    stored = _upload_body(talk, session, os.urandom(300 * MIB))
     wait_until_safe(control, session.file_id)
     two = holders(nodes, stored.path)
     assert len(two) == 2
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(lambda each: _digest_on_disk(nodes[each], stored), two)
-        assert set(digests) == {iso_sha256}
+        digests = pool.map(lambda each: digest_on_disk(nodes[each], stored.path), two)
+        assert set(digests) == {stored.sha256}
     first = session.node_id
     (second,) = two - {first}
     (third,) = {"s01", "s02", "s03"} - two
@@ -82,7 +80,7 @@ def test_an_iso_is_safe_on_two_nodes_outlives_the_first_and_is_copied_to_the_thi
             lambda: holders(left, stored.path) == {second, third} or None,
         )
         wait_until_safe(control, session.file_id)
-        assert _digest_on_disk(nodes[third], stored) == iso_sha256
+        assert digest_on_disk(nodes[third], stored.path) == stored.sha256
     control.wait_until_healthy()
     control.delete(session.file_id)
     wait_for("no node has it", 60, lambda: not holders(nodes, stored.path) or None)
@@ -185,16 +183,6 @@ def test_a_node_that_is_cut_off_and_comes_back_causes_no_copying(
     assert _holders(nodes, kept) == on_disk
 
 
-def _upload(talk: Mapping[str, Node], session: Session, file: Path) -> StoredFile:
-    with file.open("rb") as data:
-        node = talk[session.node_id]
-        sent = node.put(
-            file.name, data, session.token, **{"Content-Length": str(file.stat().st_size)}
-        )
-    assert sent.status == 201, sent.body
-    return StoredFile.model_validate_json(sent.body)
-
-
 def _upload_body(talk: Mapping[str, Node], session: Session, body: bytes) -> StoredFile:
     sent = talk[session.node_id].put("lab.bin", body, session.token)
     assert sent.status == 201, sent.body
@@ -246,11 +234,6 @@ class _SlowUpload:
 
 def _holders(nodes: Mapping[str, Host], files: Sequence[StoredFile]) -> list[frozenset[str]]:
     return holders_of(nodes, [each.path for each in files])
-
-
-def _digest_on_disk(host: Host, stored: StoredFile) -> str:
-    path = shlex.quote(f"/srv/portside/uploads/{stored.path}")
-    return str(host.check_output(f"sha256sum < {path}").split()[0])
 
 
 def _facts(file: FileView | StoredFile) -> tuple[object, ...]:

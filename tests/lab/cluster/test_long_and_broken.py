@@ -14,6 +14,7 @@ import pytest
 from testinfra.host import Host
 
 from portside.quantities import MIB
+from tests.support.lab.control_plane import wait_for
 from tests.support.lab.logs import log_of
 from tests.support.lab.requests import Node, read_answer
 
@@ -98,6 +99,10 @@ def test_a_slow_upload_outlives_the_timeout_that_finds_a_hung_worker(
         assert found.result() < hasty + MARGIN
 
 
+def _staged(host: Host) -> frozenset[str]:
+    return frozenset(host.file("/srv/portside/staging").listdir())
+
+
 def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     talk: Mapping[str, Node], nodes: Mapping[str, Host], at_rest: Mapping[str, frozenset[str]]
 ) -> None:
@@ -106,10 +111,12 @@ def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     _, _, cursor = log_of(host, "journalctl -n 0 --show-cursor").rpartition("cursor: ")
     connection = node.open_put("killed.bin", 200 * MIB, node.mint())
     connection.sendall(bytes(50 * MIB))
+    # All of this may still be on its way: nginx and the sockets in between hold some.
+    wait_for("it is being written", 60, lambda: _staged(host) - at_rest["s03"] or None)
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
     connection.close()
     node.wait_until_ready()
-    assert set(host.file("/srv/portside/staging").listdir()) == at_rest["s03"]
+    assert _staged(host) == at_rest["s03"]
     assert host.check_output("find /srv/portside/uploads -type f | sort") == before
     since = f"journalctl -u {AGENT} -o cat --after-cursor '{cursor.strip()}'"
     assert '"staging_removed": 1' in log_of(host, since)

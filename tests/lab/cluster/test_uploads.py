@@ -15,10 +15,12 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
+from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import GIB, MIB
 from portside.wire.files import StoredFile
+from tests.support.lab.control_plane import digest_on_disk, holders, wait_for
 from tests.support.lab.places import ISO
 from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 
@@ -43,8 +45,8 @@ def _path(stored: StoredFile) -> str:
     return f"/uploads/{stored.path}"
 
 
-def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
-    talk: Mapping[str, Node], iso_sha256: str
+def test_an_iso_of_more_than_2_gib_goes_in_is_copied_and_comes_out_byte_for_byte(
+    talk: Mapping[str, Node], nodes: Mapping[str, Host], iso_sha256: str
 ) -> None:
     # To the smallest node.
     node_id = "s03"
@@ -75,6 +77,11 @@ def test_an_iso_of_more_than_2_gib_goes_in_and_comes_out_byte_for_byte(
     with ISO.open("rb") as file:
         file.seek(2 * GIB)
         assert middle.body == file.read(100)
+    relative = path.removeprefix("/uploads/")
+    (copied_to,) = wait_for(
+        "a second node has it", 180, lambda: holders(nodes, relative) - {node_id} or None
+    )
+    assert digest_on_disk(nodes[copied_to], relative) == iso_sha256
 
 
 def test_a_stored_file_is_served_with_the_headers_a_browser_needs(talk: Mapping[str, Node]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import ssl
 import subprocess
 import sys
@@ -130,6 +131,12 @@ def holders_of(nodes: Mapping[str, Host], paths: Sequence[object]) -> list[froze
         frozenset(node_id for node_id, names in held.items() if str(path) in names)
         for path in paths
     ]
+
+
+def digest_on_disk(host: Host, path: object) -> str:
+    """The SHA-256 of a file as it lies on a node's disk."""
+    where = shlex.quote(f"/srv/portside/uploads/{path}")
+    return str(host.check_output(f"sha256sum < {where}").split()[0])
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], _Found | None]) -> _Found:
