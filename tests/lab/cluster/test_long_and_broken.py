@@ -108,7 +108,6 @@ def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
 ) -> None:
     node, host = talk["s03"], nodes["s03"]
     before = host.check_output("find /srv/portside/uploads -type f | sort")
-    _, _, cursor = log_of(host, "journalctl -n 0 --show-cursor").rpartition("cursor: ")
     connection = node.open_put("killed.bin", 200 * MIB, node.mint())
     connection.sendall(bytes(50 * MIB))
     # All of this may still be on its way: nginx and the sockets in between hold some.
@@ -116,10 +115,9 @@ def test_a_killed_agent_leaves_no_partial_file_and_starts_clean(
     host.check_output(f"systemctl kill --kill-whom=all -s KILL {AGENT}")
     connection.close()
     node.wait_until_ready()
+    # Removed by the agent's start, or before it by the worker's housekeeping.
     assert _staged(host) == at_rest["s03"]
     assert host.check_output("find /srv/portside/uploads -type f | sort") == before
-    since = f"journalctl -u {AGENT} -o cat --after-cursor '{cursor.strip()}'"
-    assert '"staging_removed": 1' in log_of(host, since)
     assert node.put("after.bin", b"content").status == 201
 
 
