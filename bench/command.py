@@ -58,6 +58,7 @@ class Bench(Generic[Figures]):
         """
         console = begin(self.width)
         place = directory or BUILD
+        place.mkdir(parents=True, exist_ok=True)
         described = machine.describe(place)
         with failures_told(console, self.failures), console.status("preparing") as status:
             figures = measure(place, status.update)
