@@ -223,7 +223,7 @@ class Agent:
 
     def leftovers(self) -> list[str]:
         """What lies in staging, and attributes without their file."""
-        found = os.listdir(self.root / "staging")
+        found = [path.name for path in (self.root / "staging").iterdir()]
         for _, _, names in os.walk(self.root / "uploads"):
             there = set(names)
             found += [
