@@ -13,6 +13,7 @@ another, on which it tells the process id and, once the program has ended, how.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -33,6 +34,9 @@ from typing import IO, BinaryIO
 
 _BEGUN_BY = frozenset({"__main__", "wsgi"})
 """Modules that do something when they are imported: each start imports its own."""
+
+_WITH_THE_FIRST_USE = {"agent": ("boto3", "s3transfer", "botocore.httpsession")}
+"""What a package imports late, for it isn't always needed: half a second of a processor."""
 
 _BEFORE_THE_INTERPRETER = ("LD_", "MALLOC_", "PYTHON")
 """How variables begin that a forked interpreter would come too late for."""
@@ -196,6 +200,8 @@ def _import_all(package: str) -> None:
     for found in pkgutil.walk_packages(root.__path__, f"{package}."):
         if not _BEGUN_BY & set(found.name.split(".")) and "migrations" not in found.name:
             importlib.import_module(found.name)
+    for name in _WITH_THE_FIRST_USE.get(package, ()):
+        importlib.import_module(name)
 
 
 def _serve(control: socket.socket) -> _Wanted | None:
@@ -270,6 +276,9 @@ def _run(arguments: Sequence[str]) -> None:
 def _main() -> None:
     package, descriptor = sys.argv[1:]
     _import_all(package)
+    # Else each collection in a child, above all the last one, would copy everything imported.
+    gc.collect()
+    gc.freeze()
     wanted = _serve(socket.socket(fileno=int(descriptor)))
     if wanted is not None:
         os.environ.clear()

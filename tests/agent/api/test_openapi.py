@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.core import NOT_SET
 from schemathesis.core.transport import Response
@@ -31,9 +31,11 @@ from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
 
-# The same cases in every run, and no more than a minute of them.
+# The same cases in every run, for each of 70 questions. Of twice as many one kind of answer more
+# came, of 73, and that is asked for below.
 FEW = settings(
-    max_examples=20,
+    max_examples=10,
+    phases=[Phase.generate],
     deadline=None,
     derandomize=True,
     database=None,
@@ -151,11 +153,15 @@ def test_what_does_not_fit_the_description_is_refused(
 def test_answers_about_a_file_that_is_there_are_described(
     described_agent: Agent, api: OpenApiSchema, method: str, path: str
 ) -> None:
+    file_ids: list[str] = []
+
     @FEW
     @given(api[path][method].as_strategy().filter(sendable))
     def ask(case: schemathesis.Case[Any]) -> None:
-        stored = StoredFile.model_validate(described_agent.put("here.bin", b"content").json())
-        case.path_parameters = {**(case.path_parameters or {}), "file_id": stored.file_id}
+        if method == "DELETE" or not file_ids:
+            answer = described_agent.put("here.bin", b"content")
+            file_ids.append(StoredFile.model_validate(answer.json()).file_id)
+        case.path_parameters = {**(case.path_parameters or {}), "file_id": file_ids[-1]}
         check(case, authorization(described_agent, case))
 
     ask()
@@ -217,6 +223,7 @@ def test_answers_to_an_upload_that_begins_are_described(
         ({**TUS, "Upload-Offset": "1"}, PART, TUS_TYPE, 409),
         ({**TUS, "Upload-Offset": "0"}, PART, PARTIAL_TYPE, 415),
         ({**TUS, "Upload-Offset": "0", "Upload-Checksum": SHA1_OF_NOTHING}, PART, TUS_TYPE, 460),
+        ({**TUS, "Upload-Offset": "0", "Upload-Checksum": "crc32 AA=="}, PART, TUS_TYPE, 400),
         ({"Upload-Offset": "0", "Upload-Complete": "?0"}, PART, PARTIAL_TYPE, 204),
         ({"Upload-Offset": "0", "Upload-Complete": "?1"}, WHOLE, PARTIAL_TYPE, 200),
         ({"Upload-Offset": "2", "Upload-Complete": "?1"}, PART, PARTIAL_TYPE, 409),

@@ -27,6 +27,9 @@ from tests.support.logs import whole_lines_of
 from tests.support.loopback import wait_until
 
 SIZE = 96 * MIB + 4099
+LESS = 20 * MIB + 4099
+"""Three parts: enough where no window has to be on disk before something happens."""
+
 WINDOW = SMALL_NODE.sync_window
 SLOWLY = """
 import signal, sys, time
@@ -99,6 +102,13 @@ def client(node: Agent) -> Iterator[UploadClient]:
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "x.bin"
     path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+@pytest.fixture
+def shorter(tmp_path: Path) -> Path:
+    path = tmp_path / "shorter.bin"
+    path.write_bytes(os.urandom(LESS))
     return path
 
 
@@ -194,20 +204,20 @@ def test_ctrl_c_ends_it_at_once_and_says_how_to_go_on(
 
 
 def test_parts_arrive_in_place_and_their_receipt_is_verified(
-    node: Agent, client: UploadClient, file: Path
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
-    stored = put_resumable(client, file, mint(node, file), parallel=4)
-    assert stored.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert_stored(node, file)
-    assert received(node) == SIZE
+    stored = put_resumable(client, shorter, mint(node, shorter), parallel=4)
+    assert stored.sha256 == hashlib.sha256(shorter.read_bytes()).hexdigest()
+    assert_stored(node, shorter)
+    assert received(node) == LESS
 
 
 def test_an_upload_without_a_cut_sends_each_byte_once(
-    node: Agent, client: UploadClient, file: Path
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
-    put_resumable(client, file, mint(node, file))
-    assert_stored(node, file)
-    assert received(node) == SIZE
+    put_resumable(client, shorter, mint(node, shorter))
+    assert_stored(node, shorter)
+    assert received(node) == LESS
 
 
 def test_small_and_empty_files_go_the_same_way(
@@ -224,7 +234,7 @@ def test_a_lost_answer_to_the_last_request_is_made_up_for(
     parallel: int,
     node: Agent,
     client: UploadClient,
-    file: Path,
+    shorter: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The file is stored, but nobody has heard: the same receipt is given again."""
@@ -239,37 +249,37 @@ def test_a_lost_answer_to_the_last_request_is_made_up_for(
         return answer
 
     monkeypatch.setattr(NodeClient, "_request", losing)
-    stored = put_resumable(client, file, mint(node, file), parallel=parallel)
+    stored = put_resumable(client, shorter, mint(node, shorter), parallel=parallel)
     assert stored.model_dump(mode="json") == lost[0]
-    assert_stored(node, file)
+    assert_stored(node, shorter)
 
 
 def test_a_token_of_a_stranger_is_refused_before_a_byte_travels(
-    node: Agent, client: UploadClient, file: Path, make_agent: Callable[..., Agent]
+    node: Agent, client: UploadClient, shorter: Path, make_agent: Callable[..., Agent]
 ) -> None:
     stranger = make_agent()
     with pytest.raises(Refused, match="token-unknown-key"):
-        put_resumable(client, file, stranger.mint(size=SIZE))
+        put_resumable(client, shorter, stranger.mint(size=LESS))
     assert received(node) == 0
 
 
 def test_a_file_that_changed_between_two_runs_is_sent_anew_and_the_old_upload_removed(
-    node: Agent, client: UploadClient, file: Path
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        put_resumable(client, file, mint(node, file), watcher=Heard(SIZE // 2, interrupt))
-    file.write_bytes(os.urandom(SIZE - 1))
+        put_resumable(client, shorter, mint(node, shorter), watcher=Heard(LESS // 2, interrupt))
+    shorter.write_bytes(os.urandom(LESS - 1))
     heard = Heard()
-    put_resumable(client, file, mint(node, file), watcher=heard)
+    put_resumable(client, shorter, mint(node, shorter), watcher=heard)
     assert heard.said == ["has changed since an earlier run: starting anew"]
-    assert_stored(node, file)
+    assert_stored(node, shorter)
 
 
 def test_a_node_that_has_lost_the_upload_gets_it_anew(
-    node: Agent, client: UploadClient, file: Path
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
     def lose() -> None:
         node.kill()
@@ -277,27 +287,25 @@ def test_a_node_that_has_lost_the_upload_gets_it_anew(
             path.unlink()
         node.launch()
 
-    heard = Heard(SIZE // 2, lose)
-    put_resumable(client, file, mint(node, file), watcher=heard)
+    heard = Heard(LESS // 2, lose)
+    put_resumable(client, shorter, mint(node, shorter), watcher=heard)
     assert any("starting over" in text for text in heard.said)
-    assert_stored(node, file)
+    assert_stored(node, shorter)
 
 
 def test_parts_can_be_joined_after_the_token_has_expired_for_new_uploads(
-    node: Agent, client: UploadClient, file: Path
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
-    # Three parts: their creation is over soon.
-    os.truncate(file, 20 * MIB)
     # A token may start an upload until 60 seconds after its exp: this one for some more.
     expired = int(time.time()) - 53
-    token = node.mint(size=20 * MIB, iat=expired - 1, nbf=expired - 1, exp=expired)
+    token = node.mint(size=LESS, iat=expired - 1, nbf=expired - 1, exp=expired)
 
     class UntilItHasExpired(Watcher):
         def sent(self, count: int) -> None:
             time.sleep(max(0.0, expired + 62 - time.time()))
 
-    put_resumable(client, file, token, parallel=2, watcher=UntilItHasExpired())
-    assert_stored(node, file)
+    put_resumable(client, shorter, token, parallel=2, watcher=UntilItHasExpired())
+    assert_stored(node, shorter)
 
 
 def test_a_node_that_stays_away_is_given_up_and_the_upload_can_go_on_later(

@@ -20,6 +20,7 @@ from typing import Any
 import requests
 
 from portside.content import DEFAULT_EXTENSIONS
+from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import GIB, MIB
 from portside.sizing import Machine, Sizing, size
 from portside.tokens import SigningKey, mint_upload
@@ -222,13 +223,16 @@ class Agent:
 
     def leftovers(self) -> list[str]:
         """What lies in staging, and attributes without their file."""
-        staging = [path.name for path in (self.root / "staging").iterdir()]
-        orphans = [
-            path.name
-            for path in (self.root / "uploads").rglob("*.attr.json")
-            if not path.with_name(path.name.removesuffix(".attr.json")).exists()
-        ]
-        return sorted(staging + orphans)
+        found = [path.name for path in (self.root / "staging").iterdir()]
+        for _, _, names in os.walk(self.root / "uploads"):
+            there = set(names)
+            found += [
+                name
+                for name in names
+                if name.endswith(ATTRIBUTES_SUFFIX)
+                and name.removesuffix(ATTRIBUTES_SUFFIX) not in there
+            ]
+        return sorted(found)
 
 
 def slug_of(response: requests.Response) -> str:

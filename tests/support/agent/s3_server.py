@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class S3Server:
         self._process.wait_until(self._takes_objects)
 
     def _takes_objects(self) -> bool:
-        client = self.client()
+        client = self.client
         try:
             client.create_bucket(Bucket="ready")
         except ClientError as error:
@@ -88,8 +89,9 @@ class S3Server:
             self._process.kill()
             self._process = None
 
+    @cached_property
     def client(self) -> Any:
-        """A client of the test's own."""
+        """A client of the tests' own; to make one takes a tenth of a second."""
         return boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1").client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{self.port}",
