@@ -79,21 +79,25 @@ class ClockedCluster(Simulation):
 class Clocks(RuleBasedStateMachine):
     """Time passes by the cluster's steps: 15 seconds each."""
 
+    folder: Path
+    schema: bytes
+    """A database with the schema and nothing in it."""
+    database: Database
+    """One for all examples: statements are compiled once for an engine."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="clocks-"))
-        url = f"sqlite:///{self.folder / 'control.sqlite'}"
-        self.database = Database(url)
-        migrate(self.database)
-        self.cluster = ClockedCluster(self.folder, self.database, url)
+        path = self.folder / "control.sqlite"
+        path.write_bytes(self.schema)
+        self.cluster = ClockedCluster(self.folder, self.database, f"sqlite:///{path}")
         self.files = [self.cluster.has(*pair) for pair in (("s01", "s02"), ("s02", "s03"))]
 
     def teardown(self) -> None:
         try:
             self.everybody_agrees_again()
         finally:
-            self.database.close()
-            shutil.rmtree(self.folder)
+            # The last connection takes the log along.
+            self.database.engine.dispose()
 
     @rule(error=errors)
     def the_control_planes_clock_is_set(self, error: float) -> None:
@@ -155,11 +159,25 @@ class Clocks(RuleBasedStateMachine):
         self.cluster.counts_are_right()
 
 
-TestClocks = Clocks.TestCase
-TestClocks.settings = settings(
-    max_examples=12,
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+class TestClocks(Clocks.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(
+        max_examples=12,
+        stateful_step_count=12,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        Clocks.folder = Path(tempfile.mkdtemp(prefix="clocks-"))
+        path = Clocks.folder / "control.sqlite"
+        Clocks.database = Database(f"sqlite:///{path}")
+        migrate(Clocks.database)
+        Clocks.database.engine.dispose()
+        Clocks.schema = path.read_bytes()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        Clocks.database.close()
+        shutil.rmtree(Clocks.folder)
