@@ -6,23 +6,24 @@ there within a minute, every file has its copies, and nobody waits for a moment 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from control.db.database import Database
-from control.db.migrations import migrate
 from control.worker import rounds
 from control.worker.rounds import Round, Routine
 from tests.support.control.simulation import EVERY, NODES, Simulation
 
 MINUTE = 60.0
 DAY = 86400.0
+
+DELAYS = {"heartbeat_every": EVERY, "dead_after": 3 * EVERY, "repair_after": 4 * EVERY}
+"""A worker that goes a round every 15 seconds wasn't away for as long as a node may be silent."""
 
 node_ids = st.sampled_from(NODES)
 errors = st.sampled_from((0.0, 30.0, -30.0, 120.0, -120.0, DAY, -DAY, 400 * DAY, -400 * DAY))
@@ -37,7 +38,7 @@ class ClockedCluster(Simulation):
 
     def __init__(self, folder: Path, database: Database, url: str) -> None:
         self.errors = dict.fromkeys(NODES, 0.0)
-        super().__init__(folder, database, url)
+        super().__init__(folder, database, url, **DELAYS)
 
     def sets(self, error: float) -> None:
         """The control plane's clock is set: so many seconds ahead of what is right."""
@@ -159,25 +160,21 @@ class Clocks(RuleBasedStateMachine):
         self.cluster.counts_are_right()
 
 
-class TestClocks(Clocks.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(
-        max_examples=12,
-        stateful_step_count=12,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[None]:
+    """Where the clusters are, one after the other."""
+    Clocks.folder = tmp_path_factory.mktemp("clocks")
+    Clocks.schema = migrated_sqlite.read_bytes()
+    Clocks.database = Database(f"sqlite:///{Clocks.folder / 'control.sqlite'}")
+    yield
+    Clocks.database.close()
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        Clocks.folder = Path(tempfile.mkdtemp(prefix="clocks-"))
-        path = Clocks.folder / "control.sqlite"
-        Clocks.database = Database(f"sqlite:///{path}")
-        migrate(Clocks.database)
-        Clocks.database.engine.dispose()
-        Clocks.schema = path.read_bytes()
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        Clocks.database.close()
-        shutil.rmtree(Clocks.folder)
+TestClocks = Clocks.TestCase
+TestClocks.settings = settings(
+    max_examples=12,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -93,17 +93,20 @@ def test_no_node_has_more_work_than_the_limit_and_all_is_done_in_the_end(
 
 
 def test_files_with_the_fewest_copies_come_first(
-    tmp_path: Path, database: Database, database_url: str
+    tmp_path: Path, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Four small files at a time: who comes second waits.
+    monkeypatch.setattr("control.replication.cluster_view.OUTSTANDING", 4 * LEAST_LOAD)
     cluster = Simulation(tmp_path, database, database_url, factor=3)
     few = [cluster.has("s01", "s04", file_id=f"f{number:07x}" + "0" * 24) for number in range(4)]
     many = [
         cluster.has("s01", "s02", "s04", file_id=f"0{number:07x}" + "0" * 24) for number in range(4)
     ]
     # Nobody has room until all of them lack a copy.
-    cluster.disks["s03"].free = 0
+    cluster.disks["s02"].free = cluster.disks["s03"].free = 0
     cluster.disks["s04"].up = False
     cluster.goes_on(GIVEN_UP)
+    assert copied(cluster) == 0
     cluster.disks["s03"].free = 1 << 30
     cluster.goes_on_until(lambda: copied(cluster) >= 8)
     order = [each for disk in cluster.disks.values() for each in disk.received]

@@ -6,7 +6,7 @@ that needs it, so that only the process that runs them pays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -73,17 +73,17 @@ class Description:
         return self._schema[path][method].as_strategy(generation_mode=mode).filter(sendable)
 
     def case(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, **said: Any
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None, **said: Any
     ) -> Case:
         """One request of the test's own."""
         return self._schema[path][method].Case(
             headers=headers, body=NOT_SET if body is None else body, **said
         )
 
-    def check(self, case: Case, headers: Mapping[str, str]) -> Response:
+    def check(self, case: Case, headers: dict[str, str]) -> Response:
         """Send it and compare the answer with the description."""
-        answer: Response = case.call(headers=dict(headers))
+        answer: Response = case.call(headers=headers)
         begun = case.operation.path == "/api/v1/uploads" and not answer.content
         excluded = [*NOT_CHECKED, *OF_BODIES] if begun else NOT_CHECKED
-        case.validate_response(answer, headers=dict(headers), excluded_checks=excluded)
+        case.validate_response(answer, headers=headers, excluded_checks=excluded)
         return answer
