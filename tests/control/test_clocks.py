@@ -6,23 +6,24 @@ there within a minute, every file has its copies, and nobody waits for a moment 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from control.db.database import Database
-from control.db.migrations import migrate
 from control.worker import rounds
 from control.worker.rounds import Round, Routine
 from tests.support.control.simulation import EVERY, NODES, Simulation
 
 MINUTE = 60.0
 DAY = 86400.0
+
+DELAYS = {"heartbeat_every": EVERY, "dead_after": 3 * EVERY, "repair_after": 4 * EVERY}
+"""A worker that goes a round every 15 seconds wasn't away for as long as a node may be silent."""
 
 node_ids = st.sampled_from(NODES)
 errors = st.sampled_from((0.0, 30.0, -30.0, 120.0, -120.0, DAY, -DAY, 400 * DAY, -400 * DAY))
@@ -37,7 +38,7 @@ class ClockedCluster(Simulation):
 
     def __init__(self, folder: Path, database: Database, url: str) -> None:
         self.errors = dict.fromkeys(NODES, 0.0)
-        super().__init__(folder, database, url)
+        super().__init__(folder, database, url, **DELAYS)
 
     def sets(self, error: float) -> None:
         """The control plane's clock is set: so many seconds ahead of what is right."""
@@ -79,21 +80,25 @@ class ClockedCluster(Simulation):
 class Clocks(RuleBasedStateMachine):
     """Time passes by the cluster's steps: 15 seconds each."""
 
+    folder: Path
+    schema: bytes
+    """A database with the schema and nothing in it."""
+    database: Database
+    """One for all examples: statements are compiled once for an engine."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="clocks-"))
-        url = f"sqlite:///{self.folder / 'control.sqlite'}"
-        self.database = Database(url)
-        migrate(self.database)
-        self.cluster = ClockedCluster(self.folder, self.database, url)
+        path = self.folder / "control.sqlite"
+        path.write_bytes(self.schema)
+        self.cluster = ClockedCluster(self.folder, self.database, f"sqlite:///{path}")
         self.files = [self.cluster.has(*pair) for pair in (("s01", "s02"), ("s02", "s03"))]
 
     def teardown(self) -> None:
         try:
             self.everybody_agrees_again()
         finally:
-            self.database.close()
-            shutil.rmtree(self.folder)
+            # The last connection takes the log along.
+            self.database.engine.dispose()
 
     @rule(error=errors)
     def the_control_planes_clock_is_set(self, error: float) -> None:
@@ -153,6 +158,16 @@ class Clocks(RuleBasedStateMachine):
         for each in self.files:
             assert self.cluster.file(each).present == factor
         self.cluster.counts_are_right()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[None]:
+    """Where the clusters are, one after the other."""
+    Clocks.folder = tmp_path_factory.mktemp("clocks")
+    Clocks.schema = migrated_sqlite.read_bytes()
+    Clocks.database = Database(f"sqlite:///{Clocks.folder / 'control.sqlite'}")
+    yield
+    Clocks.database.close()
 
 
 TestClocks = Clocks.TestCase

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import GenerationMode
-from schemathesis.core import NOT_SET
-from schemathesis.core.transport import Response
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    positive_data_acceptance,
-    response_schema_conformance,
-)
-from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
@@ -31,6 +21,12 @@ from portside.wire.problem import PROBLEM_PREFIX
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
 
+if TYPE_CHECKING:
+    from tests.support.agent.description import Case, Description
+
+# One process pays for schemathesis and for the agent.
+pytestmark = pytest.mark.xdist_group("openapi")
+
 # The same cases in every run, for each of 70 questions. Of twice as many one kind of answer more
 # came, of 73, and that is asked for below.
 FEW = settings(
@@ -42,35 +38,12 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-LONGEST_LINE = 8190
-"""gunicorn's bound of a request's first line (templates/gunicorn)."""
-
-Checks = list[Callable[[schemathesis.CheckContext, Response, schemathesis.Case[Any]], bool | None]]
-
-# Which names, digests and cursors are right isn't a matter of their form.
-NOT_CHECKED: Checks = [positive_data_acceptance]
-# An upload that has begun is answered without a body, for which OpenAPI has no word.
-OF_BODIES: Checks = [content_type_conformance, response_schema_conformance]
-
-CONFIGURATION: dict[str, Any] = {
-    "checks": {
-        "negative_data_rejection": {
-            # 412: another version of tus.
-            "expected-statuses": ["400", "401", "403", "404", "409", "412", "413", "415", "422"]
-        }
-    }
-}
-
-
-@schemathesis.serializer(TUS_TYPE, PARTIAL_TYPE)
-def as_it_is(context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """Bytes of a part of a file."""
-    return value if isinstance(value, bytes) else str(value).encode()
-
 
 @pytest.fixture(scope="module")
 def described_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent that these tests may fill with whatever they come up with."""
+    from tests.support.agent.description import LONGEST_LINE
+
     agent = Agent(tmp_path_factory.mktemp("described"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUNICORN_CMD_ARGS", f"--limit-request-line {LONGEST_LINE}")
@@ -80,16 +53,13 @@ def described_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]
 
 
 @pytest.fixture(scope="module")
-def api(described_agent: Agent) -> OpenApiSchema:
-    answer = requests.get(f"{described_agent.url}/openapi.json", timeout=60)
-    schema: OpenApiSchema = schemathesis.openapi.from_dict(
-        answer.json(), config=schemathesis.Config.from_dict(CONFIGURATION)
-    )
-    schema.config.update(base_url=described_agent.url)
-    return schema
+def api(described_agent: Agent) -> Description:
+    from tests.support.agent.description import Description
+
+    return Description(described_agent)
 
 
-def authorization(agent: Agent, case: schemathesis.Case[Any]) -> dict[str, str]:
+def authorization(agent: Agent, case: Case) -> dict[str, str]:
     """The right token for an operation, a fresh one each time: an upload's is good for one file."""
     schemes = {name for each in case.operation.definition.raw["security"] for name in each}
     if "accessToken" in schemes:
@@ -98,20 +68,6 @@ def authorization(agent: Agent, case: schemathesis.Case[Any]) -> dict[str, str]:
         # Few names that a machine thinks of end as a file's name has to.
         return {"Authorization": f"Bearer {agent.mint(name='any.bin')}"}
     return {}
-
-
-def sendable(case: schemathesis.Case[Any]) -> bool:
-    """Whether gunicorn reads it at all: it answers in HTML to a first line that is too long."""
-    return len(case.as_curl_command()) < LONGEST_LINE
-
-
-def check(case: schemathesis.Case[Any], headers: dict[str, str]) -> Response:
-    """Send it and compare the answer with the description."""
-    answer: Response = case.call(headers=headers)
-    begun = case.operation.path == "/api/v1/uploads" and not answer.content
-    excluded = [*NOT_CHECKED, *OF_BODIES] if begun else NOT_CHECKED
-    case.validate_response(answer, headers=headers, excluded_checks=excluded)
-    return answer
 
 
 CAN_BE_WRONG = sorted(
@@ -125,24 +81,24 @@ CAN_BE_WRONG = sorted(
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
 def test_whatever_is_sent_the_answer_is_described(
-    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+    described_agent: Agent, api: Description, method: str, path: str
 ) -> None:
     @FEW
-    @given(api[path][method].as_strategy().filter(sendable))
-    def ask(case: schemathesis.Case[Any]) -> None:
-        check(case, authorization(described_agent, case))
+    @given(api.cases(method, path))
+    def ask(case: Case) -> None:
+        api.check(case, authorization(described_agent, case))
 
     ask()
 
 
 @pytest.mark.parametrize(("method", "path"), CAN_BE_WRONG)
 def test_what_does_not_fit_the_description_is_refused(
-    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+    described_agent: Agent, api: Description, method: str, path: str
 ) -> None:
     @FEW
-    @given(api[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE).filter(sendable))
-    def ask(case: schemathesis.Case[Any]) -> None:
-        check(case, authorization(described_agent, case))
+    @given(api.cases(method, path, wrong=True))
+    def ask(case: Case) -> None:
+        api.check(case, authorization(described_agent, case))
 
     ask()
 
@@ -151,18 +107,18 @@ def test_what_does_not_fit_the_description_is_refused(
     ("method", "path"), [route for route in sorted(OPERATIONS) if "{file_id}" in route[1]]
 )
 def test_answers_about_a_file_that_is_there_are_described(
-    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+    described_agent: Agent, api: Description, method: str, path: str
 ) -> None:
     file_ids: list[str] = []
 
     @FEW
-    @given(api[path][method].as_strategy().filter(sendable))
-    def ask(case: schemathesis.Case[Any]) -> None:
+    @given(api.cases(method, path))
+    def ask(case: Case) -> None:
         if method == "DELETE" or not file_ids:
             answer = described_agent.put("here.bin", b"content")
             file_ids.append(StoredFile.model_validate(answer.json()).file_id)
         case.path_parameters = {**(case.path_parameters or {}), "file_id": file_ids[-1]}
-        check(case, authorization(described_agent, case))
+        api.check(case, authorization(described_agent, case))
 
     ask()
 
@@ -171,14 +127,14 @@ def test_answers_about_a_file_that_is_there_are_described(
     ("method", "path"), [route for route in sorted(OPERATIONS) if "{upload_id}" in route[1]]
 )
 def test_answers_about_an_upload_that_is_open_are_described(
-    described_agent: Agent, api: OpenApiSchema, method: str, path: str
+    described_agent: Agent, api: Description, method: str, path: str
 ) -> None:
     @FEW
-    @given(api[path][method].as_strategy().filter(sendable))
-    def ask(case: schemathesis.Case[Any]) -> None:
+    @given(api.cases(method, path))
+    def ask(case: Case) -> None:
         token, upload_id = begun(described_agent)
         case.path_parameters = {"upload_id": upload_id}
-        check(case, token)
+        api.check(case, token)
 
     ask()
 
@@ -202,15 +158,13 @@ WHOLE, PART = b"12345", b"123"
 )
 def test_answers_to_an_upload_that_begins_are_described(
     described_agent: Agent,
-    api: OpenApiSchema,
+    api: Description,
     headers: dict[str, str],
     body: bytes | None,
     media_type: str | None,
 ) -> None:
-    case = api["/api/v1/uploads"]["POST"].Case(
-        headers=headers, body=NOT_SET if body is None else body, media_type=media_type
-    )
-    answer = check(case, authorization(described_agent, case))
+    case = api.case("POST", "/api/v1/uploads", headers, body, media_type=media_type)
+    answer = api.check(case, authorization(described_agent, case))
     assert (answer.status_code, bool(answer.content)) == (201, body == WHOLE)
 
 
@@ -231,17 +185,20 @@ def test_answers_to_an_upload_that_begins_are_described(
 )
 def test_answers_to_an_upload_that_goes_on_are_described(
     described_agent: Agent,
-    api: OpenApiSchema,
+    api: Description,
     headers: dict[str, str],
     body: bytes,
     media_type: str,
     status: int,
 ) -> None:
     token, upload_id = begun(described_agent)
-    case = api["/api/v1/uploads/{upload_id}"]["PATCH"].Case(
-        path_parameters={"upload_id": upload_id}, headers=headers, body=body, media_type=media_type
+    where = {"upload_id": upload_id}
+    case = api.case(
+        *("PATCH", "/api/v1/uploads/{upload_id}", headers, body),
+        path_parameters=where,
+        media_type=media_type,
     )
-    assert check(case, token).status_code == status
+    assert api.check(case, token).status_code == status
 
 
 def begun(agent: Agent) -> tuple[dict[str, str], str]:

@@ -14,7 +14,7 @@ from control.moves.worker import MoveRounds
 from control.problems import ProblemError
 from portside.quantities import GIB
 from portside.wire.moves import MovePlan, MoveRequest, MoveView
-from tests.support.control.simulation import EVERY, Simulation
+from tests.support.control.simulation import DOWN, EVERY, Simulation
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_the_sources_copy_stays_while_another_copy_is_away(
     cluster = Simulation(tmp_path, database, database_url, repair_after=100_000)
     file_id = cluster.has("s01", "s02")
     cluster.disks["s02"].up = False
-    cluster.goes_on(3 * EVERY)
+    cluster.goes_on(DOWN)
     move_id = begin(cluster)
     cluster.goes_on_until(lambda: view(cluster, move_id).progress.waiting == 1)
     assert cluster.holders(file_id) == {"s01", "s02", "s03"}
@@ -267,7 +267,7 @@ def test_a_target_that_is_down_is_waited_for(cluster: Simulation) -> None:
     file_id = cluster.has("s01", "s02")
     move_id = begin(cluster)
     cluster.disks["s03"].up = False
-    cluster.goes_on(4 * EVERY)
+    cluster.goes_on(DOWN)
     note = view(cluster, move_id).note
     assert note is None or "s03" in note
     cluster.disks["s03"].up = True
@@ -300,7 +300,7 @@ def test_a_target_without_space_or_out_of_reach_is_an_obstacle(cluster: Simulati
     assert not plan(cluster).fits
     assert refused(cluster) == "move-impossible"
     cluster.disks["s03"].up = False
-    cluster.goes_on(4 * EVERY)
+    cluster.goes_on(DOWN)
     assert not plan(cluster).reachable
     assert refused(cluster) == "move-impossible"
     cluster.wants("s04", "draining")

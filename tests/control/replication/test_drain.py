@@ -11,7 +11,7 @@ from control.problems import ProblemError
 from control.replication import draining
 from portside.quantities import GIB
 from portside.wire.control import Holding
-from tests.support.control.simulation import EVERY, Simulation
+from tests.support.control.simulation import DOWN, EVERY, Simulation
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_drain_waits_while_a_copy_isnt_reachable(cluster: Simulation) -> None:
     """Nothing goes that the invariant needs, however long it takes."""
     files = [cluster.has("s01", "s02") for _ in range(3)]
     cluster.disks["s02"].up = False
-    cluster.goes_on(3 * EVERY)
+    cluster.goes_on(DOWN)
     drain(cluster, "s01")
     cluster.goes_on(2 * EVERY)
     assert all("s01" in cluster.holders(each) for each in files)

@@ -10,7 +10,7 @@ from control.db.database import Database
 from control.replication import progress
 from portside.quantities import GIB
 from portside.wire.control import DrainProgress, RepairView
-from tests.support.control.simulation import EVERY, GIVEN_UP, Simulation
+from tests.support.control.simulation import DOWN, EVERY, GIVEN_UP, Simulation
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_files_that_cant_be_copied_or_whose_other_copies_are_away_say_so(
 def test_a_drain_that_needs_a_node_that_is_down_waits_for_it(cluster: Simulation) -> None:
     cluster.has("s01", "s02")
     cluster.disks["s02"].up = False
-    cluster.goes_on(4 * EVERY)
+    cluster.goes_on(DOWN)
     cluster.wants("s01", "draining")
     cluster.goes_on(2 * EVERY)
     assert drain_of(cluster).blocked == ("1 file has to wait for copies on s02, which is down",)

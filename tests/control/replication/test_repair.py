@@ -12,12 +12,16 @@ from control.db.models import Node, Work
 from control.files import service
 from control.replication.cluster_view import OUTSTANDING
 from control.replication.policy import LARGE, LEAST_LOAD
-from tests.support.control.simulation import EVERY, GIVEN_UP, Simulation
+from tests.support.control.simulation import DOWN, EVERY, GIVEN_UP, Simulation
 
 
 @pytest.fixture
 def cluster(tmp_path: Path, database: Database, database_url: str) -> Simulation:
     return Simulation(tmp_path, database, database_url)
+
+
+FEW = 2
+"""As many large files at a time: 16 small ones."""
 
 
 def copied(cluster: Simulation) -> int:
@@ -27,7 +31,7 @@ def copied(cluster: Simulation) -> int:
 def test_a_dead_nodes_files_are_copied_again_after_the_delay(cluster: Simulation) -> None:
     files = [cluster.has("s01", "s02") for _ in range(5)]
     cluster.disks["s01"].up = False
-    cluster.goes_on(5 * EVERY)
+    cluster.goes_on(DOWN + EVERY)
     assert copied(cluster) == 0
     cluster.goes_on_until(lambda: copied(cluster) == len(files))
     cluster.goes_on(3 * EVERY)
@@ -42,7 +46,7 @@ def test_a_flapping_node_causes_no_copying(cluster: Simulation) -> None:
     file_id = cluster.has("s01", "s02")
     for _ in range(3):
         cluster.disks["s01"].up = False
-        cluster.goes_on(4 * EVERY)
+        cluster.goes_on(DOWN)
         assert cluster.snapshots.current().nodes["s01"].state == "down"
         cluster.disks["s01"].up = True
         cluster.goes_on(2 * EVERY)
@@ -67,11 +71,13 @@ def test_receipts_in_any_order_cause_no_copying(cluster: Simulation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "limit"), [(LARGE, OUTSTANDING), (1000, int(OUTSTANDING / LEAST_LOAD))]
+    ("size", "outstanding", "limit"),
+    [(LARGE, OUTSTANDING, OUTSTANDING), (1000, FEW, int(FEW / LEAST_LOAD))],
 )
 def test_no_node_has_more_work_than_the_limit_and_all_is_done_in_the_end(
-    cluster: Simulation, size: int, limit: int
+    cluster: Simulation, monkeypatch: pytest.MonkeyPatch, size: int, outstanding: int, limit: int
 ) -> None:
+    monkeypatch.setattr("control.replication.cluster_view.OUTSTANDING", outstanding)
     files = [cluster.has("s01", "s02", size=size) for _ in range(limit + 3)]
     cluster.disks["s01"].up = False
     cluster.disks["s02"].obeys = False
@@ -87,21 +93,24 @@ def test_no_node_has_more_work_than_the_limit_and_all_is_done_in_the_end(
 
 
 def test_files_with_the_fewest_copies_come_first(
-    tmp_path: Path, database: Database, database_url: str
+    tmp_path: Path, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Four small files at a time: who comes second waits.
+    monkeypatch.setattr("control.replication.cluster_view.OUTSTANDING", 4 * LEAST_LOAD)
     cluster = Simulation(tmp_path, database, database_url, factor=3)
-    few = [cluster.has("s01", "s04", file_id=f"f{number:07x}" + "0" * 24) for number in range(8)]
+    few = [cluster.has("s01", "s04", file_id=f"f{number:07x}" + "0" * 24) for number in range(4)]
     many = [
-        cluster.has("s01", "s02", "s04", file_id=f"0{number:07x}" + "0" * 24) for number in range(8)
+        cluster.has("s01", "s02", "s04", file_id=f"0{number:07x}" + "0" * 24) for number in range(4)
     ]
     # Nobody has room until all of them lack a copy.
-    cluster.disks["s03"].free = 0
+    cluster.disks["s02"].free = cluster.disks["s03"].free = 0
     cluster.disks["s04"].up = False
     cluster.goes_on(GIVEN_UP)
+    assert copied(cluster) == 0
     cluster.disks["s03"].free = 1 << 30
-    cluster.goes_on_until(lambda: copied(cluster) >= 16)
+    cluster.goes_on_until(lambda: copied(cluster) >= 8)
     order = [each for disk in cluster.disks.values() for each in disk.received]
-    assert set(order[:8]) == set(few)
+    assert set(order[:4]) == set(few)
     assert set(order) >= set(many)
 
 
@@ -203,7 +212,7 @@ def test_a_push_that_always_fails_goes_to_another_node(cluster: Simulation) -> N
 
 
 def test_two_workers_order_nothing_twice(cluster: Simulation) -> None:
-    files = [cluster.has("s01", "s02") for _ in range(8)]
+    files = [cluster.has("s01", "s02") for _ in range(6)]
     cluster.workers.append(cluster.worker())
     cluster.disks["s01"].up = False
     cluster.goes_on(GIVEN_UP)

@@ -32,14 +32,24 @@ NODES = ("s01", "s02", "s03", "s04")
 EVERY = 15.0
 """Seconds between two heartbeats, and between two rounds of the workers."""
 
-DELAYS = {"heartbeat_every": EVERY, "dead_after": 3 * EVERY, "repair_after": 4 * EVERY}
-"""A node is down after three beats that didn't come, and given up after four more."""
+DELAYS = {"heartbeat_every": EVERY / 2, "dead_after": 1.5 * EVERY, "repair_after": 3 * EVERY}
+"""A node is down with the second beat that didn't come, and given up three steps later."""
 
-GIVEN_UP = 9 * EVERY
+DOWN = 2 * EVERY
+"""Seconds after which a node that fell silent is down, and not given up."""
+
+GIVEN_UP = 6 * EVERY
 """Seconds after which a node that fell silent is given up for certain."""
 
 ROUNDS = 60
 """After so many what was expected isn't going to happen."""
+
+_SERVED = (
+    select(Copy.file_id, Copy.node_id)
+    .join(File, File.file_id == Copy.file_id)
+    .where(Copy.state == "present", File.state == "committed")
+)
+"""Files and the nodes that are said to have them."""
 
 
 @dataclass
@@ -119,15 +129,17 @@ class Simulation(Core):
 
     def nodes_report(self) -> None:
         """Each node that is up reports what it did, and does what it is told."""
+        self.snapshots.forget()
         for node_id, disk in self.disks.items():
             if disk.up:
                 self.node_reports(node_id)
                 self.count()
+        self.snapshots.forget()
 
     def node_reports(self, node_id: str) -> None:
         disk = self.disks[node_id]
         told, disk.done = tuple(disk.done), []
-        answer = self.reports(
+        answer = self.beats(
             node_id,
             work=told,
             inventory=toggled(EMPTY, disk.files),
@@ -180,13 +192,7 @@ class Simulation(Core):
 
     def count(self) -> None:
         """Note down how few good copies each file has had: served, and on a disk that is up."""
-        rows = self.database.read(
-            lambda session: session.execute(
-                select(Copy.file_id, Copy.node_id)
-                .join(File, File.file_id == Copy.file_id)
-                .where(Copy.state == "present", File.state == "committed")
-            ).all()
-        )
+        rows = self.database.read(lambda session: session.connection().execute(_SERVED).all())
         good: dict[str, int] = {}
         for file_id, node_id in rows:
             disk = self.disks[node_id]
