@@ -35,7 +35,7 @@ test: packages  ## everything, on real machines
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(PYTHON) -m tests.side_by_side \
 		lab '$(MACHINES) && $(ON_MACHINES)' \
-		suites '$(READY) && $(COLLECT) && $(PYTEST) --durations=15 -n $(WORKERS) $(SUITES)' \
+		suites '$(READY) && { $(COLLECT); $(PYTEST) --durations=15 -n $(WORKERS) $(SUITES); }' \
 		lint '$(READY) && $(LINT)' types '$(READY) && $(TYPES)'
 
 # The lab takes the longest: nothing in it waits for what can be made beside.
@@ -51,8 +51,9 @@ TYPES := $(BIN)/mypy
 PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
 # The longest first: whoever comes last finds short ones only.
 SUITES := tests/faults tests/agent tests/protocol tests/control tests/deploys tests/unit
-# One process compiles what otherwise each worker would compile for itself, at the same time.
-COLLECT := $(PYTEST) --collect-only -qqq $(SUITES)
+# One process compiles what otherwise each worker would compile for itself, at the same time. What
+# is wrong with a file, the tests' own run says.
+COLLECT := $(PYTEST) --collect-only -qqq $(SUITES) >/dev/null
 # Tests wait as much as they compute.
 WORKERS = $(shell expr 2 \* $$(nproc))
 
