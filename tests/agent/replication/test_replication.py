@@ -287,7 +287,7 @@ def test_a_file_that_is_deleted_meanwhile_is_copied_no_further_and_forgotten_the
     delete(source, stored)
     wait_until(lambda: worker.logged("push dropped"), source, target)
     wait_until(lambda: target.leftovers() == [], source, target)
-    assert pushes(source) == []
+    wait_until(lambda: pushes(source) == [], source, target)
     assert not knows(target, stored)
 
 
