@@ -319,7 +319,7 @@ def test_what_came_of_a_push_goes_with_a_file_that_is_deleted_while_no_worker_ru
     assert target.leftovers() != []
     worker.start()
     wait_until(lambda: target.leftovers() == [], source, target)
-    assert pushes(source) == []
+    wait_until(lambda: pushes(source) == [], source, target)
 
 
 def test_a_damaged_source_is_found_out_and_not_sent_again_and_again(
