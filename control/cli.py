@@ -41,6 +41,8 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         elif arguments.command == "migrate":
             with _opened(found) as database:
                 print(f"schema {migrations.migrate(database)}")
+                if arguments.restored:
+                    database.write(backup_check.forget_heartbeats)
         elif arguments.command == "check":
             _check(found, arguments.counters)
         elif arguments.command == "examine":
@@ -124,7 +126,12 @@ def _scopes(text: str) -> Sequence[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portside-control", description="The control plane.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("migrate", help="bring the database's schema to this release's")
+    migrate = commands.add_parser("migrate", help="bring the database's schema to this release's")
+    migrate.add_argument(
+        "--restored",
+        action="store_true",
+        help="it was kept from earlier: what nodes said then doesn't count",
+    )
     check = commands.add_parser("check", help="check settings and keys")
     check.add_argument(
         "--counters", action="store_true", help="count again what the database counts as it goes"

@@ -1,4 +1,4 @@
-"""Whether a database that was kept may become this control plane's: asked before a restore.
+"""A database that was kept: whether it may become this control plane's, and what of it counts then.
 
 What a restore could do wrong can't be undone by nodes telling what they have: with the nodes of
 another cluster none here would be believed, and what a newer release wrote this one would misread.
@@ -6,7 +6,7 @@ another cluster none here would be believed, and what a newer release wrote this
 
 from __future__ import annotations
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, select, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
@@ -49,6 +49,15 @@ def examine(database: Database, settings: Settings) -> str:
             "deploy the release that wrote it, then restore"
         )
     return database.read(lambda session: _of_this_cluster(session, settings, revision))
+
+
+def forget_heartbeats(session: Session) -> None:
+    """Each node is to speak for itself again, once a database was restored.
+
+    A node that had nothing when the backup was made may have files now: by what it said then it
+    could be retired with them, until its next heartbeat.
+    """
+    session.execute(update(Node).values(heartbeat=None))
 
 
 def _of_this_cluster(session: Session, settings: Settings, revision: str) -> str:

@@ -175,8 +175,11 @@ def why_not_empty(session: Session, node_id: str, now: datetime, dead_after: flo
         ]
     node = session.get_one(models.Node, node_id)
     if node.heartbeat is None or node.heard_at is None:
-        # Nor does a database that was made anew know what is there.
-        return [f"{node_id} was never heard here and can't say that it keeps nothing: start it"]
+        # Nor does a database that was made anew or restored know what is there.
+        return [
+            f"{node_id} was never heard here, or not since the database was restored, and can't "
+            "say that it keeps nothing: start it, or wait for its next heartbeat"
+        ]
     if (now - node.heard_at).total_seconds() > dead_after:
         return [
             f"{node_id} was last heard at {node.heard_at:%Y-%m-%dT%H:%M:%SZ} and can't say that "

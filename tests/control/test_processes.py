@@ -127,6 +127,7 @@ def test_commands_say_what_is_wrong(
         return code, *capsys.readouterr()
 
     assert run("migrate")[1].startswith("schema ")
+    assert run("migrate", "--restored")[0] == 0
     assert "in order" in run("check", "--counters")[1]
     _, key, _ = run("app", "create", "shop")
     assert key.startswith("portside_")

@@ -134,7 +134,7 @@ def test_a_backup_is_restored_and_the_services_go_on(
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split()[1] for call in calls] == ["-u", "stop", "-u", "start"]
     assert "portside-control examine sqlite:////" in calls[0]
-    assert calls[2].endswith("portside-control migrate")
+    assert calls[2].endswith("portside-control migrate --restored")
     assert not list(database.parent.glob("*.candidate*"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from control.cluster import backup_check
 from control.db.database import Database
 from control.nodes.service import set_state
 from control.problems import ProblemError
@@ -96,9 +97,18 @@ def test_a_node_that_a_new_database_has_not_heard_is_not_retired_without_force(
     tmp_path: Path, database: Database, database_url: str
 ) -> None:
     core = Core(tmp_path, database, database_url)
-    with pytest.raises(ProblemError, match="never heard here and can't say that it keeps nothing"):
+    with pytest.raises(ProblemError, match=r"never heard here, .* can't say that it keeps nothing"):
         _retires(core, "s01")
     _retires(core, "s01", force=True)
+
+
+def test_what_a_node_said_before_the_backup_was_made_lets_it_not_go(core: Core) -> None:
+    core.reports("s01", files=0)
+    core.database.write(backup_check.forget_heartbeats)
+    with pytest.raises(ProblemError, match="not since the database was restored"):
+        _retires(core, "s01")
+    core.reports("s01", files=0)
+    _retires(core, "s01")
 
 
 def test_a_node_that_is_silent_is_not_retired_without_force(core: Core) -> None:
