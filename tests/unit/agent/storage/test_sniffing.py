@@ -31,7 +31,7 @@ def _zip() -> bytes:
         ("debian.iso", _iso()),
         ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(64)),
         ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(64)),
-        ("archive.zip", _zip()),
+        pytest.param("archive.zip", _zip(), id="archive.zip-with-its-time"),
         ("archive.tar.gz", gzip.compress(b"content", mtime=0)),
         ("disk.qcow2", b"QFI\xfb\0\0\0\3" + bytes(64)),
         ("paper.pdf", b"%PDF-1.7\n"),
