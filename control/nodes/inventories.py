@@ -34,12 +34,12 @@ AT_ONCE = 200
 """Files of one transaction: some hundredths of a second, in which SQLite's other writers wait.
 After a restore there is one after the other, and sessions are to be opened in between."""
 
-
 REST = 0.5
 """Times as long as it took is the pause behind each: a third of the time is the others' alone, and
 sessions come in between anyway (`bench.rebuild` has their seconds)."""
 
 LONGEST_REST = 0.2
+"""Seconds."""
 
 MOST_TELLING = 3
 """Nodes that are listened to at a time, one of them being taken over from: each has a thread of
