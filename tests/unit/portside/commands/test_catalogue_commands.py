@@ -180,7 +180,7 @@ def test_repair_says_what_lacks_copies(logged_in: ControlDouble) -> None:
         waiting=3,
         leased=2,
         failing=1,
-        oldest=datetime.now(UTC) - timedelta(minutes=5),
+        oldest=datetime.now(UTC) - timedelta(hours=5, seconds=30),
         given_up=("s02",),
         blocked=("4 files have no node to go to: there is no other node",),
     )
@@ -188,7 +188,7 @@ def test_repair_says_what_lacks_copies(logged_in: ControlDouble) -> None:
         "1 files (1.0 KiB) have no good copy",
         "4 files (0 B) have 1 of their copies",
         "2 copies are being made, 3 wait, 1 of them have failed before, the oldest ordered "
-        "5m00s ago",
+        "5h00m ago",
         "not waited for any more: s02",
         "blocked: 4 files have no node to go to: there is no other node",
     ]
