@@ -43,10 +43,11 @@ class App:
         return self._session.get(url, headers=named, timeout=60)
 
     def may_upload(self) -> bool:
-        """Whether both nodes are taken for healthy."""
+        """Whether both nodes are taken for healthy, by the snapshot that places sessions too."""
         answer = self.control("GET", "nodes")
         # The key is known with the next snapshot.
-        return answer.ok and all(node["healthy"] for node in answer.json()["nodes"])
+        healthy = answer.ok and [node["healthy"] for node in answer.json()["nodes"]]
+        return healthy == [True, True] and self.control("GET", "upload/server").ok
 
     def uploads(self) -> FileView:
         """A file that both nodes have."""
