@@ -63,7 +63,10 @@ class Terminal:
 
     def _read(self) -> bool:
         """Take what is shown next; False once the command has ended."""
-        assert select.select([self._master], [], [], SECONDS)[0], self.shown
+        # Not select: it knows no descriptor above 1023.
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        assert poll.poll(SECONDS * 1000), self.shown
         try:
             chunk = os.read(self._master, 4096)
         except OSError:
