@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,12 @@ FREE_ROOM = 1 * MIB
 _SHARED_MEMORY = 64 * KIB
 """Bytes: SQLite maps 32 KiB for each 16 MiB of the log."""
 
+_opening = threading.Lock()
+_opened: Counter[Path] = Counter()
+"""How often this process has each database open."""
+_shared_memory: dict[Path, list[int]] = {}
+"""Descriptors that are kept for as long."""
+
 
 class Database:
     """The database of one process. Thread-safe; every change is durable when its block ends."""
@@ -41,6 +48,9 @@ class Database:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._path = path
+        with _opening:
+            # Before it is open: whoever closes another one must know.
+            _opened[path] += 1
         self._writer = _connect(path)
         self._reader = _connect(path)
         with self.transaction() as connection:
@@ -51,6 +61,11 @@ class Database:
         """Close both connections."""
         self._writer.close()
         self._reader.close()
+        with _opening:
+            _opened[self._path] -= 1
+            if not _opened[self._path]:
+                for descriptor in _shared_memory.pop(self._path, ()):
+                    os.close(descriptor)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -84,12 +99,13 @@ class Database:
         """All blocks of the memory that processes share, which SQLite maps.
 
         It takes a block of each 4 KiB itself. Where blocks are smaller, touching another one on a
-        full disk would be the process's end (SIGBUS). The descriptor is never closed, for that
-        would let go of SQLite's locks on the file (fcntl(2)).
+        full disk would be the process's end (SIGBUS). The descriptor is kept while the process has
+        the database open: to close it would let go of SQLite's locks on the file (fcntl(2)).
         """
         # Where a filesystem can't be mapped SQLite has neither this nor the log.
-        with suppress(FileNotFoundError):
+        with _opening, suppress(FileNotFoundError):
             descriptor = os.open(f"{self._path}-shm", os.O_RDWR | os.O_CLOEXEC)
+            _shared_memory.setdefault(self._path, []).append(descriptor)
             linux.allocate(descriptor, 0, _SHARED_MEMORY)
 
     def _allocate_log(self, size: int) -> None:
