@@ -47,7 +47,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        self._path = path
+        # One spelling of it: what is counted is the file.
+        self._path = path = path.resolve()
         with _opening:
             # Before it is open: whoever closes another one must know.
             _opened[path] += 1
