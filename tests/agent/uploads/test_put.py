@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,7 @@ def _slow_put(node: Agent, file: Path, home: Path, parallel: str, seconds: float
 
 def _staged(node: Agent) -> int:
     """Bytes that the node says are on disk of uploads under way."""
-    with sqlite3.connect(f"file:{node.root}/state/index.sqlite?mode=ro", uri=True) as database:
+    index = f"file:{node.root}/state/index.sqlite?mode=ro"
+    with closing(sqlite3.connect(index, uri=True)) as database:
         ((total,),) = database.execute("SELECT coalesce(sum(offset), 0) FROM uploads")
     return int(total)
