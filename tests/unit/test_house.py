@@ -173,3 +173,7 @@ def test_no_secret_is_committed() -> None:
         if private.search(path.read_bytes().decode("utf-8", "replace"))
     ]
     assert found == []
+
+
+def test_no_test_has_a_name_that_nobody_can_read(request: pytest.FixtureRequest) -> None:
+    assert [item.nodeid[:200] for item in request.session.items if len(item.nodeid) > 500] == []
