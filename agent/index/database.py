@@ -49,6 +49,7 @@ class Database:
         self._reading = threading.Lock()
         # One spelling of it: what is counted is the file.
         self._path = path = path.resolve()
+        self._closed = False
         with _opening:
             # Before it is open: whoever closes another one must know.
             _opened[path] += 1
@@ -59,10 +60,13 @@ class Database:
         self._allocate_shared_memory()
 
     def close(self) -> None:
-        """Close both connections."""
+        """Close both connections; again, it does nothing."""
         self._writer.close()
         self._reader.close()
         with _opening:
+            if self._closed:
+                return
+            self._closed = True
             _opened[self._path] -= 1
             if not _opened[self._path]:
                 for descriptor in _shared_memory.pop(self._path, ()):

@@ -32,6 +32,7 @@ def test_one_that_is_closed_lets_go_of_no_locks_of_another(tmp_path: Path) -> No
     kept, closed = Database(path), Database(path)
     with kept.transaction():
         closed.close()
+        closed.close()
         # Of another process: SQLite tells its own connections apart without the file's locks.
         told = subprocess.run(
             [sys.executable, "-c", _BEGIN, str(path)], capture_output=True, text=True
