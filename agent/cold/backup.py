@@ -19,7 +19,8 @@ from typing import Literal
 
 import structlog
 
-from agent.cold.bucket import AlreadyThere, ColdStore, Digests, PartSeen, SentPart, UploadGone
+from agent.cold.bucket import ColdStore, Digests, PartSeen, SentPart
+from agent.cold.meanings import AlreadyThere, UploadGone
 from agent.cold.object_format import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
 from agent.cold.queue import ColdQueue, UploadNote
 from agent.host.sha256 import Sha256

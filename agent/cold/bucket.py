@@ -1,15 +1,7 @@
-"""The bucket: one object or part at a time, every error with its meaning.
+"""The bucket: one object or part at a time, every error with its meaning (`agent.cold.meanings`).
 
 boto3 is imported with the first use: it takes some 30 MiB, and most nodes have no cold tier. It
 tries twice at most and waits for seconds, not minutes: the queue does the waiting.
-
-What a service may say, and what follows:
-
-- no answer, 5xx, 503 SlowDown, wrong credentials, no bucket, clocks apart: the tier as a whole
-  pauses, no file is given up for it (`StoreUnavailable`);
-- a digest that differs, a request it doesn't take: this file failed (`StoreRefused`);
-- 412 and 409: something is there already, nothing was written (`AlreadyThere`);
-- NoSuchUpload: a multipart upload was aborted or completed before (`UploadGone`).
 """
 
 from __future__ import annotations
@@ -24,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from agent.cold.credentials import Credentials, CredentialsError
+from agent.cold.meanings import Missing, NotSpoken, StoreUnavailable, UploadGone, meaning
 from agent.settings import Cold
 
 _CONNECT_SECONDS = 10
@@ -31,26 +24,6 @@ _READ_SECONDS = 40
 """For the next bytes of an answer. Two attempts stay under the worker's watch of 120 s."""
 
 _SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
-
-
-class ColdError(Exception):
-    """A request that didn't succeed; the message is for people."""
-
-
-class StoreUnavailable(ColdError):
-    """Nothing can be stored at the moment, whichever file it is."""
-
-
-class StoreRefused(ColdError):
-    """This request isn't taken."""
-
-
-class AlreadyThere(ColdError):
-    """The key has an object: nothing was overwritten."""
-
-
-class UploadGone(ColdError):
-    """The multipart upload is no more."""
 
 
 class Body(Protocol):
@@ -133,7 +106,7 @@ class ColdStore:
         try:
             with self._meanings():
                 answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except _Missing:
+        except Missing:
             return None
         return Found(answer["ContentLength"], answer["ETag"], answer.get("Metadata", {}))
 
@@ -280,7 +253,7 @@ class ColdStore:
                 with self._meanings():
                     write({"IfNoneMatch": "*"})
                 return
-            except _NotImplemented:
+            except NotSpoken:
                 self._conditional = False
         with self._meanings():
             write({})
@@ -297,57 +270,6 @@ class ColdStore:
             ) from None
         except self._errors.other as error:
             raise StoreUnavailable(f"{self._target}: {error}") from None
-
-
-class _Missing(StoreRefused):
-    """404 of an object."""
-
-
-class _NotImplemented(StoreRefused):
-    """501: a part of the protocol that this service doesn't speak."""
-
-
-_KEYS = (
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "AccessDenied",
-    "AuthorizationHeaderMalformed",
-    "403",
-    "401",
-)
-
-
-def meaning(code: str, status: int, message: str, target: str) -> ColdError:
-    """What an answer of S3 means, by its code (Amazon S3 API reference, "error responses")."""
-    said = f"{code} ({message})" if message else code
-    if code in ("RequestTimeTooSkewed", "RequestExpired"):
-        return StoreUnavailable(
-            f"{target}: {said}: this node's clock and the service's are apart: see `timedatectl`"
-        )
-    if code == "NoSuchBucket":
-        return StoreUnavailable(
-            f"{target}: the bucket doesn't exist: make it, or correct cold.bucket"
-        )
-    if code == "NoSuchUpload":
-        return UploadGone(f"the multipart upload is gone: {said}")
-    if code in ("NoSuchKey", "404") or status == 404:
-        return _Missing(f"not found: {said}")
-    if status in (409, 412):
-        return AlreadyThere(f"its key has an object: {said}")
-    if code in _KEYS or status in (401, 403):
-        return StoreUnavailable(
-            f"{target}: {said}: the access key in cold.credentials_file is wrong or may not read "
-            "and write this bucket: correct it and deploy again"
-        )
-    if status == 501:
-        return _NotImplemented(f"not implemented there: {said}")
-    if code in ("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests") or (
-        status == 429 or status >= 500
-    ):
-        return StoreUnavailable(f"{target}: {said}: it is busy or ill, trying again later")
-    if code in ("RequestTimeout", "IncompleteBody"):
-        return StoreUnavailable(f"{target}: the connection was cut: {said}")
-    return StoreRefused(f"{status} {said}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 import structlog
 
 from agent.cluster.roster import Rosters
-from agent.cold.bucket import ColdError, ColdStore, Found, Listed, StoreRefused
+from agent.cold.bucket import ColdStore, Found, Listed
+from agent.cold.meanings import ColdError, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
 from agent.host import filesystem

@@ -17,7 +17,8 @@ from dataclasses import replace
 import structlog
 
 from agent.cold.backup import Backup, Damaged, Ended, Lane, Stopped
-from agent.cold.bucket import ColdError, ColdStore, StoreUnavailable, UploadGone
+from agent.cold.bucket import ColdStore
+from agent.cold.meanings import ColdError, StoreUnavailable, UploadGone
 from agent.cold.queue import Backlog, ColdQueue
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database

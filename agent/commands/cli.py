@@ -10,8 +10,8 @@ from pathlib import Path
 
 from agent import settings, worker
 from agent.cluster import identity
-from agent.cold.bucket import ColdError
 from agent.cold.credentials import Credentials, CredentialsError
+from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
 from agent.commands import cold, fsck, outbox, quarantine
 from agent.host.tls import trust

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.cold.bucket import ColdError, ColdStore
+from agent.cold.bucket import ColdStore
+from agent.cold.meanings import ColdError
 from agent.cold.queue import ColdQueue
 from agent.cold.restore import Restore, Restored, Wanted
 from agent.commands.outbox import described

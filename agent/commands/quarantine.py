@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.cold.bucket import ColdError
+from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
 from agent.commands import cold
 from agent.index.database import Database

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.cold import bucket
-from agent.cold.bucket import meaning
+from agent.cold import meanings
 from agent.cold.credentials import Credentials, CredentialsError
+from agent.cold.meanings import meaning
 from agent.cold.object_format import (
     LARGEST_OBJECT,
     LEAST_PART,
@@ -160,17 +160,17 @@ def test_strange_metadata_are_nobodys(attributes: str) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "kind", "words"),
     [
-        ("SlowDown", 503, bucket.StoreUnavailable, "trying again later"),
-        ("InternalError", 500, bucket.StoreUnavailable, "trying again later"),
-        ("RequestTimeTooSkewed", 403, bucket.StoreUnavailable, "timedatectl"),
-        ("SignatureDoesNotMatch", 403, bucket.StoreUnavailable, "credentials_file is wrong"),
-        ("403", 403, bucket.StoreUnavailable, "credentials_file is wrong"),
-        ("NoSuchBucket", 404, bucket.StoreUnavailable, "make it, or correct cold.bucket"),
-        ("NoSuchUpload", 404, bucket.UploadGone, "is gone"),
-        ("PreconditionFailed", 412, bucket.AlreadyThere, "has an object"),
-        ("ConditionalRequestConflict", 409, bucket.AlreadyThere, "has an object"),
-        ("BadDigest", 400, bucket.StoreRefused, "BadDigest"),
-        ("RequestTimeout", 400, bucket.StoreUnavailable, "was cut"),
+        ("SlowDown", 503, meanings.StoreUnavailable, "trying again later"),
+        ("InternalError", 500, meanings.StoreUnavailable, "trying again later"),
+        ("RequestTimeTooSkewed", 403, meanings.StoreUnavailable, "timedatectl"),
+        ("SignatureDoesNotMatch", 403, meanings.StoreUnavailable, "credentials_file is wrong"),
+        ("403", 403, meanings.StoreUnavailable, "credentials_file is wrong"),
+        ("NoSuchBucket", 404, meanings.StoreUnavailable, "make it, or correct cold.bucket"),
+        ("NoSuchUpload", 404, meanings.UploadGone, "is gone"),
+        ("PreconditionFailed", 412, meanings.AlreadyThere, "has an object"),
+        ("ConditionalRequestConflict", 409, meanings.AlreadyThere, "has an object"),
+        ("BadDigest", 400, meanings.StoreRefused, "BadDigest"),
+        ("RequestTimeout", 400, meanings.StoreUnavailable, "was cut"),
     ],
 )
 def test_an_error_says_what_it_means(
