@@ -93,7 +93,7 @@ packages:
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml | packages
 	$(PYTHON) -m venv $(VENV)
-	@# uv takes a tenth of pip's time, and knows PyPI alone; pip goes where this machine's pip is told to.
+	@# uv takes a fifth of pip's time, and knows PyPI alone; pip goes where this machine's pip is told to.
 	$(BIN)/pip install --quiet --require-hashes -r <(sed -n '/^uv==/,/# via/p' requirements/dev.txt)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt || \
 		$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt

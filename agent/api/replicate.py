@@ -9,12 +9,12 @@ from urllib.parse import quote
 import falcon
 
 from agent.api.files import CONTENT_LOCATION
+from agent.incoming.body import Body, EmptyBody, SizedBody
+from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
 from agent.replication.receiver import Reached, ReplicaReceiver, Sending
 from agent.replication.request import ReplicateRequest, replicate_request
 from agent.telemetry.metrics import Metrics
-from agent.uploads.body import Body, EmptyBody, SizedBody
-from agent.uploads.request_head import RequestHead
 from portside.digest import format_repr_digest
 
 

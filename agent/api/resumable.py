@@ -11,20 +11,20 @@ from typing import ClassVar
 
 import falcon
 
-from agent.index.uploads import Upload
-from agent.problems import ProblemError
-from agent.resumable.request import (
-    CHECKSUMS,
+from agent.dialects.checksum import CHECKSUMS
+from agent.dialects.request import (
     PARTIAL_TYPE,
     TUS_VERSION,
     ResumableRequest,
     resumable_request,
 )
+from agent.incoming.body import Body, ChunkedBody, EmptyBody, SizedBody
+from agent.incoming.request_head import RequestHead
+from agent.index.uploads import Upload
+from agent.problems import ProblemError
 from agent.resumable.service import Reached, ResumableUploads, Sending
 from agent.settings import Settings
 from agent.telemetry.metrics import Metrics
-from agent.uploads.body import Body, ChunkedBody, EmptyBody, SizedBody
-from agent.uploads.request_head import RequestHead
 from portside.wire import paths
 
 TUS_EXTENSIONS = (

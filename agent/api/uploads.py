@@ -8,16 +8,17 @@ from urllib.parse import urlsplit
 
 import falcon
 
+from agent.dialects.request import resumable_request
+from agent.incoming.body import Body, ChunkedBody, SizedBody
+from agent.incoming.form import FORM_SHARE, FormFile
+from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
 from agent.replication.receiver import ReplicaReceiver
 from agent.replication.request import replicate_request
-from agent.resumable.request import resumable_request
 from agent.resumable.service import ResumableUploads
 from agent.telemetry.metrics import Metrics, Way
-from agent.uploads.body import FORM_SHARE, Body, ChunkedBody, FormFile, SizedBody
 from agent.uploads.preflight import Preflight
 from agent.uploads.request import UploadRequest, upload_request
-from agent.uploads.request_head import RequestHead
 from agent.uploads.write_path import WritePath
 from portside.web.request_log import Answered
 from portside.wire import paths

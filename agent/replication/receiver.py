@@ -25,6 +25,7 @@ from typing import Literal
 import structlog
 
 from agent.host.sha256 import Sha256
+from agent.incoming.body import Body, BodyCut
 from agent.index.database import Database
 from agent.index.files import FileIndex, name_taken
 from agent.index.search import look_up
@@ -39,7 +40,6 @@ from agent.resumable.locks import UploadLocks
 from agent.storage.quarantine import discard
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
-from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from portside.wire.claims import ReplicateClaims

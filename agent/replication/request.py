@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
-from agent.uploads.request_head import RequestHead, whole_number
 from portside.wire import paths
 
 CONTENT_RANGE = r"bytes (\d{1,18}-\d{1,18}|\*)/\d{1,18}"

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 
 from agent.host.sha256 import Sha256
+from agent.incoming.body import Body
 from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.storage.staging import StagingFile
-from agent.uploads.body import Body
 
 _MOST_STATES = 1024
 """Of as many buffers the digest's states are kept: more than lie between two syncs."""

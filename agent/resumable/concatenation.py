@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent.dialects.request import ResumableRequest
 from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.files import TokenUse
@@ -13,7 +14,6 @@ from agent.resumable.completion import name_of
 from agent.resumable.creation import Creation, check_length
 from agent.resumable.intake import Intake
 from agent.resumable.parts import PartsBody, in_place
-from agent.resumable.request import ResumableRequest
 from agent.storage.sniffing import HEAD_SIZE
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import Region, StagingFile

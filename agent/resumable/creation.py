@@ -6,10 +6,11 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from agent.dialects.metadata import parse_metadata
+from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
-from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest, parse_metadata
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,

@@ -77,7 +77,7 @@ class PartsBody:
         os.close(self._descriptor)
 
     def fill(self, buffer: memoryview) -> int:
-        """See agent.uploads.body.Body. Raises DiskFailed."""
+        """See agent.incoming.body.Body. Raises DiskFailed."""
         filled = 0
         while filled < len(buffer) and self._regions:
             position, end = self._regions[0]

@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.dialects.request import ResumableRequest
 from agent.host.sha256 import Sha256
+from agent.incoming.body import Body, BodyCut
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
@@ -27,14 +29,12 @@ from agent.resumable.creation import (
 )
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
-from agent.resumable.request import ResumableRequest
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
-from agent.uploads.body import Body, BodyCut
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large

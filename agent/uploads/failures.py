@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from agent.incoming.body import BodyCut
+from agent.incoming.form import FormRefused
 from agent.problems import ProblemError
 from agent.storage.commit import of_index
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeHealth
-from agent.uploads.body import BodyCut, FormRefused
 from agent.uploads.pipeline import BodyTooLarge
 from portside.quantities import format_size
 

@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol
 
+from agent.incoming.body import Body, BodyCut
 from agent.storage.sniffing import HEAD_SIZE
 from agent.storage.staging import StagingFile
-from agent.uploads.body import Body, BodyCut
 from portside.sizing import Sizing
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from multipart import parse_options_header
 
+from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
-from agent.uploads.request_head import RequestHead, whole_number
 from portside.wire import paths
 
 

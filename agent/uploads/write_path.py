@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from agent.host import filesystem
 from agent.host.sha256 import Sha256
+from agent.incoming.body import Body
+from agent.incoming.form import FormFile
 from agent.problems import ProblemError
 from agent.storage.commit import Committer
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Admission
-from agent.uploads.body import Body, FormFile
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used

@@ -14,8 +14,10 @@ from agent.api.openapi.components import (
     UPLOAD_TOKEN,
     Operations,
 )
+from agent.dialects.checksum import CHECKSUMS
+from agent.dialects.metadata import MOST_METADATA
+from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE
 from agent.problems import Slug
-from agent.resumable.request import CHECKSUMS, MOST_METADATA, PARTIAL_TYPE, TUS_TYPE
 from portside.web.openapi import Answer, JsonObject, Operation, Parameter
 from portside.wire.files import StoredFile
 

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from agent.resumable.request import PARTIAL_TYPE, TUS_TYPE
+from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE
 from tests.support.agent.process import Agent
 
 LONGEST_LINE = 8190

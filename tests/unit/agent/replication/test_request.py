@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
 from agent.replication.request import Range, ReplicateRequest, replicate_request
-from agent.uploads.request_head import RequestHead
 
 DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 

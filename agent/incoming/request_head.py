@@ -3,7 +3,7 @@
 nginx asks the agent about an upload before it reads a byte of the body, and passes on what the
 original request said in `X-Original-*` headers; the upload itself has it in its own. Only nginx can
 reach the preflight, so those headers can be believed. What each kind of request makes of its head
-is said in `agent.uploads.request`, `agent.resumable.request` and `agent.replication.request`.
+is said in `agent.uploads.request`, `agent.dialects.request` and `agent.replication.request`.
 """
 
 from __future__ import annotations

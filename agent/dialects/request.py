@@ -7,41 +7,23 @@ headers. Pure; every malformed one is a ProblemError that names it.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from multipart import parse_options_header
-
+from agent.dialects.checksum import Checksum, parse_checksum
+from agent.dialects.metadata import parse_metadata
+from agent.incoming.disposition import disposition_name
+from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
-from agent.uploads.request_head import RequestHead, whole_number
 from portside.wire import paths
 from portside.wire.fields import FILE_ID_PATTERN
 
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
 PARTIAL_TYPE = "application/partial-upload"
-CHECKSUMS = ("sha1", "sha256")
-
-MOST_METADATA = 2048
-"""Bytes of Upload-Metadata that are kept: they have to fit into a file's attributes."""
-
-_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]+)", re.IGNORECASE)
-"""RFC 8187: percent-encoded UTF-8, the form that is never ambiguous."""
-
 Dialect = Literal["tus", "ietf"]
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What a request's bytes must hash to (tus checksum extension)."""
-
-    algorithm: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +81,9 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
         # A word of the draft's: tus knows the end by the length.
         complete=None if dialect == "tus" else _boolean(head.header("Upload-Complete")),
         metadata=metadata,
-        name=name or _disposition_name(head.header("Content-Disposition")),
+        name=name or disposition_name(head.header("Content-Disposition")),
         concat=_concat(head.header("Upload-Concat")),
-        checksum=_checksum(head.header("Upload-Checksum")),
+        checksum=parse_checksum(head.header("Upload-Checksum")),
         sha256=head.digest("Repr-Digest"),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
@@ -147,65 +129,9 @@ def _boolean(value: str) -> bool | None:
     return None if not value else value == "?1"
 
 
-def parse_metadata(value: str) -> dict[str, str]:
-    """Upload-Metadata: keys with values in Base64, between commas (tus, creation extension)."""
-    if len(value) > MOST_METADATA:
-        raise ProblemError(
-            "malformed-request", f"Upload-Metadata is longer than {MOST_METADATA} bytes"
-        )
-    found: dict[str, str] = {}
-    for pair in value.split(",") if value else ():
-        key, _, encoded = pair.strip().partition(" ")
-        if not key or not key.isascii() or not key.isprintable() or key in found:
-            raise ProblemError(
-                "malformed-request", "Upload-Metadata needs keys of ASCII, each once, none empty"
-            )
-        try:
-            found[key] = base64.b64decode(encoded.strip(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise ProblemError(
-                "malformed-request", f"Upload-Metadata: the value of {key!r} is no UTF-8 in Base64"
-            ) from None
-    return found
-
-
-def _disposition_name(value: str) -> str | None:
-    """The file name of a Content-Disposition (RFC 6266, section 4.3): the extended form first."""
-    if not value:
-        return None
-    extended = _EXTENDED_NAME.search(value)
-    if extended is None:
-        _, options = parse_options_header(value)
-        return str(options["filename"]) if options.get("filename") else None
-    try:
-        return unquote(extended[1], errors="strict")
-    except UnicodeDecodeError:
-        raise ProblemError(
-            "malformed-request", "Content-Disposition: filename* is no UTF-8"
-        ) from None
-
-
 def _concat(value: str) -> str:
     if value and value != "partial" and not value.startswith("final;"):
         raise ProblemError(
             "malformed-request", "Upload-Concat must be 'partial' or 'final;' and the parts' URLs"
         )
     return value
-
-
-def _checksum(value: str) -> Checksum | None:
-    if not value:
-        return None
-    algorithm, _, encoded = value.partition(" ")
-    if algorithm not in CHECKSUMS:
-        raise ProblemError(
-            "checksum-unsupported", f"Upload-Checksum takes {' and '.join(CHECKSUMS)}"
-        )
-    try:
-        digest = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error:
-        raise ProblemError("malformed-request", "Upload-Checksum: no digest in Base64") from None
-    # One that can't match any bytes is no mismatch: sending the bytes again would never help.
-    if len(digest) != hashlib.new(algorithm).digest_size:
-        raise ProblemError("malformed-request", f"Upload-Checksum: no {algorithm} has that length")
-    return Checksum(algorithm, digest)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.dialects.metadata import parse_metadata
+from agent.dialects.request import ResumableRequest, resumable_request
+from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
-from agent.resumable.request import ResumableRequest, parse_metadata, resumable_request
-from agent.uploads.request_head import RequestHead
 
 ID = "0123456789abcdef0123456789abcdef"
 
