@@ -171,6 +171,30 @@ def test_content_that_does_not_fit_its_name_is_refused(
     assert (response.status_code, slug_of(response)) == (415, "type-refused")
 
 
+def test_a_refused_type_is_told_in_words_for_its_sender(shared_agent: Agent) -> None:
+    for name, content, told in (
+        ("README", b"x", "the name has no extension"),
+        ("setup.pdf.exe", b"x", "files ending in .exe are not taken"),
+        ("disk.iso.part", b"x", "files ending in .part are not taken"),
+        ("photo.png", b"GIF89a" + bytes(64), "the content is a GIF picture, not a PNG picture"),
+        ("disc.iso", b"MZ" + bytes(64), "the content is a program, not the image of a disc"),
+    ):
+        detail = shared_agent.put(name, content).json()["detail"]
+        assert detail.startswith(told)
+
+
+def test_content_that_is_right_is_taken_however_it_is_named(shared_agent: Agent) -> None:
+    universal = bytearray(40_000)
+    universal[32769:32774], universal[34817:34822] = b"BEA01", b"NSR02"
+    for name, content in (
+        ("Film.ISO", bytes(universal)),
+        ("paper.Pdf.", b"\xef\xbb\xbf%PDF-1.7"),
+        ("table.csv%20", b"<b>name</b>,size"),
+    ):
+        response = shared_agent.put(name, content)
+        assert response.status_code == 201, response.text
+
+
 def test_a_size_other_than_the_tokens_is_refused(shared_agent: Agent) -> None:
     for size in (6, 8):
         response = shared_agent.put("a.bin", b"content", shared_agent.mint(size=size))
