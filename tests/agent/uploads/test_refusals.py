@@ -183,18 +183,6 @@ def test_a_refused_type_is_told_in_words_for_its_sender(shared_agent: Agent) -> 
         assert detail.startswith(told)
 
 
-def test_content_that_is_right_is_taken_however_it_is_named(shared_agent: Agent) -> None:
-    universal = bytearray(40_000)
-    universal[32769:32774], universal[34817:34822] = b"BEA01", b"NSR02"
-    for name, content in (
-        ("Film.ISO", bytes(universal)),
-        ("paper.Pdf.", b"\xef\xbb\xbf%PDF-1.7"),
-        ("table.csv%20", b"<b>name</b>,size"),
-    ):
-        response = shared_agent.put(name, content)
-        assert response.status_code == 201, response.text
-
-
 def test_a_size_other_than_the_tokens_is_refused(shared_agent: Agent) -> None:
     for size in (6, 8):
         response = shared_agent.put("a.bin", b"content", shared_agent.mint(size=size))
