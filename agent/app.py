@@ -12,7 +12,7 @@ from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
-from agent.integrity.recovery import recover
+from agent.integrity.recovery import recover, tell_what_is_there
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
 from agent.replication.receiver import ReplicaReceiver
@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> App:
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
+    tell_what_is_there(database)
     upload_index = UploadIndex(database)
     admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
     metrics = Metrics()
