@@ -26,6 +26,7 @@ from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
+from agent.telemetry.progress import ProgressLog
 from agent.telemetry.request_log import RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
@@ -68,7 +69,8 @@ def create_app(settings: Settings) -> App:
         rosters=rosters,
     )
     preflight = Preflight(policy, admission)
-    write_path = WritePath(policy, admission, committer)
+    progress = ProgressLog()
+    write_path = WritePath(policy, admission, committer, progress)
     staged = StagedUploads(settings, upload_index, admission)
     intake = Intake(
         settings=settings,
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> App:
         admission=admission,
         health=health,
         staged=staged,
+        progress=progress,
         finisher=Completion(upload_index, staged, admission, committer),
     )
     resumables = ResumableUploads(policy, intake)
