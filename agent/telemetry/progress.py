@@ -40,6 +40,8 @@ class Transfer:
     total: int | None
     """Bytes of the whole; None where that is not known yet."""
     at: int = 0
+    is_whole: bool = False
+    """Whether no other request brings bytes of it."""
 
 
 @dataclass(slots=True)
@@ -75,10 +77,11 @@ class ProgressLog:
             yield moved
         except Exception as error:
             _say("upload broken off", transfer, transfer.at + came, reason=str(error))
+            self._forget(transfer)
             raise
-        if transfer.total is not None and transfer.at + came >= transfer.total:
-            with self._lock:
-                self._told.pop(transfer.key, None)
+        is_over = transfer.total is not None and transfer.at + came >= transfer.total
+        if transfer.is_whole or is_over:
+            self._forget(transfer)
 
     def _known(self, transfer: Transfer) -> tuple[_Told, bool]:
         with self._lock:
@@ -90,6 +93,10 @@ class ProgressLog:
             if len(self._told) > _MOST_KNOWN:
                 self._told.popitem(last=False)
         return told, is_new
+
+    def _forget(self, transfer: Transfer) -> None:
+        with self._lock:
+            self._told.pop(transfer.key, None)
 
     def _look(self, transfer: Transfer, told: _Told, size: int) -> None:
         now = self._clock()

@@ -69,7 +69,7 @@ class WritePath:
     ) -> StoredFile:
         name = self._name(plan, body)
         digest = Sha256()
-        transfer = Transfer(plan.claims.jti, name, plan.claims.sub, plan.length)
+        transfer = Transfer(plan.claims.jti, name, plan.claims.sub, plan.length, is_whole=True)
         with self.progress.follow(transfer) as moved, timer.phase("receive"):
             size = receive(
                 body,

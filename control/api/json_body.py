@@ -8,7 +8,6 @@ import falcon
 from pydantic import BaseModel, ValidationError
 
 from control.problems import ProblemError
-from portside.wire.mistakes import in_words
 
 LARGEST = 1 << 20
 """Bytes of a request's body: heartbeats with much work are the largest."""
@@ -36,7 +35,7 @@ def parse(request: falcon.Request, model: type[_Model]) -> _Model:
     try:
         return model.model_validate_json(read(request))
     except ValidationError as error:
-        raise ProblemError("malformed-request", in_words(error)) from None
+        raise _problem(error) from None
 
 
 def query(request: falcon.Request, model: type[_Model]) -> _Model:
@@ -44,7 +43,7 @@ def query(request: falcon.Request, model: type[_Model]) -> _Model:
     try:
         return model.model_validate(request.params)
     except ValidationError as error:
-        raise ProblemError("malformed-request", in_words(error)) from None
+        raise _problem(error) from None
 
 
 def answer(response: falcon.Response, body: BaseModel, status: int = 200) -> None:
@@ -53,3 +52,12 @@ def answer(response: falcon.Response, body: BaseModel, status: int = 200) -> Non
     response.content_type = falcon.MEDIA_JSON
     response.set_header("Cache-Control", "no-store")
     response.text = body.model_dump_json()
+
+
+def _problem(error: ValidationError) -> ProblemError:
+    listed = []
+    for each in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in each["loc"])
+        what = each["msg"].removeprefix("Value error, ")
+        listed.append(f"{where}: {what}" if where else what)
+    return ProblemError("malformed-request", "; ".join(listed[:5]))

@@ -109,6 +109,24 @@ def test_one_that_breaks_off_says_how_far_it_came_and_why(clock: Clock, lines: l
     assert lines[-1]["reason"] == "cut"
 
 
+def test_what_comes_after_a_cut_is_told_as_new(clock: Clock, lines: list[Any]) -> None:
+    progress = ProgressLog(clock)
+    for at in (0, MIB):
+        with (
+            pytest.raises(ValueError, match="cut"),
+            progress.follow(Transfer("u", "a.bin", "alice", 4 * MIB, at)),
+        ):
+            raise ValueError("cut")
+    for _ in range(2):
+        with progress.follow(Transfer("w", "b.bin", "alice", None, is_whole=True)):
+            pass
+    cut = "upload broken off"
+    assert [line["event"] for line in lines] == [
+        *("upload begun", cut, "upload goes on", cut),
+        *("upload begun", "upload begun"),
+    ]
+
+
 def test_uploads_that_never_end_are_forgotten(clock: Clock) -> None:
     progress = ProgressLog(clock)
     for number in range(3000):
