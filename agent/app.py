@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
+import structlog
+
 from agent.api import files, lasting, probes, quarantine, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
@@ -37,6 +41,8 @@ from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
 from portside.wire import paths
 from portside.wire.keys import Keyset
+
+_log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> App:
@@ -86,6 +92,13 @@ def create_app(settings: Settings) -> App:
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 
+    _log.info(
+        "agent ready",
+        node=settings.node_id,
+        version=version("portside"),
+        upload_slots=settings.sizing.upload_slots,
+        reasons=health.reasons(),
+    )
     app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
 
     upload = uploads.Upload(preflight, write_path, metrics)

@@ -76,7 +76,7 @@ class ProgressLog:
         try:
             yield moved
         except Exception as error:
-            _say("upload broken off", transfer, transfer.at + came, reason=str(error))
+            _say("upload broken off", transfer, transfer.at + came, reason=_why(error))
             self._forget(transfer)
             raise
         is_over = transfer.total is not None and transfer.at + came >= transfer.total
@@ -110,6 +110,10 @@ class ProgressLog:
             rate = max(0, round((size - told.size) / passed))
             _say("upload in progress", transfer, size, bytes_per_second=rate)
             told.moment, told.size = now, size
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _say(event: str, transfer: Transfer, size: int, **more: object) -> None:

@@ -171,6 +171,23 @@ def test_content_that_does_not_fit_its_name_is_refused(
     assert (response.status_code, slug_of(response)) == (415, "type-refused")
 
 
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n", b"3\r\nabcX", b"3\r\nab"])
+def test_a_body_that_is_not_in_chunks_is_refused_in_words(
+    shared_agent: Agent, chunks: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", shared_agent.port), timeout=60) as connection:
+        connection.sendall(
+            b"PUT /api/internal/upload/a.bin HTTP/1.1\r\nHost: a\r\n"
+            b"Authorization: Bearer " + shared_agent.mint().encode() + b"\r\n"
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"problem:body-cut" in answer
+    assert b"b'" not in answer
+
+
 def test_a_refused_type_is_told_in_words_for_its_sender(shared_agent: Agent) -> None:
     for name, content, told in (
         ("README", b"x", "the name has no extension"),
