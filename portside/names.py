@@ -43,7 +43,9 @@ def sanitise(name: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise NameRefused("a file name must not contain control characters")
     kept = (c if _is_safe(c) else " " for c in unicodedata.normalize("NFC", name))
-    safe = truncate(re.sub(" +", "_", "".join(kept)).lstrip(".-"))
+    # Dots and spaces at the end are no part of a name on Windows, and would hide the extension.
+    whole = "".join(kept).rstrip(" .")
+    safe = truncate(re.sub(" +", "_", whole).lstrip(".-")).rstrip(".")
     # What is judged is the name as it will be on disk: cutting must not bring a bad one about.
     if not any(character.isalnum() for character in safe):
         raise NameRefused("a file name needs at least one letter or digit")

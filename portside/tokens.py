@@ -29,6 +29,7 @@ from portside.wire.claims import (
 )
 from portside.wire.hooks import HookClaims
 from portside.wire.keys import Keyset, PublicKey, thumbprint
+from portside.wire.mistakes import in_words
 
 ALGORITHM = "EdDSA"
 UPLOAD_TYPE = "upload+jwt"
@@ -344,8 +345,4 @@ def _parsed(model: type[_Claims], payload: dict[str, Any]) -> _Claims:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise TokenRefused(
-            "token-claims", f"{where}: {first['msg']}" if where else first["msg"]
-        ) from None
+        raise TokenRefused("token-claims", in_words(error)) from None

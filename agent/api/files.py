@@ -27,6 +27,7 @@ from portside.content import SCRIPT_EXTENSIONS, extension_of
 from portside.web.redirects import NO_STORE, TOKEN, content_policy, query_value
 from portside.web.request_log import Answered
 from portside.wire.files import FileQuery, StoredFile
+from portside.wire.mistakes import in_words
 
 CONTENT_LOCATION = "/_stored/"
 """nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""
@@ -193,9 +194,9 @@ def _query(request: falcon.Request) -> FileQuery:
     except ValidationError as error:
         first = error.errors()[0]
         unknown = first["type"] == "extra_forbidden"
-        message = "there is no such parameter" if unknown else first["msg"]
         where = ".".join(str(part) for part in first["loc"])
-        raise ProblemError("malformed-request", f"{where}: {message}") from None
+        told = f"{where}: there is no such parameter" if unknown else in_words(error)
+        raise ProblemError("malformed-request", told) from None
 
 
 def authorization_of(request: falcon.Request) -> str:

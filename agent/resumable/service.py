@@ -34,6 +34,7 @@ from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
+from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
@@ -72,6 +73,7 @@ class ResumableUploads:
         self._health = intake.health
         self._staged = intake.staged
         self._finisher = intake.finisher
+        self._progress = intake.progress
         self._joiner = Concatenation(policy, intake)
         self._writers = UploadLocks()
         self._creating = threading.Lock()
@@ -250,8 +252,10 @@ class ResumableUploads:
             body = skip_repeated(body, upload, self._settings.sizing.ring_buffer)
         consumers = [progress.update, *([] if checksum is None else [checksum.update])]
         before = staging.size
+        owner, name = upload.details.claims.sub, upload.details.name or ""
+        transfer = Transfer(upload.upload_id, name, owner, upload.length, before)
         try:
-            with timer.phase("receive"):
+            with self._progress.follow(transfer) as moved, timer.phase("receive"):
                 receive(
                     body,
                     staging,
@@ -260,6 +264,7 @@ class ResumableUploads:
                     consumers,
                     lambda head: _check_head(upload, head),
                     timer.last_byte,
+                    moved,
                 )
         finally:
             timer.received(staging.size - before)

@@ -15,8 +15,13 @@ class RequestLog(request_log.RequestLog):
     """Lines about uploads and files, with the bytes that came."""
 
     def is_logged(self, answered: Answered) -> bool:
-        """Whatever is about uploads and files, also when nginx asks."""
-        return answered.path.startswith(_LOGGED)
+        """Whatever is about uploads and files, also when nginx asks.
+
+        Of the probes that ask whether uploads may be sent here, only those that failed: monitoring
+        and browsers send them all day.
+        """
+        is_probe = answered.method in ("HEAD", "OPTIONS") and answered.path.startswith(paths.UPLOAD)
+        return answered.path.startswith(_LOGGED) and not (is_probe and answered.well)
 
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
         """Bytes of the body as announced, and seconds."""

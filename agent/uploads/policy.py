@@ -20,7 +20,7 @@ from agent.telemetry.health import NodeHealth
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.request import UploadRequest
-from portside.content import extension_of, is_allowed
+from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
 from portside.tokens import TokenRefused, verify_upload
@@ -64,11 +64,7 @@ class UploadPolicy:
             raise ProblemError("name-refused", str(error)) from None
         extension = extension_of(safe)
         if not is_allowed(extension, self.settings.extensions):
-            raise ProblemError(
-                "type-refused",
-                f"files ending in {extension or 'nothing'} are not taken on this node; "
-                f"allowed are {' '.join(self.settings.extensions)}",
-            )
+            raise ProblemError("type-refused", why_refused(extension, self.settings.extensions))
         path = fixed_path(claims, safe)
         if path is not None and (own is None or own.path != path):
             if self.index.path_taken(path) or (self.settings.uploads / path).exists():

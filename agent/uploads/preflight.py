@@ -27,6 +27,8 @@ class Plan:
     limit: int
     sha256: str | None
     demand: Demand
+    length: int | None = None
+    """Bytes of the file, if that is known."""
     stored: StoredFile | None = None
     """What this token has stored already: the same content again is answered with its receipt."""
 
@@ -68,6 +70,7 @@ class Preflight:
             claims=claims,
             name=name,
             limit=limit,
+            length=expected,
             sha256=one_digest(claims.sha256, asked.sha256),
             demand=Demand(
                 key=claims.jti,
@@ -88,4 +91,4 @@ class Preflight:
             raise token_used(stored)
         demand = Demand(key=claims.jti, path=None, disk=0)
         self.admission.check(demand)
-        return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored)
+        return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored.size, stored)

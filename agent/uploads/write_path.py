@@ -18,6 +18,7 @@ from agent.storage.commit import Committer
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
+from agent.telemetry.progress import ProgressLog, Transfer
 from agent.uploads.admission import Admission
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
@@ -34,6 +35,7 @@ class WritePath:
     policy: UploadPolicy
     admission: Admission
     committer: Committer
+    progress: ProgressLog
 
     @property
     def sizing(self) -> Sizing:
@@ -67,7 +69,8 @@ class WritePath:
     ) -> StoredFile:
         name = self._name(plan, body)
         digest = Sha256()
-        with timer.phase("receive"):
+        transfer = Transfer(plan.claims.jti, name, plan.claims.sub, plan.length, is_whole=True)
+        with self.progress.follow(transfer) as moved, timer.phase("receive"):
             size = receive(
                 body,
                 staging,
@@ -76,6 +79,7 @@ class WritePath:
                 consumers=(digest.update,),
                 check_head=lambda head: check_content(name, head),
                 at_end=timer.last_byte,
+                moved=moved,
             )
         timer.received(size)
         verify(plan.claims.size, size, plan.sha256, digest.hexdigest())

@@ -15,7 +15,7 @@ from control.db.database import Database
 from control.db.models import File, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
-from portside.content import extension_of, is_allowed
+from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
 from portside.rate import Rate
 from portside.wire import paths
@@ -59,11 +59,7 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
         except NameRefused as refused:
             raise ProblemError("name-refused", str(refused)) from None
         if not is_allowed(extension, settings.extensions):
-            raise ProblemError(
-                "type-refused",
-                f"files ending in {extension or 'nothing'} are not taken here; "
-                f"allowed are {' '.join(settings.extensions)}",
-            )
+            raise ProblemError("type-refused", why_refused(extension, settings.extensions))
     size = bytes_to_promise(settings, request)
     if size > settings.max_size:
         raise ProblemError(

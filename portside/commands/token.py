@@ -47,6 +47,7 @@ from portside.tokens import (
 from portside.wire.claims import AccessClaims, DownloadClaims, Right
 from portside.wire.fields import Layout
 from portside.wire.keys import Keyset
+from portside.wire.mistakes import in_words
 
 app = typer.Typer(
     help="Mint tokens for uploads, downloads and apps, and read what a token says.",
@@ -206,8 +207,7 @@ def _checked(
     try:
         return model.model_validate(claims)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(in_words(error)) from None
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from portside.quantities import MIB
 from portside.wire.hooks import Hook
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.worker_process import Worker
+from tests.support.logs import whole_lines_of
 
 MakeAgent = Callable[..., Agent]
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -67,6 +69,12 @@ def test_uploads_are_counted_by_way_and_outcome(agent: Agent) -> None:
         assert told("portside_upload_phase_seconds_count", phase=phase) >= 2
     assert told("portside_files") == 3
     assert told("portside_files_bytes") == 1507
+    status = agent.status()
+    (failed,) = status["recent_failures"]
+    assert (failed["way"], failed["problem"]) == ("put", "type-refused")
+    ours = [json.loads(line) for line in whole_lines_of(agent.log) if failed["request_id"] in line]
+    assert [line["outcome"] for line in ours] == ["type-refused"]
+    assert (status["active_uploads"], status["max_concurrent"]) == (0, status["slots"]["limit"])
 
 
 def test_gauges_are_admissions_own_numbers_while_an_upload_runs(agent: Agent) -> None:

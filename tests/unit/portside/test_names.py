@@ -60,6 +60,11 @@ def test_a_safe_name_stays_as_it_is(name: str) -> None:
     assert sanitise(safe) == safe
 
 
+@pytest.mark.parametrize("end", [".", " ", " .", "...", "\u00a0", " )"])
+def test_what_hides_an_extension_at_the_end_of_a_name_goes(end: str) -> None:
+    assert sanitise(f"holiday.JPG{end}") == "holiday.JPG"
+
+
 @given(NAMES, st.text(max_size=128))
 def test_a_dated_path_fits_its_folder_and_keeps_its_parts(name: str, owner: str) -> None:
     try:
