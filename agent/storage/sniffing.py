@@ -1,8 +1,9 @@
 """Does the content fit the name? Looks at a file's first bytes before the rest is taken.
 
 Three rules. What a browser would run must not hide behind a harmless extension; a program must not
-pass for a picture, a recording or a document; and an extension that promises a well-known signature
-must have it. Everything else passes: a node stores, no more.
+pass for a picture, a recording or a document; and where an extension promises a well-known
+signature, content that is known for something else pretends. All else passes, and with it what
+nothing is known of: a node stores, no more.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ def check(name: str, head: bytes) -> None:
     promised = _SIGNED.get(last)
     if promised is None:
         _must_not_be_program(extension, head)
-    elif not any(kind.is_like(head) for kind in promised) and not _is_known_as(last, head):
-        raise ContentRefused(_misfit(extension, promised[0], head))
+    elif not any(kind.is_like(head) for kind in promised):
+        _must_not_pretend(extension, promised[0], head)
 
 
 def media_type(name: str) -> str:
@@ -160,21 +161,18 @@ def _is_known_as(extension: str, head: bytes) -> bool:
         return False
 
 
-def _misfit(extension: str, promised: Kind, head: bytes) -> str:
-    """What a content is that doesn't fit its name, and what its sender may do."""
+def _must_not_pretend(extension: str, promised: Kind, head: bytes) -> None:
     wanted = f"{promised.name}, as a name ending in {extension} promises"
     if not head:
-        return f"the file is empty, and no {wanted.partition(' ')[2]}: look whether it is complete"
-    found = kind_of(head)
-    if found is None:
-        return (
-            f"the content is not that of {wanted}: look whether the file is damaged or encrypted, "
-            "or name it after what it holds"
+        raise ContentRefused(
+            f"the file is empty, and no {wanted.partition(' ')[2]}: look whether it is complete"
         )
+    found = kind_of(head)
+    # Encrypted, damaged or of a kind that nobody here knows: no pretence.
+    if found is None or _is_known_as("." + extension.rpartition(".")[2], head):
+        return
     if not found.endings:
-        return f"the content is {found.name}, not {wanted}: look whether this is the right file"
-    endings = " or ".join(found.endings)
-    return (
-        f"the content is {found.name}, not {wanted}: name it after what it holds, ending in "
-        f"{endings}"
-    )
+        todo = "look whether this is the right file"
+    else:
+        todo = f"name it after what it holds, ending in {' or '.join(found.endings)}"
+    raise ContentRefused(f"the content is {found.name}, not {wanted}: {todo}")

@@ -111,6 +111,10 @@ FITTING = {
     "json-with-a-byte-order-mark": ("a.json", b'\xef\xbb\xbf{"a": "<html>"}'),
     "text-that-begins-with-MZ": ("notes.txt", b"MZ and its friends"),
     "text-in-latin-1": ("notes.txt", b"gr\xfc\xdfe"),
+    # what nothing is known of pretends nothing
+    "iso-of-zeros": ("a.iso", bytes(40_000)),
+    "iso-that-is-encrypted": ("a.iso", bytes.fromhex("9b51c7e20a") * 9_000),
+    "zip-that-is-encrypted": ("a.zip", bytes.fromhex("9b51c7e20a") * 9_000),
     # what promises nothing
     "bin-of-a-program": ("tool.bin", PE),
     "img-of-a-program": ("boot.img", b"\x7fELF" + bytes(64)),
@@ -156,7 +160,6 @@ PRETENDING = {
     "jpg-as-png": ("a.png", b"\xff\xd8\xff\xe0\0\x10JFIF", ".jpg or .jpeg"),
     "webp-as-jpg": ("a.jpg", b"RIFF\x24\0\0\0WEBPVP8 ", "a WebP picture"),
     "heic-as-jpg": ("a.jpg", b"\0\0\0\x18ftypheic", "a HEIC picture"),
-    "zeros-as-iso": ("a.iso", bytes(40_000), "not that of the image of a disc"),
     "zip-as-iso": ("a.iso", _zip(), "a zip archive"),
     "text-as-iso": ("a.iso", b"not found\n", "plain text"),
     "nothing-as-iso": ("empty.iso", b"", "the file is empty"),
