@@ -59,7 +59,7 @@ class _Lingering:
             _read_to_the_end(self._connection)
 
     def _is_unread(self) -> bool:
-        # gunicorn's LengthReader counts what is left; its ChunkedReader lets its parser go at the end.
+        # gunicorn's LengthReader counts what is left, its ChunkedReader lets its parser go.
         return bool(getattr(self._reader, "length", 0) or getattr(self._reader, "parser", None))
 
 

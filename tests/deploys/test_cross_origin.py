@@ -1,4 +1,4 @@
-"""What browsers let a page do that comes from elsewhere: CORS and its relatives, as nginx answers."""
+"""What browsers let a page do that comes from elsewhere: CORS and its kin, as nginx answers."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ def test_a_page_can_read_every_refusal(nginx: Nginx, agent: AgentDouble, status:
         403, X_Refusal_Status=str(status), X_Refusal="{}", Retry_After="10"
     )
     answer, _ = nginx.ask("PUT", f"{UPLOAD}/a.iso", {"Origin": ORIGIN}, b"x")
-    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (status, ORIGIN)
+    assert answer.status == status
+    assert answer.headers.get_all("Access-Control-Allow-Origin") == [ORIGIN]
     exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
     assert {"Retry-After", "WWW-Authenticate", "Upload-Offset", "X-Request-ID"} <= set(exposed)
 
@@ -164,4 +165,6 @@ def test_a_page_can_read_every_error_of_nginx_itself(
     answer, body = nginx.ask("GET", path, {"Origin": ORIGIN, **headers})
     assert (answer.status, json.loads(body)["status"]) == (status, status)
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    # Once: two of the same are none to a browser.
+    assert answer.headers.get_all("Access-Control-Allow-Origin") == [ORIGIN]
+    assert len(answer.headers.get_all("X-Request-ID", [])) == 1

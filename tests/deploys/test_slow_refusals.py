@@ -1,4 +1,4 @@
-"""A refusal reaches clients that read it when they have sent everything, however long that takes."""
+"""A refusal reaches clients that read it once they have sent everything, however long it takes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_refused_body_is_read_for_as_long_as_it_takes_to_send_it(
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         assert (answer.status, answer.read()) == (413, b"{}")
-        # Firefox, Java and Python's requests look for it only now, and find a reset if there is one.
+        # Firefox, Java and Python's requests look for it only now: they would find a reset.
         for elapsed in (HOUR / 2, HOUR):
             clock.set(elapsed)
             connection.sendall(piece)
