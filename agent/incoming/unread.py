@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds for nginx to take an answer and hang up: milliseconds, but for a machine that stalls."""
 
 _ROOM = 64 * 1024
