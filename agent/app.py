@@ -130,7 +130,7 @@ def create_app(settings: Settings) -> App:
     by_id = lasting.Lasting(database, access, whereabouts)
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
     app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
-    app.add_route("/internal/missing", lasting.Missing(database, whereabouts))
+    app.add_route("/internal/missing", lasting.Missing(database, access, whereabouts))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
     app.add_route("/health/ready", probes.Ready(settings, health, admission))

@@ -44,6 +44,9 @@ HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """A compact JWS (RFC 7515, section 7.1). Decoders that skip other characters would take more."""
 
+RESUMABLE = 86400
+"""Seconds past `exp` for which a download that broke off may go on: 64 GiB at 6 Mbit/s."""
+
 LEEWAY = 60
 """Seconds by which two clocks of a cluster may differ, wherever a moment of another machine's is
 compared with one's own. A node that is further off gets no new files (`Signs.clock_skew`)."""
@@ -158,12 +161,22 @@ def mint_download(key: SigningKey, claims: DownloadClaims) -> str:
 
 
 def verify_download(
-    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+    token: str,
+    keyset: Keyset,
+    node_id: str,
+    now: datetime | None = None,
+    *,
+    resuming: bool = False,
 ) -> DownloadClaims:
-    """The claims of a download token meant for `node_id`. Raises TokenRefused."""
+    """The claims of a download token meant for `node_id`.
+
+    Raises TokenRefused. `exp` is when a download has to have begun: one that goes on (`resuming`)
+    may for RESUMABLE seconds more.
+    """
     moment = now or datetime.now(UTC)
     claims = _parsed(DownloadClaims, _verified_payload(token, DOWNLOAD_TYPE, keyset, moment))
-    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
+    ends = claims.exp + RESUMABLE if resuming else claims.exp
+    _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
     return claims
 
 

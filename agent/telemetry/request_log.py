@@ -17,11 +17,13 @@ class RequestLog(request_log.RequestLog):
     def is_logged(self, answered: Answered) -> bool:
         """Whatever is about uploads and files, also when nginx asks.
 
-        Of the probes that ask whether uploads may be sent here, only those that failed: monitoring
-        and browsers send them all day.
+        But for questions whether something may be uploaded that are answered with yes: monitors
+        and browsers ask all day.
         """
-        is_probe = answered.method in ("HEAD", "OPTIONS") and answered.path.startswith(paths.UPLOAD)
-        return answered.path.startswith(_LOGGED) and not (is_probe and answered.well)
+        probe = answered.method == "OPTIONS" or (
+            answered.method == "HEAD" and answered.path.startswith(paths.UPLOAD)
+        )
+        return answered.path.startswith(_LOGGED) and not (probe and answered.well)
 
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
         """Bytes of the body as announced, and seconds."""

@@ -13,6 +13,7 @@ from control.api.resource import Resource, Services
 from control.files import receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
+from portside.web.redirects import is_saved
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
 from portside.wire.files import FileQuery
@@ -46,8 +47,12 @@ class Files(Resource):
         json_body.answer(response, self._database.write(work))
 
 
+LONGEST_LINK = 7 * 86400
+"""Seconds for which a signed URL is good at most: it reads for whoever has it, and stays good."""
+
+
 class UrlQuery(BaseModel):
-    """What a caller knows of a file's copies."""
+    """What a caller knows of a file's copies, and what the URL is to be like."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +60,15 @@ class UrlQuery(BaseModel):
         default="",
         max_length=2000,
         description="Nodes that are no use, with commas: their copies come last.",
+    )
+    valid: int | None = Field(
+        default=None,
+        ge=10,
+        le=LONGEST_LINK,
+        description="Seconds for which the URL of a private file is good.",
+    )
+    download: str | None = Field(
+        default=None, max_length=10, description="That a browser is to save what it would show."
     )
 
 
@@ -81,17 +95,18 @@ class OneFile(Resource):
         """302 to a copy that can be reached, or its URL as JSON for who accepts that."""
         may_read = self._access.reading(request)
         must_be_id(file_id)
-        avoid = json_body.query(request, UrlQuery).avoid.split(",")
+        query = json_body.query(request, UrlQuery)
+        wanted = serving.Wanted(query.avoid.split(","), query.valid, is_saved(request.query_string))
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
             lambda session: serving.fetch(
-                session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
+                session, snapshot, self._settings, self._key, file_id, now, may_read, wanted
             )
         )
         json_body.answer(response, found)
         response.set_header("Vary", "Accept, Authorization")
-        wanted = request.accept or "*/*"
-        if "*/*" in wanted or not request.client_accepts(falcon.MEDIA_JSON):
+        accepted = request.accept or "*/*"
+        if "*/*" in accepted or not request.client_accepts(falcon.MEDIA_JSON):
             response.status = 302
             response.set_header("Location", found.url)
 

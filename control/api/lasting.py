@@ -8,7 +8,14 @@ from control.api.files import must_be_id
 from control.api.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
-from portside.web.redirects import TOKEN, avoided, query_value, redirect
+from portside.web.redirects import (
+    TOKEN,
+    avoided,
+    is_saved,
+    query_value,
+    redirect,
+    resumed_content,
+)
 
 
 class Lasting(Resource):
@@ -30,6 +37,8 @@ class Lasting(Resource):
             avoided(query),
             query_value(query, TOKEN),
             self._access.reading(request),
+            resumed_content(request),
+            is_saved(query),
         )
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(

@@ -24,7 +24,7 @@ from portside.web.openapi import (
     SecurityScheme,
     query_parameters,
 )
-from portside.web.redirects import AVOID
+from portside.web.redirects import AVOID, DOWNLOAD
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
@@ -91,6 +91,10 @@ _LEADS_ON = {
 }
 _AVOID = Parameter(
     "query", AVOID, {"type": "string"}, "Nodes that were tried, with commas: set by redirects."
+)
+
+_DOWNLOAD = Parameter(
+    "query", DOWNLOAD, {"type": "string"}, "That a browser is to save what it would show."
 )
 
 API: Api[Slug] = Api(
@@ -233,7 +237,7 @@ OPERATIONS: Operations[Slug] = {
                 *("file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),
-            parameters=(_AVOID,),
+            parameters=(_AVOID, _DOWNLOAD),
         )
         for method in ("GET", "HEAD")
         for path in ("/f/{file_id}", "/f/{file_id}/{name}")

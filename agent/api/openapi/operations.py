@@ -24,6 +24,7 @@ from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
 from portside.web.openapi import ANYONE, Answer, Operation, Parameter, query_parameters
+from portside.web.redirects import DOWNLOAD
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
@@ -91,6 +92,10 @@ _UPLOADS: Operations = {
     ),
 }
 
+_DOWNLOAD = Parameter(
+    "query", DOWNLOAD, {"type": "string"}, "That a browser is to save what it would show."
+)
+
 _CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
 _READ_PROBLEMS: tuple[Slug, ...] = (
     *TOKEN_PROBLEMS,
@@ -106,7 +111,8 @@ _CONTENT_HEADERS = {
 }
 _VALIDATORS = (
     "nginx adds ETag (the content's SHA-256) and Last-Modified (its commit), the same on every "
-    "node, and Surrogate-Key (the file's id and its namespace)."
+    "node, and Surrogate-Key (the file's id and its namespace); a text in UTF-8 says so in its "
+    "Content-Type."
 )
 _CONTENT = {
     200: Answer(
@@ -171,7 +177,7 @@ _FILES: Operations = {
         _CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
-        parameters=(_FILE_ID,),
+        parameters=(_FILE_ID, _DOWNLOAD),
     ),
     ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
         "files",
@@ -179,7 +185,7 @@ _FILES: Operations = {
         _HEAD_OF_CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
-        parameters=(_FILE_ID,),
+        parameters=(_FILE_ID, _DOWNLOAD),
     ),
     **{
         (method, "/api/v1/files/{file_id}/verify"): Operation(
@@ -239,8 +245,8 @@ _LASTING: Operations = {
     )
     for method, answers in (("GET", _CONTENT), ("HEAD", _HEAD_OF_CONTENT))
     for path, parameters in (
-        ("/f/{file_id}", (_FILE_ID,)),
-        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME)),
+        ("/f/{file_id}", (_FILE_ID, _DOWNLOAD)),
+        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME, _DOWNLOAD)),
     )
 }
 

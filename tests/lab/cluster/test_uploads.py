@@ -200,6 +200,6 @@ def test_plain_http_leads_to_https(talk: Mapping[str, Node]) -> None:
     connection = http.client.HTTPConnection(talk["s01"].host, timeout=60)
     connection.request("GET", "/uploads/x")
     response = connection.getresponse()
-    assert response.status == 308
+    assert response.status == 301
     assert response.headers["Location"] == f"https://{talk['s01'].host}/uploads/x"
     connection.close()
