@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 
+from agent.dialects.patience import as_tus_waits
 from agent.dialects.request import ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
@@ -70,7 +72,8 @@ class Beginning:
             # Further parts of a file go where its first ones are.
             self._policy.check_state(creation.claims)
         self._policy.check_replicas(creation.claims)
-        self._policy.check_rate(creation.claims)
+        with _patience_of(creation):
+            self._policy.check_rate(creation.claims)
         # Another part lies in the file of those before it.
         self._admission.check_space(creation.space, INODES_PER_FILE if is_first else 0)
 
@@ -78,7 +81,8 @@ class Beginning:
         """A new upload. The parts of one file count as one upload of their owner."""
         self._check_new(creation, use)
         if not self._uploads.of_token(creation.claims.jti):
-            self._policy.count_begun(creation.claims)
+            with _patience_of(creation):
+                self._policy.count_begun(creation.claims)
         with failures_as_problems(self._health, creation.limit):
             return self._staged.begin(creation)
 
@@ -86,3 +90,7 @@ class Beginning:
 def _is_joining(asked: ResumableRequest) -> bool:
     """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
     return asked.concat.startswith("final;")
+
+
+def _patience_of(creation: Creation) -> AbstractContextManager[None]:
+    return as_tus_waits() if creation.details.dialect == "tus" else nullcontext()

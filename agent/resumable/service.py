@@ -257,7 +257,7 @@ class ResumableUploads:
             if stored is not None and asked.body_length == stored.size:
                 self._compare(stored, sending)
             return Reached(upload, stored)
-        if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
+        if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
             return Reached(upload, stored)
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
@@ -286,6 +286,13 @@ class ResumableUploads:
         if told < upload.offset:
             raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
         return self._uploads.set_length(upload, told)
+
+
+def _is_empty(sending: Sending) -> bool:
+    """Whether a request brings no bytes; a chunked one has to be read for that."""
+    if sending.asked.body_length is None:
+        return sending.open_body().fill(memoryview(bytearray(1))) == 0
+    return sending.asked.body_length == 0
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:

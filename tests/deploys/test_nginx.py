@@ -457,6 +457,21 @@ def test_who_comes_too_often_hears_when_to_come_again(
     assert len(asked) == statuses.count(204)
 
 
+def test_tus_clients_hear_of_the_limit_in_the_status_that_they_wait_for(
+    limited: tuple[Nginx, AgentDouble],
+) -> None:
+    nginx, _ = limited
+    statuses: list[int] = []
+    while 503 not in statuses:
+        assert len(statuses) < 500
+        refused, body = nginx.ask("POST", "/api/v1/uploads/", {"Tus-Resumable": "1.0.0"})
+        statuses.append(refused.status)
+    assert set(statuses) == {204, 503}
+    assert json.loads(body)["type"] == "urn:portside:problem:throttled"
+    assert refused.headers.get_all("Retry-After") == ["1"]
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
+
+
 def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     limited: tuple[Nginx, AgentDouble],
 ) -> None:
@@ -468,6 +483,7 @@ def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     for method, path in (
         ("HEAD", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
         ("PATCH", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
+        ("POST", "/api/v1//uploads/0123456789abcdef0123456789abcdef/"),
         ("GET", "/uploads/a.bin"),
         ("GET", "/health/live"),
         ("GET", "/metrics"),
