@@ -68,7 +68,8 @@ _OVERRIDE = Parameter(
     "header",
     OVERRIDE_HEADER,
     {"enum": list(CARRIED)},
-    "The method that is meant, for clients that can't send it: without it there is none here.",
+    "The method that is meant, for clients that can't send it.",
+    required=True,
 )
 _UPLOAD_ID = Parameter("path", "upload_id", FILE_ID, "As in the Location of its creation.")
 _ANY_ID = Parameter("path", "upload_id", {"type": "string", "minLength": 1})
