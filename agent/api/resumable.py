@@ -12,6 +12,7 @@ from typing import ClassVar
 import falcon
 
 from agent.dialects.checksum import CHECKSUMS
+from agent.dialects.patience import patience_of
 from agent.dialects.places import plain_path
 from agent.dialects.request import (
     PARTIAL_TYPE,
@@ -155,7 +156,8 @@ class OneUpload(_Resource):
     def on_head(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """The offset up to which bytes are on disk."""
         asked = self._asked(request, response)
-        upload = self._uploads.reached(asked)
+        with patience_of(asked.dialect, "HEAD"):
+            upload = self._uploads.reached(asked)
         _describe(upload, asked, response, self._settings.max_size)
         if asked.dialect == "tus" and upload.details.metadata:
             response.set_header("Upload-Metadata", upload.details.metadata)

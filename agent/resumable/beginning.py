@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 
-from agent.dialects.patience import as_tus_waits
+from agent.dialects.patience import patience_of
 from agent.dialects.request import ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
@@ -72,7 +71,7 @@ class Beginning:
             # Further parts of a file go where its first ones are.
             self._policy.check_state(creation.claims)
         self._policy.check_replicas(creation.claims)
-        with _patience_of(creation):
+        with patience_of(creation.details.dialect, "POST"):
             self._policy.check_rate(creation.claims)
         # Another part lies in the file of those before it.
         self._admission.check_space(creation.space, INODES_PER_FILE if is_first else 0)
@@ -81,7 +80,7 @@ class Beginning:
         """A new upload. The parts of one file count as one upload of their owner."""
         self._check_new(creation, use)
         if not self._uploads.of_token(creation.claims.jti):
-            with _patience_of(creation):
+            with patience_of(creation.details.dialect, "POST"):
                 self._policy.count_begun(creation.claims)
         with failures_as_problems(self._health, creation.limit):
             return self._staged.begin(creation)
@@ -90,7 +89,3 @@ class Beginning:
 def _is_joining(asked: ResumableRequest) -> bool:
     """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
     return asked.concat.startswith("final;")
-
-
-def _patience_of(creation: Creation) -> AbstractContextManager[None]:
-    return as_tus_waits() if creation.details.dialect == "tus" else nullcontext()

@@ -517,5 +517,10 @@ def test_while_the_agent_restarts_clients_are_told_to_come_again(
             )
             assert answer.headers.get_all("Retry-After") == ["5"]
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        # After anything else tus-js-client would begin anew.
+        asked, _ = running.ask("HEAD", "/api/v1/uploads/x", {"Tus-Resumable": "1.0.0"})
+        assert (asked.status, asked.headers["Retry-After"]) == (423, "5")
+        assert asked.headers["Tus-Resumable"] == "1.0.0"
+        assert running.ask("HEAD", "/api/v1/uploads/x")[0].status == 503
     finally:
         running.stop()

@@ -136,14 +136,14 @@ def test_metadata_that_fit_one_header_are_kept_whole(tus: Tus) -> None:
 def test_parts_are_joined_by_whatever_name_the_node_was_reached(tus: Tus) -> None:
     urls = []
     for content in (CONTENT[:6], CONTENT[6:]):
-        headers = {"Upload-Concat": "Partial"}
-        urls.append(tus.create(len(content), headers, content).headers["Location"])
+        part = {"Upload-Concat": "Partial"}
+        urls.append(tus.create(len(content), part, content).headers["Location"])
     elsewhere = [f"https://other.example:8443{url.removeprefix(tus.base)}/" for url in urls]
     for named in (elsewhere, urls):
-        headers = {"Upload-Concat": "Final;" + " ".join(named), "Upload-Defer-Length": None}
-        check_stored(tus, tus.create(None, headers).text, CONTENT)
-    turned = {"Upload-Concat": "final;" + " ".join(reversed(urls)), "Upload-Defer-Length": None}
-    assert heard(tus.create(None, turned)) == (409, "token-used")
+        final = {**TUS, "Upload-Concat": "Final;" + " ".join(named)}
+        check_stored(tus, tus.ask("POST", UPLOADS, final).text, CONTENT)
+    turned = {**TUS, "Upload-Concat": "final;" + " ".join(reversed(urls))}
+    assert heard(tus.ask("POST", UPLOADS, turned)) == (409, "token-used")
 
 
 def test_an_empty_append_and_an_empty_file_are_taken(tus: Tus) -> None:

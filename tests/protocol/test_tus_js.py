@@ -264,16 +264,16 @@ def test_an_agent_that_restarts_in_between_costs_a_retry(
     agent.kill()
     client.go_on()
     asked = len(client.asked)
-    # A 503 to its HEAD makes the client create the upload again: that finds the one it has. Alone
-    # it asks once more how far it is.
+    # A 423 to its HEAD makes the client ask again, where a 503 made it begin anew.
     client.listen_until(
-        lambda: ("POST", 503) in client.requests if behind_nginx else len(client.asked) > asked
+        lambda: ("HEAD", 423) in client.requests if behind_nginx else len(client.asked) > asked
     )
     agent.start()
     result = client.result()
     assert result["ok"], result
     assert ("HEAD", 200) in client.requests
     assert (503 in [status for _, status in client.requests]) == behind_nginx
+    assert [method for method, _ in client.requests].count("POST") == 1
     check_sent(talker, result, source.read_bytes())
 
 

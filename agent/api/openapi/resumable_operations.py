@@ -141,7 +141,7 @@ RESUMABLE: Operations = {
             200: Answer("tus: so far.", headers=_REACHED),
             204: Answer("IETF: so far.", headers=_REACHED),
         },
-        _OF_ONE,
+        (*_OF_ONE, "upload-locked", "not-replicated", "no-slot", "no-memory"),
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
