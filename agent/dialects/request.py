@@ -54,10 +54,10 @@ class ResumableRequest:
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
-    media_type = head.content_type.partition(";")[0].strip().lower()
+    media_type = _said_once(head.content_type.partition(";")[0]).lower()
     method = meant_method(head.method, head.header(OVERRIDE_HEADER))
     dialect = _dialect(
-        method, head.header("Tus-Resumable"), head.header("Upload-Complete"), media_type
+        method, _said_once(head.header("Tus-Resumable")), head.header("Upload-Complete"), media_type
     )
     metadata = head.header("Upload-Metadata")
     known = parse_metadata(metadata)
@@ -83,6 +83,15 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
         sha256=head.digest("Repr-Digest"),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
+
+
+def _said_once(value: str) -> str:
+    """A value that was set twice, by tus-js-client and by its app: browsers join the two.
+
+    (XMLHttpRequest, setRequestHeader: "combine".)
+    """
+    values = {each.strip() for each in value.split(",")}
+    return values.pop() if len(values) == 1 else value
 
 
 def _dialect(method: str, version: str, complete: str, media_type: str) -> Dialect | None:
