@@ -100,6 +100,7 @@ def create_app(settings: Settings) -> App:
         reasons=health.reasons(),
     )
     app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
+    app.add_middleware(resumable.PlainPaths())
 
     upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route(paths.UPLOAD, upload)

@@ -8,25 +8,18 @@ never become the file (wrong digest, wrong type) ends it.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.dialects.request import ResumableRequest
 from agent.host.sha256 import Sha256
 from agent.incoming.body import Body, BodyCut
-from agent.index.files import TokenUse
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
+from agent.resumable.beginning import Beginning
 from agent.resumable.checkpoint import Checkpoint, skip_repeated
 from agent.resumable.concatenation import Concatenation
-from agent.resumable.creation import (
-    Creation,
-    check_length,
-    check_media_type,
-    creation_of,
-    length_when_complete,
-)
+from agent.resumable.creation import check_length, check_media_type, length_when_complete
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
@@ -40,7 +33,6 @@ from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large
 from portside.wire.files import StoredFile
-from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +66,14 @@ class ResumableUploads:
         self._staged = intake.staged
         self._finisher = intake.finisher
         self._progress = intake.progress
+        self._beginning = Beginning(policy, intake)
         self._joiner = Concatenation(policy, intake)
         self._writers = UploadLocks()
-        self._creating = threading.Lock()
 
     def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""
         if asked.method == "POST":
-            claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
-            use = self._policy.use_of(claims)
-            creation = creation_of(asked, claims, use, self._policy)
-            # Parts that are joined have their space, and joining them again is answered again.
-            if creation.kind != "final" and self._begun(creation) is None:
-                self._check_new(creation, use)
-            if asked.body_length != 0:
-                self._admission.check(Demand(f"body of {claims.jti}", None, 0))
+            self._beginning.check(asked)
         elif asked.method == "PATCH":
             upload = self._authorised(asked)
             check_media_type(asked)
@@ -104,19 +89,13 @@ class ResumableUploads:
 
     def _create(self, sending: Sending) -> Reached:
         asked = sending.asked
-        claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
-        use = self._policy.use_of(claims)
-        creation = creation_of(asked, claims, use, self._policy)
+        creation, use = self._beginning.asked_for(asked)
         if asked.dialect == "tus" and asked.body_length != 0:
             check_media_type(asked)
         if creation.kind == "final":
             final, stored = self._joiner.join(creation, use, asked, sending.timer)
             return Reached(self._current(final), stored, created=True)
-        with self._creating:
-            upload = self._begun(creation)
-            created = upload is None
-            if upload is None:
-                upload = self._begin(creation, use)
+        upload, created = self._beginning.begin(creation, use)
         if asked.body_length == 0 and not asked.complete and upload.length != 0:
             return Reached(upload, self._stored(upload), created)
         return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
@@ -152,40 +131,6 @@ class ResumableUploads:
                     "upload-complete", "the file is stored: delete it as a file, not as an upload"
                 )
             self._staged.give_up(upload)
-
-    def _begun(self, creation: Creation) -> Upload | None:
-        """The upload this token has begun already: asking twice must not make two."""
-        for upload in self._uploads.of_token(creation.claims.jti):
-            if upload.kind == creation.kind and creation.is_again(upload):
-                if None not in (creation.length, upload.length) and (
-                    creation.length != upload.length
-                ):
-                    raise ProblemError(
-                        "token-used", f"this token's upload has {upload.length} bytes: another one"
-                    )
-                return upload
-        return None
-
-    def _check_new(self, creation: Creation, use: TokenUse) -> None:
-        self._policy.check_unused(use)
-        self._admission.check_idle(creation.claims.jti)
-        self._policy.check_health()
-        if not self._uploads.of_token(creation.claims.jti):
-            # Further parts of a file go where its first ones are.
-            self._policy.check_state(creation.claims)
-        self._policy.check_replicas(creation.claims)
-        self._policy.check_rate(creation.claims)
-        # Another part lies in the file of those before it.
-        is_new = not self._uploads.of_token(creation.claims.jti)
-        self._admission.check_space(creation.space, INODES_PER_FILE if is_new else 0)
-
-    def _begin(self, creation: Creation, use: TokenUse) -> Upload:
-        """A new upload. The parts of one file count as one upload of their owner."""
-        self._check_new(creation, use)
-        if not self._uploads.of_token(creation.claims.jti):
-            self._policy.count_begun(creation.claims)
-        with failures_as_problems(self._health, creation.limit):
-            return self._staged.begin(creation)
 
     def _extend(self, upload_id: str, sending: Sending, repeated: bool) -> Reached:
         """Take in bytes; `repeated`: from the file's beginning, however much of it is there."""
@@ -317,7 +262,7 @@ class ResumableUploads:
             if stored is not None and asked.body_length == stored.size:
                 self._compare(stored, sending)
             return Reached(upload, stored)
-        if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
+        if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
             return Reached(upload, stored)
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
@@ -348,9 +293,11 @@ class ResumableUploads:
         return self._uploads.set_length(upload, told)
 
 
-def _is_joining(asked: ResumableRequest) -> bool:
-    """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
-    return asked.concat.startswith("final;")
+def _is_empty(sending: Sending) -> bool:
+    """Whether a request brings no bytes; a chunked one has to be read for that."""
+    if sending.asked.body_length is None:
+        return sending.open_body().fill(memoryview(bytearray(1))) == 0
+    return sending.asked.body_length == 0
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:

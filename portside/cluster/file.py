@@ -119,7 +119,7 @@ class NamespaceSettings(_Strict):
 class Limits(_Strict):
     """How fast one party may come to a node, or to the control plane.
 
-    Who exceeds it hears 429 and when to come back.
+    Who exceeds it hears 429 (clients of tus: 503) and when to come back.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
