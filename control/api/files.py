@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import falcon
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from control.api import json_body
@@ -13,6 +13,7 @@ from control.api.resource import Resource, Services
 from control.files import receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
+from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
 from portside.wire.files import FileQuery
@@ -46,10 +47,8 @@ class Files(Resource):
         json_body.answer(response, self._database.write(work))
 
 
-class UrlQuery(BaseModel):
+class UrlQuery(Request):
     """What a caller knows of a file's copies."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     avoid: str = Field(
         default="",
@@ -68,7 +67,7 @@ class OneFile(Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file, or the upload it is to come from: ask again until it is `safe`."""
         caller = self._access.need(request, "read", "upload")
-        must_be_id(file_id)
+        file_id = id_of(file_id)
         snapshot = self._snapshots.current()
         json_body.answer(
             response,
@@ -80,7 +79,7 @@ class OneFile(Resource):
     def on_get_url(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """302 to a copy that can be reached, or its URL as JSON for who accepts that."""
         may_read = self._access.reading(request)
-        must_be_id(file_id)
+        file_id = id_of(file_id)
         avoid = json_body.query(request, UrlQuery).avoid.split(",")
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
@@ -98,7 +97,7 @@ class OneFile(Resource):
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file as deleted: for who asks here at once, on each node with its next heartbeat."""
         caller = self._access.need(request, "delete")
-        must_be_id(file_id)
+        file_id = id_of(file_id)
         snapshot, now = self._snapshots.current(), self._clock()
         removed = self._database.write(
             lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
@@ -107,7 +106,9 @@ class OneFile(Resource):
         json_body.answer(response, removed)
 
 
-def must_be_id(file_id: str) -> None:
-    """Raise ProblemError for what can be no file's id."""
+def id_of(written: str) -> str:
+    """A file's id as it is kept, also of one written as a UUID. Raises ProblemError."""
+    file_id = written.lower().replace("-", "")
     if not re.fullmatch(FILE_ID_PATTERN, file_id):
         raise ProblemError("not-found", "a file's id has 32 hexadecimal digits")
+    return file_id

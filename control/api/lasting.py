@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import falcon
 
-from control.api.files import must_be_id
+from control.api.files import id_of
 from control.api.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
@@ -22,10 +22,9 @@ class Lasting(Resource):
         self, request: falcon.Request, response: falcon.Response, file_id: str, name: str = ""
     ) -> None:
         """302 to a copy that can be reached."""
-        must_be_id(file_id)
         query = request.query_string
         asked = Asked(
-            file_id,
+            id_of(file_id),
             name,
             avoided(query),
             query_value(query, TOKEN),
