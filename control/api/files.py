@@ -13,12 +13,14 @@ from control.api.resource import Resource, Services
 from control.files import receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
+from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
 from portside.wire.files import FileQuery
 
 
+@answers_head
 class Files(Resource):
     """Every file."""
 
@@ -57,6 +59,7 @@ class UrlQuery(Request):
     )
 
 
+@answers_head
 class OneFile(Resource):
     """One file."""
 

@@ -9,8 +9,10 @@ from control.api.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
 from portside.web.redirects import TOKEN, avoided, query_value, redirect
+from portside.web.resources import answers_head
 
 
+@answers_head
 class Lasting(Resource):
     """One file, wherever it is. Its name is for people: a wrong one leads to the same file."""
 
@@ -37,9 +39,3 @@ class Lasting(Resource):
             )
         )
         redirect(response, found.url, found.cache_control, found.surrogate_key)
-
-    def on_head(
-        self, request: falcon.Request, response: falcon.Response, file_id: str, name: str = ""
-    ) -> None:
-        """See on_get."""
-        self.on_get(request, response, file_id, name)

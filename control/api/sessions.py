@@ -16,6 +16,7 @@ from control.api.metrics import Metrics
 from control.problems import ProblemError
 from control.sessions.checks import AppRequest
 from control.sessions.opening import SessionOpener
+from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import SessionRequest
 from portside.wire.spellings import AnyRegion, ExactBytes
@@ -48,9 +49,7 @@ class UploadSessions:
                 "malformed-request", "an Idempotency-Key has 1 to 128 visible ASCII characters"
             )
         with self._metrics.session():
-            session, new = self._opener.open(
-                AppRequest(caller.app, wanted, key), self._clock()
-            )
+            session, new = self._opener.open(AppRequest(caller.app, wanted, key), self._clock())
         json_body.answer(response, session, 201 if new else 200)
 
 
@@ -66,6 +65,7 @@ class ServerQuery(Request):
     )
 
 
+@answers_head
 class UploadServers:
     """Where uploads go now."""
 

@@ -68,9 +68,7 @@ class SessionRequest(Request):
         default=None,
         description="The file's bytes, as 10485760 or `4GiB`. Without it say `max_size`.",
     )
-    max_size: MostBytes | None = Field(
-        default=None, description="The most bytes that it may have."
-    )
+    max_size: MostBytes | None = Field(default=None, description="The most bytes that it may have.")
     sha256: AnySha256 | None = Field(
         default=None, description="What its content must be: hex or base64 of its SHA-256."
     )

@@ -1,9 +1,9 @@
 """Values as apps write them in requests, read into the one spelling that travels on.
 
-A browser's `file.type` has parameters or is empty, checksum tools print upper-case hex, an SDK gives
-base64, a form gives every number as text. All of that says one thing, so it is taken; what could
-mean two things is refused, with what to write instead. Tokens, receipts and files hold the one
-spelling alone (`portside.wire.fields`).
+A browser's `file.type` has parameters or is empty, checksum tools print upper-case hex, an SDK
+gives base64, a form gives every number as text. All of that says one thing, so it is taken; what
+could mean two things is refused, with what to write instead. Tokens, receipts and files hold the
+one spelling alone (`portside.wire.fields`).
 
 Each function is for pydantic's BeforeValidator: what isn't its kind of value is passed on as it is,
 for the field's own type to refuse.
@@ -70,8 +70,8 @@ def sha256_hex(value: object) -> object:
     """A SHA-256 as lower-case hex.
 
     Of hex in either case, with spaces or colons between its digits; of base64 or base64url of the
-    32 bytes; of both with the algorithm's name before it, as `sha256:...`, `sha256-...` (Subresource
-    Integrity) or `sha-256=:...:` (RFC 9530). Raises ValueError for anything else.
+    32 bytes; of both with the algorithm's name before it, as `sha256:...`, `sha256-...`
+    (Subresource Integrity) or `sha-256=:...:` (RFC 9530). Raises ValueError for anything else.
     """
     if not isinstance(value, str):
         return value

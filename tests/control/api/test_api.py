@@ -101,7 +101,9 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
             (nothing, "scope-missing", 403),
         ):
             answer = api.ask(method, path, {}, key=key)
-            assert (answer.status_code, slug_of(answer)) == (status, slug), (method, path)
+            assert answer.status_code == status, (method, path)
+            # An answer to HEAD has no body.
+            assert method == "HEAD" or slug_of(answer) == slug, (method, path)
 
 
 def test_a_revoked_key_counts_no_more_and_a_new_one_does(core: Core) -> None:
