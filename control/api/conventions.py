@@ -8,6 +8,7 @@ refused.
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 import falcon
@@ -54,3 +55,11 @@ class Conventions:
             "malformed-request",
             f"{unknown}: {request.method} {route[1]} has no query parameters: leave them out",
         )
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, resource: Any, req_succeeded: bool
+    ) -> None:
+        """Falcon's answer to OPTIONS says all in its headers: 204, as nodes do."""
+        if request.method == "OPTIONS" and response.status_code == HTTPStatus.OK:
+            response.status = falcon.HTTP_204
+            response.delete_header("Content-Length")

@@ -27,7 +27,7 @@ def read(request: falcon.Request) -> bytes:
     """A request's body as it came. Raises ProblemError."""
     length = request.content_length
     if length is None:
-        raise ProblemError("malformed-request", "send a body with a Content-Length")
+        raise ProblemError("malformed-request", "send a body, with its Content-Length")
     if length > LARGEST:
         raise ProblemError("body-too-large", f"a request here has at most {LARGEST} bytes")
     body = request.bounded_stream.read(length)
