@@ -137,7 +137,7 @@ def set_pool(
     if both := sorted(given.keys() & again.keys()):
         raise typer.BadParameter(f"{both[0]} is set as well", param_hint="--as-the-node")
     if not (given or again):
-        raise typer.BadParameter("say what to set, as --weight 2: see `portside pools set --help`")
+        raise typer.BadParameter("say what to set, as --weight 2")
     wanted = _checked(PoolSettings, {**given, **again})
     with control_plane() as control:
         pool = control.change_pool(pool_id, wanted)

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from portside.quantities import parse_size
+from portside.quantities import parse_duration, parse_size
 from portside.wire.fields import MediaType, Namespace, Owner, Region, Sha256
 
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE]\+?[0-9]{1,2})?)\s*([A-Za-z]{0,5})")
@@ -64,6 +64,11 @@ def _bytes(value: object) -> object:
         raise ValueError(
             f'{shown(value)} is no size: give bytes as 10485760, or with a unit as "4GiB"'
         ) from None
+
+
+def duration(value: object) -> object:
+    """Seconds of 3600, "3600", "90m" or "30d". Raises ValueError with these forms for others."""
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 def sha256_hex(value: object) -> object:
@@ -184,3 +189,8 @@ AnyMediaType = Annotated[
 AnyRegion = Annotated[Region | None, BeforeValidator(region, json_schema_input_type=str | None)]
 AnyNamespace = Annotated[Namespace, BeforeValidator(namespace)]
 AnyOwner = Annotated[Owner, BeforeValidator(owner, json_schema_input_type=str | int)]
+
+AnyDuration = Annotated[
+    Annotated[int, Field(ge=0, le=10**10)],
+    BeforeValidator(duration, json_schema_input_type=Annotated[int, Field(ge=0)] | str),
+]
