@@ -17,20 +17,9 @@ from portside.client.http.errors import ControlError, DownloadError, UploadError
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import (
-    cluster,
-    files,
-    get,
-    keys,
-    login,
-    moves,
-    nodes,
-    pools,
-    put,
-    size,
-    token,
-)
+from portside.commands import cluster, files, get, keys, login, put, size, token
 from portside.commands.common import USAGE, exit_code, say
+from portside.commands.storage import moves, nodes, pools
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
