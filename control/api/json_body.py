@@ -66,7 +66,7 @@ def _json(request: falcon.Request) -> Any:
         # RFC 9110, section 15.5.16.
         raise ProblemError(
             "media-type",
-            f"send the body as it is, without Content-Encoding: {coding}",
+            f"send the body as it is, without Content-Encoding {shown(coding)}",
             {"Accept-Encoding": "identity"},
         )
     body = read(request)
@@ -98,11 +98,11 @@ def _why_no_json(body: bytes, error: Exception) -> str:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names are all different: of two alike nobody knows which one counts."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} is there twice: give it once")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{shown(name)} is there twice: give it once")
+        found[name] = value
     return found
 
 
@@ -139,6 +139,8 @@ def _what(model: type[_Model], each: ErrorDetails) -> str:
         return f"is not known here: known are {model.known_names()}"
     if each["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return "the body should be an object: send JSON as {...}"
+    if each["type"] == "tuple_type":
+        return "should be a list"
     field = model.model_fields.get(str(each["loc"][0])) if each["loc"] else None
     if each["type"] == "string_pattern_mismatch" and field is not None and field.description:
         return f"doesn't fit: {field.description}"

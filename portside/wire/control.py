@@ -89,7 +89,7 @@ class SessionRequest(Request):
     """Nodes that the uploader couldn't reach just now: others come first."""
     node_id: NodeId | None = Field(
         default=None,
-        description="The one node that it is to go to; without it, wherever placement finds best.",
+        description="The id of the one node that it is to go to; without it placement chooses.",
     )
 
 
@@ -298,9 +298,15 @@ _URL = r"^https?://[!-~]{1,500}$"
 class PoolSettings(Request):
     """What an operator sets of a pool: `PUT /api/v1/pools/<id>`. None is "as the node's"."""
 
-    public_base_url: str | None = Field(default=None, pattern=_URL)
-    upload_api_url: str | None = Field(default=None, pattern=_URL)
-    region: AnyRegion = None
+    public_base_url: str | None = Field(
+        default=None, pattern=_URL, description="Where files are served from: an http(s) URL."
+    )
+    upload_api_url: str | None = Field(
+        default=None, pattern=_URL, description="Where uploads are sent: an http(s) URL."
+    )
+    region: AnyRegion = Field(
+        default=None, description="Where it is: letters, digits and '-', at most 32 of them."
+    )
     weight: int | None = Field(default=None, ge=0, le=1000)
     """None or as the node's; 0: nothing new is placed here."""
     tier: Tier | None = None
@@ -311,11 +317,14 @@ class PoolSettings(Request):
     is_upload_target: bool = True
 
 
+_LABEL = "lower-case letters, digits and '-' within, at most 63 of them"
+
+
 class NewPool(PoolSettings):
     """A place on a node: `POST /api/v1/pools`. Each node has one of its own id."""
 
-    pool_id: PoolId
-    node_id: NodeId
+    pool_id: PoolId = Field(description=f"The pool's name: {_LABEL}.")
+    node_id: NodeId = Field(description=f"The node's id: {_LABEL}.")
 
 
 class PoolView(Message):
