@@ -18,7 +18,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from portside.quantities import parse_duration, parse_size
 from portside.wire.fields import MediaType, Namespace, Owner, Region, Sha256
@@ -69,6 +69,15 @@ def _bytes(value: object) -> object:
 def duration(value: object) -> object:
     """Seconds of 3600, "3600", "90m" or "30d". Raises ValueError with these forms for others."""
     return parse_duration(value) if isinstance(value, str) else value
+
+
+def moment(value: object) -> object:
+    """A moment as it was meant: of a `+` that isn't encoded a query makes a space."""
+    return _OFFSET.sub(r"\1+\2", value) if isinstance(value, str) else value
+
+
+_OFFSET = re.compile(r"(\d:\d\d(?:\.\d+)?) (\d\d:?\d\d)$", re.ASCII)
+"""The end of a moment (RFC 3339, section 5.6) whose offset has lost its sign."""
 
 
 def sha256_hex(value: object) -> object:
@@ -194,3 +203,4 @@ AnyDuration = Annotated[
     Annotated[int, Field(ge=0, le=10**10)],
     BeforeValidator(duration, json_schema_input_type=Annotated[int, Field(ge=0)] | str),
 ]
+AnyMoment = Annotated[AwareDatetime, BeforeValidator(moment)]

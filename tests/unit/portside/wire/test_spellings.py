@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from portside.wire import spellings
 
 HEX = "ab" * 31 + "0f"
 BYTES = bytes.fromhex(HEX)
+MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 BASE64 = base64.b64encode(BYTES).decode()
 URLSAFE = base64.urlsafe_b64encode(BYTES).decode().rstrip("=")
 PAIRS = [HEX[at : at + 2].upper() for at in range(0, 64, 2)]
@@ -31,6 +33,10 @@ PAIRS = [HEX[at : at + 2].upper() for at in range(0, 64, 2)]
         (spellings.ExactBytes, 0, 0),
         (spellings.ExactBytes, "9007199254740993", 9007199254740993),
         (spellings.MostBytes, "0.0011 KiB", 1),
+        (spellings.AnyMoment, "2026-03-01T02:00:00 02:00", MOMENT),
+        (spellings.AnyMoment, "2026-03-01T02:00:00.000 0200", MOMENT),
+        (spellings.AnyMoment, "2026-03-01 02:00:00+02:00", MOMENT),
+        (spellings.AnyMoment, "2026-03-01T00:00:00Z", MOMENT),
         (spellings.AnyDuration, 60, 60),
         (spellings.AnyDuration, "60", 60),
         (spellings.AnyDuration, "30d", 30 * 86400),
@@ -85,6 +91,8 @@ def test_what_says_one_thing_is_read_as_it(kind: Any, written: object, read: obj
         (spellings.ExactBytes, 1 << 62, "less than"),
         (spellings.ExactBytes, "1e30", "less than"),
         (spellings.MostBytes, 0, "greater than 0"),
+        (spellings.AnyMoment, "2026-03-01 02:00", "timezone"),
+        (spellings.AnyMoment, "2026-03-01", "timezone"),
         (spellings.AnyDuration, "a month", "90s, 15m, 2h"),
         (spellings.AnyDuration, -1, "greater than or equal to 0"),
         (spellings.AnySha256, "", "64 hexadecimal digits"),
