@@ -14,6 +14,9 @@ from tests.support.control.web import Api, slug_of
 
 FAST = "/api/v1/pools/fast"
 
+on_any_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what doesn't depend on it: one is enough."""
+
 
 @pytest.fixture
 def api(core: Core) -> Api:
@@ -55,6 +58,7 @@ def test_a_pool_goes_once_nothing_counts_towards_it(api: Api) -> None:
     assert api.opens(name="b.iso").pool_id != "fast"
 
 
+@on_any_database
 def test_a_nodes_own_pool_stays_as_long_as_the_node(api: Api) -> None:
     assert "drain and retire the node" in why_not(api, "/api/v1/pools/s01")
     assert slug_of(api.ask("DELETE", FAST)) == "scope-missing"
@@ -77,6 +81,15 @@ def test_what_comes_in_for_a_pool_that_is_gone_is_in_the_nodes_own(api: Api) -> 
     core.counts_are_right()
 
 
+def test_a_session_that_is_opened_meanwhile_goes_elsewhere(api: Api) -> None:
+    sessions = api.core.new_sessions()
+    assert sessions.server(1, None).pool_id == "fast"
+    assert api.ask("DELETE", FAST, key=api.admin).status_code == 200
+    session, _ = sessions.open(api.core.wish(), api.core.clock.now)
+    assert session.pool_id in ("s01", "s02", "s03")
+
+
+@on_any_database
 def test_of_a_pool_what_is_given_is_set_and_null_is_as_the_nodes(api: Api) -> None:
     def changed(settings: dict[str, Any]) -> dict[str, Any]:
         answer = api.ask("PATCH", FAST, settings, key=api.admin)
@@ -99,6 +112,7 @@ def test_of_a_pool_what_is_given_is_set_and_null_is_as_the_nodes(api: Api) -> No
         assert slug_of(api.ask("PATCH", path, body, key=api.admin)) == slug
 
 
+@on_any_database
 def test_a_pool_is_unknown_where_it_is_asked_for(core: Core) -> None:
     for work in (
         lambda session: pools.delete_pool(session, "none"),
