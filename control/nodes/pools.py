@@ -116,10 +116,11 @@ def delete_pool(session: Session, pool_id: str) -> None:
 
 
 def _must_be_unused(session: Session, pool: Pool) -> None:
-    if pool.pool_id == pool.node_id:
+    if pool.pool_id == pool.node_id and session.get_one(Node, pool.node_id).in_roster:
         raise _in_use(
             f"{pool.pool_id} is the node's own pool and stays as long as the node: set "
-            "'is_upload_target' to false to place nothing new there, or drain and retire the node"
+            "'is_upload_target' to false to place nothing new there, or drain and retire the node, "
+            "and take it out of the cluster file"
         )
     move_id = session.scalars(
         select(Move.move_id)

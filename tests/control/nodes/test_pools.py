@@ -9,6 +9,7 @@ import pytest
 from control.nodes import pools
 from control.problems import ProblemError
 from portside.wire.control import NewPool, PoolSettings
+from tests.support.control.cluster import take_over
 from tests.support.control.core import Core
 from tests.support.control.web import Api, slug_of
 
@@ -62,6 +63,14 @@ def test_a_pool_goes_once_nothing_counts_towards_it(api: Api) -> None:
 def test_a_nodes_own_pool_stays_as_long_as_the_node(api: Api) -> None:
     assert "drain and retire the node" in why_not(api, "/api/v1/pools/s01")
     assert slug_of(api.ask("DELETE", FAST)) == "scope-missing"
+    every = api.core.nodes.roster(version=2)
+    without = every.model_copy(update={"nodes": every.nodes[1:]})
+    take_over(api.core.database, without, api.core.clock.now)
+    assert api.ask("DELETE", "/api/v1/pools/s01", key=api.admin).status_code == 200
+    # It joins again.
+    again = every.model_copy(update={"version": 3})
+    take_over(api.core.database, again, api.core.clock.now)
+    assert api.fresh().ask("GET", "/api/v1/pools/s01").json["occupied"] == 0
 
 
 def test_what_comes_in_for_a_pool_that_is_gone_is_in_the_nodes_own(api: Api) -> None:
