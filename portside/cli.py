@@ -17,8 +17,9 @@ from portside.client.http.errors import ControlError, DownloadError, UploadError
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import cluster, files, get, keys, login, moves, nodes, put, size, token
+from portside.commands import cluster, files, get, keys, login, put, size, token
 from portside.commands.common import USAGE, exit_code, say
+from portside.commands.storage import moves, nodes, pools
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
@@ -70,6 +71,7 @@ app.command("get")(get.command)
 app.command("rm")(files.rm)
 app.command("nodes")(nodes.command)
 app.command("repair")(nodes.repair)
+app.add_typer(pools.app, name="pools")
 app.add_typer(moves.app, name="moves")
 
 

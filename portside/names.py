@@ -90,7 +90,7 @@ def dated_path(
     """
     utc = moment.astimezone(UTC)
     stem, extension = _split(sanitise(name))
-    suffix = f"_{safe_owner(owner)}_{utc:%Y%m%dT%H%M%S}_{file_id[:8]}"
+    suffix = _suffix(owner, file_id, utc)
     stem = _cut(stem, extension, spare=len(suffix))
     return PurePosixPath(namespace, f"{utc:%Y/%m/%d/%H}", f"{stem}{suffix}{extension}")
 
@@ -98,6 +98,16 @@ def dated_path(
 def named_path(namespace: str, name: str) -> PurePosixPath:
     """`<namespace>/<name>`: the URL is known before the upload; a taken name is a conflict."""
     return PurePosixPath(namespace, sanitise(name))
+
+
+def name_of_dated(path: PurePosixPath, owner: str, file_id: str, moment: datetime) -> str:
+    """The name that `dated_path` has made this path of; a long one as it was cut."""
+    stem, _, extension = path.name.rpartition(_suffix(owner, file_id, moment.astimezone(UTC)))
+    return stem + extension
+
+
+def _suffix(owner: str, file_id: str, utc: datetime) -> str:
+    return f"_{safe_owner(owner)}_{utc:%Y%m%dT%H%M%S}_{file_id[:8]}"
 
 
 def safe_owner(owner: str) -> str:

@@ -24,12 +24,10 @@ from portside.wire.control import SessionRequest
 
 @dataclass(frozen=True, slots=True)
 class AppRequest:
-    """A session request with who sent it, and from where."""
+    """A session request with who sent it."""
 
     app: KnownApp
     request: SessionRequest
-    address: str
-    """The uploader's, as the app tells it, else whoever asks."""
     idempotency_key: str | None = None
 
 
@@ -38,6 +36,14 @@ def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
     if request.size is not None:
         return request.size
     return settings.max_size if request.max_size is None else request.max_size
+
+
+def name_of(request: SessionRequest) -> str | None:
+    """The name that the file will have, by the function that its node makes it with.
+
+    The token has it too: one as an app gives it may be too long for a header (4 KiB and more).
+    """
+    return None if request.name is None else sanitise(request.name)
 
 
 def path_of(request: SessionRequest) -> str | None:
@@ -113,7 +119,11 @@ def name_must_be_free(database: Database, asked: AppRequest) -> None:
 
 
 class SessionRates:
-    """Sessions a minute of each app, user and address. Thread-safe; counts this process alone."""
+    """Sessions a minute of each app, user and address. Thread-safe; counts this process alone.
+
+    An address is the uploader's, as the app tells it. Who asks is an app's server, which asks for
+    all of its users: its own address says nothing of any of them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._rates = {
@@ -127,8 +137,9 @@ class SessionRates:
         keys = {
             "app": asked.app.app_id,
             "owner": f"{asked.app.app_id} {asked.request.owner}",
-            "address": asked.address,
         }
+        if asked.request.client_address:
+            keys["address"] = asked.request.client_address
         for of, key in keys.items():
             seconds = self._rates[of].wait(key)
             if seconds:

@@ -32,9 +32,13 @@ from portside.wire.control import (
     FileUrl,
     FileView,
     FileViews,
+    NewPool,
     NodeStateRequest,
     NodeView,
     NodeViews,
+    PoolSettings,
+    PoolView,
+    PoolViews,
     RepairView,
     Session,
     SessionRequest,
@@ -110,6 +114,26 @@ class Control:
         """Tell what is wanted of a node. The same wish again is fine."""
         return self._ask(NodeView, "POST", f"{paths.NODES}/{_part(node_id)}/state", wish)
 
+    def pools(self) -> PoolViews:
+        """Every pool."""
+        return self._ask(PoolViews, "GET", paths.POOLS)
+
+    def pool(self, pool_id: str) -> PoolView:
+        """One pool."""
+        return self._ask(PoolView, "GET", f"{paths.POOLS}/{_part(pool_id)}")
+
+    def create_pool(self, new: NewPool) -> PoolView:
+        """Make a pool on a node."""
+        return self._ask(PoolView, "POST", paths.POOLS, new, repeatable=False)
+
+    def change_pool(self, pool_id: str, settings: PoolSettings) -> PoolView:
+        """Set what is given of a pool's settings, None as well. The same wish again is fine."""
+        return self._ask(PoolView, "PATCH", f"{paths.POOLS}/{_part(pool_id)}", settings, nulls=True)
+
+    def delete_pool(self, pool_id: str) -> PoolView:
+        """Delete a pool that nothing is in."""
+        return self._ask(PoolView, "DELETE", f"{paths.POOLS}/{_part(pool_id)}", repeatable=False)
+
     def files(self, query: Mapping[str, str]) -> FileViews:
         """A page of the files that fit, newest first."""
         return self._ask(FileViews, "GET", paths.FILES, query=query)
@@ -167,8 +191,12 @@ class Control:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        nulls: bool = False,
     ) -> M:
         """The answer to a request, after some patience.
+
+        With `nulls` None is sent where it was given; else it is left out, for an older control
+        plane doesn't know every field.
 
         One that isn't `repeatable` is only sent again after an answer that says it wasn't carried
         out: 429 and 503.
@@ -180,7 +208,9 @@ class Control:
                     method,
                     self.url + path,
                     params=dict(query or {}),
-                    data=body.model_dump_json(exclude_none=True) if body else None,
+                    data=body.model_dump_json(exclude_unset=nulls, exclude_none=not nulls)
+                    if body
+                    else None,
                     headers={
                         "Accept": "application/json",
                         **({"Content-Type": "application/json"} if body else {}),

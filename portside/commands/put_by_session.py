@@ -102,7 +102,8 @@ def _request_for(
         )
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {what}") from None
 
 
 def _registered(path: Path, stored: StoredFile, control: Control) -> FileView | None:

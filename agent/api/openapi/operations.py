@@ -304,4 +304,8 @@ OPERATIONS: Operations = {
     **_QUARANTINE,
     **_LASTING,
     **_SYSTEM,
+    **{
+        ("HEAD", path): _SYSTEM["GET", path]
+        for path in ("/health/live", "/health/ready", "/metrics", "/openapi.json")
+    },
 }

@@ -22,6 +22,8 @@ from portside.wire.control import (
     NodeStateRequest,
     NodeView,
     NodeViews,
+    PoolView,
+    PoolViews,
     RepairView,
     Session,
     SessionRequest,
@@ -57,6 +59,7 @@ class ControlDouble:
         self.states: list[str] = []
         """What a file that is asked for says of itself, one after the other."""
         self.nodes: list[NodeView] = []
+        self.pools: list[PoolView] = []
         self.moves: list[MoveView] = []
         self.plan: MovePlan | None = None
         self.repair: RepairView | None = None
@@ -108,6 +111,9 @@ class ControlHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
     def do_DELETE(self) -> None:
         self.do_GET()
 
@@ -123,6 +129,13 @@ class ControlHandler(BaseHTTPRequestHandler):
                     # As it changes, from one look to the next.
                     self.control.nodes.remove(seen[0])
                 self.send(seen[0]) if seen else self.problem(404, "node-unknown")
+            case ("GET", "pools"):
+                self.send(PoolViews(pools=tuple(self.control.pools)))
+            case ("POST", "pools"):
+                self.send(self.control.pools[0], 201)
+            case (_, "pools", pool_id):
+                known = [each for each in self.control.pools if each.pool_id == pool_id]
+                self.send(known[0]) if known else self.problem(404, "pool-unknown")
             case ("GET", "repair"):
                 assert self.control.repair is not None
                 self.send(self.control.repair)

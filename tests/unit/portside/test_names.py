@@ -14,6 +14,7 @@ from portside.names import (
     NameRefused,
     attributes_path,
     dated_path,
+    name_of_dated,
     named_path,
     safe_owner,
     sanitise,
@@ -78,6 +79,20 @@ def test_a_dated_path_fits_its_folder_and_keeps_its_parts(name: str, owner: str)
     assert f"_{safe_owner(owner)}_20260301T003005_01234567" in path.name
     if 0 < len(extension_of(safe)) <= 32:
         assert extension_of(path.name) == extension_of(safe)
+
+
+@given(st.text("aé. -_", min_size=1, max_size=60), st.sampled_from(["u", "a@b", "", "Ünal"]))
+def test_a_dated_path_tells_the_name_that_it_was_made_of(name: str, owner: str) -> None:
+    try:
+        safe = sanitise(name)
+    except NameRefused:
+        return
+    path = dated_path("isos", name, owner, FILE_ID, MOMENT)
+    assert name_of_dated(path, owner, FILE_ID, MOMENT) == safe
+
+
+def test_a_path_that_is_not_dated_keeps_its_name() -> None:
+    assert name_of_dated(named_path("isos", "a.iso"), "u", FILE_ID, MOMENT) == "a.iso"
 
 
 @given(st.text("abc .", min_size=1, max_size=400), st.sampled_from([".iso", ".tar.gz", ".gguf"]))
