@@ -53,14 +53,15 @@ class Uploads:
         self._token = token
 
     def create(
-        self, length: int, name: str, sha256: str | None = None, *, part: int | None = None
+        self, length: int | None, name: str, sha256: str | None = None, *, part: int | None = None
     ) -> str | StoredFile:
         """Begin an upload of `length` bytes and return its place. The same again is the same one.
 
-        A token that has stored its file already brings that. With the number of a `part` it is one
-        of those that `finish` joins.
+        Without a length, the last `append` tells it. A token that has stored its file already
+        brings that. With the number of a `part` it is one of those that `finish` joins.
         """
-        headers = {**_VERSION, **_AS_JSON, **_named(name, part), "Upload-Length": str(length)}
+        told = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        headers = {**_VERSION, **_AS_JSON, **_named(name, part), **told}
         if part is not None:
             headers["Upload-Concat"] = "partial"
         if sha256:
@@ -82,13 +83,26 @@ class Uploads:
             raise ReceiptRefused(f"the node has an upload of {told} bytes here, not of {length}")
         return _offset(answer, length)
 
-    def append(self, place: str, offset: int, length: int, body: Range) -> Appended:
-        """Send `body` at `offset`. The last byte of a whole upload makes it a stored file."""
+    def held(self, place: str, most: int) -> int:
+        """How many bytes of an upload without a length, at most `most`, the node holds on disk."""
+        answer = self._node.ask("HEAD", place, self._token, _VERSION)
+        if answer.status_code not in (200, 204):
+            raise _failure_of_upload(answer)
+        return _offset(answer, most)
+
+    def append(
+        self, place: str, offset: int, length: int, body: Range, *, ends: bool = False
+    ) -> Appended:
+        """Send `body` at `offset`. The last byte of a whole upload makes it a stored file.
+
+        `ends`: that byte is in here, and `length` was not told before.
+        """
         headers = {
             **_VERSION,
             **_AS_JSON,
             "Content-Type": "application/offset+octet-stream",
             "Upload-Offset": str(offset),
+            **({"Upload-Length": str(length)} if ends else {}),
         }
         answer = self._node.send("PATCH", place, self._token, headers, body)
         if answer.status_code == 200:
