@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +30,7 @@ from portside.client.http.errors import (
     Refused,
 )
 from portside.client.login import Login, NotLoggedIn
-from portside.cluster.file import Cluster, find, load
+from portside.cluster.file import CLUSTER_VARIABLE, Cluster, ClusterError, find, load
 from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -77,8 +79,18 @@ def _parsed(parse: Callable[[str], int], text: str) -> int:
 
 
 def cluster_path(file: Path | None) -> Path:
-    """The cluster file that is meant."""
-    return file or find(Path.cwd())
+    """The cluster file that is meant. Raises ClusterError where nothing says which."""
+    path = file or find(Path.cwd())
+    if file is None and not os.environ.get(CLUSTER_VARIABLE) and not path.exists():
+        raise ClusterError(
+            str(Path.cwd()),
+            [
+                "no cluster.yaml and no clusters/lab.yaml is here: name the cluster file with "
+                f"--cluster or {CLUSTER_VARIABLE}; who has an API key of the control plane needs "
+                "none: `portside login URL`"
+            ],
+        )
+    return path
 
 
 def load_cluster(file: Path | None) -> Cluster:
@@ -86,9 +98,14 @@ def load_cluster(file: Path | None) -> Cluster:
     return load(cluster_path(file))
 
 
-def keystore_of(loaded: Cluster) -> Keystore:
-    """The cluster's secrets, under the project's folder: the current one."""
-    return Keystore.for_cluster(loaded, Path.cwd())
+def keystore_of(loaded: Cluster, file: Path | None) -> Keystore:
+    """The cluster's secrets: under the current folder, else beside the cluster file `file`."""
+    here = Keystore.for_cluster(loaded, Path.cwd())
+    if here.directory.is_dir():
+        return here
+    folder = cluster_path(file).absolute().parent
+    there = Keystore.for_cluster(loaded, folder.parent if folder.name == "clusters" else folder)
+    return there if there.directory.is_dir() else here
 
 
 def exit_code(error: Exception) -> int:
@@ -144,12 +161,19 @@ def printable(text: str) -> str:
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: fitted to a terminal, unwrapped and unadorned anywhere else."""
     if sys.stdout.isatty():
-        table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+        # The first column is what other commands take: it is never cut short, nor any other cell.
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, header in enumerate(headers):
+            table.add_column(header, no_wrap=number == 0, overflow="fold")
         for row in rows:
             table.add_row(*row)
         Console().print(table, markup=False)
         return
-    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
+    widths = [
+        max(cell_len(line[column]) for line in (headers, *rows)) for column in range(len(headers))
+    ]
     for line in (headers, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        cells = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        )
         typer.echo("  ".join(cells).rstrip())

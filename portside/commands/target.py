@@ -50,7 +50,7 @@ def target_of(
         return Target(_client(url, ca), str(named), token, None, None)
 
     cluster = load_cluster(file)
-    keystore = keystore_of(cluster)
+    keystore = keystore_of(cluster, file)
     node_id = named or next(iter(cluster.with_role("storage")), "")
     if node_id not in cluster.with_role("storage"):
         raise typer.BadParameter(

@@ -297,4 +297,4 @@ def test_a_full_disk_is_told_and_what_has_come_stays(
 def test_a_folder_that_isnt_there_is_told(copies: list[CopyDouble]) -> None:
     run = Run("get", FILE_ID, "-o", "nowhere/x.iso")
     assert run.code == 2
-    assert "nowhere/x.iso: No such file or directory" in run.err
+    assert "nowhere/x.iso: there is no folder nowhere: make it first" in run.err
