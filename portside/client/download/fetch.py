@@ -22,9 +22,10 @@ from portside.client.http.answers import (
     must_keep_secrets,
     problem_of,
     retry_after,
-    trusted_authorities,
 )
 from portside.client.http.errors import DamagedCopy, DownloadError, describe
+from portside.client.http.session import Session
+from portside.client.http.trust import trusted_authorities
 from portside.client.progress import Display
 from portside.quantities import format_duration
 from portside.wire.control import FileUrl, FileView
@@ -64,7 +65,7 @@ def fetch(
     node's copy is the file, other DownloadErrors, ControlError, LocalFileError, AlreadyRunning and
     OutputClosed.
     """
-    with output as part, requests.Session() as session:
+    with output as part, Session() as session:
         _Fetch(control, view, part, session, trusted_authorities(ca), shown).run()
         part.finish()
 
@@ -75,7 +76,7 @@ class _Fetch:
         control: Control,
         view: FileView,
         part: Output,
-        session: requests.Session,
+        session: Session,
         trusted: bool | str,
         shown: Display,
     ) -> None:

@@ -51,6 +51,7 @@ class Stream:
         self.path = path
         self._window = window
         self._hash = hashlib.sha256()
+        self._ended = False
         self._places = threading.Semaphore(_HELD)
         self._filled: queue.SimpleQueue[Window | LocalFileError] = queue.SimpleQueue()
         try:
@@ -71,10 +72,9 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A thread that waits for bytes is left to the end of the process, with its descriptor:
-        # another file must not come to have the same number.
-        if not self._thread.is_alive():
-            os.close(self._descriptor)
+        # A thread that waits for bytes is left to the end of the process.
+        self._ended = True
+        self._places.release()
 
     def sha256(self) -> str:
         """Of the whole stream, in hex, once its last window was taken."""
@@ -96,25 +96,32 @@ class Stream:
                 return
 
     def _run(self) -> None:
-        start, ahead = 0, b""
         try:
-            while True:
-                self._places.acquire()
-                # Not written to before it is needed: what is short costs little memory.
-                buffer = memoryview(bytearray(self._window))
-                filled = self._fill(buffer, ahead)
-                # Only one byte more tells whether the stream ends here.
-                following = memoryview(bytearray(1))
-                more = filled == len(buffer) and self._read(following)
-                ahead = bytes(following) if more else b""
-                self._hash.update(buffer[:filled])
-                window = Window(start, buffer[:filled], is_last=not ahead)
-                self._filled.put(window)
-                if window.is_last:
-                    return
-                start = window.end
+            self._read_windows()
         except OSError as error:
             self._filled.put(LocalFileError(f"{self.path}: {error.strerror}"))
+        finally:
+            os.close(self._descriptor)
+
+    def _read_windows(self) -> None:
+        start, ahead = 0, b""
+        while True:
+            self._places.acquire()
+            if self._ended:
+                return
+            # Not written to before it is needed: what is short costs little memory.
+            buffer = memoryview(bytearray(self._window))
+            filled = self._fill(buffer, ahead)
+            # Only one byte more tells whether the stream ends here.
+            following = memoryview(bytearray(1))
+            more = filled == len(buffer) and self._read(following)
+            ahead = bytes(following) if more else b""
+            self._hash.update(buffer[:filled])
+            window = Window(start, buffer[:filled], is_last=not ahead)
+            self._filled.put(window)
+            if window.is_last:
+                return
+            start = window.end
 
     def _fill(self, buffer: memoryview, ahead: bytes) -> int:
         """Fill it with `ahead` and what follows; returns how many bytes there were."""

@@ -119,6 +119,8 @@ class _Transfer:
     def bring(self, window: Window) -> StoredFile | None:
         """Have the node hold a window; the last one makes a stored file.
 
+        The last one is appended also where the node holds it: its answer was lost.
+
         Raises LocalFileError, Refused, ReceiptRefused, and NodeUnavailable when patience ends.
         """
         held: int | None = window.start
@@ -129,13 +131,15 @@ class _Transfer:
                 if held > furthest:
                     self.patience.reward()
                     furthest = held
+                if held == window.end and not window.is_last:
+                    return None
                 appended = self._append(window, held)
             except NodeUnavailable as reason:
                 self.patience.wait(reason)
                 held = None
                 continue
             held = appended.offset
-            if held == window.end and (appended.stored is not None or not window.is_last):
+            if appended.stored is not None:
                 return appended.stored
 
     def _held(self, window: Window) -> int:
@@ -148,7 +152,6 @@ class _Transfer:
         return held
 
     def _append(self, window: Window, begun: int) -> Appended:
-        """Also without a byte: where the answer to the last one was lost, it is told again."""
         body = Range(window, begun, window.end, lambda sent: self.watcher.sent(begun + sent))
         ends = self.deferred and window.is_last
         appended = self.uploads.append(self.place, begun, window.end, body, ends=ends)

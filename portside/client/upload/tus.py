@@ -30,6 +30,9 @@ from portside.wire.files import StoredFile
 _VERSION = {"Tus-Resumable": "1.0.0"}
 _AS_JSON = {"Accept": "application/json"}
 _PLACE = re.compile(re.escape(paths.RESUMABLE_UPLOADS) + r"/[A-Za-z0-9_-]{1,128}")
+_DISCARD_SECONDS = 5.0
+"""A courtesy that nobody, least of all who interrupts an upload, should wait for."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -131,7 +134,7 @@ class Uploads:
 
     def discard(self, place: str) -> None:
         """End the upload: its space is given back."""
-        answer = self._node.ask("DELETE", place, self._token, _VERSION)
+        answer = self._node.ask("DELETE", place, self._token, _VERSION, _DISCARD_SECONDS)
         if answer.status_code != 204:
             raise _failure_of_upload(answer)
 
