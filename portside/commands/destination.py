@@ -53,9 +53,9 @@ def stream_of(given: str | None, force: bool) -> PassingOutput | None:
         if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
             return None
         return PassingOutput(os.open(given, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), given)
-    except FileNotFoundError:
-        return None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
         raise LocalFileError(f"{given}: {error.strerror}") from None
 
 
@@ -70,15 +70,15 @@ def path_of(given: str | None, view: FileView) -> Path:
     Raises LocalFileError for one that can't be.
     """
     path = Path(given or ".")
+    reason = _unfit(path)
+    if reason is not None:
+        raise LocalFileError(f"{path}: can't be a name there ({reason}): choose another one")
     if path.is_dir():
         return path / _name_in(path, view)
     if given is not None and given.endswith("/"):
         raise LocalFileError(f"{given}: there is no such folder: make it first")
     if not path.parent.is_dir():
         raise LocalFileError(f"{path}: there is no folder {path.parent}: make it first")
-    reason = _unfit(path)
-    if reason is not None:
-        raise LocalFileError(f"{path}: can't be a name there ({reason}): choose another one")
     return path
 
 

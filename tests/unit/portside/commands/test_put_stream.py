@@ -1,4 +1,4 @@
-"""`portside put` of what can't be read twice: pipes, standard input, devices, the kernel's files."""
+"""`portside put` of what can't be read twice: pipes, standard input, devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from portside.client.http import retry
 from portside.client.upload import stream
 from portside.client.upload.state import state_folder
 from portside.operator.keystore import Keystore
-from portside.tokens import unverified_claims
 from tests.support.client.command import PUT, Run, mint
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.client.node_double import NodeDouble
