@@ -34,7 +34,7 @@ def given_token(token_file: Path | None) -> str | None:
         return os.environ.get("PORTSIDE_TOKEN", "").strip() or None
     if str(token_file) == "-":
         return sys.stdin.read().strip()
-    return token_file.read_text(encoding="utf-8").strip()
+    return token_file.read_text(encoding="utf-8-sig").strip()
 
 
 def target_of(

@@ -229,7 +229,7 @@ def inspect(
 
     Exit code 0: it verifies and is valid now. 1: it isn't, or there are no keys to tell by.
     """
-    token = (token_file.read_text(encoding="utf-8") if token_file else sys.stdin.read()).strip()
+    token = (token_file.read_text(encoding="utf-8-sig") if token_file else sys.stdin.read()).strip()
     header, claims = unverified_header(token), unverified_claims(token)
     for title, values in (("header", header), ("claims", claims)):
         typer.echo(f"{title}:")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from portside.client.http.errors import LocalFileError
@@ -70,12 +71,13 @@ def name_of(path: Path) -> str:
     """The name that it is stored under unless another is given. Raises ValueError for none."""
     if path == STDIN or _DESCRIPTOR.fullmatch(str(path)):
         raise ValueError("a stream has no name of its own: say --name, as --name backup.tar")
-    try:
-        path.name.encode()
-    except UnicodeEncodeError:
+    with suppress(UnicodeDecodeError):
+        # Whatever the locale says: a name that is valid UTF-8 is meant as such.
+        return os.fsencode(path.name).decode()
+    if not path.name.isprintable():
         raise ValueError(
             f"{path.name!r}: the name is no valid Unicode: rename the file, or say --name"
-        ) from None
+        )
     return path.name
 
 

@@ -18,6 +18,7 @@ from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from portside.client import xdg
 from portside.client.http.errors import AlreadyRunning, LocalFileError
 from portside.client.upload.body import OpenFile
 from portside.client.upload.tus import is_place
@@ -102,9 +103,14 @@ def facts_of(file: OpenFile) -> dict[str, str | int]:
 
 
 def state_folder(of: str = "uploads") -> Path:
-    """$XDG_STATE_HOME/portside/uploads; a relative one counts for nothing, says the standard."""
-    home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else Path.home() / ".local/state") / "portside" / of
+    """$XDG_STATE_HOME/portside/uploads. Raises LocalFileError for a user who has no home."""
+    folder = xdg.folder("XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        raise LocalFileError(
+            "no home folder to note in how far an upload is: set HOME or XDG_STATE_HOME, or use "
+            "--no-resume"
+        )
+    return folder / "portside" / of
 
 
 class StateFile(Generic[S]):

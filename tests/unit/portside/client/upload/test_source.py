@@ -92,6 +92,18 @@ def test_a_stream_without_a_name_of_its_own_needs_one(path: str) -> None:
         name_of(Path(path))
 
 
+def test_a_name_in_utf_8_is_itself_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("ascii", "latin-1"):
+        monkeypatch.setattr(
+            os, "fsencode", lambda name, e=encoding: name.encode(e, "surrogateescape")
+        )
+        assert (
+            name_of(Path("\u0444.iso".encode().decode(encoding, "surrogateescape"))) == "\u0444.iso"
+        )
+    # The last one's own.
+    assert name_of(Path("caf\xe9.iso")) == "caf\xe9.iso"
+
+
 def test_a_name_that_is_no_unicode_needs_another() -> None:
     with pytest.raises(ValueError, match="rename the file, or say --name"):
         name_of(Path(os.fsdecode(b"caf\xe9.iso")))
