@@ -10,7 +10,8 @@ import io
 import os
 import sys
 from importlib import metadata
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
@@ -103,8 +104,30 @@ def _options(
     pass
 
 
+def _occupy_closed_streams() -> None:
+    """See to it that no file or connection gets the number of a standard stream that is closed.
+
+    Reading one (`put - <&-`) and writing a file to one (`get -o - >&-`) fails; what would be said
+    there is lost, as whoever has closed it wants.
+    """
+    for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken, and those below are in use by now.
+            os.open(os.devnull, flags)
+    sys.stdin = sys.stdin or _devnull("r")
+    sys.stdout = sys.stdout or _devnull("w")
+    sys.stderr = sys.stderr or _devnull("w")
+
+
+def _devnull(mode: str) -> TextIO:
+    return cast("TextIO", Path(os.devnull).open(mode, encoding="utf-8"))
+
+
 def main() -> None:
     """What the installed `portside` command runs."""
+    _occupy_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name may hold what the locale can't say: it is escaped there, as stderr does it.
         sys.stdout.reconfigure(errors="backslashreplace")

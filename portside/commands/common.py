@@ -15,6 +15,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from portside.client import login
 from portside.client.control import Control
@@ -48,6 +49,12 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (DownloadError, UNAVAILABLE),
     (LocalFileError, USAGE),
 )
+
+_GAP = 3
+"""Columns of a terminal between two of an adorned table, at most."""
+
+_LAST_COLUMN = 16
+"""Columns of a terminal that the last one of a table needs at least, for its text can be folded."""
 
 ClusterFile = Annotated[
     Path | None,
@@ -159,21 +166,30 @@ def printable(text: str) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: fitted to a terminal, unwrapped and unadorned anywhere else."""
-    if sys.stdout.isatty():
-        # The first column is what other commands take: it is never cut short, nor any other cell.
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for number, header in enumerate(headers):
-            table.add_column(header, no_wrap=number == 0, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table, markup=False)
-        return
+    """A table on stdout: adorned on a terminal that is wide enough, plain anywhere else.
+
+    No cell is cut short or broken but the last one's: what others hold is given to other commands.
+    """
     widths = [
         max(cell_len(line[column]) for line in (headers, *rows)) for column in range(len(headers))
     ]
+    if sys.stdout.isatty():
+        console = Console()
+        if sum(width + _GAP for width in widths[:-1]) + _LAST_COLUMN <= console.width:
+            console.print(_adorned(headers, rows), markup=False)
+            return
     for line in (headers, *rows):
         cells = (
             cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
         )
         typer.echo("  ".join(cells).rstrip())
+
+
+def _adorned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, header in enumerate(headers, 1):
+        is_last = number == len(headers)
+        table.add_column(header, no_wrap=not is_last, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -69,6 +69,8 @@ def path_of(given: str | None, view: FileView) -> Path:
 
     Raises LocalFileError for one that can't be.
     """
+    if given == "":
+        raise LocalFileError("-o: names nothing: is a variable of the script empty?")
     path = Path(given or ".")
     reason = _unfit(path)
     if reason is not None:

@@ -193,7 +193,7 @@ def command(
     )
     to_a_node = bool(given or url or file)
     with _way(to_a_node, given, node, url, ca, file, manner, timeout if wait else None) as way:
-        codes = [_put(path, way, as_json) for path in files]
+        codes = [_put(path, name or path.name, way, as_json) for path in files]
     raise typer.Exit(max(codes))
 
 
@@ -234,8 +234,8 @@ def _way(
         yield ToNode(target, manner)
 
 
-def _put(path: Path, way: Way, as_json: bool) -> int:
-    """Store one file and say how that went. Returns its exit code."""
+def _put(path: Path, label: str, way: Way, as_json: bool) -> int:
+    """Store one file, for people `label`, and say how that went. Returns its exit code."""
     started = time.monotonic()
     try:
         stored = way.store(path)
@@ -251,7 +251,7 @@ def _put(path: Path, way: Way, as_json: bool) -> int:
     seconds = time.monotonic() - started
     speed = stored.size / max(seconds, 1e-6) / 1e6
     typer.echo(
-        f"{printable(path.name)}: {format_size(stored.size)} stored and verified in "
+        f"{printable(label)}: {format_size(stored.size)} stored and verified in "
         f"{format_duration(seconds)}, {speed:.1f} MB/s",
         err=True,
     )

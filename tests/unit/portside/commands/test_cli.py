@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import typer
 import yaml
 
 from portside import cli
+from portside.commands.common import print_table
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
 from tests.support.client.command import PUT, Run, mint
@@ -87,6 +89,48 @@ def test_who_reads_no_more_ends_it_in_silence() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_closed_stream_fails_and_lends_its_number_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `<&- >&- 2>&-` leaves them."""
+    opened: list[int] = []
+
+    def closed(number: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor", str(number))
+
+    monkeypatch.setattr(os, "fstat", closed)
+    monkeypatch.setattr(os, "open", lambda path, flags: opened.append(flags))
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    cli._occupy_closed_streams()
+    assert opened == [os.O_WRONLY, os.O_RDONLY, os.O_WRONLY]
+    assert (sys.stdin.read(), sys.stdout.write("lost"), sys.stderr.write("lost")) == ("", 4, 4)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
+
+
+class _OnATerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "adorned"), [("80", False), ("100", True)])
+def test_a_table_never_cuts_what_other_commands_are_given(
+    columns: str, adorned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "stdout", shown := _OnATerminal())
+    print_table(("file", "state", "name"), [("0" * 32, "x" * 40, "some words " * 9)])
+    assert "0" * 32 in shown.getvalue()
+    assert "x" * 40 in shown.getvalue()
+    assert ("\u2500" in shown.getvalue()) == adorned
+
+
+def test_columns_are_as_wide_as_their_text_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "size"), [("\u6587\u4ef6.iso", "1"), ("ab.iso", "2")])
+    assert capsys.readouterr().out == "name      size\n\u6587\u4ef6.iso  1\nab.iso    2\n"
 
 
 # -- anywhere --------------------------------------------------------------------------------------
