@@ -45,11 +45,14 @@ class Window:
 
 
 class Stream:
-    """A stream that is read to its end. Raises LocalFileError when it can't be opened."""
+    """A stream that is read to its end, `window` bytes at a time.
 
-    def __init__(self, path: Path, window: int = WINDOW) -> None:
+    Raises LocalFileError when it can't be opened.
+    """
+
+    def __init__(self, path: Path, window: int | None = None) -> None:
         self.path = path
-        self._window = window
+        self._window = window or WINDOW
         self._hash = hashlib.sha256()
         self._ended = False
         self._places = threading.Semaphore(_HELD)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,8 @@ from tests.support.client.command import PUT, Run, mint
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.client.node_double import NodeDouble
 from tests.support.client.tus_double import Fault, cut_after, lose_answer, refuse
-from tests.support.loopback import wait_until
 
 WINDOW = 4096
-INTERRUPTIBLE = """
-import signal
-from portside.cli import main
-# Who is started in the background of a shell ignores it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
 NAMED = ("--name", "x.iso")
 
 
@@ -37,9 +28,7 @@ NAMED = ("--name", "x.iso")
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "SHORTEST_PAUSE", 0.001)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.002)
-    default = stream.Stream.__init__.__defaults__
-    assert default == (stream.WINDOW,)
-    monkeypatch.setattr(stream.Stream.__init__, "__defaults__", (WINDOW,))
+    monkeypatch.setattr(stream, "WINDOW", WINDOW)
 
 
 @pytest.fixture
@@ -198,66 +187,37 @@ def test_what_makes_no_sense_of_a_stream_is_a_usage_error(
     assert not node.tus.uploads
 
 
-# -- a process of its own --------------------------------------------------------------------------
+def test_ctrl_c_ends_a_stream_and_gives_its_space_back(
+    node: NodeDouble, keystore: Keystore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: object, count: int) -> None:
+        if count > WINDOW:
+            raise KeyboardInterrupt
 
-
-@pytest.fixture
-def start(
-    logged_in: ControlDouble, node: NodeDouble
-) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts `portside put -` with a pipe as its standard input."""
-    logged_in.targets = [node]
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*arguments: str, non_blocking: bool = False) -> subprocess.Popen[bytes]:
-        read, write = os.pipe()
-        os.set_blocking(read, not non_blocking)
-        process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, *PUT, *arguments],
-            stdin=read,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PORTSIDE_URL": logged_in.url, "PORTSIDE_API_KEY": API_KEY},
-        )
-        os.close(read)
-        process.stdin = os.fdopen(write, "wb")
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        for file in (process.stdin, process.stdout, process.stderr):
-            assert file is not None
-            file.close()
-        process.wait()
+    monkeypatch.setattr("portside.commands.sending.Teller.sent", interrupt)
+    run = put(bytes(3 * WINDOW), *NAMED, "--url", node.url)
+    assert (run.code, run.out) == (130, "")
+    assert "the same command" not in run.err
+    assert node.tus.received >= WINDOW
+    assert node.tus.uploads == {}
 
 
 def test_standard_input_is_stored_also_where_others_have_made_it_non_blocking(
-    start: Callable[..., subprocess.Popen[bytes]], node: NodeDouble
+    logged_in: ControlDouble, node: NodeDouble
 ) -> None:
+    logged_in.targets = [node]
     content = os.urandom(100_000)
-    process = start("-", *NAMED, non_blocking=True)
-    out, err = process.communicate(content, timeout=60)
-    assert (process.returncode, out) == (
-        0,
-        b"https://s01.portside.test/uploads/isos/x.iso\n",
-    ), err
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from portside.cli import main; main()", *PUT, "-", *NAMED],
+        stdin=read,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PORTSIDE_URL": logged_in.url, "PORTSIDE_API_KEY": API_KEY},
+    ) as process:
+        os.close(read)
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(content)
+        out, _ = process.communicate()
+    assert (process.returncode, out) == (0, b"https://s01.portside.test/uploads/isos/x.iso\n")
     assert whole_of(node) == content
-
-
-def test_ctrl_c_ends_a_stream_and_gives_its_space_back(
-    start: Callable[..., subprocess.Popen[bytes]], node: NodeDouble
-) -> None:
-    process = start("-", *NAMED)
-    assert process.stdin is not None
-    process.stdin.write(bytes(stream.WINDOW + 1))
-    process.stdin.flush()
-    wait_until(lambda: node.tus.received == stream.WINDOW)
-    process.send_signal(signal.SIGINT)
-    # Not before: an end of its input would end it as well.
-    wait_until(lambda: process.poll() is not None)
-    assert process.returncode == 130
-    assert process.stderr is not None
-    assert b"Traceback" not in process.stderr.read()
-    assert node.tus.uploads == {}
