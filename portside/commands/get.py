@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from portside.client.control import Control
+from portside.client.download.destination import file_at, is_standard, path_of, stream_of
 from portside.client.download.fetch import fetch
 from portside.client.download.output import Output
-from portside.client.http.errors import DownloadError
+from portside.client.http.errors import DownloadError, LocalFileError
 from portside.client.progress import display
+from portside.client.upload.body import sha256_of
 from portside.commands.common import control_plane, printable, say, the_login
-from portside.commands.destination import is_standard, output_at, path_of, stream_of
 from portside.wire.control import FileView
 
 
@@ -62,10 +63,10 @@ def command(
         path = path_of(output, view)
         if view.name not in (None, path.name) and _is_folder(output):
             say(f"{view.name}: can't be a name here: it is {path.name}")
-        part = output_at(path, view, force)
-        if part is None:
+        if _is_there(view, path, force):
             say(f"{path}: is there already, and intact")
         else:
+            part = file_at(path, view, replaces=force)
             _fetch(control, view, part, login.ca, path.name)
     typer.echo(printable(str(path)))
 
@@ -78,6 +79,16 @@ def _fetch(control: Control, view: FileView, output: Output, ca: Path | None, la
             if output.can_begin_anew:
                 shown.say("the same command again goes on from here")
             raise
+
+
+def _is_there(view: FileView, path: Path, force: bool) -> bool:
+    """Whether the very file is at `path`. Raises LocalFileError for another one."""
+    if force or not path.exists():
+        return False
+    same_size = path.is_file() and path.stat().st_size == view.size
+    if same_size and sha256_of(path) == view.sha256:
+        return True
+    raise LocalFileError(f"{path}: is there already: --force replaces it, -o goes elsewhere")
 
 
 def _is_folder(output: str | None) -> bool:

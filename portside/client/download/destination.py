@@ -1,4 +1,4 @@
-"""Where `portside get` puts a file: under which name, or into which stream.
+"""Where a download is put: under which name, or into which stream.
 
 A name from elsewhere never leads out of a folder, nor hides, and where the disk can't have it the
 nearest one that it can have is taken, before a byte is fetched.
@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portside import names
-from portside.client.download.output import Output
 from portside.client.download.partial import PartialFile
 from portside.client.download.passing import PassingOutput
 from portside.client.http.errors import LocalFileError
-from portside.client.upload.body import sha256_of
 from portside.wire.control import FileView
 
 _STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -84,18 +82,11 @@ def path_of(given: str | None, view: FileView) -> Path:
     return path
 
 
-def output_at(path: Path, view: FileView, force: bool) -> Output | None:
-    """What brings the file to `path`; None if the very file is there.
-
-    Raises LocalFileError for another one, unless it is to be replaced by `force`.
-    """
-    if path.exists() and not force:
-        same_size = path.is_file() and path.stat().st_size == view.size
-        if same_size and sha256_of(path) == view.sha256:
-            return None
-        raise LocalFileError(f"{path}: is there already: --force replaces it, -o goes elsewhere")
-    # Through a link, as every program writes: what is replaced is the file it leads to.
-    return PartialFile(path.resolve() if path.is_symlink() else path, view.file_id, replaces=force)
+def file_at(path: Path, view: FileView, *, replaces: bool) -> PartialFile:
+    """What brings the file to `path`, through a link to where it leads, as programs write."""
+    return PartialFile(
+        path.resolve() if path.is_symlink() else path, view.file_id, replaces=replaces
+    )
 
 
 def _descriptor_of(given: str) -> int | None:
