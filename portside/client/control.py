@@ -23,9 +23,10 @@ from portside.client.http.answers import (
     must_keep_secrets,
     problem_of,
     retry_after,
-    trusted_authorities,
 )
 from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
+from portside.client.http.session import Session as HttpSession
+from portside.client.http.trust import trusted_authorities
 from portside.wire import paths
 from portside.wire.control import (
     FileReceipt,
@@ -84,7 +85,7 @@ class Control:
         self._key = Bearer(api_key)
         self._verify = trusted_authorities(ca)
         self._on_wait = on_wait
-        self._session = requests.Session()
+        self._session = HttpSession()
 
     def close(self) -> None:
         """Close the connections."""

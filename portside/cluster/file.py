@@ -45,6 +45,9 @@ _ORIGIN = re.compile(
 _CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
+CLUSTER_VARIABLE = "PORTSIDE_CLUSTER"
+"""Names the cluster file."""
+
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
 
@@ -494,7 +497,7 @@ def find(directory: Path) -> Path:
 
     PORTSIDE_CLUSTER names it; without that `cluster.yaml` if there is one, else the lab's.
     """
-    named = os.environ.get("PORTSIDE_CLUSTER")
+    named = os.environ.get(CLUSTER_VARIABLE)
     if named:
         return Path(named) if Path(named).is_absolute() else directory / named
     own = directory / "cluster.yaml"

@@ -35,6 +35,9 @@ from tests.support.client.node_double import NodeDouble, Server
 
 API_KEY = "a-key-that-counts-0123456789"
 
+MOST = 64 << 30
+"""Bytes of a file of which nothing else is known."""
+
 Fault = Callable[["ControlHandler"], bool]
 """Answers a request in place of the double; False lets the double answer it."""
 
@@ -195,6 +198,7 @@ class ControlHandler(BaseHTTPRequestHandler):
             name=wish.name,
             layout=wish.layout,
             size=wish.size,
+            max_size=MOST if wish.size is None and wish.max_size is None else wish.max_size,
             sha256=wish.sha256,
         )
         session = Session(
