@@ -16,6 +16,7 @@ from agent.dialects.checksum import Checksum, parse_checksum
 from agent.dialects.metadata import parse_metadata
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
+from agent.incoming.whole_file import check_is_plain
 from agent.problems import ProblemError
 from portside.wire import paths
 from portside.wire.fields import FILE_ID_PATTERN
@@ -60,6 +61,7 @@ class ResumableRequest:
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
+    check_is_plain(head)
     media_type = head.content_type.partition(";")[0].strip().lower()
     dialect = _dialect(
         head.method, head.header("Tus-Resumable"), head.header("Upload-Complete"), media_type

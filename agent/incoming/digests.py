@@ -20,7 +20,7 @@ from agent.incoming.body import Body
 from agent.problems import ProblemError
 
 Digests = Mapping[str, bytes]
-"""Digests by their algorithms' names in IANA's registry of hash algorithms for HTTP digest fields."""
+"""By their algorithms' names in IANA's registry for HTTP digest fields."""
 
 _HASHES = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
 """By their names there, in Python's. MD5 and SHA-1 are no proof against malice; a broken cable they
@@ -35,7 +35,7 @@ _OTHER_NAMES = {"sha256": "sha-256", "sha512": "sha-512", "sha1": "sha", "sha-1"
 
 
 class Head(Protocol):
-    """A request's headers."""
+    """Headers: a request's, or those of a form's part."""
 
     def header(self, name: str) -> str:
         """A header's value, empty without it."""
