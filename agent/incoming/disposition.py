@@ -43,7 +43,7 @@ def disposition_name(value: str, charset: str | None = None) -> str | None:
     if extended:
         return extended
     plain = parameters.get("filename")
-    return None if plain is None else _plain(plain, charset)
+    return _plain(plain, charset) if plain else None
 
 
 def disposition_parameters(value: str) -> Mapping[str, str]:

@@ -65,6 +65,10 @@ class Preflight:
                 "upload-in-progress",
                 f"this token's upload has begun at {paths.RESUMABLE_UPLOADS}: go on there",
             )
+        if asked.only_replacing:
+            raise ProblemError(
+                "precondition-failed", "If-Match: a token stores a new file and replaces none"
+            )
         limit, expected = policy.sizes(claims, asked)
         name = self._name(claims, asked)
         policy.check_health()
@@ -89,10 +93,6 @@ class Preflight:
 
     def _name(self, claims: UploadClaims, asked: UploadRequest) -> str | None:
         """The file's name, None where a form has yet to tell it. Raises ProblemError."""
-        if asked.only_replacing:
-            raise ProblemError(
-                "precondition-failed", "If-Match: a token stores a new file and replaces none"
-            )
         chosen = claims.name or asked.sent_name
         if chosen is None:
             if asked.boundary is None:
