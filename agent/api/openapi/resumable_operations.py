@@ -74,6 +74,7 @@ _RECEIVING: tuple[Slug, ...] = (
     *NEW_FILE_PROBLEMS,
     "protocol-version",
     "media-type",
+    "expectation-failed",
     "offset-mismatch",
     "checksum-mismatch",
     "checksum-unsupported",
