@@ -38,12 +38,22 @@ from portside.wire.fields import LABEL, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
 
 _DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
-_ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
+_ORIGIN = re.compile(
+    r"^null$|^[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:\d{1,5})?$"
+)
+"""As browsers write them (RFC 6454, section 6.2), apps' web views and extensions among them."""
 _CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
+
+
+def _as_sent(origin: str) -> str:
+    """An origin as a browser sends it: in lower case, without its scheme's own port."""
+    lower = origin.lower()
+    port = {"https": ":443", "http": ":80"}.get(lower.partition(":")[0], "")
+    return lower.removesuffix(port)
 
 
 def _absolute(path: PurePosixPath) -> PurePosixPath:
@@ -160,9 +170,21 @@ class Monitoring(_Strict):
 
 
 class Cors(_Strict):
-    """Browser origins that may upload to and read from the nodes; `*` alone allows every one."""
+    """Browser origins that may upload to and read from the nodes; `*` alone allows every one.
+
+    `https://*.example.net` is every host below example.net, `null` a page without an origin of its
+    own and one that was redirected to another host.
+    """
 
     origins: tuple[str, ...] = ()
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: Any) -> Any:
+        """In lower case, without the port that the scheme has anyway."""
+        if not isinstance(origins, list | tuple):
+            return origins
+        return [_as_sent(each) if isinstance(each, str) else each for each in origins]
 
     @field_validator("origins", mode="after")
     @classmethod
@@ -170,7 +192,8 @@ class Cors(_Strict):
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{origin!r} is no origin: scheme and host only, as https://app.example.net"
+                    f"{origin!r} is no origin: scheme, host and port only, as "
+                    "https://app.example.net or https://*.example.net"
                 )
         if "*" in origins and len(origins) > 1:
             raise ValueError("'*' allows every origin: leave the others out, or leave '*' out")
