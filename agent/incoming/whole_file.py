@@ -123,6 +123,7 @@ def check_is_plain(head: RequestHead) -> None:
 def said_in_head(head: RequestHead) -> Said:
     """What a request's head says of its file. Raises ProblemError when it brings a part of one."""
     _check_not_resumable(head)
+    _check_not_another_method(head)
     headers = [(name, head.header(name)) for name in _PART_HEADERS]
     ranges = [head.header("Content-Range"), head.header("X-Content-Range")]
     sizes = [
@@ -193,6 +194,15 @@ def _check_not_resumable(head: RequestHead) -> None:
     )
     if incomplete:
         raise part_of_a_file()
+
+
+def _check_not_another_method(head: RequestHead) -> None:
+    for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
+        meant = head.header(name).upper()
+        if meant not in ("", head.method):
+            raise ProblemError(
+                "malformed-request", f"{name} says {meant}: send the request with that method"
+            )
 
 
 def _plainly(name: str, value: str) -> Iterable[Field]:

@@ -71,6 +71,7 @@ def ask(
         ({"Upload-Length": "11"}, 400, "size-mismatch"),
         ({"Content-Range": "bytes 0-10/11"}, 400, "size-mismatch"),
         ({"X-File-Size": "large"}, 400, "malformed-request"),
+        ({"X-HTTP-Method-Override": "PATCH"}, 400, "malformed-request"),
         ({"Content-Encoding": "gzip"}, 415, "media-type"),
         ({"Content-Encoding": "identity, br"}, 415, "media-type"),
         ({"Content-Type": "multipart/form-data; boundary=b"}, 415, "media-type"),
