@@ -65,7 +65,6 @@ class FormPart:
                     "media-type",
                     f"the file's part is encoded ({coding}) and would be stored so: send its bytes "
                     f"as they are, without {header}",
-                    headers={"Accept-Encoding": "identity"},
                 )
         if self.header("Content-Type").lower().startswith("multipart/"):
             raise ProblemError("media-type", "several files in one part: send one file in a form")

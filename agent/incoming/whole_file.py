@@ -107,6 +107,7 @@ def check_is_plain(head: RequestHead) -> None:
             "media-type",
             f"the content is encoded ({coding}) and would be stored so: send it as it is, without "
             "Content-Encoding",
+            # And in no other 415 (RFC 9110, section 12.5.3).
             headers={"Accept-Encoding": "identity"},
         )
     if head.transfer_encoding.strip().lower() not in ("", "chunked"):

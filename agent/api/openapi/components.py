@@ -57,8 +57,11 @@ API: Api[Slug] = Api(
         429: _RETRY_AFTER,
         503: _RETRY_AFTER,
     },
-    # tus has a status of its own.
-    phrases={460: "Checksum mismatch"},
+    phrases={
+        415: "Unsupported Media Type, with Accept-Encoding where it is the Content-Encoding",
+        # tus has a status of its own.
+        460: "Checksum mismatch",
+    },
 )
 
 BINARY: JsonObject = {"type": "string", "format": "binary"}
