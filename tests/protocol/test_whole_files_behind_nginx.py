@@ -35,13 +35,15 @@ def ask(
     headers: Mapping[str, str],
     path: str = "/api/internal/upload/a.bin",
     body: bytes | None = DATA,
+    method: str = "PUT",
 ) -> Answer:
-    """A PUT whose headers are what the test says; without a body it waits for one."""
+    """A request whose headers are what the test says; without a body it waits for one."""
     host, _, port = node.url.removeprefix("https://").partition(":")
     trusting = ssl.create_default_context(cafile=str(node.ca))
     connection = _AnyPath(host, int(port), timeout=60, context=trusting)
-    connection.putrequest("PUT", path, skip_accept_encoding=True)
-    length = {"Content-Length": str(len(DATA))} if "Transfer-Encoding" not in headers else {}
+    connection.putrequest(method, path, skip_accept_encoding=True)
+    announced = method == "PUT" and "Transfer-Encoding" not in headers
+    length = {"Content-Length": str(len(DATA))} if announced else {}
     for name, value in {"Authorization": f"Bearer {talker.token}", **length, **headers}.items():
         connection.putheader(name, value)
     connection.endheaders(body)
@@ -171,6 +173,9 @@ def test_a_name_in_the_url_is_one_name_however_it_is_written(
     path = f"/api/internal/upload/{raw}".encode().decode("latin-1")
     stored = StoredFile.model_validate_json(ask(talker, node, {}, path).body)
     assert stored.name == name
+    # And when it is asked for, by curl.
+    place = f"/f/{stored.file_id}/{name}".encode().decode("latin-1")
+    assert ask(talker, node, {}, place, b"", "GET").body == DATA
 
 
 def test_a_name_in_another_charset_fails_nobody_whose_token_names_the_file(node: Node) -> None:

@@ -86,7 +86,7 @@ def test_a_file_may_be_empty() -> None:
     assert read([('form-data; name="file"; filename="a.bin"', b"")]) == b""
 
 
-PARTS_OF_FILES = {
+PARTS_OF_FILES: dict[str, list[tuple[str, object]]] = {
     "Dropzone": [("dzuuid", "u"), ("dzchunkindex", 0), ("dztotalchunkcount", 3)],
     "plupload": [("name", "a.bin"), ("chunk", 0), ("chunks", 2)],
     "Resumable.js": [("resumableChunkNumber", 1), ("resumableTotalChunks", 2)],
@@ -107,7 +107,7 @@ def test_a_part_of_a_file_is_never_taken_for_the_file(widget: str) -> None:
     assert refusal([FILE, *fields]) == "partial-file"
 
 
-WHOLE_FILES = {
+WHOLE_FILES: dict[str, list[tuple[str, object]]] = {
     "Dropzone": [("dzchunkindex", 0), ("dztotalchunkcount", 1), ("dztotalfilesize", 10)],
     "plupload": [("name", "a.bin"), ("chunk", 0), ("chunks", 1)],
     "Resumable.js": [
