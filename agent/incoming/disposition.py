@@ -14,7 +14,8 @@ from email.header import decode_header
 from urllib.parse import unquote_to_bytes
 
 _PARAMETER = re.compile(
-    r';\s*([\w!#$%&+.^`|~*-]+)\s*=\s*("(?:\\.|[^"\\])*(?:"|\\"(?=\s*(?:;|$)))|[^;]*)', re.ASCII
+    r'(?:^|;)\s*([\w!#$%&+.^`|~*-]+)\s*=\s*("(?:\\.|[^"\\])*(?:"|\\"(?=\s*(?:;|$)))|[^;]*)',
+    re.ASCII,
 )
 """A quoted text may end in a backslash that escapes nothing: browsers don't escape (WHATWG)."""
 

@@ -48,9 +48,6 @@ _PART_HEADERS = (
     "OC-Chunked",
 )
 
-_PART_PARAMETERS = ("partNumber", "uploads", "comp")
-"""Of S3's multipart uploads and Azure's blocks."""
-
 _SIZES = {
     *("size", "filesize", "totalsize", "totalfilesize"),
     *("dztotalfilesize", "qqtotalfilesize", "resumabletotalsize", "flowtotalsize"),
@@ -81,11 +78,11 @@ _DIGESTS = {
     for suffix in ("", "sum", "hash")
 }
 
-_IN_JSON: dict[str, dict[str, str]] = {
-    "chunkmetadata": {"index": "chunkindex", "totalcount": "chunks"},
-    "metadata": {},
+_IN_JSON = {
+    "metadata": {name: name for name in ("chunkindex", "totalchunks", "totalfilesize")},
+    "chunkmetadata": {"index": "chunkindex", "totalcount": "totalchunks", "filesize": "filesize"},
 }
-"""Kendo and DevExtreme put theirs into one field; the latter's own words stand behind it."""
+"""Kendo and DevExtreme put theirs into one field: their words, and the same among those above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,8 @@ def said_in_head(head: RequestHead) -> Said:
         *(size_in_range(value) for value in ranges),
     ]
     query = parse_qsl(head.query, keep_blank_values=True)
-    if any(name in _PART_PARAMETERS for name, _ in query):
+    if any(name == "partNumber" for name, _ in query):
+        # S3's. In a form it may be a part's number in a shop.
         raise part_of_a_file()
     told = said_in_fields([*headers, *query])
     return Said(one_size([*sizes, told.size]), told.digests)
@@ -218,7 +216,8 @@ def _plainly(name: str, value: str) -> Iterable[Field]:
     if not isinstance(members, dict):
         return []
     words = _IN_JSON[plain]
-    return [(words.get(_plain(key), _plain(key)), str(member)) for key, member in members.items()]
+    said = ((_plain(key), str(member)) for key, member in members.items())
+    return [(words[key], member) for key, member in said if key in words]
 
 
 def _plain(name: str) -> str:

@@ -60,6 +60,7 @@ def _wire(text: str, charset: str = "utf-8") -> str:
             "a; filename=b.bin",
         ),
         ("no quotes", "attachment; FileName=x.bin", "x.bin"),
+        ("no type", 'filename="x.bin"', "x.bin"),
         ("no spaces", 'form-data;name="file";filename="x.bin"', "x.bin"),
         (
             "an extended one that can't be read",

@@ -117,7 +117,13 @@ WHOLE_FILES: dict[str, list[tuple[str, object]]] = {
     "FineUploader": [("qquuid", "u"), ("qqfilename", "a.bin"), ("qqtotalfilesize", 10)],
     "Kendo": [("metadata", '{"chunkIndex":0,"totalChunks":1,"totalFileSize":10}')],
     "FilePond": [("metadata", "{}")],
-    "words of an app": [("size", "large"), ("part_number", "7"), ("metadata", "[1"), ("chunk", "")],
+    "words of an app": [
+        ("size", "large"),
+        ("part_number", "7"),
+        ("metadata", '{"size":3}'),
+        ("metadata", "[1"),
+        ("chunk", ""),
+    ],
 }
 
 
