@@ -32,9 +32,9 @@ class NameRefused(ValueError):
 def sanitise(name: str) -> str:
     """A user's file name as a name that is safe on disk, in a URL and in a shell.
 
-    Letters, marks and digits of every script stay; spaces and punctuation become `_`; spaces at the
-    ends go, and leading dots (no hidden files) and dashes (no options); more than 200 characters
-    are cut from the stem, the extension stays. A name that is safe already stays as it is.
+    Letters, marks and digits of every script stay; spaces and punctuation become `_`; leading dots
+    (no hidden files) and dashes (no options) go; more than 200 characters are cut from the stem,
+    the extension stays. A name that is safe already stays as it is.
     Raises NameRefused for names with path separators or control characters, for reserved names,
     and for names of which nothing is left.
     """
@@ -42,7 +42,7 @@ def sanitise(name: str) -> str:
         raise NameRefused("a file name must not contain '/' or '\\': send the name alone, no path")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise NameRefused("a file name must not contain control characters")
-    kept = (c if _is_safe(c) else " " for c in composed(name).strip())
+    kept = (c if _is_safe(c) else " " for c in unicodedata.normalize("NFC", name))
     safe = truncate(re.sub(" +", "_", "".join(kept)).lstrip(".-"))
     # What is judged is the name as it will be on disk: cutting must not bring a bad one about.
     if not any(character.isalnum() for character in safe):
@@ -50,14 +50,6 @@ def sanitise(name: str) -> str:
     if safe.lower().endswith(ATTRIBUTES_SUFFIX):
         raise NameRefused(f"names that end in {ATTRIBUTES_SUFFIX} are kept for the node's own")
     return safe
-
-
-def composed(text: str) -> str:
-    """A name or path in the one spelling that is stored: letters and their marks composed (NFC).
-
-    macOS takes them apart (NFD), in names as in the URLs that it makes of them.
-    """
-    return unicodedata.normalize("NFC", text)
 
 
 def _is_safe(character: str) -> bool:

@@ -17,7 +17,6 @@ from agent.index.search import look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.telemetry import clock
-from portside.names import composed
 from portside.tokens import (
     UPLOAD_TYPE,
     TokenRefused,
@@ -136,7 +135,7 @@ class Access:
         claims = self._verified(
             lambda: verify_download(token, self._keyset, self._settings.node_id)
         )
-        if composed(claims.path) != path:
+        if claims.path != path:
             raise ProblemError("right-missing", "this download token is for another file")
 
     def _access_claims(self, authorization: str) -> AccessClaims:
@@ -184,8 +183,7 @@ def _not_for_this_file() -> ProblemError:
 def plain_path(uri: str) -> str:
     """The path below `/uploads/` that a request's target names, without any detour in it.
 
-    As it is stored: a target that writes letters and their marks apart names the same file. Raises
-    ProblemError for any other.
+    Raises ProblemError for any other.
 
     nginx cuts at `#`, joins slashes and resolves dots before it looks for a file. What is not ASCII
     stands in `uri` as WSGI has it, one character per byte (PEP 3333).
@@ -196,7 +194,6 @@ def plain_path(uri: str) -> str:
         path = decoded.removeprefix(_UPLOADS).decode()
     except UnicodeDecodeError:
         raise _not_for_this_file() from None
-    path = composed(path)
     if not decoded.startswith(_UPLOADS) or not set(path.split("/")).isdisjoint(("", ".", "..")):
         raise _not_for_this_file()
     return path

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import falcon
 
@@ -22,7 +22,7 @@ from agent.cluster.roster import Rosters
 from agent.index import former
 from agent.index.database import Database
 from agent.index.former import Former
-from agent.index.search import copies_of, look_up, look_up_path
+from agent.index.search import copies_of, look_up
 from agent.problems import ProblemError
 from agent.settings import Settings
 from portside.web.app import answer_problem
@@ -161,8 +161,6 @@ class Missing:
         uri = request.get_header("X-Original-URI", default="")
         asked = urlsplit(uri)
         try:
-            if self._is_spelled_otherwise(uri, response):
-                return
             gone = self._former(uri)
             if gone is None or not self._whereabouts.lead_on(
                 response, asked.query, gone.file_id, gone.name, _namespace(gone)
@@ -174,23 +172,6 @@ class Missing:
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         """See on_get."""
         self.on_get(request, response)
-
-    def _is_spelled_otherwise(self, uri: str, response: falcon.Response) -> bool:
-        """Redirect to the file that the target names in another spelling than it is stored in.
-
-        nginx looks for the very bytes, and clients on macOS take letters and their marks apart.
-        """
-        try:
-            path = plain_path(uri)
-        except ProblemError:
-            return False
-        stored = look_up_path(self._database, path)
-        target, _, query = uri.partition("?")
-        if stored is None or unquote(target) == f"{paths.DIRECT}/{path}":
-            return False
-        url = f"{paths.DIRECT}/{quote(path)}" + (f"?{query}" if query else "")
-        redirect(response, url, NO_STORE["Cache-Control"])
-        return True
 
     def _former(self, uri: str) -> Former | None:
         """What was at the path and may be elsewhere. Raises ProblemError when it was deleted."""

@@ -8,6 +8,7 @@ was there all the time is left out.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +16,6 @@ from agent.index.database import Database
 from agent.index.files import microseconds, stored_of
 from agent.problems import ProblemError
 from portside import base64url
-from portside.names import composed
 from portside.wire.files import Copy, FilePage, FileQuery, FileWithCopies, StoredFile
 
 _CURSOR = re.compile(r"(-?\d{1,18})\.([0-9a-f]{32})", re.ASCII)
@@ -116,7 +116,7 @@ def _conditions(query: FileQuery) -> tuple[list[str], list[object]]:
         add("owner = ?", query.owner)
     if query.name is not None:
         # Names are stored composed (portside.names).
-        add("name LIKE ? ESCAPE '!'", f"%{_literal(composed(query.name))}%")
+        add("name LIKE ? ESCAPE '!'", f"%{_literal(unicodedata.normalize('NFC', query.name))}%")
     if query.content_type is not None and query.content_type.endswith("/*"):
         add("content_type LIKE ? ESCAPE '!'", f"{_literal(query.content_type[:-1])}%")
     elif query.content_type is not None:

@@ -31,11 +31,12 @@ class Plan:
     claims: UploadClaims
     name: str | None
     limit: int
-    size: int | None
     sha256: str | None
     demand: Demand
     stored: StoredFile | None = None
     """What this token has stored already: the same content again is answered with its receipt."""
+    announced: int | None = None
+    """Bytes that the request says the file has, if it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,6 @@ class Preflight:
             claims=claims,
             name=name,
             limit=limit,
-            size=asked.size,
             sha256=one_digest(claims.sha256, asked.sha256),
             demand=Demand(
                 key=claims.jti,
@@ -86,6 +86,7 @@ class Preflight:
                 disk=limit if expected is None else expected,
                 inodes=INODES_PER_FILE,
             ),
+            announced=asked.size,
         )
         self.admission.check(plan.demand)
         policy.check_rate(claims)
@@ -117,7 +118,7 @@ class Preflight:
             raise ProblemError("precondition-failed", "If-Match: the stored file has another ETag")
         demand = Demand(key=claims.jti, path=None, disk=0)
         self.admission.check(demand)
-        return Plan(claims, stored.name, stored.size, stored.size, stored.sha256, demand, stored)
+        return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored)
 
 
 def _matches(field: str, sha256: str) -> bool:

@@ -78,8 +78,10 @@ class WritePath:
                 at_end=timer.last_byte,
             )
         timer.received(size)
-        if plan.size not in (None, size):
-            raise ProblemError("size-mismatch", f"{plan.size} bytes were announced, {size} came")
+        if plan.announced not in (None, size):
+            raise ProblemError(
+                "size-mismatch", f"{plan.announced} bytes were announced, {size} came"
+            )
         verify(plan.claims.size, size, plan.sha256, digest.hexdigest())
         with timer.phase("sync"):
             staging.make_durable()

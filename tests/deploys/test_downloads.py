@@ -7,7 +7,6 @@ import json
 import os
 import ssl
 import time
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -326,22 +325,6 @@ def test_a_signed_url_opens_one_private_file(node: tuple[Agent, Nginx]) -> None:
     assert json.loads(body)["instance"] == _url(other)
     missing, body = nginx.ask("GET", f"{url}x?token={download(agent, f'{file.path}x')}")
     assert (missing.status, json.loads(body)["type"]) == (404, "urn:portside:problem:not-found")
-
-
-def test_a_name_whose_marks_stand_apart_is_found(node: tuple[Agent, Nginx]) -> None:
-    # macOS writes names so, in URLs as well.
-    agent, nginx = node
-    apart = unicodedata.normalize("NFD", "größe é.bin")
-    for namespace in ("isos", "private"):
-        file = stored(agent, apart, b"x", namespace=namespace, layout="named")
-        url = f"/uploads/{namespace}/" + quote(unicodedata.normalize("NFD", file.name))
-        assert url != _url(file)
-        token = download(agent, f"{namespace}/{unicodedata.normalize('NFD', file.name)}")
-        query = f"?token={token}" if namespace == "private" else ""
-        led, _ = nginx.ask("GET", url + query)
-        assert (led.status, led.headers["Location"]) == (302, _url(file) + query)
-        answer, body = nginx.ask("GET", led.headers["Location"])
-        assert (answer.status, body) == (200, b"x")
 
 
 def test_a_folder_is_shown_to_nobody(node: tuple[Agent, Nginx]) -> None:

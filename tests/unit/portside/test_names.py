@@ -119,7 +119,6 @@ def test_names_that_mean_harm_or_nothing_are_refused(name: str) -> None:
     [
         ("debian-13.iso", "debian-13.iso"),
         ("My Holiday (1).JPG", "My_Holiday_1_.JPG"),
-        (" holiday.jpg ", "holiday.jpg"),
         (".bashrc.txt", "bashrc.txt"),
         ("-rf.iso", "rf.iso"),
         ("größe.iso", "größe.iso"),
