@@ -10,6 +10,7 @@ import falcon
 from agent.dialects.places import is_of_uploads, plain_path
 from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
+from agent.incoming.digests import checked
 from agent.incoming.form import FORM_SHARE, FormFile
 from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
@@ -78,9 +79,10 @@ class Upload:
         length = asked.length
         body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
         if asked.boundary is None:
-            return body
+            return checked(body, asked.other_digests)
         piece = self._write_path.sizing.ring_buffer // FORM_SHARE
-        return FormFile(body, asked.boundary, piece)
+        form = checked(body, asked.content_digests)
+        return FormFile(form, asked.boundary, piece, asked.other_digests)
 
 
 class PreflightProbe:

@@ -16,6 +16,7 @@ from agent.dialects.method_override import OVERRIDE_HEADER, meant_method
 from agent.dialects.places import joined_uploads, upload_id_of
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
+from agent.incoming.whole_file import check_is_plain
 from agent.problems import ProblemError
 
 TUS_VERSION = "1.0.0"
@@ -54,6 +55,7 @@ class ResumableRequest:
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
+    check_is_plain(head)
     media_type = _said_once(head.content_type.partition(";")[0]).lower()
     method = meant_method(head.method, head.header(OVERRIDE_HEADER))
     dialect = _dialect(

@@ -139,19 +139,19 @@ class UploadPolicy:
     def sizes(self, claims: UploadClaims, asked: UploadRequest) -> tuple[int, int | None]:
         """The most bytes the file may have, and how many it will have if that is known."""
         limit = self.limit(claims)
-        if asked.length is None:
-            return limit, claims.size
-        if asked.boundary is None:
-            if asked.length > limit and claims.size is None:
-                raise too_large(asked.length, limit)
-            if claims.size is not None and asked.length != claims.size:
-                raise size_mismatch(asked.length, claims.size)
-            return limit, asked.length
+        if asked.size is not None:
+            if asked.size > limit and claims.size is None:
+                raise too_large(asked.size, limit)
+            if claims.size is not None and asked.size != claims.size:
+                raise size_mismatch(asked.size, claims.size)
+        size = claims.size if asked.size is None else asked.size
+        if asked.boundary is None or asked.length is None:
+            return limit, size
         if asked.length > limit + FORM_OVERHEAD:
             raise too_large(asked.length, limit)
-        if claims.size is not None and asked.length < claims.size:
-            raise size_mismatch(asked.length, claims.size)
-        return limit, min(asked.length, limit) if claims.size is None else claims.size
+        if size is not None and asked.length < size:
+            raise size_mismatch(asked.length, size)
+        return limit, min(asked.length, limit) if size is None else size
 
 
 def one_digest(claimed: str | None, sent: str | None) -> str | None:
@@ -180,6 +180,15 @@ def too_large(size: int, limit: int) -> ProblemError:
     """The one answer to a file that is larger than it may be."""
     return ProblemError(
         "too-large", f"{format_size(size)} is too large: at most {format_size(limit)} may be sent"
+    )
+
+
+def unnamed() -> ProblemError:
+    """The one answer to an upload that nothing names, or in no letters that can be read."""
+    return ProblemError(
+        "name-refused",
+        "the upload has no name that can be read: put one, in UTF-8, into the URL, the form or the "
+        "token",
     )
 
 

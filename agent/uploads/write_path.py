@@ -22,7 +22,7 @@ from agent.telemetry.progress import ProgressLog, Transfer
 from agent.uploads.admission import Admission
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.uploads.policy import UploadPolicy, token_used
+from agent.uploads.policy import UploadPolicy, token_used, unnamed
 from agent.uploads.preflight import Plan
 from portside.sizing import Sizing
 from portside.wire.files import StoredFile
@@ -82,6 +82,10 @@ class WritePath:
                 moved=moved,
             )
         timer.received(size)
+        if plan.announced not in (None, size):
+            raise ProblemError(
+                "size-mismatch", f"{plan.announced} bytes were announced, {size} came"
+            )
         verify(plan.claims.size, size, plan.sha256, digest.hexdigest())
         with timer.phase("sync"):
             staging.make_durable()
@@ -106,10 +110,7 @@ class WritePath:
             return plan.name
         filename = body.filename if isinstance(body, FormFile) else None
         if not filename:
-            raise ProblemError(
-                "name-refused",
-                "the upload has no name: put one into the URL, the form or the token",
-            )
+            raise unnamed()
         return self.policy.safe_name(plan.claims, filename, own=None)
 
 

@@ -134,7 +134,7 @@ class Api(Generic[Slug]):
 
     `problems` are those that any request may hear, `headers` those of every answer, and
     `problem_headers` those of refusals with a status: by name with their meaning. `phrases` are for
-    statuses that HTTP doesn't know.
+    statuses that HTTP doesn't know, or doesn't say enough of.
     """
 
     title: str

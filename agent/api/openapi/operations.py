@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from agent.api.openapi.components import (
     ACCESS_TOKEN,
     BINARY,
-    DIGEST,
+    DIGESTS,
     DOWNLOAD_TOKEN,
     FILE_ID,
     NEW_FILE_PROBLEMS,
@@ -23,14 +23,21 @@ from agent.api.openapi.replicate_operations import REPLICATION
 from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
-from portside.web.openapi import ANYONE, Answer, Operation, Parameter, query_parameters
+from portside.web.openapi import ANYONE, Answer, JsonObject, Operation, Parameter, query_parameters
 from portside.web.redirects import DOWNLOAD
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, UploadStatus
 
-_WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (*NEW_FILE_PROBLEMS, "length-required")
+_WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (
+    *NEW_FILE_PROBLEMS,
+    "length-required",
+    "partial-file",
+    "media-type",
+    "expectation-failed",
+    "precondition-failed",
+)
 
 _LOCATION = {"Location": "Where the file is served from."}
 _STORED = {
@@ -41,9 +48,48 @@ _STORED = {
 _NO_CONTENT = Answer("Yes.")
 _OPTIONS = Answer("What may be done here.", headers={"Allow": "The methods."})
 
-_DIGESTS = tuple(
-    Parameter("header", name, DIGEST, "The file's SHA-256: other content is refused (RFC 9530).")
-    for name in ("Repr-Digest", "Content-Digest")
+_BYTES: JsonObject = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+
+_SAID_OF_A_FILE = (
+    Parameter(
+        "header", "Repr-Digest", DIGESTS, "The file's digests: other content is refused (RFC 9530)."
+    ),
+    Parameter(
+        "header",
+        "Content-Digest",
+        DIGESTS,
+        "Those of the body, which may be a form: another one is refused (RFC 9530).",
+    ),
+    Parameter("header", "X-File-Size", _BYTES, "The file's bytes: another number is refused."),
+    Parameter(
+        "header",
+        "Content-Range",
+        {"type": "string", "pattern": "^$|^bytes 0-[0-9]{1,18}/[0-9]{1,18}$"},
+        "All of the file. Parts of one go to `/api/v1/uploads`.",
+    ),
+    Parameter(
+        "header", "Content-Encoding", {"enum": ["identity"]}, "What is sent is what is stored."
+    ),
+)
+_CONDITIONS = (
+    Parameter(
+        "header",
+        "If-None-Match",
+        {"type": "string"},
+        "With `*` a name that is taken is a 412 in place of a 409 (RFC 9110, section 13.1.2).",
+    ),
+    Parameter(
+        "header",
+        "If-Match",
+        {"type": "string"},
+        "Holds for a file that this token has stored; a new one replaces none (section 13.1.1).",
+    ),
+    Parameter(
+        "header",
+        "Content-Disposition",
+        {"type": "string"},
+        "The file's name where the URL's can't be read (RFC 6266).",
+    ),
 )
 
 _NAME = Parameter(
@@ -60,7 +106,7 @@ _UPLOADS: Operations = {
         _STORED,
         _WHOLE_BODY_PROBLEMS,
         security=(UPLOAD_TOKEN,),
-        parameters=_DIGESTS,
+        parameters=_SAID_OF_A_FILE,
         body={
             "multipart/form-data": {
                 "type": "object",
@@ -75,7 +121,7 @@ _UPLOADS: Operations = {
         _STORED,
         _WHOLE_BODY_PROBLEMS,
         security=(UPLOAD_TOKEN,),
-        parameters=(_NAME, *_DIGESTS),
+        parameters=(_NAME, *_SAID_OF_A_FILE, *_CONDITIONS),
         body={"application/octet-stream": BINARY},
     ),
     ("HEAD", "/api/internal/upload"): Operation(

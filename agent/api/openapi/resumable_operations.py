@@ -83,6 +83,7 @@ _RECEIVING: tuple[Slug, ...] = (
     "throttled",
     "protocol-version",
     "media-type",
+    "expectation-failed",
     "offset-mismatch",
     "checksum-mismatch",
     "checksum-unsupported",

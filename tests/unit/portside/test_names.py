@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -149,6 +151,17 @@ def test_names_that_mean_harm_or_nothing_are_refused(name: str) -> None:
 )
 def test_names_are_kept_as_far_as_they_are_safe(name: str, safe: str) -> None:
     assert sanitise(name) == safe
+
+
+@given(NAMES, st.sampled_from(["NFC", "NFD"]))
+def test_a_name_is_one_name_however_its_marks_are_written(
+    name: str, form: Literal["NFC", "NFD"]
+) -> None:
+    try:
+        path = named_path("isos", name)
+    except NameRefused:
+        return
+    assert named_path("isos", unicodedata.normalize(form, name)) == path
 
 
 def test_dated_paths_are_in_utc() -> None:
