@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import falcon
 
+from agent.dialects import draft
 from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
 from agent.incoming.form import FORM_SHARE, FormFile
@@ -121,7 +122,8 @@ class PreflightProbe:
     def _check(self, request: falcon.Request) -> None:
         head = RequestHead.of_question(request.env)
         if head.path.startswith(paths.RESUMABLE_UPLOADS):
-            self._resumables.check(resumable_request(head))
+            with draft.refusals(head):
+                self._resumables.check(resumable_request(head))
             return
         if head.path.startswith(f"{paths.REPLICATE}/"):
             self._replicas.check(replicate_request(head))

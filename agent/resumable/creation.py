@@ -6,8 +6,9 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from agent.dialects.draft import PARTIAL_TYPE
 from agent.dialects.metadata import parse_metadata
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest
+from agent.dialects.request import TUS_TYPE, ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
@@ -85,6 +86,7 @@ def creation_of(
         raise ProblemError(
             "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
         )
+    check_completeness(asked)
     kind = _kind(asked)
     limit = policy.limit(claims)
     length = _length(asked, kind)
@@ -159,9 +161,20 @@ def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: in
 
 def check_media_type(asked: ResumableRequest) -> None:
     """Raise ProblemError when a body that is appended doesn't say that it is one."""
+    if asked.dialect == "ietf" and not asked.version.appends_have_type:
+        return
     wanted = TUS_TYPE if asked.dialect == "tus" else PARTIAL_TYPE
     if asked.content_type != wanted:
         raise ProblemError("media-type", f"send the bytes as Content-Type: {wanted}")
+
+
+def check_completeness(asked: ResumableRequest) -> None:
+    """Raise ProblemError when a request of the draft doesn't say whether it is the last one."""
+    if asked.dialect == "ietf" and asked.complete is None:
+        raise ProblemError(
+            "malformed-request",
+            "send Upload-Complete: ?1 if the file ends with this body, ?0 if more comes",
+        )
 
 
 def _kind(asked: ResumableRequest) -> Kind:
@@ -202,5 +215,8 @@ def length_when_complete(asked: ResumableRequest, offset: int) -> int | None:
         return asked.length
     length = offset + asked.body_length
     if asked.length is not None and asked.length != length:
-        raise size_mismatch(length, asked.length)
+        raise ProblemError(
+            "size-mismatch",
+            f"Upload-Length says {asked.length} bytes, but the file would end at {length}",
+        )
     return length

@@ -7,10 +7,10 @@ never become the file (wrong digest, wrong type) ends it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.dialects.checksum import Comparison
 from agent.dialects.request import ResumableRequest
 from agent.host.sha256 import Sha256
 from agent.incoming.body import Body, BodyCut
@@ -19,7 +19,12 @@ from agent.problems import ProblemError
 from agent.resumable.beginning import Beginning
 from agent.resumable.checkpoint import Checkpoint, skip_repeated
 from agent.resumable.concatenation import Concatenation
-from agent.resumable.creation import check_length, check_media_type, length_when_complete
+from agent.resumable.creation import (
+    check_completeness,
+    check_length,
+    check_media_type,
+    length_when_complete,
+)
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
@@ -29,7 +34,7 @@ from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
-from agent.uploads.pipeline import read_through, receive
+from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used, too_large
 from portside.wire.files import StoredFile
 
@@ -75,9 +80,13 @@ class ResumableUploads:
         elif asked.method == "PATCH":
             upload = self._authorised(asked)
             check_media_type(asked)
+            check_completeness(asked)
             self._policy.check_health()
             if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
                 _check_offset(upload, asked)
+                if _overruns(upload, asked):
+                    with self._writers.alone(upload.upload_id, _soon_over):
+                        raise self._overrun(self._current(upload.upload_id))
                 _check_room(upload, asked)
                 self._admission.check(Demand(upload.upload_id, None, 0))
 
@@ -95,6 +104,7 @@ class ResumableUploads:
             return Reached(self._current(final), stored, created=True)
         upload, created = self._beginning.begin(creation, use)
         if asked.body_length == 0 and not asked.complete and upload.length != 0:
+            Comparison(asked.checksums).check()
             return Reached(upload, self._stored(upload), created)
         return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
 
@@ -102,15 +112,16 @@ class ResumableUploads:
         """Take in the next bytes of an upload. Raises ProblemError."""
         upload = self._authorised(sending.asked)
         check_media_type(sending.asked)
+        check_completeness(sending.asked)
         return self._acknowledged(self._extend(upload.upload_id, sending, repeated=False))
 
-    def reached(self, asked: ResumableRequest) -> Upload:
+    def reached(self, asked: ResumableRequest) -> Reached:
         """How far an upload is on disk; a request that still writes to it is ended first."""
         upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
         # "Complete" is told as the file is: a client that hears it asks no more.
-        return self._acknowledged(Reached(upload, self._stored(upload))).upload
+        return self._acknowledged(Reached(upload, self._stored(upload)))
 
     def _acknowledged(self, reached: Reached) -> Reached:
         """What was reached, told once its token's `ack` allows it. Raises ProblemError."""
@@ -120,15 +131,22 @@ class ResumableUploads:
         return replace(reached, stored=self._policy.acknowledgement.wait(claims, reached.stored))
 
     def terminate(self, asked: ResumableRequest) -> None:
-        """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
+        """Give an upload up; its space is free again.
+
+        The draft's DELETE of an upload that is complete ends the upload, and leaves the file. tus's
+        would be for the file, which only files' own tokens may delete: a ProblemError.
+        """
         upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
-            if upload.state == "COMPLETE":
+            if upload.state != "COMPLETE":
+                self._staged.give_up(upload)
+            elif asked.dialect == "tus":
                 raise ProblemError(
                     "upload-complete", "the file is stored: delete it as a file, not as an upload"
                 )
-            self._staged.give_up(upload)
+            else:
+                self._uploads.close(upload.upload_id)
 
     def _extend(self, upload_id: str, sending: Sending, repeated: bool) -> Reached:
         """Take in bytes; `repeated`: from the file's beginning, however much of it is there."""
@@ -141,9 +159,10 @@ class ResumableUploads:
             if not repeated:
                 # First: a length that is counted from a wrong offset is wrong as well.
                 _check_offset(upload, asked)
-            upload = self._with_length(upload, asked, repeated)
-            if not repeated:
+                if _overruns(upload, asked):
+                    raise self._overrun(upload)
                 _check_room(upload, asked)
+            upload = self._with_length(upload, asked, repeated)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
                 failures_as_problems(self._health, limit),
@@ -156,12 +175,16 @@ class ResumableUploads:
                 try:
                     self._receive(upload, staging, sending, progress, limit, repeated)
                 except BodyCut:
-                    if asked.checksum is None:
+                    if not asked.checksums:
                         staging.settle()
                         progress.record(staging)
                     raise
                 except ContentRefused:
                     self._staged.give_up(upload)
+                    raise
+                except BodyTooLarge:
+                    if asked.dialect == "ietf" and upload.length is not None:
+                        raise self._overrun(upload) from None
                     raise
                 if _is_complete(upload, staging, asked):
                     stored = self._finisher.finish(
@@ -187,13 +210,13 @@ class ResumableUploads:
         repeated: bool,
     ) -> None:
         asked, timer = sending.asked, sending.timer
-        checksum = None if asked.checksum is None else hashlib.new(asked.checksum.algorithm)
-        if checksum is None:
+        comparison = Comparison(asked.checksums)
+        if not asked.checksums:
             staging.on_durable = progress.durable
         body = sending.open_body()
         if repeated:
             body = skip_repeated(body, upload, self._settings.sizing.ring_buffer)
-        consumers = [progress.update, *([] if checksum is None else [checksum.update])]
+        consumers = [progress.update, *([comparison.update] if asked.checksums else [])]
         before = staging.size
         try:
             with timer.phase("receive"):
@@ -208,10 +231,7 @@ class ResumableUploads:
                 )
         finally:
             timer.received(staging.size - before)
-        if checksum and asked.checksum and checksum.digest() != asked.checksum.digest:
-            raise ProblemError(
-                "checksum-mismatch", "the bytes don't match Upload-Checksum: send them again"
-            )
+        comparison.check()
         self._check_begun_content(upload, staging, asked)
 
     def _check_begun_content(
@@ -257,8 +277,15 @@ class ResumableUploads:
             if stored is not None and asked.body_length == stored.size:
                 self._compare(stored, sending)
             return Reached(upload, stored)
+        if asked.dialect == "ietf":
+            # Who sends the last bytes again has not heard the answer: 409 sends it to ask.
+            _check_offset(upload, asked)
         if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
             return Reached(upload, stored)
+        if asked.dialect == "ietf" and asked.body_length != 0:
+            raise ProblemError(
+                "size-mismatch", f"the upload is complete with its {upload.offset} bytes"
+            )
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
     def _compare(self, stored: StoredFile, sending: Sending) -> None:
@@ -283,9 +310,26 @@ class ResumableUploads:
             )
         claims = upload.details.claims
         check_length(claims, upload.kind, told, self._policy.limit(claims))
-        if told < upload.offset:
-            raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
+        end = (0 if repeated else upload.offset) + (asked.body_length or 0)
+        if told < max(upload.offset, end):
+            raise ProblemError(
+                "size-mismatch",
+                f"{told} bytes were announced, but {upload.offset} are here and this request's end "
+                f"at {end}",
+            )
         return self._uploads.set_length(upload, told)
+
+    def _overrun(self, upload: Upload) -> ProblemError:
+        """The problem of more bytes than were announced; it ends the upload.
+
+        IETF draft, section 4.4.2: what its client takes it for is another file.
+        """
+        self._staged.give_up(upload)
+        return ProblemError(
+            "size-mismatch",
+            f"more bytes were sent than the {upload.length} that were announced: the upload has "
+            "ended, begin a new one",
+        )
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
@@ -298,6 +342,13 @@ def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
             headers={"Upload-Offset": str(upload.offset)},
             members={"expected-offset": upload.offset, "provided-offset": asked.offset},
         )
+
+
+def _overruns(upload: Upload, asked: ResumableRequest) -> bool:
+    """Whether a request of the draft announces more bytes than the upload was announced with."""
+    if asked.dialect != "ietf" or upload.length is None or asked.body_length is None:
+        return False
+    return upload.offset + asked.body_length > upload.length
 
 
 def _check_room(upload: Upload, asked: ResumableRequest) -> None:
@@ -324,7 +375,8 @@ def _is_complete(upload: Upload, staging: StagingFile, asked: ResumableRequest) 
     if upload.length is None:
         # Only the draft's last request may tell the end without having told the length.
         return bool(asked.complete)
-    # Whatever Upload-Complete says: tus-js-client, speaking the draft, calls no chunk the last one.
+    if asked.dialect == "ietf" and not asked.version.length_is_end and not asked.complete:
+        return False
     return staging.size == upload.length
 
 

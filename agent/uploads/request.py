@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multipart import parse_options_header
 
+from agent.dialects import draft
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
 from portside.wire import paths
@@ -25,6 +26,7 @@ class UploadRequest:
 
 def upload_request(head: RequestHead) -> UploadRequest:
     """What an upload's head says. Raises ProblemError for what can't be understood."""
+    draft.refuse_part(head)
     return UploadRequest(
         method=head.method,
         url_name=_name_in(head),

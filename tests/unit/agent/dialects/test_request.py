@@ -46,7 +46,7 @@ def test_a_creation_in_the_ietf_draft() -> None:
         upload_draft_interop_version="6",
         content_disposition="inline; filename=\"x\"; filename*=UTF-8''%E2%82%AC.bin",
     )
-    assert (asked.dialect, asked.interop, asked.complete) == ("ietf", "6", False)
+    assert (asked.dialect, asked.version.number, asked.complete) == ("ietf", "6", False)
     assert (asked.length, asked.body_length, asked.name) == (7, 3, "\u20ac.bin")
 
 
@@ -85,8 +85,6 @@ def test_what_is_no_number_of_bytes_is_refused(header: str, number: str) -> None
 @pytest.mark.parametrize(
     ("header", "value"),
     [
-        ("upload_complete", "true"),
-        ("upload_complete", "?2"),
         ("upload_defer_length", "2"),
         ("upload_concat", "partially"),
         ("upload_checksum", "sha1 no-base64!"),
