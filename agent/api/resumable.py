@@ -154,6 +154,7 @@ class OneUpload(_Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """The same; and the stored file, for whom its last answer never reached (IETF draft)."""
         stored = self._tell(request, response)
+        response.status = falcon.HTTP_204
         if stored is not None:
             response.status = falcon.HTTP_200
             response.content_type = falcon.MEDIA_JSON

@@ -144,10 +144,8 @@ RESUMABLE: Operations = {
         "resumable uploads",
         "How far is it, and what became of it?",
         {
-            200: Answer(
-                "It is complete: the stored file. tus: so far.", model=StoredFile, headers=_REACHED
-            ),
-            204: Answer("IETF: so far.", headers=_REACHED),
+            200: Answer("It is complete: the stored file.", model=StoredFile, headers=_REACHED),
+            204: Answer("So far.", headers=_REACHED),
         },
         (*_OF_ONE, "upload-locked", "not-replicated"),
         security=(UPLOAD_TOKEN,),
