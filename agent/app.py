@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> App:
     verifier = Verifier(settings, database)
 
     app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
+    app.add_middleware(resumable.PlainPaths())
 
     upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route(paths.UPLOAD, upload)

@@ -44,6 +44,7 @@ OwnSlug = Literal[
     "file-damaged",
     "not-settled",
     "rate-limited",
+    "throttled",
     "node-closed",
     "no-replica-node",
     "not-replicated",
@@ -99,6 +100,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "file-damaged": HTTPStatus.GONE,
         "not-settled": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,
+        # The same, for clients of tus: they come again after this status.
+        "throttled": HTTPStatus.SERVICE_UNAVAILABLE,
         "node-closed": HTTPStatus.CONFLICT,
         "no-replica-node": HTTPStatus.SERVICE_UNAVAILABLE,
         "not-replicated": HTTPStatus.GATEWAY_TIMEOUT,

@@ -16,8 +16,11 @@ import falcon
 from agent.dialects import draft
 from agent.dialects.checksum import CHECKSUMS
 from agent.dialects.draft import PARTIAL_TYPE
+from agent.dialects.patience import patience_of
+from agent.dialects.places import plain_path
 from agent.dialects.request import TUS_VERSION, ResumableRequest, resumable_request
 from agent.incoming.body import Body, ChunkedBody, EmptyBody, SizedBody
+from agent.incoming.origin import client_origin
 from agent.incoming.request_head import RequestHead
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
@@ -31,6 +34,14 @@ TUS_EXTENSIONS = (
     "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination,"
     "concatenation"
 )
+
+
+class PlainPaths:
+    """falcon's middleware: paths of uploads are routed as they are meant."""
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Before a route is looked for."""
+        request.path = plain_path(request.path)
 
 
 _Responder = TypeVar("_Responder", bound=Callable[..., None])
@@ -70,6 +81,8 @@ class _Resource:
         response.set_header("Upload-Limit", f"max-size={self._settings.max_size}")
 
     def _asked(self, request: falcon.Request, response: falcon.Response) -> ResumableRequest:
+        # Caches may keep a 404 or a 410 as well (RFC 9110, section 15.1).
+        response.set_header("Cache-Control", "no-store")
         # tus wants its version in every answer, refusals too.
         if request.get_header("Tus-Resumable"):
             response.set_header("Tus-Resumable", TUS_VERSION)
@@ -77,6 +90,9 @@ class _Resource:
         if asked.version.number:
             response.set_header("Upload-Draft-Interop-Version", asked.version.number)
         return asked
+
+    def _origin(self, request: falcon.Request) -> str:
+        return client_origin(RequestHead.of_request(request.env), request.scheme)
 
     def _send(self, request: falcon.Request, asked: ResumableRequest) -> Reached:
         """Let the request's bytes in, until they end or a newer request ends this one."""
@@ -104,17 +120,15 @@ class _Resource:
                 raise
 
     def _answer(
-        self, asked: ResumableRequest, reached: Reached, response: falcon.Response, empty: str
+        self, asked: ResumableRequest, reached: Reached, response: falcon.Response, origin: str
     ) -> None:
         """How far the upload is, and the stored file if that is its end."""
         upload, stored = reached.upload, reached.stored
         _describe(upload, asked, response, self._settings.max_size)
         if stored is None:
-            response.status = empty
+            response.status = falcon.HTTP_201 if asked.method == "POST" else falcon.HTTP_204
             return
-        response.set_header(
-            "Content-Location", f"{self._settings.public_base_url}{paths.FILES}/{stored.file_id}"
-        )
+        response.set_header("Content-Location", f"{origin}{paths.FILES}/{stored.file_id}")
         # tus's answer to a PATCH has no body (core protocol): only who asks for one gets it.
         if asked.method == "PATCH" and asked.dialect == "tus" and not asked.wants_json:
             response.status = falcon.HTTP_204
@@ -133,17 +147,27 @@ class Uploads(_Resource):
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Begin an upload, or find the one this token has begun: 201 with its Location."""
         asked = self._asked(request, response)
+        if asked.method != "POST":
+            raise falcon.HTTPMethodNotAllowed(self._allow.split(", "))
         reached = self._send(request, asked)
-        response.location = (
-            f"{self._settings.public_base_url}{paths.RESUMABLE_UPLOADS}/{reached.upload.upload_id}"
-        )
-        self._answer(asked, reached, response, falcon.HTTP_201)
+        origin = self._origin(request)
+        response.location = f"{origin}{paths.RESUMABLE_UPLOADS}/{reached.upload.upload_id}"
+        self._answer(asked, reached, response, origin)
 
 
 class OneUpload(_Resource):
     """One upload: how far it is, its next bytes, its end."""
 
-    _allow = "HEAD, GET, PATCH, DELETE, OPTIONS"
+    _allow = "HEAD, GET, PATCH, DELETE, POST, OPTIONS"
+
+    @_refusing_in_its_dialect
+    def on_post(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
+        """What X-HTTP-Method-Override says, for clients that can't send it (tus, core protocol)."""
+        meant = self._asked(request, response).method
+        if meant == "POST":
+            raise falcon.HTTPMethodNotAllowed(self._allow.split(", "))
+        act = {"HEAD": self.on_head, "PATCH": self.on_patch, "DELETE": self.on_delete}[meant]
+        act(request, response, upload_id)
 
     @_refusing_in_its_dialect
     def on_head(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
@@ -164,7 +188,7 @@ class OneUpload(_Resource):
     def on_patch(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
         """Take in the bytes from the offset on."""
         asked = self._asked(request, response)
-        self._answer(asked, self._send(request, asked), response, falcon.HTTP_204)
+        self._answer(asked, self._send(request, asked), response, self._origin(request))
 
     @_refusing_in_its_dialect
     def on_delete(self, request: falcon.Request, response: falcon.Response, upload_id: str) -> None:
@@ -175,7 +199,8 @@ class OneUpload(_Resource):
     def _tell(self, request: falcon.Request, response: falcon.Response) -> StoredFile | None:
         """Answer how far the upload is; returns the stored file if that is its end."""
         asked = self._asked(request, response)
-        reached = self._uploads.reached(asked)
+        with patience_of(asked.dialect, "HEAD"):
+            reached = self._uploads.reached(asked)
         upload = reached.upload
         _describe(upload, asked, response, self._settings.max_size)
         if asked.dialect == "tus" and upload.details.metadata:

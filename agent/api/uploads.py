@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 import falcon
 
 from agent.dialects import draft
+from agent.dialects.places import is_of_uploads, plain_path
 from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
 from agent.incoming.form import FORM_SHARE, FormFile
@@ -106,22 +106,21 @@ class PreflightProbe:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request that the `X-Original-*` headers tell of."""
         response.status = falcon.HTTP_204
+        head = RequestHead.of_question(request.env)
         try:
-            self._check(request)
+            self._check(head)
         except ProblemError as problem:
-            instance = urlsplit(request.get_header("X-Original-URI", default="")).path
-            method = request.get_header("X-Original-Method", default="")
-            response.context.answered = Answered(method, instance, problem.status, problem.slug)
+            answered = Answered(head.method, head.path, problem.status, problem.slug)
+            response.context.answered = answered
             response.status = falcon.HTTP_403
             response.set_headers(problem.headers)
-            document = problem.document(instance).model_dump(exclude_none=True)
+            document = problem.document(head.path).model_dump(exclude_none=True)
             response.set_header("X-Refusal-Status", str(problem.status))
             # json escapes everything that isn't ASCII: a name in it must not break the header.
             response.set_header("X-Refusal", json.dumps(document))
 
-    def _check(self, request: falcon.Request) -> None:
-        head = RequestHead.of_question(request.env)
-        if head.path.startswith(paths.RESUMABLE_UPLOADS):
+    def _check(self, head: RequestHead) -> None:
+        if is_of_uploads(plain_path(head.path)):
             with draft.refusals(head):
                 self._resumables.check(resumable_request(head))
             return

@@ -7,20 +7,18 @@ ProblemError that names it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from agent.dialects import draft
-from agent.dialects.checksum import Checksum, checksums_of, parse_checksum
-from agent.dialects.metadata import parse_metadata
+from agent.dialects.checksum import Checksum, checksums_of, parse_checksum, refuse_trailer
+from agent.dialects.metadata import name_in, parse_metadata
+from agent.dialects.method_override import OVERRIDE_HEADER, meant_method
+from agent.dialects.places import joined_uploads, upload_id_of
 from agent.incoming.digests import content_digest
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
-from portside.wire import paths
-from portside.wire.fields import FILE_ID_PATTERN
 
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
@@ -52,28 +50,26 @@ class ResumableRequest:
     @property
     def parts(self) -> tuple[str, ...]:
         """Ids of the parts that a final upload joins, in order. Raises ProblemError."""
-        urls = self.concat.removeprefix("final;").split()
-        found = tuple(_upload_id(urlsplit(url).path) for url in urls)
-        if not found or not all(found):
-            raise ProblemError("malformed-request", "Upload-Concat: final; names no uploads")
-        return tuple(each for each in found if each)
+        return joined_uploads(self.concat)
 
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
     media_type = head.content_type.partition(";")[0].strip().lower()
-    dialect = _dialect(head, media_type)
+    method = meant_method(head.method, head.header(OVERRIDE_HEADER))
+    dialect = _dialect(head, method, media_type)
     version = draft.version_of(head)
-    if dialect != "tus" and head.method in ("HEAD", "GET", "DELETE"):
+    if dialect != "tus" and method in ("HEAD", "GET", "DELETE"):
         draft.check_question(head)
     metadata = head.header("Upload-Metadata")
     known = parse_metadata(metadata)
-    name = known.get("filename") or known.get("name") if dialect == "tus" else None
+    name = name_in(known) if dialect == "tus" else None
+    refuse_trailer(head.header("Trailer"))
     return ResumableRequest(
-        method=head.method,
+        method=method,
         dialect=dialect,
         version=version,
-        upload_id=_upload_id(head.path),
+        upload_id=upload_id_of(head.path),
         authorization=head.authorization,
         content_type=media_type,
         body_length=_body_length(head),
@@ -91,25 +87,21 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
     )
 
 
-def _dialect(head: RequestHead, media_type: str) -> Dialect | None:
+def _dialect(head: RequestHead, method: str, media_type: str) -> Dialect | None:
     if version := head.header("Tus-Resumable"):
-        if version != TUS_VERSION and head.method != "OPTIONS":
-            raise ProblemError(
-                "protocol-version",
-                f"Tus-Resumable: {TUS_VERSION} is the version spoken here",
-                headers={"Tus-Version": TUS_VERSION},
-            )
+        if version != TUS_VERSION and method != "OPTIONS":
+            raise _other_version(f"Tus-Resumable: {TUS_VERSION} is the version spoken here")
         return "tus"
     if draft.is_spoken(head, media_type):
         return "ietf"
     if media_type == TUS_TYPE:
-        raise ProblemError("protocol-version", f"send Tus-Resumable: {TUS_VERSION}")
+        raise _other_version(f"send Tus-Resumable: {TUS_VERSION}")
     return None
 
 
-def _upload_id(path: str) -> str | None:
-    upload_id = path.removeprefix(paths.RESUMABLE_UPLOADS).removeprefix("/")
-    return upload_id if re.fullmatch(FILE_ID_PATTERN, upload_id) else None
+def _other_version(detail: str) -> ProblemError:
+    """tus wants the versions that are spoken in its refusal of any other (core protocol)."""
+    return ProblemError("protocol-version", detail, headers={"Tus-Version": TUS_VERSION})
 
 
 def _number_of_bytes(head: RequestHead, name: str, dialect: Dialect | None) -> int | None:
@@ -135,8 +127,10 @@ def _deferred(value: str) -> bool:
 
 
 def _concat(value: str) -> str:
-    if value and value != "partial" and not value.startswith("final;"):
+    kind, semicolon, urls = value.partition(";")
+    said = kind.strip().lower() + semicolon + urls
+    if said and said != "partial" and not said.startswith("final;"):
         raise ProblemError(
             "malformed-request", "Upload-Concat must be 'partial' or 'final;' and the parts' URLs"
         )
-    return value
+    return said

@@ -8,6 +8,7 @@ is said in `agent.uploads.request`, `agent.dialects.request` and `agent.replicat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,9 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The path as it was sent, percent-encoded."""
+        # Two slashes at its beginning name no host in a request line (RFC 9112, section 3.2.1).
+        if self.uri.startswith("/"):
+            return re.split("[?#]", self.uri, maxsplit=1)[0]
         return urlsplit(self.uri).path
 
     @property

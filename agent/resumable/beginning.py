@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from agent.dialects.patience import patience_of
 from agent.dialects.request import ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Upload
@@ -70,7 +71,8 @@ class Beginning:
             # Further parts of a file go where its first ones are.
             self._policy.check_state(creation.claims)
         self._policy.check_replicas(creation.claims)
-        self._policy.check_rate(creation.claims)
+        with patience_of(creation.details.dialect, "POST"):
+            self._policy.check_rate(creation.claims)
         # Another part lies in the file of those before it.
         self._admission.check_space(creation.space, INODES_PER_FILE if is_first else 0)
 
@@ -78,7 +80,8 @@ class Beginning:
         """A new upload. The parts of one file count as one upload of their owner."""
         self._check_new(creation, use)
         if not self._uploads.of_token(creation.claims.jti):
-            self._policy.count_begun(creation.claims)
+            with patience_of(creation.details.dialect, "POST"):
+                self._policy.count_begun(creation.claims)
         with failures_as_problems(self._health, creation.limit):
             return self._staged.begin(creation)
 

@@ -280,9 +280,9 @@ class ResumableUploads:
         if asked.dialect == "ietf":
             # Who sends the last bytes again has not heard the answer: 409 sends it to ask.
             _check_offset(upload, asked)
-        if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
+        if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
             return Reached(upload, stored)
-        if asked.dialect == "ietf" and asked.body_length != 0:
+        if asked.dialect == "ietf" and upload.kind != "final":
             raise ProblemError(
                 "size-mismatch", f"the upload is complete with its {upload.offset} bytes"
             )
@@ -330,6 +330,13 @@ class ResumableUploads:
             f"more bytes were sent than the {upload.length} that were announced: the upload has "
             "ended, begin a new one",
         )
+
+
+def _is_empty(sending: Sending) -> bool:
+    """Whether a request brings no bytes; a chunked one has to be read for that."""
+    if sending.asked.body_length is None:
+        return sending.open_body().fill(memoryview(bytearray(1))) == 0
+    return sending.asked.body_length == 0
 
 
 def _check_offset(upload: Upload, asked: ResumableRequest) -> None:

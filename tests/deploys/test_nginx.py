@@ -457,6 +457,21 @@ def test_who_comes_too_often_hears_when_to_come_again(
     assert len(asked) == statuses.count(204)
 
 
+def test_tus_clients_hear_of_the_limit_in_the_status_that_they_wait_for(
+    limited: tuple[Nginx, AgentDouble],
+) -> None:
+    nginx, _ = limited
+    statuses: list[int] = []
+    while 503 not in statuses:
+        assert len(statuses) < 500
+        refused, body = nginx.ask("POST", "/api/v1/uploads/", {"Tus-Resumable": "1.0.0"})
+        statuses.append(refused.status)
+    assert set(statuses) == {204, 503}
+    assert json.loads(body)["type"] == "urn:portside:problem:throttled"
+    assert refused.headers.get_all("Retry-After") == ["1"]
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
+
+
 def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     limited: tuple[Nginx, AgentDouble],
 ) -> None:
@@ -468,6 +483,7 @@ def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     for method, path in (
         ("HEAD", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
         ("PATCH", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
+        ("POST", "/api/v1//uploads/0123456789abcdef0123456789abcdef/"),
         ("GET", "/uploads/a.bin"),
         ("GET", "/health/live"),
         ("GET", "/metrics"),
@@ -501,5 +517,10 @@ def test_while_the_agent_restarts_clients_are_told_to_come_again(
             )
             assert answer.headers.get_all("Retry-After") == ["5"]
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        # After anything else tus-js-client would begin anew.
+        asked, _ = running.ask("HEAD", "/api/v1/uploads/x", {"Tus-Resumable": "1.0.0"})
+        assert (asked.status, asked.headers["Retry-After"]) == (423, "5")
+        assert asked.headers["Tus-Resumable"] == "1.0.0"
+        assert running.ask("HEAD", "/api/v1/uploads/x")[0].status == 503
     finally:
         running.stop()

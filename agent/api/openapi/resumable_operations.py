@@ -17,6 +17,7 @@ from agent.api.openapi.components import (
 from agent.dialects.checksum import CHECKSUMS
 from agent.dialects.draft import PARTIAL_TYPE, REGISTERED
 from agent.dialects.metadata import MOST_METADATA
+from agent.dialects.method_override import CARRIED, OVERRIDE_HEADER
 from agent.dialects.request import TUS_TYPE
 from agent.problems import Slug
 from portside.web.openapi import Answer, JsonObject, Operation, Parameter
@@ -59,7 +60,7 @@ _OF_CREATION = (
     _header("Upload-Defer-Length", "tus: the length comes later.", {"enum": ["1"]}),
     _header(
         "Upload-Metadata",
-        "tus: keys with values in Base64; `filename` is the file's name.",
+        "tus: keys with values in Base64; `filename`, or else `name`, is the file's name.",
         {"type": "string", "maxLength": MOST_METADATA},
     ),
     _header(
@@ -68,6 +69,13 @@ _OF_CREATION = (
         {"type": "string", "pattern": "^(partial|final;.+)$"},
     ),
     _header("Content-Disposition", "IETF: the file's name.", {"type": "string"}),
+)
+_OVERRIDE = Parameter(
+    "header",
+    OVERRIDE_HEADER,
+    {"enum": list(CARRIED)},
+    "The method that is meant, for clients that can't send it.",
+    required=True,
 )
 _UPLOAD_ID = Parameter("path", "upload_id", FILE_ID, "As in the Location of its creation.")
 _ANY_ID = Parameter("path", "upload_id", {"type": "string", "minLength": 1})
@@ -78,6 +86,7 @@ _SPOKEN: tuple[Slug, ...] = (*TOKEN_PROBLEMS, "token-revoked", "protocol-version
 _OF_ONE: tuple[Slug, ...] = (*_SPOKEN, "upload-unknown", "upload-expired")
 _RECEIVING: tuple[Slug, ...] = (
     *NEW_FILE_PROBLEMS,
+    "throttled",
     "protocol-version",
     "media-type",
     "offset-mismatch",
@@ -119,10 +128,14 @@ RESUMABLE: Operations = {
             201: Answer(
                 "It has begun: no body. It is complete: the stored file.",
                 model=StoredFile,
-                headers={**_REACHED, "Location": "Where it goes on."},
+                headers={
+                    **_REACHED,
+                    "Location": "Where it goes on: a URL by the name that was asked, or its path "
+                    "where a proxy may have put another name in.",
+                },
             )
         },
-        _RECEIVING,
+        (*_RECEIVING, "method-not-allowed"),
         security=(UPLOAD_TOKEN,),
         parameters=(*_DIALECT, *_OF_BYTES, *_OF_CREATION),
         body={**_BODY, "application/octet-stream": BINARY},
@@ -136,7 +149,7 @@ RESUMABLE: Operations = {
             200: Answer("tus: so far.", headers=_REACHED),
             204: Answer("IETF: so far.", headers=_REACHED),
         },
-        _OF_ONE,
+        (*_OF_ONE, "upload-locked", "not-replicated", "no-slot", "no-memory"),
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
@@ -162,6 +175,20 @@ RESUMABLE: Operations = {
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT, _OFFSET, *_OF_BYTES),
         body=_BODY,
+        registered=_IN_THE_DRAFT,
+    ),
+    ("POST", "/api/v1/uploads/{upload_id}"): Operation(
+        "resumable uploads",
+        "HEAD, PATCH or DELETE of a client that can't send it",
+        {
+            200: Answer("As of the method that is meant."),
+            204: Answer("As of the method that is meant."),
+        },
+        (*_RECEIVING, "method-not-allowed"),
+        security=(UPLOAD_TOKEN,),
+        parameters=(_UPLOAD_ID, *_DIALECT, _OVERRIDE, _OFFSET, *_OF_BYTES),
+        body={**_BODY, "application/octet-stream": BINARY},
+        body_required=False,
         registered=_IN_THE_DRAFT,
     ),
     ("DELETE", "/api/v1/uploads/{upload_id}"): Operation(

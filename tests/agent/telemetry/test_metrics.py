@@ -155,6 +155,11 @@ def test_an_owner_who_begins_too_many_uploads_hears_when_to_come_again(slow_agen
     assert slow_agent.put("a.bin", b"x", slow_agent.mint(sub="another")).status_code == 201
     assert len(slow_agent.visible_files()) == 3
     assert Scraped(slow_agent)("portside_problems_total", problem="rate-limited") == 1
+    # Clients of tus give up at 429: they hear the same as a node that is busy.
+    tus = {**TUS, "Authorization": f"Bearer {slow_agent.mint(name='a.bin')}", "Upload-Length": "5"}
+    busy = requests.post(f"{slow_agent.url}/api/v1/uploads", headers=tus, timeout=60)
+    assert (busy.status_code, slug_of(busy)) == (503, "throttled")
+    assert 0 < int(busy.headers["Retry-After"]) <= 30
 
 
 def test_nginxs_question_does_not_count(slow_agent: Agent) -> None:
