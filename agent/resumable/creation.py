@@ -87,8 +87,13 @@ def creation_of(
             "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
         )
     check_completeness(asked)
+    if asked.dialect == "ietf" and asked.offset:
+        raise ProblemError("malformed-request", "a new upload begins at 0: append with PATCH")
     kind = _kind(asked)
     limit = policy.limit(claims)
+    # First, for it is told with the limit: nothing that is mended in the lengths would help.
+    if asked.length is not None and asked.length > limit:
+        raise too_large(asked.length, limit)
     length = _length(asked, kind)
     check_length(claims, kind, length, limit)
     chosen = claims.name or asked.name

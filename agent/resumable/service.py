@@ -35,7 +35,7 @@ from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.uploads.policy import UploadPolicy, token_used, too_large
+from agent.uploads.policy import UploadPolicy, one_digest, token_used, too_large
 from portside.wire.files import StoredFile
 
 
@@ -162,7 +162,7 @@ class ResumableUploads:
                 if _overruns(upload, asked):
                     raise self._overrun(upload)
                 _check_room(upload, asked)
-            upload = self._with_length(upload, asked, repeated)
+            upload = self._with_length(_with_digest(upload, asked), asked, repeated)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
                 failures_as_problems(self._health, limit),
@@ -215,7 +215,8 @@ class ResumableUploads:
             staging.on_durable = progress.durable
         body = sending.open_body()
         if repeated:
-            body = skip_repeated(body, upload, self._settings.sizing.ring_buffer)
+            ring_buffer = self._settings.sizing.ring_buffer
+            body = skip_repeated(body, upload, ring_buffer, comparison.update)
         consumers = [progress.update, *([comparison.update] if asked.checksums else [])]
         before = staging.size
         try:
@@ -349,6 +350,12 @@ def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
             headers={"Upload-Offset": str(upload.offset)},
             members={"expected-offset": upload.offset, "provided-offset": asked.offset},
         )
+
+
+def _with_digest(upload: Upload, asked: ResumableRequest) -> Upload:
+    """The upload with the digest that a request tells of the whole file, if it is a new one."""
+    sha256 = one_digest(upload.details.sha256, asked.sha256)
+    return replace(upload, details=upload.details.model_copy(update={"sha256": sha256}))
 
 
 def _overruns(upload: Upload, asked: ResumableRequest) -> bool:

@@ -144,6 +144,15 @@ def test_a_creation_that_does_not_say_whether_more_comes_is_refused(
     assert "Location" not in response.headers
 
 
+def test_a_creation_that_begins_in_the_middle_is_refused(make: Makes) -> None:
+    talker = make()
+    for complete in (False, True):
+        refused = talker.create(10, complete, {"Upload-Offset": "5"}, b"56789")
+        assert heard(refused) == (400, "malformed-request")
+    assert files_of(talker) == []
+    assert talker.create(headers={"Upload-Offset": "0"}).status_code == 201
+
+
 def test_fields_that_are_no_structured_ones_are_ignored(make: Makes) -> None:
     # Section 4.1.3; with a parameter it is one (RFC 9651).
     for value, told in [("x", None), ("5.0", None), ("-5", None), ("1, 2", None), ("5;a", "5")]:
@@ -278,7 +287,12 @@ def test_a_question_that_tells_an_offset_is_refused(
 def test_a_limit_that_is_met_is_told(make: Makes) -> None:
     # Section 4.1.4.
     limited = make(max_size=100)
-    for refused in (limited.create(101), limited.create(complete=True, body=bytes(101))):
+    for refused in (
+        limited.create(101),
+        limited.create(complete=True, body=bytes(101)),
+        # Too long, and not what it says either.
+        limited.create(101, complete=True, body=b"x"),
+    ):
         assert heard(refused) == (413, "too-large")
         assert _limits(refused)["max-size"] == 100
     url = limited.created()
@@ -327,6 +341,30 @@ def test_a_representation_digest_is_that_of_the_whole_file(make: Makes) -> None:
     assert heard(talker.append(url, 5, b"other", complete=True)) == (422, "digest-mismatch")
     assert talker.head(url).status_code == 410
     assert files_of(talker) == []
+
+
+def test_a_representation_digest_may_come_with_the_end(make: Makes) -> None:
+    talker = make()
+    url = talker.create(10, body=b"01234").headers["Location"]
+    other = {"Repr-Digest": _digest("sha-256", b"other")}
+    refused = talker.append(url, 5, b"56789", complete=True, headers=other)
+    assert heard(refused) == (422, "digest-mismatch")
+    assert files_of(talker) == []
+    talker = make()
+    url = talker.create(10, body=b"01234").headers["Location"]
+    right = {"Repr-Digest": _digest("sha-256", b"0123456789")}
+    ended = talker.append(url, 5, b"56789", complete=True, headers=right)
+    check_stored(talker, ended.text, b"0123456789")
+
+
+def test_a_creation_that_is_repeated_is_compared_with_the_digest_of_all_its_content(
+    make: Makes,
+) -> None:
+    talker = make()
+    assert talker.create(10, body=b"01234").status_code == 201
+    content = {"Content-Digest": _digest("sha-256", b"0123456789")}
+    again = talker.create(10, complete=True, headers=content, body=b"0123456789")
+    check_stored(talker, again.text, b"0123456789")
 
 
 @pytest.mark.parametrize("question", ["HEAD", "PATCH", "DELETE"])
