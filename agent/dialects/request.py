@@ -55,10 +55,10 @@ class ResumableRequest:
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
-    media_type = head.content_type.partition(";")[0].strip().lower()
+    media_type = _said_once(head.content_type.partition(";")[0]).lower()
     method = meant_method(head.method, head.header(OVERRIDE_HEADER))
-    dialect = _dialect(head, method, media_type)
     version = draft.version_of(head)
+    dialect = _dialect(head, method, media_type)
     if dialect != "tus" and method in ("HEAD", "GET", "DELETE"):
         draft.check_question(head)
     metadata = head.header("Upload-Metadata")
@@ -87,8 +87,17 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
     )
 
 
+def _said_once(value: str) -> str:
+    """A value that was set twice, by tus-js-client and by its app: browsers join the two.
+
+    (XMLHttpRequest, setRequestHeader: "combine".)
+    """
+    values = {each.strip() for each in value.split(",")}
+    return values.pop() if len(values) == 1 else value
+
+
 def _dialect(head: RequestHead, method: str, media_type: str) -> Dialect | None:
-    if version := head.header("Tus-Resumable"):
+    if version := _said_once(head.header("Tus-Resumable")):
         if version != TUS_VERSION and method != "OPTIONS":
             raise _other_version(f"Tus-Resumable: {TUS_VERSION} is the version spoken here")
         return "tus"

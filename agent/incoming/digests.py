@@ -20,7 +20,7 @@ from agent.incoming.body import Body
 from agent.problems import ProblemError
 
 Digests = Mapping[str, bytes]
-"""Digests by their algorithms' names in IANA's registry of hash algorithms for HTTP digest fields."""
+"""By their algorithms' names in IANA's registry for HTTP digest fields."""
 
 _HASHES = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
 """By their names there, in Python's. MD5 and SHA-1 are no proof against malice; a broken cable they

@@ -23,6 +23,8 @@ def client_origin(head: RequestHead, scheme: str) -> str:
     """
     host = head.header("Host")
     asked_for = head.header("X-Forwarded-Host") or host
-    if head.header("Via") or head.header("Forwarded") or asked_for != host:
+    # The client's own X-Forwarded-Proto, as nginx passes it on: to the agent that is nginx's word.
+    spoken = head.header("X-Original-Forwarded-Proto") or scheme
+    if (asked_for, spoken) != (host, scheme) or head.header("Via") or head.header("Forwarded"):
         return ""
     return f"{scheme}://{host}" if _AUTHORITY.fullmatch(host) else ""

@@ -6,12 +6,12 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from agent.dialects.draft import PARTIAL_TYPE
 from agent.dialects.metadata import parse_metadata
-from agent.dialects.request import TUS_TYPE, ResumableRequest
+from agent.dialects.request import ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
+from agent.resumable.appending import check_completeness, length_when_complete
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,
@@ -164,24 +164,6 @@ def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: in
         raise size_mismatch(length, claims.size)
 
 
-def check_media_type(asked: ResumableRequest) -> None:
-    """Raise ProblemError when a body that is appended doesn't say that it is one."""
-    if asked.dialect == "ietf" and not asked.version.appends_have_type:
-        return
-    wanted = TUS_TYPE if asked.dialect == "tus" else PARTIAL_TYPE
-    if asked.content_type != wanted:
-        raise ProblemError("media-type", f"send the bytes as Content-Type: {wanted}")
-
-
-def check_completeness(asked: ResumableRequest) -> None:
-    """Raise ProblemError when a request of the draft doesn't say whether it is the last one."""
-    if asked.dialect == "ietf" and asked.complete is None:
-        raise ProblemError(
-            "malformed-request",
-            "send Upload-Complete: ?1 if the file ends with this body, ?0 if more comes",
-        )
-
-
 def _kind(asked: ResumableRequest) -> Kind:
     if asked.concat and asked.dialect != "tus":
         raise ProblemError("malformed-request", "Upload-Concat belongs to tus: send Tus-Resumable")
@@ -209,19 +191,3 @@ def _length(asked: ResumableRequest, kind: Kind) -> int | None:
     if asked.body_length and asked.length is not None and asked.body_length > asked.length:
         raise too_large(asked.body_length, asked.length)
     return asked.length
-
-
-def length_when_complete(asked: ResumableRequest, offset: int) -> int | None:
-    """The length that a request of the IETF's draft tells (section "Length").
-
-    Raises ProblemError when it tells two.
-    """
-    if not asked.complete or asked.body_length is None:
-        return asked.length
-    length = offset + asked.body_length
-    if asked.length is not None and asked.length != length:
-        raise ProblemError(
-            "size-mismatch",
-            f"Upload-Length says {asked.length} bytes, but the file would end at {length}",
-        )
-    return length

@@ -16,15 +16,21 @@ from agent.host.sha256 import Sha256
 from agent.incoming.body import Body, BodyCut
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
+from agent.resumable.appending import (
+    check_completeness,
+    check_ended_right,
+    check_media_type,
+    check_offset,
+    check_room,
+    is_complete,
+    overruns,
+    told_length,
+    with_digest,
+)
 from agent.resumable.beginning import Beginning
 from agent.resumable.checkpoint import Checkpoint, skip_repeated
 from agent.resumable.concatenation import Concatenation
-from agent.resumable.creation import (
-    check_completeness,
-    check_length,
-    check_media_type,
-    length_when_complete,
-)
+from agent.resumable.creation import check_length
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
@@ -35,7 +41,7 @@ from agent.telemetry.metrics import UploadTimer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.uploads.policy import UploadPolicy, one_digest, token_used, too_large
+from agent.uploads.policy import UploadPolicy, token_used
 from portside.wire.files import StoredFile
 
 
@@ -83,11 +89,11 @@ class ResumableUploads:
             check_completeness(asked)
             self._policy.check_health()
             if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
-                _check_offset(upload, asked)
-                if _overruns(upload, asked):
+                check_offset(upload, asked)
+                if overruns(upload, asked):
                     with self._writers.alone(upload.upload_id, _soon_over):
                         raise self._overrun(self._current(upload.upload_id))
-                _check_room(upload, asked)
+                check_room(upload, asked)
                 self._admission.check(Demand(upload.upload_id, None, 0))
 
     def create(self, sending: Sending) -> Reached:
@@ -158,11 +164,11 @@ class ResumableUploads:
             self._policy.check_health()
             if not repeated:
                 # First: a length that is counted from a wrong offset is wrong as well.
-                _check_offset(upload, asked)
-                if _overruns(upload, asked):
+                check_offset(upload, asked)
+                if overruns(upload, asked):
                     raise self._overrun(upload)
-                _check_room(upload, asked)
-            upload = self._with_length(_with_digest(upload, asked), asked, repeated)
+                check_room(upload, asked)
+            upload = self._with_length(with_digest(upload, asked), asked, repeated)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
                 failures_as_problems(self._health, limit),
@@ -186,14 +192,14 @@ class ResumableUploads:
                     if asked.dialect == "ietf" and upload.length is not None:
                         raise self._overrun(upload) from None
                     raise
-                if _is_complete(upload, staging, asked):
+                if is_complete(upload, staging, asked):
                     stored = self._finisher.finish(
                         upload, staging, progress.hexdigest(), sending.timer
                     )
                     return Reached(self._current(upload_id), stored)
                 staging.settle()
                 progress.record(staging)
-                _check_ended_right(upload, staging, asked)
+                check_ended_right(upload, staging, asked)
         upload = self._current(upload_id)
         self._staged.still_needs(
             upload, (limit if upload.length is None else upload.length) - upload.offset
@@ -241,7 +247,7 @@ class ResumableUploads:
         """Look at a file's beginning once enough of it is there, if it came in small pieces."""
         if upload.start or upload.offset >= HEAD_SIZE or upload.details.name is None:
             return
-        if staging.size >= HEAD_SIZE or _is_complete(upload, staging, asked):
+        if staging.size >= HEAD_SIZE or is_complete(upload, staging, asked):
             with staging.path.open("rb") as file:
                 check_content(upload.details.name, file.read(min(staging.size, HEAD_SIZE)))
 
@@ -280,7 +286,7 @@ class ResumableUploads:
             return Reached(upload, stored)
         if asked.dialect == "ietf":
             # Who sends the last bytes again has not heard the answer: 409 sends it to ask.
-            _check_offset(upload, asked)
+            check_offset(upload, asked)
         if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
             return Reached(upload, stored)
         if asked.dialect == "ietf" and upload.kind != "final":
@@ -300,24 +306,11 @@ class ResumableUploads:
 
     def _with_length(self, upload: Upload, asked: ResumableRequest, repeated: bool) -> Upload:
         """Learn the length of an upload that began without one."""
-        told = asked.length
-        if asked.dialect == "ietf":
-            told = length_when_complete(asked, 0 if repeated else upload.offset)
-        if told is None or told == upload.length:
+        told = told_length(upload, asked, 0 if repeated else upload.offset)
+        if told is None:
             return upload
-        if upload.length is not None:
-            raise ProblemError(
-                "size-mismatch", f"the upload has {upload.length} bytes, {told} were announced"
-            )
         claims = upload.details.claims
         check_length(claims, upload.kind, told, self._policy.limit(claims))
-        end = (0 if repeated else upload.offset) + (asked.body_length or 0)
-        if told < max(upload.offset, end):
-            raise ProblemError(
-                "size-mismatch",
-                f"{told} bytes were announced, but {upload.offset} are here and this request's end "
-                f"at {end}",
-            )
         return self._uploads.set_length(upload, told)
 
     def _overrun(self, upload: Upload) -> ProblemError:
@@ -340,65 +333,12 @@ def _is_empty(sending: Sending) -> bool:
     return sending.asked.body_length == 0
 
 
-def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
-    if asked.offset is None:
-        raise ProblemError("malformed-request", "send Upload-Offset: where these bytes begin")
-    if asked.offset != upload.offset:
-        raise ProblemError(
-            "offset-mismatch",
-            f"the upload is at {upload.offset}, not at {asked.offset}: go on from there",
-            headers={"Upload-Offset": str(upload.offset)},
-            members={"expected-offset": upload.offset, "provided-offset": asked.offset},
-        )
-
-
-def _with_digest(upload: Upload, asked: ResumableRequest) -> Upload:
-    """The upload with the digest that a request tells of the whole file, if it is a new one."""
-    sha256 = one_digest(upload.details.sha256, asked.sha256)
-    return replace(upload, details=upload.details.model_copy(update={"sha256": sha256}))
-
-
-def _overruns(upload: Upload, asked: ResumableRequest) -> bool:
-    """Whether a request of the draft announces more bytes than the upload was announced with."""
-    if asked.dialect != "ietf" or upload.length is None or asked.body_length is None:
-        return False
-    return upload.offset + asked.body_length > upload.length
-
-
-def _check_room(upload: Upload, asked: ResumableRequest) -> None:
-    if asked.body_length is None:
-        return
-    end = upload.offset + asked.body_length
-    limit = upload.details.claims.size_limit if upload.length is None else upload.length
-    if end > limit:
-        raise too_large(end, limit)
-
-
 def _check_head(upload: Upload, head: bytes) -> None:
     """Refuse content at its first bytes, if these are enough to tell."""
     if upload.start or upload.offset or upload.details.name is None:
         return
     if len(head) == HEAD_SIZE or len(head) == upload.length:
         check_content(upload.details.name, head)
-
-
-def _is_complete(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> bool:
-    """Whether a request that has ended has brought the upload's last byte."""
-    if upload.kind != "whole":
-        return False
-    if upload.length is None:
-        # Only the draft's last request may tell the end without having told the length.
-        return bool(asked.complete)
-    if asked.dialect == "ietf" and not asked.version.length_is_end and not asked.complete:
-        return False
-    return staging.size == upload.length
-
-
-def _check_ended_right(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> None:
-    if asked.complete and upload.length is not None and staging.size != upload.length:
-        raise ProblemError(
-            "size-mismatch", f"the upload is to have {upload.length} bytes, it has {staging.size}"
-        )
 
 
 def _soon_over() -> None:

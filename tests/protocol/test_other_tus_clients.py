@@ -110,6 +110,7 @@ def test_slashes_too_many_lead_to_the_same_upload(tus: Tus, collection: str) -> 
         pytest.param({"Host": "[2001:db8::1]:8443"}, "https://[2001:db8::1]:8443", id="IPv6"),
         pytest.param({"Host": "cdn.example"}, "https://cdn.example", id="another name"),
         pytest.param({"Via": "1.1 x.cloudfront.net"}, "", id="a CDN with its own name for it"),
+        pytest.param({"X-Forwarded-Proto": "http"}, "", id="a proxy without TLS"),
         pytest.param({"X-Forwarded-Host": "cdn.example"}, "", id="a proxy with another name"),
     ],
 )

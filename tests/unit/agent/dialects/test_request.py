@@ -64,7 +64,7 @@ def test_what_is_no_id_names_no_upload(path: str) -> None:
     assert _asked("HEAD", f"/api/v1/uploads{path}").upload_id is None
 
 
-@pytest.mark.parametrize("version", ["0.2.2", "2.0.0", "1.0.0, 1.0.0"])
+@pytest.mark.parametrize("version", ["0.2.2", "2.0.0", "1.0.0, 0.2.2"])
 def test_another_version_of_tus_is_refused(version: str) -> None:
     assert _refused(tus_resumable=version) == "protocol-version"
 
@@ -138,9 +138,14 @@ def test_a_post_may_stand_for_an_append() -> None:
     assert (asked.method, asked.upload_id, asked.body_length) == ("PATCH", ID, None)
 
 
+def test_a_version_that_was_set_twice_is_one() -> None:
+    assert _asked(tus_resumable="1.0.0, 1.0.0").dialect == "tus"
+
+
 @pytest.mark.parametrize(
     "content_type",
     [
+        "application/offset+octet-stream, application/offset+octet-stream",
         "application/offset+octet-stream; charset=utf-8",
         "Application/Offset+Octet-Stream",
         "application/offset+octet-stream ;charset=UTF-8",

@@ -27,7 +27,8 @@ def _origin(**headers: str) -> str:
 )
 def test_the_name_that_was_asked_is_told(host: str) -> None:
     assert _origin(host=host) == f"https://{host}"
-    assert _origin(host=host, x_forwarded_host=host) == f"https://{host}"
+    proxied = _origin(host=host, x_forwarded_host=host, x_original_forwarded_proto="https")
+    assert proxied == f"https://{host}"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def test_the_name_that_was_asked_is_told(host: str) -> None:
         pytest.param({"host": "a b"}, id="two words"),
         pytest.param({"host": "a:x"}, id="no port"),
         pytest.param({"host": "a", "x_forwarded_host": "b"}, id="another name before"),
+        pytest.param({"host": "a", "x_original_forwarded_proto": "http"}, id="without TLS before"),
         pytest.param({"host": "a", "forwarded": "host=b"}, id="a proxy of RFC 7239"),
         pytest.param({"host": "a", "via": "1.1 x.cloudfront.net"}, id="a proxy of RFC 9110"),
     ],
