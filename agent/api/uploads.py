@@ -7,6 +7,7 @@ from typing import Any
 
 import falcon
 
+from agent.dialects import draft
 from agent.dialects.places import is_of_uploads, plain_path
 from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
@@ -122,7 +123,8 @@ class PreflightProbe:
 
     def _check(self, head: RequestHead) -> None:
         if is_of_uploads(plain_path(head.path)):
-            self._resumables.check(resumable_request(head))
+            with draft.refusals(head):
+                self._resumables.check(resumable_request(head))
             return
         if head.path.startswith(f"{paths.REPLICATE}/"):
             self._replicas.check(replicate_request(head))

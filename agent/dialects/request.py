@@ -1,8 +1,8 @@
 """What a request of a resumable upload says of itself, in either of the two dialects.
 
-tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (draft-ietf-httpbis-resumable-
-upload, interop versions 6 and 8, and no version) share their resources here and differ in their
-headers. Pure; every malformed one is a ProblemError that names it.
+tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (`agent.dialects.draft`) share
+their resources here and differ in their headers. Pure; every malformed one of tus's is a
+ProblemError that names it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.dialects.checksum import Checksum, parse_checksum, refuse_trailer
+from agent.dialects import draft
+from agent.dialects.checksum import Checksum, checksums_of, parse_checksum, refuse_trailer
 from agent.dialects.metadata import name_in, parse_metadata
 from agent.dialects.method_override import OVERRIDE_HEADER, meant_method
 from agent.dialects.places import joined_uploads, upload_id_of
+from agent.incoming.digests import content_digest
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.incoming.whole_file import check_is_plain
@@ -21,7 +23,6 @@ from agent.problems import ProblemError
 
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
-PARTIAL_TYPE = "application/partial-upload"
 Dialect = Literal["tus", "ietf"]
 
 
@@ -31,7 +32,7 @@ class ResumableRequest:
 
     method: str
     dialect: Dialect | None
-    interop: str | None
+    version: draft.Version
     upload_id: str | None
     authorization: str
     content_type: str
@@ -43,7 +44,7 @@ class ResumableRequest:
     metadata: str
     name: str | None
     concat: str
-    checksum: Checksum | None
+    checksums: tuple[Checksum, ...]
     sha256: str | None
     wants_json: bool
 
@@ -58,9 +59,10 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
     check_is_plain(head)
     media_type = _said_once(head.content_type.partition(";")[0]).lower()
     method = meant_method(head.method, head.header(OVERRIDE_HEADER))
-    dialect = _dialect(
-        method, _said_once(head.header("Tus-Resumable")), head.header("Upload-Complete"), media_type
-    )
+    version = draft.version_of(head)
+    dialect = _dialect(head, method, media_type)
+    if dialect != "tus" and method in ("HEAD", "GET", "DELETE"):
+        draft.check_question(head)
     metadata = head.header("Upload-Metadata")
     known = parse_metadata(metadata)
     name = name_in(known) if dialect == "tus" else None
@@ -68,20 +70,20 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
     return ResumableRequest(
         method=method,
         dialect=dialect,
-        interop=head.header("Upload-Draft-Interop-Version") or None,
+        version=version,
         upload_id=upload_id_of(head.path),
         authorization=head.authorization,
         content_type=media_type,
         body_length=_body_length(head),
-        offset=whole_number("Upload-Offset", head.header("Upload-Offset")),
-        length=whole_number("Upload-Length", head.header("Upload-Length")),
+        offset=_number_of_bytes(head, "Upload-Offset", dialect),
+        length=_number_of_bytes(head, "Upload-Length", dialect),
         length_deferred=_deferred(head.header("Upload-Defer-Length")),
         # A word of the draft's: tus knows the end by the length.
-        complete=None if dialect == "tus" else _boolean(head.header("Upload-Complete")),
+        complete=None if dialect == "tus" else version.complete_in(head),
         metadata=metadata,
         name=name or disposition_name(head.header("Content-Disposition")),
         concat=_concat(head.header("Upload-Concat")),
-        checksum=parse_checksum(head.header("Upload-Checksum")),
+        checksums=_checksums(head),
         sha256=head.digest("Repr-Digest"),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
@@ -96,12 +98,12 @@ def _said_once(value: str) -> str:
     return values.pop() if len(values) == 1 else value
 
 
-def _dialect(method: str, version: str, complete: str, media_type: str) -> Dialect | None:
-    if version:
+def _dialect(head: RequestHead, method: str, media_type: str) -> Dialect | None:
+    if version := _said_once(head.header("Tus-Resumable")):
         if version != TUS_VERSION and method != "OPTIONS":
             raise _other_version(f"Tus-Resumable: {TUS_VERSION} is the version spoken here")
         return "tus"
-    if complete or media_type == PARTIAL_TYPE:
+    if draft.is_spoken(head, media_type):
         return "ietf"
     if media_type == TUS_TYPE:
         raise _other_version(f"send Tus-Resumable: {TUS_VERSION}")
@@ -111,6 +113,16 @@ def _dialect(method: str, version: str, complete: str, media_type: str) -> Diale
 def _other_version(detail: str) -> ProblemError:
     """tus wants the versions that are spoken in its refusal of any other (core protocol)."""
     return ProblemError("protocol-version", detail, headers={"Tus-Version": TUS_VERSION})
+
+
+def _number_of_bytes(head: RequestHead, name: str, dialect: Dialect | None) -> int | None:
+    value = head.header(name)
+    return draft.whole_number(value) if dialect == "ietf" else whole_number(name, value)
+
+
+def _checksums(head: RequestHead) -> tuple[Checksum, ...]:
+    said = parse_checksum(head.header("Upload-Checksum"))
+    return (*([] if said is None else [said]), *checksums_of(content_digest(head)))
 
 
 def _body_length(head: RequestHead) -> int | None:
@@ -123,13 +135,6 @@ def _deferred(value: str) -> bool:
     if value not in ("", "1"):
         raise ProblemError("malformed-request", "Upload-Defer-Length can only be 1")
     return value == "1"
-
-
-def _boolean(value: str) -> bool | None:
-    """A structured field's boolean (RFC 9651, section 3.3.6)."""
-    if value not in ("", "?0", "?1"):
-        raise ProblemError("malformed-request", "Upload-Complete must be ?0 or ?1")
-    return None if not value else value == "?1"
 
 
 def _concat(value: str) -> str:

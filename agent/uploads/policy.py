@@ -179,7 +179,9 @@ def token_used(stored: StoredFile) -> ProblemError:
 def too_large(size: int, limit: int) -> ProblemError:
     """The one answer to a file that is larger than it may be."""
     return ProblemError(
-        "too-large", f"{format_size(size)} is too large: at most {format_size(limit)} may be sent"
+        "too-large",
+        f"{format_size(size)} is too large: at most {format_size(limit)} may be sent",
+        headers={"Upload-Limit": f"max-size={limit}"},
     )
 
 

@@ -15,9 +15,10 @@ from agent.api.openapi.components import (
     Operations,
 )
 from agent.dialects.checksum import CHECKSUMS
+from agent.dialects.draft import PARTIAL_TYPE, REGISTERED
 from agent.dialects.metadata import MOST_METADATA
 from agent.dialects.method_override import CARRIED, OVERRIDE_HEADER
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE
+from agent.dialects.request import TUS_TYPE
 from agent.problems import Slug
 from portside.web.openapi import Answer, JsonObject, Operation, Parameter
 from portside.wire.files import StoredFile
@@ -32,7 +33,11 @@ def _header(name: str, description: str, schema: JsonObject) -> Parameter:
 
 _DIALECT = (
     _header("Tus-Resumable", "The version: this is tus.", {"enum": ["1.0.0"]}),
-    _header("Upload-Draft-Interop-Version", "IETF: 6, 8 or none.", {"type": "string"}),
+    _header(
+        "Upload-Draft-Interop-Version",
+        "IETF: 3 to 9, or none for the newest draft. 3 says Upload-Incomplete, turned round.",
+        {"type": "string"},
+    ),
 )
 _OFFSET = _header("Upload-Offset", "Where this request's bytes begin.", _BYTES)
 _OF_BYTES = (
@@ -43,6 +48,7 @@ _OF_BYTES = (
         "tus: what this request's bytes hash to, in Base64.",
         {"type": "string", "pattern": f"^({'|'.join(CHECKSUMS)}) {_BASE64}$"},
     ),
+    _header("Content-Digest", "SHA-256 of this request's bytes (RFC 9530).", DIGEST),
     _header("Repr-Digest", "The whole file's SHA-256 (RFC 9530).", DIGEST),
     _header(
         "Accept",
@@ -107,6 +113,7 @@ _OPTIONS = Answer(
     },
 )
 _REACHED = {"Upload-Offset": "Bytes that are on disk.", "Cache-Control": "no-store"}
+_IN_THE_DRAFT = tuple(REGISTERED.values())
 
 RESUMABLE: Operations = {
     ("OPTIONS", "/api/v1/uploads"): Operation(
@@ -134,6 +141,7 @@ RESUMABLE: Operations = {
         parameters=(*_DIALECT, *_OF_BYTES, *_OF_CREATION),
         body={**_BODY, "application/octet-stream": BINARY},
         body_required=False,
+        registered=_IN_THE_DRAFT,
     ),
     ("HEAD", "/api/v1/uploads/{upload_id}"): Operation(
         "resumable uploads",
@@ -143,6 +151,17 @@ RESUMABLE: Operations = {
             204: Answer("IETF: so far.", headers=_REACHED),
         },
         (*_OF_ONE, "upload-locked", "not-replicated", "no-slot", "no-memory"),
+        security=(UPLOAD_TOKEN,),
+        parameters=(_UPLOAD_ID, *_DIALECT),
+    ),
+    ("GET", "/api/v1/uploads/{upload_id}"): Operation(
+        "resumable uploads",
+        "How far is it, and what became of it?",
+        {
+            200: Answer("It is complete: the stored file.", model=StoredFile, headers=_REACHED),
+            204: Answer("So far.", headers=_REACHED),
+        },
+        (*_OF_ONE, "upload-locked", "not-replicated"),
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
@@ -157,6 +176,7 @@ RESUMABLE: Operations = {
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT, _OFFSET, *_OF_BYTES),
         body=_BODY,
+        registered=_IN_THE_DRAFT,
     ),
     ("POST", "/api/v1/uploads/{upload_id}"): Operation(
         "resumable uploads",
@@ -170,6 +190,7 @@ RESUMABLE: Operations = {
         parameters=(_UPLOAD_ID, *_DIALECT, _OVERRIDE, _OFFSET, *_OF_BYTES),
         body={**_BODY, "application/octet-stream": BINARY},
         body_required=False,
+        registered=_IN_THE_DRAFT,
     ),
     ("DELETE", "/api/v1/uploads/{upload_id}"): Operation(
         "resumable uploads",

@@ -22,7 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE
+from agent.dialects.draft import PARTIAL_TYPE
+from agent.dialects.request import TUS_TYPE
 from tests.support.agent.process import Agent
 
 LONGEST_LINE = 8190
