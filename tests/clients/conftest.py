@@ -13,7 +13,6 @@ from tests.support.clients.cutting_proxy import CuttingProxy
 from tests.support.clients.promises import NAME
 from tests.support.cluster_files import CLUSTER
 from tests.support.loopback import reserved_port
-from tests.support.protocol.checks import check_nothing_left_behind
 from tests.support.protocol.nodes import Node, node_behind_nginx
 
 
@@ -30,21 +29,17 @@ def page_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def shared_node(
+def node(
     tmp_path_factory: pytest.TempPathFactory, line: CuttingProxy, page_port: int
 ) -> Iterator[Node]:
+    """A running node that has nothing left to do when all tests are over."""
     homes = (tmp_path_factory.mktemp(name) for name in ("nginx", "agent"))
     cluster = CLUSTER.replace("https://app.portside.test", f"http://localhost:{page_port}")
+    cluster += "uploads: {private: [private]}\n"
     with node_behind_nginx(*homes, cluster, line.port) as (node, nginx):
-        with line.leading_to(nginx.https_port):
+        with line.leading_to(nginx.https_port, lambda: node.agent.wait_for_uploads(0)):
             yield node
-
-
-@pytest.fixture
-def node(shared_node: Node) -> Iterator[Node]:
-    """A running node that has nothing left to do at the end of a test."""
-    yield shared_node
-    check_nothing_left_behind(shared_node.agent)
+        node.agent.wait_for_uploads(0)
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.clients.programs import Program
+from tests.support.clients.programs import PROGRAMS, MakeProgram, Program
 from tests.support.protocol.nodes import Node
-
-MakeProgram = Callable[..., Program]
-
 
 @pytest.fixture
 def environment(node: Node) -> dict[str, str]:
@@ -31,3 +28,19 @@ def environment(node: Node) -> dict[str, str]:
 def program(environment: dict[str, str], tmp_path: Path) -> MakeProgram:
     """A program that sends requests: the words of its command."""
     return lambda *command: Program(command, tmp_path, environment)
+
+
+@pytest.fixture(scope="session")
+def java(node: Node, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command that takes a class of the Java programs; it trusts the node's CA."""
+    folder = tmp_path_factory.mktemp("java")
+    store = folder / "store.p12"
+    subprocess.run(["javac", "-d", folder, *sorted(PROGRAMS.glob("*.java"))], check=True)
+    words = ["-importcert", "-noprompt", "-file", node.ca, "-keystore", store]
+    subprocess.run(
+        ["keytool", *words, "-storepass", "changeit"], check=True, capture_output=True
+    )
+    trust = {"trustStore": store, "trustStorePassword": "changeit"}
+    options = [f"-Djavax.net.ssl.{name}={value}" for name, value in trust.items()]
+    # A short-lived program starts in half the time without the compiler that pays off later.
+    return ["java", "-XX:TieredStopAtLevel=1", *options, "-cp", str(folder)]

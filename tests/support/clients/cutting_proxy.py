@@ -1,17 +1,17 @@
 """A line to a server that breaks at a chosen byte, and tells how many it carried.
 
-Between client and nginx, so that both see what they see on a real line: the end of the connection.
+Between client and nginx, so that both see what they see on a real line: the end of all connections.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from tests.support.loopback import reserved_port
+from tests.support.loopback import reserved_port, wait_until_read
 
 Way = Literal["up", "down"]
 
@@ -26,12 +26,14 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._carried: dict[Way, int] = {"up": 0, "down": 0}
         self._left: dict[Way, int | None] = {"up": None, "down": None}
+        self._open: set[socket.socket] = set()
+        self._broken = False
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
 
     @contextmanager
-    def leading_to(self, port: int) -> Iterator[None]:
-        """Carry bytes to and from `port`."""
-        accepting = threading.Thread(target=self._accept, args=(port,), daemon=True)
+    def leading_to(self, port: int, settled: Callable[[], object]) -> Iterator[None]:
+        """Carry bytes to and from `port`. A line that broke is back when `settled` returns."""
+        accepting = threading.Thread(target=self._accept, args=(port, settled), daemon=True)
         accepting.start()
         yield
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -39,7 +41,7 @@ class CuttingProxy:
         self._listener.close()
 
     def cut_after(self, way: Way, count: int) -> None:
-        """Break the connection on which, from now on, the `count`-th byte passes; once."""
+        """Break after so many bytes from now on, once, with every connection that is open."""
         with self._lock:
             self._left[way] = count
             self._carried[way] = 0
@@ -54,21 +56,32 @@ class CuttingProxy:
         with self._lock:
             return self._left[way] is None
 
-    def _accept(self, port: int) -> None:
+    def _accept(self, port: int, settled: Callable[[], object]) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            with self._lock:
+                was_broken, self._broken = self._broken, False
+            if was_broken:
+                # How far an upload came is certain when all that came before is through.
+                settled()
             server = socket.create_connection(("127.0.0.1", port))
             threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server:
-            back = threading.Thread(target=self._pass_on, args=(server, client, "down"))
-            back.start()
-            self._pass_on(client, server, "up")
-            back.join()
+        ends = {client, server}
+        with self._lock:
+            self._open |= ends
+        back = threading.Thread(target=self._pass_on, args=(server, client, "down"))
+        back.start()
+        self._pass_on(client, server, "up")
+        back.join()
+        with self._lock:
+            self._open -= ends
+            for end in ends:
+                end.close()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, way: Way) -> None:
         # Either side may hang up at any moment.
@@ -77,13 +90,17 @@ class CuttingProxy:
                 allowed = self._count(way, len(data))
                 target.sendall(data[:allowed])
                 if allowed < len(data):
-                    break
-            else:
-                target.shutdown(socket.SHUT_WR)
-                return
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                    # On a busy computer all of it may lie before a server that hasn't looked yet.
+                    wait_until_read(target)
+                    self._break()
+            target.shutdown(socket.SHUT_WR)
+            return
+        _hang_up({source, target})
+
+    def _break(self) -> None:
+        with self._lock:
+            self._broken = True
+            _hang_up(self._open)
 
     def _count(self, way: Way, count: int) -> int:
         """How many of `count` bytes may pass; none is left to allow where the line breaks."""
@@ -95,3 +112,9 @@ class CuttingProxy:
                 self._left[way] = left - count
             self._carried[way] += count
             return count
+
+
+def _hang_up(ends: set[socket.socket]) -> None:
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

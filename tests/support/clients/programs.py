@@ -9,14 +9,19 @@ answered ends them with another exit code than 0.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploys.layout import PROJECT_ROOT
 from tests.support.clients.promises import Body, LineCut
 from tests.support.protocol.requests_by_hand import Answer
 
 PROGRAMS = Path(__file__).parents[2] / "clients" / "programs"
+
+PYTHON = PROJECT_ROOT / "build" / "clients" / "venv" / "bin" / "python"
+"""Has the Python clients of requirements/clients.txt."""
+
 _SECONDS = 60
 
 
@@ -51,6 +56,9 @@ class Program:
     def run(self, *arguments: str) -> str:
         """What the command writes. Raises LineCut."""
         return run([*self.command, *arguments], self.environment)
+
+
+MakeProgram = Callable[..., Program]
 
 
 def run(

@@ -64,10 +64,12 @@ def node_behind_nginx(
         settings={"public_base_url": url},
         socket_path=home / "agent.sock",
     )
-    agent.start()
-    yield Node(url, agent, ca), nginx
-    agent.kill()
-    nginx.stop()
+    try:
+        agent.start()
+        yield Node(url, agent, ca), nginx
+    finally:
+        agent.kill()
+        nginx.stop()
 
 
 def _certificate_for_this_computer(home: Path) -> Path:
