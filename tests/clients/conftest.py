@@ -33,7 +33,7 @@ def node(
     tmp_path_factory: pytest.TempPathFactory, line: CuttingProxy, page_port: int
 ) -> Iterator[Node]:
     """A running node that has nothing left to do when all tests are over."""
-    homes = (tmp_path_factory.mktemp(name) for name in ("nginx", "agent"))
+    homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
     cluster = CLUSTER.replace("https://app.portside.test", f"http://localhost:{page_port}")
     cluster += "uploads: {private: [private]}\n"
     with node_behind_nginx(*homes, cluster, line.port) as (node, nginx):

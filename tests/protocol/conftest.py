@@ -66,7 +66,7 @@ def make_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node for the tests of one module."""
-    homes = (tmp_path_factory.mktemp(name) for name in ("nginx", "agent"))
+    homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
     with node_behind_nginx(*homes) as (node, _):
         yield node
 

@@ -1,4 +1,4 @@
-"""aiotus: endpoint, token, file, how often to try. Prints the upload's URL, logs what went wrong."""
+"""aiotus: endpoint, token, file, how often to try. Prints the upload's URL, logs errors."""
 
 from __future__ import annotations
 

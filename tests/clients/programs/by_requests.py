@@ -9,9 +9,7 @@ from typing import Any
 import requests
 
 
-def main(
-    method: str, url: str, kind: str, file: str, offset: str, save: str, *lines: str
-) -> None:
+def main(method: str, url: str, kind: str, file: str, offset: str, save: str, *lines: str) -> None:
     headers = dict(line.split(": ", 1) for line in lines)
     body: dict[str, Any] = {}
     if kind != "none":

@@ -11,6 +11,7 @@ import pytest
 from tests.support.clients.programs import PROGRAMS, MakeProgram, Program
 from tests.support.protocol.nodes import Node
 
+
 @pytest.fixture
 def environment(node: Node) -> dict[str, str]:
     """As people's own, with the node's CA among those that are trusted."""
@@ -35,11 +36,10 @@ def java(node: Node, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A command that takes a class of the Java programs; it trusts the node's CA."""
     folder = tmp_path_factory.mktemp("java")
     store = folder / "store.p12"
-    subprocess.run(["javac", "-d", folder, *sorted(PROGRAMS.glob("*.java"))], check=True)
-    words = ["-importcert", "-noprompt", "-file", node.ca, "-keystore", store]
-    subprocess.run(
-        ["keytool", *words, "-storepass", "changeit"], check=True, capture_output=True
-    )
+    sources = [str(path) for path in sorted(PROGRAMS.glob("*.java"))]
+    subprocess.run(["javac", "-d", str(folder), *sources], check=True)
+    words = ["-importcert", "-noprompt", "-file", str(node.ca), "-keystore", str(store)]
+    subprocess.run(["keytool", *words, "-storepass", "changeit"], check=True, capture_output=True)
     trust = {"trustStore": store, "trustStorePassword": "changeit"}
     options = [f"-Djavax.net.ssl.{name}={value}" for name, value in trust.items()]
     # A short-lived program starts in half the time without the compiler that pays off later.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ class Curl:
         self,
         method: str,
         url: str,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         body: Body | None = None,
         save: Path | None = None,
     ) -> Answer:
@@ -70,9 +71,7 @@ def curl(tmp_path: Path, environment: dict[str, str]) -> Curl:
 
 
 @pytest.mark.parametrize("form", [True, False], ids=["form", "raw"])
-def test_a_file_is_stored_under_its_name(
-    curl: Curl, node: Node, source: Path, form: bool
-) -> None:
+def test_a_file_is_stored_under_its_name(curl: Curl, node: Node, source: Path, form: bool) -> None:
     check_whole_upload(curl, node, source, form=form)
 
 

@@ -68,9 +68,7 @@ def from_rclones_remote(node: Node, rclone: Command, tmp_path: Path) -> Callable
 
 
 class TestWget:
-    def test_a_file_is_stored_under_its_name(
-        self, wget: Command, node: Node, source: Path
-    ) -> None:
+    def test_a_file_is_stored_under_its_name(self, wget: Command, node: Node, source: Path) -> None:
         upload = upload_of(node)
         (token,) = (f"{name}: {value}" for name, value in authorization(upload).items())
         words = ("--method=PUT", f"--body-file={source}", f"--header={token}")

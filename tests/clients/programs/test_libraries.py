@@ -76,9 +76,7 @@ def test_a_refusal_is_read(
     check_refusals(client, node, source, form=form, bare=bare)
 
 
-def test_a_file_is_downloaded_under_its_name(
-    client: Program, node: Node, tmp_path: Path
-) -> None:
+def test_a_file_is_downloaded_under_its_name(client: Program, node: Node, tmp_path: Path) -> None:
     check_download(client, node, tmp_path)
 
 

@@ -31,7 +31,9 @@ Send = Callable[..., None]
 
 
 @pytest.fixture
-def tuspy(node: Node, source: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Send:
+def tuspy(
+    node: Node, source: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Send:
     """tuspy sends the file, trying as often as it is told."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", environment["REQUESTS_CA_BUNDLE"])
 
@@ -105,14 +107,9 @@ def test_an_upload_goes_on_after_a_cut(
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.slug)
-def test_a_refusal_is_read(tuspy: Send, node: Node, refusal: Refusal) -> None:
-    with pytest.raises(TusCommunicationError) as caught:
-        tuspy(upload_of(node, **refusal.claims), refusal)
-    assert caught.value.status_code == refusal.status
-    assert refusal.slug.encode() in caught.value.response_content
-
-
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.slug)
-def test_a_refusals_status_is_logged(aiotus: Send, node: Node, refusal: Refusal) -> None:
-    with pytest.raises(LineCut, match=f"{refusal.status}, message="):
-        aiotus(upload_of(node, **refusal.claims), refusal)
+def test_a_refusal_is_read(send: Send, node: Node, refusal: Refusal) -> None:
+    with pytest.raises((TusCommunicationError, LineCut), match=f"\\b{refusal.status}\\b") as caught:
+        send(upload_of(node, **refusal.claims), refusal)
+    # aiotus logs the status alone.
+    if isinstance(caught.value, TusCommunicationError):
+        assert refusal.slug.encode() in caught.value.response_content

@@ -61,9 +61,7 @@ class Program:
 MakeProgram = Callable[..., Program]
 
 
-def run(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
-) -> str:
+def run(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> str:
     """What a command writes. Raises LineCut, with what it complains of, if it fails."""
     done = subprocess.run(
         command,
