@@ -18,6 +18,8 @@ from tests.support.protocol.checks import check_stored, files_of
 from tests.support.protocol.nodes import Node
 from tests.support.protocol.requests_by_hand import TUS_MEDIA, UPLOADS, Answer, Tus, metadata
 
+pytestmark = pytest.mark.xdist_group("clients")
+
 CONTENT = b"what is in the file\r\n--not the edge\r\n"
 
 

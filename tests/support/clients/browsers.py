@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -52,9 +53,8 @@ class Browser:
         self.name = name
         self.downloads = home / "downloads"
         self.downloads.mkdir()
-        found = subprocess.run(
-            ["which", program], check=True, capture_output=True, text=True
-        ).stdout.strip()
+        found = shutil.which(program)
+        assert found, f"{program} isn't installed"
         words = [kind, found, str(home / "profile"), str(self.downloads), page]
         self._driver = subprocess.Popen(
             ["node", str(driver), *words],
