@@ -70,7 +70,7 @@ _WORD = "=?utf-8?B?R3LDtsOfZSDlkI3liY0uYmlu?="
     [
         pytest.param(f'name="file"; filename="{NAME}"', {}, id="browsers, curl, Ruby, Java"),
         pytest.param(f'name="file"; filename="{NAME}"', _UPPY, id="Uppy"),
-        # As RFC 7578 has it in section 4.2, and nobody else.
+        # As RFC 7578 allows in section 2, and nobody else.
         pytest.param(f'name="file"; filename="{_ENCODED}"', {}, id="aiohttp"),
         pytest.param(
             f'name="file"; filename="{_ENCODED}"; filename*=utf-8\'\'{_ENCODED}',
