@@ -28,6 +28,10 @@ _ENCODED_WORDS = re.compile(r"(?:=\?[^?\s]+\?[bq]\?[^?]*\?=\s*)+", re.IGNORECASE
 _BROWSER_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n", "%0d": "\r", "%0a": "\n"}
 """What browsers and curl escape within quotes, and all they escape (WHATWG, form data encoding)."""
 
+_PERCENT_ENCODED = re.compile(r"(?:[\w.~-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+"""As in a URL (RFC 7578, section 2), all that aiohttp sends. Nothing is left in it that would have
+been encoded; where a browser's name has a `%` of its own, there mostly is."""
+
 _CLIENT_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\[^\\]+\\)(?:[^\\]+\\)*([^\\/]+)")
 """A drive or a share and folders: old browsers send where the file was on their machine."""
 
@@ -80,6 +84,8 @@ def _plain(value: str, charset: str | None) -> str | None:
         text = re.sub(r'\\(["\\])', r"\1", text)
         if path := _CLIENT_PATH.fullmatch(text):
             return _last_component(text, path)
+    if "%" in text and _PERCENT_ENCODED.fullmatch(text):
+        return _decoded(unquote_to_bytes(text), "utf-8") or text
     return re.sub("|".join(_BROWSER_ESCAPES), lambda found: _BROWSER_ESCAPES[found[0]], text)
 
 

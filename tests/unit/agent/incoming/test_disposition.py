@@ -25,8 +25,10 @@ def _wire(text: str, charset: str = "utf-8") -> str:
         ("browsers, a percent", 'form-data; name="file"; filename="100%25 a.bin"', "100%25 a.bin"),
         ("browsers, a backslash", 'form-data; name="file"; filename="a\\b.bin"', "a\\b.bin"),
         ("curl before 7.81", 'form-data; name="file"; filename="a\\"b\\\\c.bin"', 'a"b\\c.bin'),
+        ("aiohttp", 'form-data; name="file"; filename="%E5%90%8D%20x.bin"', "名 x.bin"),
+        ("a browser, a sign of its own", 'form-data; filename="100 %C3%B6.bin"', "100 %C3%B6.bin"),
         (
-            "aiohttp",
+            "both ways at once",
             "form-data; filename=\"%E5%90%8D.bin\"; filename*=utf-8''%E5%90%8D.bin",
             "名.bin",
         ),
