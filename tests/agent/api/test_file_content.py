@@ -129,7 +129,7 @@ def test_a_download_token_is_good_for_its_path_however_it_is_escaped(
         "/uploads/private/x/%2e%2e/a.bin",
         "/uploads/private/x%2f..%2fa.bin",
         "/uploads/private/a.bin%00",
-        "/uploads/private/a%2Ebin%20",
+        "/uploads/private/a%2Ebin%20x",
         "/uploads/private/%ff",
         "/uploads/private",
         "/uploads/",

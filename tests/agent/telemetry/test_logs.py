@@ -153,7 +153,7 @@ def test_uploads_have_their_lines_and_probes_that_are_answered_well_have_none(
         for path in (UPLOAD, f"{UPLOAD}/logged.bin"):
             assert _ask_agent(shared_agent, method, path, {}, b"") == 204
     assert shared_agent.put("logged.bin", bytes(5)).status_code == 201
-    assert shared_agent.put("logged.png", bytes(5)).status_code == 415
+    assert shared_agent.put("logged.png", b"notes").status_code == 415
     lines = entries_of(shared_agent.log)
     answered = [line["method"] for line in lines if line.get("path") == f"{UPLOAD}/logged.bin"]
     assert answered == ["PUT"]
@@ -162,7 +162,7 @@ def test_uploads_have_their_lines_and_probes_that_are_answered_well_have_none(
     told = [(each["event"], each["bytes"], each["total"], each["owner"]) for each in begun]
     assert told == [("upload begun", 0, 5, "user-7")]
     assert [each["event"] for each in refused] == ["upload begun", "upload broken off"]
-    assert refused[1]["reason"].startswith("the content is not that of a PNG picture")
+    assert refused[1]["reason"].startswith("the content is plain text, not a PNG picture")
     (ready,) = [line for line in lines if line["event"].startswith("data directory ready")]
     assert (ready["path"], ready["writable"]) == (str(shared_agent.root), True)
     (counted,) = [line for line in lines if line["event"] == "stored files counted"]
