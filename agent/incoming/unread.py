@@ -56,17 +56,19 @@ class _Lingering:
         if close is not None:
             close()
         if self._is_unread():
-            _read_to_the_end(self._connection)
+            _linger(self._connection)
 
     def _is_unread(self) -> bool:
         # gunicorn's LengthReader counts what is left, its ChunkedReader lets its parser go.
         return bool(getattr(self._reader, "length", 0) or getattr(self._reader, "parser", None))
 
 
-def _read_to_the_end(connection: socket.socket) -> None:
+def _linger(connection: socket.socket) -> None:
     room = bytearray(_ROOM)
     ends = time.monotonic() + PATIENCE
     try:
+        # Whoever reads an answer to the connection's end has it here.
+        connection.shutdown(socket.SHUT_WR)
         while (left := ends - time.monotonic()) > 0:
             connection.settimeout(left)
             if not connection.recv_into(room):

@@ -112,7 +112,7 @@ def check_is_plain(head: RequestHead) -> None:
     if head.expect.strip().lower() not in ("", "100-continue"):
         raise ProblemError("expectation-failed", "Expect can be 100-continue and nothing else")
     late = {name.strip().lower() for name in head.header("Trailer").split(",")}
-    if late & {"content-digest", "repr-digest", "digest", "content-md5", "upload-checksum"}:
+    if late & {"content-digest", "repr-digest", "digest", "content-md5"}:
         raise ProblemError(
             "malformed-request", "a digest behind the body isn't read: send it in the headers"
         )

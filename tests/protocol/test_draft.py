@@ -473,7 +473,7 @@ def test_an_ordinary_upload_that_could_go_on_is_one_if_it_is_whole(
         assert answer.status_code == 201
         check_stored(talker, answer.text, b"01234")
     else:
-        assert (answer.status_code, slug_of(answer)) == (400, "malformed-request")
+        assert (answer.status_code, slug_of(answer)) == (400, "partial-file")
         assert UPLOADS in answer.json()["detail"]
         assert files_of(talker) == []
 

@@ -187,9 +187,8 @@ def test_a_link_is_good_for_as_long_as_is_asked_and_saves_if_that_is_asked(api: 
         ({"valid": "10"}, 10),
         ({"valid": str(week)}, week),
     ):
-        _, led = _leads_to(api.ask("GET", where, query=query))
-        token = led["token"][0]
-        claims = verify_download(token, keys, session.node_id, api.core.clock.now)
+        node, led = _leads_to(api.ask("GET", where, query=query))
+        claims = verify_download(led["token"][0], keys, node, api.core.clock.now)
         assert claims.exp - int(api.core.clock.now.timestamp()) == seconds
         assert "download" not in led
     for wrong in ("9", str(week + 1), "1d", "", "-1", "1.5"):

@@ -6,18 +6,30 @@ import json
 import re
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portside.wire import fields
-from portside.wire.control import SessionRequest
 from portside.wire.mistakes import _FORMS, in_words
 
-JARGON = re.compile(r"[\^$\\]|Value error|SessionRequest|pattern|None")
+JARGON = re.compile(r"[\^$\\]|Value error|Upload|pattern|None")
+
+
+class Upload(BaseModel):
+    """A message with fields of most forms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: fields.Owner
+    namespace: fields.Namespace = "files"
+    sha256: fields.Sha256 | None = None
+    content_type: fields.MediaType | None = None
+    size: int | None = Field(default=None, ge=0)
+    layout: fields.Layout = "dated"
 
 
 def _told(body: str) -> str:
     with pytest.raises(ValidationError) as refused:
-        SessionRequest.model_validate_json(body)
+        Upload.model_validate_json(body)
     return in_words(refused.value)
 
 
