@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test bench faults format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients bench faults format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -49,13 +49,20 @@ READY := flock Makefile $(MAKE) --no-print-directory $(VENV)/ready
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .
 TYPES := $(BIN)/mypy
 PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
-# The longest first: whoever comes last finds short ones only.
-SUITES := tests/faults tests/agent tests/protocol tests/control tests/deploys tests/unit
+# The longest first: whoever comes last finds short ones only. What needs browsers and other
+# people's programs is for `make clients`.
+SUITES := -m "not installed_clients" tests/faults tests/agent tests/protocol tests/control \
+	tests/deploys tests/clients tests/unit
 # One process compiles what otherwise each worker would compile for itself, at the same time. What
 # is wrong with a file, the tests' own run says.
 COLLECT := $(PYTEST) --collect-only -qqq $(SUITES) >/dev/null
 # Tests wait as much as they compute.
 WORKERS = $(shell expr 2 \* $$(nproc))
+
+clients: packages $(VENV)/ready build/clients/venv/ready  ## other people's clients against a real node
+	@command -v npm >/dev/null || { $(call install,nodejs npm); }
+	@$(call install,aria2 chromium default-jdk-headless firefox-esr rclone ruby wget)
+	$(PYTEST) -n 2 --durations=10 -m installed_clients tests/clients
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
@@ -79,11 +86,12 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 
 lock: $(VENV)/ready  ## pin versions and hashes anew
-	$(BIN)/uv pip compile $(LOCK) --extra agent --extra cold -o requirements/agent.txt
-	$(BIN)/uv pip compile $(LOCK) --extra control --extra replica -o requirements/control.txt
-	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra agent --extra cold -o requirements/agent.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra control --extra replica -o requirements/control.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCK) requirements/clients.in -o requirements/clients.txt
 
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache
@@ -98,6 +106,13 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml | packages
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt || \
 		$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Clients that are tested can't share a venv with what this project needs itself.
+build/clients/venv/ready: requirements/clients.txt | $(VENV)/ready
+	$(PYTHON) -m venv --clear build/clients/venv
+	$(BIN)/uv pip install --quiet --python build/clients/venv/bin/python --require-hashes -r $< || \
+		build/clients/venv/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
 # Install what is missing of the given Debian packages, and nothing when nothing is.

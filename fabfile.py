@@ -24,7 +24,7 @@ from portside.client.login import CA_VARIABLE
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.commands.common import printable
-from portside.commands.nodes import drain_lines, watch_drain
+from portside.commands.storage.nodes import drain_lines, watch_drain
 from portside.operator import ssh
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, PROGRAMS

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
+import structlog
+
 from agent.api import files, lasting, probes, quarantine, replicate, resumable, system, uploads
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
@@ -12,7 +16,7 @@ from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
-from agent.integrity.recovery import recover
+from agent.integrity.recovery import recover, tell_what_is_there
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
 from agent.replication.receiver import ReplicaReceiver
@@ -26,6 +30,7 @@ from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
+from agent.telemetry.progress import ProgressLog
 from agent.telemetry.request_log import RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
@@ -36,6 +41,8 @@ from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
 from portside.wire import paths
 from portside.wire.keys import Keyset
+
+_log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> App:
@@ -50,6 +57,7 @@ def create_app(settings: Settings) -> App:
     index = FileIndex(database)
     committer = Committer(settings, index, key)
     recover(settings, database, index, committer)
+    tell_what_is_there(database)
     upload_index = UploadIndex(database)
     admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
     metrics = Metrics()
@@ -67,7 +75,8 @@ def create_app(settings: Settings) -> App:
         rosters=rosters,
     )
     preflight = Preflight(policy, admission)
-    write_path = WritePath(policy, admission, committer)
+    progress = ProgressLog()
+    write_path = WritePath(policy, admission, committer, progress)
     staged = StagedUploads(settings, upload_index, admission)
     intake = Intake(
         settings=settings,
@@ -75,6 +84,7 @@ def create_app(settings: Settings) -> App:
         admission=admission,
         health=health,
         staged=staged,
+        progress=progress,
         finisher=Completion(upload_index, staged, admission, committer),
     )
     resumables = ResumableUploads(policy, intake)
@@ -82,7 +92,15 @@ def create_app(settings: Settings) -> App:
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 
+    _log.info(
+        "agent ready",
+        node=settings.node_id,
+        version=version("portside"),
+        upload_slots=settings.sizing.upload_slots,
+        reasons=health.reasons(),
+    )
     app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
+    app.add_middleware(resumable.PlainPaths())
 
     upload = uploads.Upload(preflight, write_path, metrics)
     app.add_route(paths.UPLOAD, upload)
@@ -113,7 +131,7 @@ def create_app(settings: Settings) -> App:
     by_id = lasting.Lasting(database, access, whereabouts)
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
     app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
-    app.add_route("/internal/missing", lasting.Missing(database, whereabouts))
+    app.add_route("/internal/missing", lasting.Missing(database, access, whereabouts))
     app.add_route(paths.UPLOAD_STATUS, system.Status(settings, health, admission, metrics))
     app.add_route(paths.KEYS, system.Keys(key))
     app.add_route("/health/ready", probes.Ready(settings, health, admission))

@@ -167,6 +167,11 @@ class Worker:
         for each in self.activities:
             each.start()
         _notify("READY=1")
+        _log.info(
+            "worker ready",
+            node=self._settings.node_id,
+            activities=sorted({each.name.rstrip("-0123456789") for each in self.activities}),
+        )
         report_at = 0.0
         while not self._stopping.is_set():
             step = self._clock.look()

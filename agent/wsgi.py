@@ -5,10 +5,11 @@ from __future__ import annotations
 from agent import settings
 from agent.app import create_app
 from agent.host import linux
+from agent.incoming.unread import UnreadBodies
 from portside import journal
 
 journal.configure()
-app = create_app(settings.load())
+app = UnreadBodies(create_app(settings.load()))
 # Building pydantic's validators leaves several MiB of freed memory behind; a node with little RAM
 # can use them.
 linux.trim_memory()

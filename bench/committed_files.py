@@ -59,7 +59,7 @@ def _intents(settings: Settings, committer: Committer, count: int) -> Iterator[I
         stored = committer.describe(claims, f"file-{number:06}.bin", len(data), digest)
         intent = Intent(claims.jti, "", stored)
         if stored.path.parent not in known:
-            make_directories(Filesystem(), settings.uploads, stored.path.parent)
+            make_directories(Filesystem(), settings.uploads, stored.path.parent, 0o755)
             known.add(stored.path.parent)
         (settings.uploads / stored.path).write_bytes(data)
         (settings.uploads / attributes_path(stored.path)).write_text(

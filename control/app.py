@@ -8,8 +8,9 @@ from typing import Any
 
 import falcon
 
-from control.api import files, lasting, moves, nodes, probes, sessions
+from control.api import files, lasting, moves, nodes, pools, probes, sessions
 from control.api.authorization import Access
+from control.api.conventions import Conventions
 from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
 from control.api.operations import API, OPERATIONS
 from control.api.request_log import RequestLog
@@ -53,6 +54,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane")
     app.req_options.auto_parse_qs_csv = False
     app.add_error_handler(DatabaseUnavailable, _answer_unavailable)
+    app.add_middleware(Conventions(OPERATIONS))
 
     app.add_route(paths.SESSIONS, sessions.UploadSessions(access, opener, metrics, clock))
     app.add_route("/api/v1/upload/server", sessions.UploadServers(access, opener))
@@ -70,9 +72,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         nodes.NodeStates(services),
     )
     app.add_route(paths.REPAIR, nodes.Repair(services))
-    pools = nodes.Pools(services)
-    app.add_route("/api/v1/pools", pools)
-    app.add_route("/api/v1/pools/{pool_id}", pools, suffix="one")
+    every_pool = pools.Pools(services)
+    app.add_route(paths.POOLS, every_pool)
+    app.add_route(f"{paths.POOLS}/{{pool_id}}", every_pool, suffix="one")
     app.add_route(paths.FILES, files.Files(services))
     one_file = files.OneFile(services, key)
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)

@@ -13,7 +13,7 @@ from pathlib import Path
 from control import settings
 from control.catalogue import counters
 from control.cluster import api_keys, backup_check, issuer
-from control.cluster.api_keys import AppRefused
+from control.cluster.api_keys import AppRefused, Scope
 from control.cluster.backup_check import BackupRefused
 from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
@@ -25,6 +25,9 @@ from portside import journal
 from portside.wire.fields import APP_ID_PATTERN
 
 _APP_ID = re.compile(APP_ID_PATTERN)
+
+_USUAL: Sequence[Scope] = ("upload", "read", "delete")
+"""The scopes of an app for which none are named."""
 
 
 def main(arguments_given: Sequence[str] | None = None) -> None:
@@ -85,12 +88,21 @@ def _app(found: Settings, arguments: argparse.Namespace) -> None:
         migrations.check(database)
         if arguments.action == "create":
             if not _APP_ID.fullmatch(arguments.name):
-                raise ValueError("an app's name has lower-case letters, digits and '-'")
+                raise ValueError(
+                    f"{arguments.name!r}: an app's name has lower-case letters, digits and '-', at "
+                    "most 63 of them, and begins with a letter or digit"
+                )
+            scopes = arguments.scopes or _USUAL
             # The key alone on standard output, so that it can be taken from there: it is told once.
             print(
                 database.write(
-                    lambda session: api_keys.create(session, arguments.name, arguments.scopes, now)
+                    lambda session: api_keys.create(session, arguments.name, scopes, now)
                 )
+            )
+            print(
+                f"portside-control: {arguments.name} may {', '.join(sorted(set(scopes)))}; its key "
+                "is shown this once",
+                file=sys.stderr,
             )
         elif arguments.action == "revoke":
             database.write(lambda session: api_keys.revoke(session, arguments.name, now))
@@ -114,7 +126,7 @@ class _opened:  # noqa: N801 (used like a function)
 
 
 def _scopes(text: str) -> Sequence[str]:
-    scopes = [scope.strip() for scope in text.split(",") if scope.strip()]
+    scopes = [scope.strip().lower() for scope in re.split(r"[,\s]+", text) if scope.strip()]
     unknown = sorted(set(scopes) - set(api_keys.SCOPES))
     if unknown or not scopes:
         raise argparse.ArgumentTypeError(
@@ -156,8 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         dest="scopes",
         metavar="SCOPES",
         type=_scopes,
-        default=["upload", "read", "delete"],
-        help="of upload, read, delete, admin, with commas (default: all but admin)",
+        action="extend",
+        help="of upload, read, delete, admin: with commas, or the option several times (default: "
+        "all but admin)",
     )
     actions.add_parser("list", help="every app with its scopes")
     actions.add_parser("revoke", help="end an app's API key").add_argument("name")

@@ -6,24 +6,36 @@ a traceback; PORTSIDE_TRACEBACK=1 shows one, for a bug report.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from importlib import metadata
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
 
-from portside.client.http.errors import ControlError, DownloadError, UploadError
+from portside.client.http.errors import (
+    ControlError,
+    DownloadError,
+    OutputClosed,
+    UploadError,
+)
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import cluster, files, get, keys, login, moves, nodes, put, size, token
-from portside.commands.common import USAGE, exit_code, say
+from portside.commands import cluster, files, get, keys, login, put, size, token
+from portside.commands.common import INTERRUPTED, USAGE, exit_code, say
+from portside.commands.storage import moves, nodes, pools
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
 _OUR_BUG = 70
 """EX_SOFTWARE of sysexits.h: no code that a script could take for an answer."""
+
+
+_NOBODY_READS = 1
 
 
 class _OneClearLine(TyperGroup):
@@ -37,8 +49,13 @@ class _OneClearLine(TyperGroup):
             raise typer.Exit(exit_code(error)) from None
         except (ClusterError, KeystoreError, NotLoggedIn, TokenRefused, ValueError) as error:
             raise _failed(str(error), USAGE) from None
+        except OutputClosed:
+            raise typer.Exit(_NOBODY_READS) from None
         except BrokenPipeError:
+            # Answered by the library in the same way, in silence.
             raise
+        except KeyboardInterrupt:
+            raise _failed("interrupted", INTERRUPTED) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise _failed(f"{where}{error.strerror or error}", USAGE) from None
@@ -70,6 +87,7 @@ app.command("get")(get.command)
 app.command("rm")(files.rm)
 app.command("nodes")(nodes.command)
 app.command("repair")(nodes.repair)
+app.add_typer(pools.app, name="pools")
 app.add_typer(moves.app, name="moves")
 
 
@@ -88,8 +106,33 @@ def _options(
     pass
 
 
+def _occupy_closed_streams() -> None:
+    """See to it that no file or connection gets the number of a standard stream that is closed.
+
+    Reading one (`put - <&-`) and writing a file to one (`get -o - >&-`) fails; what would be said
+    there is lost, as whoever has closed it wants.
+    """
+    for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken, and those below are in use by now.
+            os.open(os.devnull, flags)
+    sys.stdin = sys.stdin or _devnull("r")
+    sys.stdout = sys.stdout or _devnull("w")
+    sys.stderr = sys.stderr or _devnull("w")
+
+
+def _devnull(mode: str) -> TextIO:
+    return cast("TextIO", Path(os.devnull).open(mode, encoding="utf-8"))
+
+
 def main() -> None:
     """What the installed `portside` command runs."""
+    _occupy_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may hold what the locale can't say: it is escaped there, as stderr does it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:

@@ -7,6 +7,7 @@ node serves users' bytes from its own origin.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _EXTENSION = re.compile(r"^\.[a-z0-9]{1,16}(\.[a-z0-9]{1,16})?$")
 
@@ -29,6 +30,20 @@ SCRIPT_EXTENSIONS: frozenset[str] = frozenset(
     {".svg", ".svgz", ".xml", ".html", ".htm", ".xhtml", ".shtml", ".mht", ".js", ".mjs", ".swf"}
 )
 """What a browser may run in the node's own origin: taken only when listed by name."""
+
+TEXT_EXTENSIONS: frozenset[str] = frozenset(
+    {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".md", ".yaml", ".yml", ".ini"}
+)
+"""What is labelled as text, which every browser shows as it is."""
+
+PASSIVE_EXTENSIONS: frozenset[str] = TEXT_EXTENSIONS | frozenset(
+    {
+        *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp"),
+        *(".mp3", ".flac", ".ogg", ".wav", ".m4a", ".mp4", ".m4v", ".mov", ".mkv", ".webm"),
+        *(".pdf", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub"),
+    }
+)
+"""What people open without a thought, because it is to be looked at, heard or read."""
 
 COMPOUND_EXTENSIONS: tuple[str, ...] = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Extensions of two parts that belong together when a name is cut short."""
@@ -61,4 +76,23 @@ def is_allowed(extension: str, allowed: tuple[str, ...] | frozenset[str]) -> boo
     """Whether a file with this extension is taken: `.tar.gz` counts as `.gz` as well."""
     return extension in allowed or (
         extension in COMPOUND_EXTENSIONS and "." + extension.rpartition(".")[2] in allowed
+    )
+
+
+def why_refused(extension: str, allowed: Iterable[str]) -> str:
+    """Why `is_allowed` says no to a file, in words for its sender: what was seen, what is taken."""
+    taken = f"taken are {', '.join(allowed)}"
+    if not extension:
+        return (
+            "the name has no extension: end it in the one of what the file holds, as in "
+            f"report.pdf; {taken}"
+        )
+    if extension in SCRIPT_EXTENSIONS:
+        return (
+            f"files ending in {extension} are not taken, for a browser may run them: send them in "
+            f"an archive; {taken}"
+        )
+    return (
+        f"files ending in {extension} are not taken: name the file after what it holds, or send "
+        f"it in an archive; {taken}"
     )

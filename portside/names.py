@@ -43,7 +43,9 @@ def sanitise(name: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise NameRefused("a file name must not contain control characters")
     kept = (c if _is_safe(c) else " " for c in unicodedata.normalize("NFC", name))
-    safe = truncate(re.sub(" +", "_", "".join(kept)).lstrip(".-"))
+    # Dots and spaces at the end are no part of a name on Windows, and would hide the extension.
+    whole = "".join(kept).rstrip(" .")
+    safe = truncate(re.sub(" +", "_", whole).lstrip(".-")).rstrip(".")
     # What is judged is the name as it will be on disk: cutting must not bring a bad one about.
     if not any(character.isalnum() for character in safe):
         raise NameRefused("a file name needs at least one letter or digit")
@@ -88,7 +90,7 @@ def dated_path(
     """
     utc = moment.astimezone(UTC)
     stem, extension = _split(sanitise(name))
-    suffix = f"_{safe_owner(owner)}_{utc:%Y%m%dT%H%M%S}_{file_id[:8]}"
+    suffix = _suffix(owner, file_id, utc)
     stem = _cut(stem, extension, spare=len(suffix))
     return PurePosixPath(namespace, f"{utc:%Y/%m/%d/%H}", f"{stem}{suffix}{extension}")
 
@@ -96,6 +98,16 @@ def dated_path(
 def named_path(namespace: str, name: str) -> PurePosixPath:
     """`<namespace>/<name>`: the URL is known before the upload; a taken name is a conflict."""
     return PurePosixPath(namespace, sanitise(name))
+
+
+def name_of_dated(path: PurePosixPath, owner: str, file_id: str, moment: datetime) -> str:
+    """The name that `dated_path` has made this path of; a long one as it was cut."""
+    stem, _, extension = path.name.rpartition(_suffix(owner, file_id, moment.astimezone(UTC)))
+    return stem + extension
+
+
+def _suffix(owner: str, file_id: str, utc: datetime) -> str:
+    return f"_{safe_owner(owner)}_{utc:%Y%m%dT%H%M%S}_{file_id[:8]}"
 
 
 def safe_owner(owner: str) -> str:

@@ -29,6 +29,7 @@ from portside.wire.claims import (
 )
 from portside.wire.hooks import HookClaims
 from portside.wire.keys import Keyset, PublicKey, thumbprint
+from portside.wire.mistakes import in_words
 
 ALGORITHM = "EdDSA"
 UPLOAD_TYPE = "upload+jwt"
@@ -42,6 +43,9 @@ RECEIPT_AUDIENCE = "uploader"
 HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """A compact JWS (RFC 7515, section 7.1). Decoders that skip other characters would take more."""
+
+RESUMABLE = 86400
+"""Seconds past `exp` for which a download that broke off may go on: 64 GiB at 6 Mbit/s."""
 
 LEEWAY = 60
 """Seconds by which two clocks of a cluster may differ, wherever a moment of another machine's is
@@ -157,12 +161,22 @@ def mint_download(key: SigningKey, claims: DownloadClaims) -> str:
 
 
 def verify_download(
-    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+    token: str,
+    keyset: Keyset,
+    node_id: str,
+    now: datetime | None = None,
+    *,
+    resuming: bool = False,
 ) -> DownloadClaims:
-    """The claims of a download token meant for `node_id`. Raises TokenRefused."""
+    """The claims of a download token meant for `node_id`.
+
+    Raises TokenRefused. `exp` is when a download has to have begun: one that goes on (`resuming`)
+    may for RESUMABLE seconds more.
+    """
     moment = now or datetime.now(UTC)
     claims = _parsed(DownloadClaims, _verified_payload(token, DOWNLOAD_TYPE, keyset, moment))
-    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
+    ends = claims.exp + RESUMABLE if resuming else claims.exp
+    _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
     return claims
 
 
@@ -344,8 +358,4 @@ def _parsed(model: type[_Claims], payload: dict[str, Any]) -> _Claims:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise TokenRefused(
-            "token-claims", f"{where}: {first['msg']}" if where else first["msg"]
-        ) from None
+        raise TokenRefused("token-claims", in_words(error)) from None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
+from agent.api.spellings import is_storable, spellings
 from agent.index.database import Database
 from agent.index.revocations import Revocations
 from agent.index.search import look_up_path
@@ -26,7 +27,7 @@ from portside.tokens import (
     verify_upload,
 )
 from portside.web.authorization import bearer
-from portside.wire.claims import AccessClaims, Right
+from portside.wire.claims import AccessClaims, DownloadClaims, Right
 from portside.wire.files import FileQuery, StoredFile
 from portside.wire.keys import Keyset
 
@@ -102,24 +103,41 @@ class Access:
         if claims.file_id != stored.file_id:
             raise ProblemError("right-missing", "this upload token is for another file")
 
-    def download(self, stored: StoredFile, authorization: str, token: str | None) -> None:
-        """The file's content. `token` is a download token, as it stands behind `?token=`."""
+    def download(
+        self,
+        stored: StoredFile,
+        authorization: str,
+        token: str | None,
+        resumed: str | None = None,
+    ) -> None:
+        """The file's content. `token` is a download token, as it stands behind `?token=`.
+
+        `resumed` is the SHA-256 of what a client has the beginning of, if it asks for the rest.
+        """
         if not self.is_private(stored.namespace):
             return
         if token is None:
             self.need("read", stored, authorization)
         else:
-            self._need_path(token, str(stored.path))
+            _need_path(
+                self._download_claims(token, resuming=resumed == stored.sha256), str(stored.path)
+            )
 
-    def download_by_url(self, uri: str, authorization: str, token: str | None) -> None:
+    def download_by_url(
+        self, uri: str, authorization: str, token: str | None, resumed: str | None = None
+    ) -> None:
         """The content at a URL's path below `/uploads/` of a private namespace.
 
         `uri` is the request's target as the client sent it. It must be written plainly: only then
-        is its path, decoded here, certain to be the one that nginx serves.
+        is its path, decoded here, certain to be the one that nginx serves, or finds nothing at.
+        `resumed`: see `download`.
         """
         path = plain_path(uri)
         if token is not None:
-            self._need_path(token, path)
+            resuming = resumed is not None and self._is_content(path, resumed)
+            # Where a file may lie, its path alone counts: another's spelling must not open it.
+            meant = (path,) if is_storable(path) else spellings(uri)
+            _need_path(self._download_claims(token, resuming=resuming), *meant)
             return
         claims = self._access_claims(authorization)
         _need_right(claims, "read")
@@ -131,12 +149,14 @@ class Access:
                 raise _not_for_this_file()
             _need_file(claims, stored)
 
-    def _need_path(self, token: str, path: str) -> None:
-        claims = self._verified(
-            lambda: verify_download(token, self._keyset, self._settings.node_id)
+    def _is_content(self, path: str, sha256: str) -> bool:
+        stored = look_up_path(self._database, path)
+        return stored is not None and stored.sha256 == sha256
+
+    def _download_claims(self, token: str, *, resuming: bool) -> DownloadClaims:
+        return self._verified(
+            lambda: verify_download(token, self._keyset, self._settings.node_id, resuming=resuming)
         )
-        if claims.path != path:
-            raise ProblemError("right-missing", "this download token is for another file")
 
     def _access_claims(self, authorization: str) -> AccessClaims:
         token = bearer(authorization)
@@ -161,6 +181,11 @@ def _is_upload_token(token: str) -> bool:
 def _need_right(claims: AccessClaims, right: Right) -> None:
     if right not in claims.rights:
         raise ProblemError("right-missing", f"the token doesn't give the right {right!r}")
+
+
+def _need_path(claims: DownloadClaims, *paths: str) -> None:
+    if claims.path not in paths:
+        raise ProblemError("right-missing", "this download token is for another file")
 
 
 def _need_file(claims: AccessClaims, stored: StoredFile) -> None:

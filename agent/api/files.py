@@ -24,9 +24,17 @@ from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from portside.content import SCRIPT_EXTENSIONS, extension_of
-from portside.web.redirects import NO_STORE, TOKEN, content_policy, query_value
+from portside.web.redirects import (
+    NO_STORE,
+    TOKEN,
+    content_policy,
+    is_saved,
+    query_value,
+    resumed_content,
+)
 from portside.web.request_log import Answered
 from portside.wire.files import FileQuery, StoredFile
+from portside.wire.mistakes import in_words
 
 CONTENT_LOCATION = "/_stored/"
 """nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""
@@ -99,8 +107,10 @@ class Content:
         """The headers, and where nginx finds the rest; ranges are nginx's."""
         known = _known(self._database, file_id)
         token = query_value(request.query_string, TOKEN)
-        self._access.download(known.stored, authorization_of(request), token)
-        send_content(self._access, _in_service(known), response)
+        self._access.download(
+            known.stored, authorization_of(request), token, resumed_content(request)
+        )
+        send_content(self._access, _in_service(known), response, request.query_string)
 
     def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """See on_get."""
@@ -151,7 +161,9 @@ class DownloadProbe:
         uri = request.get_header("X-Original-URI", default="")
         try:
             token = query_value(uri.partition("?")[2], TOKEN)
-            self._access.download_by_url(uri, authorization_of(request), token)
+            self._access.download_by_url(
+                uri, authorization_of(request), token, resumed_content(request)
+            )
             response.status = falcon.HTTP_204
         except ProblemError as problem:
             path = urlsplit(uri).path
@@ -164,18 +176,22 @@ class DownloadProbe:
             response.set_header("X-Refusal", json.dumps(document))
 
 
-def send_content(access: Access, stored: StoredFile, response: falcon.Response) -> None:
-    """The headers of a file's bytes, and where nginx finds the rest; ranges are nginx's."""
+def send_content(access: Access, stored: StoredFile, response: falcon.Response, query: str) -> None:
+    """The headers of a file's bytes, and where nginx finds the rest; ranges are nginx's.
+
+    `query` is the request's: it may ask for the file to be saved.
+    """
     response.content_type = stored.content_type
-    response.set_header("Content-Disposition", disposition(stored))
+    response.set_header("Content-Disposition", disposition(stored, saved=is_saved(query)))
     response.set_header("Cache-Control", _cache_control(access, stored))
     response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
 
 
-def disposition(stored: StoredFile) -> str:
+def disposition(stored: StoredFile, *, saved: bool = False) -> str:
     """Shown by a browser or saved, and under which name (RFC 6266, RFC 8187).
 
-    What a browser could run in the node's origin is saved, and so is what it can't show.
+    What a browser could run in the node's origin is saved, and so is what it can't show, and what
+    is to be `saved`. nginx has the same rule for `/uploads/` (templates/nginx/shown_as.lua.j2).
     """
     kind = stored.content_type.lower()
     harmless = kind not in _SCRIPTABLE_TYPES and extension_of(stored.name) not in SCRIPT_EXTENSIONS
@@ -183,7 +199,7 @@ def disposition(stored: StoredFile) -> str:
     plain = (c.isascii() and c.isprintable() and c not in '"\\' for c in stored.name)
     ascii_name = "".join(c if keep else "_" for c, keep in zip(stored.name, plain, strict=True))
     encoded = quote(stored.name, safe="")
-    way = "inline" if shown else "attachment"
+    way = "inline" if shown and not saved else "attachment"
     return f"{way}; filename=\"{ascii_name}\"; filename*=UTF-8''{encoded}"
 
 
@@ -193,9 +209,9 @@ def _query(request: falcon.Request) -> FileQuery:
     except ValidationError as error:
         first = error.errors()[0]
         unknown = first["type"] == "extra_forbidden"
-        message = "there is no such parameter" if unknown else first["msg"]
         where = ".".join(str(part) for part in first["loc"])
-        raise ProblemError("malformed-request", f"{where}: {message}") from None
+        told = f"{where}: there is no such parameter" if unknown else in_words(error)
+        raise ProblemError("malformed-request", told) from None
 
 
 def authorization_of(request: falcon.Request) -> str:

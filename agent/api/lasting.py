@@ -17,12 +17,13 @@ import falcon
 
 from agent.api.authorization import Access, plain_path
 from agent.api.files import authorization_of, file_damaged, file_deleted, send_content
+from agent.api.spellings import spellings
 from agent.cluster.rendezvous import ranked
 from agent.cluster.roster import Rosters
 from agent.index import former
 from agent.index.database import Database
 from agent.index.former import Former
-from agent.index.search import copies_of, look_up
+from agent.index.search import copies_of, look_up, look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
 from portside.web.app import answer_problem
@@ -30,14 +31,16 @@ from portside.web.redirects import (
     NO_STORE,
     TOKEN,
     avoided,
+    is_saved,
     onward,
     query_value,
     redirect,
     redirect_policy,
+    resumed_content,
 )
 from portside.wire import paths
 from portside.wire.fields import FILE_ID_PATTERN
-from portside.wire.files import surrogate_key
+from portside.wire.files import StoredFile, surrogate_key
 
 _SERVES = ("active", "readonly", "draining")
 
@@ -70,6 +73,7 @@ class Whereabouts:
             paths.lasting_url(base, file_id, name),
             dict.fromkeys((*avoid, self._own_id)),
             query_value(query, TOKEN),
+            saved=is_saved(query),
         )
         key = None if namespace is None else surrogate_key(file_id, namespace)
         redirect(response, url, redirect_policy(private, max_age), key)
@@ -114,13 +118,16 @@ class Lasting:
         namespace: str | None = None
         if known is not None:
             self._access.download(
-                known.stored, authorization_of(request), query_value(query, TOKEN)
+                known.stored,
+                authorization_of(request),
+                query_value(query, TOKEN),
+                resumed_content(request),
             )
             if known.state in ("DELETING", "DELETED"):
                 raise file_deleted()
             namespace, name = known.stored.namespace, known.stored.name
             if known.state == "COMMITTED":
-                send_content(self._access, known.stored, response)
+                send_content(self._access, known.stored, response, query)
                 return
         elif gone is not None:
             namespace, name = _namespace(gone), gone.name
@@ -152,8 +159,9 @@ class Missing:
     For a private namespace it has asked before who may look.
     """
 
-    def __init__(self, database: Database, whereabouts: Whereabouts) -> None:
+    def __init__(self, database: Database, access: Access, whereabouts: Whereabouts) -> None:
         self._database = database
+        self._access = access
         self._whereabouts = whereabouts
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -162,6 +170,10 @@ class Missing:
         asked = urlsplit(uri)
         try:
             gone = self._former(uri)
+            meant = None if gone is not None else self._meant(request, uri)
+            if meant is not None:
+                send_content(self._access, meant, response, asked.query)
+                return
             if gone is None or not self._whereabouts.lead_on(
                 response, asked.query, gone.file_id, gone.name, _namespace(gone)
             ):
@@ -172,6 +184,23 @@ class Missing:
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         """See on_get."""
         self.on_get(request, response)
+
+    def _meant(self, request: falcon.Request, uri: str) -> StoredFile | None:
+        """The file that is here under another spelling of the path, for who may have it."""
+        token = query_value(urlsplit(uri).query, TOKEN)
+        for path in spellings(uri):
+            stored = look_up_path(self._database, path)
+            if stored is None:
+                continue
+            try:
+                self._access.download(
+                    stored, authorization_of(request), token, resumed_content(request)
+                )
+            except ProblemError:
+                # Whether it is there shows only to who may have it.
+                raise _unknown() from None
+            return stored
+        return None
 
     def _former(self, uri: str) -> Former | None:
         """What was at the path and may be elsewhere. Raises ProblemError when it was deleted."""

@@ -10,11 +10,13 @@ from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.uploads.admission import Admission
+from portside.web.resources import answers_head
 from portside.wire.status import Readiness
 
 _LOOK = "`systemctl status portside-agent-worker`"
 
 
+@answers_head
 class Ready:
     """Would an upload be taken? 200, or 503 with the reasons."""
 

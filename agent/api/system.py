@@ -48,6 +48,7 @@ class Status:
             filesystem=FilesystemStatus(kind=found.kind, lacks=found.lacks),
             committed=committed,
             failures=failures,
+            recent_failures=self._metrics.recent_failures.newest_first(),
         )
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", "no-store")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 import falcon
 
+from agent.dialects import draft
+from agent.dialects.places import is_of_uploads, plain_path
 from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
+from agent.incoming.digests import checked
 from agent.incoming.form import FORM_SHARE, FormFile
 from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
@@ -78,9 +80,10 @@ class Upload:
         length = asked.length
         body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
         if asked.boundary is None:
-            return body
+            return checked(body, asked.other_digests)
         piece = self._write_path.sizing.ring_buffer // FORM_SHARE
-        return FormFile(body, asked.boundary, piece)
+        form = checked(body, asked.content_digests)
+        return FormFile(form, asked.boundary, piece, asked.other_digests)
 
 
 class PreflightProbe:
@@ -105,23 +108,23 @@ class PreflightProbe:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request that the `X-Original-*` headers tell of."""
         response.status = falcon.HTTP_204
+        head = RequestHead.of_question(request.env)
         try:
-            self._check(request)
+            self._check(head)
         except ProblemError as problem:
-            instance = urlsplit(request.get_header("X-Original-URI", default="")).path
-            method = request.get_header("X-Original-Method", default="")
-            response.context.answered = Answered(method, instance, problem.status, problem.slug)
+            answered = Answered(head.method, head.path, problem.status, problem.slug)
+            response.context.answered = answered
             response.status = falcon.HTTP_403
             response.set_headers(problem.headers)
-            document = problem.document(instance).model_dump(exclude_none=True)
+            document = problem.document(head.path).model_dump(exclude_none=True)
             response.set_header("X-Refusal-Status", str(problem.status))
             # json escapes everything that isn't ASCII: a name in it must not break the header.
             response.set_header("X-Refusal", json.dumps(document))
 
-    def _check(self, request: falcon.Request) -> None:
-        head = RequestHead.of_question(request.env)
-        if head.path.startswith(paths.RESUMABLE_UPLOADS):
-            self._resumables.check(resumable_request(head))
+    def _check(self, head: RequestHead) -> None:
+        if is_of_uploads(plain_path(head.path)):
+            with draft.refusals(head):
+                self._resumables.check(resumable_request(head))
             return
         if head.path.startswith(f"{paths.REPLICATE}/"):
             self._replicas.check(replicate_request(head))

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+from collections.abc import Mapping
 
+from agent.dialects.binary_values import decode_base64
 from agent.problems import ProblemError
 
-MOST_METADATA = 2048
-"""Bytes of Upload-Metadata that are kept: they have to fit into a file's attributes."""
+MOST_METADATA = 8000
+"""Bytes of Upload-Metadata: nginx and gunicorn take header lines of 8 KiB, its name included."""
+
+_NAMES = ("filename", "name")
+"""Keys that hold a file's name, the first one first: tus-js-client's and Uppy's."""
 
 
-def parse_metadata(value: str) -> dict[str, str]:
-    """Upload-Metadata: keys with values in Base64, between commas (tus, creation extension)."""
+def parse_metadata(value: str) -> dict[str, bytes]:
+    """Upload-Metadata: keys with values in Base64, between commas (tus, creation extension).
+
+    A value is any bytes and may be left out, with the space or without it.
+    """
     if len(value) > MOST_METADATA:
         raise ProblemError(
-            "malformed-request", f"Upload-Metadata is longer than {MOST_METADATA} bytes"
+            "malformed-request",
+            f"Upload-Metadata is longer than {MOST_METADATA} bytes: send fewer keys, or less in "
+            "them; the file's name is all that is needed",
         )
-    found: dict[str, str] = {}
-    for pair in value.split(",") if value else ():
-        key, _, encoded = pair.strip().partition(" ")
-        if not key or not key.isascii() or not key.isprintable() or key in found:
-            raise ProblemError(
-                "malformed-request", "Upload-Metadata needs keys of ASCII, each once, none empty"
-            )
+    found: dict[str, bytes] = {}
+    for pair in filter(None, (pair.strip() for pair in value.split(","))):
+        key, _, encoded = pair.partition(" ")
+        if not key.isascii() or not key.isprintable():
+            raise ProblemError("malformed-request", "Upload-Metadata: keys are printable ASCII")
+        if key in found:
+            raise ProblemError("malformed-request", f"Upload-Metadata has {key!r} twice: once each")
         try:
-            found[key] = base64.b64decode(encoded.strip(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+            found[key] = decode_base64(encoded)
+        except ValueError:
             raise ProblemError(
-                "malformed-request", f"Upload-Metadata: the value of {key!r} is no UTF-8 in Base64"
+                "malformed-request", f"Upload-Metadata: the value of {key!r} is no Base64"
             ) from None
     return found
+
+
+def name_in(metadata: Mapping[str, bytes]) -> str | None:
+    """The file's name, if the metadata have one. Raises ProblemError for one that isn't UTF-8."""
+    # TUSKit's first releases say fileName. What stands as it should goes before that.
+    loose = {key.lower(): value for key, value in metadata.items()}
+    for key in _NAMES:
+        if name := metadata.get(key) or loose.get(key):
+            try:
+                return name.decode()
+            except UnicodeDecodeError:
+                raise ProblemError(
+                    "malformed-request", f"Upload-Metadata: {key} is no UTF-8 in Base64"
+                ) from None
+    return None

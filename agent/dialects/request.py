@@ -1,28 +1,28 @@
 """What a request of a resumable upload says of itself, in either of the two dialects.
 
-tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (draft-ietf-httpbis-resumable-
-upload, interop versions 6 and 8, and no version) share their resources here and differ in their
-headers. Pure; every malformed one is a ProblemError that names it.
+tus 1.0 (tus.io/protocols/resumable-upload) and the IETF's draft (`agent.dialects.draft`) share
+their resources here and differ in their headers. Pure; every malformed one of tus's is a
+ProblemError that names it.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
-from agent.dialects.checksum import Checksum, parse_checksum
-from agent.dialects.metadata import parse_metadata
+from agent.dialects import draft
+from agent.dialects.checksum import Checksum, checksums_of, parse_checksum, refuse_trailer
+from agent.dialects.metadata import name_in, parse_metadata
+from agent.dialects.method_override import OVERRIDE_HEADER, meant_method
+from agent.dialects.places import joined_uploads, upload_id_of
+from agent.incoming.digests import content_digest
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
+from agent.incoming.whole_file import check_is_plain
 from agent.problems import ProblemError
-from portside.wire import paths
-from portside.wire.fields import FILE_ID_PATTERN
 
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
-PARTIAL_TYPE = "application/partial-upload"
 Dialect = Literal["tus", "ietf"]
 
 
@@ -32,7 +32,7 @@ class ResumableRequest:
 
     method: str
     dialect: Dialect | None
-    interop: str | None
+    version: draft.Version
     upload_id: str | None
     authorization: str
     content_type: str
@@ -44,70 +44,85 @@ class ResumableRequest:
     metadata: str
     name: str | None
     concat: str
-    checksum: Checksum | None
+    checksums: tuple[Checksum, ...]
     sha256: str | None
     wants_json: bool
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Ids of the parts that a final upload joins, in order. Raises ProblemError."""
-        urls = self.concat.removeprefix("final;").split()
-        found = tuple(_upload_id(urlsplit(url).path) for url in urls)
-        if not found or not all(found):
-            raise ProblemError("malformed-request", "Upload-Concat: final; names no uploads")
-        return tuple(each for each in found if each)
+        return joined_uploads(self.concat)
 
 
 def resumable_request(head: RequestHead) -> ResumableRequest:
     """What a request's head says. Raises ProblemError for what can't be understood."""
-    media_type = head.content_type.partition(";")[0].strip().lower()
-    dialect = _dialect(
-        head.method, head.header("Tus-Resumable"), head.header("Upload-Complete"), media_type
-    )
+    check_is_plain(head)
+    media_type = _said_once(head.content_type.partition(";")[0]).lower()
+    method = meant_method(head.method, head.header(OVERRIDE_HEADER))
+    version = draft.version_of(head)
+    dialect = _dialect(head, method, media_type)
+    if dialect != "tus" and method in ("HEAD", "GET", "DELETE"):
+        draft.check_question(head)
     metadata = head.header("Upload-Metadata")
     known = parse_metadata(metadata)
-    name = known.get("filename") or known.get("name") if dialect == "tus" else None
+    name = name_in(known) if dialect == "tus" else None
+    refuse_trailer(head.header("Trailer"))
     return ResumableRequest(
-        method=head.method,
+        method=method,
         dialect=dialect,
-        interop=head.header("Upload-Draft-Interop-Version") or None,
-        upload_id=_upload_id(head.path),
+        version=version,
+        upload_id=upload_id_of(head.path),
         authorization=head.authorization,
         content_type=media_type,
         body_length=_body_length(head),
-        offset=whole_number("Upload-Offset", head.header("Upload-Offset")),
-        length=whole_number("Upload-Length", head.header("Upload-Length")),
+        offset=_number_of_bytes(head, "Upload-Offset", dialect),
+        length=_number_of_bytes(head, "Upload-Length", dialect),
         length_deferred=_deferred(head.header("Upload-Defer-Length")),
         # A word of the draft's: tus knows the end by the length.
-        complete=None if dialect == "tus" else _boolean(head.header("Upload-Complete")),
+        complete=None if dialect == "tus" else version.complete_in(head),
         metadata=metadata,
         name=name or disposition_name(head.header("Content-Disposition")),
         concat=_concat(head.header("Upload-Concat")),
-        checksum=parse_checksum(head.header("Upload-Checksum")),
+        checksums=_checksums(head),
         sha256=head.digest("Repr-Digest"),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
 
 
-def _dialect(method: str, version: str, complete: str, media_type: str) -> Dialect | None:
-    if version:
+def _said_once(value: str) -> str:
+    """A value that was set twice, by tus-js-client and by its app: browsers join the two.
+
+    (XMLHttpRequest, setRequestHeader: "combine".)
+    """
+    values = {each.strip() for each in value.split(",")}
+    return values.pop() if len(values) == 1 else value
+
+
+def _dialect(head: RequestHead, method: str, media_type: str) -> Dialect | None:
+    if version := _said_once(head.header("Tus-Resumable")):
         if version != TUS_VERSION and method != "OPTIONS":
-            raise ProblemError(
-                "protocol-version",
-                f"Tus-Resumable: {TUS_VERSION} is the version spoken here",
-                headers={"Tus-Version": TUS_VERSION},
-            )
+            raise _other_version(f"Tus-Resumable: {TUS_VERSION} is the version spoken here")
         return "tus"
-    if complete or media_type == PARTIAL_TYPE:
+    if draft.is_spoken(head, media_type):
         return "ietf"
     if media_type == TUS_TYPE:
-        raise ProblemError("protocol-version", f"send Tus-Resumable: {TUS_VERSION}")
+        raise _other_version(f"send Tus-Resumable: {TUS_VERSION}")
     return None
 
 
-def _upload_id(path: str) -> str | None:
-    upload_id = path.removeprefix(paths.RESUMABLE_UPLOADS).removeprefix("/")
-    return upload_id if re.fullmatch(FILE_ID_PATTERN, upload_id) else None
+def _other_version(detail: str) -> ProblemError:
+    """tus wants the versions that are spoken in its refusal of any other (core protocol)."""
+    return ProblemError("protocol-version", detail, headers={"Tus-Version": TUS_VERSION})
+
+
+def _number_of_bytes(head: RequestHead, name: str, dialect: Dialect | None) -> int | None:
+    value = head.header(name)
+    return draft.whole_number(value) if dialect == "ietf" else whole_number(name, value)
+
+
+def _checksums(head: RequestHead) -> tuple[Checksum, ...]:
+    said = parse_checksum(head.header("Upload-Checksum"))
+    return (*([] if said is None else [said]), *checksums_of(content_digest(head)))
 
 
 def _body_length(head: RequestHead) -> int | None:
@@ -122,16 +137,11 @@ def _deferred(value: str) -> bool:
     return value == "1"
 
 
-def _boolean(value: str) -> bool | None:
-    """A structured field's boolean (RFC 9651, section 3.3.6)."""
-    if value not in ("", "?0", "?1"):
-        raise ProblemError("malformed-request", "Upload-Complete must be ?0 or ?1")
-    return None if not value else value == "?1"
-
-
 def _concat(value: str) -> str:
-    if value and value != "partial" and not value.startswith("final;"):
+    kind, semicolon, urls = value.partition(";")
+    said = kind.strip().lower() + semicolon + urls
+    if said and said != "partial" and not said.startswith("final;"):
         raise ProblemError(
             "malformed-request", "Upload-Concat must be 'partial' or 'final;' and the parts' URLs"
         )
-    return value
+    return said

@@ -26,6 +26,7 @@ from portside.wire.base import Message
 from portside.wire.claims import HeartbeatClaims
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
+from portside.wire.mistakes import in_words
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 DEADLINE = 10.0
@@ -130,11 +131,7 @@ def _understood(answer: Answer, model: type[_Answer]) -> _Answer:
     try:
         return model.model_validate_json(answer.body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ControlAway(
-            "nonsense", f"its answer is none: {where}: {first['msg']}"[:300]
-        ) from None
+        raise ControlAway("nonsense", f"its answer is none: {in_words(error)}"[:300]) from None
 
 
 def _why(answer: Answer) -> str:

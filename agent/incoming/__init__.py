@@ -1,1 +1,1 @@
-"""What a request is and says, before anything is decided: its head, its body, a form's file."""
+"""What a request is and says, before anything is decided: its head, body, form, names, digests."""

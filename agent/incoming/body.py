@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
+from gunicorn.http.errors import ParseException
+
 _CHUNK = 64 * 1024
 
 
@@ -91,9 +93,13 @@ class ChunkedBody:
             try:
                 # In pieces: what gunicorn holds when the connection breaks is lost.
                 data: bytes = self._input.read(min(_CHUNK, len(buffer) - filled))
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError):
                 # gunicorn's parser errors for a chunked body that ends early are OSErrors.
-                raise BodyCut(f"the chunked body broke off: {error}", filled) from None
+                raise BodyCut("the chunked body broke off", filled) from None
+            except ParseException:
+                raise BodyCut(
+                    "the body is not in chunks as RFC 9112, section 7.1, has them", filled
+                ) from None
             if not data:
                 break
             buffer[filled : filled + len(data)] = data

@@ -8,10 +8,11 @@ is said in `agent.uploads.request`, `agent.dialects.request` and `agent.replicat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from agent.problems import ProblemError
 from portside.digest import DigestRefused, parse_repr_digest
@@ -29,6 +30,7 @@ class RequestHead:
     content_length: str
     content_type: str
     transfer_encoding: str
+    expect: str
     _environ: Mapping[str, Any]
 
     @classmethod
@@ -41,6 +43,7 @@ class RequestHead:
             content_length=environ.get("CONTENT_LENGTH", ""),
             content_type=environ.get("CONTENT_TYPE", ""),
             transfer_encoding=environ.get("HTTP_TRANSFER_ENCODING", ""),
+            expect=environ.get("HTTP_EXPECT", ""),
             _environ=environ,
         )
 
@@ -53,13 +56,22 @@ class RequestHead:
             content_length=environ.get("HTTP_X_ORIGINAL_CONTENT_LENGTH", ""),
             content_type=environ.get("HTTP_X_ORIGINAL_CONTENT_TYPE", ""),
             transfer_encoding=environ.get("HTTP_X_ORIGINAL_TRANSFER_ENCODING", ""),
+            expect=environ.get("HTTP_X_ORIGINAL_EXPECT", ""),
             _environ=environ,
         )
 
     @property
     def path(self) -> str:
         """The path as it was sent, percent-encoded."""
+        # Two slashes at its beginning name no host in a request line (RFC 9112, section 3.2.1).
+        if self.uri.startswith("/"):
+            return re.split("[?#]", self.uri, maxsplit=1)[0]
         return urlsplit(self.uri).path
+
+    @property
+    def query(self) -> str:
+        """What stands behind the path's question mark, as it was sent."""
+        return urlsplit(self.uri).query
 
     @property
     def authorization(self) -> str:
@@ -71,8 +83,13 @@ class RequestHead:
         return str(self._environ.get(f"HTTP_{name.upper().replace('-', '_')}", "")).strip()
 
     def path_below(self, prefix: str) -> str:
-        """The path behind `prefix`, decoded. Raises UnicodeDecodeError for what is no UTF-8."""
-        return unquote(self.path.removeprefix(prefix), errors="strict")
+        """The path behind `prefix`, decoded. Raises UnicodeDecodeError for what is no UTF-8.
+
+        Some clients leave bytes as they are that should be percent-encoded: those stand in `uri`
+        as WSGI has them, a character for each (PEP 3333).
+        """
+        below = self.path.removeprefix(prefix)
+        return unquote_to_bytes(below.encode("latin-1", errors="replace")).decode()
 
     def digest(self, *names: str) -> str | None:
         """SHA-256 in hex off the first of these headers that is there (RFC 9530).

@@ -152,6 +152,14 @@ class UploadIndex:
                 (upload_id,),
             )
 
+    def close(self, upload_id: str) -> None:
+        """Nobody asks for a finished upload any more; its file stays."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE uploads SET state = 'GONE' WHERE upload_id = ? AND state = 'COMPLETE'",
+                (upload_id,),
+            )
+
     def forget_ended(self, jti: str) -> None:
         """Remove what is known of a token's uploads that won't go on."""
         with self._database.transaction() as connection:

@@ -56,6 +56,8 @@ class Kind(Enum):
     QUARANTINED_WITHOUT_ROW = ("quarantined-without-row", Gravity.MENDABLE)
     CUT_COMMIT = ("cut-commit", Gravity.MENDABLE)
     STALE_STAGING = ("stale-staging", Gravity.MENDABLE)
+    MODES = ("modes", Gravity.MENDABLE)
+    """A namespace's data and folders that others may read than should, told once for all."""
     EMPTY_FOLDER = ("empty-folder", Gravity.MENDABLE)
     FOREIGN = ("foreign", Gravity.NOTED)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,11 +25,11 @@ from agent.integrity.fsck_areas import Orders, revise, sweep
 from agent.integrity.recovery import settle
 from agent.integrity.repair import Repair
 from agent.settings import Settings
-from agent.storage import quarantine
+from agent.storage import permissions, quarantine
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.deletion import delete
-from agent.storage.layout import is_past
+from agent.storage.layout import is_folder, is_past
 from agent.storage.staging import is_live
 from portside.names import ATTRIBUTES_SUFFIX
 
@@ -58,6 +59,7 @@ class Fsck:
         self._index = FileIndex(database)
         self._mender = Repair(settings, database) if committer is not None else None
         self._misplaced: set[str] = set()
+        self._modes: Counter[str] = Counter()
 
     def run(self) -> Iterator[Finding]:
         """Everything that is not as it should be, as it is found. Raises as `Mender.mend`."""
@@ -67,6 +69,7 @@ class Fsck:
         yield from self._commits()
         yield from sweep(self._settings, self._database, self._orders, repair)
         yield from self._uploads()
+        yield from self._told_modes()
         yield from self._rows()
         yield from revise(self._settings, self._database, self._orders, repair)
         if any(passing.values()):
@@ -127,13 +130,17 @@ class Fsck:
         for entry in batch:
             if isinstance(entry, Folder):
                 yield from self._pruned(entry, entry.path[start:])
+                if is_folder(entry.path[start:]):
+                    self._look_at_mode(entry.path[start:])
 
     def _differing(self, described: list[tuple[str, Attributes]]) -> Iterator[str]:
         """Paths at which file, attributes and row don't agree at first sight."""
         rows = inspection.rows_of(self._database, [each.file_id for _, each in described])
         for path, attributes in described:
             if self._is_sound(path, attributes, rows.get(attributes.file_id)):
-                self.files += attributes.deleted_at is None
+                if attributes.deleted_at is None:
+                    self.files += 1
+                    self._look_at_mode(path)
             else:
                 yield path
 
@@ -190,6 +197,24 @@ class Fsck:
             with suppress(OSError):
                 Path(folder.path).rmdir()
                 yield replace(finding, done="removed")
+
+    def _look_at_mode(self, path: str) -> None:
+        # What has gone meanwhile needs none.
+        with suppress(FileNotFoundError):
+            if not permissions.differs(self._settings, path):
+                return
+            self._modes[path.partition("/")[0]] += 1
+            if self._mender is not None:
+                permissions.mend(self._settings, path)
+
+    def _told_modes(self) -> Iterator[Finding]:
+        for namespace, count in sorted(self._modes.items()):
+            yield Finding(
+                Kind.MODES,
+                f"uploads/{namespace}",
+                f"{count} files and folders don't have the mode of their namespace",
+                done=None if self._mender is None else "given to them",
+            )
 
     # Rows
 

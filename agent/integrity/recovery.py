@@ -4,12 +4,14 @@ Commits that had begun are finished or undone, deletions and moves to quarantine
 files that no process writes are removed. What a full disk has no room for is done with that of the
 reserve (`agent.storage.reserve`), and left for the next start when it is used up: no reason not to
 serve and delete what is there. Each finding is a log line: an operator should see after a
-crash that nothing acknowledged is missing.
+crash, or a move to another disk, that nothing acknowledged is missing.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.deletion import finish_deletions
+from agent.storage.permissions import close_private
 from agent.storage.quarantine import finish_quarantines
 from agent.storage.reserve import Reserve
 from agent.storage.staging import (
@@ -43,6 +46,14 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
     disk = filesystem.of(settings.root)
     _log.info("filesystem examined", kind=disk.kind, lacks=disk.lacks)
     check_write(settings)
+    close_private(settings)
+    _log.info(
+        "data directory ready: it is this node's, its folders are there, a file was written to it",
+        path=str(settings.root),
+        uploads=str(settings.uploads),
+        writable=True,
+        free=shutil.disk_usage(settings.root).free,
+    )
     # What gives room back goes first.
     swept, freed = sweep_staging(settings, database)
     deletions = _as_far_as_possible(lambda: finish_deletions(settings, database))
@@ -59,6 +70,24 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
         quarantines_finished=quarantines,
         staging_removed=swept + again,
         bytes_freed=freed + more,
+    )
+
+
+def tell_what_is_there(database: Database) -> None:
+    """A line in the log with what the node holds: to be compared with what one remembers.
+
+    Raises sqlite3.Error.
+    """
+    ((count, size),) = database.rows(
+        "SELECT count(*), total(size) FROM files WHERE state = 'COMMITTED'"
+    )
+    newest = database.row("SELECT max(committed_at) FROM files WHERE state = 'COMMITTED'")
+    moment = None if newest is None or newest[0] is None else newest[0] // 1_000_000
+    _log.info(
+        "stored files counted",
+        files=count,
+        bytes=int(size),
+        newest=None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(),
     )
 
 

@@ -23,6 +23,7 @@ from agent.integrity.inspection import lstat, row_at
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete
+from agent.storage.permissions import folder_mode
 from agent.storage.quarantine import DATA_SUFFIX, quarantine
 from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from portside import durable_file
@@ -127,7 +128,7 @@ class Repair:
             return self._set_aside(place, finding)
         # With a row and data a cut leaves what can be described again; the reverse could not.
         self._index.restore([(attributes.jti, attributes.stored())])
-        make_directories(self._disk, self._settings.uploads, attributes.path.parent)
+        self._make_folder(attributes.path.parent)
         self._disk.rename_without_replacing(source, target)
         self._disk.rename_without_replacing(_beside(source), _beside(target))
         self._disk.sync_directory(target.parent)
@@ -192,9 +193,13 @@ class Repair:
         durable_file.write(
             temporary, row.attributes().model_dump_json().encode() + b"\n", 0o640, new=True
         )
-        make_directories(self._disk, self._settings.uploads, path.parent)
+        self._make_folder(path.parent)
         temporary.rename(self._settings.uploads / attributes_path(path))
         self._disk.sync_directory(self._settings.uploads / path.parent)
+
+    def _make_folder(self, folder: PurePosixPath) -> None:
+        mode = folder_mode(self._settings, folder.parts[0])
+        make_directories(self._disk, self._settings.uploads, folder, mode)
 
 
 def _described(place: Place) -> Attributes:

@@ -39,6 +39,7 @@ from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.quarantine import discard
 from agent.telemetry.metrics import UploadTimer
+from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
@@ -84,13 +85,19 @@ class ReplicaReceiver:
         self._finisher = intake.finisher
         self._admission = intake.admission
         self._health = intake.health
+        self._progress = intake.progress
         self._writers = UploadLocks()
 
     def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
         if asked.method != "PUT":
             return
+        with _refusals_told(asked) as named:
+            self._check(asked, named)
+
+    def _check(self, asked: ReplicateRequest, named: dict[str, object]) -> None:
         claims = self._sources.claims(asked)
+        named |= _named(claims)
         check_announced(claims, asked)
         if self._known(claims) is not None:
             return
@@ -127,20 +134,24 @@ class ReplicaReceiver:
 
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
+        with _refusals_told(sending.asked) as named:
+            reached = self._receive(sending, named)
+            _log.info("push received", outcome=reached.outcome, **named)
+            return reached
+
+    def _receive(self, sending: Sending, named: dict[str, object]) -> Reached:
         asked = sending.asked
         claims = self._sources.claims(asked)
+        named |= _named(claims)
         check_announced(claims, asked)
-        with _told(claims) as tell, self._writers.alone(claims.file_id, sending.interrupt):
+        with self._writers.alone(claims.file_id, sending.interrupt):
             stored = self._known(claims)
             if stored is not None:
                 self._compare(stored, sending)
-                reached = Reached(stored.size, stored, "known")
-            else:
-                self._check_health()
-                with failures_as_problems(self._health, claims.size):
-                    reached = self._extend(self._upload(claims, asked), claims, sending)
-            tell(reached.outcome)
-            return reached
+                return Reached(stored.size, stored, "known")
+            self._check_health()
+            with failures_as_problems(self._health, claims.size):
+                return self._extend(self._upload(claims, asked), claims, sending)
 
     def forget(self, asked: ReplicateRequest) -> None:
         """Give up a push that is under way; a copy that is complete stays."""
@@ -224,7 +235,10 @@ class ReplicaReceiver:
             staging.on_durable = progress.durable
             before = staging.size
             try:
-                with sending.timer.phase("receive"):
+                transfer = Transfer(
+                    upload.upload_id, claims.path.name, claims.owner, claims.size, before
+                )
+                with self._progress.follow(transfer) as moved, sending.timer.phase("receive"):
                     receive(
                         sending.open_body(),
                         staging,
@@ -232,6 +246,7 @@ class ReplicaReceiver:
                         claims.size - upload.offset,
                         (progress.update,),
                         at_end=sending.timer.last_byte,
+                        moved=moved,
                     )
             except BodyCut:
                 staging.settle()
@@ -278,19 +293,26 @@ def _differs() -> ProblemError:
 
 
 @contextmanager
-def _told(claims: ReplicateClaims) -> Iterator[Callable[[str], None]]:
-    """A line in the log about each push, however it ends."""
-    named = {
+def _refusals_told(asked: ReplicateRequest) -> Iterator[dict[str, object]]:
+    """A line in the log about a push that is refused: what is yielded says who sent what.
+
+    Before its token is read that is only where from.
+    """
+    named: dict[str, object] = {"path": asked.path, "address": asked.address}
+    try:
+        yield named
+    except ProblemError as problem:
+        _log.warning("push refused", outcome=problem.slug, detail=problem.detail, **named)
+        raise
+
+
+def _named(claims: ReplicateClaims) -> dict[str, object]:
+    return {
         "file_id": claims.file_id,
         "path": str(claims.path),
         "size": claims.size,
         "source": claims.iss,
     }
-    try:
-        yield lambda outcome: _log.info("push received", outcome=outcome, **named)
-    except ProblemError as problem:
-        _log.warning("push refused", outcome=problem.slug, detail=problem.detail, **named)
-        raise
 
 
 def _soon_over() -> None:

@@ -35,6 +35,8 @@ class ReplicateRequest:
     length: int
     range: Range | None
     sha256: str | None
+    address: str = ""
+    """Where it came from, as nginx tells; empty without nginx."""
 
 
 def replicate_request(head: RequestHead) -> ReplicateRequest:
@@ -48,6 +50,7 @@ def replicate_request(head: RequestHead) -> ReplicateRequest:
         length=sent,
         range=_range(head.header("Content-Range"), sent) if pushing else None,
         sha256=head.digest("Repr-Digest"),
+        address=head.header("X-Forwarded-For"),
     )
 
 

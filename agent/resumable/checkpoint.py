@@ -84,8 +84,10 @@ def _digest_of(upload: Upload) -> Sha256 | None:
     return Sha256.from_state(upload.hash_state)
 
 
-def skip_repeated(body: Body, upload: Upload, buffer_size: int) -> Body:
-    """A body that begins at the file's beginning, past what is there already.
+def skip_repeated(
+    body: Body, upload: Upload, buffer_size: int, see: Callable[[memoryview], None]
+) -> Body:
+    """A body that begins at the file's beginning, past what is there already, which `see` is shown.
 
     Raises ProblemError when it is not the same content, BodyCut when it ends on the way.
     """
@@ -94,6 +96,7 @@ def skip_repeated(body: Body, upload: Upload, buffer_size: int) -> Body:
     buffer = memoryview(bytearray(min(buffer_size, max(1, left))))
     while left and (filled := body.fill(buffer[:left])):
         digest.update(buffer[:filled])
+        see(buffer[:filled])
         left -= filled
     expected = _digest_of(upload)
     if not left and expected is not None and digest.hexdigest() != expected.hexdigest():

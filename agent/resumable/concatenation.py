@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent.dialects.places import joined_uploads
 from agent.dialects.request import ResumableRequest
 from agent.host import filesystem
 from agent.host.sha256 import Sha256
@@ -47,7 +48,8 @@ class Concatenation:
         """
         for other in self._uploads.of_token(creation.claims.jti):
             if other.kind == "final" and other.state == "COMPLETE":
-                if other.details.concat != asked.concat:
+                # The same parts, whatever name their URLs have for this node.
+                if joined_uploads(other.details.concat) != asked.parts:
                     raise ProblemError("token-used", "this token's file has other parts than these")
                 return other.upload_id, self._policy.index.find(creation.claims.file_id)
         parts = self._listed(creation, asked)

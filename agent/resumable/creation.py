@@ -7,10 +7,11 @@ import time
 from dataclasses import dataclass
 
 from agent.dialects.metadata import parse_metadata
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE, ResumableRequest
+from agent.dialects.request import ResumableRequest
 from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
+from agent.resumable.appending import check_completeness, length_when_complete
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,
@@ -85,8 +86,14 @@ def creation_of(
         raise ProblemError(
             "malformed-request", "send Tus-Resumable: 1.0.0 (tus) or Upload-Complete (IETF draft)"
         )
+    check_completeness(asked)
+    if asked.dialect == "ietf" and asked.offset:
+        raise ProblemError("malformed-request", "a new upload begins at 0: append with PATCH")
     kind = _kind(asked)
     limit = policy.limit(claims)
+    # First, for it is told with the limit: nothing that is mended in the lengths would help.
+    if asked.length is not None and asked.length > limit:
+        raise too_large(asked.length, limit)
     length = _length(asked, kind)
     check_length(claims, kind, length, limit)
     chosen = claims.name or asked.name
@@ -157,13 +164,6 @@ def check_length(claims: UploadClaims, kind: Kind, length: int | None, limit: in
         raise size_mismatch(length, claims.size)
 
 
-def check_media_type(asked: ResumableRequest) -> None:
-    """Raise ProblemError when a body that is appended doesn't say that it is one."""
-    wanted = TUS_TYPE if asked.dialect == "tus" else PARTIAL_TYPE
-    if asked.content_type != wanted:
-        raise ProblemError("media-type", f"send the bytes as Content-Type: {wanted}")
-
-
 def _kind(asked: ResumableRequest) -> Kind:
     if asked.concat and asked.dialect != "tus":
         raise ProblemError("malformed-request", "Upload-Concat belongs to tus: send Tus-Resumable")
@@ -191,16 +191,3 @@ def _length(asked: ResumableRequest, kind: Kind) -> int | None:
     if asked.body_length and asked.length is not None and asked.body_length > asked.length:
         raise too_large(asked.body_length, asked.length)
     return asked.length
-
-
-def length_when_complete(asked: ResumableRequest, offset: int) -> int | None:
-    """The length that a request of the IETF's draft tells (section "Length").
-
-    Raises ProblemError when it tells two.
-    """
-    if not asked.complete or asked.body_length is None:
-        return asked.length
-    length = offset + asked.body_length
-    if asked.length is not None and asked.length != length:
-        raise size_mismatch(length, asked.length)
-    return length

@@ -9,6 +9,7 @@ from agent.resumable.completion import Completion
 from agent.resumable.staging import StagedUploads
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
+from agent.telemetry.progress import ProgressLog
 from agent.uploads.admission import Admission
 
 
@@ -22,3 +23,4 @@ class Intake:
     health: NodeHealth
     staged: StagedUploads
     finisher: Completion
+    progress: ProgressLog

@@ -7,26 +7,30 @@ never become the file (wrong digest, wrong type) ends it.
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.dialects.checksum import Comparison
 from agent.dialects.request import ResumableRequest
 from agent.host.sha256 import Sha256
 from agent.incoming.body import Body, BodyCut
-from agent.index.files import TokenUse
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
+from agent.resumable.appending import (
+    check_completeness,
+    check_ended_right,
+    check_media_type,
+    check_offset,
+    check_room,
+    is_complete,
+    overruns,
+    told_length,
+    with_digest,
+)
+from agent.resumable.beginning import Beginning
 from agent.resumable.checkpoint import Checkpoint, skip_repeated
 from agent.resumable.concatenation import Concatenation
-from agent.resumable.creation import (
-    Creation,
-    check_length,
-    check_media_type,
-    creation_of,
-    length_when_complete,
-)
+from agent.resumable.creation import check_length
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.sniffing import HEAD_SIZE, ContentRefused
@@ -34,12 +38,12 @@ from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
+from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
-from agent.uploads.pipeline import read_through, receive
-from agent.uploads.policy import UploadPolicy, token_used, too_large
+from agent.uploads.pipeline import BodyTooLarge, read_through, receive
+from agent.uploads.policy import UploadPolicy, token_used
 from portside.wire.files import StoredFile
-from portside.wire.status import INODES_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +76,26 @@ class ResumableUploads:
         self._health = intake.health
         self._staged = intake.staged
         self._finisher = intake.finisher
+        self._progress = intake.progress
+        self._beginning = Beginning(policy, intake)
         self._joiner = Concatenation(policy, intake)
         self._writers = UploadLocks()
-        self._creating = threading.Lock()
 
     def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""
         if asked.method == "POST":
-            claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
-            use = self._policy.use_of(claims)
-            creation = creation_of(asked, claims, use, self._policy)
-            # Parts that are joined have their space, and joining them again is answered again.
-            if creation.kind != "final" and self._begun(creation) is None:
-                self._check_new(creation, use)
-            if asked.body_length != 0:
-                self._admission.check(Demand(f"body of {claims.jti}", None, 0))
+            self._beginning.check(asked)
         elif asked.method == "PATCH":
             upload = self._authorised(asked)
             check_media_type(asked)
+            check_completeness(asked)
             self._policy.check_health()
             if upload.state == "OPEN" and not self._writers.is_held(upload.upload_id):
-                _check_offset(upload, asked)
-                _check_room(upload, asked)
+                check_offset(upload, asked)
+                if overruns(upload, asked):
+                    with self._writers.alone(upload.upload_id, _soon_over):
+                        raise self._overrun(self._current(upload.upload_id))
+                check_room(upload, asked)
                 self._admission.check(Demand(upload.upload_id, None, 0))
 
     def create(self, sending: Sending) -> Reached:
@@ -102,20 +104,15 @@ class ResumableUploads:
 
     def _create(self, sending: Sending) -> Reached:
         asked = sending.asked
-        claims = self._policy.claims(asked.authorization, resuming=_is_joining(asked))
-        use = self._policy.use_of(claims)
-        creation = creation_of(asked, claims, use, self._policy)
+        creation, use = self._beginning.asked_for(asked)
         if asked.dialect == "tus" and asked.body_length != 0:
             check_media_type(asked)
         if creation.kind == "final":
             final, stored = self._joiner.join(creation, use, asked, sending.timer)
             return Reached(self._current(final), stored, created=True)
-        with self._creating:
-            upload = self._begun(creation)
-            created = upload is None
-            if upload is None:
-                upload = self._begin(creation, use)
+        upload, created = self._beginning.begin(creation, use)
         if asked.body_length == 0 and not asked.complete and upload.length != 0:
+            Comparison(asked.checksums).check()
             return Reached(upload, self._stored(upload), created)
         return replace(self._extend(upload.upload_id, sending, repeated=True), created=created)
 
@@ -123,15 +120,16 @@ class ResumableUploads:
         """Take in the next bytes of an upload. Raises ProblemError."""
         upload = self._authorised(sending.asked)
         check_media_type(sending.asked)
+        check_completeness(sending.asked)
         return self._acknowledged(self._extend(upload.upload_id, sending, repeated=False))
 
-    def reached(self, asked: ResumableRequest) -> Upload:
+    def reached(self, asked: ResumableRequest) -> Reached:
         """How far an upload is on disk; a request that still writes to it is ended first."""
         upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
         # "Complete" is told as the file is: a client that hears it asks no more.
-        return self._acknowledged(Reached(upload, self._stored(upload))).upload
+        return self._acknowledged(Reached(upload, self._stored(upload)))
 
     def _acknowledged(self, reached: Reached) -> Reached:
         """What was reached, told once its token's `ack` allows it. Raises ProblemError."""
@@ -141,49 +139,22 @@ class ResumableUploads:
         return replace(reached, stored=self._policy.acknowledgement.wait(claims, reached.stored))
 
     def terminate(self, asked: ResumableRequest) -> None:
-        """Give an upload up; its space is free again. Raises ProblemError when it is complete."""
+        """Give an upload up; its space is free again.
+
+        The draft's DELETE of an upload that is complete ends the upload, and leaves the file. tus's
+        would be for the file, which only files' own tokens may delete: a ProblemError.
+        """
         upload = self._authorised(asked)
         with self._writers.alone(upload.upload_id, _soon_over):
             upload = self._current(upload.upload_id)
-            if upload.state == "COMPLETE":
+            if upload.state != "COMPLETE":
+                self._staged.give_up(upload)
+            elif asked.dialect == "tus":
                 raise ProblemError(
                     "upload-complete", "the file is stored: delete it as a file, not as an upload"
                 )
-            self._staged.give_up(upload)
-
-    def _begun(self, creation: Creation) -> Upload | None:
-        """The upload this token has begun already: asking twice must not make two."""
-        for upload in self._uploads.of_token(creation.claims.jti):
-            if upload.kind == creation.kind and creation.is_again(upload):
-                if None not in (creation.length, upload.length) and (
-                    creation.length != upload.length
-                ):
-                    raise ProblemError(
-                        "token-used", f"this token's upload has {upload.length} bytes: another one"
-                    )
-                return upload
-        return None
-
-    def _check_new(self, creation: Creation, use: TokenUse) -> None:
-        self._policy.check_unused(use)
-        self._admission.check_idle(creation.claims.jti)
-        self._policy.check_health()
-        if not self._uploads.of_token(creation.claims.jti):
-            # Further parts of a file go where its first ones are.
-            self._policy.check_state(creation.claims)
-        self._policy.check_replicas(creation.claims)
-        self._policy.check_rate(creation.claims)
-        # Another part lies in the file of those before it.
-        is_new = not self._uploads.of_token(creation.claims.jti)
-        self._admission.check_space(creation.space, INODES_PER_FILE if is_new else 0)
-
-    def _begin(self, creation: Creation, use: TokenUse) -> Upload:
-        """A new upload. The parts of one file count as one upload of their owner."""
-        self._check_new(creation, use)
-        if not self._uploads.of_token(creation.claims.jti):
-            self._policy.count_begun(creation.claims)
-        with failures_as_problems(self._health, creation.limit):
-            return self._staged.begin(creation)
+            else:
+                self._uploads.close(upload.upload_id)
 
     def _extend(self, upload_id: str, sending: Sending, repeated: bool) -> Reached:
         """Take in bytes; `repeated`: from the file's beginning, however much of it is there."""
@@ -195,10 +166,11 @@ class ResumableUploads:
             self._policy.check_health()
             if not repeated:
                 # First: a length that is counted from a wrong offset is wrong as well.
-                _check_offset(upload, asked)
-            upload = self._with_length(upload, asked, repeated)
-            if not repeated:
-                _check_room(upload, asked)
+                check_offset(upload, asked)
+                if overruns(upload, asked):
+                    raise self._overrun(upload)
+                check_room(upload, asked)
+            upload = self._with_length(with_digest(upload, asked), asked, repeated)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
                 failures_as_problems(self._health, limit),
@@ -211,21 +183,25 @@ class ResumableUploads:
                 try:
                     self._receive(upload, staging, sending, progress, limit, repeated)
                 except BodyCut:
-                    if asked.checksum is None:
+                    if not asked.checksums:
                         staging.settle()
                         progress.record(staging)
                     raise
                 except ContentRefused:
                     self._staged.give_up(upload)
                     raise
-                if _is_complete(upload, staging, asked):
+                except BodyTooLarge:
+                    if asked.dialect == "ietf" and upload.length is not None:
+                        raise self._overrun(upload) from None
+                    raise
+                if is_complete(upload, staging, asked):
                     stored = self._finisher.finish(
                         upload, staging, progress.hexdigest(), sending.timer
                     )
                     return Reached(self._current(upload_id), stored)
                 staging.settle()
                 progress.record(staging)
-                _check_ended_right(upload, staging, asked)
+                check_ended_right(upload, staging, asked)
         upload = self._current(upload_id)
         self._staged.still_needs(
             upload, (limit if upload.length is None else upload.length) - upload.offset
@@ -242,16 +218,19 @@ class ResumableUploads:
         repeated: bool,
     ) -> None:
         asked, timer = sending.asked, sending.timer
-        checksum = None if asked.checksum is None else hashlib.new(asked.checksum.algorithm)
-        if checksum is None:
+        comparison = Comparison(asked.checksums)
+        if not asked.checksums:
             staging.on_durable = progress.durable
         body = sending.open_body()
         if repeated:
-            body = skip_repeated(body, upload, self._settings.sizing.ring_buffer)
-        consumers = [progress.update, *([] if checksum is None else [checksum.update])]
+            ring_buffer = self._settings.sizing.ring_buffer
+            body = skip_repeated(body, upload, ring_buffer, comparison.update)
+        consumers = [progress.update, *([comparison.update] if asked.checksums else [])]
         before = staging.size
+        owner, name = upload.details.claims.sub, upload.details.name or ""
+        transfer = Transfer(upload.upload_id, name, owner, upload.length, before)
         try:
-            with timer.phase("receive"):
+            with self._progress.follow(transfer) as moved, timer.phase("receive"):
                 receive(
                     body,
                     staging,
@@ -260,13 +239,11 @@ class ResumableUploads:
                     consumers,
                     lambda head: _check_head(upload, head),
                     timer.last_byte,
+                    moved,
                 )
         finally:
             timer.received(staging.size - before)
-        if checksum and asked.checksum and checksum.digest() != asked.checksum.digest:
-            raise ProblemError(
-                "checksum-mismatch", "the bytes don't match Upload-Checksum: send them again"
-            )
+        comparison.check()
         self._check_begun_content(upload, staging, asked)
 
     def _check_begun_content(
@@ -275,7 +252,7 @@ class ResumableUploads:
         """Look at a file's beginning once enough of it is there, if it came in small pieces."""
         if upload.start or upload.offset >= HEAD_SIZE or upload.details.name is None:
             return
-        if staging.size >= HEAD_SIZE or _is_complete(upload, staging, asked):
+        if staging.size >= HEAD_SIZE or is_complete(upload, staging, asked):
             with staging.path.open("rb") as file:
                 check_content(upload.details.name, file.read(min(staging.size, HEAD_SIZE)))
 
@@ -312,8 +289,15 @@ class ResumableUploads:
             if stored is not None and asked.body_length == stored.size:
                 self._compare(stored, sending)
             return Reached(upload, stored)
-        if asked.body_length == 0 and asked.offset == upload.offset and upload.kind != "final":
+        if asked.dialect == "ietf":
+            # Who sends the last bytes again has not heard the answer: 409 sends it to ask.
+            check_offset(upload, asked)
+        if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
             return Reached(upload, stored)
+        if asked.dialect == "ietf" and upload.kind != "final":
+            raise ProblemError(
+                "size-mismatch", f"the upload is complete with its {upload.offset} bytes"
+            )
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
     def _compare(self, stored: StoredFile, sending: Sending) -> None:
@@ -327,46 +311,31 @@ class ResumableUploads:
 
     def _with_length(self, upload: Upload, asked: ResumableRequest, repeated: bool) -> Upload:
         """Learn the length of an upload that began without one."""
-        told = asked.length
-        if asked.dialect == "ietf":
-            told = length_when_complete(asked, 0 if repeated else upload.offset)
-        if told is None or told == upload.length:
+        told = told_length(upload, asked, 0 if repeated else upload.offset)
+        if told is None:
             return upload
-        if upload.length is not None:
-            raise ProblemError(
-                "size-mismatch", f"the upload has {upload.length} bytes, {told} were announced"
-            )
         claims = upload.details.claims
         check_length(claims, upload.kind, told, self._policy.limit(claims))
-        if told < upload.offset:
-            raise ProblemError("size-mismatch", f"{upload.offset} bytes are here, {told} announced")
         return self._uploads.set_length(upload, told)
 
+    def _overrun(self, upload: Upload) -> ProblemError:
+        """The problem of more bytes than were announced; it ends the upload.
 
-def _is_joining(asked: ResumableRequest) -> bool:
-    """Whether a POST ends an upload in parts: nothing new begins, so the deadline counts."""
-    return asked.concat.startswith("final;")
-
-
-def _check_offset(upload: Upload, asked: ResumableRequest) -> None:
-    if asked.offset is None:
-        raise ProblemError("malformed-request", "send Upload-Offset: where these bytes begin")
-    if asked.offset != upload.offset:
-        raise ProblemError(
-            "offset-mismatch",
-            f"the upload is at {upload.offset}, not at {asked.offset}: go on from there",
-            headers={"Upload-Offset": str(upload.offset)},
-            members={"expected-offset": upload.offset, "provided-offset": asked.offset},
+        IETF draft, section 4.4.2: what its client takes it for is another file.
+        """
+        self._staged.give_up(upload)
+        return ProblemError(
+            "size-mismatch",
+            f"more bytes were sent than the {upload.length} that were announced: the upload has "
+            "ended, begin a new one",
         )
 
 
-def _check_room(upload: Upload, asked: ResumableRequest) -> None:
-    if asked.body_length is None:
-        return
-    end = upload.offset + asked.body_length
-    limit = upload.details.claims.size_limit if upload.length is None else upload.length
-    if end > limit:
-        raise too_large(end, limit)
+def _is_empty(sending: Sending) -> bool:
+    """Whether a request brings no bytes; a chunked one has to be read for that."""
+    if sending.asked.body_length is None:
+        return sending.open_body().fill(memoryview(bytearray(1))) == 0
+    return sending.asked.body_length == 0
 
 
 def _check_head(upload: Upload, head: bytes) -> None:
@@ -375,24 +344,6 @@ def _check_head(upload: Upload, head: bytes) -> None:
         return
     if len(head) == HEAD_SIZE or len(head) == upload.length:
         check_content(upload.details.name, head)
-
-
-def _is_complete(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> bool:
-    """Whether a request that has ended has brought the upload's last byte."""
-    if upload.kind != "whole":
-        return False
-    if upload.length is None:
-        # Only the draft's last request may tell the end without having told the length.
-        return bool(asked.complete)
-    # Whatever Upload-Complete says: tus-js-client, speaking the draft, calls no chunk the last one.
-    return staging.size == upload.length
-
-
-def _check_ended_right(upload: Upload, staging: StagingFile, asked: ResumableRequest) -> None:
-    if asked.complete and upload.length is not None and staging.size != upload.length:
-        raise ProblemError(
-            "size-mismatch", f"the upload is to have {upload.length} bytes, it has {staging.size}"
-        )
 
 
 def _soon_over() -> None:

@@ -26,6 +26,7 @@ from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.permissions import ATTRIBUTES_MODE, folder_mode, open_data
 from agent.storage.reserve import Reserve, says_full
 from agent.storage.sniffing import media_type
 from agent.storage.staging import (
@@ -187,7 +188,8 @@ class Committer:
         target, staging = self._settings.uploads / path, self._settings.staging / intent.staging
         disk = self._filesystem()
         try:
-            make_directories(disk, self._settings.uploads, path.parent)
+            mode = folder_mode(self._settings, intent.stored.namespace)
+            make_directories(disk, self._settings.uploads, path.parent, mode)
             if _is_one_file(staging, target):
                 # Linked and cut short before the unlink, where no rename can do both.
                 staging.unlink()
@@ -199,6 +201,7 @@ class Committer:
                 # for both.
                 moment = microseconds(intent.stored.committed_at) * 1000
                 os.utime(staging, ns=(moment, moment))
+                open_data(self._settings, intent.stored.namespace, staging)
                 # Attributes without data are what an undone commit may leave: they are replaced.
                 attributes = self._settings.uploads / attributes_path(path)
                 self._write_attributes(intent).rename(attributes)
@@ -218,7 +221,7 @@ class Committer:
             intent.staging.removesuffix(SUFFIX) + ATTRIBUTES_SUFFIX
         )
         content = Attributes.of(intent).model_dump_json().encode() + b"\n"
-        durable_file.write(temporary, content, 0o640)
+        durable_file.write(temporary, content, ATTRIBUTES_MODE)
         return temporary
 
 

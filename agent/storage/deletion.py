@@ -29,6 +29,7 @@ from agent.outbox import cold_orders
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.permissions import folder_mode
 from agent.storage.quarantine import REASON_KEY, Kept, move
 from agent.storage.reserve import Reserve
 from agent.storage.staging import SUFFIX, translated
@@ -165,7 +166,9 @@ def _places(settings: Settings, state: str, stored: StoredFile) -> tuple[Path, P
     if state == "QUARANTINED":
         kept = Kept.of(settings, stored.file_id)
         return kept.data, kept.attributes
-    make_directories(filesystem.of(settings.root), settings.uploads, stored.path.parent)
+    mode = folder_mode(settings, stored.namespace)
+    disk = filesystem.of(settings.root)
+    make_directories(disk, settings.uploads, stored.path.parent, mode)
     return settings.uploads / stored.path, settings.uploads / attributes_path(stored.path)
 
 

@@ -27,6 +27,14 @@ def is_place(path: str) -> bool:
         return False
 
 
+def is_folder(path: str) -> bool:
+    """Whether the agent could have made a folder at `path`, relative to `uploads`."""
+    namespace, _, rest = path.partition("/")
+    return _NAMESPACE.fullmatch(namespace) is not None and (
+        not rest or _DATED_FOLDER.fullmatch(rest) is not None
+    )
+
+
 _FILE_ID = r"[0-9a-f]{32}"
 _STAGED = re.compile(
     rf"({_FILE_ID}\.[0-9a-f]{{8}}\.part)(\.attr)?"

@@ -24,6 +24,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from agent.problems import ProblemError, slugs
+from agent.telemetry.failures import RecentFailures
 
 Way = Literal["form", "put", "tus", "ietf", "replicate"]
 """How a file is sent: a multipart form, a raw body, one of the two resumable protocols, or another
@@ -46,6 +47,7 @@ class Metrics:
     def __init__(self) -> None:
         # Not the library's global one: two agents in one process would count together.
         self.registry = CollectorRegistry()
+        self.recent_failures = RecentFailures()
         self.uploads = Counter(
             "portside_uploads",
             "Uploads committed, and requests of uploads that ended with a problem, by problem.",
@@ -172,4 +174,6 @@ class UploadTimer:
             self._metrics.wait.observe(now - self._last_byte)
 
     def _end(self, outcome: str) -> None:
+        if outcome != COMMITTED:
+            self._metrics.recent_failures.add(self._way, outcome)
         self._metrics.uploads.labels(self._way, outcome).inc()

@@ -15,8 +15,15 @@ class RequestLog(request_log.RequestLog):
     """Lines about uploads and files, with the bytes that came."""
 
     def is_logged(self, answered: Answered) -> bool:
-        """Whatever is about uploads and files, also when nginx asks."""
-        return answered.path.startswith(_LOGGED)
+        """Whatever is about uploads and files, also when nginx asks.
+
+        But for questions whether something may be uploaded that are answered with yes: monitors
+        and browsers ask all day.
+        """
+        probe = answered.method == "OPTIONS" or (
+            answered.method == "HEAD" and answered.path.startswith(paths.UPLOAD)
+        )
+        return answered.path.startswith(_LOGGED) and not (probe and answered.well)
 
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
         """Bytes of the body as announced, and seconds."""

@@ -30,7 +30,9 @@ def failures_as_problems(health: NodeHealth, limit: int) -> Iterator[None]:
         raise ProblemError("body-cut", f"{error}: send the rest again") from None
     except BodyTooLarge:
         raise ProblemError(
-            "too-large", f"more than the {format_size(limit)} were sent that may come"
+            "too-large",
+            f"more than the {format_size(limit)} were sent that may come",
+            headers={"Upload-Limit": f"max-size={limit}"},
         ) from None
     except ContentRefused as error:
         raise ProblemError("type-refused", str(error)) from None

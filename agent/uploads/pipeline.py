@@ -39,11 +39,13 @@ def receive(
     consumers: Sequence[Consumer],
     check_head: Callable[[bytes], None] = lambda head: None,
     at_end: Callable[[], None] = lambda: None,
+    moved: Callable[[int], None] = lambda size: None,
 ) -> int:
     """Take `body` to its end into `staging`, every byte past `consumers`; returns how many came.
 
     `check_head` sees the first bytes before any is written and may refuse by raising. `at_end`
-    hears that the last byte is in, before it is written. Raises BodyTooLarge past `limit`, whatever
+    hears that the last byte is in, before it is written; `moved` how many came so far. Raises
+    BodyTooLarge past `limit`, whatever
     `body` raises when it is cut, DiskFull and DiskFailed. What came before a cut is written and
     consumed when this raises.
     """
@@ -67,6 +69,7 @@ def receive(
             if size > limit:
                 raise BodyTooLarge
             ring.hand_over(buffer, filled)
+            moved(size)
         at_end()
         ring.finish()
     return size

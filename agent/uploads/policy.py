@@ -20,7 +20,7 @@ from agent.telemetry.health import NodeHealth
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.rate_limit import UploadRate
 from agent.uploads.request import UploadRequest
-from portside.content import extension_of, is_allowed
+from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
 from portside.quantities import format_size
 from portside.tokens import TokenRefused, verify_upload
@@ -64,11 +64,7 @@ class UploadPolicy:
             raise ProblemError("name-refused", str(error)) from None
         extension = extension_of(safe)
         if not is_allowed(extension, self.settings.extensions):
-            raise ProblemError(
-                "type-refused",
-                f"files ending in {extension or 'nothing'} are not taken on this node; "
-                f"allowed are {' '.join(self.settings.extensions)}",
-            )
+            raise ProblemError("type-refused", why_refused(extension, self.settings.extensions))
         path = fixed_path(claims, safe)
         if path is not None and (own is None or own.path != path):
             if self.index.path_taken(path) or (self.settings.uploads / path).exists():
@@ -143,19 +139,19 @@ class UploadPolicy:
     def sizes(self, claims: UploadClaims, asked: UploadRequest) -> tuple[int, int | None]:
         """The most bytes the file may have, and how many it will have if that is known."""
         limit = self.limit(claims)
-        if asked.length is None:
-            return limit, claims.size
-        if asked.boundary is None:
-            if asked.length > limit and claims.size is None:
-                raise too_large(asked.length, limit)
-            if claims.size is not None and asked.length != claims.size:
-                raise size_mismatch(asked.length, claims.size)
-            return limit, asked.length
+        if asked.size is not None:
+            if asked.size > limit and claims.size is None:
+                raise too_large(asked.size, limit)
+            if claims.size is not None and asked.size != claims.size:
+                raise size_mismatch(asked.size, claims.size)
+        size = claims.size if asked.size is None else asked.size
+        if asked.boundary is None or asked.length is None:
+            return limit, size
         if asked.length > limit + FORM_OVERHEAD:
             raise too_large(asked.length, limit)
-        if claims.size is not None and asked.length < claims.size:
-            raise size_mismatch(asked.length, claims.size)
-        return limit, min(asked.length, limit) if claims.size is None else claims.size
+        if size is not None and asked.length < size:
+            raise size_mismatch(asked.length, size)
+        return limit, min(asked.length, limit) if size is None else size
 
 
 def one_digest(claimed: str | None, sent: str | None) -> str | None:
@@ -183,7 +179,18 @@ def token_used(stored: StoredFile) -> ProblemError:
 def too_large(size: int, limit: int) -> ProblemError:
     """The one answer to a file that is larger than it may be."""
     return ProblemError(
-        "too-large", f"{format_size(size)} is too large: at most {format_size(limit)} may be sent"
+        "too-large",
+        f"{format_size(size)} is too large: at most {format_size(limit)} may be sent",
+        headers={"Upload-Limit": f"max-size={limit}"},
+    )
+
+
+def unnamed() -> ProblemError:
+    """The one answer to an upload that nothing names, or in no letters that can be read."""
+    return ProblemError(
+        "name-refused",
+        "the upload has no name that can be read: put one, in UTF-8, into the URL, the form or the "
+        "token",
     )
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
-from agent.uploads.policy import UploadPolicy, fixed_path, one_digest, token_used
+from agent.uploads.policy import (
+    UploadPolicy,
+    fixed_path,
+    one_digest,
+    token_used,
+    unnamed,
+)
 from agent.uploads.request import UploadRequest
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
@@ -27,8 +33,12 @@ class Plan:
     limit: int
     sha256: str | None
     demand: Demand
+    length: int | None = None
+    """Bytes of the file, if that is known."""
     stored: StoredFile | None = None
     """What this token has stored already: the same content again is answered with its receipt."""
+    announced: int | None = None
+    """Bytes that the request says the file has, if it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,12 @@ class Preflight:
                 "upload-in-progress",
                 f"this token's upload has begun at {paths.RESUMABLE_UPLOADS}: go on there",
             )
+        if asked.only_replacing:
+            raise ProblemError(
+                "precondition-failed", "If-Match: a token stores a new file and replaces none"
+            )
         limit, expected = policy.sizes(claims, asked)
-        chosen = claims.name or asked.url_name
-        name = None if chosen is None else policy.safe_name(claims, chosen, own=None)
+        name = self._name(claims, asked)
         policy.check_health()
         policy.check_state(claims)
         policy.check_replicas(claims)
@@ -68,6 +81,7 @@ class Preflight:
             claims=claims,
             name=name,
             limit=limit,
+            length=expected,
             sha256=one_digest(claims.sha256, asked.sha256),
             demand=Demand(
                 key=claims.jti,
@@ -75,17 +89,41 @@ class Preflight:
                 disk=limit if expected is None else expected,
                 inodes=INODES_PER_FILE,
             ),
+            announced=asked.size,
         )
         self.admission.check(plan.demand)
         policy.check_rate(claims)
         return plan
 
+    def _name(self, claims: UploadClaims, asked: UploadRequest) -> str | None:
+        """The file's name, None where a form has yet to tell it. Raises ProblemError."""
+        chosen = claims.name or asked.sent_name
+        if chosen is None:
+            if asked.boundary is None:
+                raise unnamed()
+            return None
+        try:
+            return self.policy.safe_name(claims, chosen, own=None)
+        except ProblemError as problem:
+            if problem.slug == "name-taken" and asked.only_new:
+                raise ProblemError(
+                    "precondition-failed", f"If-None-Match: {problem.detail}"
+                ) from None
+            raise
+
     def _replay(self, claims: UploadClaims, asked: UploadRequest, stored: StoredFile) -> Plan:
         """The token's file is stored: only its very content may come again."""
         if asked.boundary is None and asked.length not in (None, stored.size):
             raise token_used(stored)
-        if asked.sha256 not in (None, stored.sha256):
+        if asked.size not in (None, stored.size) or asked.sha256 not in (None, stored.sha256):
             raise token_used(stored)
+        if asked.only_replacing and not _matches(asked.only_replacing, stored.sha256):
+            raise ProblemError("precondition-failed", "If-Match: the stored file has another ETag")
         demand = Demand(key=claims.jti, path=None, disk=0)
         self.admission.check(demand)
-        return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored)
+        return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored.size, stored)
+
+
+def _matches(field: str, sha256: str) -> bool:
+    """Whether an If-Match names a file by its ETag, which is its SHA-256 in quotes."""
+    return field == "*" or f'"{sha256}"' in (each.strip() for each in field.split(","))

@@ -18,10 +18,11 @@ from agent.storage.commit import Committer
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
+from agent.telemetry.progress import ProgressLog, Transfer
 from agent.uploads.admission import Admission
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from agent.uploads.policy import UploadPolicy, token_used
+from agent.uploads.policy import UploadPolicy, token_used, unnamed
 from agent.uploads.preflight import Plan
 from portside.sizing import Sizing
 from portside.wire.files import StoredFile
@@ -34,6 +35,7 @@ class WritePath:
     policy: UploadPolicy
     admission: Admission
     committer: Committer
+    progress: ProgressLog
 
     @property
     def sizing(self) -> Sizing:
@@ -67,7 +69,8 @@ class WritePath:
     ) -> StoredFile:
         name = self._name(plan, body)
         digest = Sha256()
-        with timer.phase("receive"):
+        transfer = Transfer(plan.claims.jti, name, plan.claims.sub, plan.length, is_whole=True)
+        with self.progress.follow(transfer) as moved, timer.phase("receive"):
             size = receive(
                 body,
                 staging,
@@ -76,8 +79,13 @@ class WritePath:
                 consumers=(digest.update,),
                 check_head=lambda head: check_content(name, head),
                 at_end=timer.last_byte,
+                moved=moved,
             )
         timer.received(size)
+        if plan.announced not in (None, size):
+            raise ProblemError(
+                "size-mismatch", f"{plan.announced} bytes were announced, {size} came"
+            )
         verify(plan.claims.size, size, plan.sha256, digest.hexdigest())
         with timer.phase("sync"):
             staging.make_durable()
@@ -102,10 +110,7 @@ class WritePath:
             return plan.name
         filename = body.filename if isinstance(body, FormFile) else None
         if not filename:
-            raise ProblemError(
-                "name-refused",
-                "the upload has no name: put one into the URL, the form or the token",
-            )
+            raise unnamed()
         return self.policy.safe_name(plan.claims, filename, own=None)
 
 

@@ -42,7 +42,7 @@ class Access:
         """Who asks, who must have one of these scopes, or `admin`."""
         caller = self.caller(request)
         if caller is None:
-            raise ProblemError("key-missing", "send 'Authorization: Bearer <API key>'")
+            raise ProblemError("key-missing", _how_to_send(request))
         if caller.app.scopes.isdisjoint((*scopes, "admin")):
             raise ProblemError(
                 "scope-missing", f"this needs an API key with the scope {' or '.join(scopes)}"
@@ -64,5 +64,24 @@ class Access:
         # What is compared is a digest of what was sent: its timing tells nothing of the key.
         app = self._snapshots.app(api_keys.digest(key))
         if app is None:
-            raise ProblemError("key-unknown", "this API key isn't known here, or it was revoked")
+            raise ProblemError("key-unknown", _what_it_is(key))
         return Caller(app)
+
+
+def _how_to_send(request: falcon.Request) -> str:
+    """What to send instead of what came, which has no API key where one is read."""
+    if request.get_header("X-API-Key") is not None:
+        return "X-API-Key isn't read here: send the key as 'Authorization: Bearer <API key>'"
+    if request.auth:
+        return "the Authorization header is no Bearer one: send 'Authorization: Bearer <API key>'"
+    return "send 'Authorization: Bearer <API key>'"
+
+
+def _what_it_is(key: str) -> str:
+    # A JWT has two dots (RFC 7515, section 7.1), an API key none.
+    if key.count(".") == _DOTS_OF_TOKENS:
+        return f"this is a token for nodes, no API key: those begin with {api_keys.KEY_PREFIX!r}"
+    return "this API key isn't known here, or it was revoked"
+
+
+_DOTS_OF_TOKENS = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import falcon
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from control.api import json_body
@@ -13,11 +13,15 @@ from control.api.resource import Resource, Services
 from control.files import receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
+from portside.web.redirects import is_saved
+from portside.web.resources import answers_head
+from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
 from portside.wire.files import FileQuery
 
 
+@answers_head
 class Files(Resource):
     """Every file."""
 
@@ -46,18 +50,30 @@ class Files(Resource):
         json_body.answer(response, self._database.write(work))
 
 
-class UrlQuery(BaseModel):
-    """What a caller knows of a file's copies."""
+LONGEST_LINK = 7 * 86400
+"""Seconds for which a signed URL is good at most: it reads for whoever has it, and stays good."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class UrlQuery(Request):
+    """What a caller knows of a file's copies, and what the URL is to be like."""
 
     avoid: str = Field(
         default="",
         max_length=2000,
         description="Nodes that are no use, with commas: their copies come last.",
     )
+    valid: int | None = Field(
+        default=None,
+        ge=10,
+        le=LONGEST_LINK,
+        description="Seconds for which the URL of a private file is good.",
+    )
+    download: str | None = Field(
+        default=None, max_length=10, description="That a browser is to save what it would show."
+    )
 
 
+@answers_head
 class OneFile(Resource):
     """One file."""
 
@@ -68,7 +84,7 @@ class OneFile(Resource):
     def on_get(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file, or the upload it is to come from: ask again until it is `safe`."""
         caller = self._access.need(request, "read", "upload")
-        must_be_id(file_id)
+        file_id = id_of(file_id)
         snapshot = self._snapshots.current()
         json_body.answer(
             response,
@@ -80,25 +96,26 @@ class OneFile(Resource):
     def on_get_url(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """302 to a copy that can be reached, or its URL as JSON for who accepts that."""
         may_read = self._access.reading(request)
-        must_be_id(file_id)
-        avoid = json_body.query(request, UrlQuery).avoid.split(",")
+        file_id = id_of(file_id)
+        query = json_body.query(request, UrlQuery)
+        wanted = serving.Wanted(query.avoid.split(","), query.valid, is_saved(request.query_string))
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
             lambda session: serving.fetch(
-                session, snapshot, self._settings, self._key, file_id, now, may_read, avoid
+                session, snapshot, self._settings, self._key, file_id, now, may_read, wanted
             )
         )
         json_body.answer(response, found)
         response.set_header("Vary", "Accept, Authorization")
-        wanted = request.accept or "*/*"
-        if "*/*" in wanted or not request.client_accepts(falcon.MEDIA_JSON):
+        accepted = request.accept or "*/*"
+        if "*/*" in accepted or not request.client_accepts(falcon.MEDIA_JSON):
             response.status = 302
             response.set_header("Location", found.url)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file as deleted: for who asks here at once, on each node with its next heartbeat."""
         caller = self._access.need(request, "delete")
-        must_be_id(file_id)
+        file_id = id_of(file_id)
         snapshot, now = self._snapshots.current(), self._clock()
         removed = self._database.write(
             lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
@@ -107,7 +124,9 @@ class OneFile(Resource):
         json_body.answer(response, removed)
 
 
-def must_be_id(file_id: str) -> None:
-    """Raise ProblemError for what can be no file's id."""
+def id_of(written: str) -> str:
+    """A file's id as it is kept, also of one written as a UUID. Raises ProblemError."""
+    file_id = written.lower().replace("-", "")
     if not re.fullmatch(FILE_ID_PATTERN, file_id):
         raise ProblemError("not-found", "a file's id has 32 hexadecimal digits")
+    return file_id

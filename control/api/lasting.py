@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import falcon
 
-from control.api.files import must_be_id
+from control.api.files import id_of
 from control.api.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
-from portside.web.redirects import TOKEN, avoided, query_value, redirect
+from portside.web.redirects import (
+    TOKEN,
+    avoided,
+    is_saved,
+    query_value,
+    redirect,
+    resumed_content,
+)
+from portside.web.resources import answers_head
 
 
+@answers_head
 class Lasting(Resource):
     """One file, wherever it is. Its name is for people: a wrong one leads to the same file."""
 
@@ -22,14 +31,15 @@ class Lasting(Resource):
         self, request: falcon.Request, response: falcon.Response, file_id: str, name: str = ""
     ) -> None:
         """302 to a copy that can be reached."""
-        must_be_id(file_id)
         query = request.query_string
         asked = Asked(
-            file_id,
+            id_of(file_id),
             name,
             avoided(query),
             query_value(query, TOKEN),
             self._access.reading(request),
+            resumed_content(request),
+            is_saved(query),
         )
         snapshot, now = self._snapshots.current(), self._clock()
         found = self._database.read(
@@ -38,9 +48,3 @@ class Lasting(Resource):
             )
         )
         redirect(response, found.url, found.cache_control, found.surrogate_key)
-
-    def on_head(
-        self, request: falcon.Request, response: falcon.Response, file_id: str, name: str = ""
-    ) -> None:
-        """See on_get."""
-        self.on_get(request, response, file_id, name)

@@ -9,9 +9,11 @@ from control.api import json_body
 from control.api.resource import Resource, Services
 from control.moves import service
 from control.moves.rules import Command
+from portside.web.resources import answers_head
 from portside.wire.moves import MoveRequest, MoveView, MoveViews
 
 
+@answers_head
 class Moves(Resource):
     """Every move, and each."""
 

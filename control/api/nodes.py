@@ -1,4 +1,4 @@
-"""`/api/v1/nodes` and `/api/v1/pools`."""
+"""`/api/v1/nodes` and `/api/v1/repair`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from control.nodes.inventories import Inventories
 from control.problems import ProblemError
 from control.replication import progress
 from portside.web.authorization import bearer
-from portside.wire.control import NewPool, NodeStateRequest, NodeView, PoolSettings
+from portside.web.resources import answers_head
+from portside.wire.control import NodeStateRequest, NodeView
 
 
 class NodeHeartbeats:
@@ -76,6 +77,7 @@ class _OfNodes(Resource):
         )
 
 
+@answers_head
 class Nodes(_OfNodes):
     """Every node."""
 
@@ -114,6 +116,7 @@ class NodeStates(_OfNodes):
         json_body.answer(response, self._one(node_id))
 
 
+@answers_head
 class Repair(Resource):
     """What repair has to do."""
 
@@ -128,33 +131,3 @@ class Repair(Resource):
                 )
             ),
         )
-
-
-class Pools(Resource):
-    """Every pool, and each."""
-
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The pools with their settings in force."""
-        self._access.need(request, "read")
-        json_body.answer(response, service.every_pool(self._snapshots.current()))
-
-    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """201 with the new pool."""
-        self._access.need(request, "admin")
-        new = json_body.parse(request, NewPool)
-        self._database.write(lambda session: service.create_pool(session, new))
-        self._snapshots.forget()
-        json_body.answer(response, service.one_pool(self._snapshots.current(), new.pool_id), 201)
-
-    def on_get_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
-        """One pool."""
-        self._access.need(request, "read")
-        json_body.answer(response, service.one_pool(self._snapshots.current(), pool_id))
-
-    def on_put_one(self, request: falcon.Request, response: falcon.Response, pool_id: str) -> None:
-        """Its settings anew: what isn't given is the node's again."""
-        self._access.need(request, "admin")
-        wanted = json_body.parse(request, PoolSettings)
-        self._database.write(lambda session: service.set_pool(session, pool_id, wanted))
-        self._snapshots.forget()
-        json_body.answer(response, service.one_pool(self._snapshots.current(), pool_id))

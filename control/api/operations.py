@@ -24,7 +24,7 @@ from portside.web.openapi import (
     SecurityScheme,
     query_parameters,
 )
-from portside.web.redirects import AVOID
+from portside.web.redirects import AVOID, DOWNLOAD
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
@@ -49,6 +49,7 @@ from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
+_BODY: tuple[Slug, ...] = ("body-too-large", "media-type")
 _MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
@@ -93,6 +94,10 @@ _AVOID = Parameter(
     "query", AVOID, {"type": "string"}, "Nodes that were tried, with commas: set by redirects."
 )
 
+_DOWNLOAD = Parameter(
+    "query", DOWNLOAD, {"type": "string"}, "That a browser is to save what it would show."
+)
+
 API: Api[Slug] = Api(
     title="Portside control plane",
     description="Sessions for uploads, and where files are.",
@@ -102,7 +107,7 @@ API: Api[Slug] = Api(
     security=(API_KEY,),
 )
 
-OPERATIONS: Operations[Slug] = {
+_OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
     ("POST", "/api/v1/upload/sessions"): Operation(
         "uploads",
         "Have a file uploaded: where to, and the token for it",
@@ -110,7 +115,7 @@ OPERATIONS: Operations[Slug] = {
         (
             *_PLACED,
             *("node-unknown", "node-closed"),
-            *("name-refused", "name-taken", "too-large", "type-refused", "body-too-large"),
+            *("name-refused", "name-taken", "too-large", "type-refused", *_BODY),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),
         body=SessionRequest,
@@ -162,7 +167,7 @@ OPERATIONS: Operations[Slug] = {
         "nodes",
         "Activate, drain or retire a node, or let it be read only",
         {200: NodeView},
-        ("node-unknown", "node-in-use", "drain-impossible", "body-too-large"),
+        ("node-unknown", "node-in-use", "drain-impossible", *_BODY),
         body=NodeStateRequest,
     ),
     ("GET", "/api/v1/repair"): Operation(
@@ -173,7 +178,7 @@ OPERATIONS: Operations[Slug] = {
         "pools",
         "Make a pool on a node",
         {201: PoolView},
-        ("node-unknown", "pool-taken", "body-too-large"),
+        ("node-unknown", "pool-taken", *_BODY),
         body=NewPool,
     ),
     ("GET", "/api/v1/pools/{pool_id}"): Operation(
@@ -183,8 +188,21 @@ OPERATIONS: Operations[Slug] = {
         "pools",
         "Set a pool anew",
         {200: PoolView},
-        ("pool-unknown", "body-too-large"),
+        ("pool-unknown", *_BODY),
         body=PoolSettings,
+    ),
+    ("PATCH", "/api/v1/pools/{pool_id}"): Operation(
+        "pools",
+        "Set of a pool what is given; null is as the node's again",
+        {200: PoolView},
+        ("pool-unknown", *_BODY),
+        body=PoolSettings,
+    ),
+    ("DELETE", "/api/v1/pools/{pool_id}"): Operation(
+        "pools",
+        "Delete a pool that nothing is in",
+        {200: PoolView},
+        ("pool-unknown", "pool-in-use"),
     ),
     ("GET", "/api/v1/files"): Operation(
         "files",
@@ -196,7 +214,7 @@ OPERATIONS: Operations[Slug] = {
         "files",
         "Hand in a node's receipt",
         {200: FileView},
-        (*_TOKENS, "receipt-conflict", "body-too-large"),
+        (*_TOKENS, "receipt-conflict", *_BODY),
         security=(ANYONE,),
         body=FileReceipt,
     ),
@@ -215,7 +233,7 @@ OPERATIONS: Operations[Slug] = {
         parameters=query_parameters(UrlQuery),
     ),
     **{
-        (method, path): Operation(
+        ("GET", path): Operation(
             "files",
             "A file, wherever it is",
             {
@@ -233,9 +251,8 @@ OPERATIONS: Operations[Slug] = {
                 *("file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),
-            parameters=(_AVOID,),
+            parameters=(_AVOID, _DOWNLOAD),
         )
-        for method in ("GET", "HEAD")
         for path in ("/f/{file_id}", "/f/{file_id}/{name}")
     },
     ("GET", "/api/v1/moves"): Operation("moves", "Every move, newest first", {200: MoveViews}),
@@ -245,7 +262,7 @@ OPERATIONS: Operations[Slug] = {
         {201: MoveView, 200: MovePlan},
         (
             *("pool-unknown", "move-onto-itself", "move-conflict", "move-impossible"),
-            "body-too-large",
+            *_BODY,
         ),
         body=MoveRequest,
     ),
@@ -285,4 +302,9 @@ OPERATIONS: Operations[Slug] = {
     ("GET", "/openapi.json"): Operation(
         "probes", "This document", {200: Answer("OK", schema={})}, security=(ANYONE,)
     ),
+}
+
+OPERATIONS: Operations[Slug] = {
+    **_OPERATIONS,
+    **{("HEAD", path): each for (method, path), each in _OPERATIONS.items() if method == "GET"},
 }

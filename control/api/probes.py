@@ -18,12 +18,14 @@ from control.db.models import ClusterState
 from control.settings import Settings
 from portside.quantities import format_duration
 from portside.tokens import SigningKey
+from portside.web.resources import answers_head
 from portside.wire.status import Readiness
 
 ROUNDS_MISSED = 60.0
 """Seconds without a worker's round after which that is said."""
 
 
+@answers_head
 class Ready:
     """Would a session be opened? 200, or 503 with the reasons."""
 

@@ -13,7 +13,7 @@ class RequestLog(request_log.RequestLog):
 
     def is_logged(self, answered: Answered) -> bool:
         """All but probes and heartbeats that went well."""
-        api = answered.path.startswith("/api/")
+        api = answered.path.startswith("/api/") and answered.method != "OPTIONS"
         return not answered.well or (api and not answered.path.endswith("/heartbeat"))
 
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:

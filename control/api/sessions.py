@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import ClassVar
 
 import falcon
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from control.api import json_body
 from control.api.authorization import Access
@@ -15,8 +16,10 @@ from control.api.metrics import Metrics
 from control.problems import ProblemError
 from control.sessions.checks import AppRequest
 from control.sessions.opening import SessionOpener
+from portside.web.resources import answers_head
+from portside.wire.base import Request
 from portside.wire.control import SessionRequest
-from portside.wire.fields import Region
+from portside.wire.spellings import AnyRegion, ExactBytes
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -45,23 +48,24 @@ class UploadSessions:
             raise ProblemError(
                 "malformed-request", "an Idempotency-Key has 1 to 128 visible ASCII characters"
             )
-        address = wanted.client_address or (request.access_route or ["unknown"])[0]
         with self._metrics.session():
-            session, new = self._opener.open(
-                AppRequest(caller.app, wanted, address, key), self._clock()
-            )
+            session, new = self._opener.open(AppRequest(caller.app, wanted, key), self._clock())
         json_body.answer(response, session, 201 if new else 200)
 
 
-class ServerQuery(BaseModel):
+class ServerQuery(Request):
     """What an upload that somebody has in mind is like."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    also_called: ClassVar[Mapping[str, str]] = {"file_size": "size", "filesize": "size"}
 
-    size: int = Field(default=0, ge=0, lt=2**62, description="Bytes; 0 when unknown.")
-    region: Region | None = Field(default=None, description="The region that is preferred.")
+    size: ExactBytes = Field(default=0, description="Bytes; 0 when unknown.")
+    region: AnyRegion = Field(
+        default=None,
+        description="The region that is preferred: letters, digits and '-', at most 32 of them.",
+    )
 
 
+@answers_head
 class UploadServers:
     """Where uploads go now."""
 

@@ -176,9 +176,20 @@ def _hold(session: Session, file: File, copy: Copy, change: int) -> None:
     session.flush()
     if inventory.is_described(file):
         inventory.changed(session, copy.node_id, copy.file_id)
-    session.execute(
+    if not _add(session, copy.pool_id, change) and copy.pool_id != copy.node_id:
+        # The pool was deleted while the copy was on its way: it is in the node's own.
+        copy.pool_id = copy.node_id
+        session.flush()
+        _add(session, copy.pool_id, change)
+
+
+def _add(session: Session, pool_id: str, change: int) -> bool:
+    """Count bytes for a pool; returns whether it is there."""
+    counted = session.execute(
         update(Pool)
-        .where(Pool.pool_id == copy.pool_id)
+        .where(Pool.pool_id == pool_id)
         .values(stored=Pool.stored + change)
+        .returning(Pool.pool_id)
         .execution_options(synchronize_session=False)
     )
+    return counted.first() is not None

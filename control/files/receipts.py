@@ -24,6 +24,7 @@ from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
+from portside.names import name_of_dated
 from portside.tokens import TokenRefused, unverified_header, verify_receipt
 from portside.wire.claims import ReceiptClaims
 from portside.wire.inventory import HeldFile
@@ -117,7 +118,7 @@ def _file(
             "app_id": upload.app_id if upload else held.app if held else None,
             "namespace": claims.path.parts[0],
             "owner": upload.owner if upload else held.owner if held else UNKNOWN_OWNER,
-            "name": held.name if held else (upload and upload.name) or claims.path.name,
+            "name": held.name if held else _name(claims, upload),
             "path": str(claims.path),
             "size": claims.size,
             "sha256": claims.sha256,
@@ -152,6 +153,15 @@ def _file(
         for node_id in upload.replicas:
             copies.expect(session, file, node_id, node_id, now)
     return file
+
+
+def _name(claims: ReceiptClaims, upload: UploadSession | None) -> str:
+    """The name that the node has stored the file under, as far as its receipt tells."""
+    if upload is None or upload.layout == "named":
+        return claims.path.name
+    return upload.name or name_of_dated(
+        claims.path, upload.owner, claims.file_id, claims.committed_at
+    )
 
 
 def _is_called_off(session: Session, file: File, upload: UploadSession | None) -> bool:

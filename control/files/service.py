@@ -7,6 +7,7 @@ oldest; a cursor names the last file of a page, so that nothing is listed twice 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -22,7 +23,7 @@ from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
 from portside import base64url
-from portside.names import sanitise
+from portside.names import NameRefused, sanitise
 from portside.web.redirects import NO_STORE
 from portside.wire import paths
 from portside.wire.control import CopyView, FileView, FileViews
@@ -54,13 +55,17 @@ def _query(query: FileQuery, app_id: str | None) -> Select[File]:
     if query.namespace is not None:
         found = found.where(File.namespace == query.namespace)
     if query.owner is not None:
-        found = found.where(File.owner == query.owner)
+        # Sessions have it composed, tokens of other issuers as those wrote it.
+        alike = {query.owner, unicodedata.normalize("NFC", query.owner.strip())}
+        found = found.where(File.owner.in_(sorted(alike)))
     if query.name is not None:
-        found = found.where(File.name.icontains(query.name, autoescape=True))
+        found = found.where(File.name.icontains(_as_in_names(query.name), autoescape=True))
     if query.content_type is not None and query.content_type.endswith("/*"):
-        found = found.where(File.content_type.startswith(query.content_type[:-1], autoescape=True))
+        found = found.where(File.content_type.istartswith(query.content_type[:-1], autoescape=True))
     elif query.content_type is not None:
-        found = found.where(File.content_type == query.content_type)
+        found = found.where(
+            File.content_type.in_(sorted({query.content_type, query.content_type.lower()}))
+        )
     if query.committed_after is not None:
         found = found.where(File.committed_at > query.committed_after)
     if query.committed_before is not None:
@@ -75,6 +80,18 @@ def _query(query: FileQuery, app_id: str | None) -> Select[File]:
         )
     # One more tells whether there is a next page.
     return found.order_by(File.committed_at.desc(), File.file_id.desc()).limit(query.limit + 1)
+
+
+def _as_in_names(part: str) -> str:
+    """Part of a name as people know it, as it is in the names of files: composed, without spaces.
+
+    Between two letters, so that nothing of it is at the name's beginning or end.
+    """
+    try:
+        return sanitise(f"x{part}x")[1:-1]
+    except NameRefused:
+        # Nothing has such a name.
+        return part
 
 
 def _cursor(file: File) -> str:
@@ -141,7 +158,7 @@ def _upload_view(
         namespace=upload.namespace,
         owner=upload.owner,
         name=upload.name,
-        path=None,
+        path=None if upload.path is None else PurePosixPath(upload.path),
         size=upload.size,
         sha256=upload.sha256,
         content_type=upload.content_type,
@@ -151,10 +168,8 @@ def _upload_view(
 
 
 def lasting_url_of_upload(snapshot: Snapshot, upload: UploadSession) -> str | None:
-    """Where its file will be found, by the name that its node will store it under."""
-    # That it makes a name was seen when the session was opened.
-    name = None if upload.name is None else sanitise(upload.name)
-    return _lasting_url(snapshot, upload.file_id, name)
+    """Where its file will be found."""
+    return _lasting_url(snapshot, upload.file_id, upload.name)
 
 
 def _lasting_url(snapshot: Snapshot, file_id: str, name: str | None) -> str | None:

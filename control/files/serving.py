@@ -41,7 +41,9 @@ from portside.wire.keys import Keyset
 class Asked:
     """Who asks for which file: the nodes that were tried, a download token, an app's right.
 
-    `may_read` says whether the caller's key is good for private files of an app (None: nobody's).
+    `may_read` says whether the caller's key is good for private files of an app (None: nobody's),
+    `resumed` is the SHA-256 of what the caller has the beginning of, `saved` whether a browser is
+    to save the file.
     """
 
     file_id: str
@@ -49,6 +51,8 @@ class Asked:
     avoid: Sequence[str]
     token: str | None
     may_read: Callable[[str | None], bool]
+    resumed: str | None = None
+    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,21 @@ class Redirect:
     url: str
     cache_control: str
     surrogate_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a URL is to be like: which nodes' copies come last, for how many seconds it is good.
+
+    Without `seconds` it is good for as long as the cluster has it by default; `saved` as in Asked.
+    """
+
+    avoid: Sequence[str] = ()
+    seconds: int | None = None
+    saved: bool = False
+
+
+ANY_URL = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +95,12 @@ def fetch(
     file_id: str,
     now: datetime,
     may_read: Callable[[str | None], bool],
-    avoid: Sequence[str] = (),
+    wanted: Wanted = ANY_URL,
 ) -> FileUrl:
     """The URL of a copy on a node that can be reached, signed where the namespace is private.
 
     `may_read` says whether the caller may read private files of an app's (None: of nobody's);
-    public ones are for everyone who knows their id. `avoid` names nodes that come last, for the
-    caller has tried them. Raises ProblemError.
+    public ones are for everyone who knows their id. Raises ProblemError.
     """
     file = session.get(File, file_id)
     private = file is not None and file.namespace in settings.private
@@ -90,15 +108,16 @@ def fetch(
         raise unknown(file_id)
     if file.state in ("deleting", "deleted"):
         raise file_deleted()
-    copy = _best(snapshot, copies.copies_of(session, file_id).values(), avoid)
+    copy = _best(snapshot, copies.copies_of(session, file_id).values(), wanted.avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
+        url = onward(url, (), saved=wanted.saved)
         return FileUrl(file_id=file_id, node_id=copy.node_id, url=url)
-    token, ends = _signed(settings, key, file, copy, now)
+    token, ends = _signed(wanted.seconds or settings.download_seconds, key, file, copy, now)
     return FileUrl(
         file_id=file_id,
         node_id=copy.node_id,
-        url=onward(url, (), token),
+        url=onward(url, (), token, saved=wanted.saved),
         expires_at=datetime.fromtimestamp(ends, UTC),
     )
 
@@ -127,7 +146,7 @@ def locate(
     copy = _best(snapshot, untried, ())
     token = _token(settings, signing, file, copy, claims, asked, now) if private else None
     return Redirect(
-        onward(url_of(snapshot, copy, file.path), asked.avoid, token),
+        onward(url_of(snapshot, copy, file.path), asked.avoid, token, saved=asked.saved),
         redirect_policy(private, settings.max_age.get(file.namespace)),
         surrogate_key(file.file_id, file.namespace),
     )
@@ -145,7 +164,7 @@ def _of_upload(session: Session, snapshot: Snapshot, asked: Asked) -> Redirect:
         raise unknown(asked.file_id)
     url = paths.lasting_url(node.public_base_url, asked.file_id, asked.name)
     # A moment later it is known here, and served from elsewhere too.
-    return Redirect(onward(url, asked.avoid, asked.token), "no-store")
+    return Redirect(onward(url, asked.avoid, asked.token, saved=asked.saved), "no-store")
 
 
 def _right(
@@ -164,7 +183,8 @@ def _right(
     try:
         # Which node it is for is no secret, and verified in the next line with all else.
         node_id = str(unverified_claims(asked.token).get("aud"))
-        claims = verify_download(asked.token, signing.trusted, node_id, now)
+        resuming = asked.resumed == file.sha256
+        claims = verify_download(asked.token, signing.trusted, node_id, now, resuming=resuming)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None
     if node_id not in snapshot.nodes:
@@ -186,29 +206,28 @@ def _token(
     """A download token for this copy's node, good no longer than the one that was brought."""
     if claims is not None and claims.aud == copy.node_id and asked.token is not None:
         return asked.token
-    return _signed(settings, signing.key, file, copy, now, None if claims is None else claims.exp)[
-        0
-    ]
+    ends = None if claims is None else claims.exp
+    return _signed(settings.download_seconds, signing.key, file, copy, now, ends)[0]
 
 
 def _signed(
-    settings: Settings,
+    seconds: int,
     key: SigningKey | None,
     file: File,
     copy: Copy,
     now: datetime,
     ends: int | None = None,
 ) -> tuple[str, int]:
-    """A download token for a copy, and when it ends (Unix seconds): at `ends` at the latest.
+    """A download token for a copy, and when it ends (Unix seconds).
 
-    Raises ProblemError without the issuer's key.
+    That is in `seconds`, and at `ends` at the latest. Raises ProblemError without the issuer's key.
     """
     if key is None:
         raise ProblemError(
             "issuer-key-missing", "without the issuer's key no private file's URL can be signed"
         )
     began = int(now.timestamp())
-    until = began + settings.download_seconds
+    until = began + seconds
     claims = DownloadClaims(
         iss=key.owner,
         aud=copy.node_id,

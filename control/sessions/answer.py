@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from control.cluster.placement import Place
@@ -39,17 +40,25 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         ack=settings.ack,
         app=row.app_id,
     )
-    url = snapshot.pools[row.pool_id].upload_api_url
+    # A pool may have been deleted since: its node is where it was.
+    place = snapshot.pools.get(row.pool_id) or snapshot.nodes[row.node_id]
+    url = place.upload_api_url
     return Session(
         session_id=row.session_id,
         file_id=row.file_id,
         node_id=row.node_id,
+        pool_id=row.pool_id,
+        region=place.region,
+        upload_url=url,
         upload_api_url=url,
         resumable_url=_resumable_url(url),
         token=mint_upload(key, claims),
         expires_at=row.expires_at,
         session_deadline=row.deadline,
         replicas=tuple(row.replicas),
+        name=row.name,
+        path=None if row.path is None else PurePosixPath(row.path),
+        content_type=row.content_type,
         url=lasting_url_of_upload(snapshot, row),
     )
 
@@ -60,7 +69,9 @@ def server(snapshot: Snapshot, place: Place) -> UploadServer:
     return UploadServer(
         node_id=place.node_id,
         pool_id=place.pool_id,
+        region=pool.region,
         public_base_url=pool.public_base_url,
+        upload_url=pool.upload_api_url,
         upload_api_url=pool.upload_api_url,
         resumable_url=_resumable_url(pool.upload_api_url),
     )

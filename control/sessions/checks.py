@@ -15,7 +15,7 @@ from control.db.database import Database
 from control.db.models import File, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
-from portside.content import extension_of, is_allowed
+from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
 from portside.rate import Rate
 from portside.wire import paths
@@ -24,12 +24,10 @@ from portside.wire.control import SessionRequest
 
 @dataclass(frozen=True, slots=True)
 class AppRequest:
-    """A session request with who sent it, and from where."""
+    """A session request with who sent it."""
 
     app: KnownApp
     request: SessionRequest
-    address: str
-    """The uploader's, as the app tells it, else whoever asks."""
     idempotency_key: str | None = None
 
 
@@ -38,6 +36,14 @@ def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
     if request.size is not None:
         return request.size
     return settings.max_size if request.max_size is None else request.max_size
+
+
+def name_of(request: SessionRequest) -> str | None:
+    """The name that the file will have, by the function that its node makes it with.
+
+    The token has it too: one as an app gives it may be too long for a header (4 KiB and more).
+    """
+    return None if request.name is None else sanitise(request.name)
 
 
 def path_of(request: SessionRequest) -> str | None:
@@ -59,11 +65,7 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
         except NameRefused as refused:
             raise ProblemError("name-refused", str(refused)) from None
         if not is_allowed(extension, settings.extensions):
-            raise ProblemError(
-                "type-refused",
-                f"files ending in {extension or 'nothing'} are not taken here; "
-                f"allowed are {' '.join(settings.extensions)}",
-            )
+            raise ProblemError("type-refused", why_refused(extension, settings.extensions))
     size = bytes_to_promise(settings, request)
     if size > settings.max_size:
         raise ProblemError(
@@ -117,7 +119,11 @@ def name_must_be_free(database: Database, asked: AppRequest) -> None:
 
 
 class SessionRates:
-    """Sessions a minute of each app, user and address. Thread-safe; counts this process alone."""
+    """Sessions a minute of each app, user and address. Thread-safe; counts this process alone.
+
+    An address is the uploader's, as the app tells it. Who asks is an app's server, which asks for
+    all of its users: its own address says nothing of any of them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._rates = {
@@ -131,8 +137,9 @@ class SessionRates:
         keys = {
             "app": asked.app.app_id,
             "owner": f"{asked.app.app_id} {asked.request.owner}",
-            "address": asked.address,
         }
+        if asked.request.client_address:
+            keys["address"] = asked.request.client_address
         for of, key in keys.items():
             seconds = self._rates[of].wait(key)
             if seconds:

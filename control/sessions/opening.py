@@ -30,6 +30,7 @@ from control.sessions.checks import (
     bytes_to_promise,
     must_be_takeable,
     name_must_be_free,
+    name_of,
     node_must_take_files,
     path_of,
 )
@@ -155,7 +156,7 @@ class SessionOpener:
             pool_id=places[0].pool_id,
             replicas=[place.node_id for place in places[1:]],
             namespace=request.namespace,
-            name=request.name,
+            name=name_of(request),
             layout=request.layout,
             size=request.size,
             max_size=None if request.size is not None else size,

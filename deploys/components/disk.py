@@ -38,9 +38,10 @@ def disk(node: StorageNode) -> None:
     directories_in_place(
         name="Data folders",
         directories=[
-            Directory(root, service, 0o750),
+            # Open, as are uploads and the public namespaces in it: any web server may serve these.
+            Directory(root, service, 0o755),
             # setgid: whatever the agent makes below is in the group that nginx reads by.
-            Directory(f"{root}/uploads", service, 0o2750),
+            Directory(f"{root}/uploads", service, 0o2755),
             *(
                 Directory(f"{root}/{each}", service, 0o700)
                 for each in ("staging", "quarantine", "state")

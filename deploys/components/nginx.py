@@ -21,7 +21,7 @@ from portside.wire.problem import PROBLEM_PREFIX
 _FILE = "/etc/nginx/nginx.conf"
 
 REFUSAL_STATUSES = (
-    *(400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460),
+    *(400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 417, 422, 423, 429, 460),
     *(500, 503, 504, 507),
 )
 """What the agent may refuse an upload or a download with. nginx wants each written out."""

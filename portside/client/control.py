@@ -23,18 +23,23 @@ from portside.client.http.answers import (
     must_keep_secrets,
     problem_of,
     retry_after,
-    trusted_authorities,
 )
 from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
+from portside.client.http.session import Session as HttpSession
+from portside.client.http.trust import trusted_authorities
 from portside.wire import paths
 from portside.wire.control import (
     FileReceipt,
     FileUrl,
     FileView,
     FileViews,
+    NewPool,
     NodeStateRequest,
     NodeView,
     NodeViews,
+    PoolSettings,
+    PoolView,
+    PoolViews,
     RepairView,
     Session,
     SessionRequest,
@@ -80,7 +85,7 @@ class Control:
         self._key = Bearer(api_key)
         self._verify = trusted_authorities(ca)
         self._on_wait = on_wait
-        self._session = requests.Session()
+        self._session = HttpSession()
 
     def close(self) -> None:
         """Close the connections."""
@@ -109,6 +114,26 @@ class Control:
     def set_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
         """Tell what is wanted of a node. The same wish again is fine."""
         return self._ask(NodeView, "POST", f"{paths.NODES}/{_part(node_id)}/state", wish)
+
+    def pools(self) -> PoolViews:
+        """Every pool."""
+        return self._ask(PoolViews, "GET", paths.POOLS)
+
+    def pool(self, pool_id: str) -> PoolView:
+        """One pool."""
+        return self._ask(PoolView, "GET", f"{paths.POOLS}/{_part(pool_id)}")
+
+    def create_pool(self, new: NewPool) -> PoolView:
+        """Make a pool on a node."""
+        return self._ask(PoolView, "POST", paths.POOLS, new, repeatable=False)
+
+    def change_pool(self, pool_id: str, settings: PoolSettings) -> PoolView:
+        """Set what is given of a pool's settings, None as well. The same wish again is fine."""
+        return self._ask(PoolView, "PATCH", f"{paths.POOLS}/{_part(pool_id)}", settings, nulls=True)
+
+    def delete_pool(self, pool_id: str) -> PoolView:
+        """Delete a pool that nothing is in."""
+        return self._ask(PoolView, "DELETE", f"{paths.POOLS}/{_part(pool_id)}", repeatable=False)
 
     def files(self, query: Mapping[str, str]) -> FileViews:
         """A page of the files that fit, newest first."""
@@ -167,8 +192,12 @@ class Control:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        nulls: bool = False,
     ) -> M:
         """The answer to a request, after some patience.
+
+        With `nulls` None is sent where it was given; else it is left out, for an older control
+        plane doesn't know every field.
 
         One that isn't `repeatable` is only sent again after an answer that says it wasn't carried
         out: 429 and 503.
@@ -180,7 +209,9 @@ class Control:
                     method,
                     self.url + path,
                     params=dict(query or {}),
-                    data=body.model_dump_json(exclude_none=True) if body else None,
+                    data=body.model_dump_json(exclude_unset=nulls, exclude_none=not nulls)
+                    if body
+                    else None,
                     headers={
                         "Accept": "application/json",
                         **({"Content-Type": "application/json"} if body else {}),

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portside import durable_file
+from portside.client import xdg
 from portside.client.http.answers import must_keep_secrets
 
 URL_VARIABLE = "PORTSIDE_URL"
@@ -36,10 +37,10 @@ class Login(BaseModel):
     ca: Path | None = None
 
 
-def login_file() -> Path:
-    """Where the login is kept; a relative XDG_CONFIG_HOME counts for nothing."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (home if home.is_absolute() else Path.home() / ".config") / "portside" / "login.json"
+def login_file() -> Path | None:
+    """Where the login is kept; None for a user who has no place for one."""
+    folder = xdg.folder("XDG_CONFIG_HOME", ".config")
+    return folder / "portside" / "login.json" if folder else None
 
 
 def origin_of(url: str) -> str:
@@ -91,8 +92,13 @@ def current() -> Login | None:
 
 
 def keep(login: Login) -> Path:
-    """Replace the kept login, at once and for good. Raises OSError."""
+    """Replace the kept login, at once and for good. Raises OSError and NotLoggedIn."""
     path = login_file()
+    if path is None:
+        raise NotLoggedIn(
+            "no home folder to keep a login in: set HOME or XDG_CONFIG_HOME, or set "
+            f"{URL_VARIABLE} and {KEY_VARIABLE} in place of a login"
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     durable_file.replace(path, login.model_dump_json().encode() + b"\n", 0o600)
     return path
@@ -100,8 +106,11 @@ def keep(login: Login) -> Path:
 
 def forget() -> bool:
     """Remove the kept login; returns whether there was one. Raises OSError."""
+    path = login_file()
+    if path is None:
+        return False
     try:
-        login_file().unlink()
+        path.unlink()
     except FileNotFoundError:
         return False
     return True
@@ -109,6 +118,8 @@ def forget() -> bool:
 
 def _kept() -> Login | None:
     path = login_file()
+    if path is None:
+        return None
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:

@@ -5,6 +5,7 @@ Both write to stderr; stdout stays free for what a script wants to read.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Display(Protocol):
 
 
 class _Bar:
-    def __init__(self, progress: Progress, label: str, size: int, when_sent: str) -> None:
+    def __init__(self, progress: Progress, label: str, size: int | None, when_sent: str) -> None:
         self._progress = progress
         self._label = label
         self._size = size
@@ -77,7 +78,7 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self, stream: TextIO, label: str, size: int, when_sent: str) -> None:
+    def __init__(self, stream: TextIO, label: str, size: int | None, when_sent: str) -> None:
         self._stream = stream
         self._label = label
         self._size = size
@@ -95,14 +96,18 @@ class _Lines:
             self.say(f"100 %, {format_size(count)}; {self._when_sent}")
         elif now - self._last_line >= LINE_SECONDS:
             speed = max(1.0, (count - self._started_at) / (now - self._started))
-            self.say(
-                f"{100 * count // self._size} %, {format_size(count)} of "
-                f"{format_size(self._size)}, {speed / 1e6:.1f} MB/s, "
-                f"{format_duration((self._size - count) / speed)} left"
-            )
+            self.say(self._how_far(count, speed))
         else:
             return
         self._last_line = now
+
+    def _how_far(self, count: int, speed: float) -> str:
+        if self._size is None:
+            return f"{format_size(count)} so far, {speed / 1e6:.1f} MB/s"
+        return (
+            f"{100 * count // self._size} %, {format_size(count)} of {format_size(self._size)}, "
+            f"{speed / 1e6:.1f} MB/s, {format_duration((self._size - count) / speed)} left"
+        )
 
     def back_at(self, count: int) -> None:
         self._started, self._started_at = time.monotonic(), count
@@ -117,9 +122,12 @@ class _Lines:
 
 
 @contextmanager
-def display(label: str, size: int, when_sent: str) -> Iterator[Display]:
-    """A display for one file of `size` bytes; `when_sent` is shown from the last byte on."""
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+def display(label: str, size: int | None, when_sent: str) -> Iterator[Display]:
+    """A display for one file of `size` bytes, if that is known.
+
+    `when_sent` is shown from the last byte on.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") in ("", "dumb"):
         yield _Lines(sys.stderr, label, size, when_sent)
         return
     progress = Progress(

@@ -38,12 +38,25 @@ from portside.wire.fields import LABEL, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
 
 _DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
-_ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:\d{1,5})?$")
+_ORIGIN = re.compile(
+    r"^null$|^[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:\d{1,5})?$"
+)
+"""As browsers write them (RFC 6454, section 6.2), apps' web views and extensions among them."""
 _CONTROL_URL = re.compile(r"^https://[a-z0-9.-]+(:\d{1,5})?/?$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 
+CLUSTER_VARIABLE = "PORTSIDE_CLUSTER"
+"""Names the cluster file."""
+
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
+
+
+def _as_sent(origin: str) -> str:
+    """An origin as a browser sends it: in lower case, without its scheme's own port."""
+    lower = origin.lower()
+    port = {"https": ":443", "http": ":80"}.get(lower.partition(":")[0], "")
+    return lower.removesuffix(port)
 
 
 def _absolute(path: PurePosixPath) -> PurePosixPath:
@@ -109,7 +122,7 @@ class NamespaceSettings(_Strict):
 class Limits(_Strict):
     """How fast one party may come to a node, or to the control plane.
 
-    Who exceeds it hears 429 and when to come back.
+    Who exceeds it hears 429 (clients of tus: 503) and when to come back.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
@@ -160,9 +173,21 @@ class Monitoring(_Strict):
 
 
 class Cors(_Strict):
-    """Browser origins that may upload to and read from the nodes; `*` alone allows every one."""
+    """Browser origins that may upload to and read from the nodes; `*` alone allows every one.
+
+    `https://*.example.net` is every host below example.net, `null` a page without an origin of its
+    own and one that was redirected to another host.
+    """
 
     origins: tuple[str, ...] = ()
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: Any) -> Any:
+        """In lower case, without the port that the scheme has anyway."""
+        if not isinstance(origins, list | tuple):
+            return origins
+        return [_as_sent(each) if isinstance(each, str) else each for each in origins]
 
     @field_validator("origins", mode="after")
     @classmethod
@@ -170,7 +195,8 @@ class Cors(_Strict):
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{origin!r} is no origin: scheme and host only, as https://app.example.net"
+                    f"{origin!r} is no origin: scheme, host and port only, as "
+                    "https://app.example.net or https://*.example.net"
                 )
         if "*" in origins and len(origins) > 1:
             raise ValueError("'*' allows every origin: leave the others out, or leave '*' out")
@@ -471,7 +497,7 @@ def find(directory: Path) -> Path:
 
     PORTSIDE_CLUSTER names it; without that `cluster.yaml` if there is one, else the lab's.
     """
-    named = os.environ.get("PORTSIDE_CLUSTER")
+    named = os.environ.get(CLUSTER_VARIABLE)
     if named:
         return Path(named) if Path(named).is_absolute() else directory / named
     own = directory / "cluster.yaml"

@@ -49,8 +49,8 @@ def show(
 @app.command()
 def check(file: ClusterFile = None) -> None:
     """Say every mistake in the cluster file at once. Exit code 0: none, 1: some."""
-    path = cluster_path(file)
     try:
+        path = cluster_path(file)
         cluster = load_cluster(path)
     except ClusterError as error:
         typer.echo(str(error), err=True)

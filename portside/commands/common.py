@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from portside.client import login
 from portside.client.control import Control
@@ -28,7 +31,7 @@ from portside.client.http.errors import (
     Refused,
 )
 from portside.client.login import Login, NotLoggedIn
-from portside.cluster.file import Cluster, find, load
+from portside.cluster.file import CLUSTER_VARIABLE, Cluster, ClusterError, find, load
 from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -46,6 +49,12 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (DownloadError, UNAVAILABLE),
     (LocalFileError, USAGE),
 )
+
+_GAP = 3
+"""Columns of a terminal between two of an adorned table, at most."""
+
+_LAST_COLUMN = 16
+"""Columns of a terminal that the last one of a table needs at least, for its text can be folded."""
 
 ClusterFile = Annotated[
     Path | None,
@@ -77,8 +86,18 @@ def _parsed(parse: Callable[[str], int], text: str) -> int:
 
 
 def cluster_path(file: Path | None) -> Path:
-    """The cluster file that is meant."""
-    return file or find(Path.cwd())
+    """The cluster file that is meant. Raises ClusterError where nothing says which."""
+    path = file or find(Path.cwd())
+    if file is None and not os.environ.get(CLUSTER_VARIABLE) and not path.exists():
+        raise ClusterError(
+            str(Path.cwd()),
+            [
+                "no cluster.yaml and no clusters/lab.yaml is here: name the cluster file with "
+                f"--cluster or {CLUSTER_VARIABLE}; who has an API key of the control plane needs "
+                "none: `portside login URL`"
+            ],
+        )
+    return path
 
 
 def load_cluster(file: Path | None) -> Cluster:
@@ -86,9 +105,14 @@ def load_cluster(file: Path | None) -> Cluster:
     return load(cluster_path(file))
 
 
-def keystore_of(loaded: Cluster) -> Keystore:
-    """The cluster's secrets, under the project's folder: the current one."""
-    return Keystore.for_cluster(loaded, Path.cwd())
+def keystore_of(loaded: Cluster, file: Path | None) -> Keystore:
+    """The cluster's secrets: under the current folder, else beside the cluster file `file`."""
+    here = Keystore.for_cluster(loaded, Path.cwd())
+    if here.directory.is_dir():
+        return here
+    folder = cluster_path(file).absolute().parent
+    there = Keystore.for_cluster(loaded, folder.parent if folder.name == "clusters" else folder)
+    return there if there.directory.is_dir() else here
 
 
 def exit_code(error: Exception) -> int:
@@ -142,14 +166,30 @@ def printable(text: str) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: fitted to a terminal, unwrapped and unadorned anywhere else."""
+    """A table on stdout: adorned on a terminal that is wide enough, plain anywhere else.
+
+    No cell is cut short or broken but the last one's: what others hold is given to other commands.
+    """
+    widths = [
+        max(cell_len(line[column]) for line in (headers, *rows)) for column in range(len(headers))
+    ]
     if sys.stdout.isatty():
-        table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table, markup=False)
-        return
-    widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
+        console = Console()
+        if sum(width + _GAP for width in widths[:-1]) + _LAST_COLUMN <= console.width:
+            console.print(_adorned(headers, rows), markup=False)
+            return
     for line in (headers, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        cells = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        )
         typer.echo("  ".join(cells).rstrip())
+
+
+def _adorned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, header in enumerate(headers, 1):
+        is_last = number == len(headers)
+        table.add_column(header, no_wrap=not is_last, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

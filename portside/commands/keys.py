@@ -26,7 +26,7 @@ def init(file: ClusterFile = None) -> None:
     $PORTSIDE_SECRETS/<cluster>.
     """
     cluster = load_cluster(file)
-    keystore = keystore_of(cluster)
+    keystore = keystore_of(cluster, file)
     made = keystore.init(cluster)
     for line in made:
         typer.echo(f"made {line}")
@@ -37,7 +37,7 @@ def init(file: ClusterFile = None) -> None:
 @app.command()
 def show(file: ClusterFile = None) -> None:
     """List keys and certificates: ids, validity and paths. Never a private part."""
-    keystore = keystore_of(load_cluster(file))
+    keystore = keystore_of(load_cluster(file), file)
     rows = [
         ("issuer key", key.public.kid, _validity(key.public), str(key.path))
         for key in keystore.issuer_keys()
@@ -65,7 +65,7 @@ def forget(
 
     The next deploy gathers the key that it then shows.
     """
-    if not keystore_of(load_cluster(file)).forget_node_key(node_id):
+    if not keystore_of(load_cluster(file), file).forget_node_key(node_id):
         raise ValueError(f"no key of {node_id!r} is known: see `portside keys show`")
     typer.echo(f"forgot the key of {node_id}")
 

@@ -55,7 +55,7 @@ def logout() -> None:
 def _key(key_file: Path | None) -> str:
     # Never an option's value: command lines can be read by everyone on the machine.
     if key_file is not None and str(key_file) != "-":
-        return login.checked_key(key_file.read_text(encoding="utf-8"))
+        return login.checked_key(key_file.read_text(encoding="utf-8-sig"))
     if key_file is None and sys.stdin.isatty():
         return login.checked_key(typer.prompt("API key", hide_input=True, err=True))
     return login.checked_key(sys.stdin.read())

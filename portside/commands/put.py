@@ -16,6 +16,7 @@ from portside.client import UploadError, login
 from portside.client.http.errors import ControlError
 from portside.client.upload.claims import DEFAULT_NAMESPACE
 from portside.client.upload.parallel import MOST_WORKERS
+from portside.client.upload.source import STDIN
 from portside.commands.common import (
     INTERRUPTED,
     UNAVAILABLE,
@@ -24,6 +25,7 @@ from portside.commands.common import (
     exit_code,
     printable,
     say,
+    size_option,
 )
 from portside.commands.put_by_session import NotSafe, ThroughControl
 from portside.commands.put_to_node import ToNode
@@ -50,12 +52,24 @@ class Way(Protocol):
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="What to store.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="What to store: files, disks, pipes; '-' is standard input."
+        ),
+    ],
     node: Annotated[
         str | None,
         typer.Option(
             help="The storage node, as s01; without it the one that the control plane names after "
             "`portside login URL`, else the cluster's first one.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What it is called once it is stored, in place of the file's own name.",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +103,15 @@ def command(
             help="Send each file in one request: what is cut off begins again from the start.",
         ),
     ] = False,
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_option,
+            metavar="SIZE",
+            help="The most that a stream of unknown length brings: so much room is kept for it.",
+            show_default="what the cluster takes at most",
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -135,6 +158,7 @@ def command(
 
     A large file goes on where it was cut off: by itself, and after an end of this program when the
     same command is given again. What that takes lies in $XDG_STATE_HOME/portside until it is done.
+    A stream (`-`, a pipe) goes on by itself as well, but can't be read again by another command.
 
     The URL of each file goes to stdout, everything else to stderr. A file that fails doesn't stop
     the others; the exit code is the highest of theirs:
@@ -146,19 +170,41 @@ def command(
       4  node or control plane not reached, connection lost, node full or failing (5xx), or another
          process is sending the same file: may be tried again; with --wait: stored, but not safe
       5  the receipt doesn't verify: don't trust this upload
+      130  interrupted
     """
     if parallel > 1 and no_resume:
         raise typer.BadParameter("parts need uploads that can be resumed", param_hint="--parallel")
+    if name is not None and len(files) > 1:
+        raise typer.BadParameter("a name is for one file", param_hint="--name")
+    if files.count(STDIN) + (token_file == STDIN) > 1:
+        raise typer.BadParameter("standard input can be read once only", param_hint="'-'")
     given = given_token(token_file)
     if given and len(files) > 1:
         raise typer.BadParameter("a token is for one file", param_hint="FILE...")
     manner = Manner(
-        namespace, layout, owner or getpass.getuser(), checksum, parallel, not no_resume
+        namespace,
+        layout,
+        owner or _user(),
+        checksum,
+        parallel,
+        not no_resume,
+        name,
+        max_size,
     )
     to_a_node = bool(given or url or file)
     with _way(to_a_node, given, node, url, ca, file, manner, timeout if wait else None) as way:
-        codes = [_put(path, way, as_json) for path in files]
+        codes = [_put(path, name or path.name, way, as_json) for path in files]
     raise typer.Exit(max(codes))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container a user id may have no name.
+        raise typer.BadParameter(
+            "your user has no name here: say whose file it is", param_hint="--owner"
+        ) from None
 
 
 @contextmanager
@@ -188,8 +234,8 @@ def _way(
         yield ToNode(target, manner)
 
 
-def _put(path: Path, way: Way, as_json: bool) -> int:
-    """Store one file and say how that went. Returns its exit code."""
+def _put(path: Path, label: str, way: Way, as_json: bool) -> int:
+    """Store one file, for people `label`, and say how that went. Returns its exit code."""
     started = time.monotonic()
     try:
         stored = way.store(path)
@@ -205,7 +251,7 @@ def _put(path: Path, way: Way, as_json: bool) -> int:
     seconds = time.monotonic() - started
     speed = stored.size / max(seconds, 1e-6) / 1e6
     typer.echo(
-        f"{path.name}: {format_size(stored.size)} stored and verified in "
+        f"{printable(label)}: {format_size(stored.size)} stored and verified in "
         f"{format_duration(seconds)}, {speed:.1f} MB/s",
         err=True,
     )

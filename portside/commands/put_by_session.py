@@ -12,9 +12,10 @@ from portside.backoff import Backoff
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused, ControlUnavailable
 from portside.client.progress import display
-from portside.client.upload.placed import BySession
-from portside.commands.common import say
-from portside.commands.sending import WHEN_SENT, Manner, Teller, checksum_within, size_of
+from portside.client.upload.placed import BySession, put_stream_by_session
+from portside.client.upload.source import size_of
+from portside.commands.common import printable, say
+from portside.commands.sending import WHEN_SENT, Manner, Teller, checksum_within, stream_upload
 from portside.quantities import format_duration
 from portside.wire.control import FileView, SessionRequest
 from portside.wire.files import StoredFile
@@ -43,21 +44,21 @@ class ThroughControl:
     def store(self, path: Path) -> StoredFile:
         """Store one file. Raises UploadError, ControlError and ValueError."""
         size, manner = size_of(path), self.manner
-        with display(path.name, size, WHEN_SENT) as shown:
+        if size is None:
+            return self._store_stream(path)
+        name = manner.name_of(path)
+        with display(printable(name), size, WHEN_SENT) as shown:
 
             def wish() -> SessionRequest:
                 # Only where an upload begins is the file read before.
                 sha256 = checksum_within(path, shown) if manner.checksum else None
-                return _request_for(path, size, sha256, manner, self.node)
+                return _request_for(name, size, sha256, manner, self.node)
 
             upload = BySession(
                 self.control,
                 path,
                 wish,
-                identity=(
-                    *(manner.namespace, manner.layout, manner.owner),
-                    *(() if self.node is None else (self.node,)),
-                ),
+                identity=(*manner.identity, *(() if self.node is None else (self.node,))),
                 ca=self.ca,
                 in_pieces=manner.resumable(size),
                 parallel=manner.parallel,
@@ -71,6 +72,12 @@ class ThroughControl:
                     shown.say("the same command again goes on from here")
                 raise
 
+    def _store_stream(self, path: Path) -> StoredFile:
+        with stream_upload(path, self.manner) as upload:
+            name, size = self.manner.name_of(path), upload.size()
+            wish = _request_for(name, size, None, self.manner, self.node)
+            return put_stream_by_session(self.control, upload, wish, self.ca, say)
+
     def settle(self, path: Path, stored: StoredFile) -> FileView | None:
         """Tell the control plane of a stored file, which may have heard of it already, and wait.
 
@@ -83,26 +90,24 @@ class ThroughControl:
 
 
 def _request_for(
-    path: Path, size: int, sha256: str | None, manner: Manner, node: str | None
+    name: str, size: int | None, sha256: str | None, manner: Manner, node: str | None
 ) -> SessionRequest:
     """What to ask the control plane for. Raises ValueError, in words for people."""
     try:
-        path.name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{path.name!r}: the name is no valid Unicode: rename the file") from None
-    try:
         return SessionRequest(
             owner=manner.owner,
-            name=path.name,
+            name=name,
             namespace=manner.namespace,
             layout=manner.layout,
             size=size,
+            max_size=manner.max_size if size is None else None,
             sha256=sha256,
             node_id=node,
         )
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {what}") from None
 
 
 def _registered(path: Path, stored: StoredFile, control: Control) -> FileView | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from portside.client import LocalFileError, NodeUnavailable, Watcher
+from portside.client import NodeUnavailable, Watcher
 from portside.client.progress import Display, display
 from portside.client.upload.body import sha256_of
-from portside.commands.common import printable
+from portside.client.upload.source import STDIN, name_of
+from portside.client.upload.stream import Stream
+from portside.client.upload.streamed import StreamUpload
+from portside.commands.common import printable, say
 from portside.quantities import MIB, format_duration
 from portside.wire.fields import Layout
 
@@ -29,6 +35,20 @@ class Manner:
     checksum: bool
     parallel: int
     resume: bool
+    name: str | None = None
+    """In place of the file's own."""
+    max_size: int | None = None
+    """The most bytes that a stream may bring."""
+
+    def name_of(self, path: Path) -> str:
+        """What the file is called once it is stored. Raises ValueError where nothing says it."""
+        return self.name or name_of(path)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What makes another upload of the same file."""
+        named = () if self.name is None else (f"name {self.name}",)
+        return (self.namespace, self.layout, self.owner, *named)
 
     def resumable(self, size: int) -> bool:
         """Whether a file of `size` bytes goes in an upload that a later run can go on with."""
@@ -55,19 +75,24 @@ class Teller(Watcher):
         self._shown.say(printable(text))
 
 
-def size_of(path: Path) -> int:
-    """The file's size in bytes. Raises LocalFileError when there is no such file."""
-    try:
-        if not path.is_file():
-            raise LocalFileError(f"{path}: is no file" if path.exists() else f"{path}: not found")
-        return path.stat().st_size
-    except OSError as error:
-        raise LocalFileError(f"{path}: {error.strerror}") from None
+@contextmanager
+def stream_upload(path: Path, manner: Manner) -> Iterator[StreamUpload]:
+    """What a stream brings, its progress shown. Raises LocalFileError and ValueError."""
+    name = manner.name_of(path)
+    if manner.checksum:
+        raise ValueError(
+            f"{path}: a stream can't be read before it is sent: leave out --checksum; the receipt "
+            "proves its SHA-256 all the same"
+        )
+    if path == STDIN and sys.stdin.isatty():
+        say("reading what is typed, until Ctrl-D")
+    with Stream(path) as stream, display(name, None, WHEN_SENT) as shown:
+        yield StreamUpload(stream, name, Teller(shown))
 
 
 def checksum_ahead(path: Path, size: int) -> str:
     """The file's SHA-256, with a progress of its own. Raises LocalFileError."""
-    with display(path.name, size, WHEN_READ) as shown:
+    with display(printable(path.name), size, WHEN_READ) as shown:
         return sha256_of(path, shown.sent)
 
 

@@ -34,7 +34,7 @@ def given_token(token_file: Path | None) -> str | None:
         return os.environ.get("PORTSIDE_TOKEN", "").strip() or None
     if str(token_file) == "-":
         return sys.stdin.read().strip()
-    return token_file.read_text(encoding="utf-8").strip()
+    return token_file.read_text(encoding="utf-8-sig").strip()
 
 
 def target_of(
@@ -50,7 +50,7 @@ def target_of(
         return Target(_client(url, ca), str(named), token, None, None)
 
     cluster = load_cluster(file)
-    keystore = keystore_of(cluster)
+    keystore = keystore_of(cluster, file)
     node_id = named or next(iter(cluster.with_role("storage")), "")
     if node_id not in cluster.with_role("storage"):
         raise typer.BadParameter(

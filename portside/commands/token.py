@@ -47,6 +47,7 @@ from portside.tokens import (
 from portside.wire.claims import AccessClaims, DownloadClaims, Right
 from portside.wire.fields import Layout
 from portside.wire.keys import Keyset
+from portside.wire.mistakes import in_words
 
 app = typer.Typer(
     help="Mint tokens for uploads, downloads and apps, and read what a token says.",
@@ -98,7 +99,7 @@ def mint(
 ) -> None:
     """Print a token for one upload, signed with the cluster's issuer key, and nothing else."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster).issuer_key()
+    key = keystore_of(cluster, file).issuer_key()
     wish = Wish(
         node_id=node,
         owner=owner or getpass.getuser(),
@@ -135,7 +136,7 @@ def download(
 ) -> None:
     """Print a URL that opens one file of a private namespace to whoever has it."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster).issuer_key()
+    key = keystore_of(cluster, file).issuer_key()
     if not set(path.split("/")).isdisjoint(("", ".", "..")):
         raise ValueError(f"{path!r} is no file's path: write it as namespace/name")
     claims = _checked(DownloadClaims, cluster, key.owner, node, valid, path=path)
@@ -175,7 +176,7 @@ def access(
 ) -> None:
     """Print a token for files that are stored: to find, read, verify or delete them."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster).issuer_key()
+    key = keystore_of(cluster, file).issuer_key()
     claims = _checked(
         AccessClaims,
         cluster,
@@ -206,8 +207,7 @@ def _checked(
     try:
         return model.model_validate(claims)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(in_words(error)) from None
 
 
 @app.command()
@@ -229,7 +229,7 @@ def inspect(
 
     Exit code 0: it verifies and is valid now. 1: it isn't, or there are no keys to tell by.
     """
-    token = (token_file.read_text(encoding="utf-8") if token_file else sys.stdin.read()).strip()
+    token = (token_file.read_text(encoding="utf-8-sig") if token_file else sys.stdin.read()).strip()
     header, claims = unverified_header(token), unverified_claims(token)
     for title, values in (("header", header), ("claims", claims)):
         typer.echo(f"{title}:")
@@ -267,7 +267,7 @@ def _verdict(
 
 def _keys(keyset: Path | None, file: Path | None) -> Keyset:
     if keyset is None:
-        return keystore_of(load_cluster(file)).keyset()
+        return keystore_of(load_cluster(file), file).keyset()
     try:
         return Keyset.model_validate_json(keyset.read_bytes())
     except ValueError:

@@ -96,7 +96,8 @@ class _ErrorHandlers:
             )
         else:
             problem = self._problem_type(
-                "malformed-request", error.title or "the request can't be read"
+                "malformed-request",
+                error.description or error.title or "the request can't be read",
             )
         answer_problem(request, response, problem)
         response.set_headers(error.headers or {})

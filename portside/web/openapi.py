@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import falcon
 from pydantic import BaseModel
 
-from portside.web.problems import BaseProblemError
+from portside.web.problems import BaseProblemError, RegisteredType
 
 JsonObject = dict[str, Any]
 
@@ -86,7 +86,8 @@ ANYONE = None
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Slug]):
-    """One method of one path. `problems` are those beside the ones that any request may hear.
+    """One method of one path. `problems` are those beside the ones that any request may hear,
+    `registered` those among them that have a type of a standard's, in the words of one protocol.
 
     Of its `answers` a model alone is sent as JSON, and None has no body; the status says what they
     are. `security` holds the schemes of which one is needed; without it the API's own apply. A
@@ -102,6 +103,7 @@ class Operation(Generic[Slug]):
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | Mapping[str, JsonObject] | None = None
     body_required: bool = True
+    registered: tuple[RegisteredType, ...] = ()
 
     def full_answers(self) -> Mapping[int, Answer]:
         """Its answers with nothing left out."""
@@ -134,7 +136,7 @@ class Api(Generic[Slug]):
 
     `problems` are those that any request may hear, `headers` those of every answer, and
     `problem_headers` those of refusals with a status: by name with their meaning. `phrases` are for
-    statuses that HTTP doesn't know.
+    statuses that HTTP doesn't know, or doesn't say enough of.
     """
 
     title: str

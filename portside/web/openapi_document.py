@@ -6,6 +6,7 @@ table of slugs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from portside.web.openapi import Answer, Api, JsonObject, Operation, Operations, Parameter, Slug
-from portside.web.problems import PROBLEM_TYPE
+from portside.web.problems import PROBLEM_TYPE, RegisteredType
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 _MODELS = "#/components/schemas/{model}"
@@ -90,6 +91,7 @@ class _Writer(Generic[Slug]):
                         *self.api.problems,
                         *(slug for scheme in security if scheme for slug in scheme.problems),
                     },
+                    operation.registered,
                     method,
                 ),
             },
@@ -109,29 +111,35 @@ class _Writer(Generic[Slug]):
         content = None if schema is None else {answer.media_type: schema}
         return _response(answer.description, {**answer.headers, **self.api.headers}, content)
 
-    def _problems(self, slugs: set[Slug], method: str) -> JsonObject:
+    def _problems(
+        self, slugs: set[Slug], registered: Iterable[RegisteredType], method: str
+    ) -> JsonObject:
         """Responses of refusals: one for each status, with the types that have it."""
-        by_status: dict[int, list[Slug]] = {}
+        by_status: dict[int, list[str]] = {}
         for slug in sorted(slugs):
-            by_status.setdefault(self.api.problem_type(slug, "").status, []).append(slug)
+            status = self.api.problem_type(slug, "").status
+            by_status.setdefault(status, []).append(PROBLEM_PREFIX + slug)
+        for each in registered:
+            by_status.setdefault(int(each.status), []).append(each.uri)
         return {
             str(status): self._problem(status, alike, method)
             for status, alike in sorted(by_status.items())
         }
 
-    def _problem(self, status: int, slugs: list[Slug], method: str) -> JsonObject:
+    def _problem(self, status: int, types: list[str], method: str) -> JsonObject:
         phrase = self.api.phrases.get(status) or HTTPStatus(status).phrase
         headers = {**self.api.problem_headers.get(status, {}), **self.api.headers}
         schema = {
             **_reference(Problem),
             "properties": {
-                "type": {"enum": [PROBLEM_PREFIX + slug for slug in slugs]},
+                "type": {"enum": types},
                 "status": {"const": status},
             },
         }
         # An answer to HEAD has no body (RFC 9110, section 9.3.2).
         content = None if method == "HEAD" else {PROBLEM_TYPE: schema}
-        return _response(f"{phrase}: {', '.join(slugs)}.", headers, content)
+        names = (re.split("[:#]", each)[-1] for each in types)
+        return _response(f"{phrase}: {', '.join(names)}.", headers, content)
 
 
 def _undescribed(path: str, parameters: Iterable[Parameter]) -> Iterator[Parameter]:

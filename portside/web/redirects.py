@@ -21,6 +21,9 @@ AVOID = "avoid"
 TOKEN = "token"  # noqa: S105 (a parameter's name)
 """The parameter with a download token."""
 
+DOWNLOAD = "download"
+"""The parameter that asks for a file to be saved where a browser would show it."""
+
 MOST_AVOIDED = 32
 """Nodes in it that are believed: twice the copies that a file may have."""
 
@@ -31,6 +34,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 """That nothing is there is true of now."""
 
 _NODE = re.compile(LABEL)
+_ETAG = re.compile(r'"([0-9a-f]{64})"')
 
 
 def query_value(query: str, name: str) -> str | None:
@@ -42,18 +46,36 @@ def query_value(query: str, name: str) -> str | None:
     return None
 
 
+def is_saved(query: str) -> bool:
+    """Whether a query asks for the file to be saved: `?download`, unless a no is behind it."""
+    return query_value(query, DOWNLOAD) not in (None, "0", "false")
+
+
 def avoided(query: str) -> tuple[str, ...]:
     """The nodes that a query asks to avoid; what is none is left out."""
     listed = unquote(query_value(query, AVOID) or "").split(",", MOST_AVOIDED)[:MOST_AVOIDED]
     return tuple(dict.fromkeys(each for each in listed if _NODE.fullmatch(each)))
 
 
-def onward(url: str, avoid: Iterable[str], token: str | None = None) -> str:
-    """A URL that a client is sent to, with whom it comes from and what it may read by."""
+def onward(url: str, avoid: Iterable[str], token: str | None = None, *, saved: bool = False) -> str:
+    """A URL that a client is sent to: whom it comes from, what it may read by, what it wants."""
     listed = ",".join(avoid)
-    given = {TOKEN: token or "", AVOID: listed}
+    given = {TOKEN: token or "", AVOID: listed, DOWNLOAD: "1" if saved else ""}
     query = urlencode({name: value for name, value in given.items() if value}, safe=",")
     return f"{url}?{query}" if query else url
+
+
+def resumed_content(request: falcon.Request) -> str | None:
+    """The SHA-256 of the content of which a request wants the rest; None for any other request.
+
+    Whoever names it in `If-Range` or `If-Match` (RFC 9110, sections 13.1.1 and 13.1.5) has had the
+    file's headers before.
+    """
+    if request.get_header("Range") is None:
+        return None
+    condition = request.get_header("If-Range") or request.get_header("If-Match") or ""
+    known = _ETAG.fullmatch(condition)
+    return known and known[1]
 
 
 def content_policy(private: bool, max_age: int | None) -> str:

@@ -6,13 +6,29 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 import falcon
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from portside.web.openapi import JsonObject
 
+_Resource = TypeVar("_Resource")
 
+
+def answers_head(resource: type[_Resource]) -> type[_Resource]:
+    """A resource that answers HEAD wherever it answers GET (RFC 9110, section 9.1).
+
+    falcon leaves the body out.
+    """
+    for name in [name for name in dir(resource) if name.startswith("on_get")]:
+        as_head = name.replace("on_get", "on_head", 1)
+        if not hasattr(resource, as_head):
+            setattr(resource, as_head, getattr(resource, name))
+    return resource
+
+
+@answers_head
 class Live:
     """`/health/live`: the process answers, that is all it says."""
 
@@ -21,6 +37,7 @@ class Live:
         response.status = falcon.HTTP_204
 
 
+@answers_head
 class MetricsPage:
     """`/metrics`: every instrument and every reading, in Prometheus's text format."""
 
@@ -34,6 +51,7 @@ class MetricsPage:
         response.data = generate_latest(self._registry)
 
 
+@answers_head
 class Description:
     """`/openapi.json`: one document for as long as the process lives.
 

@@ -6,62 +6,125 @@ seconds. Moves are in `portside.wire.moves`, what nodes send and get in `portsid
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from portside.wire.base import Message, Request
-from portside.wire.fields import (
-    FileId,
-    Layout,
-    MediaType,
-    Namespace,
-    NodeId,
-    Owner,
-    PoolId,
-    Region,
-    Sha256,
-    TokenId,
-)
+from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
+from portside.wire.spellings import (
+    AnyMediaType,
+    AnyNamespace,
+    AnyOwner,
+    AnyRegion,
+    AnySha256,
+    ExactBytes,
+    MostBytes,
+)
 
 
 class SessionRequest(Request):
-    """An app's wish to have a file uploaded: `POST /api/v1/upload/sessions`."""
+    """An app's wish to have a file uploaded: `POST /api/v1/upload/sessions`.
 
-    owner: Owner
-    name: str | None = Field(default=None, min_length=1, max_length=1024)
-    namespace: Namespace = "files"
-    layout: Layout = "dated"
-    size: int | None = Field(default=None, ge=0, lt=2**62)
-    max_size: int | None = Field(default=None, gt=0, lt=2**62)
-    sha256: Sha256 | None = None
-    content_type: MediaType | None = None
-    region: Region | None = None
-    client_address: str | None = Field(default=None, max_length=64)
+    Values may be written as browsers, tools and people write them (`portside.wire.spellings`).
+    """
+
+    also_called: ClassVar[Mapping[str, str]] = {
+        "file_size": "size",
+        "filesize": "size",
+        "file_name": "name",
+        "filename": "name",
+        "max_file_size": "max_size",
+        "mime_type": "content_type",
+        "file_type": "content_type",
+        "user": "owner",
+        "user_id": "owner",
+        "owner_id": "owner",
+        "client_ip": "client_address",
+    }
+    """As other upload services, and browsers' `File`, call them."""
+
+    owner: AnyOwner = Field(
+        description="Your app's id of its user: 1 to 128 characters of any script, or a number."
+    )
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="The file's name alone, without a path: 1 to 1024 characters.",
+    )
+    namespace: AnyNamespace = Field(
+        default="files", description="The first part of the file's path: what policies are for."
+    )
+    layout: Layout = Field(
+        default="dated",
+        description="`dated`: a path of its own. `named`: `<namespace>/<name>`, known before.",
+    )
+    size: ExactBytes | None = Field(
+        default=None,
+        description="The file's bytes, as 10485760 or `4GiB`. Without it say `max_size`.",
+    )
+    max_size: MostBytes | None = Field(default=None, description="The most bytes that it may have.")
+    sha256: AnySha256 | None = Field(
+        default=None, description="What its content must be: hex or base64 of its SHA-256."
+    )
+    content_type: AnyMediaType = Field(
+        default=None,
+        description="Its media type. Parameters aren't kept; empty, the node goes by the name.",
+    )
+    region: AnyRegion = Field(
+        default=None,
+        description="The region that is preferred: letters, digits and '-', at most 32 of them.",
+    )
+    client_address: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The uploader's IP address, by which sessions are then limited too.",
+    )
     avoid: tuple[str, ...] = Field(default=(), max_length=16)
     """Nodes that the uploader couldn't reach just now: others come first."""
-    node_id: NodeId | None = None
-    """The one node that it is to go to; None is wherever placement finds best."""
+    node_id: NodeId | None = Field(
+        default=None,
+        description="The id of the one node that it is to go to; without it placement chooses.",
+    )
 
 
 class Session(Message):
-    """Where a file may be uploaded, and the token that allows it."""
+    """Where a file may be uploaded, and the token that allows it.
+
+    What an older control plane doesn't tell is None.
+    """
 
     session_id: TokenId
     file_id: FileId
     node_id: str
+    pool_id: str | None = None
+    region: str | None = None
+    """The pool's: another one than was asked for where that had no room."""
+    upload_url: str | None = None
+    """Where the file is sent to in one request."""
     upload_api_url: str
+    """The same by its earlier name."""
     resumable_url: str
+    """Where it is sent to in pieces: tus, or the IETF's resumable uploads."""
     token: str
     expires_at: datetime
+    """Until when the upload must begin."""
     session_deadline: datetime
+    """Until when it must end."""
     replicas: tuple[str, ...]
+    name: str | None = None
+    """The one that the file will have: what was asked for, made safe. None: the uploader says."""
+    path: PurePosixPath | None = None
+    """Below `uploads/` of its nodes, where that is known before: with the layout `named`."""
+    content_type: str | None = None
+    """The one that the file will have; None: the node goes by its name."""
     url: str | None = None
-    """Where the file will be found once it is stored, wherever it is. An older control plane tells
-    none."""
+    """Where the file will be found once it is stored, wherever it is."""
 
 
 class CopyView(Message):
@@ -120,8 +183,11 @@ class UploadServer(Message):
 
     node_id: str
     pool_id: str
+    region: str | None = None
     public_base_url: str
+    upload_url: str | None = None
     upload_api_url: str
+    """The same by its earlier name."""
     resumable_url: str
 
 
@@ -232,24 +298,33 @@ _URL = r"^https?://[!-~]{1,500}$"
 class PoolSettings(Request):
     """What an operator sets of a pool: `PUT /api/v1/pools/<id>`. None is "as the node's"."""
 
-    public_base_url: str | None = Field(default=None, pattern=_URL)
-    upload_api_url: str | None = Field(default=None, pattern=_URL)
-    region: Region | None = None
+    public_base_url: str | None = Field(
+        default=None, pattern=_URL, description="Where files are served from: an http(s) URL."
+    )
+    upload_api_url: str | None = Field(
+        default=None, pattern=_URL, description="Where uploads are sent: an http(s) URL."
+    )
+    region: AnyRegion = Field(
+        default=None, description="Where it is: letters, digits and '-', at most 32 of them."
+    )
     weight: int | None = Field(default=None, ge=0, le=1000)
     """None or as the node's; 0: nothing new is placed here."""
     tier: Tier | None = None
     priority: int = Field(default=0, ge=-1000, le=1000)
     """The higher comes first, within a tier."""
-    capacity: int | None = Field(default=None, gt=0, lt=2**62)
+    capacity: MostBytes | None = None
     """Bytes that may be stored and promised here; None is what the disk holds."""
     is_upload_target: bool = True
+
+
+_LABEL = "lower-case letters, digits and '-' within, at most 63 of them"
 
 
 class NewPool(PoolSettings):
     """A place on a node: `POST /api/v1/pools`. Each node has one of its own id."""
 
-    pool_id: PoolId
-    node_id: NodeId
+    pool_id: PoolId = Field(description=f"The pool's name: {_LABEL}.")
+    node_id: NodeId = Field(description=f"The node's id: {_LABEL}.")
 
 
 class PoolView(Message):

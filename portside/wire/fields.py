@@ -22,10 +22,18 @@ _TYPE = "[A-Za-z0-9_.+-]{1,63}"
 """Half of a media type (RFC 6838, section 4.2). Not `\\w`: every script's letters, 63 times over,
 take 12 MiB of every process."""
 
+JTI_PATTERN = r"^[A-Za-z0-9._~-]{8,128}$"
+OWNER_PATTERN = r"^[^\x00-\x1f\x7f]{1,128}$"
+NAMESPACE_OR_ALL_PATTERN = rf"^(\*|{_NAMESPACE})$"
+NODE_ID_PATTERN = f"^{LABEL}$"
+REGION_PATTERN = "^[a-z0-9-]{1,32}$"
+MEDIA_TYPE_PATTERN = f"^{_TYPE}/{_TYPE}$"
+MEDIA_RANGE_PATTERN = rf"^{_TYPE}/({_TYPE}|\*)$"
+
 FileId = Annotated[str, Field(pattern=FILE_ID_PATTERN)]
-TokenId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{8,128}$")]
+TokenId = Annotated[str, Field(pattern=JTI_PATTERN)]
 Sha256 = Annotated[str, Field(pattern=SHA256_HEX)]
-Owner = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
+Owner = Annotated[str, Field(pattern=OWNER_PATTERN)]
 """Whose a file is, in words of the app that had it uploaded: anything but control characters."""
 Ticket = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
 """What shows that a message is new; empty when its sender has none yet."""
@@ -33,13 +41,13 @@ Ticket = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
 AppId = Annotated[str, Field(pattern=APP_ID_PATTERN)]
 """An app's name, as `portside-control app create` takes it."""
 Namespace = Annotated[str, Field(pattern=NAMESPACE_PATTERN)]
-NamespaceOrAll = Annotated[str, Field(pattern=rf"^(\*|{_NAMESPACE})$")]
+NamespaceOrAll = Annotated[str, Field(pattern=NAMESPACE_OR_ALL_PATTERN)]
 """A namespace, or `*` for every one."""
-NodeId = Annotated[str, Field(pattern=f"^{LABEL}$")]
+NodeId = Annotated[str, Field(pattern=NODE_ID_PATTERN)]
 PoolId = NodeId
 """A node has a pool of its own id; the others are named alike."""
-Region = Annotated[str, Field(pattern="^[a-z0-9-]{1,32}$")]
+Region = Annotated[str, Field(pattern=REGION_PATTERN)]
 Layout = Literal["dated", "named"]
-MediaType = Annotated[str, Field(pattern=f"^{_TYPE}/{_TYPE}$")]
-MediaRange = Annotated[str, Field(pattern=rf"^{_TYPE}/({_TYPE}|\*)$")]
+MediaType = Annotated[str, Field(pattern=MEDIA_TYPE_PATTERN)]
+MediaRange = Annotated[str, Field(pattern=MEDIA_RANGE_PATTERN)]
 """A media type, or every one of a kind as `image/*`."""

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from portside.wire.base import Message, Request
 from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sha256
+from portside.wire.spellings import AnyMoment
 
 
 class StoredFile(Message):
@@ -70,10 +71,10 @@ class FileQuery(Request):
         default=None,
         description="A media type, or every one of a kind as `image/*`.",
     )
-    committed_after: AwareDatetime | None = Field(
+    committed_after: AnyMoment | None = Field(
         default=None, description="Later than this moment (RFC 3339)."
     )
-    committed_before: AwareDatetime | None = Field(
+    committed_before: AnyMoment | None = Field(
         default=None, description="Earlier than this moment (RFC 3339)."
     )
     limit: int = Field(default=100, ge=1, le=1000, description="The most files of a page.")

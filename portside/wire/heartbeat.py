@@ -9,12 +9,18 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, computed_field
 
 from portside.wire.base import Message
 from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
-from portside.wire.status import INODES_PER_FILE, InodeStatus
+from portside.wire.status import (
+    INODES_PER_FILE,
+    Amount,
+    InodeStatus,
+    Measured,
+    used_percent,
+)
 
 NodeState = Literal["active", "readonly", "draining", "down", "retired"]
 Tier = Literal["hot", "warm", "cold"]
@@ -104,37 +110,43 @@ class Heartbeat(Message):
     run: str | None = Field(default=None, max_length=64)
     """Of the worker: another with each start. Two that take turns are two machines."""
     version: str
-    disk_free: int
-    disk_total: int
-    disk_reserved: int
+    disk_free: Amount
+    disk_total: Amount
+    disk_reserved: Amount
     """Of `disk_free`: promised to uploads under way, or kept free whatever comes."""
     inodes: InodeStatus = InodeStatus()
     """An older release's agent tells of none, as a filesystem without a bound does."""
-    iops: float
-    memory_available: int
-    memory_total: int
-    load: float
-    active_uploads: int
-    upload_slots: int
+    iops: Measured
+    memory_available: Amount
+    memory_total: Amount
+    load: Measured
+    active_uploads: Amount
+    upload_slots: Amount
     accepting: bool
     reasons: tuple[str, ...] = ()
-    files: int
-    stored_bytes: int
-    replication_waiting: int
-    replication_oldest: float
+    files: Amount
+    stored_bytes: Amount
+    replication_waiting: Amount
+    replication_oldest: Measured
     """Seconds that the oldest waiting push has waited; 0 when none waits."""
-    scrub_damaged: int
+    scrub_damaged: Amount
     """Damaged files in quarantine."""
     quarantined: tuple[QuarantinedFile, ...] = Field(default=(), max_length=MOST_QUARANTINED)
     """The first of them, by their ids."""
-    scrub_oldest: float
+    scrub_oldest: Measured
     """Seconds since the reading of the file that was read longest ago."""
     inventory: str
     """The digest over the ids of all committed files: see `portside.inventory`."""
-    roster_version: int
+    roster_version: Amount
     work: tuple[WorkDone, ...] = ()
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
     """The oldest first; each until a heartbeat that told it was answered."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def used_percent(self) -> float:
+        """Of the data filesystem: used."""
+        return used_percent(self.disk_free, self.disk_total)
 
     @property
     def disk_withheld(self) -> int:

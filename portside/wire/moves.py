@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from portside.wire.base import Message, Request
-from portside.wire.fields import FileId, Namespace, Owner, PoolId
+from portside.wire.fields import FileId, Owner, PoolId
+from portside.wire.spellings import AnyDuration, AnyNamespace, ExactBytes, MostBytes
 
 MoveState = Literal["planned", "running", "paused", "cancelled", "done"]
 
@@ -27,12 +28,12 @@ class MoveRequest(Request):
     kind: Literal["move", "rebalance"] = "move"
     source: PoolId | None = None
     target: PoolId | None = None
-    namespace: Namespace | None = None
+    namespace: AnyNamespace | None = None
     owner: Owner | None = None
-    older_than: int | None = Field(default=None, ge=0, le=10**10)
+    older_than: AnyDuration | None = None
     """Seconds since the file was committed."""
-    min_size: int | None = Field(default=None, ge=0, lt=2**62)
-    bytes_per_second: int | None = Field(default=None, ge=1, lt=2**62)
+    min_size: ExactBytes | None = None
+    bytes_per_second: MostBytes | None = None
     """All pushes of the move together; None is as fast as the nodes are."""
     hours: str | None = Field(default=None, max_length=11)
     """The part of the day (UTC) in which copies are ordered: `22:00-06:00`."""

@@ -33,9 +33,10 @@ FILES = "/api/v1/files"
 
 SESSIONS = "/api/v1/upload/sessions"
 NODES = "/api/v1/nodes"
+POOLS = "/api/v1/pools"
 MOVES = "/api/v1/moves"
 REPAIR = "/api/v1/repair"
-"""The control plane's, as these four are."""
+"""The control plane's, as these five are."""
 
 
 _CUT_OFF = MAX_NAME_BYTES - 100

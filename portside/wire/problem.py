@@ -27,3 +27,6 @@ class Problem(Message):
 
 PROBLEM_PREFIX = "urn:portside:problem:"
 """What every problem type starts with; the rest is a short name such as `name-taken`."""
+
+REGISTERED_PREFIX = "https://iana.org/assignments/http-problem-types#"
+"""What the problem types of IANA's registry start with (RFC 9457, section 4.2)."""

@@ -1,41 +1,67 @@
-"""What a node says of itself: what admission decides by, and whether it is ready."""
+"""What a node says of itself: what admission decides by, and whether it is ready.
+
+Some numbers are told twice, under the names that monitoring of other upload servers asks for:
+`active_uploads`, `max_concurrent`, `used`, `percent`. They are worked out from the others.
+"""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field, computed_field
 
 from portside.wire.base import Message
+
+Amount = Annotated[int, Field(ge=0, lt=2**63)]
+"""Bytes, or how many: what a database can hold."""
+
+Measured = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda told: max(0.0, told))]
+"""Seconds, or a rate. A duration that a clock which was set back has made negative is none."""
 
 INODES_TO_COMMIT = 6
 """Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
 
 INODES_PER_FILE = 1 + INODES_TO_COMMIT
 
+MOST_FAILURES = 50
+"""Failed uploads that are told."""
+
+
+def used_percent(free: int, total: int) -> float:
+    """The share of a disk or of memory that is used, in percent."""
+    return round(100 * max(0, total - free) / total, 1) if total > 0 else 0.0
+
 
 class SlotStatus(Message):
     """Uploads running and how many may run at once."""
 
-    used: int
-    limit: int
+    used: Amount
+    limit: Amount
 
 
 class MemoryStatus(Message):
     """Bytes: held by uploads, their bound, and what the node has free and in all."""
 
-    reserved: int
-    limit: int
-    available: int
-    total: int
-    agent_rss: int
+    reserved: Amount
+    limit: Amount
+    available: Amount
+    total: Amount
+    agent_rss: Amount
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def percent(self) -> float:
+        """Of the node's memory: used."""
+        return used_percent(self.available, self.total)
 
 
 class InodeStatus(Message):
     """Inodes of the data filesystem, like its bytes; a `total` of 0 stands for no bound."""
 
-    free: int = Field(default=0, ge=0)
-    total: int = Field(default=0, ge=0)
-    reserved: int = Field(default=0, ge=0)
-    kept_free: int = Field(default=0, ge=0)
+    free: Amount = 0
+    total: Amount = 0
+    reserved: Amount = 0
+    kept_free: Amount = 0
 
     @property
     def spare(self) -> int:
@@ -53,11 +79,35 @@ class FilesystemStatus(Message):
 class DiskStatus(Message):
     """Bytes on the data filesystem; `reserved` is promised to running uploads, not yet written."""
 
-    free: int
-    total: int
-    reserved: int
-    kept_free: int
+    free: Amount
+    total: Amount
+    reserved: Amount
+    kept_free: Amount
     inodes: InodeStatus = InodeStatus()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def used(self) -> int:
+        """Bytes that are not free."""
+        return max(0, self.total - self.free)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def percent(self) -> float:
+        """Of the filesystem: used."""
+        return used_percent(self.free, self.total)
+
+
+class FailedUpload(Message):
+    """A request that brought bytes of a file and ended with a problem."""
+
+    at: AwareDatetime
+    way: str
+    """How it was sent: `form`, `put`, `tus`, `ietf` or `replicate`."""
+    problem: str
+    """The problem's slug."""
+    request_id: str | None = None
+    """With it the log says more."""
 
 
 class UploadStatus(Message):
@@ -76,8 +126,22 @@ class UploadStatus(Message):
     memory: MemoryStatus
     disk: DiskStatus
     filesystem: FilesystemStatus | None = None
-    committed: int
-    failures: dict[str, int]
+    committed: Amount
+    failures: dict[str, Amount]
+    recent_failures: tuple[FailedUpload, ...] = Field(default=(), max_length=MOST_FAILURES)
+    """The newest first, since the agent's start."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def active_uploads(self) -> int:
+        """Slots in use."""
+        return self.slots.used
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def max_concurrent(self) -> int:
+        """Slots that there are."""
+        return self.slots.limit
 
 
 class Readiness(Message):

@@ -129,9 +129,10 @@ def test_commands_say_what_is_wrong(
     assert run("migrate")[1].startswith("schema ")
     assert run("migrate", "--restored")[0] == 0
     assert "in order" in run("check", "--counters")[1]
-    _, key, _ = run("app", "create", "shop")
+    _, key, said = run("app", "create", "shop")
     assert key.startswith("portside_")
     assert key.count("\n") == 1
+    assert "shop may delete, read, upload" in said
     code, said, wrong = run("app", "create", "shop")
     assert (code, said) == (1, "")
     assert "already" in wrong
@@ -141,6 +142,11 @@ def test_commands_say_what_is_wrong(
     assert "there is no app" in run("app", "revoke", "nobody")[2]
     assert run("app", "create", "Not/Good")[0] == 1
     assert run("app", "create", "a", "--scope", "root")[0] == 2
+    assert run("app", "create", "two", "--scope", "read", "--scope", "upload")[0] == 0
+    assert run("app", "create", "three", "--scope", "Read, admin", "--scope", "read")[0] == 0
+    listed = run("app", "list")[1]
+    assert "two\tread,upload\t" in listed
+    assert "three\tadmin,read\t" in listed
     (plane.home / "issuer.key").write_text("{}")
     assert "no private key" in run("check")[2]
     (plane.home / "control.toml").write_text("factor = 0\n")

@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -349,7 +350,7 @@ def test_content_by_id_comes_through_nginx(node: tuple[Agent, Nginx]) -> None:
     where = f"{FILES}/{file.file_id}/content"
     answer, body = nginx.ask("GET", f"{where}?token={download(agent, file.path)}")
     assert (answer.status, body) == (200, b"0123456789")
-    assert answer.headers["Content-Type"] == "text/plain"
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert "filename*=UTF-8''gr%C3%B6%C3%9Fe%2B1.txt" in answer.headers["Content-Disposition"]
     refused, body = nginx.ask("GET", where)
     assert (refused.status, json.loads(body)["type"]) == (401, "urn:portside:problem:token-missing")
@@ -375,3 +376,143 @@ def test_a_file_deleted_in_the_middle_is_downloaded_to_its_end(node: tuple[Agent
     assert (gone.headers["ETag"], gone.headers["Cache-Control"]) == (None, "no-store")
     by_id = ask(agent, "GET", f"/{file.file_id}/content", access(agent))
     assert (by_id.status_code, slug_of(by_id)) == (410, "file-deleted")
+
+
+# -- how a file is served -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "claims", "kind", "way"),
+    [
+        ("größe.txt", "größe".encode(), {}, "text/plain; charset=utf-8", "inline"),
+        ("long.txt", ("x" + 9000 * "ä").encode(), {}, "text/plain; charset=utf-8", "inline"),
+        ("latin.txt", "größe".encode("latin-1"), {}, "text/plain", "inline"),
+        ("utf16.txt", "größe".encode("utf-16"), {}, "text/plain", "inline"),
+        ("surrogate.txt", b"\xed\xa0\x80", {}, "text/plain", "inline"),
+        ("cut.txt", b"gr\xc3", {}, "text/plain", "inline"),
+        ("empty.txt", b"", {}, "text/plain; charset=utf-8", "inline"),
+        ("a.csv", "ü,1".encode(), {}, "text/csv; charset=utf-8", "attachment"),
+        ("a.gguf", b"GGUF", {}, "application/octet-stream", "attachment"),
+        # What its token says it is, whatever its name ends in.
+        ("a.bin", b"{}", {"content_type": "application/json"}, "application/json", "attachment"),
+        ("b.bin", b"x", {"content_type": "video/mp4"}, "video/mp4", "inline"),
+        ("c.bin", b"x", {"content_type": "text/html"}, "text/html; charset=utf-8", "attachment"),
+        ("d.bin", b"x", {"content_type": "image/svg+xml"}, "image/svg+xml", "attachment"),
+    ],
+)
+def test_a_file_is_served_as_what_its_receipt_says(
+    node: tuple[Agent, Nginx],
+    name: str,
+    data: bytes,
+    claims: dict[str, str],
+    kind: str,
+    way: str,
+) -> None:
+    agent, nginx = node
+    file = stored(agent, name, data, namespace="open", **claims)
+    for url in (_url(file), f"/f/{file.file_id}/x", f"{FILES}/{file.file_id}/content"):
+        answer, body = nginx.ask("GET", url)
+        assert (answer.status, body) == (200, data)
+        assert answer.headers.get_all("Content-Type") == [kind]
+        [disposition] = answer.headers.get_all("Content-Disposition", [])
+        assert disposition.startswith(f"{way}; filename=")
+        assert disposition.endswith(f"; filename*=UTF-8''{quote(name)}")
+        assert disposition.isascii()
+        saved, _ = nginx.ask("GET", f"{url}?download")
+        assert saved.headers["Content-Disposition"].startswith("attachment; ")
+
+
+def test_a_head_has_the_headers_of_a_get(node: tuple[Agent, Nginx]) -> None:
+    agent, nginx = node
+    shown = stored(agent, "a.txt", b"0123456789", namespace="open")
+    hidden = stored(agent, "a.txt", b"0123456789", namespace="private")
+    token = download(agent, hidden.path)
+    its_own = {"Date", "X-Request-ID"}
+    for url in (
+        *(_url(shown), f"/f/{shown.file_id}/x", f"{FILES}/{shown.file_id}/content"),
+        *(f"{_url(hidden)}?token={token}", f"/f/{hidden.file_id}/x?token={token}"),
+    ):
+        for headers in ({}, {"Range": "bytes=2-4"}, {"Range": "bytes=99-"}):
+            got, head = (nginx.ask(method, url, headers)[0] for method in ("GET", "HEAD"))
+            assert got.status == head.status
+            of_get, of_head = (
+                {(name, value) for name, value in each.headers.items() if name not in its_own}
+                for each in (got, head)
+            )
+            assert of_get == of_head
+            assert {"Content-Length", "ETag"} <= set(head.headers)
+
+
+def test_ranges_are_served_however_they_are_asked_for(node: tuple[Agent, Nginx]) -> None:
+    agent, nginx = node
+    file = stored(agent, "a.bin", bytes(range(250)) * 40, namespace="open")
+    empty = stored(agent, "empty.bin", b"", namespace="open")
+    weak = f'W/"{file.sha256}"'
+    strong = f'"{file.sha256}"'
+    many = ",".join(f"{20 * at}-{20 * at}" for at in range(400))
+    again = ",".join(["0-"] * 400)
+    for headers, status in (
+        ({"Range": "bytes=5-"}, 206),
+        ({"Range": "bytes=-5"}, 206),
+        ({"Range": "bytes=-99999"}, 206),
+        ({"Range": "bytes=5-", "If-Range": strong}, 206),
+        ({"Range": "bytes=5-", "If-Range": weak}, 200),
+        ({"Range": "bytes=5-", "If-Range": '"other"'}, 200),
+        ({"Range": "bytes=5-", "Accept-Encoding": "gzip"}, 206),
+        ({"Range": "lines=5-"}, 200),
+        ({"Range": f"bytes={many}"}, 206),
+        # More than the whole: it is sent once.
+        ({"Range": f"bytes={again}"}, 200),
+        ({"If-None-Match": strong}, 304),
+        ({"If-None-Match": weak}, 304),
+        ({"If-Match": '"other"'}, 412),
+        ({"Range": "bytes=10000-"}, 416),
+    ):
+        answer, _ = nginx.ask("GET", _url(file), headers)
+        assert (answer.status, headers) == (status, headers)
+        assert answer.headers["ETag"] == (None if status == 412 else strong)
+    for headers in ({}, {"Range": "bytes=0-"}, {"Range": "bytes=-5"}):
+        answer, body = nginx.ask("GET", _url(empty), headers)
+        assert (answer.status, body, answer.headers["Content-Length"]) == (200, b"", "0")
+
+
+def test_a_url_finds_its_file_however_it_is_written(node: tuple[Agent, Nginx]) -> None:
+    agent, nginx = node
+    public, private = (
+        stored(agent, "größe (1)+.txt", b"0123456789", namespace=namespace, layout="named")
+        for namespace in ("open", "private")
+    )
+    token = download(agent, private.path)
+    for path in (
+        quote(public.name),
+        quote(public.name).lower(),
+        quote(public.name, safe="+"),
+        quote(unicodedata.normalize("NFD", public.name)),
+        quote(quote(public.name)),
+        quote("größe (1)+.txt"),
+        quote("größe (1)+.txt", safe="()+"),
+    ):
+        answer, body = nginx.ask("GET", f"/uploads/open/{path}", {"Range": "bytes=2-4"})
+        assert (answer.status, body) == (206, b"234"), path
+        answer, body = nginx.ask("GET", f"/uploads/private/{path}?token={token}")
+        assert (answer.status, body) == (200, b"0123456789"), path
+        assert nginx.ask("GET", f"/uploads/private/{path}")[0].status == 401
+    for path in (f"open//{quote(public.name)}", f"open/{quote(public.name)}/"):
+        assert nginx.ask("GET", f"/uploads/{path}")[1] == b"0123456789"
+    # By a detour nobody comes to what is private, nor hears that it is there.
+    for path in (f"%2570rivate/{public.name}", f"open/%252e%252e/private/{public.name}"):
+        target = quote(path, safe="/%")
+        for query in ("", f"?token={token}"):
+            expected = 200 if query and path.startswith("%2570") else 404
+            assert nginx.ask("GET", f"/uploads/{target}{query}")[0].status == expected
+
+
+def test_a_private_download_that_broke_off_goes_on(node: tuple[Agent, Nginx]) -> None:
+    agent, nginx = node
+    file = stored(agent, "a.bin", b"0123456789", namespace="private")
+    late = download(agent, file.path, exp=int(time.time()) - 3600)
+    url = f"{_url(file)}?token={late}"
+    assert nginx.ask("GET", url, {"Range": "bytes=5-"})[0].status == 401
+    rest = {"Range": "bytes=5-", "If-Range": f'"{file.sha256}"'}
+    answer, body = nginx.ask("GET", url, rest)
+    assert (answer.status, body) == (206, b"56789")

@@ -310,18 +310,6 @@ def test_a_body_too_large_for_anything_but_an_upload_is_a_problem(nginx: Nginx) 
     assert (answer.status, json.loads(body)["type"]) == (413, "urn:portside:problem:too-large")
 
 
-def test_http_leads_to_https_with_the_method_kept(nginx: Nginx) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.http_port, timeout=60)
-    connection.request("POST", f"{UPLOAD}?a=b")
-    answer = connection.getresponse()
-    answer.read()
-    assert (answer.status, answer.headers["Location"]) == (
-        308,
-        f"https://s01.portside.test{UPLOAD}?a=b",
-    )
-    connection.close()
-
-
 def test_http2_is_not_offered(nginx: Nginx) -> None:
     with nginx.connect() as connection:
         assert connection.selected_alpn_protocol() == "http/1.1"
@@ -360,6 +348,22 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
     for part in TOKEN.split("."):
         assert part not in everything
     assert f"{UPLOAD}/[cut]" in {line["path"] for line in lines}
+
+
+def test_a_question_that_is_answered_well_all_day_is_not_logged(
+    nginx: Nginx, agent: AgentDouble, home: Path
+) -> None:
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    for path in (UPLOAD, f"{UPLOAD}/probe.iso"):
+        assert nginx.ask("HEAD", path)[0].status == 204
+        assert nginx.ask("OPTIONS", path)[0].status == 204
+        assert nginx.ask("OPTIONS", path, preflight)[0].status == 204
+    agent.answer = lambda request, headers: reply(403, X_Refusal_Status="503", X_Refusal="{}")
+    assert nginx.ask("HEAD", f"{UPLOAD}/probe.iso")[0].status == 503
+    lines = _logged(home / "access.log", f"{UPLOAD}/probe.iso")
+    told = {(line["method"], line["status"]) for line in lines if "probe.iso" in line["path"]}
+    assert told == {("HEAD", 503)}
+    assert ("OPTIONS", 204) not in {(line["method"], line["status"]) for line in lines}
 
 
 def _logged(log: Path, path: str, least: int = 1) -> list[dict[str, Any]]:
@@ -402,6 +406,9 @@ def test_every_request_has_one_id_in_the_log_the_answer_and_for_the_agent(
         "GET /x HTTP/1.1\r\n",
         "GET /x HTTP/1.1\r\nHost: h\r\nX-Long: " + "a" * 9000 + "\r\n",
         f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nContent-Length: many\r\n",
+        f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n",
+        "GET /x HTTP/3.0\r\nHost: h\r\n",
+        "PRI * HTTP/2.0\r\n",
     ],
 )
 def test_a_request_that_can_not_be_read_is_a_problem(nginx: Nginx, head: str) -> None:
@@ -457,6 +464,21 @@ def test_who_comes_too_often_hears_when_to_come_again(
     assert len(asked) == statuses.count(204)
 
 
+def test_tus_clients_hear_of_the_limit_in_the_status_that_they_wait_for(
+    limited: tuple[Nginx, AgentDouble],
+) -> None:
+    nginx, _ = limited
+    statuses: list[int] = []
+    while 503 not in statuses:
+        assert len(statuses) < 500
+        refused, body = nginx.ask("POST", "/api/v1/uploads/", {"Tus-Resumable": "1.0.0"})
+        statuses.append(refused.status)
+    assert set(statuses) == {204, 503}
+    assert json.loads(body)["type"] == "urn:portside:problem:throttled"
+    assert refused.headers.get_all("Retry-After") == ["1"]
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
+
+
 def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     limited: tuple[Nginx, AgentDouble],
 ) -> None:
@@ -468,6 +490,7 @@ def test_what_goes_on_or_is_only_read_never_hears_of_the_limit(
     for method, path in (
         ("HEAD", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
         ("PATCH", "/api/v1/uploads/0123456789abcdef0123456789abcdef"),
+        ("POST", "/api/v1//uploads/0123456789abcdef0123456789abcdef/"),
         ("GET", "/uploads/a.bin"),
         ("GET", "/health/live"),
         ("GET", "/metrics"),
@@ -501,5 +524,10 @@ def test_while_the_agent_restarts_clients_are_told_to_come_again(
             )
             assert answer.headers.get_all("Retry-After") == ["5"]
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        # After anything else tus-js-client would begin anew.
+        asked, _ = running.ask("HEAD", "/api/v1/uploads/x", {"Tus-Resumable": "1.0.0"})
+        assert (asked.status, asked.headers["Retry-After"]) == (423, "5")
+        assert asked.headers["Tus-Resumable"] == "1.0.0"
+        assert running.ask("HEAD", "/api/v1/uploads/x")[0].status == 503
     finally:
         running.stop()

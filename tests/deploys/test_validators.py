@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -58,9 +59,10 @@ class Place:
         node = StorageNode(node_id, parse(CLUSTER), found, sizing.size(machine), "root")
         path = nginx_process.write(configuration(node), home)
         settings = path.read_text()
-        call = 'access_by_lua_block { require("portside").announce()'
-        assert call in settings
-        path.write_text(settings.replace(call, f"{call} {announced}"))
+        call = r'access_by_lua_block { require\("portside"\)\.announce\([^)]*\)'
+        settings, calls = re.subn(call, lambda found: f"{found[0]} {announced}", settings)
+        assert calls
+        path.write_text(settings)
         self.nginx = Nginx(path)
 
     def put(self, content: bytes, at: str = NAMED, attributes: str | None = None) -> Path:

@@ -9,23 +9,13 @@ from typing import Any, TypeVar
 import pytest
 
 from bench.packages import installed_by_npm
-from deploys.components import facts
-from deploys.components.nginx import configuration
-from deploys.components.node import StorageNode
 from deploys.layout import PROJECT_ROOT
-from portside import sizing
-from portside.cluster.file import parse
-from portside.operator import certificates
-from portside.quantities import GIB
-from tests.support import nginx_process
-from tests.support.agent.process import NODE_ID, Agent
-from tests.support.cluster_files import CLUSTER
+from tests.support.agent.process import Agent
 from tests.support.protocol.checks import check_nothing_left_behind
-from tests.support.protocol.nodes import HomingAgent, Node
+from tests.support.protocol.nodes import HomingAgent, Node, node_behind_nginx
 from tests.support.protocol.requests_by_hand import Ietf, Talker, Tus
 
 _CLIENTS = Path(__file__).parent / "clients"
-_HOST = "localhost"
 
 AnyTalker = TypeVar("AnyTalker", bound=Talker)
 
@@ -76,33 +66,9 @@ def make_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node for the tests of one module."""
-    home = tmp_path_factory.mktemp("nginx")
-    machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
-    found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
-    storage = StorageNode(NODE_ID, parse(CLUSTER), found, sizing.size(machine), "root")
-    path = nginx_process.write(configuration(storage), home)
-    ca = _certificate_for_this_computer(home)
-    nginx = nginx_process.Nginx(path)
-    agent = Agent(
-        tmp_path_factory.mktemp("agent"),
-        root=home / "data",
-        settings={"public_base_url": f"https://{_HOST}:{nginx.https_port}"},
-        socket_path=home / "agent.sock",
-    )
-    agent.start()
-    yield Node(f"https://{_HOST}:{nginx.https_port}", agent, ca)
-    agent.kill()
-    nginx.stop()
-
-
-def _certificate_for_this_computer(home: Path) -> Path:
-    """Clients nobody here wrote check certificates: one they accept, and the CA to accept it by."""
-    ca = certificates.make_ca("test")
-    pair = certificates.issue(ca, _HOST)
-    (home / "node.crt").write_bytes(pair.certificate_pem)
-    (home / "node.key").write_bytes(pair.key_pem)
-    (home / "ca.crt").write_bytes(ca.certificate_pem)
-    return home / "ca.crt"
+    homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
+    with node_behind_nginx(*homes) as (node, _):
+        yield node
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portside.quantities import GIB, KIB
+from portside.quantities import GIB
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol.checks import heard
 from tests.support.protocol.requests_by_hand import UPLOADS, Connection, Ietf, Tus, metadata
@@ -19,13 +19,12 @@ UNKNOWN = f"{UPLOADS}/{'0' * 32}"
     "value",
     [
         pytest.param("filename not*base64", id="no Base64"),
-        pytest.param("filename YQ", id="Base64 without its padding"),
+        pytest.param("filename YQABC", id="Base64 of no whole bytes"),
         pytest.param("filename YQ==,filename Yg==", id="a key twice"),
-        pytest.param(",filename YQ==", id="an empty key"),
         pytest.param("filename YQ== YQ==", id="two values"),
         pytest.param("filename /w==", id="no UTF-8"),
         pytest.param("f\xfcr YQ==", id="no ASCII"),
-        pytest.param("x " + "A" * (7 * KIB), id="7 KiB"),
+        pytest.param("x " + "A" * 8000, id="longer than nginx takes"),
     ],
 )
 def test_metadata_that_can_not_be_read_is_refused(shared: Agent, value: str) -> None:
@@ -93,7 +92,6 @@ def test_a_length_that_the_token_does_not_allow_is_refused(
     shared: Agent, claims: dict[str, Any], length: int, expected: tuple[int, str]
 ) -> None:
     assert heard(Tus(shared, **claims).create(length)) == expected
-    assert heard(Ietf(shared, **claims).create(length)) == expected
 
 
 @pytest.mark.parametrize(
@@ -149,12 +147,6 @@ def test_a_tus_request_without_its_version_is_refused(tus: Tus) -> None:
 
 def test_a_creation_in_neither_dialect_is_refused(shared: Agent) -> None:
     response = Tus(shared).create(1, {"Tus-Resumable": None})
-    assert heard(response) == (400, "malformed-request")
-
-
-@pytest.mark.parametrize("value", ["?2", "1", "true", "?", "?1;a=b c", "?01"])
-def test_a_completeness_that_is_no_boolean_is_refused(shared: Agent, value: str) -> None:
-    response = Ietf(shared).create(1, headers={"Upload-Complete": value})
     assert heard(response) == (400, "malformed-request")
 
 

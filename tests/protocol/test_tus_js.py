@@ -151,6 +151,11 @@ def nothing_is_left_behind(node: Node) -> Iterator[None]:
             id="the first chunk during creation",
         ),
         pytest.param(
+            {"options": {"overridePatchMethod": True, "chunkSize": 6 * MIB}},
+            3 * ["POST"],
+            id="posts for patches",
+        ),
+        pytest.param(
             {"stream": True, "options": {"uploadLengthDeferred": True, "chunkSize": 4 * MIB}},
             ["POST"] + 3 * ["PATCH"],
             id="a stream of unknown length",
@@ -196,9 +201,11 @@ def test_an_empty_file_is_stored(node: Node, run: Run, source: Path) -> None:
 
 def test_a_file_without_a_name_in_its_token_takes_the_metadatas(node: Node, run: Run) -> None:
     talker = Tus(node.agent, name=None, layout="named")
-    options = {"metadata": {"filename": "Urlaub am Meer.bin", "filetype": "x/y"}}
-    run(talker, options=options).result()
-    assert [path.name for path in files_of(talker)] == ["Urlaub_am_Meer.bin"]
+    # As Uppy sends them of a file in a folder, to an endpoint as people type it.
+    told = {"filename": "海の写真.bin", "filetype": "x/y", "relativePath": 150 * "海の写真/"}
+    endpoint = f"{node.url}//api/v1/uploads/"
+    run(talker, endpoint=endpoint, options={"metadata": told}).result()
+    assert [path.name for path in files_of(talker)] == ["海の写真.bin"]
 
 
 @pytest.mark.parametrize(
@@ -257,16 +264,16 @@ def test_an_agent_that_restarts_in_between_costs_a_retry(
     agent.kill()
     client.go_on()
     asked = len(client.asked)
-    # A 503 to its HEAD makes the client create the upload again: that finds the one it has. Alone
-    # it asks once more how far it is.
+    # A 423 to its HEAD makes the client ask again, where a 503 made it begin anew.
     client.listen_until(
-        lambda: ("POST", 503) in client.requests if behind_nginx else len(client.asked) > asked
+        lambda: ("HEAD", 423) in client.requests if behind_nginx else len(client.asked) > asked
     )
     agent.start()
     result = client.result()
     assert result["ok"], result
     assert ("HEAD", 200) in client.requests
     assert (503 in [status for _, status in client.requests]) == behind_nginx
+    assert [method for method, _ in client.requests].count("POST") == 1
     check_sent(talker, result, source.read_bytes())
 
 

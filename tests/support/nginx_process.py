@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -132,12 +132,14 @@ def check(path: Path) -> str:
 class Nginx:
     """nginx in the foreground; HTTPS requests to it, or to its last server (`control_port`)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str] | None = None) -> None:
         listens = re.findall(r"listen 127\.0\.0\.1:(\d+)", path.read_text())
         self.http_port, self.https_port = int(listens[0]), int(listens[1])
         self.control_port = int(listens[-1])
         self._process = subprocess.Popen(
-            ["/usr/sbin/nginx", "-c", str(path), "-g", "daemon off;"], stderr=subprocess.PIPE
+            ["/usr/sbin/nginx", "-c", str(path), "-g", "daemon off;"],
+            env={**os.environ, **(environment or {})},
+            stderr=subprocess.PIPE,
         )
         self._wait()
 

@@ -11,7 +11,7 @@ import pytest
 import fabfile
 from portside.client.control import Control
 from portside.cluster.file import Cluster, parse
-from portside.commands import nodes
+from portside.commands.storage import nodes
 from portside.operator.keystore import Keystore
 from portside.wire.control import DrainProgress, NodeStateRequest, NodeView
 from tests.support.client.control_double import API_KEY, ControlDouble, refuse

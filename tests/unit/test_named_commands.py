@@ -172,6 +172,8 @@ def _by_click(command: Any, words: list[str]) -> None:
         raise (Unfinished if missing else NoSuchCommand)(str(error)) from None
     if hasattr(command, "resolve_command"):
         left = [*context._protected_args, *context.args]
+        if not left and command.invoke_without_command:
+            return
         try:
             _, found, rest = command.resolve_command(context, left)
         except _UsageError as error:

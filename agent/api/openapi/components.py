@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from agent.incoming.digests import SIZES
 from agent.problems import ProblemError, Slug
 from portside.tokens import Refusal
 from portside.web import openapi
@@ -56,8 +57,11 @@ API: Api[Slug] = Api(
         429: _RETRY_AFTER,
         503: _RETRY_AFTER,
     },
-    # tus has a status of its own.
-    phrases={460: "Checksum mismatch"},
+    phrases={
+        415: "Unsupported Media Type, with Accept-Encoding where it is the Content-Encoding",
+        # tus has a status of its own.
+        460: "Checksum mismatch",
+    },
 )
 
 BINARY: JsonObject = {"type": "string", "format": "binary"}
@@ -67,6 +71,17 @@ DIGEST: JsonObject = {
     "pattern": r"^$|(^|,)[ \t]*sha-256=:[A-Za-z0-9+/]{43}=:[ \t]*(,|$)",
 }
 """A `Repr-Digest` with a SHA-256 (RFC 9530); an empty one says nothing (RFC 9651, section 3.2)."""
+
+_BASE64_DIGESTS = "|".join(
+    f"{algorithm}=:[A-Za-z0-9+/]{{{-(-size * 4 // 3)}}}{'=' * (-size % 3)}:"
+    for algorithm, size in SIZES.items()
+)
+
+DIGESTS: JsonObject = {
+    "type": "string",
+    "pattern": rf"^$|(^|,)[ \t]*({_BASE64_DIGESTS})[ \t]*(,|$)",
+}
+"""A field of RFC 9530 with a digest by any algorithm that is checked."""
 
 FILE_ID: JsonObject = {"type": "string", "pattern": FILE_ID_PATTERN}
 

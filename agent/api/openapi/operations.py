@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from agent.api.openapi.components import (
     ACCESS_TOKEN,
     BINARY,
-    DIGEST,
+    DIGESTS,
     DOWNLOAD_TOKEN,
     FILE_ID,
     NEW_FILE_PROBLEMS,
@@ -23,13 +23,21 @@ from agent.api.openapi.replicate_operations import REPLICATION
 from agent.api.openapi.resumable_operations import RESUMABLE
 from agent.api.system import JWK_SET
 from agent.problems import Slug
-from portside.web.openapi import ANYONE, Answer, Operation, Parameter, query_parameters
+from portside.web.openapi import ANYONE, Answer, JsonObject, Operation, Parameter, query_parameters
+from portside.web.redirects import DOWNLOAD
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, UploadStatus
 
-_WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (*NEW_FILE_PROBLEMS, "length-required")
+_WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (
+    *NEW_FILE_PROBLEMS,
+    "length-required",
+    "partial-file",
+    "media-type",
+    "expectation-failed",
+    "precondition-failed",
+)
 
 _LOCATION = {"Location": "Where the file is served from."}
 _STORED = {
@@ -40,9 +48,48 @@ _STORED = {
 _NO_CONTENT = Answer("Yes.")
 _OPTIONS = Answer("What may be done here.", headers={"Allow": "The methods."})
 
-_DIGESTS = tuple(
-    Parameter("header", name, DIGEST, "The file's SHA-256: other content is refused (RFC 9530).")
-    for name in ("Repr-Digest", "Content-Digest")
+_BYTES: JsonObject = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+
+_SAID_OF_A_FILE = (
+    Parameter(
+        "header", "Repr-Digest", DIGESTS, "The file's digests: other content is refused (RFC 9530)."
+    ),
+    Parameter(
+        "header",
+        "Content-Digest",
+        DIGESTS,
+        "Those of the body, which may be a form: another one is refused (RFC 9530).",
+    ),
+    Parameter("header", "X-File-Size", _BYTES, "The file's bytes: another number is refused."),
+    Parameter(
+        "header",
+        "Content-Range",
+        {"type": "string", "pattern": "^$|^bytes 0-[0-9]{1,18}/[0-9]{1,18}$"},
+        "All of the file. Parts of one go to `/api/v1/uploads`.",
+    ),
+    Parameter(
+        "header", "Content-Encoding", {"enum": ["identity"]}, "What is sent is what is stored."
+    ),
+)
+_CONDITIONS = (
+    Parameter(
+        "header",
+        "If-None-Match",
+        {"type": "string"},
+        "With `*` a name that is taken is a 412 in place of a 409 (RFC 9110, section 13.1.2).",
+    ),
+    Parameter(
+        "header",
+        "If-Match",
+        {"type": "string"},
+        "Holds for a file that this token has stored; a new one replaces none (section 13.1.1).",
+    ),
+    Parameter(
+        "header",
+        "Content-Disposition",
+        {"type": "string"},
+        "The file's name where the URL's can't be read (RFC 6266).",
+    ),
 )
 
 _NAME = Parameter(
@@ -59,7 +106,7 @@ _UPLOADS: Operations = {
         _STORED,
         _WHOLE_BODY_PROBLEMS,
         security=(UPLOAD_TOKEN,),
-        parameters=_DIGESTS,
+        parameters=_SAID_OF_A_FILE,
         body={
             "multipart/form-data": {
                 "type": "object",
@@ -74,7 +121,7 @@ _UPLOADS: Operations = {
         _STORED,
         _WHOLE_BODY_PROBLEMS,
         security=(UPLOAD_TOKEN,),
-        parameters=(_NAME, *_DIGESTS),
+        parameters=(_NAME, *_SAID_OF_A_FILE, *_CONDITIONS),
         body={"application/octet-stream": BINARY},
     ),
     ("HEAD", "/api/internal/upload"): Operation(
@@ -91,6 +138,10 @@ _UPLOADS: Operations = {
     ),
 }
 
+_DOWNLOAD = Parameter(
+    "query", DOWNLOAD, {"type": "string"}, "That a browser is to save what it would show."
+)
+
 _CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
 _READ_PROBLEMS: tuple[Slug, ...] = (
     *TOKEN_PROBLEMS,
@@ -106,7 +157,8 @@ _CONTENT_HEADERS = {
 }
 _VALIDATORS = (
     "nginx adds ETag (the content's SHA-256) and Last-Modified (its commit), the same on every "
-    "node, and Surrogate-Key (the file's id and its namespace)."
+    "node, and Surrogate-Key (the file's id and its namespace); a text in UTF-8 says so in its "
+    "Content-Type."
 )
 _CONTENT = {
     200: Answer(
@@ -171,7 +223,7 @@ _FILES: Operations = {
         _CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
-        parameters=(_FILE_ID,),
+        parameters=(_FILE_ID, _DOWNLOAD),
     ),
     ("HEAD", "/api/v1/files/{file_id}/content"): Operation(
         "files",
@@ -179,7 +231,7 @@ _FILES: Operations = {
         _HEAD_OF_CONTENT,
         _READ_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, DOWNLOAD_TOKEN),
-        parameters=(_FILE_ID,),
+        parameters=(_FILE_ID, _DOWNLOAD),
     ),
     **{
         (method, "/api/v1/files/{file_id}/verify"): Operation(
@@ -239,8 +291,8 @@ _LASTING: Operations = {
     )
     for method, answers in (("GET", _CONTENT), ("HEAD", _HEAD_OF_CONTENT))
     for path, parameters in (
-        ("/f/{file_id}", (_FILE_ID,)),
-        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME)),
+        ("/f/{file_id}", (_FILE_ID, _DOWNLOAD)),
+        ("/f/{file_id}/{name}", (_FILE_ID, _FILE_NAME, _DOWNLOAD)),
     )
 }
 
@@ -298,4 +350,8 @@ OPERATIONS: Operations = {
     **_QUARANTINE,
     **_LASTING,
     **_SYSTEM,
+    **{
+        ("HEAD", path): _SYSTEM["GET", path]
+        for path in ("/health/live", "/health/ready", "/metrics", "/openapi.json")
+    },
 }

@@ -15,8 +15,10 @@ from agent.api.openapi.components import (
     Operations,
 )
 from agent.dialects.checksum import CHECKSUMS
+from agent.dialects.draft import PARTIAL_TYPE, REGISTERED
 from agent.dialects.metadata import MOST_METADATA
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE
+from agent.dialects.method_override import CARRIED, OVERRIDE_HEADER
+from agent.dialects.request import TUS_TYPE
 from agent.problems import Slug
 from portside.web.openapi import Answer, JsonObject, Operation, Parameter
 from portside.wire.files import StoredFile
@@ -31,7 +33,11 @@ def _header(name: str, description: str, schema: JsonObject) -> Parameter:
 
 _DIALECT = (
     _header("Tus-Resumable", "The version: this is tus.", {"enum": ["1.0.0"]}),
-    _header("Upload-Draft-Interop-Version", "IETF: 6, 8 or none.", {"type": "string"}),
+    _header(
+        "Upload-Draft-Interop-Version",
+        "IETF: 3 to 9, or none for the newest draft. 3 says Upload-Incomplete, turned round.",
+        {"type": "string"},
+    ),
 )
 _OFFSET = _header("Upload-Offset", "Where this request's bytes begin.", _BYTES)
 _OF_BYTES = (
@@ -42,6 +48,7 @@ _OF_BYTES = (
         "tus: what this request's bytes hash to, in Base64.",
         {"type": "string", "pattern": f"^({'|'.join(CHECKSUMS)}) {_BASE64}$"},
     ),
+    _header("Content-Digest", "SHA-256 of this request's bytes (RFC 9530).", DIGEST),
     _header("Repr-Digest", "The whole file's SHA-256 (RFC 9530).", DIGEST),
     _header(
         "Accept",
@@ -53,7 +60,7 @@ _OF_CREATION = (
     _header("Upload-Defer-Length", "tus: the length comes later.", {"enum": ["1"]}),
     _header(
         "Upload-Metadata",
-        "tus: keys with values in Base64; `filename` is the file's name.",
+        "tus: keys with values in Base64; `filename`, or else `name`, is the file's name.",
         {"type": "string", "maxLength": MOST_METADATA},
     ),
     _header(
@@ -62,6 +69,13 @@ _OF_CREATION = (
         {"type": "string", "pattern": "^(partial|final;.+)$"},
     ),
     _header("Content-Disposition", "IETF: the file's name.", {"type": "string"}),
+)
+_OVERRIDE = Parameter(
+    "header",
+    OVERRIDE_HEADER,
+    {"enum": list(CARRIED)},
+    "The method that is meant, for clients that can't send it.",
+    required=True,
 )
 _UPLOAD_ID = Parameter("path", "upload_id", FILE_ID, "As in the Location of its creation.")
 _ANY_ID = Parameter("path", "upload_id", {"type": "string", "minLength": 1})
@@ -72,8 +86,10 @@ _SPOKEN: tuple[Slug, ...] = (*TOKEN_PROBLEMS, "token-revoked", "protocol-version
 _OF_ONE: tuple[Slug, ...] = (*_SPOKEN, "upload-unknown", "upload-expired")
 _RECEIVING: tuple[Slug, ...] = (
     *NEW_FILE_PROBLEMS,
+    "throttled",
     "protocol-version",
     "media-type",
+    "expectation-failed",
     "offset-mismatch",
     "checksum-mismatch",
     "checksum-unsupported",
@@ -97,6 +113,7 @@ _OPTIONS = Answer(
     },
 )
 _REACHED = {"Upload-Offset": "Bytes that are on disk.", "Cache-Control": "no-store"}
+_IN_THE_DRAFT = tuple(REGISTERED.values())
 
 RESUMABLE: Operations = {
     ("OPTIONS", "/api/v1/uploads"): Operation(
@@ -112,14 +129,19 @@ RESUMABLE: Operations = {
             201: Answer(
                 "It has begun: no body. It is complete: the stored file.",
                 model=StoredFile,
-                headers={**_REACHED, "Location": "Where it goes on."},
+                headers={
+                    **_REACHED,
+                    "Location": "Where it goes on: a URL by the name that was asked, or its path "
+                    "where a proxy may have put another name in.",
+                },
             )
         },
-        _RECEIVING,
+        (*_RECEIVING, "method-not-allowed"),
         security=(UPLOAD_TOKEN,),
         parameters=(*_DIALECT, *_OF_BYTES, *_OF_CREATION),
         body={**_BODY, "application/octet-stream": BINARY},
         body_required=False,
+        registered=_IN_THE_DRAFT,
     ),
     ("HEAD", "/api/v1/uploads/{upload_id}"): Operation(
         "resumable uploads",
@@ -128,7 +150,18 @@ RESUMABLE: Operations = {
             200: Answer("tus: so far.", headers=_REACHED),
             204: Answer("IETF: so far.", headers=_REACHED),
         },
-        _OF_ONE,
+        (*_OF_ONE, "upload-locked", "not-replicated", "no-slot", "no-memory"),
+        security=(UPLOAD_TOKEN,),
+        parameters=(_UPLOAD_ID, *_DIALECT),
+    ),
+    ("GET", "/api/v1/uploads/{upload_id}"): Operation(
+        "resumable uploads",
+        "How far is it, and what became of it?",
+        {
+            200: Answer("It is complete: the stored file.", model=StoredFile, headers=_REACHED),
+            204: Answer("So far.", headers=_REACHED),
+        },
+        (*_OF_ONE, "upload-locked", "not-replicated"),
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT),
     ),
@@ -143,6 +176,21 @@ RESUMABLE: Operations = {
         security=(UPLOAD_TOKEN,),
         parameters=(_UPLOAD_ID, *_DIALECT, _OFFSET, *_OF_BYTES),
         body=_BODY,
+        registered=_IN_THE_DRAFT,
+    ),
+    ("POST", "/api/v1/uploads/{upload_id}"): Operation(
+        "resumable uploads",
+        "HEAD, PATCH or DELETE of a client that can't send it",
+        {
+            200: Answer("As of the method that is meant."),
+            204: Answer("As of the method that is meant."),
+        },
+        (*_RECEIVING, "method-not-allowed"),
+        security=(UPLOAD_TOKEN,),
+        parameters=(_UPLOAD_ID, *_DIALECT, _OVERRIDE, _OFFSET, *_OF_BYTES),
+        body={**_BODY, "application/octet-stream": BINARY},
+        body_required=False,
+        registered=_IN_THE_DRAFT,
     ),
     ("DELETE", "/api/v1/uploads/{upload_id}"): Operation(
         "resumable uploads",

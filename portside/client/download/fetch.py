@@ -16,15 +16,16 @@ import urllib3
 
 from portside.backoff import Backoff, spread
 from portside.client.control import Control
-from portside.client.download.partial import PartialFile
+from portside.client.download.output import Output
 from portside.client.http.answers import (
     innermost,
     must_keep_secrets,
     problem_of,
     retry_after,
-    trusted_authorities,
 )
 from portside.client.http.errors import DamagedCopy, DownloadError, describe
+from portside.client.http.session import Session
+from portside.client.http.trust import trusted_authorities
 from portside.client.progress import Display
 from portside.quantities import format_duration
 from portside.wire.control import FileUrl, FileView
@@ -56,14 +57,15 @@ class _SourceFailed(Exception):
 
 
 def fetch(
-    control: Control, view: FileView, destination: Path, ca: Path | None, shown: Display
+    control: Control, view: FileView, output: Output, ca: Path | None, shown: Display
 ) -> None:
-    """Bring a committed file to `destination`, replacing what is there.
+    """Bring a committed file to `output`.
 
-    What has arrived when this fails is gone on with by the next call. Raises DamagedCopy when no
-    node's copy is the file, other DownloadErrors, ControlError, LocalFileError and AlreadyRunning.
+    What a file has when this fails is gone on with by the next call. Raises DamagedCopy when no
+    node's copy is the file, other DownloadErrors, ControlError, LocalFileError, AlreadyRunning and
+    OutputClosed.
     """
-    with PartialFile(destination, view.file_id) as part, requests.Session() as session:
+    with output as part, Session() as session:
         _Fetch(control, view, part, session, trusted_authorities(ca), shown).run()
         part.finish()
 
@@ -73,8 +75,8 @@ class _Fetch:
         self,
         control: Control,
         view: FileView,
-        part: PartialFile,
-        session: requests.Session,
+        part: Output,
+        session: Session,
         trusted: bool | str,
         shown: Display,
     ) -> None:
@@ -127,6 +129,11 @@ class _Fetch:
         origins, self._origins = self._origins, set()
         if len(origins) == 1 and not origins & {_EARLIER_RUN}:
             self._damaged |= origins
+        if not self._part.can_begin_anew:
+            raise DamagedCopy(
+                f"{self._file_id}: what came from {', '.join(sorted(origins))} is damaged: its "
+                "SHA-256 is another, and it was written already: don't use it"
+            )
         self._part.clear()
         if not self._size:
             raise self._only_damaged()
@@ -187,6 +194,8 @@ class _Fetch:
             expected = (begun, self._size - 1, self._size)
             if told is None or tuple(map(int, told.groups())) != expected:
                 raise _SourceFailed(f"{node_id}: sends another range than was asked for")
+        elif begun and not self._part.can_begin_anew:
+            raise _SourceFailed(f"{node_id}: sends no part of a file, but only all of it")
         elif begun:
             self._part.clear()
             self._origins.clear()
@@ -199,10 +208,12 @@ class _Fetch:
         """Go to another node at once, and to one that has failed before after a while."""
         self._in_vain += 1
         if self._in_vain >= max(ATTEMPTS, 2 * self._copies):
-            raise DownloadError(
-                f"{failed}; given up after {self._in_vain} attempts; the same command goes on from "
-                f"{self._part.size} bytes"
+            goes_on = (
+                f"; the same command goes on from {self._part.size} bytes"
+                if self._part.can_begin_anew
+                else f"; {self._part.size} of {self._size} bytes were written"
             )
+            raise DownloadError(f"{failed}; given up after {self._in_vain} attempts{goes_on}")
         again = node_id in self._failing
         self._failing.add(node_id)
         if not again and len(self._failing | self._damaged) < self._copies:

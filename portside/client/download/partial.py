@@ -6,6 +6,7 @@ turns a second process away.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,11 +23,15 @@ _BLOCK = 1024 * 1024
 class PartialFile:
     """The beginning of the file that goes to `destination`; `size` bytes of it are here.
 
-    Raises LocalFileError where the folder can't be read or written, and AlreadyRunning.
+    One that appears at `destination` meanwhile stays, unless this one `replaces` it. Raises
+    LocalFileError where the folder can't be read or written, and AlreadyRunning.
     """
 
-    def __init__(self, destination: Path, file_id: str) -> None:
+    can_begin_anew = True
+
+    def __init__(self, destination: Path, file_id: str, *, replaces: bool = True) -> None:
         self.destination = destination
+        self._replaces = replaces
         self.path = destination.with_name(f".{file_id}.part")
         self.size = 0
         self._hash = hashlib.sha256()
@@ -88,10 +93,20 @@ class PartialFile:
         """Give the complete file its name, at once and for good."""
         try:
             os.fsync(self._descriptor)
+            if not self._replaces and self.destination.exists():
+                raise LocalFileError(
+                    f"{self.destination}: has come to be there meanwhile: the same command with "
+                    "--force replaces it, and fetches nothing anew"
+                )
             self.path.rename(self.destination)
-            durable_file.sync_directory(self.destination.parent)
         except OSError as error:
             raise self._failed(error) from None
+        try:
+            durable_file.sync_directory(self.destination.parent)
+        except OSError as error:
+            # Some filesystems (CIFS, several of FUSE) have no fsync of folders.
+            if error.errno != errno.EINVAL:
+                raise self._failed(error) from None
 
     def _open_locked(self) -> int:
         while True:
@@ -116,6 +131,16 @@ class PartialFile:
 
     def _failed(self, error: OSError) -> LocalFileError:
         """Full, read-only or broken: what has arrived stays, so that the same command goes on."""
+        if error.errno in durable_file.NO_ROOM:
+            return LocalFileError(
+                f"{self.destination}: {error.strerror} after {self.size} bytes: make room, "
+                "then the same command goes on from there"
+            )
+        if error.errno == errno.EFBIG:
+            return LocalFileError(
+                f"{self.destination}: this filesystem takes no file so large (vfat: 4 GiB): name a "
+                "place on another one with -o"
+            )
         return LocalFileError(
             f"{self.destination}: {error.strerror}; the same command goes on once that is mended"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from urllib.parse import urlsplit
 
 import requests
@@ -12,6 +12,10 @@ from portside.wire.problem import PROBLEM_PREFIX, Problem
 
 PASSING_REFUSALS = (408, 423, 429)
 """Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""
+
+
+_OBJECT = re.compile(r"^\w+\(host=[^)]*\): |\[Errno -?\d+\] ")
+"""What urllib3 says before and in its reasons: the object that failed, and the error's number."""
 
 
 class Bearer(requests.auth.AuthBase):
@@ -31,17 +35,6 @@ def must_keep_secrets(url: str, whose: str) -> None:
     private = parts.scheme == "http" and _is_loopback(parts.hostname or "")
     if not parts.hostname or not (parts.scheme == "https" or private):
         raise ValueError(f"{url!r}: {whose} URL must start with https://")
-
-
-def trusted_authorities(ca: Path | None) -> bool | str:
-    """What `requests` is to trust: `ca`, a PEM file, or the system's authorities.
-
-    Explicit for each request, else REQUESTS_CA_BUNDLE in the environment would win. Raises
-    ValueError when there is no such file.
-    """
-    if ca is not None and not ca.is_file():
-        raise ValueError(f"{ca}: there is no such CA file")
-    return str(ca) if ca else True
 
 
 def problem_of(answer: requests.Response) -> Problem:
@@ -65,12 +58,18 @@ def retry_after(answer: requests.Response) -> float | None:
 
 def innermost(error: BaseException) -> str:
     """The cause that a person can act on, out of the libraries' wrappings."""
+    proxy = "the proxy (HTTPS_PROXY): " if isinstance(error, requests.exceptions.ProxyError) else ""
+    return proxy + _innermost(error)
+
+
+def _innermost(error: BaseException) -> str:
     while True:
         inner = getattr(error, "reason", None) or next(
             (part for part in reversed(error.args) if isinstance(part, BaseException)), None
         )
         if not isinstance(inner, BaseException):
-            return str(getattr(error, "strerror", None) or error)
+            said = str(getattr(error, "strerror", None) or error)
+            return _OBJECT.sub("", said)
         error = inner
 
 

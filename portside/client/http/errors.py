@@ -81,6 +81,10 @@ class DamagedCopy(DownloadError):
     """What came isn't the file: its SHA-256 is another one than the control plane's."""
 
 
+class OutputClosed(Exception):
+    """Whoever read what was fetched reads no more, as `head` does: not worth a line."""
+
+
 _ADVICE = {
     "token-malformed": "pass the token as it was issued, without quotes or line breaks",
     "token-missing": "pass a token: --token-file, or PORTSIDE_TOKEN",
@@ -94,12 +98,13 @@ _ADVICE = {
     "upload-unknown": "the node has the upload no more: ask for a new token and start over",
     "upload-expired": "its time is over: ask for a new token and start over",
     "upload-in-progress": "another upload with this token is running: wait for it to end",
-    "name-taken": "choose another name, or the layout 'dated', where names never clash",
-    "name-refused": "rename the file",
+    "name-taken": "choose another --name, or the layout 'dated', where names never clash",
+    "name-refused": "rename the file, or say --name",
     "node-closed": "name another node with --node, or none",
     "size-mismatch": "mint the token for the file's exact size",
-    "too-large": "raise uploads.max_size in the cluster file, or the token's size",
-    "type-refused": "name it after what it holds; uploads.extensions lists what is taken",
+    "too-large": "raise uploads.max_size in the cluster file, or the token's size; for a stream, "
+    "say --max-size",
+    "type-refused": "name it after what it holds (--name); uploads.extensions lists what is taken",
     "key-missing": "log in with an API key: `portside login URL`",
     "key-unknown": "log in with a key that counts: `portside login URL`",
     "scope-missing": "ask the operator for a key that may do this",

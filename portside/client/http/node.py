@@ -16,10 +16,11 @@ from portside.client.http.answers import (
     must_keep_secrets,
     problem_of,
     retry_after,
-    trusted_authorities,
 )
 from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
+from portside.client.http.session import Session
+from portside.client.http.trust import trusted_authorities
 from portside.wire import paths
 from portside.wire.files import StoredFile
 from portside.wire.keys import Keyset
@@ -55,10 +56,11 @@ class NodeClient:
         must_keep_secrets(self.base_url, "the node's")
         self._ca = ca
         self._verify = trusted_authorities(ca)
-        self._session = requests.Session()
+        self._session = Session()
         self._session.mount("https://", UploadAdapter())
         self._session.mount("http://", UploadAdapter())
         self._keys: Keyset | None = None
+        self._asks_first = True
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,9 +105,15 @@ class NodeClient:
 
         Raises NodeUnavailable; what `body` raises while it is read passes through.
         """
-        if len(body):
-            headers = {**headers, "Expect": "100-continue"}
         try:
+            if len(body) and self._asks_first:
+                asking = {**headers, "Expect": "100-continue"}
+                answer = self._request(method, path, token, asking, VERIFY_SECONDS, body)
+                if answer.status_code != requests.codes.expectation_failed:
+                    return answer
+                # Something on the way knows no expectations (RFC 9110, section 15.5.18).
+                self._asks_first = False
+                self._session.close()
             return self._request(method, path, token, headers, VERIFY_SECONDS, body)
         except (requests.RequestException, OSError) as error:
             raise self._unreachable(error, body) from None

@@ -11,12 +11,16 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from portside.client.http.errors import LocalFileError
+from portside.client.upload.source import size_of_open
 
 BLOCK = 1024 * 1024
 """Bytes of one read and one send: calls are few beside the bytes, progress is still smooth."""
+
+_SAMPLE = 64 * 1024
+"""Bytes of each end that tell a file from another of its size and moment: one read."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes sent so far, after each block."""
@@ -26,8 +30,15 @@ def ignore_progress(sent: int) -> None:
     """For callers that show no progress."""
 
 
+class Blocks(Protocol):
+    """Bytes that can be gone back in."""
+
+    def blocks(self, start: int, end: int) -> Iterator[memoryview]:
+        """Those from `start` up to `end`, block by block."""
+
+
 class OpenFile:
-    """A file of `size` bytes that must stay what it was when it was opened.
+    """A file, or a disk, of `size` bytes that must stay what it was when it was opened.
 
     May be read by several threads at once. Raises LocalFileError when it can't be opened.
     """
@@ -39,10 +50,11 @@ class OpenFile:
         except OSError as error:
             raise LocalFileError(f"{path}: {error.strerror}") from None
         at_start = os.fstat(self._descriptor)
-        if not stat.S_ISREG(at_start.st_mode):
+        if not (stat.S_ISREG(at_start.st_mode) or stat.S_ISBLK(at_start.st_mode)):
             os.close(self._descriptor)
-            raise LocalFileError(f"{path}: is no ordinary file")
-        self.size = at_start.st_size
+            raise LocalFileError(f"{path}: is neither a file nor a disk")
+        self._told_size = at_start.st_size
+        self.size = size_of_open(self._descriptor)
         self.changed_at = at_start.st_mtime_ns
         self.inode = at_start.st_ino
 
@@ -58,6 +70,17 @@ class OpenFile:
         os.close(self._descriptor)
         # A thread that reads on must not read another file with the same number.
         self._descriptor = -1
+
+    def sample(self) -> str:
+        """A SHA-256, in hex, of its first and last bytes: most changes show there.
+
+        Raises LocalFileError for a file that can't be read or has changed.
+        """
+        digest = hashlib.sha256()
+        for start in (0, max(0, self.size - _SAMPLE)):
+            for block in self.blocks(start, min(start + _SAMPLE, self.size)):
+                digest.update(block)
+        return digest.hexdigest()
 
     def blocks(self, start: int, end: int) -> Iterator[memoryview]:
         """The bytes from `start` up to `end`. Each block is overwritten by the next one.
@@ -82,7 +105,7 @@ class OpenFile:
 
     def _must_be_unchanged(self) -> None:
         now = os.fstat(self._descriptor)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.changed_at):
+        if (now.st_size, now.st_mtime_ns) != (self._told_size, self.changed_at):
             raise self._changed()
 
     def _changed(self) -> LocalFileError:
@@ -137,12 +160,12 @@ class FileBody:
 
 
 class Range:
-    """The bytes of an open file from `start` up to `end` as a body, for one request.
+    """The bytes of `file` from `start` up to `end` as a body, for one request.
 
     `on_progress` is called with the bytes of this range that were sent so far.
     """
 
-    def __init__(self, file: OpenFile, start: int, end: int, on_progress: Progress) -> None:
+    def __init__(self, file: Blocks, start: int, end: int, on_progress: Progress) -> None:
         self.sent = 0
         self._file = file
         self._start = start
@@ -153,7 +176,8 @@ class Range:
         return self._end - self._start
 
     def __iter__(self) -> Iterator[memoryview]:
-        """The blocks. Each is overwritten by the next one."""
+        """The blocks, from the first byte on. Each is overwritten by the next one."""
+        self.sent = 0
         for block in self._file.blocks(self._start, self._end):
             yield block
             self.sent += len(block)

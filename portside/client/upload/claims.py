@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from portside.cluster.file import Cluster
 from portside.wire.claims import UploadClaims
 from portside.wire.fields import Layout
+from portside.wire.mistakes import in_words
 
 DEFAULT_NAMESPACE = "files"
 DEFAULT_VALID = 15 * 60
@@ -65,7 +66,4 @@ def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
             ack=cluster.replication.ack,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {what}" if where else what) from None
+        raise ValueError(in_words(error)) from None

@@ -26,6 +26,7 @@ from portside.client.upload.body import OpenFile
 from portside.client.upload.resume import put_resumable
 from portside.client.upload.single import UploadClient
 from portside.client.upload.state import Begun, StateFile, facts_of, state_folder
+from portside.client.upload.streamed import StreamUpload
 from portside.client.watcher import Watcher
 from portside.wire.control import Session, SessionRequest
 from portside.wire.files import StoredFile
@@ -189,6 +190,34 @@ class BySession:
         unknown = isinstance(refused, Refused) and refused.problem.status == 401
         if kept is not None and not unknown:
             kept.clear()
+
+
+def put_stream_by_session(
+    control: Control,
+    upload: StreamUpload,
+    wish: SessionRequest,
+    ca: Path | None,
+    say: Callable[[str], None],
+) -> StoredFile:
+    """Bring a stream to a node of the control plane's choice: the first that begins with it.
+
+    Raises as `StreamUpload.put`, and ControlError.
+    """
+    gone: list[str] = []
+    while True:
+        asked = wish.model_copy(update={"avoid": tuple(gone[-_AVOIDED:])})
+        session = control.session(asked, secrets.token_urlsafe(16))
+        client = UploadClient(session.upload_api_url, ca)
+        try:
+            return upload.put(client, session.token, patiently=False)
+        except NodeUnavailable as reason:
+            no_trust = reason.problem is None and not reason.passing
+            if upload.has_begun or no_trust or session.node_id in gone:
+                raise
+            gone.append(session.node_id)
+            say(f"{session.node_id} took no byte ({reason}): asking for another session")
+        finally:
+            client.close()
 
 
 class _FirstByte(Watcher):

@@ -40,6 +40,7 @@ def put_resumable(
     token: str | Callable[[], str],
     *,
     kind: Sequence[str] = (),
+    name: str | None = None,
     sha256: str | None = None,
     parallel: int = 1,
     watcher: Watcher = _SILENT,
@@ -47,9 +48,9 @@ def put_resumable(
     """Upload the file at `path`, through cuts and restarts, and return what the node stored.
 
     `token` is one that was given, or makes a new one for this file at each call; `kind` tells
-    uploads of a file apart whose tokens are made: another namespace is another upload. `sha256`
-    (hex), if known ahead, is checked by the node as well. With `parallel` threads, large files
-    travel in parts. The receipt is verified.
+    uploads of a file apart whose tokens are made: another namespace is another upload. `name`
+    replaces the file's own where the token has none. `sha256` (hex), if known ahead, is checked by
+    the node as well. With `parallel` threads, large files travel in parts. The receipt is verified.
 
     Cuts are mended until ten attempts have brought no byte. Until the upload is finished, a file
     under `state_folder()` holds what the next call for the same file needs to go on with it. Raises
@@ -61,7 +62,17 @@ def put_resumable(
     identity = (str(path.resolve()), client.base_url, *told_apart)
     keys = client.node_keys()
     with OpenFile(path) as file, StateFile(state_folder(), identity, UploadState) as state_file:
-        run = _Run(client.node, keys, file, state_file, token, sha256, parallel, watcher)
+        run = _Run(
+            client.node,
+            keys,
+            file,
+            state_file,
+            token,
+            name or path.name,
+            sha256,
+            parallel,
+            watcher,
+        )
         return run.to_the_end()
 
 
@@ -72,6 +83,7 @@ class _Run:
     file: OpenFile
     state_file: StateFile[UploadState]
     token: str | Callable[[], str]
+    name: str
     sha256: str | None
     parallel: int
     watcher: Watcher
@@ -181,11 +193,11 @@ class _Run:
             already = parts.ask(uploads, self._patience())
             self.watcher.say(_resuming(already, self.file.size))
         parts.run(self.node, state.token, max(self.parallel, _FEWEST_WORKERS))
-        name = _name(claims, self.file)
+        name = self._name(claims)
         return self._patience().call(lambda: uploads.finish(state.places, name, self.sha256))
 
     def _create(self, uploads: Uploads, claims: Claims) -> str | StoredFile:
-        name = _name(claims, self.file)
+        name = self._name(claims)
         try:
             return self._patience().call(lambda: uploads.create(self.file.size, name, self.sha256))
         except Refused as refused:
@@ -195,7 +207,7 @@ class _Run:
     def _create_parts(
         self, uploads: Uploads, state: UploadState, part_size: int, claims: Claims
     ) -> UploadState:
-        name = _name(claims, self.file)
+        name = self._name(claims)
         for number, (start, end) in enumerate(ranges(self.file.size, part_size)):
             create = partial(uploads.create, end - start, name, part=number)
             created = self._patience().call(create)
@@ -219,6 +231,9 @@ class _Run:
             for place in state.places:
                 uploads.discard(place)
         self.state_file.clear()
+
+    def _name(self, claims: Claims) -> str:
+        return str(claims.get("name") or self.name)
 
     def _patience(self) -> Patience:
         return Patience(self.watcher.waiting)
@@ -247,10 +262,6 @@ class _OneUpload:
 
 def _resuming(held: int, size: int) -> str:
     return f"resuming at {100 * held // size if size else 100} %"
-
-
-def _name(claims: Claims, file: OpenFile) -> str:
-    return str(claims.get("name") or file.path.name)
 
 
 def _deadline(claims: Claims) -> int:

@@ -18,12 +18,14 @@ from typing import Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from portside.client import xdg
 from portside.client.http.errors import AlreadyRunning, LocalFileError
 from portside.client.upload.body import OpenFile
 from portside.client.upload.tus import is_place
 
 _SUFFIX = ".json"
 _NEW = ".new"
+_SECOND = 1_000_000_000
 
 _SWEEP_SECONDS = 0.2
 """A lock that is held for longer is an upload's; a sweep of another process takes less."""
@@ -38,12 +40,21 @@ class Begun(BaseModel):
     size: int = Field(ge=0)
     changed_at: int
     inode: int
+    sample: str | None = None
+    """Of the file's content (`OpenFile.sample`). An earlier release noted none."""
     deadline: int
 
     def is_of(self, file: OpenFile) -> bool:
-        """Whether the file is still what it was at the beginning."""
-        now = (file.size, file.changed_at, file.inode)
-        return now == (self.size, self.changed_at, self.inode)
+        """Whether the file is still what it was at the beginning.
+
+        A disk that was mounted anew may number its files anew, or have kept less of a moment than
+        it showed: then size, moment and a look at the content decide. The receipt proves it all.
+        """
+        if (file.size, file.changed_at, file.inode) == (self.size, self.changed_at, self.inode):
+            return True
+        if file.size != self.size or not _is_same_moment(self.changed_at, file.changed_at):
+            return False
+        return self.sample is not None and self.sample == file.sample()
 
     @property
     def is_sound(self) -> bool:
@@ -87,13 +98,19 @@ def facts_of(file: OpenFile) -> dict[str, str | int]:
         "size": file.size,
         "changed_at": file.changed_at,
         "inode": file.inode,
+        "sample": file.sample(),
     }
 
 
 def state_folder(of: str = "uploads") -> Path:
-    """$XDG_STATE_HOME/portside/uploads; a relative one counts for nothing, says the standard."""
-    home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else Path.home() / ".local/state") / "portside" / of
+    """$XDG_STATE_HOME/portside/uploads. Raises LocalFileError for a user who has no home."""
+    folder = xdg.folder("XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        raise LocalFileError(
+            "no home folder to note in how far an upload is: set HOME or XDG_STATE_HOME, or use "
+            "--no-resume"
+        )
+    return folder / "portside" / of
 
 
 class StateFile(Generic[S]):
@@ -157,6 +174,12 @@ class StateFile(Generic[S]):
     def clear(self) -> None:
         """The upload is finished, or can't be: the next run starts anew."""
         os.truncate(self._descriptor, 0)
+
+
+def _is_same_moment(before: int, now: int) -> bool:
+    """Whether a file's times (ns) are one: vfat keeps every other second, ext3 each."""
+    kept_less = now % _SECOND == 0 and 0 <= before - now < 2 * _SECOND
+    return before == now or kept_less
 
 
 def _make_private(folder: Path) -> None:

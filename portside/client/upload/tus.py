@@ -30,6 +30,9 @@ from portside.wire.files import StoredFile
 _VERSION = {"Tus-Resumable": "1.0.0"}
 _AS_JSON = {"Accept": "application/json"}
 _PLACE = re.compile(re.escape(paths.RESUMABLE_UPLOADS) + r"/[A-Za-z0-9_-]{1,128}")
+_DISCARD_SECONDS = 5.0
+"""A courtesy that nobody, least of all who interrupts an upload, should wait for."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -53,14 +56,15 @@ class Uploads:
         self._token = token
 
     def create(
-        self, length: int, name: str, sha256: str | None = None, *, part: int | None = None
+        self, length: int | None, name: str, sha256: str | None = None, *, part: int | None = None
     ) -> str | StoredFile:
         """Begin an upload of `length` bytes and return its place. The same again is the same one.
 
-        A token that has stored its file already brings that. With the number of a `part` it is one
-        of those that `finish` joins.
+        Without a length, the last `append` tells it. A token that has stored its file already
+        brings that. With the number of a `part` it is one of those that `finish` joins.
         """
-        headers = {**_VERSION, **_AS_JSON, **_named(name, part), "Upload-Length": str(length)}
+        told = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        headers = {**_VERSION, **_AS_JSON, **_named(name, part), **told}
         if part is not None:
             headers["Upload-Concat"] = "partial"
         if sha256:
@@ -82,13 +86,26 @@ class Uploads:
             raise ReceiptRefused(f"the node has an upload of {told} bytes here, not of {length}")
         return _offset(answer, length)
 
-    def append(self, place: str, offset: int, length: int, body: Range) -> Appended:
-        """Send `body` at `offset`. The last byte of a whole upload makes it a stored file."""
+    def held(self, place: str, most: int) -> int:
+        """How many bytes of an upload without a length, at most `most`, the node holds on disk."""
+        answer = self._node.ask("HEAD", place, self._token, _VERSION)
+        if answer.status_code not in (200, 204):
+            raise _failure_of_upload(answer)
+        return _offset(answer, most)
+
+    def append(
+        self, place: str, offset: int, length: int, body: Range, *, ends: bool = False
+    ) -> Appended:
+        """Send `body` at `offset`. The last byte of a whole upload makes it a stored file.
+
+        `ends`: that byte is in here, and `length` was not told before.
+        """
         headers = {
             **_VERSION,
             **_AS_JSON,
             "Content-Type": "application/offset+octet-stream",
             "Upload-Offset": str(offset),
+            **({"Upload-Length": str(length)} if ends else {}),
         }
         answer = self._node.send("PATCH", place, self._token, headers, body)
         if answer.status_code == 200:
@@ -117,7 +134,7 @@ class Uploads:
 
     def discard(self, place: str) -> None:
         """End the upload: its space is given back."""
-        answer = self._node.ask("DELETE", place, self._token, _VERSION)
+        answer = self._node.ask("DELETE", place, self._token, _VERSION, _DISCARD_SECONDS)
         if answer.status_code != 204:
             raise _failure_of_upload(answer)
 

@@ -56,6 +56,36 @@ def test_private_content_takes_a_token_for_its_path(shared_agent: Agent) -> None
         assert "X-Accel-Redirect" not in answer.headers
 
 
+def test_a_download_that_broke_off_goes_on_after_its_token_has_ended(shared_agent: Agent) -> None:
+    """For whoever knows what came before: multi-GB files take longer than a link is good for."""
+    file = stored(shared_agent, "a.bin", b"0123456789", namespace="private")
+    now = int(time.time())
+    late, too_late = (download(shared_agent, file.path, exp=now - ago) for ago in (3600, 100_000))
+    going_on = {"Range": "bytes=5-", "If-Range": f'"{file.sha256}"'}
+    for token, headers, allowed in (
+        (late, going_on, True),
+        (late, {"Range": "bytes=5-", "If-Match": f'"{file.sha256}"'}, True),
+        (late, {"Range": "bytes=5-"}, False),
+        (late, {"Range": "bytes=5-", "If-Range": f'"{"0" * 64}"'}, False),
+        (too_late, going_on, False),
+    ):
+        expected = (204, "") if allowed else (401, "token-expired")
+        uri = f"/uploads/{quote(str(file.path))}?token={token}"
+        assert _may_download(shared_agent, uri, headers) == expected
+        by_id = ask(shared_agent, "GET", f"/{file.file_id}/content?token={token}", headers)
+        assert by_id.status_code == (200 if allowed else 401)
+    other = stored(shared_agent, "b.bin", b"0123456789", namespace="private")
+    uri = f"/uploads/{quote(str(other.path))}?token={late}"
+    assert _may_download(shared_agent, uri, going_on) == (403, "right-missing")
+
+
+def test_a_browser_saves_what_it_would_show_if_that_is_asked_for(shared_agent: Agent) -> None:
+    file = stored(shared_agent, "a.txt", b"text")
+    for query, way in (("", "inline"), ("?download", "attachment"), ("?download=0", "inline")):
+        answer = ask(shared_agent, "GET", f"/{file.file_id}/content{query}")
+        assert answer.headers["Content-Disposition"].partition(";")[0] == way
+
+
 # -- nginx's question ------------------------------------------------------------------------------
 
 
@@ -99,7 +129,7 @@ def test_a_download_token_is_good_for_its_path_however_it_is_escaped(
         "/uploads/private/x/%2e%2e/a.bin",
         "/uploads/private/x%2f..%2fa.bin",
         "/uploads/private/a.bin%00",
-        "/uploads/private/a%2Ebin%20",
+        "/uploads/private/a%2Ebin%20x",
         "/uploads/private/%ff",
         "/uploads/private",
         "/uploads/",
@@ -111,6 +141,18 @@ def test_a_download_token_is_good_for_its_path_however_it_is_escaped(
 def test_a_download_token_is_good_for_nothing_else(shared_agent: Agent, uri: str) -> None:
     token = download(shared_agent, "private/a.bin")
     assert _may_download(shared_agent, f"{uri}?token={token}") == (403, "right-missing")
+
+
+def test_another_spelling_opens_no_other_file(shared_agent: Agent) -> None:
+    """`a+b` may be meant for `a b`, stored as `a_b`: but a file may lie at `a+b` itself."""
+    token = download(shared_agent, "private/a_b.bin")
+    for uri, expected in (
+        ("/uploads/private/a%20b.bin", (204, "")),
+        ("/uploads/private/a+b.bin", (403, "right-missing")),
+        ("/uploads/private/a%2Bb.bin", (403, "right-missing")),
+        ("/uploads/secret/a%20b.bin", (403, "right-missing")),
+    ):
+        assert _may_download(shared_agent, f"{uri}?token={token}") == expected
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.app import create_app
-from agent.dialects.request import PARTIAL_TYPE, TUS_TYPE, TUS_VERSION
+from agent.dialects.draft import PARTIAL_TYPE
+from agent.dialects.request import TUS_TYPE, TUS_VERSION
 from agent.problems import ProblemError
 from agent.settings import load
 from portside.web.openapi_document import document, routes

@@ -85,12 +85,13 @@ def test_an_upload_does_not_end_by_a_clock_that_is_ahead(
         f"{agent.url}/api/v1/uploads", headers={**headers, "Upload-Length": "10"}, timeout=60
     )
     assert created.status_code == 201, created.text
-    upload = agent.url + created.headers["Location"].removeprefix("https://s01.portside.test")
+    upload = created.headers["Location"]
     node.change("UPDATE uploads SET deadline = ?", now - 600)
     node.start()
     node.wait_for(lambda: warnings(node))
     asked = requests.head(upload, headers=headers, timeout=60)
-    assert asked.status_code == 503
+    # 423: tus-js-client asks again, and begins nothing new.
+    assert asked.status_code == 423
     assert node.rows("SELECT state FROM uploads") == [("OPEN",)]
     control.ahead = 0
     node.wait_for(lambda: not warnings(node))

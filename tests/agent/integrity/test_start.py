@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.integrity.recovery import recover
+from agent.integrity.recovery import recover, tell_what_is_there
 from agent.storage import commit
+from agent.storage.opening import open_index
 from agent.storage.staging import DiskFull
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent
@@ -77,3 +78,24 @@ def test_what_a_full_disk_has_no_room_for_is_left_and_the_start_goes_on(
     assert (len(node.index.pending()), staging.exists()) == (1, True)
     recover(node.settings, node.database, node.index, node.committer)
     assert (node.index.pending(), target.read_bytes()) == ([], b"data")
+
+
+def test_a_start_makes_missing_folders_and_tells_what_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = Node(Agent(tmp_path, settings={"private": ["secret"]}))
+    stored = node.commit("a.bin", b"12345")
+    node.commit("b.bin", b"678", namespace="secret")
+    (node.settings.uploads / "secret").chmod(0o755)
+    node.settings.quarantine.rmdir()
+    open_index(node.settings).close()
+    recover(node.settings, node.database, node.index, node.committer)
+    tell_what_is_there(node.database)
+    assert node.settings.quarantine.stat().st_mode & 0o777 == 0o700
+    assert (node.settings.uploads / "secret").stat().st_mode & 0o777 == 0o750
+    lines = capsys.readouterr().out.splitlines()
+    (ready,) = [line for line in lines if "data directory ready" in line]
+    assert f"path={node.settings.root}" in ready
+    assert "writable=True" in ready
+    (counted,) = [line for line in lines if "stored files counted" in line]
+    assert f"bytes=8 files=2 newest={stored.committed_at:%Y-%m-%dT%H:%M}" in counted

@@ -20,7 +20,7 @@ from tests.support.agent.node_pairs import Source, change, introduce, member, ro
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.stored_files import access
 from tests.support.agent.worker_process import Worker, add_hooks
-from tests.support.logs import whole_lines_of
+from tests.support.logs import entries_of, whole_lines_of
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""
@@ -106,6 +106,22 @@ def test_another_file_at_the_path_is_a_conflict(target: Agent, key: SigningKey) 
     source.put()
     answer = Source(target, key, b"other", path=source.claims.path).put()
     assert (answer.status_code, slug_of(answer)) == (409, "name-taken")
+
+
+def test_who_pushes_and_from_where_is_in_the_log(target: Agent, key: SigningKey) -> None:
+    source = Source(target, key, CONTENT)
+    source.put(X_Forwarded_For="192.0.2.7")
+    stranger = Source(target, SigningKey.generate("s99"), CONTENT)
+    stranger.put(X_Forwarded_For="192.0.2.8")
+    lines = entries_of(target.log)
+    taken, refused = (
+        [line for line in lines if line.get("address") == address]
+        for address in ("192.0.2.7", "192.0.2.8")
+    )
+    assert [(line["event"], line["source"]) for line in taken] == [("push received", "s02")]
+    assert [(line["event"], line["path"]) for line in refused] == [
+        ("push refused", str(stranger.claims.path))
+    ]
 
 
 def test_wrong_bytes_are_refused_and_leave_nothing(target: Agent, key: SigningKey) -> None:

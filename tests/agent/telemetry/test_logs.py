@@ -26,7 +26,7 @@ from tests.support import nginx_process
 from tests.support.agent.process import Agent, first_line
 from tests.support.agent.stored_files import access, attributes_of, data_of, download, flip_a_bit
 from tests.support.agent.worker_process import Worker, add_hooks
-from tests.support.logs import text_of, whole_lines_of
+from tests.support.logs import entries_of, text_of, whole_lines_of
 from tests.support.nginx_process import Nginx
 
 UPLOAD = "/api/internal/upload"
@@ -146,6 +146,29 @@ def test_ids_are_nginxs_or_the_agents_own(agent: Agent) -> None:
         assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
+def test_uploads_have_their_lines_and_probes_that_are_answered_well_have_none(
+    shared_agent: Agent,
+) -> None:
+    for method in ("HEAD", "OPTIONS"):
+        for path in (UPLOAD, f"{UPLOAD}/logged.bin"):
+            assert _ask_agent(shared_agent, method, path, {}, b"") == 204
+    assert shared_agent.put("logged.bin", bytes(5)).status_code == 201
+    assert shared_agent.put("logged.png", b"notes").status_code == 415
+    lines = entries_of(shared_agent.log)
+    answered = [line["method"] for line in lines if line.get("path") == f"{UPLOAD}/logged.bin"]
+    assert answered == ["PUT"]
+    begun = [line for line in lines if line.get("name") == "logged.bin"]
+    refused = [line for line in lines if line.get("name") == "logged.png"]
+    told = [(each["event"], each["bytes"], each["total"], each["owner"]) for each in begun]
+    assert told == [("upload begun", 0, 5, "user-7")]
+    assert [each["event"] for each in refused] == ["upload begun", "upload broken off"]
+    assert refused[1]["reason"].startswith("the content is plain text, not a PNG picture")
+    (ready,) = [line for line in lines if line["event"].startswith("data directory ready")]
+    assert (ready["path"], ready["writable"]) == (str(shared_agent.root), True)
+    (counted,) = [line for line in lines if line["event"] == "stored files counted"]
+    assert (counted["files"], counted["bytes"], counted["newest"]) == (0, 0, None)
+
+
 def _form(name: str, value: str, filename: str) -> tuple[bytes, dict[str, str]]:
     body = (
         f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -218,8 +241,9 @@ def test_no_token_is_in_any_log_wherever_it_was_sent(whole_node: WholeNode) -> N
             assert base64.b64encode(part.encode()).decode()[:40] not in log
 
 
-def _ask_agent(agent: Agent, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
-    requests.request(method, agent.url + path, headers=headers, data=body, timeout=60)
+def _ask_agent(agent: Agent, method: str, path: str, headers: dict[str, str], body: bytes) -> int:
+    sent = requests.request(method, agent.url + path, headers=headers, data=body, timeout=60)
+    return sent.status_code
 
 
 def test_every_line_of_the_agent_is_json_gunicorns_as_well(whole_node: WholeNode) -> None:

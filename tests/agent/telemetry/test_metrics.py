@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from portside.quantities import MIB
 from portside.wire.hooks import Hook
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.worker_process import Worker
+from tests.support.logs import whole_lines_of
 
 MakeAgent = Callable[..., Agent]
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -67,6 +69,12 @@ def test_uploads_are_counted_by_way_and_outcome(agent: Agent) -> None:
         assert told("portside_upload_phase_seconds_count", phase=phase) >= 2
     assert told("portside_files") == 3
     assert told("portside_files_bytes") == 1507
+    status = agent.status()
+    (failed,) = status["recent_failures"]
+    assert (failed["way"], failed["problem"]) == ("put", "type-refused")
+    ours = [json.loads(line) for line in whole_lines_of(agent.log) if failed["request_id"] in line]
+    assert [line["outcome"] for line in ours] == ["type-refused"]
+    assert (status["active_uploads"], status["max_concurrent"]) == (0, status["slots"]["limit"])
 
 
 def test_gauges_are_admissions_own_numbers_while_an_upload_runs(agent: Agent) -> None:
@@ -155,6 +163,11 @@ def test_an_owner_who_begins_too_many_uploads_hears_when_to_come_again(slow_agen
     assert slow_agent.put("a.bin", b"x", slow_agent.mint(sub="another")).status_code == 201
     assert len(slow_agent.visible_files()) == 3
     assert Scraped(slow_agent)("portside_problems_total", problem="rate-limited") == 1
+    # Clients of tus give up at 429: they hear the same as a node that is busy.
+    tus = {**TUS, "Authorization": f"Bearer {slow_agent.mint(name='a.bin')}", "Upload-Length": "5"}
+    busy = requests.post(f"{slow_agent.url}/api/v1/uploads", headers=tus, timeout=60)
+    assert (busy.status_code, slug_of(busy)) == (503, "throttled")
+    assert 0 < int(busy.headers["Retry-After"]) <= 30
 
 
 def test_nginxs_question_does_not_count(slow_agent: Agent) -> None:

@@ -117,8 +117,8 @@ def test_resumable_uploads_wait_as_well(
     }
     answer = requests.patch(url, b"content", headers=body, timeout=60)
     assert (answer.status_code, slug_of(answer)) == (504, "not-replicated")
-    # A client that asks how far it got must not take it for done.
-    assert requests.head(url, headers=token, timeout=60).status_code == 504
+    # A client that asks how far it got must not take it for done, nor for lost.
+    assert requests.head(url, headers=token, timeout=60).status_code == 423
     target.start()
     worker_of(source).start()
     wait_until(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -159,7 +158,7 @@ def test_a_forms_file_name_with_a_path_is_refused(shared_agent: Agent, filename:
         ("a.txt", b"\xef\xbb\xbf \n<svg xmlns='http://www.w3.org/2000/svg'/>"),
         ("a.png", b"<?xml version='1.0'?><svg/>"),
         ("a.png", b"GIF89a" + bytes(64)),
-        pytest.param("a.iso", os.urandom(40_000), id="a.iso-random"),
+        ("a.iso", PNG),
         ("a.zip", b"MZ" + bytes(64)),
         ("a.tar.gz", PNG),
     ],
@@ -169,6 +168,35 @@ def test_content_that_does_not_fit_its_name_is_refused(
 ) -> None:
     response = shared_agent.put(name, content)
     assert (response.status_code, slug_of(response)) == (415, "type-refused")
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n", b"3\r\nabcX", b"3\r\nab"])
+def test_a_body_that_is_not_in_chunks_is_refused_in_words(
+    shared_agent: Agent, chunks: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", shared_agent.port), timeout=60) as connection:
+        connection.sendall(
+            b"PUT /api/internal/upload/a.bin HTTP/1.1\r\nHost: a\r\n"
+            b"Authorization: Bearer " + shared_agent.mint().encode() + b"\r\n"
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"problem:body-cut" in answer
+    assert b"b'" not in answer
+
+
+def test_a_refused_type_is_told_in_words_for_its_sender(shared_agent: Agent) -> None:
+    for name, content, told in (
+        ("README", b"x", "the name has no extension"),
+        ("setup.pdf.exe", b"x", "files ending in .exe are not taken"),
+        ("disk.iso.part", b"x", "files ending in .part are not taken"),
+        ("photo.png", b"GIF89a" + bytes(64), "the content is a GIF picture, not a PNG picture"),
+        ("disc.iso", b"MZ" + bytes(64), "the content is a program, not the image of a disc"),
+    ):
+        detail = shared_agent.put(name, content).json()["detail"]
+        assert detail.startswith(told)
 
 
 def test_a_size_other_than_the_tokens_is_refused(shared_agent: Agent) -> None:

@@ -195,3 +195,15 @@ def test_status_tells_the_numbers_that_admission_uses(make_agent: Callable[..., 
     assert status["memory"]["reserved"] == SMALL_NODE.upload_memory
     assert status["accepting"] is True
     connection.close()
+
+
+def test_content_that_is_right_is_taken_however_it_is_named(shared_agent: Agent) -> None:
+    universal = bytearray(40_000)
+    universal[32769:32774], universal[34817:34822] = b"BEA01", b"NSR02"
+    for name, content in (
+        ("Film.ISO", bytes(universal)),
+        ("paper.Pdf.", b"\xef\xbb\xbf%PDF-1.7"),
+        ("table.csv%20", b"<b>name</b>,size"),
+    ):
+        response = shared_agent.put(name, content)
+        assert response.status_code == 201, response.text

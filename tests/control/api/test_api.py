@@ -47,7 +47,7 @@ def test_an_app_opens_a_session_and_finds_it_again_by_its_key(api: Api) -> None:
         ("[]", "should be an object"),
         ({}, "owner: Field required"),
         ({"owner": "u", "size": -1}, "size"),
-        ({"owner": "u", "colour": "red"}, "colour: Extra inputs"),
+        ({"owner": "u", "colour": "red"}, "colour: is not known here: known are owner, name"),
         ({"owner": "a\nb"}, "owner"),
         ({"owner": "u", "namespace": "../etc"}, "namespace"),
     ],
@@ -101,7 +101,9 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
             (nothing, "scope-missing", 403),
         ):
             answer = api.ask(method, path, {}, key=key)
-            assert (answer.status_code, slug_of(answer)) == (status, slug), (method, path)
+            assert answer.status_code == status, (method, path)
+            # An answer to HEAD has no body.
+            assert method == "HEAD" or slug_of(answer) == slug, (method, path)
 
 
 def test_a_revoked_key_counts_no_more_and_a_new_one_does(core: Core) -> None:
@@ -183,7 +185,7 @@ def test_files_are_searched_page_by_page(api: Api) -> None:
 
     assert found(owner="user-1") == ["Disk_3.iso", "Disk_1.iso"]
     assert found(name="disk_2") == ["Disk_2.iso"]
-    assert found(name="disk%") == []
+    assert found(name="d%2") == [], "no wildcard"
     assert found(namespace="other") == []
     for wrong in ({"cursor": "nonsense"}, {"limit": "0"}, {"colour": "red"}):
         assert slug_of(api.ask("GET", "/api/v1/files", query=wrong)) == "malformed-request"

@@ -156,3 +156,43 @@ def test_a_private_file_takes_a_key_or_a_token_for_its_path(api: Api) -> None:
     api.ask("DELETE", f"/api/v1/files/{session.file_id}")
     assert slug_of(_get(api, path)) == "token-missing"
     assert slug_of(_get(api, path, api.key)) == "file-deleted"
+
+
+def test_a_download_that_broke_off_goes_on_after_its_token_has_ended(api: Api) -> None:
+    session = _two_copies(api, namespace="private")
+    path, stored = f"/f/{session.file_id}/a.iso", f"private/{session.file_id}"
+    sha256 = api.ask("GET", f"/api/v1/files/{session.file_id}").json["sha256"]
+    ended = int(api.core.clock.now.timestamp()) - 3600
+    late = _token(api, session.node_id, stored, exp=ended)
+    keys = Keyset(keys=(api.core.key.public(),))
+    for avoid in (session.node_id, session.replicas[0]):
+        query = {"token": late, "avoid": avoid}
+        headers = {"Range": "bytes=5-", "If-Range": f'"{sha256}"'}
+        answer = api.ask("GET", path, key=None, query=query, headers=headers)
+        node, led = _leads_to(answer)
+        # Where it leads it is believed for the same reason, and for no longer.
+        claims = verify_download(led["token"][0], keys, node, api.core.clock.now, resuming=True)
+        assert claims.exp == ended
+        refused = api.ask("GET", path, key=None, query=query, headers={"Range": "bytes=5-"})
+        assert slug_of(refused) == "token-expired"
+
+
+def test_a_link_is_good_for_as_long_as_is_asked_and_saves_if_that_is_asked(api: Api) -> None:
+    session = _two_copies(api, namespace="private")
+    where = f"/api/v1/files/{session.file_id}/url"
+    keys = Keyset(keys=(api.core.key.public(),))
+    week = 7 * 86400
+    for query, seconds in (
+        ({}, api.core.settings.download_seconds),
+        ({"valid": "10"}, 10),
+        ({"valid": str(week)}, week),
+    ):
+        node, led = _leads_to(api.ask("GET", where, query=query))
+        claims = verify_download(led["token"][0], keys, node, api.core.clock.now)
+        assert claims.exp - int(api.core.clock.now.timestamp()) == seconds
+        assert "download" not in led
+    for wrong in ("9", str(week + 1), "1d", "", "-1", "1.5"):
+        answer = api.ask("GET", where, query={"valid": wrong})
+        assert (answer.status_code, slug_of(answer)) == (400, "malformed-request")
+    for path in (where, f"/f/{session.file_id}/a.iso"):
+        assert _leads_to(api.ask("GET", path, query={"download": "1"}))[1]["download"] == ["1"]

@@ -146,10 +146,11 @@ def test_nothing_is_placed_on_a_node_without_inodes_and_old_agents_tell_of_none(
 def test_who_asks_too_often_hears_when_to_come_again(core: Core, of: str) -> None:
     core.settings = core.settings.model_copy(update={f"sessions_per_{of}": 2})
     sessions = core.new_sessions()
+    wish = core.wish(client_address="192.0.2.1")
     for _ in range(2):
-        sessions.open(core.wish(), core.clock.now)
+        sessions.open(wish, core.clock.now)
     with pytest.raises(ProblemError, match=of) as refused:
-        sessions.open(core.wish(), core.clock.now)
+        sessions.open(wish, core.clock.now)
     assert refused.value.status == 429
     assert 0 < int(refused.value.headers["Retry-After"]) <= 30
 

@@ -45,9 +45,9 @@ class Node:
         stored = self.committer.describe(token, name, len(data), digest)
         return Intent(token.jti, staging, stored)
 
-    def commit(self, name: str, data: bytes) -> StoredFile:
+    def commit(self, name: str, data: bytes, **claims: object) -> StoredFile:
         """A committed file, by the code that commits uploads."""
-        intent = self.intent(name, data)
+        intent = self.intent(name, data, **claims)
         self.committer.commit(intent)
         return intent.stored
 

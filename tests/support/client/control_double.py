@@ -22,6 +22,8 @@ from portside.wire.control import (
     NodeStateRequest,
     NodeView,
     NodeViews,
+    PoolView,
+    PoolViews,
     RepairView,
     Session,
     SessionRequest,
@@ -32,6 +34,9 @@ from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
 
 API_KEY = "a-key-that-counts-0123456789"
+
+MOST = 64 << 30
+"""Bytes of a file of which nothing else is known."""
 
 Fault = Callable[["ControlHandler"], bool]
 """Answers a request in place of the double; False lets the double answer it."""
@@ -57,6 +62,7 @@ class ControlDouble:
         self.states: list[str] = []
         """What a file that is asked for says of itself, one after the other."""
         self.nodes: list[NodeView] = []
+        self.pools: list[PoolView] = []
         self.moves: list[MoveView] = []
         self.plan: MovePlan | None = None
         self.repair: RepairView | None = None
@@ -108,6 +114,9 @@ class ControlHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
     def do_DELETE(self) -> None:
         self.do_GET()
 
@@ -123,6 +132,13 @@ class ControlHandler(BaseHTTPRequestHandler):
                     # As it changes, from one look to the next.
                     self.control.nodes.remove(seen[0])
                 self.send(seen[0]) if seen else self.problem(404, "node-unknown")
+            case ("GET", "pools"):
+                self.send(PoolViews(pools=tuple(self.control.pools)))
+            case ("POST", "pools"):
+                self.send(self.control.pools[0], 201)
+            case (_, "pools", pool_id):
+                known = [each for each in self.control.pools if each.pool_id == pool_id]
+                self.send(known[0]) if known else self.problem(404, "pool-unknown")
             case ("GET", "repair"):
                 assert self.control.repair is not None
                 self.send(self.control.repair)
@@ -182,6 +198,7 @@ class ControlHandler(BaseHTTPRequestHandler):
             name=wish.name,
             layout=wish.layout,
             size=wish.size,
+            max_size=MOST if wish.size is None and wish.max_size is None else wish.max_size,
             sha256=wish.sha256,
         )
         session = Session(

@@ -26,9 +26,12 @@ Fault = Callable[["Handler"], bool]
 
 @dataclass
 class Upload:
-    """One upload: what has arrived of it. A final one has parts in place of a length."""
+    """One upload: what has arrived of it. A final one has parts in place of a length.
 
-    length: int
+    A length of None is still to be told.
+    """
+
+    length: int | None
     jti: str
     name: str
     part: bool
@@ -74,10 +77,12 @@ class TusDouble:
         if concat.startswith("final;"):
             self._join(handler, jti, name, concat.removeprefix("final;").split())
             return
-        length, part = int(handler.headers["Upload-Length"]), concat == "partial"
+        deferred = handler.headers["Upload-Defer-Length"] == "1"
+        length = None if deferred else int(handler.headers["Upload-Length"])
+        part = concat == "partial"
         for place, upload in self.uploads.items():
             if upload.jti == jti and (not part or upload.metadata == metadata):
-                if upload.length != length:
+                if None not in (upload.length, length) and upload.length != length:
                     handler.problem(409, "token-used")
                 elif upload.stored is not None:
                     handler.answer(201, upload.stored.model_dump_json())
@@ -85,7 +90,11 @@ class TusDouble:
                     self._created(handler, place)
                 return
         place = f"{UPLOADS_PATH}/{secrets.token_hex(16)}"
-        self.uploads[place] = Upload(length, jti, name, part, metadata=metadata)
+        self.uploads[place] = upload = Upload(length, jti, name, part, metadata=metadata)
+        if length == 0 and not part:
+            upload.stored = handler.stored_file(b"")
+            handler.answer(201, upload.stored.model_dump_json())
+            return
         self._created(handler, place)
 
     def _created(self, handler: Handler, place: str) -> None:
@@ -93,7 +102,7 @@ class TusDouble:
 
     def _join(self, handler: Handler, jti: str, name: str, urls: list[str]) -> None:
         parts = [self.uploads[re.sub(r"^https?://[^/]+", "", url)] for url in urls]
-        if any(len(part.data) < part.length for part in parts):
+        if any(len(part.data) < (part.length or 0) for part in parts):
             handler.problem(409, "parts-incomplete")
             return
         whole = b"".join(part.data for part in parts)
@@ -106,7 +115,9 @@ class TusDouble:
         handler.answer(201, final.stored.model_dump_json())
 
     def _head(self, handler: Handler, upload: Upload) -> None:
-        headers = {"Upload-Offset": str(len(upload.data)), "Upload-Length": str(upload.length)}
+        deferred = upload.length is None
+        length = {"Upload-Defer-Length": "1"} if deferred else {"Upload-Length": str(upload.length)}
+        headers = {"Upload-Offset": str(len(upload.data)), **length}
         handler.answer(200, "", {**headers, "Cache-Control": "no-store"})
 
     def _patch(self, handler: Handler, upload: Upload) -> None:
@@ -115,6 +126,8 @@ class TusDouble:
             handler.close_connection = True
             handler.problem(409, "offset-mismatch", {"Upload-Offset": str(len(upload.data))})
             return
+        if upload.length is None and "Upload-Length" in handler.headers:
+            upload.length = int(handler.headers["Upload-Length"])
         self.receive(handler, upload, int(handler.headers["Content-Length"]))
         if len(upload.data) == upload.length and not upload.part:
             upload.stored = upload.stored or handler.stored_file(bytes(upload.data))

@@ -98,7 +98,7 @@ class Core:
     def wish(self, idempotency_key: str | None = None, **wish: Any) -> AppRequest:
         """What an app asks for."""
         values = {"owner": "user-7", "name": "a.iso", "size": 1000, **wish}
-        return AppRequest(APP, SessionRequest.model_validate(values), "192.0.2.1", idempotency_key)
+        return AppRequest(APP, SessionRequest.model_validate(values), idempotency_key)
 
     def takes(self, receipt: str) -> str:
         """A receipt comes in from whoever has it; returns the file's id."""

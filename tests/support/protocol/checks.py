@@ -10,6 +10,7 @@ import requests
 
 from portside.tokens import verify_receipt
 from portside.wire.files import StoredFile
+from portside.wire.problem import REGISTERED_PREFIX
 from tests.support.agent.process import Agent, slug_of
 from tests.support.protocol.requests_by_hand import Talker
 
@@ -20,6 +21,14 @@ SETTLING_SECONDS = 60
 def heard(response: requests.Response) -> tuple[int, str]:
     """Status and slug of a refusal."""
     return response.status_code, slug_of(response)
+
+
+def heard_in_the_draft(response: requests.Response) -> tuple[int, str]:
+    """Status and registered name of a refusal that the IETF's draft has a type for."""
+    assert response.headers["Upload-Complete"] == "?0"
+    type_ = slug_of(response)
+    assert type_.startswith(REGISTERED_PREFIX), type_
+    return response.status_code, type_.removeprefix(REGISTERED_PREFIX)
 
 
 def files_of(talker: Talker) -> list[Path]:

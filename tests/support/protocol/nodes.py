@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.agent.process import Agent
+from deploys.components import facts
+from deploys.components.nginx import configuration
+from deploys.components.node import StorageNode
+from portside import sizing
+from portside.cluster.file import parse
+from portside.operator import certificates
+from portside.quantities import GIB
+from tests.support import nginx_process
+from tests.support.agent.process import NODE_ID, Agent
+from tests.support.cluster_files import CLUSTER
+
+HOST = "localhost"
 
 
 class HomingAgent(Agent):
@@ -29,3 +41,42 @@ class Node:
     def uploads(self) -> str:
         """Where resumable uploads are created."""
         return f"{self.url}/api/v1/uploads"
+
+
+@contextmanager
+def node_behind_nginx(
+    home: Path, agent_home: Path, cluster: str = CLUSTER, port: int | None = None
+) -> Iterator[tuple[Node, nginx_process.Nginx]]:
+    """A running node as `cluster` has it.
+
+    Its URLs name `port`, at which something in front of nginx listens, or nginx' own.
+    """
+    machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
+    found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
+    storage = StorageNode(NODE_ID, parse(cluster), found, sizing.size(machine), "root")
+    path = nginx_process.write(configuration(storage), home)
+    ca = _certificate_for_this_computer(home)
+    nginx = nginx_process.Nginx(path)
+    url = f"https://{HOST}:{port or nginx.https_port}"
+    agent = Agent(
+        agent_home,
+        root=home / "data",
+        settings={"public_base_url": url},
+        socket_path=home / "agent.sock",
+    )
+    try:
+        agent.start()
+        yield Node(url, agent, ca), nginx
+    finally:
+        agent.kill()
+        nginx.stop()
+
+
+def _certificate_for_this_computer(home: Path) -> Path:
+    """Clients nobody here wrote check certificates: one they accept, and the CA to accept it by."""
+    ca = certificates.make_ca("test")
+    pair = certificates.issue(ca, HOST)
+    (home / "node.crt").write_bytes(pair.certificate_pem)
+    (home / "node.key").write_bytes(pair.key_pem)
+    (home / "ca.crt").write_bytes(ca.certificate_pem)
+    return home / "ca.crt"

@@ -167,7 +167,7 @@ class Ietf(Talker):
         self,
         url: str,
         offset: object,
-        body: bytes,
+        body: bytes | Iterable[bytes] = b"",
         complete: bool = False,
         headers: Headers | None = None,
     ) -> requests.Response:

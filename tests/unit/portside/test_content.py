@@ -13,6 +13,7 @@ from portside.content import (
     is_allowed,
     normal_extension,
     split_extension,
+    why_refused,
 )
 
 
@@ -67,3 +68,21 @@ def test_a_compound_extension_counts_as_its_last_part() -> None:
     assert not is_allowed(".tar.gz", (".tar",))
     assert not is_allowed("", (".gz",))
     assert not is_allowed(".svg", DEFAULT_EXTENSIONS)
+
+
+@pytest.mark.parametrize(
+    ("extension", "seen", "to_do"),
+    [
+        ("", "has no extension", "report.pdf"),
+        (".exe", "ending in .exe", "in an archive"),
+        (".html", "a browser may run", "in an archive"),
+        (".part", "ending in .part", "name the file after what it holds"),
+    ],
+)
+def test_a_refused_extension_is_told_with_what_is_taken_and_what_to_do(
+    extension: str, seen: str, to_do: str
+) -> None:
+    told = why_refused(extension, (".iso", ".tar.gz"))
+    assert seen in told
+    assert to_do in told
+    assert told.endswith("taken are .iso, .tar.gz")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from portside.names import (
     NameRefused,
     attributes_path,
     dated_path,
+    name_of_dated,
     named_path,
     safe_owner,
     sanitise,
@@ -60,6 +63,11 @@ def test_a_safe_name_stays_as_it_is(name: str) -> None:
     assert sanitise(safe) == safe
 
 
+@pytest.mark.parametrize("end", [".", " ", " .", "...", "\u00a0", " )"])
+def test_what_hides_an_extension_at_the_end_of_a_name_goes(end: str) -> None:
+    assert sanitise(f"holiday.JPG{end}") == "holiday.JPG"
+
+
 @given(NAMES, st.text(max_size=128))
 def test_a_dated_path_fits_its_folder_and_keeps_its_parts(name: str, owner: str) -> None:
     try:
@@ -73,6 +81,20 @@ def test_a_dated_path_fits_its_folder_and_keeps_its_parts(name: str, owner: str)
     assert f"_{safe_owner(owner)}_20260301T003005_01234567" in path.name
     if 0 < len(extension_of(safe)) <= 32:
         assert extension_of(path.name) == extension_of(safe)
+
+
+@given(st.text("aé. -_", min_size=1, max_size=60), st.sampled_from(["u", "a@b", "", "Ünal"]))
+def test_a_dated_path_tells_the_name_that_it_was_made_of(name: str, owner: str) -> None:
+    try:
+        safe = sanitise(name)
+    except NameRefused:
+        return
+    path = dated_path("isos", name, owner, FILE_ID, MOMENT)
+    assert name_of_dated(path, owner, FILE_ID, MOMENT) == safe
+
+
+def test_a_path_that_is_not_dated_keeps_its_name() -> None:
+    assert name_of_dated(named_path("isos", "a.iso"), "u", FILE_ID, MOMENT) == "a.iso"
 
 
 @given(st.text("abc .", min_size=1, max_size=400), st.sampled_from([".iso", ".tar.gz", ".gguf"]))
@@ -129,6 +151,17 @@ def test_names_that_mean_harm_or_nothing_are_refused(name: str) -> None:
 )
 def test_names_are_kept_as_far_as_they_are_safe(name: str, safe: str) -> None:
     assert sanitise(name) == safe
+
+
+@given(NAMES, st.sampled_from(["NFC", "NFD"]))
+def test_a_name_is_one_name_however_its_marks_are_written(
+    name: str, form: Literal["NFC", "NFD"]
+) -> None:
+    try:
+        path = named_path("isos", name)
+    except NameRefused:
+        return
+    assert named_path("isos", unicodedata.normalize(form, name)) == path
 
 
 def test_dated_paths_are_in_utc() -> None:

@@ -22,3 +22,8 @@ from portside.web.request_log import Answered
 def test_probes_and_heartbeats_that_go_well_are_not(path: str, outcome: str, logged: bool) -> None:
     log = RequestLog(lambda slug: None)
     assert log.is_logged(Answered("GET", path, 200, outcome)) == logged
+
+
+def test_a_browsers_question_what_it_may_do_is_not() -> None:
+    log = RequestLog(lambda slug: None)
+    assert not log.is_logged(Answered("OPTIONS", "/api/v1/files", 200, "ok"))

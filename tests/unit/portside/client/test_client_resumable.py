@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -526,6 +527,44 @@ def test_a_file_that_changed_between_two_runs_is_begun_anew(
     assert old not in node.tus.uploads
 
 
+@pytest.mark.parametrize("kept", ["every nanosecond", "each second", "every other second"])
+def test_a_file_on_a_disk_that_was_mounted_anew_is_gone_on_with(
+    kept: str, node: NodeDouble, client: UploadClient, file: Path, mint: Minter, heard: Heard
+) -> None:
+    """Its number is another, and its time is what the filesystem has kept of it."""
+    moment = 1_700_000_001_123_456_789
+    os.utime(file, ns=(moment, moment))
+    with pytest.raises(KeyboardInterrupt):
+        put_resumable(client, file, mint, watcher=interrupted_after(3 * MIB))
+    content = file.read_bytes()
+    file.rename(file.with_name("old"))
+    file.write_bytes(content)
+    units = {"every nanosecond": 1, "each second": 10**9, "every other second": 2 * 10**9}
+    moment -= moment % units[kept]
+    os.utime(file, ns=(moment, moment))
+    client.close()
+    node.settle()
+    put_resumable(client, file, mint, watcher=heard)
+    assert whole_of(node) == content
+    assert len(mint.made) == 1
+    assert "resuming at" in heard.all("said")[0]
+
+
+def test_a_state_of_an_earlier_release_is_gone_on_with(
+    node: NodeDouble, client: UploadClient, file: Path, mint: Minter, heard: Heard
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        put_resumable(client, file, mint, watcher=interrupted_after(3 * MIB))
+    (noted,) = state_files()
+    facts = json.loads(noted.read_bytes())
+    del facts["sample"]
+    noted.write_text(json.dumps(facts))
+    client.close()
+    node.settle()
+    put_resumable(client, file, mint, watcher=heard)
+    assert len(mint.made) == 1
+
+
 def test_another_namespace_is_another_upload(
     node: NodeDouble, client: UploadClient, file: Path, mint: Minter, heard: Heard
 ) -> None:
@@ -818,7 +857,7 @@ def test_a_part_whose_creation_was_not_heard_of_is_created_once(
     node.tus.faults = [lose_answer("POST")]
     put_resumable(client, large, mint, parallel=2)
     assert len(mint.made) == 1
-    lengths = [upload.length for upload in node.tus.uploads.values() if upload.part]
+    lengths = [upload.length or 0 for upload in node.tus.uploads.values() if upload.part]
     assert sum(lengths) == large.stat().st_size
     assert whole_of(node) == large.read_bytes()
 

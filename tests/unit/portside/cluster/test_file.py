@@ -132,6 +132,12 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("uploads: {max_size: true}", "uploads.max_size"),
         ("cors: {origins: ['*', 'https://a.b']}", "cors.origins"),
         ('cors: {origins: ["https://a.b\\n"]}', "cors.origins"),
+        ("cors: {origins: ['https://a.b/']}", "cors.origins"),
+        ("cors: {origins: ['a.b']}", "cors.origins"),
+        ("cors: {origins: ['https://a.*.b']}", "cors.origins"),
+        ("cors: {origins: ['https://*']}", "cors.origins"),
+        ("cors: {origins: ['https://a b']}", "cors.origins"),
+        ("cors: {origins: [1]}", "cors.origins"),
         ("tls: {mode: files}", "tls"),
         ("tls: {mode: acme, email: nobody}", "tls"),
         ("connect: telnet", "connect"),
@@ -280,3 +286,22 @@ def test_a_replica_that_could_not_be_made_is_refused(replica: str, why: str) -> 
 def test_with_postgresql_it_is_said_what_to_use_in_place_of_a_replica(database: str) -> None:
     with pytest.raises(ClusterError, match=r"pgBackRest or wal-g.*leave `replica` out"):
         parse(f"{SMALL}control: {{database: '{database}', replica: {{path: /mnt/a}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://App.Example.net", "https://app.example.net"),
+        ("https://app.example.net:443", "https://app.example.net"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
+        ("https://*.example.net", "https://*.example.net"),
+        ("null", "null"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(written: str, sent: str) -> None:
+    cluster = parse(f"{SMALL}cors: {{origins: ['{written}']}}\n")
+    assert cluster.cors.origins == (sent,)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portside.commands import nodes
+from portside.commands.storage import nodes
 from portside.quantities import GIB
 from portside.wire.control import DrainProgress, NodeView, RepairView, ShortFiles
 from portside.wire.heartbeat import Heartbeat, QuarantinedFile

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import pty
@@ -9,20 +11,26 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from portside import cli
+from portside.commands.common import print_table
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
 from tests.support.client.command import PUT, Run, mint
+from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.client.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
 
 ANSI = "\x1b"
+SIZE = ("--ram", "4G", "--cores", "2")
+
 # -- in general ------------------------------------------------------------------------------------
 
 
@@ -51,6 +59,170 @@ def test_a_mistake_in_portside_is_one_line_and_no_traceback(
     monkeypatch.setenv("PORTSIDE_TRACEBACK", "1")
     with pytest.raises(KeyError):
         cli.main()
+
+
+def test_an_interrupt_is_exit_code_130_whatever_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("portside.commands.files.control_plane", interrupt)
+    run = Run("ls")
+    assert (run.code, run.out, run.err) == (130, "", "portside: interrupted\n")
+
+
+def test_what_a_locale_cant_say_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(cli, "app", lambda: typer.echo("\u0444.iso"))
+    cli.main()
+    assert written.getvalue() == b"\\u0444.iso\n"
+
+
+def test_who_reads_no_more_ends_it_in_silence() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", "from portside.cli import main; main()", "size", *SIZE],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_closed_stream_fails_and_lends_its_number_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `<&- >&- 2>&-` leaves them."""
+    opened: list[int] = []
+
+    def closed(number: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor", str(number))
+
+    monkeypatch.setattr(os, "fstat", closed)
+    monkeypatch.setattr(os, "open", lambda path, flags: opened.append(flags))
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    cli._occupy_closed_streams()
+    assert opened == [os.O_WRONLY, os.O_RDONLY, os.O_WRONLY]
+    assert (sys.stdin.read(), sys.stdout.write("lost"), sys.stderr.write("lost")) == ("", 4, 4)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
+
+
+class _OnATerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "adorned"), [("80", False), ("100", True)])
+def test_a_table_never_cuts_what_other_commands_are_given(
+    columns: str, adorned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "stdout", shown := _OnATerminal())
+    print_table(("file", "state", "name"), [("0" * 32, "x" * 40, "some words " * 9)])
+    assert "0" * 32 in shown.getvalue()
+    assert "x" * 40 in shown.getvalue()
+    assert ("\u2500" in shown.getvalue()) == adorned
+
+
+def test_columns_are_as_wide_as_their_text_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "size"), [("\u6587\u4ef6.iso", "1"), ("ab.iso", "2")])
+    assert capsys.readouterr().out == "name      size\n\u6587\u4ef6.iso  1\nab.iso    2\n"
+
+
+# -- anywhere --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current folder: one in which nothing of a project is."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def test_a_user_without_a_home_is_told_what_to_set(
+    logged_in: ControlDouble, node: NodeDouble, iso: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(Path, "home", homeless)
+    logged_in.targets = [node]
+    run = Run("put", str(iso))
+    assert run.code == 2
+    assert "XDG_STATE_HOME" in run.err
+    assert Run("put", "--no-resume", str(iso)).code == 0
+    run = Run("login", logged_in.url, stdin=API_KEY)
+    assert run.code == 2
+    assert "XDG_CONFIG_HOME" in run.err
+    monkeypatch.delenv("PORTSIDE_URL")
+    monkeypatch.delenv("PORTSIDE_API_KEY")
+    assert "portside login URL" in Run("ls").err
+    assert Run("logout").code == 0
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("--help",),
+        ("size", "--ram", "4G", "--cores", "2"),
+        ("put", "--help"),
+        ("logout",),
+    ],
+)
+def test_what_needs_no_cluster_file_works_without_one(arguments: tuple[str, ...]) -> None:
+    assert Run(*arguments).code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cluster", "show"),
+        ("keys", "show"),
+        ("token", "mint", "--node", "s01", "--size", "1"),
+        ("put", "x.iso"),
+    ],
+)
+def test_without_a_cluster_file_it_says_what_to_name_or_run(
+    arguments: tuple[str, ...], elsewhere: Path
+) -> None:
+    (elsewhere / "x.iso").touch()
+    run = Run(*arguments)
+    assert (run.code, run.out) == (2, "")
+    for word in ("--cluster", "PORTSIDE_CLUSTER", "portside login URL"):
+        assert word in run.err
+
+
+@pytest.mark.parametrize("arguments", [("ls",), ("get", "abc"), ("rm", "-y", "abc"), ("nodes",)])
+def test_without_a_login_it_says_how_to_log_in(arguments: tuple[str, ...], elsewhere: Path) -> None:
+    run = Run(*arguments)
+    assert run.code == 2
+    for word in ("portside login URL", "PORTSIDE_URL", "PORTSIDE_API_KEY"):
+        assert word in run.err
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_secrets_lie_beside_the_cluster_file_that_is_named(
+    keystore: Keystore, project: Path
+) -> None:
+    named = str(project / "cluster.yaml")
+    run = Run("token", "mint", "--node", "s01", "--size", "1", PORTSIDE_CLUSTER=named)
+    assert verify_upload(run.out.strip(), keystore.keyset(), "s01").size == 1
+    (project / "clusters").mkdir()
+    (project / "cluster.yaml").rename(project / "clusters/other.yaml")
+    run = Run(
+        "token", "mint", "--node", "s01", "--size", "1", "--file", f"{project}/clusters/other.yaml"
+    )
+    assert run.code == 0
 
 
 # -- cluster ---------------------------------------------------------------------------------------
@@ -470,6 +642,61 @@ def test_without_a_terminal_long_uploads_say_now_and_then_how_far_they_are(
     assert re.search(r"x\.iso: 25 %, 1\.0 MiB of 4\.0 MiB, \d+\.\d MB/s, \d+s left\n", run.err)
     assert "x.iso: 100 %, 4.0 MiB; verifying on the node\n" in run.err
     assert ANSI not in run.err
+
+
+def test_names_that_look_like_options_or_are_no_unicode_can_be_stored(
+    node: NodeDouble, keystore: Keystore, project: Path
+) -> None:
+    (project / "-x.iso").write_bytes(b"dash")
+    assert put(node, "--", "-x.iso").code == 0
+    latin = os.fsdecode(b"caf\xe9.iso")
+    (project / latin).write_bytes(b"latin")
+    run = put(node, latin)
+    assert run.code == 2
+    assert "rename the file, or say --name" in run.err
+    assert put(node, latin, "--name", "café.iso").code == 0
+    assert node.puts()[-1][1].endswith("/caf%C3%A9.iso")
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_a_name_that_is_said_replaces_the_files_own(
+    resumable: bool, node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    token = mint("--max-size", "1MiB").out
+    parallel = ("--parallel", "2") if resumable else ()
+    assert put(node, str(iso), "--name", "y.iso", *parallel, PORTSIDE_TOKEN=token).code == 0
+    if resumable:
+        assert [upload.name for upload in node.tus.uploads.values()] == ["y.iso"]
+    else:
+        assert node.puts()[0][1].endswith("/y.iso")
+    minted = put(node, str(iso), "--name", "z.iso")
+    assert minted.code == 0
+    claims = unverified_claims(node.puts()[-1][2]["authorization"].removeprefix("Bearer "))
+    assert claims["name"] == "z.iso"
+
+
+def test_a_folder_among_the_files_stops_no_other(
+    node: NodeDouble, keystore: Keystore, iso: Path, project: Path
+) -> None:
+    (project / "folder").mkdir()
+    run = put(node, "folder", str(iso))
+    assert run.code == 2
+    assert "folder: is a folder" in run.err
+    assert "tar -c folder | portside put - --name folder.tar" in run.err
+    assert run.out.count("https://") == 1
+
+
+def test_a_user_without_a_name_says_whose_file_it_is(
+    node: NodeDouble, keystore: Keystore, iso: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    run = put(node, str(iso))
+    assert run.code == 2
+    assert "--owner" in run.err
+    assert put(node, str(iso), "--owner", "me").code == 0
 
 
 # -- app -------------------------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import socket
+import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from portside import durable_file
 from portside.client.download import fetch
 from portside.client.download.partial import PartialFile
 from portside.operator.keystore import Keystore
@@ -87,7 +93,9 @@ def test_an_empty_file_is_a_file(logged_in: ControlDouble, here: Path) -> None:
     assert (here / "x.iso").read_bytes() == b""
 
 
-@pytest.mark.parametrize("name", ["../x.iso", "/etc/x.iso", ".bashrc", "x\n.iso", None])
+@pytest.mark.parametrize(
+    "name", ["../x.iso", "/etc/x.iso", ".bashrc", "x\n.iso", ".", "..", "\x1b[2J", None]
+)
 def test_a_name_from_elsewhere_never_leads_out_of_the_folder(
     copies: list[CopyDouble], logged_in: ControlDouble, here: Path, name: str | None
 ) -> None:
@@ -113,6 +121,252 @@ def test_what_is_there_already_isnt_fetched_again(copies: list[CopyDouble], here
     run = Run("get", FILE_ID)
     assert (run.code, run.out) == (0, "x.iso\n")
     assert copies[0].ranges == []
+
+
+# -- names and places ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("x" * 300 + ".tar.gz", "x" * 193 + ".tar.gz"),
+        ("\u00e9" * 200 + ".iso", "\u00e9" * 118 + ".iso"),
+        ("x" * 251 + ".iso", "x" * 251 + ".iso"),
+    ],
+)
+def test_a_name_too_long_for_the_disk_is_cut_before_a_byte_is_fetched(
+    copies: list[CopyDouble], logged_in: ControlDouble, here: Path, name: str, kept: str
+) -> None:
+    offer(logged_in, name=name)
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (0, f"{kept}\n")
+    assert ("can't be a name here" in run.err) == (name != kept)
+    assert [path.name for path in here.iterdir()] == [kept]
+
+
+@pytest.fixture
+def fat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are refused as vfat does it: when a file is made, not when it is looked for."""
+    make = os.open
+
+    def refusing(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        name = Path(path).name if isinstance(path, str | Path) else ""
+        if flags & os.O_CREAT and (re.search(r'[<>:"|?*\\]', name) or name.endswith((".", " "))):
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        return make(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+
+@pytest.mark.usefixtures("fat")
+@pytest.mark.parametrize(
+    ("name", "kept"), [("12:30?.iso", "12_30_.iso"), ("a.iso. ", "a.iso"), ('"a"|b', "_a__b")]
+)
+def test_a_name_that_the_filesystem_cant_have_is_the_nearest_one(
+    copies: list[CopyDouble], logged_in: ControlDouble, here: Path, name: str, kept: str
+) -> None:
+    offer(logged_in, name=name)
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (0, f"{kept}\n")
+    assert (here / kept).read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("fat")
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("a:b.iso", "can't be a name there (Invalid argument)"),
+        ("x" * 256, "can't be a name there (File name too long)"),
+        ("nowhere/", "there is no such folder: make it first"),
+        ("nowhere/x.iso", "there is no folder nowhere"),
+        ("file/x.iso", "there is no folder file"),
+        ("socket", "is a socket"),
+    ],
+)
+def test_an_output_that_cant_be_is_refused_before_a_byte_is_fetched(
+    copies: list[CopyDouble], here: Path, output: str, why: str
+) -> None:
+    (here / "file").touch()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("socket")
+    run = Run("get", FILE_ID, "-o", output)
+    assert (run.code, run.out) == (2, "")
+    assert why in run.err
+    assert copies[0].ranges == []
+
+
+def test_a_folder_may_be_named_with_its_slash(copies: list[CopyDouble], here: Path) -> None:
+    (here / "folder").mkdir()
+    assert Run("get", FILE_ID, "-o", "folder/").out == "folder/x.iso\n"
+
+
+def test_through_a_link_its_file_is_written(copies: list[CopyDouble], here: Path) -> None:
+    (here / "folder").mkdir()
+    (here / "new").symlink_to("folder/new.iso")
+    (here / "old").symlink_to("folder/old.iso")
+    (here / "folder/old.iso").write_bytes(b"old")
+    assert Run("get", FILE_ID, "-o", "new").out == "new\n"
+    assert Run("get", FILE_ID, "-o", "old").code == 2
+    assert Run("get", FILE_ID, "-o", "old", "--force").code == 0
+    assert (here / "new").is_symlink()
+    assert (here / "old").is_symlink()
+    assert (here / "folder/new.iso").read_bytes() == CONTENT
+    assert (here / "folder/old.iso").read_bytes() == CONTENT
+
+
+def test_what_comes_to_be_there_meanwhile_stays(copies: list[CopyDouble], here: Path) -> None:
+    def appear(handler: object) -> bool:
+        (here / "x.iso").write_bytes(b"mine")
+        return False
+
+    copies[0].faults = [appear]
+    run = Run("get", FILE_ID)
+    assert run.code == 2
+    assert "has come to be there meanwhile" in run.err
+    assert (here / "x.iso").read_bytes() == b"mine"
+    assert Run("get", FILE_ID, "--force").code == 0
+    assert len(copies[0].ranges) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOSPC, "No space left on device after 0 bytes: make room"),
+        (errno.EDQUOT, "after 0 bytes: make room"),
+        (errno.EFBIG, "takes no file so large"),
+        (errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_told_with_what_to_do(
+    copies: list[CopyDouble], monkeypatch: pytest.MonkeyPatch, number: int, why: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    run = Run("get", FILE_ID)
+    assert (run.code, run.out) == (2, "")
+    assert why in run.err
+
+
+def test_a_filesystem_without_an_fsync_of_folders_gets_files(
+    copies: list[CopyDouble], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_folders(path: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(durable_file, "sync_directory", refuse_folders)
+    assert Run("get", FILE_ID).code == 0
+    assert (here / "x.iso").read_bytes() == CONTENT
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A pipe whose other end is read until it ends, or so many bytes have come."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.read, self.write = os.pipe()
+        self.output = f"/dev/fd/{self.write}"
+        self._got: list[bytes] = []
+        self._thread = threading.Thread(target=self._run, args=(most,))
+        self._thread.start()
+
+    def got(self) -> bytes:
+        """What has come, once all who write are gone."""
+        os.close(self.write)
+        self._thread.join()
+        return b"".join(self._got)
+
+    def _run(self, most: int | None) -> None:
+        with os.fdopen(self.read, "rb") as file:
+            self._got.append(file.read() if most is None else file.read(most))
+
+
+def test_a_pipe_gets_the_file_and_stdout_nothing_else(copies: list[CopyDouble], here: Path) -> None:
+    reader = Reader()
+    run = Run("get", FILE_ID, "-o", reader.output)
+    assert (run.code, run.out) == (0, "")
+    assert reader.got() == CONTENT
+    assert list(here.iterdir()) == []
+
+
+def test_a_cut_is_mended_in_a_pipe_as_well(copies: list[CopyDouble]) -> None:
+    copies[0].faults = [cut_at(HALF)]
+    reader = Reader()
+    assert Run("get", FILE_ID, "-o", reader.output).code == 0
+    assert reader.got() == CONTENT
+    assert copies[1].ranges == [f"bytes={HALF}-"]
+
+
+def test_a_node_that_sends_no_ranges_is_no_help_to_a_pipe(copies: list[CopyDouble]) -> None:
+    copies[0].faults = [cut_at(HALF)]
+    copies[1].takes_ranges = False
+    reader = Reader()
+    assert Run("get", FILE_ID, "-o", reader.output).code == 0
+    assert reader.got() == CONTENT
+
+
+def test_damage_in_a_pipe_is_exit_code_5(copies: list[CopyDouble]) -> None:
+    copies[0].content = CONTENT[:-1] + b"!"
+    reader = Reader()
+    run = Run("get", FILE_ID, "-o", reader.output)
+    assert run.code == 5
+    assert "what came from s01 is damaged" in run.err
+    assert "don't use it" in run.err
+    assert len(reader.got()) == len(CONTENT)
+
+
+def test_who_reads_no_more_ends_it_in_silence(copies: list[CopyDouble]) -> None:
+    reader = Reader(most=10)
+    run = Run("get", FILE_ID, "-o", reader.output)
+    assert (run.code, run.out) == (1, "")
+    assert "portside:" not in run.err
+    assert reader.got() == CONTENT[:10]
+
+
+def test_a_device_and_a_fifo_are_written_and_never_replaced(
+    copies: list[CopyDouble], here: Path
+) -> None:
+    run = Run("get", FILE_ID, "-o", "/dev/null")
+    assert (run.code, run.out) == (0, "/dev/null\n")
+    os.mkfifo("fifo")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((here / "fifo").read_bytes()))
+    reader.start()
+    assert Run("get", FILE_ID, "-o", "fifo", "--force").code == 0
+    reader.join()
+    assert got == [CONTENT]
+    assert (here / "fifo").is_fifo()
+
+
+def test_a_device_that_is_full_is_told(copies: list[CopyDouble]) -> None:
+    run = Run("get", FILE_ID, "-o", "/dev/full")
+    assert run.code == 2
+    assert "/dev/full: is full after 0 bytes" in run.err
+
+
+def test_a_disk_is_written_over_with_force_only(
+    copies: list[CopyDouble], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No disk is at hand here: a file that stat(2) calls one."""
+    (here / "disk").write_bytes(b"data")
+    told = os.stat
+
+    def as_a_disk(path: Any, **options: Any) -> os.stat_result:
+        found = told(path, **options)
+        if str(path) != "disk":
+            return found
+        return os.stat_result((stat.S_IFBLK | 0o600, *tuple(found)[1:]))
+
+    monkeypatch.setattr(os, "stat", as_a_disk)
+    run = Run("get", FILE_ID, "-o", "disk")
+    assert run.code == 2
+    assert "is a disk: --force writes over what is on it" in run.err
+    assert (here / "disk").read_bytes() == b"data"
+    assert Run("get", FILE_ID, "-o", "disk", "--force").code == 0
+    assert (here / "disk").read_bytes() == CONTENT
 
 
 # -- cuts ------------------------------------------------------------------------------------------
@@ -297,4 +551,4 @@ def test_a_full_disk_is_told_and_what_has_come_stays(
 def test_a_folder_that_isnt_there_is_told(copies: list[CopyDouble]) -> None:
     run = Run("get", FILE_ID, "-o", "nowhere/x.iso")
     assert run.code == 2
-    assert "nowhere/x.iso: No such file or directory" in run.err
+    assert "nowhere/x.iso: there is no folder nowhere: make it first" in run.err

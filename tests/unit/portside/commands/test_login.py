@@ -42,7 +42,8 @@ def test_the_key_from_stdin_is_checked_and_kept_for_its_owner_alone(
 
 
 def test_the_key_from_a_file_is_as_good(control: ControlDouble, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(f"{API_KEY}\n")
+    # Windows begins a text file with a mark, and ends its lines in its own way.
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + f"{API_KEY}\r\n".encode())
     assert Run("login", control.url, "--key-file", str(tmp_path / "key")).code == 0
     assert Run("nodes").code == 0
 

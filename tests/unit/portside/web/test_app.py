@@ -53,6 +53,9 @@ class Boxes:
     def on_patch(self, request: falcon.Request, response: falcon.Response) -> None:
         raise falcon.HTTPUnsupportedMediaType(title="no such box", headers={"X-Boxes": "1"})
 
+    def on_delete(self, request: falcon.Request, response: falcon.Response) -> None:
+        raise falcon.HTTPInvalidHeader("It must be a number.", "X-Boxes")
+
 
 API: Api[Slug] = Api(
     title="Boxes",
@@ -91,7 +94,11 @@ def client(app: App) -> falcon.testing.TestClient:
         ("POST", "/boxes", 503, "full", "no box is free"),
         ("PUT", "/boxes", 500, "internal-error", "the store failed; its log says why"),
         ("PATCH", "/boxes", 400, "malformed-request", "no such box"),
-        ("DELETE", "/boxes", 405, "method-not-allowed", "DELETE is not for this path"),
+        (
+            *("DELETE", "/boxes", 400, "malformed-request"),
+            'The value provided for the "X-Boxes" header is invalid. It must be a number.',
+        ),
+        ("TRACE", "/boxes", 405, "method-not-allowed", "TRACE is not for this path"),
         ("GET", "/nowhere", 404, "not-found", "there is nothing at this path"),
     ],
 )
@@ -118,7 +125,7 @@ def test_headers_of_a_problem_and_of_falcons_refusals_go_out(
     full = client.simulate_post("/boxes").headers
     assert (full["Retry-After"], full["X-Boxes"]) == ("7", "0")
     assert client.simulate_patch("/boxes").headers["X-Boxes"] == "1"
-    assert "GET" in client.simulate_delete("/boxes").headers["Allow"]
+    assert "GET" in client.simulate_request("TRACE", "/boxes").headers["Allow"]
 
 
 def test_an_unforeseen_error_is_in_the_log_with_its_trace(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portside.commands import moves
+from portside.commands.storage import moves
 from portside.wire.moves import MovePlan, MoveReport
 from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble, move_view, refuse

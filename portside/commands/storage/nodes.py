@@ -130,9 +130,8 @@ def _measured(node: NodeView) -> tuple[str, str, str, str]:
     told = node.heartbeat
     if told is None:
         return (_UNKNOWN,) * 4
-    used = 100 * (told.disk_total - told.disk_free) / told.disk_total if told.disk_total else 0
     slots = f"{told.active_uploads}/{told.upload_slots}"
-    return format_size(told.disk_free), f"{used:.0f} %", slots, _lag(told)
+    return format_size(told.disk_free), f"{told.used_percent:.0f} %", slots, _lag(told)
 
 
 def _lag(told: Heartbeat) -> str:
