@@ -83,6 +83,12 @@ def test_inspect_knows_both(arguments: tuple[str, ...], shown: str, keystore: Ke
     assert "verdict: good: signature verifies, signed by 'test'" in run.out
 
 
+@pytest.mark.parametrize("written", ["Bearer {}", "\ufeff{}\r\n", "'{}'"])
+def test_inspect_reads_a_token_as_people_paste_it(written: str, keystore: Keystore) -> None:
+    token = Run("token", "access", "--node", "s01", "--right", "read").out.strip()
+    assert Run("token", "inspect", stdin=written.format(token)).code == 0
+
+
 def test_inspect_tells_that_an_old_one_has_expired(keystore: Keystore) -> None:
     token = Run("token", "access", "--node", "s01", "--right", "read").out.strip()
     old = {**unverified_claims(token), "exp": int(time.time()) - 3600}
