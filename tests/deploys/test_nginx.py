@@ -330,6 +330,7 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
         (f"/uploads/iso/a.bin?token={TOKEN}", {}),
         (f"/uploads/iso/missing.bin?token={TOKEN}", {}),
         (f"/uploads/iso/{TOKEN}.bin", {}),
+        (f"/uploads/iso/%65{TOKEN[1:]}.bin", {}),
         (f"/api/v1/files/x/content?token={TOKEN}", {}),
         (f"/api/v1/files/{TOKEN}", {}),
         (f"{UPLOAD}/{TOKEN}.iso?a={TOKEN}&token={TOKEN}", {}),
@@ -356,6 +357,8 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
         f"{UPLOAD}/[cut]",
         "/nothing/[cut]",
         "/nothing/gr[cut]",
+        "/uploads/iso/missing.bin",
+        "/uploads/iso/[cut]",
         "/nothing/gr\u00f6\u00dfe\U0001f600.bin",
     } <= {line["path"] for line in lines}
 
