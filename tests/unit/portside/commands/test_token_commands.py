@@ -54,6 +54,7 @@ def test_access_can_be_narrowed(keystore: Keystore) -> None:
         (("download", "--node", "s01", "--path", "/uploads/ns/a"), "is no file's path"),
         (("download", "--node", "s01", "--path", "ns/../a"), "is no file's path"),
         (("download", "--node", "s01", "--path", ""), "is no file's path"),
+        (("download", "--node", "s01", "--path", "a.bin"), "is no file's path"),
         (("access", "--node", "s01"), "--right"),
         (("access", "--node", "s01", "--right", "write"), "rights.0: "),
         (("access", "--node", "s09", "--right", "read"), "'s09' is no storage node"),
