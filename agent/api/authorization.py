@@ -163,8 +163,8 @@ class Access:
         if token is None:
             raise ProblemError(
                 "token-missing",
-                "send 'Authorization: Bearer <access token>'; for a file's content a download token "
-                "will do, as the parameter 'token' of its URL",
+                "send 'Authorization: Bearer <access token>'; for a file's content a download "
+                "token will do, as the parameter 'token' of its URL",
             )
         return self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
 
