@@ -322,9 +322,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         "probes",
         "This document",
         {
-            200: Answer(
-                "OK", schema={}, headers={**_CACHE, "ETag": "Changes with the document."}
-            ),
+            200: Answer("OK", schema={}, headers={**_CACHE, "ETag": "Changes with the document."}),
             304: Answer("It is as it was."),
         },
         security=(ANYONE,),

@@ -35,8 +35,8 @@ class MoveRequest(Request):
     kind: Literal["move", "rebalance"] = "move"
     source: PoolId | None = Field(default=None, description="The id of the pool they leave.")
     target: PoolId | None = Field(default=None, description="The id of the pool they go to.")
-    namespace: AnyNamespace | None = None
-    owner: AnyOwner | None = None
+    namespace: AnyNamespace | None = Field(default=None, description="The one they are in.")
+    owner: AnyOwner | None = Field(default=None, description="Whose they are.")
     older_than: AnyDuration | None = None
     """Seconds since the file was committed."""
     min_size: ExactBytes | None = None
