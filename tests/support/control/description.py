@@ -52,7 +52,7 @@ class Description:
 
     def is_body_wrong(self, case: Case) -> bool:
         """Of a request that doesn't fit the description: whether its body is to blame."""
-        said = case.meta and case.meta.components.get(ParameterLocation.BODY)
+        said = case.meta.components.get(ParameterLocation.BODY) if case.meta else None
         return said is not None and said.mode.is_negative
 
     def check(self, case: Case, headers: dict[str, str]) -> Response:
