@@ -31,6 +31,15 @@ SCRIPT_EXTENSIONS: frozenset[str] = frozenset(
 )
 """What a browser may run in the node's own origin: taken only when listed by name."""
 
+XML_EXTENSIONS: frozenset[str] = frozenset(
+    {
+        # maps and sport, virtual machines, subtitles and streams, books, lists
+        *(".gpx", ".kml", ".tcx", ".gml", ".osm", ".ovf", ".vbox", ".ttml", ".dfxp", ".mpd"),
+        *(".fb2", ".musicxml", ".opml", ".plist", ".xmp", ".xsd", ".dae", ".x3d", ".xlf"),
+    }
+)
+"""Formats that are XML, in which nobody expects anything else: saved, never shown."""
+
 TEXT_EXTENSIONS: frozenset[str] = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".md", ".yaml", ".yml", ".ini"}
 )

@@ -54,6 +54,9 @@ def parse_size(text: str | int) -> int:
         # A lone K, M, G or T means the binary unit: RAM and VPS disks are sold that way.
         text = re.sub(r"(?i)(?<=[\d\s])([kmgt])$", r"\1iB", text.strip())
     try:
+        # Pydantic reads as far as it can, and would take 1,5GiB and 1.000.000 for one byte.
+        if isinstance(text, str) and not _SIZE.fullmatch(text):
+            raise ValueError("a decimal comma, thousands in groups, or more than a size")
         if isinstance(text, bool):
             raise ValueError("YAML's true and false are no numbers")
         size = int(_BYTE_SIZE.validate_python(text))
@@ -72,6 +75,9 @@ def format_size(size: float) -> str:
         size /= 1024
     return f"{size:.1f} TiB"
 
+
+_SIZE = re.compile(r"[0-9]+|[0-9]*\.?[0-9]+ *[A-Za-z]+")
+"""Bytes are whole: only what has a unit may have a decimal point."""
 
 _BYTE_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 

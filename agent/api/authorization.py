@@ -161,7 +161,11 @@ class Access:
     def _access_claims(self, authorization: str) -> AccessClaims:
         token = bearer(authorization)
         if token is None:
-            raise ProblemError("token-missing", "send 'Authorization: Bearer <access token>'")
+            raise ProblemError(
+                "token-missing",
+                "send 'Authorization: Bearer <access token>'; for a file's content a download "
+                "token will do, as the parameter 'token' of its URL",
+            )
         return self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
 
     def _verified(self, verify: Callable[[], _Claims]) -> _Claims:

@@ -42,7 +42,10 @@ def parse_metadata(value: str) -> dict[str, bytes]:
 
 
 def name_in(metadata: Mapping[str, bytes]) -> str | None:
-    """The file's name, if the metadata have one. Raises ProblemError for one that isn't UTF-8."""
+    """The file's name, if the metadata have one that can be read.
+
+    In another charset than UTF-8 it is none: where a token names the file nobody asks for it.
+    """
     # TUSKit's first releases say fileName. What stands as it should goes before that.
     loose = {key.lower(): value for key, value in metadata.items()}
     for key in _NAMES:
@@ -50,7 +53,5 @@ def name_in(metadata: Mapping[str, bytes]) -> str | None:
             try:
                 return name.decode()
             except UnicodeDecodeError:
-                raise ProblemError(
-                    "malformed-request", f"Upload-Metadata: {key} is no UTF-8 in Base64"
-                ) from None
+                continue
     return None

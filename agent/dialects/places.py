@@ -15,9 +15,12 @@ from portside.wire.fields import FILE_ID_PATTERN
 
 
 def plain_path(path: str) -> str:
-    """A path of resumable uploads with single slashes and none at its end; others as they are."""
+    """A path of resumable uploads, or of whole ones, with single slashes and none at its end.
+
+    Others are returned as they are.
+    """
     plain = re.sub("/{2,}", "/", path).rstrip("/")
-    return plain if is_of_uploads(plain) else path
+    return plain if is_of_uploads(plain) or plain == paths.UPLOAD else path
 
 
 def is_of_uploads(plain: str) -> bool:

@@ -15,11 +15,12 @@ from agent.dialects.checksum import Checksum, checksums_of, parse_checksum, refu
 from agent.dialects.metadata import name_in, parse_metadata
 from agent.dialects.method_override import OVERRIDE_HEADER, meant_method
 from agent.dialects.places import joined_uploads, upload_id_of
-from agent.incoming.digests import content_digest
+from agent.incoming.digests import content_digest, repr_digest
 from agent.incoming.disposition import disposition_name
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.incoming.whole_file import check_is_plain
 from agent.problems import ProblemError
+from portside.wire import paths
 
 TUS_VERSION = "1.0.0"
 TUS_TYPE = "application/offset+octet-stream"
@@ -67,6 +68,7 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
     known = parse_metadata(metadata)
     name = name_in(known) if dialect == "tus" else None
     refuse_trailer(head.header("Trailer"))
+    _check_is_no_envelope(head, media_type)
     return ResumableRequest(
         method=method,
         dialect=dialect,
@@ -84,7 +86,7 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
         name=name or disposition_name(head.header("Content-Disposition")),
         concat=_concat(head.header("Upload-Concat")),
         checksums=_checksums(head),
-        sha256=head.digest("Repr-Digest"),
+        sha256=_sha256(head, method),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
     )
 
@@ -123,6 +125,44 @@ def _number_of_bytes(head: RequestHead, name: str, dialect: Dialect | None) -> i
 def _checksums(head: RequestHead) -> tuple[Checksum, ...]:
     said = parse_checksum(head.header("Upload-Checksum"))
     return (*([] if said is None else [said]), *checksums_of(content_digest(head)))
+
+
+def _sha256(head: RequestHead, method: str) -> str | None:
+    """The whole file's SHA-256 in hex, in whichever header. Raises ProblemError for others alone.
+
+    What goes on over days is hashed as it comes, by this alone.
+    """
+    digests = repr_digest(head)
+    if digests and method == "PATCH" and not head.header("Repr-Digest"):
+        raise ProblemError(
+            "malformed-request",
+            "say which bytes the digest is of: Content-Digest is of these, Repr-Digest of the "
+            "whole file (RFC 9530)",
+        )
+    if digests and "sha-256" not in digests:
+        raise ProblemError(
+            "malformed-request",
+            f"of a resumable upload sha-256 is checked, not {', '.join(digests)}: send "
+            "Repr-Digest: sha-256=:<Base64>: (RFC 9530)",
+        )
+    return digests["sha-256"].hex() if digests else None
+
+
+def _check_is_no_envelope(head: RequestHead, media_type: str) -> None:
+    """Raise ProblemError for a body that has the file's bytes among others, or says where they go.
+
+    Apple's URLSession makes a resumable upload of any request, of a form as well.
+    """
+    if media_type.startswith("multipart/") and _body_length(head) != 0:
+        raise ProblemError(
+            "media-type",
+            f"the body is {media_type} and would be stored so: send the file's bytes alone, or a "
+            f"form to {paths.UPLOAD}",
+        )
+    if head.header("Content-Range"):
+        raise ProblemError(
+            "malformed-request", "Upload-Offset says where bytes begin: send no Content-Range"
+        )
 
 
 def _body_length(head: RequestHead) -> int | None:

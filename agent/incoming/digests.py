@@ -33,6 +33,13 @@ SIZES = {
 
 _OTHER_NAMES = {"sha256": "sha-256", "sha512": "sha-512", "sha1": "sha", "sha-1": "sha"}
 
+_NOT_CHECKED = tuple(
+    f"{prefix}{name}"
+    for prefix in ("X-Checksum-", "X-Amz-Checksum-")
+    for name in ("CRC32", "CRC32C", "CRC64NVME", "SHA512-256", "Blake3", "XXH3", "XXH64", "XXH128")
+)
+"""Enough only beside one that is."""
+
 
 class Head(Protocol):
     """Headers: a request's, or those of a form's part."""
@@ -52,10 +59,12 @@ def content_digest(head: Head) -> Digests:
 
 def repr_digest(head: Head) -> Digests:
     """What the whole file hashes to, however many requests bring it. Raises ProblemError."""
-    return agreed(
+    found = agreed(
         _structured(head, "Repr-Digest"),
         _listed(head, "Digest", "="),
         _listed(head, "OC-Checksum", ":"),
+        _listed(head, "X-Checksum", ":"),
+        _listed(head, "X-Goog-Hash", "="),
         *(
             _single(head, f"{prefix}{name}", algorithm)
             for prefix in ("X-Checksum-", "X-Amz-Checksum-")
@@ -67,6 +76,10 @@ def repr_digest(head: Head) -> Digests:
             )
         ),
     )
+    for field in _NOT_CHECKED:
+        if head.header(field) and not found:
+            raise _unreadable(field)
+    return found
 
 
 def agreed(*said: Digests) -> dict[str, bytes]:

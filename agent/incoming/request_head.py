@@ -64,14 +64,15 @@ class RequestHead:
     def path(self) -> str:
         """The path as it was sent, percent-encoded."""
         # Two slashes at its beginning name no host in a request line (RFC 9112, section 3.2.1).
+        # They come of a base URL with a slash at its end, and are one.
         if self.uri.startswith("/"):
-            return re.split("[?#]", self.uri, maxsplit=1)[0]
+            return "/" + re.split("[?#]", self.uri, maxsplit=1)[0].lstrip("/")
         return urlsplit(self.uri).path
 
     @property
     def query(self) -> str:
         """What stands behind the path's question mark, as it was sent."""
-        return urlsplit(self.uri).query
+        return self.uri.partition("#")[0].partition("?")[2]
 
     @property
     def authorization(self) -> str:
@@ -81,6 +82,14 @@ class RequestHead:
     def header(self, name: str) -> str:
         """A header that nginx passes on as it is; empty without it."""
         return str(self._environ.get(f"HTTP_{name.upper().replace('-', '_')}", "")).strip()
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Every header that nginx passes on as it is, names in capitals (`X-FILE-SIZE`)."""
+        return [
+            (name.removeprefix("HTTP_").replace("_", "-"), str(value))
+            for name, value in self._environ.items()
+            if name.startswith("HTTP_")
+        ]
 
     def path_below(self, prefix: str) -> str:
         """The path behind `prefix`, decoded. Raises UnicodeDecodeError for what is no UTF-8.

@@ -31,40 +31,26 @@ _SIZE_HEADERS = (
     "X-Amz-Decoded-Content-Length",
     "OC-Total-Length",
     "X-Total-Size",
-    "Upload-Length",
 )
-"""Older scripts; Google's resumable uploads; WebDAV in macOS; S3 in signed chunks; ownCloud; the
-IETF's resumable uploads."""
-
-_PART_HEADERS = (
-    "X-Chunk-Index",
-    "X-Chunk-Number",
-    "X-Part-Index",
-    "X-Total-Chunks",
-    "X-Chunks",
-    "X-Chunks-Number",
-    "Uploader-Chunk-Number",
-    "Uploader-Chunks-Total",
-    "OC-Chunked",
-)
+"""Older scripts; Google's resumable uploads; WebDAV in macOS; S3 in signed chunks; ownCloud. Each
+has a number in it, or can't be read."""
 
 _SIZES = {
-    *("size", "filesize", "totalsize", "totalfilesize"),
+    *("size", "filesize", "totalsize", "totalfilesize", "filetotalsize"),
+    *("filelength", "totallength", "totalbytes"),
     *("dztotalfilesize", "qqtotalfilesize", "resumabletotalsize", "flowtotalsize"),
 }
 _COUNTS = {
-    *("chunks", "totalchunks", "totalchunk", "chunkcount", "totalchunkcount", "chunkstotal"),
-    *("totalparts", "partcount", "chunksnumber", "dztotalchunkcount", "qqtotalparts"),
-    *("resumabletotalchunks", "flowtotalchunks", "uploaderchunkstotal"),
+    *("totalparts", "partcount", "partstotal", "numparts", "qqtotalparts"),
+    *("totalblobnum", "totalsegments", "segmentcount", "totalslices", "slicecount"),
 }
-_PARTS = {
-    *("chunk", "chunkindex", "chunknumber", "partindex", "chunked"),
-    *("dzchunkindex", "qqpartindex", "resumablechunknumber", "flowchunknumber"),
-    *("uploaderchunknumber",),
-}
-_OFFSETS = {"chunkoffset", "dzchunkbyteoffset", "qqpartbyteoffset", "byteoffset"}
+_PARTS = {"partindex", "qqpartindex", "blobnum", "segmentindex", "sliceindex"}
+_OFFSETS = {"qqpartbyteoffset", "byteoffset", "fileoffset", "uploadoffset", "startbyte"}
 """As widgets name their fields, letters and digits alone: Dropzone, FineUploader, Resumable.js,
 Flow.js, plupload, WebUploader, simple-uploader, ng-file-upload, Kendo, Syncfusion."""
+
+_NO_PART_OF_A_CHUNK = re.compile(r"size|length|limit|timeout|retr|parallel|end$")
+"""What is told of chunks beside which of how many one is: all else with a chunk in its name is."""
 
 _DIGESTS = {
     f"{prefix}{name}{suffix}": algorithm
@@ -74,7 +60,7 @@ _DIGESTS = {
         ("sha1", "sha"),
         ("md5", "md5"),
     )
-    for prefix in ("", "file", "content")
+    for prefix in ("", "file", "content", "bzcontent", "msblobcontent")
     for suffix in ("", "sum", "hash")
 }
 
@@ -111,6 +97,11 @@ def check_is_plain(head: RequestHead) -> None:
         raise ProblemError("malformed-request", "Transfer-Encoding can be 'chunked' and no more")
     if head.expect.strip().lower() not in ("", "100-continue"):
         raise ProblemError("expectation-failed", "Expect can be 100-continue and nothing else")
+    if head.header("X-Amz-Content-SHA256").startswith("STREAMING-"):
+        raise ProblemError(
+            "media-type",
+            "the content is in S3's signed chunks and would be stored so: send it as it is",
+        )
     late = {name.strip().lower() for name in head.header("Trailer").split(",")}
     if late & {"content-digest", "repr-digest", "digest", "content-md5"}:
         raise ProblemError(
@@ -122,18 +113,14 @@ def said_in_head(head: RequestHead) -> Said:
     """What a request's head says of its file. Raises ProblemError when it brings a part of one."""
     _check_not_resumable(head)
     _check_not_another_method(head)
-    headers = [(name, head.header(name)) for name in _PART_HEADERS]
-    ranges = [head.header("Content-Range"), head.header("X-Content-Range")]
-    sizes = [
-        *(whole_number(name, head.header(name)) for name in _SIZE_HEADERS),
-        *(size_in_range(value) for value in ranges),
-    ]
+    _check_not_another_operation(head)
+    # That one is of the body, which may be a form.
+    headers = [(name, value) for name, value in head.fields() if name != "CONTENT-MD5"]
     query = parse_qsl(head.query, keep_blank_values=True)
-    if any(name == "partNumber" for name, _ in query):
-        # S3's. In a form it may be a part's number in a shop.
-        raise part_of_a_file()
     told = said_in_fields([*headers, *query])
-    return Said(one_size([*sizes, told.size]), told.digests)
+    sizes = [whole_number(name, head.header(name)) for name in _SIZE_HEADERS]
+    ranges = [size_in_range(head.header(name)) for name in ("Content-Range", "X-Content-Range")]
+    return Said(one_size([*sizes, *ranges, told.size]), told.digests)
 
 
 def said_in_fields(fields: Iterable[Field]) -> Said:
@@ -142,13 +129,19 @@ def said_in_fields(fields: Iterable[Field]) -> Said:
     for name, value in fields:
         for plain, text in _plainly(name, value):
             said.setdefault(plain, []).append(text.strip())
-    counts = _numbers(said, _COUNTS)
+    counts = _numbers(said, filter(_is_count, said))
     if any(count > 1 for count in counts):
         raise part_of_a_file()
     # Resumable.js and its kin number even the only part of a small file.
-    if (_numbers(said, _PARTS) and not counts) or any(_numbers(said, _OFFSETS)):
+    parts = _numbers(said, filter(_is_part, said))
+    if (parts and not counts) or any(_numbers(said, filter(_is_offset, said))):
         raise part_of_a_file()
-    return Said(one_size(_numbers(said, _SIZES)), _digests(said))
+    last = [text.lower() for name in ("lastchunk", "islastchunk") for text in said.get(name, ())]
+    if not {"false", "0"}.isdisjoint(last):
+        raise part_of_a_file()
+    sizes = _numbers(said, _SIZES & set(said))
+    ranges = [size_in_range(text) for text in said.get("contentrange", ()) if text]
+    return Said(one_size([*sizes, *ranges]), _digests(said))
 
 
 def size_in_range(value: str) -> int | None:
@@ -204,6 +197,31 @@ def _check_not_another_method(head: RequestHead) -> None:
             )
 
 
+def _check_not_another_operation(head: RequestHead) -> None:
+    """Raise ProblemError for what object stores take in a PUT beside an object's bytes."""
+    for name, value in head.fields():
+        if name.endswith("-COPY-SOURCE") or name in ("X-COPY-FROM", "X-OBJECT-MANIFEST"):
+            raise ProblemError(
+                "malformed-request", f"{name.title()} names another file: send the file's bytes"
+            )
+        if name.endswith("PART-NUMBER") or name == "X-UPDATE-RANGE":
+            raise part_of_a_file()
+        if _plain(name) in ("offset", "googuploadoffset") and value.strip() not in ("", "0"):
+            raise part_of_a_file()
+    command = head.header("X-Goog-Upload-Command").lower()
+    if command and "finalize" not in command:
+        raise part_of_a_file()
+    if head.header("X-Ms-Blob-Type").lower() not in ("", "blockblob"):
+        raise part_of_a_file()
+    for name, value in parse_qsl(head.query, keep_blank_values=True):
+        # S3's, Azure's, Google's, OSS's and HDFS's. In a form it may be a part's number in a shop.
+        if name in ("partNumber", "uploadId", "upload_id", "comp", "append") or (
+            (name in ("op", "mode") and value.lower() == "append")
+            or (name == "offset" and value not in ("", "0"))
+        ):
+            raise part_of_a_file()
+
+
 def _plainly(name: str, value: str) -> Iterable[Field]:
     """A field by its name's letters and digits; one of JSON as the fields in it."""
     plain = _plain(name)
@@ -224,9 +242,31 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", re.sub(r"^(?:x|oc)-", "", name.lower()))
 
 
-def _numbers(said: dict[str, list[str]], names: set[str]) -> list[int]:
+def _is_count(name: str) -> bool:
+    return name in _COUNTS or (
+        _is_of_a_chunk(name) and any(word in name for word in ("chunks", "total", "count"))
+    )
+
+
+def _is_offset(name: str) -> bool:
+    return name in _OFFSETS or (
+        _is_of_a_chunk(name) and any(word in name for word in ("offset", "start", "begin"))
+    )
+
+
+def _is_part(name: str) -> bool:
+    return name in _PARTS or (
+        _is_of_a_chunk(name) and not (_is_count(name) or _is_offset(name) or "last" in name)
+    )
+
+
+def _is_of_a_chunk(name: str) -> bool:
+    return "chunk" in name and not _NO_PART_OF_A_CHUNK.search(name)
+
+
+def _numbers(said: dict[str, list[str]], names: Iterable[str]) -> list[int]:
     """The numbers in these fields. A word in one of them is some other form's own field."""
-    texts = [text for name in names & set(said) for text in said[name]]
+    texts = [text for name in names for text in said[name]]
     return [int(text) for text in texts if re.fullmatch(r"\d{1,18}", text, re.ASCII)]
 
 

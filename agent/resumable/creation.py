@@ -100,7 +100,8 @@ def creation_of(
     if chosen is None and kind != "part":
         raise ProblemError(
             "name-refused",
-            "the upload has no name: put one into the token, Upload-Metadata (filename) or "
+            "the upload has no name that can be read: put one, in UTF-8, into the token, "
+            "Upload-Metadata (filename) or "
             "Content-Disposition",
         )
     name = None if chosen is None else policy.safe_name(claims, chosen, use.stored)

@@ -3,7 +3,8 @@
 Three rules. What a browser would run must not hide behind a harmless extension; a program must not
 pass for a picture, a recording or a document; and where an extension promises a well-known
 signature, content that is known for something else pretends. All else passes, and with it what
-nothing is known of: a node stores, no more.
+nothing is known of: a node stores, no more. An XML document is no surprise under the name of a
+format that is XML, which only an operator can have listed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from portside.content import (
     PASSIVE_EXTENSIONS,
     SCRIPT_EXTENSIONS,
     TEXT_EXTENSIONS,
+    XML_EXTENSIONS,
     extension_of,
 )
 
@@ -105,7 +107,8 @@ def check(name: str, head: bytes) -> None:
     """Compare a file's first bytes with its name. Raises ContentRefused."""
     extension = extension_of(name)
     page = None if extension in SCRIPT_EXTENSIONS else _page(head, extension in TEXT_EXTENSIONS)
-    if page is not None:
+    is_promised = page == _PAGE_NAMES["xml"] and extension in XML_EXTENSIONS
+    if page is not None and not is_promised:
         raise ContentRefused(
             f"the content is {page}, which a browser may run: it is not taken under a name that "
             f"ends in {extension}; send it in an archive, for example a .zip"

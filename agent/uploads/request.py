@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from multipart import parse_options_header
-
 from agent.incoming.digests import Digests, agreed, content_digest, repr_digest
-from agent.incoming.disposition import disposition_name
+from agent.incoming.disposition import disposition_name, disposition_parameters
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.incoming.whole_file import check_is_plain, one_size, part_of_a_file, said_in_head
 from agent.problems import ProblemError
@@ -57,6 +55,8 @@ def upload_request(head: RequestHead) -> UploadRequest:
     boundary = _boundary(head)
     said = said_in_head(head)
     length = _length(head)
+    # Of the body, as Apple's URLSession says it of whatever it sends: a form's as well.
+    told = one_size([length, whole_number("Upload-Length", head.header("Upload-Length"))])
     content, whole = content_digest(head), agreed(repr_digest(head), said.digests)
     return UploadRequest(
         method=head.method,
@@ -64,7 +64,7 @@ def upload_request(head: RequestHead) -> UploadRequest:
         authorization=head.authorization,
         length=length,
         boundary=boundary,
-        size=said.size if boundary is not None else one_size([said.size, length]),
+        size=said.size if boundary is not None else one_size([said.size, told]),
         file_digests=whole if boundary is not None else agreed(whole, content),
         content_digests=content if boundary is not None else {},
         only_new=head.header("If-None-Match") == "*",
@@ -78,7 +78,8 @@ def _name(head: RequestHead) -> str | None:
     What can't be read is no name: where a token names the file nobody asks for it.
     """
     try:
-        name: str | None = head.path_below(paths.UPLOAD).removeprefix("/")
+        # Some join an endpoint's slash to one of their own.
+        name: str | None = head.path_below(paths.UPLOAD).lstrip("/")
     except UnicodeDecodeError:
         name = None
     if head.method == "PUT" and name == "":
@@ -100,15 +101,16 @@ def _length(head: RequestHead) -> int | None:
 
 def _boundary(head: RequestHead) -> str | None:
     """What parts a form's fields; None for a raw body. Raises ProblemError for other multiparts."""
-    kind, options = parse_options_header(head.content_type)
+    kind = head.content_type.partition(";")[0].strip().lower()
     if head.method == "POST":
-        if kind != "multipart/form-data" or not options.get("boundary"):
+        boundary = disposition_parameters(head.content_type).get("boundary", "")
+        if kind != "multipart/form-data" or not boundary:
             raise ProblemError(
                 "malformed-request",
                 f"POST takes multipart/form-data with a boundary; PUT {paths.UPLOAD}/NAME a raw "
                 "body",
             )
-        return str(options["boundary"])
+        return boundary
     if kind == "multipart/byteranges":
         raise part_of_a_file()
     if kind.startswith("multipart/"):

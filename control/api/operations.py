@@ -5,6 +5,8 @@ A route without its entry here, or an entry without its route, fails a test.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 import falcon
@@ -42,6 +44,7 @@ from portside.wire.control import (
     SessionRequest,
     UploadServer,
 )
+from portside.wire.fields import NODE_ID_PATTERN
 from portside.wire.files import FileQuery
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
@@ -86,6 +89,10 @@ DOWNLOAD_TOKEN: SecurityScheme[Slug] = SecurityScheme(
     },
 )
 
+_CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
+_RETRY_AFTER = {"Retry-After": "Seconds to wait."}
+_VARY = {"Vary": "The headers that it depends on."}
+
 _LEADS_ON = {
     "Location": "The copy's own URL, signed where the file is private.",
     "Cache-Control": "How long that may be kept, and by whom.",
@@ -105,6 +112,15 @@ API: Api[Slug] = Api(
     problem_type=ProblemError,
     problems=("malformed-request", "database-unavailable", "internal-error"),
     security=(API_KEY,),
+    headers={"X-Request-ID": "What the control plane's logs have about this request."},
+    problem_headers={
+        401: {"WWW-Authenticate": "How to say who you are."},
+        429: _RETRY_AFTER,
+        503: _RETRY_AFTER,
+    },
+    phrases={
+        415: "Unsupported Media Type, with Accept or Accept-Encoding where it is the body's",
+    },
 )
 
 _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
@@ -227,7 +243,10 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
     ("GET", "/api/v1/files/{file_id}/url"): Operation(
         "files",
         "To a copy that can be reached",
-        {200: FileUrl, 302: FileUrl},
+        {
+            200: Answer("For who accepts JSON by its name.", FileUrl, headers=_VARY),
+            302: Answer("For everybody else.", FileUrl, headers={**_VARY, **_LEADS_ON}),
+        },
         ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
         security=(ANYONE, API_KEY),
         parameters=query_parameters(UrlQuery),
@@ -296,15 +315,53 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
     ("GET", "/metrics"): Operation(
         "probes",
         "Numbers for Prometheus",
-        {200: Answer("OK", media_type=CONTENT_TYPE_PLAIN_0_0_4, schema={})},
+        {200: Answer("OK", media_type=CONTENT_TYPE_PLAIN_0_0_4, schema={}, headers=_CACHE)},
         security=(ANYONE,),
     ),
     ("GET", "/openapi.json"): Operation(
-        "probes", "This document", {200: Answer("OK", schema={})}, security=(ANYONE,)
+        "probes",
+        "This document",
+        {
+            200: Answer("OK", schema={}, headers={**_CACHE, "ETag": "Changes with the document."}),
+            304: Answer("It is as it was."),
+        },
+        security=(ANYONE,),
     ),
 }
 
+_IN_PATHS = {
+    "node_id": Parameter("path", "node_id", {"type": "string", "pattern": NODE_ID_PATTERN}),
+    "pool_id": Parameter("path", "pool_id", {"type": "string", "pattern": NODE_ID_PATTERN}),
+}
+
+
+def _completed(path: str, operation: Operation[Slug]) -> Operation[Slug]:
+    """With what holds for every answer that is a model, and for every path with parameters."""
+    answers = {
+        status: answer
+        if answer.model is None
+        else replace(answer, headers={**_CACHE, **answer.headers})
+        for status, answer in operation.full_answers().items()
+    }
+    if "{" not in path:
+        return replace(operation, answers=answers)
+    return replace(
+        operation,
+        answers=answers,
+        # Nothing has control characters in its name (`control.api.conventions`).
+        problems=(*operation.problems, "not-found"),
+        parameters=(*_parameters_of(path), *operation.parameters),
+    )
+
+
+def _parameters_of(path: str) -> Iterator[Parameter]:
+    """Those of a path whose form is known."""
+    return (each for name, each in _IN_PATHS.items() if f"{{{name}}}" in path)
+
+
+_COMPLETED = {route: _completed(route[1], each) for route, each in _OPERATIONS.items()}
+
 OPERATIONS: Operations[Slug] = {
-    **_OPERATIONS,
-    **{("HEAD", path): each for (method, path), each in _OPERATIONS.items() if method == "GET"},
+    **_COMPLETED,
+    **{("HEAD", path): each for (method, path), each in _COMPLETED.items() if method == "GET"},
 }

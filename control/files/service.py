@@ -106,11 +106,13 @@ def _position(cursor: str) -> tuple[datetime, str]:
     except ValueError:
         text = ""
     match = _CURSOR.fullmatch(text)
-    if match is None:
-        raise ProblemError(
-            "malformed-request", "cursor: give the 'next' of the page before as it was"
-        )
-    return _EPOCH + timedelta(microseconds=int(match[1])), match[2]
+    try:
+        if match is not None:
+            return _EPOCH + timedelta(microseconds=int(match[1])), match[2]
+    except OverflowError:
+        # Beyond the last year of a calendar.
+        pass
+    raise ProblemError("malformed-request", "cursor: give the 'next' of the page before as it was")
 
 
 def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | None) -> FileView:

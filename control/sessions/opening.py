@@ -65,8 +65,9 @@ class SessionOpener:
     def open(self, asked: AppRequest, now: datetime) -> tuple[Session, bool]:
         """A session as asked for, and whether it is a new one.
 
-        The same request under the same Idempotency-Key finds the session again. Raises ProblemError
-        with the first thing that speaks against it, and DatabaseUnavailable.
+        The same request under the same Idempotency-Key finds the session again, unless that has
+        ended without a file. Raises ProblemError with the first thing that speaks against it, and
+        DatabaseUnavailable.
         """
         key = self._signer()
         must_be_takeable(self._settings, asked.request)
@@ -186,7 +187,21 @@ class SessionOpener:
             raise ProblemError(
                 "idempotency-conflict", "this Idempotency-Key came with another request before"
             )
+        if row is not None and row.state == "expired":
+            # Called off, or over without a file: nothing can be uploaded in it any more, and who
+            # asks again wants to upload.
+            self._database.write(partial(_let_go_of_key, session_id=row.session_id))
+            return None
         return row
+
+
+def _let_go_of_key(session: Transaction, session_id: str) -> None:
+    """The Idempotency-Key of a session that is over is free for another one."""
+    session.execute(
+        update(UploadSession)
+        .where(UploadSession.session_id == session_id)
+        .values(idempotency_key=None)
+    )
 
 
 _COLUMNS = tuple(column.key for column in UploadSession.__table__.columns)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from portside import durable_file
 from portside.client import xdg
 from portside.client.http.answers import must_keep_secrets
+from portside.client.pasted import secret_of, unquoted
 
 URL_VARIABLE = "PORTSIDE_URL"
 KEY_VARIABLE = "PORTSIDE_API_KEY"
@@ -48,7 +49,9 @@ def origin_of(url: str) -> str:
 
     Raises ValueError for one with a path or a user, or that would send the key in the clear.
     """
-    full = (url if "://" in url else f"https://{url}").rstrip("/")
+    given = unquoted(url)
+    scheme, _, host = given.rpartition("://")
+    full = f"{scheme.lower() or 'https'}://{host.rstrip('/')}"
     if not re.fullmatch(r"https?://[^/?#@\s]+", full):
         raise ValueError(f"{url!r}: a control plane's URL is https:// and its host, no more")
     must_keep_secrets(full, "the control plane's")
@@ -56,8 +59,8 @@ def origin_of(url: str) -> str:
 
 
 def checked_key(text: str) -> str:
-    """An API key without the space around it. Raises ValueError, which doesn't quote it."""
-    key = text.strip()
+    """An API key without what it was kept in. Raises ValueError, which doesn't quote it."""
+    key = secret_of(text)
     if not _KEY.fullmatch(key):
         raise ValueError(
             "that is no API key: it is one word of 8 characters or more, as printed by "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -14,6 +14,7 @@ from portside.client.http.errors import ControlError, ControlRefused
 from portside.commands.common import control_plane, exit_code, print_table, printable, say
 from portside.quantities import format_size
 from portside.wire.control import FileView
+from portside.wire.paths import file_id_in
 
 PAGE = 500
 """Files of one request where more are wanted."""
@@ -29,11 +30,15 @@ def ls(
     owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
     after: Annotated[
         datetime | None,
-        typer.Option(help="Committed later than this (UTC).", show_default=False),
+        typer.Option(
+            help="Committed later than this, as 2026-11-01 or 2026-11-01T12:30:00+01:00; UTC where "
+            "it has no offset.",
+            show_default=False,
+        ),
     ] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(help="Committed earlier than this (UTC).", show_default=False),
+        typer.Option(help="Committed earlier than this.", show_default=False),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most files to list.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Every file, without a limit.")] = False,
@@ -65,7 +70,10 @@ def ls(
 
 
 def rm(
-    file_ids: Annotated[list[str], typer.Argument(metavar="FILE-ID...", help="As `ls` lists it.")],
+    file_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Delete files, every copy of them. One that fails doesn't stop the others.
@@ -73,6 +81,7 @@ def rm(
     A node that is down deletes its copy when it comes back.
     """
     with control_plane() as control:
+        file_ids = [file_id_in(each) for each in file_ids]
         if not yes:
             _ask_before(control, file_ids)
         codes = [_delete(control, file_id) for file_id in file_ids]
@@ -105,7 +114,9 @@ class _Listing:
 
 def _moment(given: datetime | None) -> str | None:
     """As the API takes it (RFC 3339)."""
-    return None if given is None else f"{given.isoformat()}Z"
+    if given is None:
+        return None
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
 
 
 def _row(view: FileView) -> tuple[str, ...]:

@@ -16,10 +16,13 @@ from portside.client.progress import display
 from portside.client.upload.body import sha256_of
 from portside.commands.common import control_plane, printable, say, the_login
 from portside.wire.control import FileView
+from portside.wire.paths import file_id_in
 
 
 def command(
-    file_id: Annotated[str, typer.Argument(metavar="FILE-ID", help="As `ls` lists it.")],
+    file_id: Annotated[
+        str, typer.Argument(metavar="FILE-ID", help="As `ls` lists it, or the URL from `put`.")
+    ],
     output: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +54,7 @@ def command(
     """
     login = the_login()
     with control_plane(login) as control:
-        view = control.file(file_id)
+        view = control.file(file_id_in(file_id))
         if view.state in ("deleted", "lost"):
             raise DownloadError(f"{file_id}: is {view.state}: there is no copy to fetch")
         stream = stream_of(output, force)

@@ -10,6 +10,7 @@ import typer
 
 from portside.client import login
 from portside.client.login import Login
+from portside.client.pasted import secret_in
 from portside.commands.common import control_plane, say
 
 
@@ -55,7 +56,7 @@ def logout() -> None:
 def _key(key_file: Path | None) -> str:
     # Never an option's value: command lines can be read by everyone on the machine.
     if key_file is not None and str(key_file) != "-":
-        return login.checked_key(key_file.read_text(encoding="utf-8-sig"))
+        return login.checked_key(secret_in(key_file))
     if key_file is None and sys.stdin.isatty():
         return login.checked_key(typer.prompt("API key", hide_input=True, err=True))
     return login.checked_key(sys.stdin.read())

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from portside.client import UploadClient
+from portside.client.pasted import secret_in, secret_of
 from portside.cluster.file import Cluster
 from portside.commands.common import keystore_of, load_cluster
 from portside.operator.keystore import Keystore
@@ -31,10 +32,10 @@ def given_token(token_file: Path | None) -> str | None:
     """The token that the command was given, if any."""
     # Never an option's value: command lines can be read by everyone on the machine.
     if token_file is None:
-        return os.environ.get("PORTSIDE_TOKEN", "").strip() or None
+        return secret_of(os.environ.get("PORTSIDE_TOKEN", "")) or None
     if str(token_file) == "-":
-        return sys.stdin.read().strip()
-    return token_file.read_text(encoding="utf-8-sig").strip()
+        return secret_of(sys.stdin.read())
+    return secret_in(token_file)
 
 
 def target_of(

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
+from portside.client.pasted import secret_in, secret_of
 from portside.client.upload.claims import DEFAULT_NAMESPACE, DEFAULT_VALID, Wish, claims_for
 from portside.cluster.file import Cluster, ClusterError
 from portside.commands.common import (
@@ -137,7 +138,8 @@ def download(
     """Print a URL that opens one file of a private namespace to whoever has it."""
     cluster = load_cluster(file)
     key = keystore_of(cluster, file).issuer_key()
-    if not set(path.split("/")).isdisjoint(("", ".", "..")):
+    parts = path.split("/")
+    if len(parts) < 2 or not set(parts).isdisjoint(("", ".", "..")):
         raise ValueError(f"{path!r} is no file's path: write it as namespace/name")
     claims = _checked(DownloadClaims, cluster, key.owner, node, valid, path=path)
     token = mint_download(key, claims)
@@ -229,7 +231,7 @@ def inspect(
 
     Exit code 0: it verifies and is valid now. 1: it isn't, or there are no keys to tell by.
     """
-    token = (token_file.read_text(encoding="utf-8-sig") if token_file else sys.stdin.read()).strip()
+    token = secret_in(token_file) if token_file else secret_of(sys.stdin.read())
     header, claims = unverified_header(token), unverified_claims(token)
     for title, values in (("header", header), ("claims", claims)):
         typer.echo(f"{title}:")

@@ -38,11 +38,14 @@ _ETAG = re.compile(r'"([0-9a-f]{64})"')
 
 
 def query_value(query: str, name: str) -> str | None:
-    """The first value behind `name=` in a query, as it was sent."""
+    """The first value behind `name=` in a query, decoded, without the space around it.
+
+    Mailers and chats encode more of a link than they have to, and put a line's end behind it.
+    """
     for pair in query.split("&"):
         found, _, value = pair.partition("=")
         if found == name:
-            return value
+            return unquote(value).strip()
     return None
 
 
@@ -53,7 +56,7 @@ def is_saved(query: str) -> bool:
 
 def avoided(query: str) -> tuple[str, ...]:
     """The nodes that a query asks to avoid; what is none is left out."""
-    listed = unquote(query_value(query, AVOID) or "").split(",", MOST_AVOIDED)[:MOST_AVOIDED]
+    listed = (query_value(query, AVOID) or "").split(",", MOST_AVOIDED)[:MOST_AVOIDED]
     return tuple(dict.fromkeys(each for each in listed if _NODE.fullmatch(each)))
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from portside.wire.base import Message, Request
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 from portside.wire.spellings import (
+    AnyAddress,
     AnyMediaType,
     AnyNamespace,
     AnyOwner,
     AnyRegion,
     AnySha256,
     ExactBytes,
+    HttpUrl,
     MostBytes,
+    number,
 )
 
 
@@ -80,13 +83,15 @@ class SessionRequest(Request):
         default=None,
         description="The region that is preferred: letters, digits and '-', at most 32 of them.",
     )
-    client_address: str | None = Field(
+    client_address: AnyAddress = Field(
         default=None,
-        max_length=64,
         description="The uploader's IP address, by which sessions are then limited too.",
     )
-    avoid: tuple[str, ...] = Field(default=(), max_length=16)
-    """Nodes that the uploader couldn't reach just now: others come first."""
+    avoid: tuple[NodeId, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Ids of nodes that the uploader couldn't reach just now: others come first.",
+    )
     node_id: NodeId | None = Field(
         default=None,
         description="The id of the one node that it is to go to; without it placement chooses.",
@@ -292,25 +297,22 @@ class NodeStateRequest(Request):
     """For `retired`: although the node still has copies, for it is lost."""
 
 
-_URL = r"^https?://[!-~]{1,500}$"
-
-
 class PoolSettings(Request):
     """What an operator sets of a pool: `PUT /api/v1/pools/<id>`. None is "as the node's"."""
 
-    public_base_url: str | None = Field(
-        default=None, pattern=_URL, description="Where files are served from: an http(s) URL."
+    public_base_url: HttpUrl | None = Field(
+        default=None, description="Where files are served from: an http(s) URL."
     )
-    upload_api_url: str | None = Field(
-        default=None, pattern=_URL, description="Where uploads are sent: an http(s) URL."
+    upload_api_url: HttpUrl | None = Field(
+        default=None, description="Where uploads are sent: an http(s) URL."
     )
     region: AnyRegion = Field(
         default=None, description="Where it is: letters, digits and '-', at most 32 of them."
     )
-    weight: int | None = Field(default=None, ge=0, le=1000)
+    weight: Annotated[int, BeforeValidator(number)] | None = Field(default=None, ge=0, le=1000)
     """None or as the node's; 0: nothing new is placed here."""
     tier: Tier | None = None
-    priority: int = Field(default=0, ge=-1000, le=1000)
+    priority: Annotated[int, BeforeValidator(number)] = Field(default=0, ge=-1000, le=1000)
     """The higher comes first, within a tier."""
     capacity: MostBytes | None = None
     """Bytes that may be stored and promised here; None is what the disk holds."""

@@ -60,8 +60,12 @@ class FileWithCopies(StoredFile):
 class FileQuery(Request):
     """What `GET /api/v1/files` looks for: the parameters of its query, all of which must apply."""
 
-    namespace: Namespace | None = None
-    owner: Owner | None = None
+    namespace: Namespace | None = Field(
+        default=None, description="A namespace: lower-case letters, digits, '-' and '_'."
+    )
+    owner: Owner | None = Field(
+        default=None, description="Whose they are: 1 to 128 characters of any script."
+    )
     name: str | None = Field(
         default=None,
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",

@@ -6,13 +6,20 @@ Times are UTC; sizes are bytes, durations seconds.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from portside.wire.base import Message, Request
-from portside.wire.fields import FileId, Owner, PoolId
-from portside.wire.spellings import AnyDuration, AnyNamespace, ExactBytes, MostBytes
+from portside.wire.fields import FileId, PoolId
+from portside.wire.spellings import (
+    AnyDuration,
+    AnyNamespace,
+    AnyOwner,
+    ExactBytes,
+    MostBytes,
+    number,
+)
 
 MoveState = Literal["planned", "running", "paused", "cancelled", "done"]
 
@@ -26,10 +33,10 @@ class MoveRequest(Request):
     """
 
     kind: Literal["move", "rebalance"] = "move"
-    source: PoolId | None = None
-    target: PoolId | None = None
-    namespace: AnyNamespace | None = None
-    owner: Owner | None = None
+    source: PoolId | None = Field(default=None, description="The id of the pool they leave.")
+    target: PoolId | None = Field(default=None, description="The id of the pool they go to.")
+    namespace: AnyNamespace | None = Field(default=None, description="The one they are in.")
+    owner: AnyOwner | None = Field(default=None, description="Whose they are.")
     older_than: AnyDuration | None = None
     """Seconds since the file was committed."""
     min_size: ExactBytes | None = None
@@ -37,7 +44,7 @@ class MoveRequest(Request):
     """All pushes of the move together; None is as fast as the nodes are."""
     hours: str | None = Field(default=None, max_length=11)
     """The part of the day (UTC) in which copies are ordered: `22:00-06:00`."""
-    band: float = Field(default=0.1, ge=0.01, le=1)
+    band: Annotated[float, BeforeValidator(number)] = Field(default=0.1, ge=0.01, le=1)
     """For a rebalance: how far apart the nodes' used shares may be, from 0 to 1."""
     dry_run: bool = False
 

@@ -5,10 +5,12 @@ Each begins behind a host's base URL. What lies below them is said where it is s
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from portside.names import MAX_NAME_BYTES, truncate
+from portside.wire.fields import FILE_ID_PATTERN
 
 UPLOAD = "/api/internal/upload"
 """A node's: a whole file in one request."""
@@ -51,6 +53,23 @@ def lasting_url(base: str, file_id: str, name: str | None) -> str:
     if not name:
         return f"{base}{LASTING}/{file_id}"
     return f"{base}{LASTING}/{file_id}/{quote(truncate(name, _CUT_OFF), safe='')}"
+
+
+def file_id_in(text: str) -> str:
+    """The id of a file that a person names: by it, or by its lasting URL, as `put` prints it.
+
+    Raises ValueError.
+    """
+    given = text.strip()
+    lasting = re.fullmatch(rf"{LASTING}/([^/]+)(?:/.*)?", urlsplit(given).path)
+    file_id = (lasting[1] if lasting else given).lower()
+    if not re.fullmatch(FILE_ID_PATTERN, file_id):
+        raise ValueError(
+            # Without its query: there may be a token in it.
+            f"{text.partition('?')[0]!r} is no file's id: give that as `portside ls` lists it, or "
+            f"the URL that `portside put` has printed, https://...{LASTING}/<id>/<name>"
+        )
+    return file_id
 
 
 def direct_url(base: str, path: PurePosixPath | str) -> str:

@@ -12,11 +12,13 @@ for the field's own type to refuse.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import math
 import re
 import unicodedata
 from decimal import Decimal
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
@@ -68,7 +70,14 @@ def _bytes(value: object) -> object:
 
 def duration(value: object) -> object:
     """Seconds of 3600, "3600", "90m" or "30d". Raises ValueError with these forms for others."""
-    return parse_duration(value) if isinstance(value, str) else value
+    return parse_duration(value) if isinstance(value, str) else number(value)
+
+
+def number(value: object) -> object:
+    """A number as it is. Raises ValueError for true and false, which pydantic takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
 
 
 def moment(value: object) -> object:
@@ -173,6 +182,61 @@ _OWNER_CHARACTERS = 128
 """At most 512 bytes of UTF-8: an owner is in tokens and beside each file."""
 
 
+def address(value: object) -> object:
+    """An IP address alone, in its shortest spelling; None for an empty one.
+
+    Proxies and sockets add a port, a zone (RFC 4007, section 11) or IPv4's prefix in IPv6 (RFC
+    4291, section 2.5.5.2): none of these make it another address. Raises ValueError for what is no
+    address, a list of them as in X-Forwarded-For too: which of them to believe only the app knows.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if not text:
+        return None
+    port = _PORT.fullmatch(text)
+    try:
+        found = ipaddress.ip_address((port[1] or port[2] if port else text).partition("%")[0])
+    except ValueError:
+        raise ValueError(
+            f"{shown(value)} is no IP address: give the uploader's alone, as 192.0.2.7 or "
+            "2001:db8::7"
+        ) from None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
+
+
+_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+"""An address with a port behind it, and IPv6's brackets (RFC 3986, section 3.2.2)."""
+
+
+def http_url(value: object) -> object:
+    """A URL that paths can be put behind: without a slash at its end.
+
+    Raises ValueError for what isn't http or https, has no host, no such port, or has more to say
+    than where something is: a query, a fragment, a password.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        # Of a port that is none urllib tells when it is asked for it.
+        told = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        told = False
+    usual = told and parts.scheme in ("http", "https") and not set("?#@") & set(text)
+    if not usual or not _VISIBLE.fullmatch(text):
+        raise ValueError(
+            f"{shown(value)} is no URL to put paths behind: write it as https://cdn.example.net or "
+            "https://cdn.example.net:8443/files, in ASCII, with neither '?', '#' nor '@'"
+        )
+    return f"{parts.scheme}{text[len(parts.scheme) :]}"
+
+
+_VISIBLE = re.compile("[!-~]{1,500}")
+
+
 def shown(value: object) -> str:
     """A value for an error message: short, and without anything that moves a cursor."""
     text = ascii(value)
@@ -197,6 +261,8 @@ AnyMediaType = Annotated[
 ]
 AnyRegion = Annotated[Region | None, BeforeValidator(region, json_schema_input_type=str | None)]
 AnyNamespace = Annotated[Namespace, BeforeValidator(namespace)]
+AnyAddress = Annotated[str | None, BeforeValidator(address, json_schema_input_type=str | None)]
+HttpUrl = Annotated[str, Field(pattern="^https?://[!-~]{1,500}$"), BeforeValidator(http_url)]
 AnyOwner = Annotated[Owner, BeforeValidator(owner, json_schema_input_type=str | int)]
 
 AnyDuration = Annotated[

@@ -12,6 +12,8 @@ from tests.support.client.command import Run
 from tests.support.control.small_cluster import SmallCluster, StorageProcesses, contents_of
 
 MIB = 1024 * 1024
+AS_MACOS = "Gro\u0308\u00dfe (1).bin"
+"""o and a mark of its own."""
 
 
 @pytest.fixture
@@ -67,10 +69,17 @@ def test_what_is_put_is_safe_and_is_found_fetched_and_removed_though_a_node_is_g
         get = Run("get", stored[namespace]["file_id"], "-o", str(fetched))
         assert get.code == 0, get.err
         assert fetched.read_bytes() == content
-    (tmp_path / "y.bin").write_bytes(b"y" * 1000)
-    put = Run("put", "--json", "y.bin")
+    (tmp_path / AS_MACOS).write_bytes(b"y" * 1000)
+    put = Run("put", "--json", AS_MACOS)
     assert put.code == 0, put.err
-    assert json.loads(put.out)["node_id"] == second.node_id
+    told = json.loads(put.out)
+    assert told["node_id"] == second.node_id
+    # One name and one URL, by the node that has it and by the control plane.
+    found = listed()[0]
+    assert (told["name"], told["url"]) == (found["name"], found["url"])
+    assert found["name"] == "Gr\u00f6\u00dfe_1_.bin"
+    pools = json.loads(Run("pools", "--json").out)["pools"]
+    assert [pool["node_id"] for pool in pools] == [first.node_id, second.node_id]
 
     remove = Run("rm", "--yes", *(file["file_id"] for file in listed()))
     assert remove.code == 0, remove.err

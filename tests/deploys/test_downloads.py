@@ -315,7 +315,10 @@ def test_a_signed_url_opens_one_private_file(node: tuple[Agent, Nginx]) -> None:
     assert (answer.status, body) == (206, b"12")
     by_right, body = nginx.ask("GET", url, access(agent, rights=("read",)))
     assert (by_right.status, body) == (200, b"0123456789")
+    encoded, _ = nginx.ask("GET", f"{url}?utm=x&token={token.replace('.', '%2E')}%0A")
+    assert encoded.status == 200
     without, body = nginx.ask("GET", url)
+    assert "the parameter 'token'" in json.loads(body)["detail"]
     assert (without.status, json.loads(body)["type"]) == (401, "urn:portside:problem:token-missing")
     assert without.headers["WWW-Authenticate"] == 'Bearer realm="portside"'
     expired = download(agent, file.path, exp=int(time.time()) - 3600)

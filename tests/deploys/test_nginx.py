@@ -303,6 +303,7 @@ def test_files_are_only_read(nginx: Nginx, method: str) -> None:
         405,
         "urn:portside:problem:method-not-allowed",
     )
+    assert answer.headers.get_all("Allow") == ["GET, HEAD, OPTIONS"]
 
 
 def test_a_body_too_large_for_anything_but_an_upload_is_a_problem(nginx: Nginx) -> None:
@@ -329,12 +330,17 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
         (f"/uploads/iso/a.bin?token={TOKEN}", {}),
         (f"/uploads/iso/missing.bin?token={TOKEN}", {}),
         (f"/uploads/iso/{TOKEN}.bin", {}),
+        (f"/uploads/iso/%65{TOKEN[1:]}.bin", {}),
         (f"/api/v1/files/x/content?token={TOKEN}", {}),
         (f"/api/v1/files/{TOKEN}", {}),
         (f"{UPLOAD}/{TOKEN}.iso?a={TOKEN}&token={TOKEN}", {}),
         (f"{UPLOAD}/a.iso", {"Authorization": f"Bearer {TOKEN}", "Range": TOKEN}),
         (f"/{TOKEN}" * 200, {}),
         (f"/{TOKEN}%ZZ", {}),
+        # A line that isn't UTF-8 is none of JSON's.
+        (f"/nothing/{TOKEN}%FF.bin", {}),
+        ("/nothing/gr%F6%DFe.bin", {}),
+        ("/nothing/gr%C3%B6%C3%9Fe%F0%9F%98%80.bin", {}),
         ("/", {"Referer": f"https://a.b/?token={TOKEN}", "User-Agent": TOKEN, "Cookie": TOKEN}),
         ("/last", {}),
     ]
@@ -347,7 +353,14 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
     everything = (tmp_path / "access.log").read_text() + (tmp_path / "error.log").read_text()
     for part in TOKEN.split("."):
         assert part not in everything
-    assert f"{UPLOAD}/[cut]" in {line["path"] for line in lines}
+    assert {
+        f"{UPLOAD}/[cut]",
+        "/nothing/[cut]",
+        "/nothing/gr[cut]",
+        "/uploads/iso/missing.bin",
+        "/uploads/iso/[cut]",
+        "/nothing/gr\u00f6\u00dfe\U0001f600.bin",
+    } <= {line["path"] for line in lines}
 
 
 def test_a_question_that_is_answered_well_all_day_is_not_logged(
@@ -399,25 +412,30 @@ def test_every_request_has_one_id_in_the_log_the_answer_and_for_the_agent(
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "says"),
     [
-        "GET /" + "a" * 9000 + " HTTP/1.1\r\nHost: h\r\n",
-        "GET /%ZZ HTTP/1.1\r\nHost: h\r\n",
-        "GET /x HTTP/1.1\r\n",
-        "GET /x HTTP/1.1\r\nHost: h\r\nX-Long: " + "a" * 9000 + "\r\n",
-        f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nContent-Length: many\r\n",
-        f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n",
-        "GET /x HTTP/3.0\r\nHost: h\r\n",
-        "PRI * HTTP/2.0\r\n",
+        ("GET /" + "a" * 9000 + " HTTP/1.1\r\nHost: h\r\n", "longer than 8 KiB"),
+        ("GET /%ZZ HTTP/1.1\r\nHost: h\r\n", "a percent sign as %25"),
+        ("GET /a b HTTP/1.1\r\nHost: h\r\n", "a space is written as %20"),
+        ("GET /x HTTP/1.1\r\n", "can't be read"),
+        ("GET /x HTTP/1.1\r\nHost: h\r\nCookie: " + "a" * 9000 + "\r\n", "longer than 8 KiB"),
+        (f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nContent-Length: many\r\n", "can't be read"),
+        (
+            f"PUT {UPLOAD}/a.iso HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n",
+            "can't be read",
+        ),
+        ("GET /x HTTP/3.0\r\nHost: h\r\n", "can't be read"),
+        ("PRI * HTTP/2.0\r\n", "can't be read"),
     ],
 )
-def test_a_request_that_can_not_be_read_is_a_problem(nginx: Nginx, head: str) -> None:
+def test_a_request_that_can_not_be_read_is_a_problem(nginx: Nginx, head: str, says: str) -> None:
     with nginx.connect() as connection:
         connection.sendall(head.encode() + b"\r\n")
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         document = json.loads(answer.read())
     assert (answer.status, document["type"]) == (400, "urn:portside:problem:malformed-request")
+    assert says in document["detail"]
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 

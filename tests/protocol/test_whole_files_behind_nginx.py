@@ -84,6 +84,10 @@ def ask(
         ({"If-Match": '"x"'}, 412, "precondition-failed"),
         ({"If-Match": "*"}, 412, "precondition-failed"),
         ({"Expect": "200-ok"}, 417, "expectation-failed"),
+        ({"X-Amz-Content-SHA256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}, 415, "media-type"),
+        ({"X-Amz-Copy-Source": "/bucket/key"}, 400, "malformed-request"),
+        ({"X-Amz-Checksum-CRC32": "AAAAAA=="}, 400, "malformed-request"),
+        ({"X-Bz-Part-Number": "1"}, 400, "partial-file"),
     ],
 )
 def test_what_the_head_tells_is_refused_before_the_body(
@@ -106,6 +110,12 @@ def test_what_the_query_tells_is_refused_before_the_body(node: Node, query: str)
     assert (refused.status, refused.slug) in ((400, "partial-file"), (400, "size-mismatch"))
 
 
+def test_slashes_too_many_are_in_nobodys_way(node: Node) -> None:
+    for path in ("//api/internal/upload/a.bin", "/api/internal/upload//a.bin"):
+        talker = Talker(node.agent, base=node.url, name=None)
+        assert check_stored(talker, ask(talker, node, {}, path).body, DATA).name == "a.bin"
+
+
 def test_a_transfer_coding_that_isnt_known_is_a_problem_of_its_sender(node: Node) -> None:
     talker = Talker(node.agent, base=node.url)
     refused = ask(talker, node, {"Transfer-Encoding": "gzip, chunked"}, body=None)
@@ -126,6 +136,9 @@ def test_a_url_without_a_name_is_refused_before_the_body(node: Node, path: str) 
         {"Content-Encoding": "identity", "Expect": "100-continue", "X-File-Size": "10"},
         {"Upload-Complete": "?1", "Upload-Length": "10", "Upload-Draft-Interop-Version": "8"},
         {"If-None-Match": "*", "Content-MD5": "eB5eJF1ptWaXm4bijSPyxw=="},
+        # Tracing and proxies add without end: as many, and as long, as nginx takes.
+        {f"X-{number}": "1" for number in range(900)},
+        {"Content-Type": "a/b; c=" + "x" * 8160},
         {"Want-Repr-Digest": "sha-256=1", "Content-Type": "application/x-www-form-urlencoded"},
     ],
 )

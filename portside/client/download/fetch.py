@@ -168,6 +168,8 @@ class _Fetch:
             ) as answer:
                 self._check(answer, source.node_id, begun)
                 while block := answer.raw.read(BLOCK, decode_content=False):
+                    if self._part.size + len(block) > self._size:
+                        raise self._of_another_size(source.node_id)
                     self._part.append(block)
                     self._origins.add(source.node_id)
                     self._shown.sent(self._part.size)
@@ -200,9 +202,19 @@ class _Fetch:
             self._part.clear()
             self._origins.clear()
             self._shown.back_at(0)
-        length = answer.headers.get("Content-Length", "")
-        if length != str(self._size - self._part.size):
-            raise _SourceFailed(f"{node_id}: its copy has another size than the file")
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise _SourceFailed(
+                f"{node_id}: the answer is encoded ({encoding}), which wasn't asked for; it may be "
+                "from a proxy in between"
+            )
+        # A proxy may send the body on in chunks, without a length: it is counted as it comes.
+        length = answer.headers.get("Content-Length")
+        if length not in (None, str(self._size - self._part.size)):
+            raise self._of_another_size(node_id)
+
+    def _of_another_size(self, node_id: str) -> _SourceFailed:
+        return _SourceFailed(f"{node_id}: its copy has another size than the file")
 
     def _fail_over(self, node_id: str, failed: _SourceFailed) -> None:
         """Go to another node at once, and to one that has failed before after a while."""

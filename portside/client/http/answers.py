@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from pydantic import ValidationError
@@ -46,8 +46,21 @@ def problem_of(answer: requests.Response) -> Problem:
             type=PROBLEM_PREFIX + "unknown",
             title=f"{answer.status_code} {answer.reason or ''}".strip(),
             status=answer.status_code,
-            detail="the answer says no more; it may be from a proxy in between",
+            detail=_led_on(answer) or "the answer says no more; it may be from a proxy in between",
         )
+
+
+def _led_on(answer: requests.Response) -> str:
+    """Where a redirect leads, without its query: there may be a token in it."""
+    location = answer.headers.get("Location", "") if 300 <= answer.status_code < 400 else ""
+    parts = urlsplit(urljoin(answer.url, location)) if location else None
+    if parts is None:
+        return ""
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return (
+        f"it leads to {where}, and redirects aren't followed, for a token goes nowhere else: is "
+        "the URL the right one, and is no sign-in page before it?"
+    )
 
 
 def retry_after(answer: requests.Response) -> float | None:
@@ -58,6 +71,9 @@ def retry_after(answer: requests.Response) -> float | None:
 
 def innermost(error: BaseException) -> str:
     """The cause that a person can act on, out of the libraries' wrappings."""
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        # The library for SOCKS is no part of portside.
+        return f"{error}: name a proxy that speaks HTTP in HTTPS_PROXY, or none"
     proxy = "the proxy (HTTPS_PROXY): " if isinstance(error, requests.exceptions.ProxyError) else ""
     return proxy + _innermost(error)
 

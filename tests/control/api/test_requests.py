@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from control.api.operations import OPERATIONS
+from portside import base64url
 from portside.names import dated_path
 from portside.wire import paths
 from tests.support.control.core import Core
@@ -126,6 +127,9 @@ BODIES: list[tuple[bytes, dict[str, str], int, str]] = [
     (b'{"owner": "u", "size": [1]}', {}, 400, "size"),
     (b'{"owner": "u", "avoid": "s01"}', {}, 400, "avoid: should be a list"),
     (b'{"owner": "u", "node_id": "S01"}', {}, 400, "node_id: doesn't fit: The id of"),
+    (b'{"owner": "u", "avoid": ["s01.portside.test"]}', {}, 400, "avoid.0: doesn't fit: Ids of"),
+    (b'{"owner": "u", "client_address": "1.2.3.4, 10.0.0.1"}', {}, 400, "no IP address"),
+    (b'{"owner": "u", "size": 1, "client_address": "[2001:db8::7]:443"}', {}, 201, ""),
     (b'{"owner": {"id": 1}}', {}, 400, "owner"),
     (b'{"owner": "u", "region": "Z\xc3\xbcrich"}', {}, 400, "region: doesn't fit: The region"),
     (b'{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}', {}, 400, "and 2 more"),
@@ -171,6 +175,8 @@ def test_a_key_is_read_from_its_header_or_it_is_said_how(api: Api) -> None:
             assert says in answer.json["detail"]
 
 
+BEYOND_THE_CALENDAR = base64url.encode(b"9" * 18 + b"." + b"0" * 32)
+
 ASKED: list[tuple[str, str, int, str]] = [
     ("GET", "/api/v1/files/", 200, ""),
     ("GET", "//api/v1//files", 200, ""),
@@ -186,6 +192,9 @@ ASKED: list[tuple[str, str, int, str]] = [
     ("GET", "/api/v1/files?limit=", 400, "limit"),
     ("GET", "/api/v1/files?limit=1&limit=2", 400, "limit"),
     ("GET", "/api/v1/files?cursor=", 400, "cursor"),
+    # 999999999999999999 microseconds and an id: in the year 33658.
+    ("GET", f"/api/v1/files?cursor={BEYOND_THE_CALENDAR}", 400, "cursor"),
+    ("GET", "/api/v1/files?owner=", 400, "owner: doesn't fit: Whose they are"),
     ("GET", "/api/v1/files?name=%00", 400, "name"),
     ("GET", "/api/v1/files?committed_after=2026-03-01T00:00:00+02:00", 200, ""),
     ("GET", "/api/v1/files?committed_after=2026-03-01", 400, "committed_after"),
@@ -232,6 +241,23 @@ def test_every_resource_answers_head_and_options(api: Api) -> None:
         assert allowed.status_code == 204, path
         methods = {method for method, described in OPERATIONS if described == path}
         assert methods <= set(allowed.headers["Allow"].split(", ")), path
+
+
+def test_a_files_url_is_told_to_whoever_reads_json_and_followed_by_everybody_else(api: Api) -> None:
+    path = f"{paths.FILES}/{api.uploads().file_id}/url"
+    for accept, status in [
+        # axios and Angular; jQuery; who asks by hand.
+        ("application/json, text/plain, */*", 200),
+        ("application/json, text/javascript, */*; q=0.01", 200),
+        ("application/json", 200),
+        # curl, Firefox, and what is nothing.
+        ("*/*", 302),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 302),
+        ("application/json;q=0, */*", 302),
+        ("json", 302),
+        ("", 302),
+    ]:
+        assert api.ask("GET", path, headers={"Accept": accept}).status_code == status, accept
 
 
 def test_json_is_answered_whatever_is_accepted(api: Api) -> None:

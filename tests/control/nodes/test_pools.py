@@ -8,7 +8,7 @@ import pytest
 
 from control.nodes import pools
 from control.problems import ProblemError
-from portside.wire.control import NewPool, PoolSettings
+from portside.wire.control import NewPool, PoolSettings, Session
 from tests.support.control.cluster import take_over
 from tests.support.control.core import Core
 from tests.support.control.web import Api, slug_of
@@ -77,17 +77,17 @@ def test_what_comes_in_for_a_pool_that_is_gone_is_in_the_nodes_own(api: Api) -> 
     core = api.core
     headers = {"Idempotency-Key": "order-1"}
     wish = {"owner": "user-7", "name": "a.iso", "size": 1000}
-    opened = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers).json
-    session = api.opens(name="b.iso")
-    for file_id in (opened["file_id"], session.file_id):
-        assert api.ask("DELETE", f"/api/v1/files/{file_id}").status_code == 200
+    opened = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers)
+    session = Session.model_validate_json(opened.text)
+    assert api.ask("DELETE", f"/api/v1/files/{session.file_id}").status_code == 200
     assert api.ask("DELETE", FAST, key=api.admin).status_code == 200
-    again = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers)
-    assert (again.status_code, again.json["upload_url"]) == (200, session.upload_api_url)
     # Too late: its file is there, and is to go.
     api.brings(session)
     assert core.pool("s02")[2] == 1000
     core.counts_are_right()
+    again = api.ask("POST", "/api/v1/upload/sessions", wish, headers=headers)
+    assert (again.status_code, again.json["session_id"]) == (200, session.session_id)
+    assert again.json["upload_url"] == session.upload_api_url
 
 
 def test_a_session_that_is_opened_meanwhile_goes_elsewhere(api: Api) -> None:

@@ -165,6 +165,16 @@ def test_the_same_idempotency_key_finds_the_same_session(core: Core) -> None:
     assert core.opens("key-2") != first
 
 
+def test_the_idempotency_key_of_a_session_that_is_over_opens_another_one(core: Core) -> None:
+    first = core.opens("again", layout="named", name="a.iso")
+    over = first.session_deadline + timedelta(seconds=expiry.GRACE + 1)
+    assert expiry.expire_sessions(core.database, over) == 1
+    second = core.opens("again", layout="named", name="a.iso")
+    assert second.session_id != first.session_id
+    assert core.opens("again", layout="named", name="a.iso") == second
+    core.counts_are_right()
+
+
 def test_of_many_requests_with_one_key_at_a_time_one_opens_a_session(core: Core) -> None:
     def ask(number: int) -> str:
         return core.opens("key-1").session_id

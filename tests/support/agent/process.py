@@ -125,6 +125,9 @@ class Agent:
             *("--threads", str(self.sizing.gunicorn_threads)),
             *("--timeout", str(timeout), "--graceful-timeout", "60", "--keep-alive", "65"),
             *("--bind", f"127.0.0.1:{self.port}", "--bind", f"unix:{self.socket_path}"),
+            # As templates/gunicorn has them.
+            *("--limit-request-line", "8190", "--limit-request-fields", "8320"),
+            *("--limit-request-field_size", "8320"),
             "--no-control-socket",
         ]
         environment = {**os.environ, "PORTSIDE_AGENT_CONFIG": str(self.home / "agent.toml")}

@@ -33,7 +33,14 @@ def test_sizes_are_read_as_people_mean_them(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "4X", "-1", "-1GiB", "1e400", "nan", "four", True, "G"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "4X", "-1", "-1GiB", "1e400", "nan", "four", True, "G"),
+        # Read from the left, each of these begins as 1 byte.
+        *("1,5GiB", "1,000", "1.000.000", "1.000", "1 000", "1GiB each"),
+    ],
+)
 def test_what_is_no_size_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ValueError, match="is no size"):
         parse_size(text)

@@ -19,6 +19,11 @@ def test_the_collection_is_found(path: str) -> None:
     assert upload_id_of(path) is None
 
 
+@pytest.mark.parametrize("path", ["/api/internal/upload/", "//api/internal//upload"])
+def test_the_place_of_whole_files_is_found(path: str) -> None:
+    assert plain_path(path) == "/api/internal/upload"
+
+
 @pytest.mark.parametrize(
     "path", [f"/api/v1/uploads/{ID}/", f"//api/v1/uploads//{ID}", f"/api/v1/uploads/{ID}"]
 )

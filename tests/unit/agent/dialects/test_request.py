@@ -186,3 +186,44 @@ def test_the_preflight_sees_what_the_request_says() -> None:
         )
     )
     assert (asked.method, asked.upload_id, asked.body_length, asked.offset) == ("PATCH", ID, 9, 4)
+
+
+@pytest.mark.parametrize("kind", ["form-data", "byteranges", "mixed"])
+def test_an_envelope_is_no_file(kind: str) -> None:
+    sent = {"content_type": f"multipart/{kind}; boundary=b", "content_length": "9"}
+    assert _refused(upload_complete="?1", **sent) == "media-type"
+    assert _refused(upload_complete="?1", transfer_encoding="chunked", **sent) == "media-type"
+
+
+def test_a_place_is_told_in_one_way() -> None:
+    append = {"upload_offset": "0", "content_type": TUS_TYPE, "content_range": "bytes 5-9/10"}
+    assert _refused(tus_resumable="1.0.0", **append) == "malformed-request"
+
+
+def test_a_digest_of_the_whole_file_is_read_from_any_header() -> None:
+    hexadecimal = "ab" * 32
+    for header in ("digest", "oc_checksum", "x_checksum"):
+        value = f"SHA-256{'=' if header == 'digest' else ':'}{hexadecimal}"
+        assert _asked(upload_complete="?0", **{header: value}).sha256 == hexadecimal
+    assert _asked(upload_complete="?0", x_checksum_sha256=hexadecimal).sha256 == hexadecimal
+    assert _asked(upload_complete="?0").sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("method", "header", "value"),
+    [
+        # Nothing but SHA-256 is computed of what goes on over days.
+        ("POST", "x_checksum_sha1", "ab" * 20),
+        ("POST", "repr_digest", "md5=:eB5eJF1ptWaXm4bijSPyxw==:"),
+        ("POST", "oc_checksum", "Adler32:03da0195"),
+        # Of these bytes, or of the whole file?
+        ("PATCH", "x_checksum_sha256", "ab" * 32),
+        ("PATCH", "digest", f"sha-256={'ab' * 32}"),
+    ],
+)
+def test_a_digest_that_would_be_passed_over_is_refused(
+    method: str, header: str, value: str
+) -> None:
+    with pytest.raises(ProblemError) as refused:
+        _asked(method, upload_complete="?0", upload_offset="0", **{header: value})
+    assert refused.value.slug == "malformed-request"

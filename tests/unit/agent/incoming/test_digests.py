@@ -81,6 +81,10 @@ def test_a_contents_digest_is_read(field: str, value: str, found: dict[str, byte
         ("Content-MD5", "x"),
         ("Content-MD5", b64(SHA1)),
         ("X-Checksum-SHA256", "z" * 64),
+        ("X-Checksum", "crc32:00000000"),
+        ("X-Goog-Hash", "crc32c=AAAAAA=="),
+        ("X-Amz-Checksum-CRC32", "AAAAAA=="),
+        ("X-Amz-Checksum-CRC64NVME", "AAAAAAAAAAA="),
     ],
 )
 def test_a_digest_that_cant_be_checked_is_refused(field: str, value: str) -> None:

@@ -123,6 +123,7 @@ FITTING = {
     "bin-empty": ("empty.bin", b""),
     "mp4": ("film.mp4", b"\0\0\0\x20ftypisom" + bytes(64)),
     "mov-without-a-brand": ("film.mov", b"\0\0\0\x08wide\0\0\0\0mdat"),
+    "xml-of-a-format-that-is-xml": ("track.gpx", b"<?xml version='1.0'?><gpx>"),
     "svg-that-is-allowed": ("allowed.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
 }
 

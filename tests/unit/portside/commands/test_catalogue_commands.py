@@ -299,6 +299,22 @@ def test_ls_passes_its_filters_on(stored: ControlDouble) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05.678900+00:00", "2026-01-02T03:04:05.678900Z"),
+        ("2026-01-02T03:04:05+01:00", "2026-01-02T03:04:05+01:00"),
+    ],
+)
+def test_ls_takes_a_moment_as_its_json_and_other_clocks_tell_it(
+    stored: ControlDouble, given: str, asked: str
+) -> None:
+    assert Run("ls", "--after", given).code == 0
+    [query] = stored.asked("GET", "/api/v1/files")
+    assert query["committed_after"] == asked
+
+
 def test_ls_says_where_it_goes_on(stored: ControlDouble) -> None:
     run = Run("ls", "--limit", "2")
     assert run.out.count("safe") == 2
@@ -334,6 +350,19 @@ def test_rm_deletes_what_is_named(stored: ControlDouble) -> None:
     assert run.code == 0
     states = [stored.files[file_id].state for file_id in IDS]
     assert states == ["deleted", "deleted", "safe", "safe", "safe"]
+
+
+def test_rm_takes_the_urls_that_put_has_printed_and_nothing_that_is_no_file(
+    stored: ControlDouble,
+) -> None:
+    url = f"https://c01.portside.test/f/{IDS[0]}/x.iso"
+    run = Run("rm", "--yes", url, f" {IDS[1].upper()}\n", f"https://s01.portside.test/f/{IDS[2]}")
+    assert run.code == 0
+    assert [stored.files[each].state for each in IDS[:3]] == ["deleted"] * 3
+    run = Run("rm", "--yes", IDS[3], "https://s01.portside.test/uploads/x.iso?token=s3cret")
+    assert (run.code, stored.files[IDS[3]].state) == (2, "safe")
+    assert "`portside ls` lists it" in run.err
+    assert "s3cret" not in run.err
 
 
 def test_rm_without_a_terminal_needs_yes(stored: ControlDouble) -> None:

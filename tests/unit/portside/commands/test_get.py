@@ -21,7 +21,7 @@ from portside.client.download.partial import PartialFile
 from portside.operator.keystore import Keystore
 from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble, ControlHandler, file_view, refuse
-from tests.support.client.copy_double import CopyDouble, cut_at
+from tests.support.client.copy_double import CopyDouble, CopyHandler, cut_at
 from tests.support.client.copy_double import refuse as no
 
 FILE_ID = "0123456789abcdef" * 2
@@ -488,6 +488,73 @@ def test_a_copy_of_another_size_is_passed_over(
     assert run.code == 0
     assert "s01: its copy has another size" in run.err
     assert (here / "x.iso").read_bytes() == CONTENT
+
+
+def _in_chunks(handler: CopyHandler, content: bytes = CONTENT) -> bool:
+    """As a proxy sends on what it reads along: without its length."""
+    begin = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+    handler.send_response(206 if begin else 200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    if begin:
+        handler.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
+    handler.end_headers()
+    rest = content[begin:]
+    handler.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest))
+    return True
+
+
+def test_an_answer_without_a_length_is_counted(copies: list[CopyDouble], here: Path) -> None:
+    copies[0].faults = [cut_at(HALF)]
+    copies[1].faults = [_in_chunks]
+    run = Run("get", FILE_ID)
+    assert (run.code, "another size" in run.err) == (0, False)
+    copies[0].faults = [lambda handler: _in_chunks(handler, CONTENT + b"x")]
+    run = Run("get", FILE_ID, "-o", "again")
+    assert run.code == 0
+    assert "s01: its copy has another size" in run.err
+    assert (here / "again").read_bytes() == CONTENT
+
+
+def test_what_a_proxy_has_done_to_an_answer_is_told(copies: list[CopyDouble]) -> None:
+    def encoded(handler: CopyHandler) -> bool:
+        handler.send_response(200)
+        for name, value in (("Content-Encoding", "gzip"), ("Content-Length", "0")):
+            handler.send_header(name, value)
+        handler.end_headers()
+        return True
+
+    def signed_in_first(handler: CopyHandler) -> bool:
+        handler.send_response(302)
+        handler.send_header("Location", "https://login.example/start?token=s3cret")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    copies[0].faults = [encoded]
+    copies[1].faults = [signed_in_first]
+    run = Run("get", FILE_ID)
+    assert run.code == 0
+    assert "s01: the answer is encoded (gzip)" in run.err
+    assert "it leads to https://login.example/start, and redirects aren't followed" in run.err
+    assert "s3cret" not in run.err
+
+
+def test_a_password_of_the_netrc_stays_here(copies: list[CopyDouble], tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password s3cret\n")
+    sent: list[str | None] = []
+
+    def look(handler: CopyHandler) -> bool:
+        sent.append(handler.headers["Authorization"])
+        return False
+
+    copies[0].faults = [look]
+    assert Run("get", FILE_ID, NETRC=str(tmp_path / "netrc")).code == 0
+    assert sent == [None]
+
+
+def test_a_file_is_named_by_its_url_as_well(copies: list[CopyDouble], here: Path) -> None:
+    run = Run("get", f"https://c01.portside.test/f/{FILE_ID}/x.iso")
+    assert (run.code, (here / "x.iso").read_bytes() == CONTENT) == (0, True)
 
 
 # -- refusals --------------------------------------------------------------------------------------

@@ -48,6 +48,34 @@ def test_the_key_from_a_file_is_as_good(control: ControlDouble, tmp_path: Path) 
     assert Run("nodes").code == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "encoding"),
+    [
+        ("{key}\r\n", "utf-8-sig"),
+        ("{key}\r\n", "utf-16"),
+        ('"{key}"\n', "utf-8"),
+        ("Authorization: Bearer {key}\n", "utf-8"),
+    ],
+)
+def test_a_key_counts_as_programs_write_it(
+    control: ControlDouble, tmp_path: Path, written: str, encoding: str
+) -> None:
+    (tmp_path / "key").write_text(written.format(key=API_KEY), encoding=encoding, newline="")
+    assert Run("login", control.url, "--key-file", str(tmp_path / "key")).code == 0
+    if encoding != "utf-16":
+        kept_so = (tmp_path / "key").read_bytes().decode()
+        assert log_in(control, key=kept_so).code == 0
+        # An environment file's lines, with the quotes and line ends that Docker leaves in them.
+        url = f'"{control.url.replace("http:", "HTTP:")}/"\r'
+        assert Run("ls", PORTSIDE_URL=url, PORTSIDE_API_KEY=kept_so).code == 0
+
+
+def test_a_key_file_that_is_no_text_is_named(control: ControlDouble, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\x89PNG")
+    run = Run("login", control.url, "--key-file", str(tmp_path / "key"))
+    assert (run.code, f"{tmp_path / 'key'}: is no text file" in run.err) == (2, True)
+
+
 def test_on_a_terminal_the_key_is_asked_for_and_not_shown(
     control: ControlDouble, config_home: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_access_can_be_narrowed(keystore: Keystore) -> None:
         (("download", "--node", "s01", "--path", "/uploads/ns/a"), "is no file's path"),
         (("download", "--node", "s01", "--path", "ns/../a"), "is no file's path"),
         (("download", "--node", "s01", "--path", ""), "is no file's path"),
+        (("download", "--node", "s01", "--path", "a.bin"), "is no file's path"),
         (("access", "--node", "s01"), "--right"),
         (("access", "--node", "s01", "--right", "write"), "rights.0: "),
         (("access", "--node", "s09", "--right", "read"), "'s09' is no storage node"),
@@ -81,6 +82,12 @@ def test_inspect_knows_both(arguments: tuple[str, ...], shown: str, keystore: Ke
     assert run.code == 0
     assert shown in run.out
     assert "verdict: good: signature verifies, signed by 'test'" in run.out
+
+
+@pytest.mark.parametrize("written", ["Bearer {}", "\ufeff{}\r\n", "'{}'"])
+def test_inspect_reads_a_token_as_people_paste_it(written: str, keystore: Keystore) -> None:
+    token = Run("token", "access", "--node", "s01", "--right", "read").out.strip()
+    assert Run("token", "inspect", stdin=written.format(token)).code == 0
 
 
 def test_inspect_tells_that_an_old_one_has_expired(keystore: Keystore) -> None:

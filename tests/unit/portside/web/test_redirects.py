@@ -6,7 +6,7 @@ import falcon
 import falcon.testing
 import pytest
 
-from portside.web.redirects import is_saved, onward, resumed_content
+from portside.web.redirects import is_saved, onward, query_value, resumed_content
 
 SHA256 = "0123456789abcdef" * 4
 
@@ -27,6 +27,14 @@ SHA256 = "0123456789abcdef" * 4
 )
 def test_a_file_is_saved_if_that_is_asked_for(query: str, saved: bool) -> None:
     assert is_saved(query) == saved
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["token=a.b-c_d", "token=a%2Eb%2Dc%5Fd", "x=%FF&token=a.b-c_d%0A", "token=%20a.b-c_d%20"],
+)
+def test_a_value_is_read_however_much_of_it_is_encoded(query: str) -> None:
+    assert query_value(query, "token") == "a.b-c_d"
 
 
 def test_who_is_led_on_asks_there_for_the_same() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from portside.wire.control import NodeStateRequest, PoolSettings, SessionRequest
+from portside.wire.base import Request
+from portside.wire.control import (
+    FileReceipt,
+    NewPool,
+    NodeStateRequest,
+    PoolSettings,
+    SessionRequest,
+)
+from portside.wire.files import FileQuery
+from portside.wire.moves import MoveRequest
 
 
 @pytest.mark.parametrize(
@@ -61,3 +70,33 @@ def test_the_schema_tells_the_other_names() -> None:
     for name, field in SessionRequest.also_called.items():
         assert properties[name]["description"] == f"Another name of `{field}`."
         assert properties[name].get("anyOf") == properties[field].get("anyOf")
+
+
+@pytest.mark.parametrize(
+    "model", [SessionRequest, FileReceipt, FileQuery, MoveRequest, NewPool, NodeStateRequest]
+)
+def test_no_pattern_is_without_words_for_who_misses_it(model: type[Request]) -> None:
+    for name, schema in model.model_json_schema()["properties"].items():
+        kinds = [schema, *schema.get("anyOf", [])]
+        if any("pattern" in kind for kind in kinds):
+            assert model.model_fields[name].description, name
+
+
+@pytest.mark.parametrize("field", ["weight", "priority"])
+def test_true_and_false_are_no_numbers(field: str) -> None:
+    with pytest.raises(ValidationError, match="no numbers"):
+        PoolSettings.model_validate({field: False})
+
+
+@pytest.mark.parametrize("field", ["public_base_url", "upload_api_url"])
+def test_a_pools_urls_are_ones_that_sessions_can_be_sent_to(field: str) -> None:
+    with pytest.raises(ValidationError, match="no URL"):
+        PoolSettings.model_validate({field: "http://["})
+    told = PoolSettings.model_validate({field: "https://cdn.example.net/"})
+    assert getattr(told, field) == "https://cdn.example.net"
+
+
+def test_a_move_is_of_the_owner_that_sessions_have() -> None:
+    for written, owner in [(42, "42"), ("U\u0308nal", "\u00dcnal")]:
+        wish = {"source": "s01", "target": "s02", "owner": written}
+        assert MoveRequest.model_validate(wish).owner == owner
