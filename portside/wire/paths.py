@@ -67,7 +67,7 @@ def file_id_in(text: str) -> str:
         raise ValueError(
             # Without its query: there may be a token in it.
             f"{text.partition('?')[0]!r} is no file's id: give that as `portside ls` lists it, or "
-            f"the URL that `portside put` has printed, https://...{LASTING}/<id>/<name>"
+            f"the URL that `portside put FILE` has printed, https://...{LASTING}/<id>/<name>"
         )
     return file_id
 
