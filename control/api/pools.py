@@ -38,8 +38,7 @@ class Pools(Resource):
         self._access.need(request, "admin")
         wanted = json_body.parse(request, PoolSettings)
         self._database.write(lambda session: pools.set_pool(session, pool_id, wanted))
-        self._snapshots.forget()
-        json_body.answer(response, pools.one_pool(self._snapshots.current(), pool_id))
+        self._tell_anew(response, pool_id)
 
     def on_patch_one(
         self, request: falcon.Request, response: falcon.Response, pool_id: str
@@ -48,8 +47,7 @@ class Pools(Resource):
         self._access.need(request, "admin")
         wanted = json_body.parse(request, PoolSettings)
         self._database.write(lambda session: pools.change_pool(session, pool_id, wanted))
-        self._snapshots.forget()
-        json_body.answer(response, pools.one_pool(self._snapshots.current(), pool_id))
+        self._tell_anew(response, pool_id)
 
     def on_delete_one(
         self, request: falcon.Request, response: falcon.Response, pool_id: str
@@ -62,3 +60,8 @@ class Pools(Resource):
         self._database.write(lambda session: pools.delete_pool(session, pool_id))
         self._snapshots.forget()
         json_body.answer(response, was)
+
+    def _tell_anew(self, response: falcon.Response, pool_id: str) -> None:
+        """The pool as it has become."""
+        self._snapshots.forget()
+        json_body.answer(response, pools.one_pool(self._snapshots.current(), pool_id))
