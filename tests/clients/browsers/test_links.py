@@ -29,7 +29,11 @@ def test_a_file_is_downloaded_under_its_name(browser: Browser, node: Node) -> No
     assert _saved(browser, download).read_bytes() == download.content
 
 
+# Firefox waits for a click on its list of downloads.
+@pytest.mark.parametrize(
+    "browser",
+    [pytest.param("chromium", marks=pytest.mark.xdist_group("chromium"))],
+    indirect=True,
+)
 def test_a_download_goes_on_after_a_cut(browser: Browser, node: Node, line: CuttingProxy) -> None:
-    if browser.name == "firefox":
-        pytest.skip("Firefox waits for a click on its list of downloads")
     check_download_goes_on(lambda download: _saved(browser, download), node, line, NAME)

@@ -20,9 +20,8 @@ from tests.support.protocol.nodes import Node
 
 pytestmark = pytest.mark.installed_clients
 
-OLD_PYTHON = pytest.mark.skipif(
-    sys.version_info >= (3, 12), reason="urllib3 1.24 needs Python's imp, gone with 3.12"
-)
+OLD = ["requests 2.22"] if sys.version_info < (3, 12) else []
+"""What a new Python can't run: urllib3 1.24 needs its module imp."""
 
 
 @pytest.fixture(
@@ -31,7 +30,7 @@ OLD_PYTHON = pytest.mark.skipif(
         "HttpClient",
         "Net::HTTP",
         "aiohttp",
-        pytest.param("requests 2.22", marks=OLD_PYTHON),
+        *OLD,
     ]
 )
 def client(request: pytest.FixtureRequest, program: MakeProgram, java: list[str]) -> Program:
