@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Literal
 
 from agent.host import machine
+from agent.host.spare_threads import SpareThreads
+from agent.incoming.body import Body, OpenBody
+from agent.incoming.receiving import Receiving
 from agent.problems import ProblemError
+from agent.uploads.shares import Sender, SlotShares
+from agent.uploads.slots import Kind, Slots
 from portside.quantities import format_size
 from portside.sizing import Sizing, inodes_kept_free
 from portside.wire.status import (
@@ -31,8 +36,8 @@ from portside.wire.status import (
     SlotStatus,
 )
 
-Kind = Literal["upload", "copy", "waiting"]
-"""An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
+MAKING_WAY = 4.0
+"""Seconds that a newcomer waits for an idle upload to end: its bytes are made durable first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,29 @@ class Demand:
     disk: int
     kind: Kind = "upload"
     inodes: int = 0
+    sender: Sender | None = None
+    """Whose it is; None for what counts against nobody's share."""
+
+
+EVERYTHING = SlotShares(per_token=2**31, per_owner=1, per_address=1)
+"""Of a node whose slots anybody may have."""
 
 
 class Reservation:
-    """An admitted upload's share. Leaving the context gives everything back."""
+    """An admitted upload's share. Leaving the context gives everything back.
 
-    def __init__(self, ledger: Admission, demand: Demand) -> None:
+    Bytes of a request can be read with one only: `Receiving`, without which no body opens, is made
+    where a slot is taken.
+    """
+
+    def __init__(self, ledger: Admission, demand: Demand, receiving: Receiving) -> None:
         self._ledger = ledger
+        self._receiving = receiving
         self.demand = demand
+
+    def open_body(self, open_body: OpenBody) -> Body:
+        """The bytes that the request brings."""
+        return open_body(self._receiving)
 
     def allocated(self) -> None:
         """The file's blocks are taken on disk now: free space shows them, the ledger need not."""
@@ -81,29 +101,47 @@ class Admission:
         sizing: Sizing,
         begun: Callable[[], int],
         memory_available: Callable[[], int] = machine.memory_available,
+        shares: SlotShares = EVERYTHING,
     ) -> None:
         """`begun`: how many files in staging resumable uploads may go on in."""
+        self.spare = SpareThreads()
+        self._slots = Slots(sizing.upload_slots, shares)
         self._root = root
         self._sizing = sizing
         self._begun = begun
         self._memory_available = memory_available
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._running: dict[str, Demand] = {}
         self._unallocated: dict[str, int] = {}
         self._held: dict[str, int] = {}
 
     def check(self, demand: Demand) -> None:
-        """Whether `demand` would be admitted now. Raises ProblemError with the reason if not."""
+        """Whether `demand` would be admitted now. Raises ProblemError with the reason if not.
+
+        A slot that an idle upload gives back for it will be there.
+        """
         with self._lock:
-            self._check(demand)
+            self._check(demand, soon=True)
 
     def admit(self, demand: Demand) -> Reservation:
         """Reserve everything in `demand` at once. Raises ProblemError when any of it is short."""
         with self._lock:
+            self._wait_for_a_slot(demand)
             self._check(demand)
             self._running[demand.key] = demand
             self._unallocated[demand.key] = demand.disk
-        return Reservation(self, demand)
+            receiving = self._slots.take(demand.key, demand.kind, demand.sender)
+        return Reservation(self, demand, receiving)
+
+    def _wait_for_a_slot(self, demand: Demand) -> None:
+        """Until an idle upload that has the slot has given way."""
+        with self.spare.waiting() as may_wait:
+            until = time.monotonic() + MAKING_WAY
+            while may_wait and (left := until - time.monotonic()) > 0:
+                taken = self._slots.taken(demand.kind, demand.sender)
+                if taken is None or not self._slots.make_way(taken):
+                    return
+                self._lock.wait(left)
 
     def hold(self, key: str, size: int) -> None:
         """Promise `size` bytes of disk to an upload that goes on later; 0 ends the promise."""
@@ -139,8 +177,10 @@ class Admission:
         with self._lock:
             self._running.pop(demand.key, None)
             self._unallocated.pop(demand.key, None)
+            self._slots.give_back(demand.key)
+            self._lock.notify_all()
 
-    def _check(self, demand: Demand) -> None:
+    def _check(self, demand: Demand, *, soon: bool = False) -> None:
         self._check_idle(demand.key)
         if demand.path is not None and any(
             other.path == demand.path for other in self._running.values()
@@ -148,11 +188,9 @@ class Admission:
             raise ProblemError(
                 "name-taken", f"{demand.path} is being uploaded by someone else right now"
             )
-        if len(self._running) >= self._sizing.upload_slots:
-            raise ProblemError(
-                "no-slot", f"all {self._sizing.upload_slots} upload slots are in use: try again"
-            )
-        self._check_share(demand.kind)
+        taken = self._slots.taken(demand.kind, demand.sender)
+        if taken is not None and not (self._slots.make_way(taken) and soon):
+            raise taken.problem
         available = self._memory_available()
         if available - self._sizing.upload_memory < self._sizing.memory_kept_free:
             raise ProblemError(
@@ -160,20 +198,6 @@ class Admission:
             )
         self._check_space(demand.disk)
         self._check_inodes(demand.inodes)
-
-    def _check_share(self, kind: Kind) -> None:
-        """A quarter of the slots, one at least, is the most for copies, so that uploads go on.
-
-        As many are kept from uploads that wait for their copy: two nodes whose slots were all taken
-        by such ones would wait for each other.
-        """
-        if kind == "upload":
-            return
-        share = max(1, self._sizing.upload_slots // 4)
-        most = share if kind == "copy" else max(1, self._sizing.upload_slots - share)
-        if sum(other.kind == kind for other in self._running.values()) >= most:
-            what = "copies" if kind == "copy" else "uploads that wait for their copy"
-            raise ProblemError("no-slot", f"all {most} slots for {what} are in use: try again")
 
     def _check_idle(self, key: str) -> None:
         if key in self._running:
@@ -239,7 +263,7 @@ class Admission:
     def slots(self) -> SlotStatus:
         """Slots in use and their bound."""
         with self._lock:
-            return SlotStatus(used=len(self._running), limit=self._sizing.upload_slots)
+            return self._slots.status()
 
     def memory(self) -> MemoryStatus:
         """Memory held by uploads, its bound, and the node's."""
