@@ -149,4 +149,5 @@ def _shares(settings: Settings) -> SlotShares:
         per_address=settings.slots_per_address,
         shared_addresses=settings.shared_addresses,
         least_rate=settings.least_rate,
+        idle_after=settings.idle_after,
     )

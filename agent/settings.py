@@ -85,7 +85,9 @@ class Settings(BaseModel):
     shared_addresses: tuple[str, ...] = ()
     """Networks behind whose addresses are many users."""
     least_rate: int = Field(default=defaults.LEAST_RATE, gt=0)
-    """Bytes per second; who is a minute behind it gives way when slots are scarce."""
+    """Bytes per second; who is behind it for too long gives way when slots are scarce."""
+    idle_after: float = Field(default=60, gt=0)
+    """Seconds behind it: longer than any pause of a line that works."""
     scrub_rate: int = Field(gt=0)
     """Bytes per second that the scrubber reads."""
     scrub_every: int = Field(gt=0)

@@ -41,7 +41,9 @@ class SlotShares:
     shared_addresses: tuple[str, ...] = ()
     """Networks behind whose addresses are many users: a proxy, an office. They have no share."""
     least_rate: int = 1024
-    """Bytes per second; who is behind it by a minute gives way when slots are scarce."""
+    """Bytes per second; who is behind it for too long gives way when slots are scarce."""
+    idle_after: float = 60.0
+    """Seconds behind it: longer than any pause of a line that works."""
 
     def of(self, sender: Sender, slots: int) -> Iterator[Share]:
         """The shares that an upload of `sender` counts against, on a node with so many slots.

@@ -7,7 +7,8 @@ sends is ever ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +19,6 @@ from portside.wire.status import SlotStatus
 
 Kind = Literal["upload", "copy", "waiting"]
 """An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
-
-TOO_IDLE = 60.0
-"""Seconds behind the least rate: longer than any pause of a line that works."""
 
 SCARCE = 0.8
 """Of the slots: a burst of newcomers finds the rest free."""
@@ -49,7 +47,10 @@ class Taken:
 class Slots:
     """The slots of one agent process, under the lock of its ledger."""
 
-    def __init__(self, limit: int, shares: SlotShares) -> None:
+    def __init__(
+        self, limit: int, shares: SlotShares, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self.limit = limit
         self.shares = shares
         self.ended = 0
@@ -74,7 +75,7 @@ class Slots:
 
     def take(self, key: str, kind: Kind, sender: Sender | None) -> Receiving:
         """Give `key` a slot, and see that enough others are free."""
-        receiving = Receiving(self.shares.least_rate)
+        receiving = Receiving(self.shares.least_rate, self._clock)
         parties = frozenset(each.party for each in self._shares(kind, sender))
         self._holders[key] = Holder(kind, parties, receiving)
         going = sum(each.receiving.told for each in self._holders.values())
@@ -101,7 +102,7 @@ class Slots:
     def _end_idlest(self, holders: Iterable[Holder]) -> bool:
         waiting = [each.receiving for each in holders if not each.receiving.told]
         idlest = max(waiting, key=Receiving.idle_for, default=None)
-        if idlest is None or idlest.idle_for() < TOO_IDLE:
+        if idlest is None or idlest.idle_for() < self.shares.idle_after:
             return False
         idlest.give_way()
         self.ended += 1
