@@ -60,9 +60,7 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    admission = Admission(
-        settings.root, settings.sizing, upload_index.files_begun, shares=_shares(settings)
-    )
+    admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     rosters = Rosters(settings)

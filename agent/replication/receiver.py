@@ -260,7 +260,6 @@ class ReplicaReceiver:
             if staging.size < claims.size:
                 staging.settle()
                 progress.record(staging)
-                self._staged.still_needs(upload, claims.size - staging.size)
                 return Reached(staging.size)
             sha256 = progress.hexdigest()
             if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:

@@ -100,8 +100,7 @@ class Concatenation:
             ) as staging,
             PartsBody(source, parts) as body,
         ):
-            if staging.reserve(size):
-                reservation.allocated()
+            staging.take_in_steps(reservation.growing, size)
             with timer.phase("receive"):
                 receive(
                     body,

@@ -178,6 +178,7 @@ class ResumableUploads:
             with (
                 patience_of(asked.dialect, asked.method),
                 failures_as_problems(self._health, limit),
+                self._staged.sending(upload),
                 self._admission.admit(_demand(upload, asked)) as reservation,
                 self._staged.open(upload) as staging,
             ):
@@ -206,11 +207,7 @@ class ResumableUploads:
                 staging.settle()
                 progress.record(staging)
                 check_ended_right(upload, staging, asked)
-        upload = self._current(upload_id)
-        self._staged.still_needs(
-            upload, (limit if upload.length is None else upload.length) - upload.offset
-        )
-        return Reached(upload)
+        return Reached(self._current(upload_id))
 
     def _receive(
         self,
@@ -340,7 +337,7 @@ class ResumableUploads:
             return upload
         claims = upload.details.claims
         check_length(claims, upload.kind, told, self._policy.limit(claims))
-        return self._uploads.set_length(upload, told)
+        return self._staged.length_told(upload, told)
 
     def _overrun(self, upload: Upload) -> ProblemError:
         """The problem of more bytes than were announced; it ends the upload.

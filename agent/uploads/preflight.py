@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
+from agent.uploads.disk_space import promise_for
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,
@@ -87,7 +88,7 @@ class Preflight:
             demand=Demand(
                 key=claims.jti,
                 path=fixed_path(claims, name),
-                disk=limit if expected is None else expected,
+                disk=promise_for(expected, limit),
                 inodes=INODES_PER_FILE,
                 sender=Sender(claims.jti, claims.sub, asked.address),
             ),

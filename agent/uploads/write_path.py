@@ -59,8 +59,7 @@ class WritePath:
             directory, file_id = self.policy.settings.staging, plan.claims.file_id
             disk = filesystem.of(self.policy.settings.root)
             with StagingFile.create(directory, file_id, self.sizing, disk) as staging:
-                if staging.reserve(plan.demand.disk):
-                    reservation.allocated()
+                staging.take_in_steps(reservation.growing, plan.limit)
                 return self._store(plan, reservation.open_body(open_body), staging, timer)
 
     def _store(
