@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _SITE = 64
 """Bits of an IPv6 address that stand for one line: a household has at least that (RFC 6177)."""
@@ -72,7 +72,7 @@ class SlotShares:
         if any(plain in ip_network(each) for each in self.shared_addresses):
             return ""
         if isinstance(plain, IPv6Address):
-            return str(IPv6Network((int(plain) >> _SITE << _SITE, _SITE)))
+            return str(ip_network((int(plain), _SITE), strict=False))
         return str(plain)
 
 
