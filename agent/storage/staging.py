@@ -81,11 +81,15 @@ def _nobody_asks(durable: int) -> None:
 
 @dataclass(slots=True)
 class _Blocks:
-    """How an upload takes blocks: up to `taken` by now, up to `most` at all."""
+    """How an upload takes blocks: up to `taken` by now, up to `most` at all.
+
+    `reserves`: whether the filesystem has reserved some.
+    """
 
     growing: Growing
     most: int
     taken: int
+    reserves: bool = False
 
 
 _syncers = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
@@ -210,11 +214,11 @@ class StagingFile:
     def _take_up_to(self, end: int) -> None:
         blocks = self._blocks
         while blocks is not None and end > blocks.taken:
-            # Where the filesystem can't reserve, what is written takes them.
-            step = max(end - blocks.taken, STEP if self._filesystem.fallocate else 0)
+            # Where the filesystem can't reserve, what is written takes them; the first bytes tell.
+            step = max(end - blocks.taken, STEP if blocks.reserves else 0)
             step = max(min(step, blocks.most - blocks.taken), end - blocks.taken)
             with blocks.growing(step):
-                self.reserve(step, blocks.taken)
+                blocks.reserves = self.reserve(step, blocks.taken)
             blocks.taken += step
 
     def until_aligned(self) -> int:

@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.problems import ProblemError
-from portside.quantities import GIB, format_size
+from portside.cluster import defaults
+from portside.quantities import format_size
 from portside.sizing import Sizing, inodes_kept_free
 from portside.wire.status import INODES_PER_FILE, INODES_TO_COMMIT, DiskStatus, InodeStatus
-
-MOST_UNSIZED = GIB
-"""Bytes promised to an upload of which nobody says how large it is. It may go on behind them for as
-long as the disk has room for the next step."""
 
 
 class Begun(Protocol):
@@ -40,7 +37,7 @@ class Begun(Protocol):
 
 def promise_for(length: int | None, limit: int) -> int:
     """Bytes that are promised to an upload of this length, None when nobody says it."""
-    return min(limit, MOST_UNSIZED) if length is None else length
+    return min(limit, defaults.UNTOLD_SIZE) if length is None else length
 
 
 @dataclass(slots=True)

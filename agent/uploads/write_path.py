@@ -59,7 +59,8 @@ class WritePath:
             directory, file_id = self.policy.settings.staging, plan.claims.file_id
             disk = filesystem.of(self.policy.settings.root)
             with StagingFile.create(directory, file_id, self.sizing, disk) as staging:
-                staging.take_in_steps(reservation.growing, plan.limit)
+                most = plan.limit if plan.length is None else plan.length
+                staging.take_in_steps(reservation.growing, most)
                 return self._store(plan, reservation.open_body(open_body), staging, timer)
 
     def _store(

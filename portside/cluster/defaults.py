@@ -10,6 +10,10 @@ from portside.quantities import GIB, KIB
 MAX_SIZE = 64 * GIB
 """The largest file that is taken."""
 
+UNTOLD_SIZE = GIB
+"""What is promised to an upload of which nobody tells the size: so much is kept from all others
+until it ends. It may go on behind that for as long as its node has room for more."""
+
 SESSION_DEADLINE = 7200
 """How long an upload may take."""
 
