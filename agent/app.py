@@ -37,6 +37,7 @@ from agent.uploads.admission import Admission
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
+from agent.uploads.shares import SlotShares
 from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
 from portside.wire import paths
@@ -59,7 +60,7 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    admission = Admission(settings.root, settings.sizing, upload_index.files_begun)
+    admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     rosters = Rosters(settings)
@@ -137,3 +138,14 @@ def create_app(settings: Settings) -> App:
     app.add_route("/health/ready", probes.Ready(settings, health, admission))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app
+
+
+def _shares(settings: Settings) -> SlotShares:
+    return SlotShares(
+        per_token=settings.slots_per_token,
+        per_owner=settings.slots_per_owner,
+        per_address=settings.slots_per_address,
+        shared_addresses=settings.shared_addresses,
+        least_rate=settings.least_rate,
+        idle_after=settings.idle_after,
+    )

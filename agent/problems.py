@@ -48,6 +48,8 @@ OwnSlug = Literal[
     "not-settled",
     "rate-limited",
     "throttled",
+    "too-many-uploads",
+    "too-slow",
     "node-closed",
     "no-replica-node",
     "not-replicated",
@@ -107,6 +109,9 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "file-damaged": HTTPStatus.GONE,
         "not-settled": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,
+        "too-many-uploads": HTTPStatus.TOO_MANY_REQUESTS,
+        # RFC 9110, section 15.5.9.
+        "too-slow": HTTPStatus.REQUEST_TIMEOUT,
         # The same, for clients of tus: they come again after this status.
         "throttled": HTTPStatus.SERVICE_UNAVAILABLE,
         "node-closed": HTTPStatus.CONFLICT,

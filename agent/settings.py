@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.bucket import Bucket
+from portside.cluster import defaults
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
@@ -75,6 +76,18 @@ class Settings(BaseModel):
     """Seconds for which caches may keep a namespace's files; the others have to ask."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
+    slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, gt=0)
+    """Uploads, or parts of one, that one token may have under way."""
+    slots_per_owner: float = Field(default=defaults.SLOTS_PER_OWNER, gt=0, le=1)
+    """Of all upload slots: what one owner may have."""
+    slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)
+    """Of all upload slots: what one address may have."""
+    shared_addresses: tuple[str, ...] = ()
+    """Networks behind whose addresses are many users."""
+    least_rate: int = Field(default=defaults.LEAST_RATE, gt=0)
+    """Bytes per second; who is behind it for too long gives way when slots are scarce."""
+    idle_after: float = Field(default=60, gt=0)
+    """Seconds behind it: longer than any pause of a line that works."""
     scrub_rate: int = Field(gt=0)
     """Bytes per second that the scrubber reads."""
     scrub_every: int = Field(gt=0)

@@ -10,6 +10,7 @@ import falcon
 
 from agent.api.files import CONTENT_LOCATION
 from agent.incoming.body import Body, EmptyBody, SizedBody
+from agent.incoming.receiving import Receiving
 from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
 from agent.replication.receiver import Reached, ReplicaReceiver, Sending
@@ -72,7 +73,9 @@ class Replicate:
                 return
 
         with self._metrics.upload("replicate") as timer:
-            sending = Sending(asked, lambda: _body(request, asked), interrupt, timer)
+            sending = Sending(
+                asked, lambda receiving: _body(request, asked, receiving), interrupt, timer
+            )
             try:
                 return self._replicas.receive(sending)
             except ProblemError as problem:
@@ -91,5 +94,5 @@ def _describe(reached: Reached, response: falcon.Response) -> None:
         response.set_header("Repr-Digest", format_repr_digest(reached.stored.sha256))
 
 
-def _body(request: falcon.Request, asked: ReplicateRequest) -> Body:
-    return SizedBody(request.env, asked.length) if asked.length else EmptyBody()
+def _body(request: falcon.Request, asked: ReplicateRequest, receiving: Receiving) -> Body:
+    return SizedBody(request.env, asked.length, receiving) if asked.length else EmptyBody()

@@ -21,6 +21,7 @@ from agent.dialects.places import plain_path
 from agent.dialects.request import TUS_VERSION, ResumableRequest, resumable_request
 from agent.incoming.body import Body, ChunkedBody, EmptyBody, SizedBody
 from agent.incoming.origin import client_origin
+from agent.incoming.receiving import Receiving
 from agent.incoming.request_head import RequestHead
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
@@ -108,7 +109,9 @@ class _Resource:
                 return
 
         with self._metrics.upload(asked.dialect or "tus") as timer:
-            sending = Sending(asked, lambda: _body(request, asked), interrupt, timer)
+            sending = Sending(
+                asked, lambda receiving: _body(request, asked, receiving), interrupt, timer
+            )
             act = self._uploads.create if asked.method == "POST" else self._uploads.append
             try:
                 return act(sending)
@@ -230,9 +233,9 @@ def _describe(
         response.set_header("Upload-Limit", f"max-size={largest}, max-age={left}")
 
 
-def _body(request: falcon.Request, asked: ResumableRequest) -> Body:
+def _body(request: falcon.Request, asked: ResumableRequest, receiving: Receiving) -> Body:
     if asked.body_length is None:
-        return ChunkedBody(request.env)
+        return ChunkedBody(request.env, receiving)
     if asked.body_length == 0:
         return EmptyBody()
-    return SizedBody(request.env, asked.body_length)
+    return SizedBody(request.env, asked.body_length, receiving)

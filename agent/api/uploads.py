@@ -13,6 +13,7 @@ from agent.dialects.request import resumable_request
 from agent.incoming.body import Body, ChunkedBody, SizedBody
 from agent.incoming.digests import checked
 from agent.incoming.form import FORM_SHARE, FormFile
+from agent.incoming.receiving import Receiving
 from agent.incoming.request_head import RequestHead
 from agent.problems import ProblemError
 from agent.replication.receiver import ReplicaReceiver
@@ -69,16 +70,21 @@ class Upload:
             with timer.phase("preflight"):
                 asked = upload_request(RequestHead.of_request(request.env))
                 plan = self._preflight.begin(asked)
-            stored = self._write_path.store(plan, lambda: self._body(request.env, asked), timer)
+            stored = self._write_path.store(
+                plan, lambda receiving: self._body(request.env, asked, receiving), timer
+            )
         # 200: the token had stored this very file before.
         response.status = falcon.HTTP_201 if plan.stored is None else falcon.HTTP_200
         response.location = stored.direct_url
         response.content_type = falcon.MEDIA_JSON
         response.text = stored.model_dump_json()
 
-    def _body(self, environ: dict[str, Any], asked: UploadRequest) -> Body:
-        length = asked.length
-        body: Body = ChunkedBody(environ) if length is None else SizedBody(environ, length)
+    def _body(self, environ: dict[str, Any], asked: UploadRequest, receiving: Receiving) -> Body:
+        body: Body
+        if asked.length is None:
+            body = ChunkedBody(environ, receiving)
+        else:
+            body = SizedBody(environ, asked.length, receiving)
         if asked.boundary is None:
             return checked(body, asked.other_digests)
         piece = self._write_path.sizing.ring_buffer // FORM_SHARE

@@ -14,6 +14,8 @@ from http import HTTPStatus
 
 from agent.problems import ProblemError
 
+_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
+
 
 @contextmanager
 def patience_of(dialect: str | None, method: str) -> Iterator[None]:
@@ -28,6 +30,6 @@ def patience_of(dialect: str | None, method: str) -> Iterator[None]:
             raise
         if method == "HEAD" and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ProblemError("upload-locked", problem.detail, problem.headers) from None
-        if problem.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if problem.status in _PASSING:
             raise ProblemError("throttled", problem.detail, problem.headers) from None
         raise

@@ -48,6 +48,8 @@ class ResumableRequest:
     checksums: tuple[Checksum, ...]
     sha256: str | None
     wants_json: bool
+    address: str = ""
+    """Where it came from, as nginx tells; empty without nginx."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ def resumable_request(head: RequestHead) -> ResumableRequest:
         checksums=_checksums(head),
         sha256=_sha256(head, method),
         wants_json=head.header("Accept").partition(";")[0].strip() == "application/json",
+        address=head.address,
     )
 
 

@@ -145,7 +145,7 @@ class FormFile:
             self._parser.close()
         except BodyCut as cut:
             # What came last is in this form's own buffer, not in the caller's.
-            raise BodyCut(str(cut)) from None
+            raise type(cut)(str(cut)) from None
         except MultipartError as error:
             raise FormRefused(f"the multipart form can't be read: {error}") from None
 

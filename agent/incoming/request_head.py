@@ -79,6 +79,11 @@ class RequestHead:
         """The Authorization header."""
         return self.header("Authorization")
 
+    @property
+    def address(self) -> str:
+        """Where the request came from, as nginx tells; empty without nginx."""
+        return self.header("X-Forwarded-For")
+
     def header(self, name: str) -> str:
         """A header that nginx passes on as it is; empty without it."""
         return str(self._environ.get(f"HTTP_{name.upper().replace('-', '_')}", "")).strip()

@@ -187,7 +187,21 @@ INSERT OR REPLACE INTO former (path, file_id, name, fate)
 """What this node had at which path and has no more, by whatever way it went: `agent.index.former`.
 The last one at a path counts; `number` rises with time."""
 
-_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED), (6, _FORMER))
+_PROMISES = """
+ALTER TABLE uploads ADD COLUMN promised INTEGER NOT NULL DEFAULT 0;
+UPDATE uploads SET promised = length WHERE length IS NOT NULL;
+CREATE INDEX uploads_promised ON uploads (promised) WHERE state = 'OPEN' AND promised > 0;
+"""
+"""Bytes of disk that an upload can come to take, as it was told at its beginning."""
+
+_STEPS = (
+    (2, _FILES),
+    (3, _CONTROL),
+    (4, _REPLICATION),
+    (5, _COPIES_COUNTED),
+    (6, _FORMER),
+    (7, _PROMISES),
+)
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 
 

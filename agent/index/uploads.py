@@ -72,6 +72,8 @@ class Upload:
     hash_state: bytes | None
     deadline: int
     details: Details
+    promised: int = 0
+    """Bytes of disk that it was promised at its beginning."""
 
     @property
     def is_over(self) -> bool:
@@ -101,7 +103,7 @@ class UploadIndex:
             if upload.kind == "part" and len(others) >= MOST_PARTS:
                 raise ProblemError("malformed-request", f"a file has at most {MOST_PARTS} parts")
             connection.execute(
-                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(upload)
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(upload)
             )
 
     def find(self, upload_id: str) -> Upload | None:
@@ -126,6 +128,12 @@ class UploadIndex:
         row = self._database.row("SELECT count(DISTINCT staging) FROM uploads WHERE state = 'OPEN'")
         return 0 if row is None else int(row[0])
 
+    def promises(self) -> list[tuple[str, int, int]]:
+        """Each open upload's id, the bytes of disk that it was promised, and its offset."""
+        return self._database.rows(
+            "SELECT upload_id, promised, offset FROM uploads WHERE state = 'OPEN' AND promised > 0"
+        )
+
     def record(self, upload: Upload, offset: int, hash_state: bytes | None) -> None:
         """Bytes up to `offset` are on disk. An offset never goes back."""
         with self._database.transaction() as connection:
@@ -136,12 +144,13 @@ class UploadIndex:
             )
 
     def set_length(self, upload: Upload, length: int) -> Upload:
-        """The length of an upload that began without one."""
+        """The length of an upload that began without one; so much is promised to it from now on."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE uploads SET length = ? WHERE upload_id = ?", (length, upload.upload_id)
+                "UPDATE uploads SET length = ?, promised = ? WHERE upload_id = ?",
+                (length, length, upload.upload_id),
             )
-        return replace(upload, length=length)
+        return replace(upload, length=length, promised=length)
 
     def end(self, upload_id: str) -> None:
         """The upload won't go on; a finished one stays what it is."""
@@ -176,10 +185,15 @@ class UploadIndex:
         return self._database.row(query, (str(path), jti)) is not None
 
     def overdue(self) -> list[Upload]:
-        """Uploads whose deadline has passed before they came to their end."""
+        """Uploads whose deadline has passed before they came to their end, or to their first byte.
+
+        Until its token's `exp` an upload has to have begun, which is when it has a byte.
+        """
+        before = int(time.time()) - LEEWAY
         rows = self._database.rows(
-            "SELECT * FROM uploads WHERE state = 'OPEN' AND deadline < ?",
-            (int(time.time()) - LEEWAY,),
+            "SELECT * FROM uploads WHERE state = 'OPEN' AND (deadline < ? OR "
+            "(offset = 0 AND json_extract(details, '$.claims.exp') < ?))",
+            (before, before),
         )
         return [_upload(row) for row in rows]
 
@@ -218,12 +232,13 @@ def _row(upload: Upload) -> tuple[Any, ...]:
         upload.hash_state,
         upload.deadline,
         upload.details.model_dump_json(exclude_none=True),
+        upload.promised,
     )
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
     upload_id, jti, kind, state, staging, path, start, length, offset, state_of_hash, *rest = row
-    deadline, details = rest
+    deadline, details, promised = rest
     return Upload(
         upload_id=upload_id,
         jti=jti,
@@ -237,4 +252,5 @@ def _upload(row: tuple[Any, ...]) -> Upload:
         hash_state=state_of_hash,
         deadline=deadline,
         details=Details.model_validate_json(details),
+        promised=promised,
     )

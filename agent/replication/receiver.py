@@ -25,7 +25,7 @@ from typing import Literal
 import structlog
 
 from agent.host.sha256 import Sha256
-from agent.incoming.body import Body, BodyCut
+from agent.incoming.body import BodyCut, OpenBody
 from agent.index.database import Database
 from agent.index.files import FileIndex, name_taken
 from agent.index.search import look_up
@@ -67,7 +67,7 @@ class Sending:
     """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
 
     asked: ReplicateRequest
-    open_body: Callable[[], Body]
+    open_body: OpenBody
     interrupt: Callable[[], None]
     timer: UploadTimer
 
@@ -86,7 +86,7 @@ class ReplicaReceiver:
         self._admission = intake.admission
         self._health = intake.health
         self._progress = intake.progress
-        self._writers = UploadLocks()
+        self._writers = UploadLocks(intake.admission.spare)
 
     def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
@@ -230,7 +230,10 @@ class ReplicaReceiver:
 
     def _extend(self, upload: Upload, claims: ReplicateClaims, sending: Sending) -> Reached:
         demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy")
-        with self._admission.admit(demand), self._staged.open(upload) as staging:
+        with (
+            self._admission.admit(demand) as reservation,
+            self._staged.open(upload) as staging,
+        ):
             progress = Checkpoint(upload, self._uploads, _nobody_waits)
             staging.on_durable = progress.durable
             before = staging.size
@@ -240,7 +243,7 @@ class ReplicaReceiver:
                 )
                 with self._progress.follow(transfer) as moved, sending.timer.phase("receive"):
                     receive(
-                        sending.open_body(),
+                        reservation.open_body(sending.open_body),
                         staging,
                         self._settings.sizing,
                         claims.size - upload.offset,
@@ -257,7 +260,6 @@ class ReplicaReceiver:
             if staging.size < claims.size:
                 staging.settle()
                 progress.record(staging)
-                self._staged.still_needs(upload, claims.size - staging.size)
                 return Reached(staging.size)
             sha256 = progress.hexdigest()
             if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:
@@ -277,11 +279,14 @@ class ReplicaReceiver:
         digest = Sha256()
         with (
             failures_as_problems(self._health, stored.size),
-            self._admission.admit(Demand(f"copy {stored.file_id}", None, 0, kind="copy")),
+            self._admission.admit(
+                Demand(f"copy {stored.file_id}", None, 0, kind="copy")
+            ) as reservation,
         ):
             try:
                 sizing = self._settings.sizing
-                read_through(sending.open_body(), sizing, stored.size, (digest.update,))
+                body = reservation.open_body(sending.open_body)
+                read_through(body, sizing, stored.size, (digest.update,))
             except BodyTooLarge:
                 raise _differs() from None
         if asked.length == stored.size and digest.hexdigest() != stored.sha256:

@@ -50,7 +50,7 @@ def replicate_request(head: RequestHead) -> ReplicateRequest:
         length=sent,
         range=_range(head.header("Content-Range"), sent) if pushing else None,
         sha256=head.digest("Repr-Digest"),
-        address=head.header("X-Forwarded-For"),
+        address=head.address,
     )
 
 

@@ -14,6 +14,7 @@ from agent.resumable.intake import Intake
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.policy import UploadPolicy
+from agent.uploads.shares import Sender
 from portside.wire.status import INODES_PER_FILE
 
 
@@ -41,7 +42,10 @@ class Beginning:
         if creation.kind != "final" and self._begun(creation) is None:
             self._check_new(creation, use)
         if asked.body_length != 0:
-            self._admission.check(Demand(f"body of {creation.claims.jti}", None, 0))
+            sender = Sender(creation.claims.jti, creation.claims.sub, asked.address)
+            demand = Demand(f"body of {creation.claims.jti}", None, 0, sender=sender)
+            with patience_of(creation.details.dialect, "POST"):
+                self._admission.check(demand)
 
     def begin(self, creation: Creation, use: TokenUse) -> tuple[Upload, bool]:
         """The upload that this token has begun, or a new one; and whether it is new."""

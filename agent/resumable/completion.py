@@ -51,7 +51,6 @@ class Completion:
                 # The name or the token was taken meanwhile, and stays so.
                 self._staged.give_up(upload)
                 raise
-        self._admission.hold(upload.upload_id, 0)
         timer.committed(stored.size)
         return stored
 

@@ -23,6 +23,7 @@ from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import receive
 from agent.uploads.policy import UploadPolicy
+from agent.uploads.shares import Sender
 from portside.wire.files import StoredFile
 
 
@@ -73,7 +74,7 @@ class Concatenation:
         """The parts' own file is the file: what is left is the rest of its digest."""
         path, sizing = self._settings.staging / final.staging, self._settings.sizing
         with (
-            self._admission.admit(Demand(final.upload_id, None, 0)),
+            self._admission.admit(Demand(final.upload_id, None, 0, sender=_sender(final))),
             StagingFile.reopen(path, sizing, Region(0, size), size, self._disk) as staging,
         ):
             with timer.phase("receive"):
@@ -91,14 +92,15 @@ class Concatenation:
         source, digest = self._settings.staging / final.staging, Sha256()
         sizing, name = self._settings.sizing, name_of(final)
         with (
-            self._admission.admit(Demand(final.upload_id, None, size, inodes=1)) as reservation,
+            self._admission.admit(
+                Demand(final.upload_id, None, size, inodes=1, sender=_sender(final))
+            ) as reservation,
             StagingFile.create(
                 self._settings.staging, final.details.claims.file_id, sizing, self._disk
             ) as staging,
             PartsBody(source, parts) as body,
         ):
-            if staging.reserve(size):
-                reservation.allocated()
+            staging.take_in_steps(reservation.growing, size)
             with timer.phase("receive"):
                 receive(
                     body,
@@ -127,3 +129,7 @@ class Concatenation:
                 "parts-incomplete", f"{len(missing)} of {len(parts)} parts are not complete yet"
             )
         return parts
+
+
+def _sender(final: Upload) -> Sender:
+    return Sender(final.jti, final.details.claims.sub)

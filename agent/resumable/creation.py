@@ -12,6 +12,7 @@ from agent.index.files import TokenUse
 from agent.index.uploads import Copied, Details, Kind, Upload
 from agent.problems import ProblemError
 from agent.resumable.appending import check_completeness, length_when_complete
+from agent.uploads.disk_space import promise_for
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,
@@ -41,8 +42,8 @@ class Creation:
 
     @property
     def space(self) -> int:
-        """Bytes of disk the upload can come to need."""
-        return self.limit if self.length is None else self.length
+        """Bytes of disk that are promised to the upload."""
+        return promise_for(self.length, self.limit)
 
     def is_again(self, begun: Upload) -> bool:
         """Whether this asks for an upload that its token has begun.
@@ -70,6 +71,8 @@ class Creation:
             hash_state=None,
             deadline=self.deadline,
             details=self.details,
+            # Parts that are joined have their space.
+            promised=0 if self.kind == "final" else self.space,
         )
 
 
@@ -130,7 +133,7 @@ def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
         jti=claims.jti,
         iat=now,
         nbf=now,
-        exp=now,
+        exp=now + kept,
         session_deadline=now + kept,
         file_id=claims.file_id,
         namespace=claims.namespace,

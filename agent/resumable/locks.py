@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from agent.host.spare_threads import SpareThreads
 from agent.problems import ProblemError
 
 TAKEOVER = 20.0
@@ -21,7 +22,8 @@ TAKEOVER = 20.0
 class UploadLocks:
     """Who is at which upload, in this process. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, spare: SpareThreads) -> None:
+        self._spare = spare
         self._changed = threading.Condition()
         self._interrupt: dict[str, Callable[[], None]] = {}
 
@@ -46,12 +48,19 @@ class UploadLocks:
             return upload_id in self._interrupt
 
     def _take(self, upload_id: str, interrupt: Callable[[], None]) -> None:
-        deadline = time.monotonic() + TAKEOVER
         with self._changed:
+            if upload_id in self._interrupt:
+                self._wait_for(upload_id)
+            self._interrupt[upload_id] = interrupt
+
+    def _wait_for(self, upload_id: str) -> None:
+        """Who waits has no slot yet, and a thread all the same: only so many may."""
+        deadline = time.monotonic() + TAKEOVER
+        with self._spare.waiting() as may_wait:
             while upload_id in self._interrupt:
                 self._interrupt[upload_id]()
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                left = max(0.0, deadline - time.monotonic())
+                if not (may_wait and self._changed.wait(left)):
                     raise ProblemError(
                         "upload-locked", "another request is still at this upload: try again"
                     )
-            self._interrupt[upload_id] = interrupt

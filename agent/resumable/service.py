@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from agent.dialects.checksum import Comparison
+from agent.dialects.patience import patience_of
 from agent.dialects.request import ResumableRequest
 from agent.host.sha256 import Sha256
-from agent.incoming.body import Body, BodyCut
+from agent.incoming.body import BodyCut, OpenBody
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.resumable.appending import (
@@ -39,10 +40,11 @@ from agent.storage.staging import StagingFile
 from agent.telemetry import clock
 from agent.telemetry.metrics import UploadTimer
 from agent.telemetry.progress import Transfer
-from agent.uploads.admission import Demand
+from agent.uploads.admission import Demand, Reservation
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
 from agent.uploads.policy import UploadPolicy, token_used
+from agent.uploads.shares import Sender
 from portside.wire.files import StoredFile
 
 
@@ -60,7 +62,7 @@ class Sending:
     """The request that brings bytes: how to open its body, and how a newer one cuts it short."""
 
     asked: ResumableRequest
-    open_body: Callable[[], Body]
+    open_body: OpenBody
     interrupt: Callable[[], None]
     timer: UploadTimer
 
@@ -79,7 +81,7 @@ class ResumableUploads:
         self._progress = intake.progress
         self._beginning = Beginning(policy, intake)
         self._joiner = Concatenation(policy, intake)
-        self._writers = UploadLocks()
+        self._writers = UploadLocks(intake.admission.spare)
 
     def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""
@@ -96,7 +98,8 @@ class ResumableUploads:
                     with self._writers.alone(upload.upload_id, _soon_over):
                         raise self._overrun(self._current(upload.upload_id))
                 check_room(upload, asked)
-                self._admission.check(Demand(upload.upload_id, None, 0))
+                with patience_of(asked.dialect, "PATCH"):
+                    self._admission.check(_demand(upload, asked))
 
     def create(self, sending: Sending) -> Reached:
         """Begin an upload, or find the one this token has begun; take in what came with it."""
@@ -173,15 +176,17 @@ class ResumableUploads:
             upload = self._with_length(with_digest(upload, asked), asked, repeated)
             limit = upload.details.claims.size_limit if upload.length is None else upload.length
             with (
+                patience_of(asked.dialect, asked.method),
                 failures_as_problems(self._health, limit),
-                self._admission.admit(Demand(upload_id, None, 0)),
+                self._staged.sending(upload),
+                self._admission.admit(_demand(upload, asked)) as reservation,
                 self._staged.open(upload) as staging,
             ):
                 progress = Checkpoint(
                     upload, self._uploads, lambda: self._staged.hash_behind(upload)
                 )
                 try:
-                    self._receive(upload, staging, sending, progress, limit, repeated)
+                    self._receive(upload, staging, sending, reservation, progress, limit, repeated)
                 except BodyCut:
                     if not asked.checksums:
                         staging.settle()
@@ -202,17 +207,14 @@ class ResumableUploads:
                 staging.settle()
                 progress.record(staging)
                 check_ended_right(upload, staging, asked)
-        upload = self._current(upload_id)
-        self._staged.still_needs(
-            upload, (limit if upload.length is None else upload.length) - upload.offset
-        )
-        return Reached(upload)
+        return Reached(self._current(upload_id))
 
     def _receive(
         self,
         upload: Upload,
         staging: StagingFile,
         sending: Sending,
+        reservation: Reservation,
         progress: Checkpoint,
         limit: int,
         repeated: bool,
@@ -221,7 +223,7 @@ class ResumableUploads:
         comparison = Comparison(asked.checksums)
         if not asked.checksums:
             staging.on_durable = progress.durable
-        body = sending.open_body()
+        body = reservation.open_body(sending.open_body)
         if repeated:
             ring_buffer = self._settings.sizing.ring_buffer
             body = skip_repeated(body, upload, ring_buffer, comparison.update)
@@ -287,12 +289,16 @@ class ResumableUploads:
         asked, stored = sending.asked, self._stored(upload)
         if asked.method == "POST":
             if stored is not None and asked.body_length == stored.size:
-                self._compare(stored, sending)
+                self._compare(upload, stored, sending)
             return Reached(upload, stored)
         if asked.dialect == "ietf":
             # Who sends the last bytes again has not heard the answer: 409 sends it to ask.
             check_offset(upload, asked)
-        if asked.offset == upload.offset and upload.kind != "final" and _is_empty(sending):
+        if (
+            asked.offset == upload.offset
+            and upload.kind != "final"
+            and self._is_empty(upload, sending)
+        ):
             return Reached(upload, stored)
         if asked.dialect == "ietf" and upload.kind != "final":
             raise ProblemError(
@@ -300,14 +306,29 @@ class ResumableUploads:
             )
         raise ProblemError("upload-complete", "the upload is complete: it takes no more bytes")
 
-    def _compare(self, stored: StoredFile, sending: Sending) -> None:
+    def _compare(self, upload: Upload, stored: StoredFile, sending: Sending) -> None:
         """Raise ProblemError unless the whole file that comes again is the one that is stored."""
         digest = Sha256()
-        with failures_as_problems(self._health, stored.size):
-            sizing = self._settings.sizing
-            read_through(sending.open_body(), sizing, stored.size, (digest.update,))
+        with (
+            patience_of(sending.asked.dialect, "POST"),
+            failures_as_problems(self._health, stored.size),
+            self._admission.admit(_demand(upload, sending.asked)) as reservation,
+        ):
+            body = reservation.open_body(sending.open_body)
+            read_through(body, self._settings.sizing, stored.size, (digest.update,))
         if digest.hexdigest() != stored.sha256:
             raise token_used(stored)
+
+    def _is_empty(self, upload: Upload, sending: Sending) -> bool:
+        """Whether a request brings no bytes; a chunked one has to be read for that."""
+        if sending.asked.body_length is not None:
+            return sending.asked.body_length == 0
+        with (
+            patience_of(sending.asked.dialect, sending.asked.method),
+            failures_as_problems(self._health, upload.offset),
+            self._admission.admit(_demand(upload, sending.asked)) as reservation,
+        ):
+            return reservation.open_body(sending.open_body).fill(memoryview(bytearray(1))) == 0
 
     def _with_length(self, upload: Upload, asked: ResumableRequest, repeated: bool) -> Upload:
         """Learn the length of an upload that began without one."""
@@ -316,7 +337,7 @@ class ResumableUploads:
             return upload
         claims = upload.details.claims
         check_length(claims, upload.kind, told, self._policy.limit(claims))
-        return self._uploads.set_length(upload, told)
+        return self._staged.length_told(upload, told)
 
     def _overrun(self, upload: Upload) -> ProblemError:
         """The problem of more bytes than were announced; it ends the upload.
@@ -331,11 +352,9 @@ class ResumableUploads:
         )
 
 
-def _is_empty(sending: Sending) -> bool:
-    """Whether a request brings no bytes; a chunked one has to be read for that."""
-    if sending.asked.body_length is None:
-        return sending.open_body().fill(memoryview(bytearray(1))) == 0
-    return sending.asked.body_length == 0
+def _demand(upload: Upload, asked: ResumableRequest) -> Demand:
+    sender = Sender(upload.jti, upload.details.claims.sub, asked.address)
+    return Demand(upload.upload_id, None, 0, sender=sender)
 
 
 def _check_head(upload: Upload, head: bytes) -> None:

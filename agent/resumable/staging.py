@@ -1,10 +1,16 @@
 """Where uploads under way lie on disk: their staging files, their space, their parts.
 
 An upload has a file of its own, or a region of one that it shares with the other parts of its file.
-Its space is taken at its beginning, so that none fails half-way for a full disk.
+Its space is promised by its row, and taken as its bytes come.
 """
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -15,7 +21,7 @@ from agent.resumable.creation import Creation
 from agent.resumable.parts import Assemblies
 from agent.settings import Settings
 from agent.storage.reserve import Reserve
-from agent.storage.staging import DiskFailed, DiskFull, Region, RegionTaken, StagingFile
+from agent.storage.staging import DiskFailed, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
 from agent.uploads.policy import too_large
 
@@ -31,11 +37,17 @@ class StagedUploads:
         self._admission = admission
         # Two buffers read ahead of the digest: together the spare one that a form would take.
         self.assemblies = Assemblies(settings.staging, settings.sizing.ring_buffer // 2)
+        self._first_bytes = threading.Lock()
+        self._sending: dict[str, set[str]] = {}
         for upload in uploads.open_uploads():
-            self._hold_space(upload)
+            self._look_after_a_start(upload)
 
     def begin(self, creation: Creation) -> Upload:
-        """A new upload, its space taken. Raises ProblemError, DiskFull, DiskFailed."""
+        """A new upload, its space promised. Raises ProblemError, DiskFull, DiskFailed."""
+        with self._admission.promising(f"begin {creation.claims.jti}", creation.space):
+            return self._begin(creation)
+
+    def _begin(self, creation: Creation) -> Upload:
         if parts := self.parts(creation.claims.jti):
             upload = self._begin_beside(creation, parts)
         else:
@@ -46,7 +58,6 @@ class StagedUploads:
                 filesystem.of(self._settings.root),
             ) as staging:
                 upload = creation.upload(staging.path.name, 0)
-                self._reserve(creation, upload, staging)
                 # Before the row: an upload that was told of must find its file after a power cut.
                 self._sync_name(staging)
                 self._uploads.add(upload)
@@ -59,13 +70,15 @@ class StagedUploads:
         start = max(part.start + (part.length or 0) for part in parts)
         end = start + (creation.length or 0)
         # A part without a byte may be one whose client never heard of it: it made another then.
-        begun = sum(part.length or 0 for part in parts if part.offset)
-        size = begun + (creation.length or 0)
+        # Those that have one are held to the limit here, the others by their first byte.
+        size = _begun(parts) + (creation.length or 0)
         if size > creation.limit or end > 2 * creation.limit:
             raise too_large(max(size, end - creation.limit), creation.limit)
         upload = creation.upload(parts[0].staging, start)
-        with self.open(upload) as staging:
-            self._reserve(creation, upload, staging)
+        # All parts together are promised what the file may have.
+        spare = max(0, creation.limit - sum(part.promised for part in parts))
+        upload = replace(upload, promised=min(upload.promised, spare))
+        with self.open(upload):
             self._uploads.add(upload)
         self.assemblies.progressed(parts)
         return upload
@@ -75,13 +88,19 @@ class StagedUploads:
         path = self._settings.staging / upload.staging
         position = upload.start + upload.offset
         try:
-            return StagingFile.reopen(
+            staging = StagingFile.reopen(
                 path,
                 self._settings.sizing,
                 _region(upload),
                 position,
                 filesystem.of(self._settings.root),
             )
+            taken = max(upload.offset, self._admission.taken(upload.upload_id))
+            most = self._most(upload)
+            staging.take_in_steps(
+                partial(self._growing, upload), upload.start + most, upload.start + taken
+            )
+            return staging
         except RegionTaken:
             raise ProblemError(
                 "upload-locked", "another request is still at this upload: try again"
@@ -90,10 +109,45 @@ class StagedUploads:
             self._end(upload)
             raise ProblemError("upload-expired", "its bytes are gone: begin anew") from None
 
+    @contextmanager
+    def _growing(self, upload: Upload, size: int) -> Iterator[None]:
+        taken = max(upload.offset, self._admission.taken(upload.upload_id))
+        with self._admission.growing(upload.upload_id, size):
+            yield
+            self._admission.has_taken(upload.upload_id, taken + size)
+
+    def _most(self, upload: Upload) -> int:
+        return upload.details.claims.size_limit if upload.length is None else upload.length
+
+    @contextmanager
+    def sending(self, upload: Upload) -> Iterator[None]:
+        """The bytes of an upload come in this context.
+
+        Parts that were created side by side may be more than their token allows: those that get
+        bytes may not. Raises ProblemError for the one that would be too much.
+        """
+        if upload.kind != "part":
+            yield
+            return
+        with self._first_bytes:
+            others = [each for each in self.parts(upload.jti) if each.upload_id != upload.upload_id]
+            sending = self._sending.setdefault(upload.jti, set())
+            limit = min(upload.details.claims.size_limit, self._settings.max_size)
+            size = _begun(others, sending) + (upload.length or 0)
+            if size > limit:
+                raise too_large(size, limit)
+            sending.add(upload.upload_id)
+        try:
+            yield
+        finally:
+            with self._first_bytes:
+                sending.discard(upload.upload_id)
+                if not sending:
+                    self._sending.pop(upload.jti, None)
+
     def give_up(self, upload: Upload) -> None:
         """End an upload and give its space back, unless other parts are in its file."""
         self._end(upload)
-        self._admission.hold(upload.upload_id, 0)
         if not self._uploads.needs(upload.staging):
             (self._settings.staging / upload.staging).unlink(missing_ok=True)
             self.assemblies.forget(upload.staging)
@@ -108,18 +162,16 @@ class StagedUploads:
         if upload.kind == "part":
             self.assemblies.progressed(self.parts(upload.jti))
 
-    def still_needs(self, upload: Upload, size: int) -> None:
-        """Some of what was promised to an upload is on disk; `size` bytes are still to come."""
-        self._admission.hold_less(upload.upload_id, size)
+    def length_told(self, upload: Upload, length: int) -> Upload:
+        """The length of an upload that began without one. Raises ProblemError without room."""
+        taken = max(upload.offset, self._admission.taken(upload.upload_id))
+        more = length - max(upload.promised, taken)
+        with self._admission.promising(f"length of {upload.upload_id}", max(0, more)):
+            return self._uploads.set_length(upload, length)
 
     def parts(self, jti: str) -> list[Upload]:
         """The parts that a token began, by their place."""
         return [each for each in self._uploads.of_token(jti) if each.kind == "part"]
-
-    def _reserve(self, creation: Creation, upload: Upload, staging: StagingFile) -> None:
-        size = creation.space
-        if not staging.reserve(size, upload.start):
-            self._admission.hold(upload.upload_id, size)
 
     def _sync_name(self, staging: StagingFile) -> None:
         try:
@@ -127,23 +179,22 @@ class StagedUploads:
         except OSError as error:
             raise DiskFailed(f"syncing the staging folder failed: {error.strerror}") from error
 
-    def _hold_space(self, upload: Upload) -> None:
-        """After a start: promise what an upload needs and the disk doesn't show as taken."""
+    def _look_after_a_start(self, upload: Upload) -> None:
         if upload.kind == "final":
             # The joining that a crash cut short; the parts are there to be joined again.
             self._end(upload)
             return
-        size = upload.details.claims.size_limit if upload.length is None else upload.length
         try:
-            with self.open(upload) as staging:
-                if not staging.reserve(size, upload.start):
-                    self._admission.hold(upload.upload_id, size - upload.offset)
-        except DiskFull:
-            # A power cut took the reservation, and something else has filled the disk since.
-            self._admission.hold(upload.upload_id, size - upload.offset)
+            with self.open(upload):
+                pass
         except ProblemError as problem:
             # Its bytes are gone, or an old process drains after a reload and is writing them.
             _log.warning("upload not at hand", upload_id=upload.upload_id, reason=problem.slug)
+
+
+def _begun(parts: Iterable[Upload], sending: Set[str] = frozenset()) -> int:
+    """Bytes of all parts that have one, or are sent one right now."""
+    return sum(part.length or 0 for part in parts if part.offset or part.upload_id in sending)
 
 
 def _region(upload: Upload) -> Region:

@@ -1,4 +1,4 @@
-"""A growing file: reserved on disk at the start, paced while it grows, durable at the end.
+"""A growing file: its blocks taken a step ahead, paced while it grows, durable at the end.
 
 Written with O_DIRECT where the filesystem knows it: the bytes go from the ring's buffer to the disk
 without a copy, and a node with little memory isn't filled with dirty pages.
@@ -21,7 +21,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from types import TracebackType
 from agent.host import linux
 from agent.host.filesystem import Filesystem
 from portside.durable_file import NO_ROOM
+from portside.quantities import MIB
 from portside.sizing import Sizing, inodes_kept_free
 from portside.wire.status import INODES_PER_FILE
 
@@ -40,6 +41,14 @@ _DIRECT_BLOCK = 4096
 
 _SYNC_THREADS = 2
 """Threads that wait for fdatasync, shared by all uploads: one disk doesn't get faster by more."""
+
+
+STEP = 64 * MIB
+"""Bytes of disk that are taken in one go, ahead of those that come: nobody holds more blocks than
+that without bytes in them, and to take them is nothing beside the time in which they fill."""
+
+Growing = Callable[[int], AbstractContextManager[None]]
+"""Entered before so many more bytes of disk are taken; raises when they can't be had."""
 
 
 class DiskFull(Exception):
@@ -68,6 +77,19 @@ class Region:
 
 def _nobody_asks(durable: int) -> None:
     pass
+
+
+@dataclass(slots=True)
+class _Blocks:
+    """How an upload takes blocks: up to `taken` by now, up to `most` at all.
+
+    `reserves`: whether the filesystem has reserved some.
+    """
+
+    growing: Growing
+    most: int
+    taken: int
+    reserves: bool = False
 
 
 _syncers = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync")
@@ -100,6 +122,7 @@ class StagingFile:
         self._paced = position
         self._sync: Future[None] | None = None
         self._kept = False
+        self._blocks: _Blocks | None = None
         try:
             self._direct = self._enter_direct()
         except OSError as error:
@@ -181,6 +204,23 @@ class StagingFile:
         except OSError as error:
             raise translated(error, "reserving space") from error
 
+    def take_in_steps(self, growing: Growing, most: int, taken: int = 0) -> None:
+        """Take blocks a step ahead from now on; up to `taken` they are there, behind `most` none.
+
+        Both count from the file's beginning. `growing` is entered for each step.
+        """
+        self._blocks = _Blocks(growing, most, taken)
+
+    def _take_up_to(self, end: int) -> None:
+        blocks = self._blocks
+        while blocks is not None and end > blocks.taken:
+            # Where the filesystem can't reserve, what is written takes them; the first bytes tell.
+            step = max(end - blocks.taken, STEP if blocks.reserves else 0)
+            step = max(min(step, blocks.most - blocks.taken), end - blocks.taken)
+            with blocks.growing(step):
+                blocks.reserves = self.reserve(step, blocks.taken)
+            blocks.taken += step
+
     def until_aligned(self) -> int:
         """Bytes up to where direct I/O can begin; 0 when it can at once, or never will."""
         return -self.size % _DIRECT_BLOCK if self._direct else 0
@@ -192,6 +232,7 @@ class StagingFile:
         the page cache.
         """
         try:
+            self._take_up_to(self.size + len(data))
             odd = len(data) % _DIRECT_BLOCK
             whole = 0 if self.until_aligned() else len(data) - odd
             self._append(data[:whole])

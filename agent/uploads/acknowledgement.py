@@ -15,6 +15,7 @@ from agent.index.search import with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.uploads.admission import Admission, Demand
+from agent.uploads.shares import Sender
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
 
@@ -52,7 +53,9 @@ class Acknowledgement:
         """
         if claims.ack == "local":
             return stored
-        with self._admission.admit(Demand(f"ack {stored.file_id}", None, 0, kind="waiting")):
+        sender = Sender(claims.jti, claims.sub)
+        demand = Demand(f"ack {stored.file_id}", None, 0, kind="waiting", sender=sender)
+        with self._admission.admit(demand):
             until = time.monotonic() + self._settings.ack_timeout
             while not (told := with_copies(self._database, stored)).copies:
                 if time.monotonic() >= until:

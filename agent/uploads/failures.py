@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.incoming.body import BodyCut
+from agent.incoming.body import BodyCut, TooSlow
 from agent.incoming.form import FormRefused
 from agent.problems import ProblemError
 from agent.storage.commit import of_index
@@ -14,6 +14,7 @@ from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.health import NodeHealth
 from agent.uploads.pipeline import BodyTooLarge
+from agent.uploads.slots import RETRY_AFTER
 from portside.quantities import format_size
 
 
@@ -26,6 +27,12 @@ def failures_as_problems(health: NodeHealth, limit: int) -> Iterator[None]:
     """
     try:
         yield
+    except TooSlow as error:
+        raise ProblemError(
+            "too-slow",
+            f"{error}, and others need the slot: send the rest again, without long pauses",
+            RETRY_AFTER,
+        ) from None
     except BodyCut as error:
         raise ProblemError("body-cut", f"{error}: send the rest again") from None
     except BodyTooLarge:

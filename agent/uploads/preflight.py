@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
+from agent.uploads.disk_space import promise_for
 from agent.uploads.policy import (
     UploadPolicy,
     fixed_path,
@@ -18,6 +19,7 @@ from agent.uploads.policy import (
     unnamed,
 )
 from agent.uploads.request import UploadRequest
+from agent.uploads.shares import Sender
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
@@ -86,8 +88,9 @@ class Preflight:
             demand=Demand(
                 key=claims.jti,
                 path=fixed_path(claims, name),
-                disk=limit if expected is None else expected,
+                disk=promise_for(expected, limit),
                 inodes=INODES_PER_FILE,
+                sender=Sender(claims.jti, claims.sub, asked.address),
             ),
             announced=asked.size,
         )
@@ -119,7 +122,8 @@ class Preflight:
             raise token_used(stored)
         if asked.only_replacing and not _matches(asked.only_replacing, stored.sha256):
             raise ProblemError("precondition-failed", "If-Match: the stored file has another ETag")
-        demand = Demand(key=claims.jti, path=None, disk=0)
+        sender = Sender(claims.jti, claims.sub, asked.address)
+        demand = Demand(key=claims.jti, path=None, disk=0, sender=sender)
         self.admission.check(demand)
         return Plan(claims, stored.name, stored.size, stored.sha256, demand, stored.size, stored)
 

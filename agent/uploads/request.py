@@ -30,6 +30,9 @@ class UploadRequest:
     content_digests: Digests = field(default_factory=dict)
     """What a form as a whole hashes to. A raw body is the file."""
 
+    address: str = ""
+    """Where it came from, as nginx tells; empty without nginx."""
+
     only_new: bool = False
     """`If-None-Match: *` (RFC 9110, section 13.1.2)."""
 
@@ -69,6 +72,7 @@ def upload_request(head: RequestHead) -> UploadRequest:
         content_digests=content if boundary is not None else {},
         only_new=head.header("If-None-Match") == "*",
         only_replacing=head.header("If-Match"),
+        address=head.address,
     )
 
 

@@ -6,12 +6,11 @@ problem with a clear meaning, the space is given back, and nothing becomes visib
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.host import filesystem
 from agent.host.sha256 import Sha256
-from agent.incoming.body import Body
+from agent.incoming.body import Body, OpenBody
 from agent.incoming.form import FormFile
 from agent.problems import ProblemError
 from agent.storage.commit import Committer
@@ -42,7 +41,7 @@ class WritePath:
         """What memory and disk an upload may take."""
         return self.policy.settings.sizing
 
-    def store(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
+    def store(self, plan: Plan, open_body: OpenBody, timer: UploadTimer) -> StoredFile:
         """Take one upload to its end. Raises ProblemError; then nothing of it is left behind,
         unless what failed was only its copy to another node.
         """
@@ -50,19 +49,19 @@ class WritePath:
         # Its slot is free by now: two nodes full of uploads would wait for each other's.
         return self.policy.acknowledgement.wait(plan.claims, stored)
 
-    def _take(self, plan: Plan, open_body: Callable[[], Body], timer: UploadTimer) -> StoredFile:
+    def _take(self, plan: Plan, open_body: OpenBody, timer: UploadTimer) -> StoredFile:
         with (
             failures_as_problems(self.policy.health, plan.limit),
             self.admission.admit(plan.demand) as reservation,
         ):
             if plan.stored is not None:
-                return self._compare(plan, plan.stored, open_body())
+                return self._compare(plan, plan.stored, reservation.open_body(open_body))
             directory, file_id = self.policy.settings.staging, plan.claims.file_id
             disk = filesystem.of(self.policy.settings.root)
             with StagingFile.create(directory, file_id, self.sizing, disk) as staging:
-                if staging.reserve(plan.demand.disk):
-                    reservation.allocated()
-                return self._store(plan, open_body(), staging, timer)
+                most = plan.limit if plan.length is None else plan.length
+                staging.take_in_steps(reservation.growing, most)
+                return self._store(plan, reservation.open_body(open_body), staging, timer)
 
     def _store(
         self, plan: Plan, body: Body, staging: StagingFile, timer: UploadTimer

@@ -15,6 +15,7 @@ from control.db.database import Database
 from control.db.models import File, UploadSession
 from control.problems import ProblemError
 from control.settings import Settings
+from portside.cluster import defaults
 from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
 from portside.rate import Rate
@@ -31,11 +32,18 @@ class AppRequest:
     idempotency_key: str | None = None
 
 
-def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
+def most_bytes(settings: Settings, request: SessionRequest) -> int:
     """The file's size, or the most that it may be."""
     if request.size is not None:
         return request.size
     return settings.max_size if request.max_size is None else request.max_size
+
+
+def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
+    """The file's size; little where nobody tells it, for it is kept from all others."""
+    if request.size is not None:
+        return request.size
+    return min(most_bytes(settings, request), defaults.UNTOLD_SIZE)
 
 
 def name_of(request: SessionRequest) -> str | None:
@@ -66,7 +74,7 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
             raise ProblemError("name-refused", str(refused)) from None
         if not is_allowed(extension, settings.extensions):
             raise ProblemError("type-refused", why_refused(extension, settings.extensions))
-    size = bytes_to_promise(settings, request)
+    size = most_bytes(settings, request)
     if size > settings.max_size:
         raise ProblemError(
             "too-large", f"{size} bytes are more than the {settings.max_size} allowed"

@@ -5,16 +5,31 @@ Apart from the file, for who reads that needs YAML. Durations are seconds, sizes
 
 from __future__ import annotations
 
-from portside.quantities import GIB
+from portside.quantities import GIB, KIB
 
 MAX_SIZE = 64 * GIB
 """The largest file that is taken."""
+
+UNTOLD_SIZE = GIB
+"""What is promised to an upload of which nobody tells the size: so much is kept from all others
+until it ends. It may go on behind that for as long as its node has room for more."""
 
 SESSION_DEADLINE = 7200
 """How long an upload may take."""
 
 SESSIONS_PER_OWNER = 600
 """Uploads that one owner may begin in a minute."""
+
+SLOTS_PER_TOKEN = 4
+"""Parts of one file that are sent side by side: more make no line faster."""
+
+SLOTS_PER_OWNER = 0.5
+"""Of a node's slots. One who has half of them leaves as many to all others."""
+
+SLOTS_PER_ADDRESS = 0.5
+
+LEAST_RATE = KIB
+"""Per second. A modem did more; what is slower for a minute hangs, or means to."""
 
 HEARTBEAT = 15
 """Between two signs of life of a node."""

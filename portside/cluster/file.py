@@ -68,6 +68,17 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
 
 
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
+            ) from None
+    return networks
+
+
 class _Strict(BaseModel):
     """A key nobody knows is a typing mistake, never ignored."""
 
@@ -120,14 +131,26 @@ class NamespaceSettings(_Strict):
 
 
 class Limits(_Strict):
-    """How fast one party may come to a node, or to the control plane.
+    """How fast one party may come to a node, or to the control plane, and what it may hold there.
 
-    Who exceeds it hears 429 (clients of tus: 503) and when to come back.
+    Who exceeds it hears 429 (clients of tus: 503) and when to come back. `slots_per_owner` and
+    `slots_per_address` are shares of a node's upload slots, 1 for no bound; addresses in
+    `shared_addresses`, behind which are many users, have none. `least_rate` is bytes per second.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
     requests_per_address: int = Field(default=3000, ge=1, le=1_000_000)
     control_requests_per_address: int = Field(default=30_000, ge=1, le=1_000_000)
+    slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, ge=1, le=512)
+    slots_per_owner: float = Field(default=defaults.SLOTS_PER_OWNER, gt=0, le=1)
+    slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)
+    shared_addresses: tuple[str, ...] = ()
+    least_rate: Size = Field(default=defaults.LEAST_RATE, ge=1, le=MIB)
+
+    @field_validator("shared_addresses", mode="after")
+    @classmethod
+    def _shared(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return _networks(networks)
 
 
 class Scrub(_Strict):
@@ -161,15 +184,8 @@ class Monitoring(_Strict):
 
     @field_validator("allow", mode="after")
     @classmethod
-    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            try:
-                ip_network(network)
-            except ValueError as error:
-                raise ValueError(
-                    f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
-                ) from None
-        return networks
+    def _allowed(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return _networks(networks)
 
 
 class Cors(_Strict):

@@ -33,10 +33,19 @@ def used_percent(free: int, total: int) -> float:
 
 
 class SlotStatus(Message):
-    """Uploads running and how many may run at once."""
+    """Uploads running and how many may run at once: in all, and of one party.
+
+    `per_*` are 0 where an agent doesn't tell: before there were shares.
+    """
 
     used: Amount
     limit: Amount
+    per_token: Amount = 0
+    per_owner: Amount = 0
+    per_address: Amount = 0
+    """By IPv4 address, or IPv6 network of 64 bits."""
+    gave_way: Amount = 0
+    """Uploads that were idle and ended for others, since the agent's start."""
 
 
 class MemoryStatus(Message):

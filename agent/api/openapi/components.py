@@ -103,6 +103,8 @@ NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     "no-replica-node",
     "not-replicated",
     "no-slot",
+    "too-many-uploads",
+    "too-slow",
     "no-memory",
     "no-space",
     "read-only",

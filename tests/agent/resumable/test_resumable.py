@@ -10,6 +10,7 @@ import itertools
 import os
 import socket
 import sqlite3
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
@@ -20,7 +21,9 @@ from typing import Any
 import pytest
 import requests
 
-from portside.quantities import KIB, MIB
+from agent.index.database import Database
+from agent.index.uploads import UploadIndex
+from portside.quantities import GIB, KIB, MIB
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
 from tests.support.loopback import wait_until, wait_until_read
@@ -272,15 +275,85 @@ def test_promised_space_is_kept_where_the_filesystem_can_not_reserve_it(
     agent = make_agent(root=small_disk)
     agent.start()
     client = Client(agent)
-    with injected(agent, "fallocate:error=EOPNOTSUPP"):
-        url = client.create(30 * MIB)
+    url = client.create(30 * MIB)
     assert agent.status()["disk"]["reserved"] == 30 * MIB
     refused = agent.put("b.bin", bytes(30 * MIB))
     assert (refused.status_code, slug_of(refused)) == (507, "no-space")
-    assert client.append(url, 0, bytes(10 * MIB)).status_code == 204
+    with injected(agent, "fallocate:error=EOPNOTSUPP"):
+        assert client.append(url, 0, bytes(10 * MIB)).status_code == 204
     assert agent.status()["disk"]["reserved"] == 20 * MIB
     assert client.append(url, 10 * MIB, bytes(20 * MIB)).status_code == 204
     assert agent.status()["disk"]["reserved"] == 0
+
+
+def test_an_upload_takes_blocks_as_its_bytes_come_and_keeps_its_promise(
+    make_agent: Callable[..., Agent],
+) -> None:
+    agent = make_agent(settings={"max_size": 4 * GIB})
+    agent.start()
+    client = Client(agent, max_size=4 * GIB)
+    before = agent.status()["disk"]["reserved"]
+    url = client.create(4 * GIB)
+    (staged,) = (agent.root / "staging").iterdir()
+    assert staged.stat().st_blocks == 0
+    assert agent.status()["disk"]["reserved"] - before == 4 * GIB
+    assert client.append(url, 0, bytes(MIB)).status_code == 204
+    taken = staged.stat().st_blocks * 512
+    assert MIB <= taken <= 65 * MIB
+    # What is taken is promised no more.
+    assert agent.status()["disk"]["reserved"] - before == pytest.approx(4 * GIB - taken, abs=MIB)
+    agent.kill()
+    agent.start()
+    assert agent.status()["disk"]["reserved"] - before == 4 * GIB - MIB
+    assert client.append(url, MIB, bytes(MIB)).status_code == 204
+    assert staged.stat().st_blocks * 512 <= 67 * MIB
+    assert client.ask("DELETE", url).status_code == 204
+    assert agent.status()["disk"]["reserved"] == before
+
+
+def test_an_upload_whose_length_is_not_told_is_promised_little(
+    make_agent: Callable[..., Agent],
+) -> None:
+    agent = make_agent(settings={"max_size": 4 * GIB})
+    agent.start()
+    client = Client(agent, max_size=4 * GIB)
+    before = agent.status()["disk"]["reserved"]
+    headers = {"Upload_Defer_Length": "1"}
+    begun = client.ask("POST", f"{agent.url}/api/v1/uploads", **headers)
+    assert begun.status_code == 201, begun.text
+    assert agent.status()["disk"]["reserved"] - before == GIB
+
+
+def test_what_did_not_begin_until_its_token_ended_is_given_back(agent: Agent) -> None:
+    client = Client(agent)
+    before = agent.status()["disk"]["reserved"]
+    now = int(time.time())
+    client.create(GIB)
+    index = UploadIndex(Database(agent.root / "state" / "index.sqlite"))
+    (begun,) = index.open_uploads()
+    assert index.overdue() == []
+    with index._database.transaction() as connection:
+        connection.execute(
+            "UPDATE uploads SET details = json_set(details, '$.claims.exp', ?)", (now - 3600,)
+        )
+    assert [each.upload_id for each in index.overdue()] == [begun.upload_id]
+    # Whoever ends it, the web side sees it: promises stand in the rows.
+    index.end(begun.upload_id)
+    assert agent.status()["disk"]["reserved"] == before
+
+
+def test_parts_of_one_token_share_its_limit(agent: Agent) -> None:
+    before = agent.status()["disk"]["reserved"]
+    client = Client(agent, size=6)
+    first, unheard, second = (client.create(3, Upload_Concat="partial") for _ in range(3))
+    assert agent.status()["disk"]["reserved"] - before == 6
+    assert client.append(first, 0, b"ab").status_code == 204
+    assert client.append(second, 0, b"def").status_code == 204
+    refused = client.append(unheard, 0, b"xyz")
+    assert (refused.status_code, slug_of(refused)) == (413, "too-large")
+    assert client.append(first, 2, b"c").status_code == 204
+    assert client.join([first, second]).status_code == 201
+    assert _content(agent) == b"abcdef"
 
 
 def test_content_that_does_not_fit_its_name_ends_the_upload_however_small_its_pieces(

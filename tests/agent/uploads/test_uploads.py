@@ -191,7 +191,9 @@ def test_status_tells_the_numbers_that_admission_uses(make_agent: Callable[..., 
     connection = agent.open_put("slow.bin", 4 * RING)
     agent.wait_for_uploads(1)
     status = agent.status()
-    assert status["slots"] == {"used": 1, "limit": SMALL_NODE.upload_slots}
+    slots = SMALL_NODE.upload_slots
+    shares = {"per_token": 1000, "per_owner": slots, "per_address": slots, "gave_way": 0}
+    assert status["slots"] == {"used": 1, "limit": slots, **shares}
     assert status["memory"]["reserved"] == SMALL_NODE.upload_memory
     assert status["accepting"] is True
     connection.close()

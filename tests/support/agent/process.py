@@ -94,6 +94,10 @@ class Agent:
             "extensions": list(DEFAULT_EXTENSIONS),
             "private": ["private"],
             "uploads_per_minute": 6000,
+            # One owner's tests fill a node.
+            "slots_per_token": 1000,
+            "slots_per_owner": 1,
+            "slots_per_address": 1,
             "scrub_rate": 1 * GIB,
             "scrub_every": 30 * 86400,
             "agent_socket": str(self.socket_path),

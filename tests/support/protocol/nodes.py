@@ -45,11 +45,16 @@ class Node:
 
 @contextmanager
 def node_behind_nginx(
-    home: Path, agent_home: Path, cluster: str = CLUSTER, port: int | None = None
+    home: Path,
+    agent_home: Path,
+    cluster: str = CLUSTER,
+    port: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[Node, nginx_process.Nginx]]:
     """A running node as `cluster` has it.
 
-    Its URLs name `port`, at which something in front of nginx listens, or nginx' own.
+    Its URLs name `port`, at which something in front of nginx listens, or nginx' own. `settings`
+    are the agent's.
     """
     machine = sizing.Machine(ram=1 * GIB, cores=1, disk=10 * GIB)
     found = facts.NodeFacts(machine, False, False, 22, 4096, frozenset(), frozenset(), True)
@@ -61,7 +66,7 @@ def node_behind_nginx(
     agent = Agent(
         agent_home,
         root=home / "data",
-        settings={"public_base_url": url},
+        settings={"public_base_url": url, **(settings or {})},
         socket_path=home / "agent.sock",
     )
     try:

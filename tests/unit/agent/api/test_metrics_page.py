@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from agent.api.metrics_page import NodeGauges
 from agent.index.database import Database
+from agent.index.uploads import UploadIndex
 from agent.settings import load
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
@@ -27,7 +28,7 @@ class Node:
         self.settings = load(home / "agent.toml")
         self.database = Database(self.settings.index)
         self.health = NodeHealth(self.settings)
-        admission = Admission(agent.root, SMALL_NODE, lambda: 0)
+        admission = Admission(agent.root, SMALL_NODE, UploadIndex(self.database))
         self._registry = CollectorRegistry()
         self._registry.register(NodeGauges(self.settings, self.database, self.health, admission))
 

@@ -150,7 +150,8 @@ def test_an_index_of_an_older_release_is_taken_over(
 ) -> None:
     path = tmp_path / "old.sqlite"
     with monkeypatch.context() as older:
-        older.setattr(schema, "_STEPS", schema._STEPS[:-1])
+        of_then = tuple(step for step in schema._STEPS if step[1] is not schema._FORMER)
+        older.setattr(schema, "_STEPS", of_then[:4])
         database = Database(path)
         file_id = _committed(database)
         _deleted(database, file_id)

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from agent.host.spare_threads import SpareThreads
 from agent.problems import ProblemError
 from agent.resumable import locks
 from agent.resumable.locks import UploadLocks
@@ -17,7 +18,7 @@ def _nothing() -> None:
 
 def test_a_newer_request_interrupts_the_older_and_comes_after_it() -> None:
     held, interrupted = threading.Event(), threading.Event()
-    busy, order = UploadLocks(), []
+    busy, order = UploadLocks(SpareThreads()), []
 
     def older() -> None:
         with busy.alone("a", interrupted.set):
@@ -37,7 +38,7 @@ def test_a_newer_request_interrupts_the_older_and_comes_after_it() -> None:
 
 
 def test_different_uploads_do_not_wait_for_each_other() -> None:
-    busy = UploadLocks()
+    busy = UploadLocks(SpareThreads())
     with busy.alone("a", _nothing), busy.alone("b", _nothing):
         assert busy.is_held("a")
         assert busy.is_held("b")
@@ -45,7 +46,7 @@ def test_different_uploads_do_not_wait_for_each_other() -> None:
 
 def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "TAKEOVER", 0.05)
-    busy = UploadLocks()
+    busy = UploadLocks(SpareThreads())
     with (
         busy.alone("a", _nothing),
         pytest.raises(ProblemError) as refused,
@@ -56,7 +57,7 @@ def test_an_older_request_that_does_not_end_is_reported(monkeypatch: pytest.Monk
 
 
 def test_a_request_that_fails_lets_go() -> None:
-    busy = UploadLocks()
+    busy = UploadLocks(SpareThreads())
     with pytest.raises(LookupError), busy.alone("a", _nothing):
         raise LookupError
     assert not busy.is_held("a")

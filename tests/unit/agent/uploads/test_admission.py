@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -20,8 +20,21 @@ SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slot
 PLENTY = 100 * GIB
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An index with so many files of resumable uploads, of which none was promised anything."""
+
+    files: int = 0
+
+    def files_begun(self) -> int:
+        return self.files
+
+    def promises(self) -> list[tuple[str, int, int]]:
+        return []
+
+
 def _ledger(root: Path, available: int = PLENTY) -> Admission:
-    return Admission(root, SIZING, begun=lambda: 0, memory_available=lambda: available)
+    return Admission(root, SIZING, begun=Begun(), memory_available=lambda: available)
 
 
 def _slug(ledger: Admission, demand: Demand) -> str:
@@ -67,9 +80,22 @@ def test_disk_is_promised_once(tmp_path: Path) -> None:
     with ledger.admit(_demand("a", disk=more_than_half)) as first:
         assert ledger.disk().reserved == more_than_half
         assert _slug(ledger, _demand("b", disk=more_than_half)) == "no-space"
-        # Once the blocks are taken on disk, free space itself shows them.
-        first.allocated()
-        assert ledger.disk().reserved == 0
+        # Once blocks are taken on disk, free space itself shows them.
+        with first.growing(GIB):
+            assert ledger.disk().reserved == more_than_half
+        assert ledger.disk().reserved == more_than_half - GIB
+    assert ledger.disk().reserved == 0
+
+
+def test_beyond_its_promise_an_upload_takes_what_nobody_was_promised(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path)
+    spare = _free(tmp_path) - SIZING.disk_kept_free
+    with ledger.admit(_demand("a", disk=GIB)) as first, ledger.admit(_demand("b", disk=GIB)):
+        with first.growing(2 * GIB):
+            pass
+        assert ledger.disk().reserved == GIB
+        with pytest.raises(ProblemError, match="don't fit"), first.growing(spare):
+            raise AssertionError("the blocks were taken")
 
 
 def test_the_share_kept_free_is_never_promised(tmp_path: Path) -> None:
@@ -91,7 +117,7 @@ def test_a_token_and_a_name_are_in_use_once(tmp_path: Path) -> None:
 def test_copies_have_a_quarter_of_the_slots_and_leave_as_many_free(
     tmp_path: Path, kind: Literal["copy", "waiting"], most: int
 ) -> None:
-    ledger = Admission(tmp_path, replace(SIZING, upload_slots=8), lambda: 0, lambda: PLENTY)
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=8), Begun(), lambda: PLENTY)
     with ExitStack() as running:
         for number in range(most):
             running.enter_context(ledger.admit(Demand(f"{kind} {number}", None, 0, kind)))
@@ -105,7 +131,7 @@ def test_copies_have_a_quarter_of_the_slots_and_leave_as_many_free(
 def test_on_the_smallest_node_one_copy_has_its_turn(
     tmp_path: Path, kind: Literal["copy", "waiting"]
 ) -> None:
-    ledger = Admission(tmp_path, replace(SIZING, upload_slots=1), lambda: 0, lambda: PLENTY)
+    ledger = Admission(tmp_path, replace(SIZING, upload_slots=1), Begun(), lambda: PLENTY)
     with ledger.admit(Demand("one", None, 0, kind)):
         assert _slug(ledger, Demand("two", None, 0, kind)) == "no-slot"
 
@@ -123,7 +149,7 @@ def _with_inodes(
     monkeypatch: pytest.MonkeyPatch, root: Path, total: int, free: int, begun: int = 0
 ) -> Admission:
     monkeypatch.setattr(os, "statvfs", lambda path: _Inodes(total, free))
-    return Admission(root, SIZING, begun=lambda: begun, memory_available=lambda: PLENTY)
+    return Admission(root, SIZING, begun=Begun(begun), memory_available=lambda: PLENTY)
 
 
 @pytest.mark.parametrize(("free", "fits"), [(1007, True), (1006, False), (0, False)])

@@ -1,0 +1,145 @@
+"""Who has the node's slots, who may have one, and who gives way when they are scarce.
+
+A silent upload may last while slots are free. When they get scarce the idlest give way: first
+those in the way of a newcomer, then whoever is idle beyond four fifths of the slots. Nobody who
+sends is ever ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.incoming.receiving import Receiving
+from agent.problems import ProblemError
+from agent.uploads.shares import Sender, Share, SlotShares, part
+from portside.wire.status import SlotStatus
+
+Kind = Literal["upload", "copy", "waiting"]
+"""An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
+
+SCARCE = 0.8
+"""Of the slots: a burst of newcomers finds the rest free."""
+
+RETRY_AFTER = {"Retry-After": "10"}
+"""Slots turn over that fast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has a slot."""
+
+    kind: Kind
+    parties: frozenset[tuple[str, str]]
+    receiving: Receiving
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Why there is no slot, and who has those that are missing."""
+
+    problem: ProblemError
+    holders: tuple[Holder, ...]
+
+
+class Slots:
+    """The slots of one agent process, under the lock of its ledger."""
+
+    def __init__(
+        self, limit: int, shares: SlotShares, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self.limit = limit
+        self.shares = shares
+        self.ended = 0
+        """Uploads that were told to give way, since the start."""
+        self._holders: dict[str, Holder] = {}
+
+    @property
+    def used(self) -> int:
+        """Slots in use."""
+        return len(self._holders)
+
+    def status(self) -> SlotStatus:
+        """As upload-status tells it."""
+        return SlotStatus(
+            used=self.used,
+            limit=self.limit,
+            per_token=self.shares.per_token,
+            per_owner=part(self.shares.per_owner, self.limit),
+            per_address=part(self.shares.per_address, self.limit),
+            gave_way=self.ended,
+        )
+
+    def take(self, key: str, kind: Kind, sender: Sender | None) -> Receiving:
+        """Give `key` a slot, and see that enough others are free."""
+        receiving = Receiving(self.shares.least_rate, self._clock)
+        parties = frozenset(each.party for each in self._shares(kind, sender))
+        self._holders[key] = Holder(kind, parties, receiving)
+        going = sum(each.receiving.told for each in self._holders.values())
+        while self.used - going > SCARCE * self.limit and self._end_idlest(self._holders.values()):
+            going += 1
+        return receiving
+
+    def give_back(self, key: str) -> None:
+        """`key` has no slot any more."""
+        holder = self._holders.pop(key, None)
+        if holder is not None:
+            holder.receiving.close()
+
+    def taken(self, kind: Kind, sender: Sender | None) -> Taken | None:
+        """Why such an upload gets no slot; None when it does."""
+        return next(self._reasons(kind, sender), None)
+
+    def make_way(self, taken: Taken) -> bool:
+        """Whether a slot will be free in a moment, for one that is in the way is idle."""
+        if any(each.receiving.told for each in taken.holders):
+            return True
+        return self._end_idlest(taken.holders)
+
+    def _end_idlest(self, holders: Iterable[Holder]) -> bool:
+        waiting = [each.receiving for each in holders if not each.receiving.told]
+        idlest = max(waiting, key=Receiving.idle_for, default=None)
+        if idlest is None or idlest.idle_for() < self.shares.idle_after:
+            return False
+        idlest.give_way()
+        self.ended += 1
+        return True
+
+    def _reasons(self, kind: Kind, sender: Sender | None) -> Iterator[Taken]:
+        for share in self._shares(kind, sender):
+            own = tuple(each for each in self._holders.values() if share.party in each.parties)
+            if len(own) >= share.most:
+                yield _beyond(share, own)
+        holders = tuple(self._holders.values())
+        if len(holders) >= self.limit:
+            yield _taken(f"all {self.limit} upload slots are in use: try again", holders)
+        if kind == "upload":
+            return
+        # A quarter of the slots, one at least, is the most for copies, so that uploads go on. As
+        # many are kept from uploads that wait for their copy: two nodes whose slots were all taken
+        # by such ones would wait for each other.
+        quarter = max(1, self.limit // 4)
+        most = quarter if kind == "copy" else max(1, self.limit - quarter)
+        alike = tuple(each for each in holders if each.kind == kind)
+        if len(alike) >= most:
+            what = "copies" if kind == "copy" else "uploads that wait for their copy"
+            yield _taken(f"all {most} slots for {what} are in use: try again", alike)
+
+    def _shares(self, kind: Kind, sender: Sender | None) -> Iterable[Share]:
+        """Copies have a share of their own: who sends them holds a node's key, not a token."""
+        return () if sender is None or kind == "copy" else self.shares.of(sender, self.limit)
+
+
+def _beyond(share: Share, own: tuple[Holder, ...]) -> Taken:
+    detail = (
+        f"{share.words} has {len(own)} uploads under way, and {share.most} at once is the most it "
+        "may have: try again when one has ended"
+    )
+    return Taken(ProblemError("too-many-uploads", detail, RETRY_AFTER), own)
+
+
+def _taken(detail: str, holders: tuple[Holder, ...]) -> Taken:
+    return Taken(ProblemError("no-slot", detail), holders)
