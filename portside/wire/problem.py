@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict
 
 from portside.wire.base import Message
+from portside.wire.bounds import Label, Prose, Whole
 
 
 class Problem(Message):
@@ -14,12 +15,12 @@ class Problem(Message):
     sender.
     """
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str | None = None
-    request_id: str | None = None
+    type: Prose
+    title: Prose
+    status: Whole
+    detail: Prose
+    instance: Prose | None = None
+    request_id: Label | None = None
 
     # Some problems have members of their own (RFC 9457, section 3.2): `expected-offset`.
     model_config = ConfigDict(frozen=True, extra="allow")
