@@ -147,7 +147,6 @@ def test_no_field_has_a_bound_that_its_type_replaces(model: type[BaseModel]) -> 
         *(int, float, str, datetime, PurePosixPath, Any, tuple[bool, ...], list[bool]),
         *(dict[bounds.Label, bool], str | None, tuple[bounds.Label | str, bool]),
     ),
-    ids=str,
 )
 def test_a_field_without_bounds_would_be_found(annotation: Any) -> None:
     schema: Any = TypeAdapter(annotation).core_schema
