@@ -100,7 +100,9 @@ def requests(place: Place) -> Iterator[Sent]:
 
 def _request(port: int, method: str, path: str, token: str = "", body: bytes = b"") -> Sent:
     signed = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n{signed}\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n{signed}\r\n"
+    )
     return Sent(port, head.encode() + body)
 
 
@@ -120,8 +122,11 @@ def _heartbeat(place: Place, figures: dict[str, Any]) -> Sent:
     beat = place.control.nodes.heartbeat("s02", datetime.now(UTC)).model_dump(mode="json")
     body = json.dumps({**beat, **figures}).encode()
     claims = {
-        **{"iss": "s02", "aud": tokens.HEARTBEAT_AUDIENCE, "iat": int(time.time())},
-        **{"jti": secrets.token_hex(16), "sha256": hashlib.sha256(body).hexdigest()},
+        "iss": "s02",
+        "aud": tokens.HEARTBEAT_AUDIENCE,
+        "iat": int(time.time()),
+        "jti": secrets.token_hex(16),
+        "sha256": hashlib.sha256(body).hexdigest(),
     }
     token = place.control.nodes.keys["s02"].sign(tokens.HEARTBEAT_TYPE, claims)
     return _request(place.control_port, "POST", "/api/v1/nodes/s02/heartbeat", token, body)
@@ -130,10 +135,17 @@ def _heartbeat(place: Place, figures: dict[str, Any]) -> Sent:
 def _receipt(place: Place, said: dict[str, Any]) -> Sent:
     file_id = secrets.token_hex(16)
     claims = {
-        **{"iss": "s02", "aud": tokens.RECEIPT_AUDIENCE, "iat": int(time.time())},
-        **{"jti": secrets.token_hex(16), "file_id": file_id, "path": f"files/{file_id}.bin"},
-        **{"size": 1, "sha256": "a" * 64, "committed_at": datetime.now(UTC).isoformat()},
-        **{"copies": ["s02"], **said},
+        "iss": "s02",
+        "aud": tokens.RECEIPT_AUDIENCE,
+        "iat": int(time.time()),
+        "jti": secrets.token_hex(16),
+        "file_id": file_id,
+        "path": f"files/{file_id}.bin",
+        "size": 1,
+        "sha256": "a" * 64,
+        "committed_at": datetime.now(UTC).isoformat(),
+        "copies": ["s02"],
+        **said,
     }
     token = place.control.nodes.keys["s02"].sign(tokens.RECEIPT_TYPE, claims)
     body = json.dumps({"receipt": token}).encode()

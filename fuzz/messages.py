@@ -58,7 +58,7 @@ class Messages:
             payload = b"{}"
         return signed_as_it_is(key, text_of(header).encode(), payload)
 
-    # -- the node -----------------------------------------------------------------------------------
+    # -- the node ----------------------------------------------------------------------------------
 
     def upload(self) -> Sent:
         """An upload, in one of its ways, with a token of an issuer who means something else."""
@@ -201,7 +201,7 @@ class Messages:
             "a/b",
         )
 
-    # -- the control plane --------------------------------------------------------------------------
+    # -- the control plane -------------------------------------------------------------------------
 
     def session(self) -> Sent:
         """An app that wants an upload."""
@@ -281,7 +281,7 @@ class Messages:
     def inventory(self) -> Sent:
         """A node that tells of its files."""
         node_id, random = "s02", self._random
-        page = {
+        page: dict[str, Any] = {
             "node_id": node_id,
             "after": None,
             "last": None,

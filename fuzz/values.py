@@ -1,4 +1,4 @@
-"""Values that no sender would mean, and messages with one of them in the place of a sensible one."""
+"""Values that no sender would mean, and messages with one of them in a sensible one's place."""
 
 from __future__ import annotations
 

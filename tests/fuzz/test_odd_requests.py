@@ -1,4 +1,4 @@
-"""Whatever a client or a node sends gets an answer of its own; `make fuzz` sends some more of it."""
+"""Whatever a client or a node sends gets an answer of its own; `make fuzz` sends more of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def test_every_odd_request_gets_an_answer_and_a_line_of_its_own(place: Place) -> None:
-    faults = rounds.faults_of(place, rounds.requests_of(place, Random(1), 300))
+    faults = rounds.faults_of(place, rounds.requests_of(place, Random(1), 300))  # noqa: S311 (no secret)
     assert not faults.kinds, str(faults)
     assert faults.sent > 300
 
@@ -31,7 +31,12 @@ def test_every_odd_request_gets_an_answer_and_a_line_of_its_own(place: Place) ->
         (500, "text/html", b"<html>", "500 in HTML"),
         (400, "text/plain", b"no", "400 as text/plain"),
         (400, judging.PROBLEM, b"no", "400 with a body that is no problem document"),
-        (500, judging.PROBLEM, b'{"type":"a:internal-error","status":500,"detail":"x"}', "500 internal-error"),
+        (
+            500,
+            judging.PROBLEM,
+            b'{"type":"a:internal-error","status":500,"detail":"x"}',
+            "500 internal-error",
+        ),
         (503, judging.PROBLEM, b'{"type":"a:no-slot","status":503,"detail":"x"}', ""),
         (200, "text/plain", b"yes", ""),
     ],

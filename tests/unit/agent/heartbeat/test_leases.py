@@ -17,7 +17,7 @@ from agent.index.files import FileIndex, Intent
 from agent.replication.queue import PushQueue
 from agent.storage.staging import DiskFull
 from portside.wire.files import StoredFile
-from portside.wire.heartbeat import Lease, WorkDone
+from portside.wire.heartbeat import MOST_DONE, Lease, WorkDone
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """The control plane's clock, which is not this machine's."""
