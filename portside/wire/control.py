@@ -68,9 +68,11 @@ class SessionRequest(Request):
     owner: AnyOwner = Field(
         description="Your app's id of its user: 1 to 128 characters of any script, or a number."
     )
-    name: Name | None = Field(
+    # Which characters a name has is said with all that is wrong with it (portside/names.py).
+    name: str | None = Field(
         default=None,
         min_length=1,
+        max_length=1024,
         description="The file's name alone, without a path: 1 to 1024 characters.",
     )
     namespace: AnyNamespace = Field(
