@@ -69,14 +69,17 @@ def _of_these_ages(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _short(path: PurePosixPath) -> PurePosixPath:
+    if len(_without_nul(str(path))) > LONGEST_PATH:
+        raise ValueError(f"has more than {LONGEST_PATH} characters")
+    return path
+
+
 def _stays_below(path: PurePosixPath) -> PurePosixPath:
     """A path that leads nowhere else, whatever it is put behind."""
-    text = str(path)
-    if len(text) > LONGEST_PATH:
-        raise ValueError(f"has more than {LONGEST_PATH} characters")
-    if path.is_absolute() or ".." in path.parts or "\x00" in text:
-        raise ValueError("must be relative, without '..' and NUL characters")
-    return path
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be relative, without '..'")
+    return _short(path)
 
 
 Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST), BeforeValidator(number)]
@@ -96,6 +99,9 @@ Measured = Annotated[Fraction, AfterValidator(lambda told: max(0.0, told))]
 
 Moment = Annotated[AwareDatetime, AfterValidator(_of_these_ages)]
 """A date and time with an offset (RFC 3339), in UTC once it is read."""
+
+SaidPath = Annotated[PurePosixPath, AfterValidator(_short)]
+"""A path that whoever reads it looks at, to say more than that the whole message is none."""
 
 StoredPath = Annotated[PurePosixPath, AfterValidator(_stays_below)]
 """Where a file lies below a node's `uploads/`."""

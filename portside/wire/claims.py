@@ -18,6 +18,7 @@ from portside.wire.bounds import (
     Label,
     Moment,
     Name,
+    SaidPath,
     StoredPath,
     UnixTime,
 )
@@ -116,7 +117,7 @@ class ReplicateClaims(Message):
     exp: UnixTime
     jti: TokenId
     file_id: FileId
-    path: StoredPath
+    path: SaidPath
     size: Amount = Field(lt=2**62)
     sha256: Sha256
     namespace: Namespace

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
-from portside.wire.bounds import Amount, Label, Moment, Name, Prose, StoredPath
+from portside.wire.bounds import Amount, Label, Moment, Name, Prose, SaidPath, StoredPath
 from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
 
 MOST_IDS = 2000
@@ -89,7 +89,7 @@ class HeldFile(Message):
     owner: Owner
     app: AppId | None = None
     name: Name = Field(min_length=1, max_length=1024)
-    path: StoredPath
+    path: SaidPath
     size: Amount = Field(lt=2**62)
     sha256: Sha256
     content_type: MediaType

@@ -74,7 +74,7 @@ def unbounded(schema: dict[str, Any], where: str) -> Iterator[str]:
         yield from unbounded(inner, where)
 
 
-_CHECKED_BY_HAND = {"_of_these_ages", "_stays_below"}
+_CHECKED_BY_HAND = {"_of_these_ages", "_short", "_stays_below"}
 """Functions of `portside.wire.bounds` that bound what pydantic has no bounds for."""
 
 
