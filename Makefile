@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients bench faults format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients bench faults fuzz format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -52,7 +52,7 @@ PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
 # The longest first: whoever comes last finds short ones only. What needs browsers and other
 # people's programs is for `make clients`.
 SUITES := -m "not installed_clients" tests/faults tests/agent tests/protocol tests/control \
-	tests/deploys tests/clients tests/unit
+	tests/deploys tests/clients tests/fuzz tests/unit
 # One process compiles what otherwise each worker would compile for itself, at the same time. What
 # is wrong with a file, the tests' own run says.
 COLLECT := $(PYTEST) --collect-only -qqq $(SUITES) >/dev/null
@@ -80,6 +80,9 @@ faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 40 mi
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	@command -v cc >/dev/null || { $(call install,gcc libc6-dev); }
 	$(BIN)/python -m faults --peers
+
+fuzz: packages $(VENV)/ready  ## odd requests by the ten thousand: a minute or two
+	$(BIN)/python -m fuzz
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

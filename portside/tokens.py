@@ -29,7 +29,7 @@ from portside.wire.claims import (
 )
 from portside.wire.hooks import HookClaims
 from portside.wire.keys import Keyset, PublicKey, thumbprint
-from portside.wire.mistakes import in_words
+from portside.wire.problem import in_words
 
 ALGORITHM = "EdDSA"
 UPLOAD_TYPE = "upload+jwt"

@@ -34,7 +34,7 @@ from portside.web.redirects import (
 )
 from portside.web.request_log import Answered
 from portside.wire.files import FileQuery, StoredFile
-from portside.wire.mistakes import in_words
+from portside.wire.problem import in_words
 
 CONTENT_LOCATION = "/_stored/"
 """nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""

@@ -26,8 +26,7 @@ from portside.wire.base import Message
 from portside.wire.claims import HeartbeatClaims
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
-from portside.wire.mistakes import in_words
-from portside.wire.problem import PROBLEM_PREFIX, Problem
+from portside.wire.problem import PROBLEM_PREFIX, Problem, in_words
 
 DEADLINE = 10.0
 """Seconds for the whole exchange, once connected."""

@@ -20,15 +20,12 @@ from agent.index.database import Database
 from agent.replication.queue import PushQueue
 from agent.storage.staging import DiskFailed, DiskFull
 from portside.wire.files import StoredFile
-from portside.wire.heartbeat import Lease, WorkDone
+from portside.wire.heartbeat import MOST_DONE, Lease, WorkDone
 
 _log = structlog.get_logger()
 
 IDLE = 0.5
 """Seconds between two looks for work to do or to hand on."""
-
-MOST_TOLD = 200
-"""Outcomes in one heartbeat: with their receipts some 200 KiB."""
 
 REMEMBERED = 86400
 """Seconds after its time for which a lease that was told is known."""
@@ -81,7 +78,7 @@ class Leases:
         """Outcomes that no answered heartbeat has told yet, the oldest first."""
         rows = self._database.rows(
             "SELECT done FROM leases WHERE state = 'ENDED' ORDER BY until, lease_id LIMIT ?",
-            (MOST_TOLD,),
+            (MOST_DONE,),
         )
         return [WorkDone.model_validate_json(done) for (done,) in rows]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from portside.web import unix_client
+from portside.wire.bounds import Moment
 
 LATE = 60.0
 """Seconds: a copy that is older is said to be late. A dozen rounds, and a restart of litestream."""
@@ -20,11 +21,11 @@ LATE = 60.0
 
 class _Database(BaseModel):
     path: str = Field(max_length=4096)
-    last_sync_at: AwareDatetime | None = None
+    last_sync_at: Moment | None = None
 
 
 class _Listed(BaseModel):
-    databases: tuple[_Database, ...] = Field(max_length=16)
+    databases: tuple[_Database, ...] = Field(max_length=16, fail_fast=True)
 
 
 @dataclass(frozen=True, slots=True)

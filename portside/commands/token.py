@@ -48,7 +48,7 @@ from portside.tokens import (
 from portside.wire.claims import AccessClaims, DownloadClaims, Right
 from portside.wire.fields import Layout
 from portside.wire.keys import Keyset
-from portside.wire.mistakes import in_words
+from portside.wire.problem import in_words
 
 app = typer.Typer(
     help="Mint tokens for uploads, downloads and apps, and read what a token says.",

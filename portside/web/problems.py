@@ -36,6 +36,9 @@ _SHARED_STATUSES: dict[SharedSlug, int] = {
     "internal-error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+_LONGEST_INSTANCE = 1024
+"""Characters of a path that are told again: behind nginx a refusal travels as one header."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredType:
@@ -110,7 +113,7 @@ class BaseProblemError(Exception, Generic[OwnSlug]):
             title=(self._registered.name if self._registered else self.slug).replace("-", " "),
             status=self.status,
             detail=self.detail,
-            instance=instance,
+            instance=instance if len(instance) <= _LONGEST_INSTANCE else None,
             request_id=request_id() if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
             **self._members,
         )

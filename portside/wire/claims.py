@@ -7,14 +7,27 @@ Sizes are bytes. What a webhook's signature says is in `portside.wire.hooks`.
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from portside.wire.base import Message
+from portside.wire.bounds import (
+    MOST_COPIES,
+    Amount,
+    Label,
+    Moment,
+    Name,
+    SaidPath,
+    StoredPath,
+    UnixTime,
+)
 from portside.wire.fields import AppId, FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
+
+Party = Annotated[Label, Field(min_length=1)]
+"""Who signs, or for whom: an issuer's name, a node's id."""
+
+FileName = Annotated[Name, Field(min_length=1)]
 
 
 class UploadClaims(Message):
@@ -23,23 +36,23 @@ class UploadClaims(Message):
     `exp` gates starting and `session_deadline` gates resuming; a body in flight is never cut.
     """
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=64)
+    iss: Party
+    aud: Party
     sub: Owner
     jti: TokenId
-    iat: int
-    nbf: int
-    exp: int
-    session_deadline: int
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
+    session_deadline: UnixTime
     file_id: FileId
     namespace: Namespace
-    name: str | None = Field(default=None, min_length=1, max_length=1024)
+    name: FileName | None = None
     layout: Layout = "dated"
-    size: int | None = Field(default=None, ge=0)
-    max_size: int | None = Field(default=None, gt=0)
+    size: Amount | None = None
+    max_size: Amount | None = Field(default=None, gt=0)
     sha256: Sha256 | None = None
     content_type: MediaType | None = None
-    replicas: tuple[str, ...] = ()
+    replicas: tuple[Label, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
     ack: Literal["local", "replicated"] = "local"
     app: AppId | None = None
     """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
@@ -64,12 +77,12 @@ Right = Literal["list", "read", "verify", "delete"]
 class DownloadClaims(Message):
     """What a `download+jwt` allows: reading one path on one node until `exp`."""
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=64)
-    iat: int
-    nbf: int
-    exp: int
-    path: str = Field(min_length=1, max_length=1024)
+    iss: Party
+    aud: Party
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
+    path: Name = Field(min_length=1)
 
 
 class AccessClaims(Message):
@@ -78,13 +91,13 @@ class AccessClaims(Message):
     Without `namespace` every one, without `owner` everybody's, without `file_id` every file.
     """
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=64)
+    iss: Party
+    aud: Party
     sub: Owner
-    iat: int
-    nbf: int
-    exp: int
-    rights: tuple[Right, ...] = Field(min_length=1)
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
+    rights: tuple[Right, ...] = Field(min_length=1, max_length=16, fail_fast=True)
     namespace: Namespace | None = None
     owner: Owner | None = None
     file_id: FileId | None = None
@@ -97,30 +110,30 @@ class ReplicateClaims(Message):
     with, not the token's own: a push that is sent again is the same push.
     """
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=64)
-    iat: int
-    nbf: int
-    exp: int
+    iss: Party
+    aud: Party
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
     jti: TokenId
     file_id: FileId
-    path: PurePosixPath
-    size: int = Field(ge=0, lt=2**62)
+    path: SaidPath
+    size: Amount = Field(lt=2**62)
     sha256: Sha256
     namespace: Namespace
     owner: Owner
-    name: str = Field(min_length=1, max_length=1024)
+    name: FileName
     content_type: MediaType
-    committed_at: AwareDatetime
+    committed_at: Moment
     app: AppId | None = None
 
 
 class HeartbeatClaims(Message):
     """What a `heartbeat+jwt` attests to: this node sent this very body to the control plane."""
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=64)
-    iat: int
+    iss: Party
+    aud: Party
+    iat: UnixTime
     jti: TokenId
     sha256: Sha256
 
@@ -128,13 +141,13 @@ class HeartbeatClaims(Message):
 class ReceiptClaims(Message):
     """A node's signed word that a file is on its disk: what a `receipt+jwt` says."""
 
-    iss: str
-    aud: str
-    iat: int
-    jti: str
+    iss: Party
+    aud: Party
+    iat: UnixTime
+    jti: TokenId
     file_id: FileId
-    path: PurePosixPath
-    size: int = Field(ge=0)
+    path: StoredPath
+    size: Amount
     sha256: Sha256
-    committed_at: datetime
-    copies: tuple[str, ...]
+    committed_at: Moment
+    copies: tuple[Label, ...] = Field(max_length=MOST_COPIES, fail_fast=True)

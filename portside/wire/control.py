@@ -7,13 +7,28 @@ seconds. Moves are in `portside.wire.moves`, what nodes send and get in `portsid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from portside.wire.base import Message, Request
+from portside.wire.bounds import (
+    MOST_COPIES,
+    MOST_LISTED,
+    MOST_NODES,
+    MOST_REASONS,
+    Amount,
+    Fraction,
+    Label,
+    Moment,
+    Name,
+    Prose,
+    StoredPath,
+    Text,
+    Token,
+    Whole,
+    number,
+)
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 from portside.wire.spellings import (
@@ -26,7 +41,6 @@ from portside.wire.spellings import (
     ExactBytes,
     HttpUrl,
     MostBytes,
-    number,
 )
 
 
@@ -54,6 +68,7 @@ class SessionRequest(Request):
     owner: AnyOwner = Field(
         description="Your app's id of its user: 1 to 128 characters of any script, or a number."
     )
+    # Which characters a name has is said with all that is wrong with it (portside/names.py).
     name: str | None = Field(
         default=None,
         min_length=1,
@@ -90,6 +105,7 @@ class SessionRequest(Request):
     avoid: tuple[NodeId, ...] = Field(
         default=(),
         max_length=16,
+        fail_fast=True,
         description="Ids of nodes that the uploader couldn't reach just now: others come first.",
     )
     node_id: NodeId | None = Field(
@@ -106,37 +122,37 @@ class Session(Message):
 
     session_id: TokenId
     file_id: FileId
-    node_id: str
-    pool_id: str | None = None
-    region: str | None = None
+    node_id: Label
+    pool_id: Label | None = None
+    region: Label | None = None
     """The pool's: another one than was asked for where that had no room."""
-    upload_url: str | None = None
+    upload_url: Text | None = None
     """Where the file is sent to in one request."""
-    upload_api_url: str
+    upload_api_url: Text
     """The same by its earlier name."""
-    resumable_url: str
+    resumable_url: Text
     """Where it is sent to in pieces: tus, or the IETF's resumable uploads."""
-    token: str
-    expires_at: datetime
+    token: Token
+    expires_at: Moment
     """Until when the upload must begin."""
-    session_deadline: datetime
+    session_deadline: Moment
     """Until when it must end."""
-    replicas: tuple[str, ...]
-    name: str | None = None
+    replicas: tuple[Label, ...] = Field(max_length=MOST_COPIES, fail_fast=True)
+    name: Name | None = None
     """The one that the file will have: what was asked for, made safe. None: the uploader says."""
-    path: PurePosixPath | None = None
+    path: StoredPath | None = None
     """Below `uploads/` of its nodes, where that is known before: with the layout `named`."""
-    content_type: str | None = None
+    content_type: Name | None = None
     """The one that the file will have; None: the node goes by its name."""
-    url: str | None = None
+    url: Text | None = None
     """Where the file will be found once it is stored, wherever it is."""
 
 
 class CopyView(Message):
     """One copy of a file."""
 
-    node_id: str
-    url: str
+    node_id: Label
+    url: Text
     """The copy's own: dead once it is moved or its node is retired."""
     state: Literal["present", "copying", "lost", "deleting"]
 
@@ -147,84 +163,84 @@ class FileView(Message):
     file_id: FileId
     session_id: TokenId | None
     state: Literal["uploading", "committed", "replicating", "safe", "deleted", "lost"]
-    namespace: str
-    owner: str
-    name: str | None
-    path: PurePosixPath | None
-    size: int | None
+    namespace: Label
+    owner: Name
+    name: Name | None
+    path: StoredPath | None
+    size: Amount | None
     sha256: Sha256 | None
-    content_type: str | None
-    committed_at: datetime | None
-    copies: tuple[CopyView, ...] = ()
-    url: str | None = None
+    content_type: Name | None
+    committed_at: Moment | None
+    copies: tuple[CopyView, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
+    url: Text | None = None
     """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
 
 
 class FileViews(Message):
     """Files, newest first. `next` is the cursor of the page behind this one, None on the last."""
 
-    files: tuple[FileView, ...]
-    next: str | None = None
+    files: tuple[FileView, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
+    next: Name | None = None
 
 
 class FileReceipt(Request):
     """A node's receipt, from whoever has it: `POST /api/v1/files`."""
 
-    receipt: str = Field(min_length=1, max_length=8192)
+    receipt: Token = Field(min_length=1)
 
 
 class FileUrl(Message):
     """Where a copy of a file is served from now: `GET /api/v1/files/<id>/url` as JSON."""
 
     file_id: FileId
-    node_id: str
-    url: str
-    expires_at: datetime | None = None
+    node_id: Label
+    url: Text
+    expires_at: Moment | None = None
     """When the URL's token ends; None for public files."""
 
 
 class UploadServer(Message):
     """The node that an upload would go to now: `GET /api/v1/upload/server`."""
 
-    node_id: str
-    pool_id: str
-    region: str | None = None
-    public_base_url: str
-    upload_url: str | None = None
-    upload_api_url: str
+    node_id: Label
+    pool_id: Label
+    region: Label | None = None
+    public_base_url: Text
+    upload_url: Text | None = None
+    upload_api_url: Text
     """The same by its earlier name."""
-    resumable_url: str
+    resumable_url: Text
 
 
 class Holding(Message):
     """What a node keeps, and while it drains how much of it is left."""
 
-    files: int
-    bytes: int
-    waiting: int
+    files: Whole
+    bytes: Whole
+    waiting: Whole
     """Copies ordered from here to other nodes that haven't arrived yet."""
-    open_sessions: int
+    open_sessions: Whole
     """Uploads that may still come in: what they bring is copied away as well."""
 
 
 class DrainProgress(Message):
     """How far a drain is, as of now."""
 
-    since: datetime
-    files_left: int
-    bytes_left: int
-    files_gone: int
+    since: Moment
+    files_left: Whole
+    bytes_left: Whole
+    files_gone: Whole
     """Copied to other nodes and removed here since then; so are `bytes_gone`."""
-    bytes_gone: int
-    copying: int
+    bytes_gone: Whole
+    copying: Whole
     """Copies of its files that are on their way to other nodes."""
-    bytes_per_second: int | None
+    bytes_per_second: Whole | None
     """Over the last minutes; None before anything has gone."""
-    seconds_left: int | None
+    seconds_left: Whole | None
     """At that rate."""
-    blocked: tuple[str, ...]
+    blocked: tuple[Prose, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
     """What keeps files from going on, in words for people; of the first of them."""
-    not_yet: tuple[str, ...]
+    not_yet: tuple[Prose, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
     """Why it can't be retired yet, in words for people."""
     drained: bool
     """Nothing is left, by the node's own word too: it may be retired."""
@@ -233,22 +249,22 @@ class DrainProgress(Message):
 class NodeView(Message):
     """A node as the control plane knows it. `reasons` say why it gets no uploads now."""
 
-    node_id: str
+    node_id: Label
     state: NodeState
     healthy: bool
-    reasons: tuple[str, ...]
-    public_base_url: str
-    upload_api_url: str
-    region: str | None
-    weight: int
+    reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
+    public_base_url: Text
+    upload_api_url: Text
+    region: Label | None
+    weight: Whole
     tier: Tier
-    heard_at: datetime | None
-    down_since: datetime | None
-    clock_skew: float | None = None
+    heard_at: Moment | None
+    down_since: Moment | None
+    clock_skew: Fraction | None = None
     """Seconds by which its clock was ahead of the control plane's at its last heartbeat."""
-    reserved: int
+    reserved: Whole
     """Bytes promised to open sessions."""
-    open_sessions: int
+    open_sessions: Whole
     heartbeat: Heartbeat | None
     holding: Holding | None = None
     """With `GET /api/v1/nodes/<id>` only."""
@@ -259,33 +275,33 @@ class NodeView(Message):
 class NodeViews(Message):
     """Every node."""
 
-    nodes: tuple[NodeView, ...]
+    nodes: tuple[NodeView, ...] = Field(max_length=MOST_NODES, fail_fast=True)
 
 
 class ShortFiles(Message):
     """Files that have so many good copies, and should have more."""
 
-    present: int
-    files: int
-    bytes: int
+    present: Whole
+    files: Whole
+    bytes: Whole
 
 
 class RepairView(Message):
     """What repair has to do: `GET /api/v1/repair`."""
 
-    short: tuple[ShortFiles, ...]
+    short: tuple[ShortFiles, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
     """Those with the fewest copies first."""
-    waiting: int
+    waiting: Whole
     """Copies that are ordered, and no node has begun."""
-    leased: int
+    leased: Whole
     """Copies that nodes are making."""
-    failing: int
+    failing: Whole
     """Of both: those that have failed before."""
-    oldest: datetime | None
+    oldest: Moment | None
     """When the oldest of these orders was given."""
-    given_up: tuple[str, ...]
+    given_up: tuple[Label, ...] = Field(max_length=MOST_NODES, fail_fast=True)
     """Nodes whose copies aren't waited for any more."""
-    blocked: tuple[str, ...]
+    blocked: tuple[Prose, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
     """What keeps files from being copied, in words for people; of the first of them."""
 
 
@@ -309,10 +325,10 @@ class PoolSettings(Request):
     region: AnyRegion = Field(
         default=None, description="Where it is: letters, digits and '-', at most 32 of them."
     )
-    weight: Annotated[int, BeforeValidator(number)] | None = Field(default=None, ge=0, le=1000)
+    weight: Annotated[int, Field(ge=0, le=1000), BeforeValidator(number)] | None = None
     """None or as the node's; 0: nothing new is placed here."""
     tier: Tier | None = None
-    priority: Annotated[int, BeforeValidator(number)] = Field(default=0, ge=-1000, le=1000)
+    priority: Annotated[int, Field(ge=-1000, le=1000), BeforeValidator(number)] = 0
     """The higher comes first, within a tier."""
     capacity: MostBytes | None = None
     """Bytes that may be stored and promised here; None is what the disk holds."""
@@ -332,17 +348,17 @@ class NewPool(PoolSettings):
 class PoolView(Message):
     """A pool with its settings in force."""
 
-    pool_id: str
-    node_id: str
-    public_base_url: str
-    upload_api_url: str
-    region: str | None
-    weight: int
+    pool_id: Label
+    node_id: Label
+    public_base_url: Text
+    upload_api_url: Text
+    region: Label | None
+    weight: Whole
     tier: Tier
-    priority: int
-    capacity: int | None
+    priority: Whole
+    capacity: Whole | None
     is_upload_target: bool
-    occupied: int
+    occupied: Whole
     """Bytes stored and promised here."""
     health: Literal["healthy", "unhealthy"]
 
@@ -350,4 +366,4 @@ class PoolView(Message):
 class PoolViews(Message):
     """Every pool."""
 
-    pools: tuple[PoolView, ...]
+    pools: tuple[PoolView, ...] = Field(max_length=MOST_LISTED, fail_fast=True)

@@ -5,12 +5,24 @@ Times are UTC (RFC 3339), sizes are bytes, durations seconds.
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import PurePosixPath
+from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import BeforeValidator, Field
 
 from portside.wire.base import Message, Request
+from portside.wire.bounds import (
+    MOST_COPIES,
+    MOST_LISTED,
+    Amount,
+    Label,
+    Measured,
+    Moment,
+    Name,
+    StoredPath,
+    Text,
+    Token,
+    number,
+)
 from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sha256
 from portside.wire.spellings import AnyMoment
 
@@ -19,21 +31,21 @@ class StoredFile(Message):
     """A committed file: the body of a 201, and of `GET /api/v1/files/<id>`."""
 
     file_id: FileId
-    node_id: str
-    namespace: str
-    owner: str
-    name: str
-    path: PurePosixPath
-    url: str
+    node_id: Label
+    namespace: Label
+    owner: Name
+    name: Name
+    path: StoredPath
+    url: Text
     """The one that lasts: it finds the file wherever it is."""
-    size: int
+    size: Amount
     sha256: Sha256
-    content_type: str
-    committed_at: datetime
-    receipt: str
+    content_type: Name
+    committed_at: Moment
+    receipt: Token
     app: AppId | None = None
     """The app whose session it was uploaded in; None when another issuer minted the token."""
-    direct_url: str = Field(default_factory=lambda told: told["url"])
+    direct_url: Text = Field(default_factory=lambda told: told["url"])
     """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
 
 
@@ -45,16 +57,16 @@ def surrogate_key(file_id: str, namespace: str) -> str:
 class Copy(Message):
     """Another node's copy of a file, of which this node has that node's signed word."""
 
-    node_id: str
-    receipt: str
-    confirmed_at: AwareDatetime
+    node_id: Label
+    receipt: Token
+    confirmed_at: Moment
     """When the receipt came in."""
 
 
 class FileWithCopies(StoredFile):
     """A stored file and the copies that its node has made elsewhere, the oldest first."""
 
-    copies: tuple[Copy, ...] = ()
+    copies: tuple[Copy, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
 
 
 class FileQuery(Request):
@@ -66,7 +78,7 @@ class FileQuery(Request):
     owner: Owner | None = Field(
         default=None, description="Whose they are: 1 to 128 characters of any script."
     )
-    name: str | None = Field(
+    name: Text | None = Field(
         default=None,
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
         description="Any part of the file's name; letters of ASCII in either case.",
@@ -81,17 +93,19 @@ class FileQuery(Request):
     committed_before: AnyMoment | None = Field(
         default=None, description="Earlier than this moment (RFC 3339)."
     )
-    limit: int = Field(default=100, ge=1, le=1000, description="The most files of a page.")
-    cursor: str | None = Field(
-        default=None, max_length=200, description="The `next` of the page before."
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(number)] = Field(
+        default=100, description="The most files of a page."
+    )
+    cursor: Annotated[Name, Field(max_length=200)] | None = Field(
+        default=None, description="The `next` of the page before."
     )
 
 
 class FilePage(Message):
     """Files, newest first. `next` is the cursor of the page behind this one, None on the last."""
 
-    files: tuple[StoredFile, ...]
-    next: str | None = None
+    files: tuple[StoredFile, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
+    next: Name | None = None
 
 
 class Verification(Message):
@@ -105,6 +119,6 @@ class Verification(Message):
     sha256: Sha256 | None
     expected: Sha256
     intact: bool
-    bytes: int = Field(ge=0)
-    seconds: float = Field(ge=0)
-    verified_at: datetime
+    bytes: Amount
+    seconds: Measured
+    verified_at: Moment

@@ -6,19 +6,32 @@ seconds. What a node claims of itself travels under its own signature (`heartbea
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, computed_field
+from pydantic import Field, computed_field
 
 from portside.wire.base import Message
+from portside.wire.bounds import (
+    LONGEST_PATH,
+    MOST_LEASES,
+    MOST_NODES,
+    MOST_REASONS,
+    MOST_REVOKED,
+    Amount,
+    Fraction,
+    Label,
+    Measured,
+    Moment,
+    Name,
+    StoredPath,
+    Text,
+    Token,
+)
 from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
-    Amount,
     InodeStatus,
-    Measured,
     used_percent,
 )
 
@@ -29,11 +42,11 @@ Tier = Literal["hot", "warm", "cold"]
 class RosterNode(Message):
     """One storage node as every other one knows it."""
 
-    node_id: str
-    public_base_url: str
-    upload_api_url: str
-    region: str | None = None
-    weight: int = 1
+    node_id: Label
+    public_base_url: Text
+    upload_api_url: Text
+    region: Label | None = None
+    weight: Amount = 1
     tier: Tier = "hot"
     state: NodeState = "active"
     key: PublicKey
@@ -45,11 +58,11 @@ class Roster(Message):
     A higher `version` replaces a lower one.
     """
 
-    version: int = 0
-    cluster: str
-    control_url: str | None = None
-    factor: int = 1
-    nodes: tuple[RosterNode, ...] = ()
+    version: Amount = 0
+    cluster: Label
+    control_url: Text | None = None
+    factor: Amount = 1
+    nodes: tuple[RosterNode, ...] = Field(default=(), max_length=MOST_NODES, fail_fast=True)
 
     def find(self, node_id: str) -> RosterNode | None:
         """The node with this id."""
@@ -59,13 +72,17 @@ class Roster(Message):
 class WorkDone(Message):
     """How a lease ended on the node that had it."""
 
-    lease_id: str
+    lease_id: Label
     outcome: Literal["done", "failed", "missing"]
     """`missing`: the file isn't on the node that was to send or to delete it."""
-    detail: str = Field(default="", max_length=500)
-    receipt: str | None = None
+    detail: Annotated[Text, Field(max_length=500)] = ""
+    receipt: Token | None = None
     """The target's receipt, for `replicate`: without it the copy doesn't count."""
 
+
+MOST_DONE = 200
+"""Pieces of work whose end one heartbeat tells: with their receipts some 200 KiB, and each a
+transaction of the control plane's."""
 
 WhyGone = Literal["deleted", "damaged", "missing"]
 
@@ -92,24 +109,24 @@ class QuarantinedFile(Message):
     """A damaged file that its node keeps out of service until it is settled there."""
 
     file_id: FileId
-    path: str = Field(max_length=1200)
-    size: int = Field(ge=0, lt=2**62)
-    reason: str = Field(max_length=300)
+    path: Annotated[Text, Field(max_length=LONGEST_PATH)]
+    size: Amount = Field(lt=2**62)
+    reason: Annotated[Text, Field(max_length=300)]
     """In words for people."""
 
 
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
-    node_id: str
+    node_id: Label
     ticket: Ticket | None = None
     """That of the last answer, which counts once: so a heartbeat is new whatever the clocks say.
     None by older releases."""
-    sent_at: AwareDatetime
+    sent_at: Moment
     """By the node's clock: by it alone the control plane knows how far that is off."""
-    run: str | None = Field(default=None, max_length=64)
+    run: Label | None = Field(default=None, max_length=64)
     """Of the worker: another with each start. Two that take turns are two machines."""
-    version: str
+    version: Name
     disk_free: Amount
     disk_total: Amount
     disk_reserved: Amount
@@ -123,7 +140,7 @@ class Heartbeat(Message):
     active_uploads: Amount
     upload_slots: Amount
     accepting: bool
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Text, ...] = Field(default=(), max_length=MOST_REASONS, fail_fast=True)
     files: Amount
     stored_bytes: Amount
     replication_waiting: Amount
@@ -131,15 +148,17 @@ class Heartbeat(Message):
     """Seconds that the oldest waiting push has waited; 0 when none waits."""
     scrub_damaged: Amount
     """Damaged files in quarantine."""
-    quarantined: tuple[QuarantinedFile, ...] = Field(default=(), max_length=MOST_QUARANTINED)
+    quarantined: tuple[QuarantinedFile, ...] = Field(
+        default=(), max_length=MOST_QUARANTINED, fail_fast=True
+    )
     """The first of them, by their ids."""
     scrub_oldest: Measured
     """Seconds since the reading of the file that was read longest ago."""
-    inventory: str
+    inventory: Label
     """The digest over the ids of all committed files: see `portside.inventory`."""
     roster_version: Amount
-    work: tuple[WorkDone, ...] = ()
-    gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
+    work: tuple[WorkDone, ...] = Field(default=(), max_length=MOST_DONE, fail_fast=True)
+    gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE, fail_fast=True)
     """The oldest first; each until a heartbeat that told it was answered."""
 
     @computed_field  # type: ignore[prop-decorator]
@@ -161,16 +180,16 @@ class Heartbeat(Message):
 class Lease(Message):
     """Work for one node, until a moment; then it may be given to it again."""
 
-    lease_id: str
+    lease_id: Label
     kind: Literal["replicate", "delete"]
     file_id: FileId
-    path: PurePosixPath
-    size: int = Field(ge=0)
+    path: StoredPath
+    size: Amount
     sha256: Sha256
-    target: str | None = None
+    target: Label | None = None
     """The node to copy to, for `replicate`."""
-    until: AwareDatetime
-    bytes_per_second: int | None = None
+    until: Moment
+    bytes_per_second: Amount | None = None
     tombstone: bool = True
     """For `delete`: whether the file is deleted for good, or only this copy of it is not wanted.
 
@@ -181,7 +200,7 @@ class Lease(Message):
 class HeartbeatAnswer(Message):
     """What the control plane has for a node."""
 
-    now: AwareDatetime
+    now: Moment
     taken: bool = True
     """Whether the heartbeat counted. It didn't, and changed nothing, when its ticket wasn't the
     last one: it is to be sent again at once, with this one."""
@@ -189,11 +208,11 @@ class HeartbeatAnswer(Message):
     """For the next heartbeat; None by older releases."""
     roster: Roster | None = None
     """None when the node's is the newest."""
-    revoked: tuple[TokenId, ...] = ()
-    work: tuple[Lease, ...] = ()
+    revoked: tuple[TokenId, ...] = Field(default=(), max_length=MOST_REVOKED, fail_fast=True)
+    work: tuple[Lease, ...] = Field(default=(), max_length=MOST_LEASES, fail_fast=True)
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
-    learned_at: AwareDatetime | None = None
+    learned_at: Moment | None = None
     """When a file was last taken over from a node of which nothing was known: it may have been
     deleted. Whoever knows of deletions says so (`InventoryPage.deleted`)."""
-    next_in: float = 15.0
+    next_in: Annotated[Fraction, Field(ge=0, le=3600)] = 15.0

@@ -5,12 +5,13 @@ webhook brings, and what its signature attests to.
 from __future__ import annotations
 
 import shlex
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from portside.wire.base import Message
+from portside.wire.bounds import MOST_COPIES, Amount, Label, Name, Text, UnixTime
 from portside.wire.fields import NamespaceOrAll, Sha256, TokenId
 from portside.wire.files import StoredFile
 
@@ -26,9 +27,13 @@ class Hook(Message):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: NamespaceOrAll
-    events: tuple[Occasion, ...] = Field(default=("committed",), min_length=1)
-    command: tuple[str, ...] | None = Field(default=None, min_length=1)
-    url: str | None = Field(default=None, pattern=r"^https?://[!-~]+$", max_length=1024)
+    events: tuple[Occasion, ...] = Field(
+        default=("committed",), min_length=1, max_length=8, fail_fast=True
+    )
+    command: tuple[Text, ...] | None = Field(
+        default=None, min_length=1, max_length=256, fail_fast=True
+    )
+    url: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1024)] | None = None
 
     @field_validator("url")
     @classmethod
@@ -68,9 +73,9 @@ def origin_of(url: str) -> str:
 class HookClaims(Message):
     """What a `hook+jwt` attests to: this node sent this very body to this origin, just now."""
 
-    iss: str = Field(min_length=1, max_length=64)
-    aud: str = Field(min_length=1, max_length=1024)
-    iat: int
+    iss: Label = Field(min_length=1, max_length=64)
+    aud: Label = Field(min_length=1, max_length=1024)
+    iat: UnixTime
     jti: TokenId
     sha256: Sha256
 
@@ -79,11 +84,11 @@ class HookEvent(Message):
     """The body of a webhook. A delivery may come more than once, its attempts counted from 1."""
 
     event: Literal["file.committed", "file.deleted"] = "file.committed"
-    delivery_id: str
-    node_id: str
-    attempt: int
+    delivery_id: Label
+    node_id: Label
+    attempt: Amount
     file: StoredFile
-    surrogate_key: str = ""
+    surrogate_key: Name = ""
     """What a CDN has the file's answers under: its `Surrogate-Key`."""
-    urls: tuple[str, ...] = ()
+    urls: tuple[Text, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
     """Where the node that tells it serves the file, or did, the lasting URL first."""

@@ -9,12 +9,12 @@ the node's signed word, as a receipt is. Sizes are bytes, times UTC.
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import PurePosixPath
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
+from portside.wire.bounds import Amount, Label, Moment, Name, Prose, SaidPath, StoredPath
 from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
 
 MOST_IDS = 2000
@@ -24,18 +24,22 @@ MOST_HELD = 500
 """Files of one message that says all that is known of each: some 300 KiB, with the longest names
 a MiB."""
 
+MOST_MISSING = 50_000
+"""Files of one answer that a node should have and hasn't: as many as its bytes can be
+(agent/heartbeat/client.py)."""
+
 
 class InventoryPage(Message):
     """The ids of a node's files behind one and up to another, in order."""
 
-    node_id: str = Field(max_length=64)
+    node_id: Label = Field(max_length=64)
     after: FileId | None
     """None is the beginning."""
     last: FileId | None
     """None is the end: no file lies behind."""
     digest: Sha256
     """Over the page's ids: see `portside.inventory`."""
-    file_ids: tuple[FileId, ...] | None = Field(default=None, max_length=MOST_IDS)
+    file_ids: tuple[FileId, ...] | None = Field(default=None, max_length=MOST_IDS, fail_fast=True)
     """None at first: most pages are the same on both sides."""
     deleted: bool = False
     """Whether these are files that were deleted for good here: wanted are those which are believed
@@ -63,16 +67,16 @@ class BelievedFile(Message):
     """A file that a node should have."""
 
     file_id: FileId
-    path: PurePosixPath
+    path: StoredPath
 
 
 class InventoryAnswer(Message):
     """What the control plane makes of a page; what the ids show only once they were told."""
 
     same: bool
-    wanted: tuple[FileId, ...] = ()
+    wanted: tuple[FileId, ...] = Field(default=(), max_length=MOST_IDS, fail_fast=True)
     """Files here that aren't known to be: tell all of them."""
-    missing: tuple[BelievedFile, ...] = ()
+    missing: tuple[BelievedFile, ...] = Field(default=(), max_length=MOST_MISSING, fail_fast=True)
     """Files that should be here and aren't in the page: look, and tell with a heartbeat."""
 
 
@@ -84,22 +88,22 @@ class HeldFile(Message):
     namespace: Namespace
     owner: Owner
     app: AppId | None = None
-    name: str = Field(min_length=1, max_length=1024)
-    path: PurePosixPath
-    size: int = Field(ge=0, lt=2**62)
+    name: Name = Field(min_length=1, max_length=1024)
+    path: SaidPath
+    size: Amount = Field(lt=2**62)
     sha256: Sha256
     content_type: MediaType
-    committed_at: AwareDatetime
+    committed_at: Moment
 
 
 class HeldFiles(Message):
     """Files that were wanted."""
 
-    node_id: str = Field(max_length=64)
+    node_id: Label = Field(max_length=64)
     ticket: Ticket
     """Of the last heartbeat's answer, from before they were looked at: what was told with a later
     heartbeat is newer than this."""
-    files: tuple[HeldFile, ...] = Field(max_length=MOST_HELD)
+    files: tuple[HeldFile, ...] = Field(max_length=MOST_HELD, fail_fast=True)
     deleted: bool = False
     """Whether they were deleted for good here."""
 
@@ -108,14 +112,14 @@ class NotTaken(Message):
     """A file that wasn't taken over, and why."""
 
     file_id: FileId
-    why: str
+    why: Prose
 
 
 class HeldFilesAnswer(Message):
     """What became of them."""
 
-    taken: int
+    taken: Amount
     """Files whose copy here is known now."""
-    not_taken: tuple[NotTaken, ...] = ()
+    not_taken: tuple[NotTaken, ...] = Field(default=(), max_length=MOST_HELD, fail_fast=True)
     outdated: bool = False
     """Nothing was looked at: a heartbeat came in between. They are to be read and told anew."""

@@ -8,24 +8,25 @@ from datetime import datetime
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import AwareDatetime
+from pydantic import Field
 
 from portside import base64url
 from portside.wire.base import Message
+from portside.wire.bounds import MOST_NODES, Label, Moment, Name
 
 
 class PublicKey(Message):
     """A verification key as a JWK (RFC 8037) with who owns it and when it may be used (UTC)."""
 
     # Members of a JWK that aren't known here are passed over (RFC 7517, section 4).
-    kid: str
+    kid: Name
     kty: Literal["OKP"] = "OKP"
     crv: Literal["Ed25519"] = "Ed25519"
     alg: Literal["EdDSA"] = "EdDSA"
-    x: str
-    owner: str
-    not_before: AwareDatetime | None = None
-    not_after: AwareDatetime | None = None
+    x: Name
+    owner: Label
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
     def valid_at(self, moment: datetime) -> bool:
         """Whether signatures of this key count at `moment`."""
@@ -41,7 +42,7 @@ class PublicKey(Message):
 class Keyset(Message):
     """Every public key a verifier trusts: `/etc/portside/keyset.json`, a JWK set (RFC 7517)."""
 
-    keys: tuple[PublicKey, ...] = ()
+    keys: tuple[PublicKey, ...] = Field(default=(), max_length=MOST_NODES, fail_fast=True)
 
     def find(self, kid: str, moment: datetime) -> PublicKey | None:
         """The trusted key with this id if it is valid at `moment`, else None."""

@@ -5,12 +5,12 @@ Times are UTC; sizes are bytes, durations seconds.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from portside.wire.base import Message, Request
+from portside.wire.bounds import MOST_LISTED, Label, Moment, Name, Prose, Whole, number
 from portside.wire.fields import FileId, PoolId
 from portside.wire.spellings import (
     AnyDuration,
@@ -18,7 +18,6 @@ from portside.wire.spellings import (
     AnyOwner,
     ExactBytes,
     MostBytes,
-    number,
 )
 
 MoveState = Literal["planned", "running", "paused", "cancelled", "done"]
@@ -42,9 +41,9 @@ class MoveRequest(Request):
     min_size: ExactBytes | None = None
     bytes_per_second: MostBytes | None = None
     """All pushes of the move together; None is as fast as the nodes are."""
-    hours: str | None = Field(default=None, max_length=11)
+    hours: Annotated[Label, Field(max_length=11)] | None = None
     """The part of the day (UTC) in which copies are ordered: `22:00-06:00`."""
-    band: Annotated[float, BeforeValidator(number)] = Field(default=0.1, ge=0.01, le=1)
+    band: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False), BeforeValidator(number)] = 0.1
     """For a rebalance: how far apart the nodes' used shares may be, from 0 to 1."""
     dry_run: bool = False
 
@@ -61,18 +60,18 @@ class MoveRequest(Request):
 class MovePlan(Message):
     """What a move would do, as of now: the answer to a dry run and part of each move's view."""
 
-    files: int
-    bytes: int
-    already_there: int
+    files: Whole
+    bytes: Whole
+    already_there: Whole
     """Of `files`: the target has them, so that only the reference switches."""
-    conflicts: int
+    conflicts: Whole
     """Of `files`: the target has another file on the same path, so that they are skipped."""
-    target_free: int | None
+    target_free: Whole | None
     """Bytes that the target can take; None where placement chooses."""
     fits: bool
     reachable: bool
     """Whether source and target were heard of lately."""
-    obstacles: tuple[str, ...]
+    obstacles: tuple[Prose, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
     """What speaks against starting now, in words for people; empty when nothing does."""
 
 
@@ -82,17 +81,17 @@ class MoveProgress(Message):
     `planned` is what was there at the start: files that come or go meanwhile make the difference.
     """
 
-    planned: int
-    planned_bytes: int
-    copying: int
-    waiting: int
+    planned: Whole
+    planned_bytes: Whole
+    copying: Whole
+    waiting: Whole
     """Copied, but the source's copy stays until enough other good ones are there."""
-    done: int
-    done_bytes: int
-    failed: int
-    failed_bytes: int
-    skipped: int
-    skipped_bytes: int
+    done: Whole
+    done_bytes: Whole
+    failed: Whole
+    failed_bytes: Whole
+    skipped: Whole
+    skipped_bytes: Whole
 
 
 class MoveReport(Message):
@@ -100,36 +99,36 @@ class MoveReport(Message):
 
     file_id: FileId
     outcome: Literal["failed", "skipped", "waiting"]
-    detail: str
+    detail: Prose
 
 
 class MoveView(Message):
     """A move as it stands. `reports` are the first hundred; `note` says why nothing happens now."""
 
-    move_id: str
+    move_id: Label
     kind: Literal["move", "rebalance"]
     state: MoveState
-    source: str | None
-    target: str | None
-    namespace: str | None
-    owner: str | None
-    older_than: int | None
-    min_size: int | None
-    bytes_per_second: int | None
-    hours: str | None
+    source: Label | None
+    target: Label | None
+    namespace: Label | None
+    owner: Name | None
+    older_than: Whole | None
+    min_size: Whole | None
+    bytes_per_second: Whole | None
+    hours: Label | None
     progress: MoveProgress
-    note: str | None
-    rate: int | None = None
+    note: Prose | None
+    rate: Whole | None = None
     """Bytes a second that were moved since its start; None before anything was."""
-    seconds_left: int | None = None
+    seconds_left: Whole | None = None
     """At that rate, while it runs."""
-    reports: tuple[MoveReport, ...] = ()
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
+    reports: tuple[MoveReport, ...] = Field(default=(), max_length=MOST_LISTED, fail_fast=True)
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
 
 
 class MoveViews(Message):
     """Every move, newest first."""
 
-    moves: tuple[MoveView, ...]
+    moves: tuple[MoveView, ...] = Field(max_length=MOST_LISTED, fail_fast=True)

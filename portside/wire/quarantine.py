@@ -5,12 +5,12 @@ Times are UTC, sizes bytes.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from portside.wire.base import Message, Request
+from portside.wire.bounds import MOST_COPIES, Amount, Label, Moment, Name, Prose, Text
 from portside.wire.fields import FileId
 
 KEPT_ID_PATTERN = r"^(?:[0-9a-f]{32}|stray-[0-9a-f]{16})$"
@@ -32,41 +32,41 @@ MOST_LISTED = 500
 class KnownCopy(Message):
     """A good copy on another node, by that node's signed word."""
 
-    node_id: str
-    confirmed_at: datetime
+    node_id: Label
+    confirmed_at: Moment
 
 
 class KeptFile(Message):
     """Something in quarantine: which file it was, why it is here, and what can be done."""
 
-    kept_id: str = Field(pattern=KEPT_ID_PATTERN)
+    kept_id: Label = Field(pattern=KEPT_ID_PATTERN)
     kept_as: KeptAs
     file_id: FileId | None
     """None where nothing tells whose it is."""
-    namespace: str | None
-    owner: str | None
-    name: str | None
-    path: str | None
-    size: int | None
+    namespace: Label | None
+    owner: Name | None
+    name: Name | None
+    path: Text | None
+    size: Amount | None
     """Bytes that the file should have."""
-    kept_bytes: int | None
+    kept_bytes: Amount | None
     """Bytes that are kept; None when there are none, only word of the file."""
-    since: datetime | None
-    reason: str
-    copies: tuple[KnownCopy, ...] = ()
+    since: Moment | None
+    reason: Prose
+    copies: tuple[KnownCopy, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
     backed_up: bool = False
     """Whether its object is in the cold tier, as far as the node knows."""
-    ordered: str | None = None
+    ordered: Prose | None = None
     """What became of a `fetch` that was ordered: that it waits, or why it failed."""
-    advice: str
+    advice: Prose
     """What to do, in words for people."""
 
 
 class Quarantine(Message):
     """`GET /api/v1/quarantine`: the first MOST_LISTED of `total`, in order of their ids."""
 
-    files: tuple[KeptFile, ...]
-    total: int
+    files: tuple[KeptFile, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
+    total: Amount
 
 
 class SettleRequest(Request):
@@ -80,7 +80,7 @@ class SettleRequest(Request):
 class Settled(Message):
     """What became of it."""
 
-    kept_id: str
+    kept_id: Label
     outcome: Literal["restored", "fetched", "removed", "ordered"]
     """`ordered`: the node's worker fetches it; the list tells how that goes."""
-    detail: str
+    detail: Prose

@@ -20,9 +20,10 @@ from decimal import Decimal
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from portside.quantities import parse_duration, parse_size
+from portside.wire.bounds import Label, Moment, number
 from portside.wire.fields import MediaType, Namespace, Owner, Region, Sha256
 
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE]\+?[0-9]{1,2})?)\s*([A-Za-z]{0,5})")
@@ -71,13 +72,6 @@ def _bytes(value: object) -> object:
 def duration(value: object) -> object:
     """Seconds of 3600, "3600", "90m" or "30d". Raises ValueError with these forms for others."""
     return parse_duration(value) if isinstance(value, str) else number(value)
-
-
-def number(value: object) -> object:
-    """A number as it is. Raises ValueError for true and false, which pydantic takes for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
-    return value
 
 
 def moment(value: object) -> object:
@@ -261,7 +255,7 @@ AnyMediaType = Annotated[
 ]
 AnyRegion = Annotated[Region | None, BeforeValidator(region, json_schema_input_type=str | None)]
 AnyNamespace = Annotated[Namespace, BeforeValidator(namespace)]
-AnyAddress = Annotated[str | None, BeforeValidator(address, json_schema_input_type=str | None)]
+AnyAddress = Annotated[Label | None, BeforeValidator(address, json_schema_input_type=str | None)]
 HttpUrl = Annotated[str, Field(pattern="^https?://[!-~]{1,500}$"), BeforeValidator(http_url)]
 AnyOwner = Annotated[Owner, BeforeValidator(owner, json_schema_input_type=str | int)]
 
@@ -269,4 +263,4 @@ AnyDuration = Annotated[
     Annotated[int, Field(ge=0, le=10**10)],
     BeforeValidator(duration, json_schema_input_type=Annotated[int, Field(ge=0)] | str),
 ]
-AnyMoment = Annotated[AwareDatetime, BeforeValidator(moment)]
+AnyMoment = Annotated[Moment, BeforeValidator(moment)]

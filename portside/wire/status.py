@@ -6,22 +6,18 @@ Some numbers are told twice, under the names that monitoring of other upload ser
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator, AwareDatetime, Field, computed_field
+from pydantic import Field, computed_field
 
 from portside.wire.base import Message
-
-Amount = Annotated[int, Field(ge=0, lt=2**63)]
-"""Bytes, or how many: what a database can hold."""
-
-Measured = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda told: max(0.0, told))]
-"""Seconds, or a rate. A duration that a clock which was set back has made negative is none."""
+from portside.wire.bounds import MOST_REASONS, Amount, Label, Moment, Name, Prose
 
 INODES_TO_COMMIT = 6
 """Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
 
 INODES_PER_FILE = 1 + INODES_TO_COMMIT
+
+MOST_PROBLEMS = 256
+"""Kinds of problems: there are some sixty."""
 
 MOST_FAILURES = 50
 """Failed uploads that are told."""
@@ -81,8 +77,8 @@ class InodeStatus(Message):
 class FilesystemStatus(Message):
     """The data filesystem: its type, and what it lacks that others stand in for."""
 
-    kind: str
-    lacks: tuple[str, ...]
+    kind: Label
+    lacks: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
 
 
 class DiskStatus(Message):
@@ -110,12 +106,12 @@ class DiskStatus(Message):
 class FailedUpload(Message):
     """A request that brought bytes of a file and ended with a problem."""
 
-    at: AwareDatetime
-    way: str
+    at: Moment
+    way: Label
     """How it was sent: `form`, `put`, `tus`, `ietf` or `replicate`."""
-    problem: str
+    problem: Label
     """The problem's slug."""
-    request_id: str | None = None
+    request_id: Label | None = None
     """With it the log says more."""
 
 
@@ -126,18 +122,20 @@ class UploadStatus(Message):
     full is `accepting` all the same, for it needs nobody's look.
     """
 
-    node_id: str
-    version: str
+    node_id: Label
+    version: Name
     accepting: bool
-    reasons: tuple[str, ...]
-    shortages: tuple[str, ...] = ()
+    reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
+    shortages: tuple[Prose, ...] = Field(default=(), max_length=MOST_REASONS, fail_fast=True)
     slots: SlotStatus
     memory: MemoryStatus
     disk: DiskStatus
     filesystem: FilesystemStatus | None = None
     committed: Amount
-    failures: dict[str, Amount]
-    recent_failures: tuple[FailedUpload, ...] = Field(default=(), max_length=MOST_FAILURES)
+    failures: dict[Label, Amount] = Field(max_length=MOST_PROBLEMS)
+    recent_failures: tuple[FailedUpload, ...] = Field(
+        default=(), max_length=MOST_FAILURES, fail_fast=True
+    )
     """The newest first, since the agent's start."""
 
     @computed_field  # type: ignore[prop-decorator]
@@ -157,5 +155,5 @@ class Readiness(Message):
     """`GET /health/ready`: `reasons` speak against uploads, `warnings` are for an operator."""
 
     ready: bool
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
+    reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
+    warnings: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)

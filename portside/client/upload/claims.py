@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from portside.cluster.file import Cluster
 from portside.wire.claims import UploadClaims
 from portside.wire.fields import Layout
-from portside.wire.mistakes import in_words
+from portside.wire.problem import in_words
 
 DEFAULT_NAMESPACE = "files"
 DEFAULT_VALID = 15 * 60

@@ -52,6 +52,9 @@ class ControlPlane:
         process = self._start(
             *("-m", "gunicorn", "control.wsgi:application", "--worker-class", "gthread"),
             *("--workers", str(workers), "--threads", "8", "--bind", f"127.0.0.1:{port}"),
+            # As templates/gunicorn has them.
+            *("--limit-request-line", "8190", "--limit-request-fields", "8320"),
+            *("--limit-request-field_size", "8320"),
             *("--graceful-timeout", "5", "--no-control-socket"),
         )
         url = f"http://127.0.0.1:{port}"

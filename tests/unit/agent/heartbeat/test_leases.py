@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from agent.heartbeat.leases import MOST_TOLD, Leases
+from agent.heartbeat.leases import Leases
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
 from agent.replication.queue import PushQueue
 from agent.storage.staging import DiskFull
 from portside.wire.files import StoredFile
-from portside.wire.heartbeat import Lease, WorkDone
+from portside.wire.heartbeat import MOST_DONE, Lease, WorkDone
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """The control plane's clock, which is not this machine's."""
@@ -183,10 +183,10 @@ def test_a_file_that_was_deleted_just_before_a_crash_counts_as_deleted(node: Nod
 
 
 def test_a_heartbeat_carries_a_bounded_number_of_outcomes(node: Node) -> None:
-    node.take(*(node.lease(number, file_id="0" * 32) for number in range(MOST_TOLD + 50)))
+    node.take(*(node.lease(number, file_id="0" * 32) for number in range(MOST_DONE + 50)))
     node.work()
     first = node.outcomes()
-    assert len(first) == MOST_TOLD
+    assert len(first) == MOST_DONE
     node.leases.told([lease_id for lease_id, _ in first])
     rest = node.outcomes()
     assert len(rest) == 50

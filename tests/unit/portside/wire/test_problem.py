@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portside.wire import fields
-from portside.wire.mistakes import _FORMS, in_words
+from portside.wire.problem import _FORMS, in_words
 
 JARGON = re.compile(r"[\^$\\]|Value error|Upload|pattern|None")
 
