@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.bucket import Bucket
+from portside.cluster import defaults
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
@@ -75,6 +76,8 @@ class Settings(BaseModel):
     """Seconds for which caches may keep a namespace's files; the others have to ask."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
+    wrong_tokens_per_minute: int = Field(default=defaults.WRONG_TOKENS_PER_ADDRESS, gt=0)
+    """Tokens that nobody has signed and one address may try in a minute."""
     scrub_rate: int = Field(gt=0)
     """Bytes per second that the scrubber reads."""
     scrub_every: int = Field(gt=0)

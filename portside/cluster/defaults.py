@@ -16,6 +16,9 @@ SESSION_DEADLINE = 7200
 SESSIONS_PER_OWNER = 600
 """Uploads that one owner may begin in a minute."""
 
+WRONG_TOKENS_PER_ADDRESS = 300
+"""Tokens and keys that are none and one address may try in a minute."""
+
 HEARTBEAT = 15
 """Between two signs of life of a node."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, computed_field
+from pydantic import AfterValidator, AwareDatetime, Field, RootModel, computed_field
 
 from portside.wire.base import Message
 
@@ -110,26 +110,15 @@ class FailedUpload(Message):
     """With it the log says more."""
 
 
-class UploadStatus(Message):
-    """`GET /api/v1/system/upload-status`: the very numbers that admission decides by.
+class PublicStatus(Message):
+    """What `GET /api/v1/system/upload-status` tells anybody: whether to come, and how full it is.
 
-    `shortages` are why every upload is refused with 507 until there is room; a node that is only
-    full is `accepting` all the same, for it needs nobody's look.
+    A node that is only full of files is `accepting` all the same, for it needs nobody's look.
     """
 
     node_id: str
-    version: str
     accepting: bool
-    reasons: tuple[str, ...]
-    shortages: tuple[str, ...] = ()
     slots: SlotStatus
-    memory: MemoryStatus
-    disk: DiskStatus
-    filesystem: FilesystemStatus | None = None
-    committed: Amount
-    failures: dict[str, Amount]
-    recent_failures: tuple[FailedUpload, ...] = Field(default=(), max_length=MOST_FAILURES)
-    """The newest first, since the agent's start."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -142,6 +131,28 @@ class UploadStatus(Message):
     def max_concurrent(self) -> int:
         """Slots that there are."""
         return self.slots.limit
+
+
+class UploadStatus(PublicStatus):
+    """What it tells those who may read metrics: the very numbers that admission decides by.
+
+    `shortages` are why every upload is refused with 507 until there is room.
+    """
+
+    version: str
+    reasons: tuple[str, ...]
+    shortages: tuple[str, ...] = ()
+    memory: MemoryStatus
+    disk: DiskStatus
+    filesystem: FilesystemStatus | None = None
+    committed: Amount
+    failures: dict[str, Amount]
+    recent_failures: tuple[FailedUpload, ...] = Field(default=(), max_length=MOST_FAILURES)
+    """The newest first, since the agent's start."""
+
+
+class ToldStatus(RootModel[UploadStatus | PublicStatus]):
+    """Either, as `GET /api/v1/system/upload-status` answers."""
 
 
 class Readiness(Message):
