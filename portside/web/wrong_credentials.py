@@ -13,8 +13,8 @@ from typing import Any
 
 import falcon
 
-from portside.addresses import party
 from portside.rate import Rate
+from portside.web.addresses import party
 from portside.web.problems import BaseProblemError
 
 WRONG = frozenset(

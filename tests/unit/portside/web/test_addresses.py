@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portside.addresses import party
+from portside.web.addresses import party
 
 
 @pytest.mark.parametrize(
