@@ -40,6 +40,7 @@ from agent.uploads.rate_limit import UploadRate
 from agent.uploads.shares import SlotShares
 from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
+from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
 from portside.wire.keys import Keyset
 
@@ -100,7 +101,8 @@ def create_app(settings: Settings) -> App:
         upload_slots=settings.sizing.upload_slots,
         reasons=health.reasons(),
     )
-    app = new_app(RequestLog(metrics.problem), ProblemError, "the node")
+    wrong = WrongCredentials(settings.wrong_tokens_per_minute, ProblemError)
+    app = new_app(RequestLog(metrics.problem), ProblemError, "the node", wrong)
     app.add_middleware(resumable.PlainPaths())
 
     upload = uploads.Upload(preflight, write_path, metrics)
@@ -108,7 +110,7 @@ def create_app(settings: Settings) -> App:
     app.add_route(f"{paths.UPLOAD}/{{name:path}}", upload, suffix="named")
     app.add_route(
         "/internal/preflight",
-        uploads.PreflightProbe(preflight, resumables, replicas, metrics),
+        uploads.PreflightProbe(preflight, resumables, replicas, metrics, wrong),
     )
     app.add_route(f"{paths.REPLICATE}/{{path:path}}", replicate.Replicate(replicas, metrics))
     app.add_route(paths.RESUMABLE_UPLOADS, resumable.Uploads(settings, resumables, metrics))
@@ -127,7 +129,7 @@ def create_app(settings: Settings) -> App:
         f"{paths.QUARANTINE}/{{kept_id}}",
         quarantine.Settling(settings, database, access, health, key),
     )
-    app.add_route("/internal/download", files.DownloadProbe(access))
+    app.add_route("/internal/download", files.DownloadProbe(access, wrong))
     whereabouts = lasting.Whereabouts(settings, database, access, rosters)
     by_id = lasting.Lasting(database, access, whereabouts)
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)

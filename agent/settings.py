@@ -88,6 +88,8 @@ class Settings(BaseModel):
     """Bytes per second; who is behind it for too long gives way when slots are scarce."""
     idle_after: float = Field(default=60, gt=0)
     """Seconds behind it: longer than any pause of a line that works."""
+    wrong_tokens_per_minute: int = Field(default=defaults.WRONG_TOKENS_PER_ADDRESS, gt=0)
+    """Tokens that nobody has signed and one address may try in a minute."""
     scrub_rate: int = Field(gt=0)
     """Bytes per second that the scrubber reads."""
     scrub_every: int = Field(gt=0)

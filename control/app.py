@@ -27,6 +27,7 @@ from control.problems import ProblemError
 from control.sessions.opening import SessionOpener
 from control.settings import Settings
 from portside.web.app import App, add_common_routes, answer_problem, new_app
+from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
 
 
@@ -45,13 +46,14 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     metrics.registry.register(ClusterGauges(snapshots, database))
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
-    access = Access(snapshots)
+    wrong = WrongCredentials(settings.wrong_keys_per_minute, ProblemError)
+    access = Access(snapshots, wrong)
     services = Services(settings, access, database, snapshots, clock)
     opener = SessionOpener(settings, database, snapshots, key)
     runs = Runs(settings.heartbeat_every)
     heartbeats = Heartbeats(settings, database, snapshots, runs)
 
-    app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane")
+    app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane", wrong)
     app.req_options.auto_parse_qs_csv = False
     app.add_error_handler(DatabaseUnavailable, _answer_unavailable)
     app.add_middleware(Conventions(OPERATIONS))

@@ -22,9 +22,10 @@ from control.db.migrations import SchemaOutdated
 from control.settings import Settings, SettingsError
 from control.worker import process
 from portside import journal
-from portside.wire.fields import APP_ID_PATTERN
+from portside.wire.fields import APP_ID_PATTERN, NAMESPACE_PATTERN
 
 _APP_ID = re.compile(APP_ID_PATTERN)
+_NAMESPACE = re.compile(NAMESPACE_PATTERN)
 
 _USUAL: Sequence[Scope] = ("upload", "read", "delete")
 """The scopes of an app for which none are named."""
@@ -93,15 +94,16 @@ def _app(found: Settings, arguments: argparse.Namespace) -> None:
                     "most 63 of them, and begins with a letter or digit"
                 )
             scopes = arguments.scopes or _USUAL
+            bound = arguments.namespaces or ()
             # The key alone on standard output, so that it can be taken from there: it is told once.
             print(
                 database.write(
-                    lambda session: api_keys.create(session, arguments.name, scopes, now)
+                    lambda session: api_keys.create(session, arguments.name, scopes, now, bound)
                 )
             )
             print(
-                f"portside-control: {arguments.name} may {', '.join(sorted(set(scopes)))}; its key "
-                "is shown this once",
+                f"portside-control: {arguments.name} may {', '.join(sorted(set(scopes)))} in "
+                f"{', '.join(sorted(set(bound))) or 'every namespace'}; its key is shown this once",
                 file=sys.stderr,
             )
         elif arguments.action == "revoke":
@@ -109,7 +111,8 @@ def _app(found: Settings, arguments: argparse.Namespace) -> None:
         else:
             for app in database.read(api_keys.every):
                 state = "revoked" if app.revoked_at else ",".join(app.scopes)
-                print(f"{app.app_id}\t{state}\t{app.created_at:%Y-%m-%dT%H:%M:%SZ}")
+                bound = ",".join(app.namespaces or ["*"])
+                print(f"{app.app_id}\t{state}\t{app.created_at:%Y-%m-%dT%H:%M:%SZ}\t{bound}")
 
 
 class _opened:  # noqa: N801 (used like a function)
@@ -133,6 +136,18 @@ def _scopes(text: str) -> Sequence[str]:
             f"{', '.join(unknown) or 'nothing'}: scopes are {', '.join(api_keys.SCOPES)}"
         )
     return scopes
+
+
+def _namespaces(text: str) -> Sequence[str]:
+    namespaces = [each for each in re.split(r"[,\s]+", text) if each]
+    for each in namespaces:
+        if not _NAMESPACE.fullmatch(each):
+            raise argparse.ArgumentTypeError(
+                f"{each!r}: a namespace has lower-case letters, digits and '-'"
+            )
+    if not namespaces:
+        raise argparse.ArgumentTypeError("it names no namespace")
+    return namespaces
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,6 +186,15 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         help="of upload, read, delete, admin: with commas, or the option several times (default: "
         "all but admin)",
+    )
+    create.add_argument(
+        "--namespace",
+        dest="namespaces",
+        metavar="NAMESPACES",
+        type=_namespaces,
+        action="extend",
+        help="where it may upload, and whose files it sees: with commas, or the option several "
+        "times (default: every one)",
     )
     actions.add_parser("list", help="every app with its scopes")
     actions.add_parser("revoke", help="end an app's API key").add_argument("name")

@@ -18,6 +18,7 @@ OwnSlug = Literal[
     "key-missing",
     "key-unknown",
     "scope-missing",
+    "namespace-refused",
     "right-missing",
     "body-too-large",
     "media-type",
@@ -66,6 +67,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
 
     statuses: ClassVar[Mapping[OwnSlug, int]] = {
         "scope-missing": HTTPStatus.FORBIDDEN,
+        "namespace-refused": HTTPStatus.FORBIDDEN,
         "right-missing": HTTPStatus.FORBIDDEN,
         "body-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "media-type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """A minute's; of each gunicorn process, as are the next two."""
     sessions_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, gt=0)
     sessions_per_address: int = Field(default=600, gt=0)
+    wrong_keys_per_minute: int = Field(default=defaults.WRONG_TOKENS_PER_ADDRESS, gt=0)
+    """Keys and tokens that are none and one address may try in a minute."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

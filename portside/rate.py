@@ -18,11 +18,18 @@ _MINUTE = 60 * 10**9
 class Rate:
     """Events of each key in the last minute. Thread-safe, in this process alone.
 
-    A minute's events may come at once; after them one more each time a share has passed.
+    A minute's events may come at once; after them one more each time a share has passed. Of more
+    than `most` keys the one that came least lately is forgotten.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+        most: int | None = None,
+    ) -> None:
         self.per_minute = per_minute
+        self._most = most
         self._share = _MINUTE // per_minute
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,8 +47,11 @@ class Rate:
             now = self._clock()
             seconds = self._wait(key, now)
             if not seconds:
-                self._full_at[key] = max(self._full_at.get(key, now), now) + self._share
+                # Taken out first: a dict keeps the order in which keys came.
+                self._full_at[key] = max(self._full_at.pop(key, now), now) + self._share
                 self._forget_idle(now)
+                if self._most is not None and len(self._full_at) > self._most:
+                    del self._full_at[next(iter(self._full_at))]
             return seconds
 
     def _wait(self, key: str, now: int) -> int:

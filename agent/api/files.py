@@ -33,6 +33,7 @@ from portside.web.redirects import (
     resumed_content,
 )
 from portside.web.request_log import Answered
+from portside.web.wrong_credentials import WrongCredentials
 from portside.wire.files import FileQuery, StoredFile
 from portside.wire.problem import in_words
 
@@ -153,8 +154,9 @@ class DownloadProbe:
     As with an upload's preflight the answer travels in headers: nginx drops a refusal's body.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, wrong: WrongCredentials) -> None:
         self._access = access
+        self._wrong = wrong
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request whose target is in `X-Original-URI`. Nothing is written."""
@@ -165,7 +167,8 @@ class DownloadProbe:
                 uri, authorization_of(request), token, resumed_content(request)
             )
             response.status = falcon.HTTP_204
-        except ProblemError as problem:
+        except ProblemError as found:
+            problem = self._wrong.judged(request, found)
             path = urlsplit(uri).path
             response.context.answered = Answered("GET", path, problem.status, problem.slug)
             response.status = falcon.HTTP_403

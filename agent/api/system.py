@@ -13,10 +13,14 @@ from agent.telemetry.metrics import Metrics
 from agent.uploads.admission import Admission
 from portside.tokens import SigningKey
 from portside.wire.keys import Keyset
-from portside.wire.status import FilesystemStatus, UploadStatus
+from portside.wire.status import FilesystemStatus, PublicStatus, UploadStatus
 
 JWK_SET = "application/jwk-set+json"
 """RFC 7517, section 8.5.2."""
+
+
+READS_METRICS = "X-Reads-Metrics"
+"""nginx says by it whether who asks is among `monitoring.allow`: `1`, or `0` for all others."""
 
 
 class Status:
@@ -32,11 +36,26 @@ class Status:
         self._version = version("portside")
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Slots, memory, disk, health and what became of uploads."""
+        """Slots; for operators memory, disk, health and what became of uploads too."""
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "no-store")
+        # Whoever reaches the agent's own socket is on this machine, as its worker is.
+        for_operators = request.get_header(READS_METRICS, default="1") == "1"
+        status = self._of_everything() if for_operators else self._of_slots()
+        response.text = status.model_dump_json()
+
+    def _of_slots(self) -> PublicStatus:
+        return PublicStatus(
+            node_id=self._settings.node_id,
+            accepting=not self._health.reasons(),
+            slots=self._admission.slots(),
+        )
+
+    def _of_everything(self) -> UploadStatus:
         committed, failures = self._metrics.counts()
         reasons = self._health.reasons()
         found = filesystem.of(self._settings.root)
-        status = UploadStatus(
+        return UploadStatus(
             node_id=self._settings.node_id,
             version=self._version,
             accepting=not reasons,
@@ -50,9 +69,6 @@ class Status:
             failures=failures,
             recent_failures=self._metrics.recent_failures.newest_first(),
         )
-        response.content_type = falcon.MEDIA_JSON
-        response.set_header("Cache-Control", "no-store")
-        response.text = status.model_dump_json()
 
 
 class Keys:

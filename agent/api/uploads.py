@@ -24,6 +24,7 @@ from agent.uploads.preflight import Preflight
 from agent.uploads.request import UploadRequest, upload_request
 from agent.uploads.write_path import WritePath
 from portside.web.request_log import Answered
+from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
 
 _UPLOADING = ("POST", "PUT")
@@ -105,11 +106,13 @@ class PreflightProbe:
         resumables: ResumableUploads,
         replicas: ReplicaReceiver,
         metrics: Metrics,
+        wrong: WrongCredentials,
     ) -> None:
         self._preflight = preflight
         self._resumables = resumables
         self._replicas = replicas
         self._metrics = metrics
+        self._wrong = wrong
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request that the `X-Original-*` headers tell of."""
@@ -117,7 +120,8 @@ class PreflightProbe:
         head = RequestHead.of_question(request.env)
         try:
             self._check(head)
-        except ProblemError as problem:
+        except ProblemError as found:
+            problem = self._wrong.judged(request, found)
             answered = Answered(head.method, head.path, problem.status, problem.slug)
             response.context.answered = answered
             response.status = falcon.HTTP_403

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
 
 from control.cluster import api_keys
 from control.cluster.api_keys import Scope
+from control.cluster.reach import NOTHING, Reach
 from control.cluster.read_model import KnownApp
 from control.cluster.snapshot import Snapshots
 from control.problems import ProblemError
 from portside.web.authorization import bearer
+from portside.web.wrong_credentials import WrongCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,17 @@ class Caller:
         return "admin" in self.app.scopes
 
     @property
-    def sees(self) -> str | None:
-        """The app whose files it may see; None: everybody's."""
-        return None if self.is_admin else self.app.app_id
+    def reach(self) -> Reach:
+        """Whose files it may see."""
+        return self.app.reach
 
 
 class Access:
     """Decisions by API key. Each raises ProblemError."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
+    def __init__(self, snapshots: Snapshots, wrong: WrongCredentials) -> None:
         self._snapshots = snapshots
+        self._wrong = wrong
 
     def need(self, request: falcon.Request, *scopes: Scope) -> Caller:
         """Who asks, who must have one of these scopes, or `admin`."""
@@ -49,12 +51,12 @@ class Access:
             )
         return caller
 
-    def reading(self, request: falcon.Request) -> Callable[[str | None], bool]:
-        """Whether who asks may read private files of an app's (None: of nobody's)."""
+    def reading(self, request: falcon.Request) -> Reach:
+        """The private files that who asks may read."""
         caller = self.caller(request)
         if caller is None or caller.app.scopes.isdisjoint({"read", "admin"}):
-            return lambda app_id: False
-        return lambda app_id: caller.sees in (None, app_id)
+            return NOTHING
+        return caller.reach
 
     def caller(self, request: falcon.Request) -> Caller | None:
         """Who asks; None without a key."""
@@ -62,7 +64,12 @@ class Access:
         if key is None:
             return None
         # What is compared is a digest of what was sent: its timing tells nothing of the key.
-        app = self._snapshots.app(api_keys.digest(key))
+        digest = api_keys.digest(key)
+        app = self._snapshots.current().apps.get(digest)
+        if app is None:
+            # It may be new: the database is asked, unless whoever sends it tries one after another.
+            self._wrong.check(request)
+            app = self._snapshots.app(digest)
         if app is None:
             raise ProblemError("key-unknown", _what_it_is(key))
         return Caller(app)

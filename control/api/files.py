@@ -34,7 +34,7 @@ class Files(Resource):
         json_body.answer(
             response,
             self._database.read(
-                lambda session: service.find(session, snapshot, wanted, caller.sees)
+                lambda session: service.find(session, snapshot, wanted, caller.reach)
             ),
         )
 
@@ -90,7 +90,7 @@ class OneFile(Resource):
         json_body.answer(
             response,
             self._database.read(
-                lambda session: service.look_up(session, snapshot, file_id, caller.sees)
+                lambda session: service.look_up(session, snapshot, file_id, caller.reach)
             ),
         )
 
@@ -118,7 +118,7 @@ class OneFile(Resource):
         file_id = id_of(file_id)
         snapshot, now = self._snapshots.current(), self._clock()
         removed = self._database.write(
-            lambda session: service.remove(session, snapshot, file_id, caller.sees, now)
+            lambda session: service.remove(session, snapshot, file_id, caller.reach, now)
         )
         self._snapshots.forget()
         json_body.answer(response, removed)

@@ -17,7 +17,7 @@ from control.problems import ProblemError
 from control.replication import progress
 from portside.web.authorization import bearer
 from portside.web.resources import answers_head
-from portside.wire.control import NodeStateRequest, NodeView
+from portside.wire.control import NodeStateRequest, NodeView, NodeViews
 
 
 class NodeHeartbeats:
@@ -82,22 +82,23 @@ class Nodes(_OfNodes):
     """Every node."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The nodes, with their last heartbeats."""
-        self._access.need(request, "read")
+        """The nodes; to `admin` with their last heartbeats."""
+        caller = self._access.need(request, "read")
         snapshot = self._snapshots.current()
-        json_body.answer(
-            response,
-            self._database.read(
-                lambda session: service.every_node(
-                    session, snapshot, self._snapshots, self._settings, self._clock()
-                )
-            ),
+        found = self._database.read(
+            lambda session: service.every_node(
+                session, snapshot, self._snapshots, self._settings, self._clock()
+            )
         )
+        if not caller.is_admin:
+            found = NodeViews(nodes=tuple(map(service.without_heartbeat, found.nodes)))
+        json_body.answer(response, found)
 
     def on_get_one(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
-        """One node."""
-        self._access.need(request, "read")
-        json_body.answer(response, self._one(node_id))
+        """One node; to `admin` with its last heartbeat."""
+        caller = self._access.need(request, "read")
+        found = self._one(node_id)
+        json_body.answer(response, found if caller.is_admin else service.without_heartbeat(found))
 
 
 class NodeStates(_OfNodes):

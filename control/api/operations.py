@@ -110,7 +110,7 @@ API: Api[Slug] = Api(
     description="Sessions for uploads, and where files are.",
     schemes=(API_KEY, HEARTBEAT_TOKEN, DOWNLOAD_TOKEN),
     problem_type=ProblemError,
-    problems=("malformed-request", "database-unavailable", "internal-error"),
+    problems=("malformed-request", "rate-limited", "database-unavailable", "internal-error"),
     security=(API_KEY,),
     headers={"X-Request-ID": "What the control plane's logs have about this request."},
     problem_headers={
@@ -130,7 +130,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {201: Session, 200: Session},
         (
             *_PLACED,
-            *("node-unknown", "node-closed"),
+            *("namespace-refused", "node-unknown", "node-closed"),
             *("name-refused", "name-taken", "too-large", "type-refused", *_BODY),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),

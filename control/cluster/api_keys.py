@@ -35,11 +35,20 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def create(session: Session, app_id: str, scopes: Sequence[Scope], now: datetime) -> str:
+def create(
+    session: Session,
+    app_id: str,
+    scopes: Sequence[Scope],
+    now: datetime,
+    namespaces: Sequence[str] = (),
+) -> str:
     """Make an app; returns its key, which nobody can find out later. Raises AppRefused.
 
-    An app that was revoked may be made again, with a new key.
+    Its key is bound to these `namespaces`, to none without any. An app that was revoked may be
+    made again, with a new key.
     """
+    if namespaces and "admin" in scopes:
+        raise AppRefused("a key with the scope admin reaches everything: bind it to no namespace")
     app = session.get(App, app_id)
     if app is not None and app.revoked_at is None:
         raise AppRefused(
@@ -50,6 +59,7 @@ def create(session: Session, app_id: str, scopes: Sequence[Scope], now: datetime
         app = App(app_id=app_id)
         session.add(app)
     app.key_sha256, app.scopes = digest(key), sorted(set(scopes))
+    app.namespaces = sorted(set(namespaces)) or None
     app.created_at, app.revoked_at = now, None
     return key
 

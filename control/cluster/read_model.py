@@ -8,7 +8,7 @@ needn't wait for all of them (Python runs one thread at a time).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from control.cluster import node_states
 from control.cluster.node_states import Signs
+from control.cluster.reach import EVERYTHING, Reach
 from control.db.models import Moment, Node, Pool, moment
 from portside.wire.heartbeat import NodeState, Tier
 from portside.wire.keys import Keyset, PublicKey
@@ -79,6 +80,19 @@ class KnownApp:
 
     app_id: str
     scopes: frozenset[str]
+    namespaces: frozenset[str] | None = None
+    """Those that its key is bound to; None: it isn't."""
+
+    @property
+    def reach(self) -> Reach:
+        """Whose files it may know of."""
+        return EVERYTHING if "admin" in self.scopes else Reach(self.app_id, self.namespaces)
+
+
+def known_app(app_id: str, scopes: Sequence[str], namespaces: Sequence[str] | None) -> KnownApp:
+    """An app as its row has it."""
+    bound = None if namespaces is None else frozenset(namespaces)
+    return KnownApp(app_id, frozenset(scopes), bound)
 
 
 class NodeReader:

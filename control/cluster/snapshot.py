@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import select
@@ -20,10 +20,19 @@ from sqlalchemy.orm import Session
 
 from control.cluster import rosters
 from control.cluster.placement import Place, Ranking
-from control.cluster.read_model import KnownApp, KnownNode, KnownPool, NodeReader, Pause, PoolReader
+from control.cluster.read_model import (
+    KnownApp,
+    KnownNode,
+    KnownPool,
+    NodeReader,
+    Pause,
+    PoolReader,
+    known_app,
+)
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import App, ClusterState, Revocation
 from control.settings import Settings
+from portside import tokens
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
 
@@ -130,7 +139,7 @@ class Snapshots:
             row = session.scalars(
                 select(App).where(App.key_sha256 == key_sha256, App.revoked_at.is_(None))
             ).one_or_none()
-            return None if row is None else KnownApp(row.app_id, frozenset(row.scopes))
+            return None if row is None else known_app(row.app_id, row.scopes, row.namespaces)
 
         return self._database.read(look_up)
 
@@ -147,14 +156,16 @@ class Snapshots:
         nodes = self._nodes.read(session, now, listening, pause)
         pools = self._pools.read(session, nodes, pause)
         apps = {
-            row.key_sha256: KnownApp(row.app_id, frozenset(row.scopes))
+            row.key_sha256: known_app(row.app_id, row.scopes, row.namespaces)
             for row in session.execute(
-                select(App.key_sha256, App.app_id, App.scopes).where(App.revoked_at.is_(None))
+                select(App.key_sha256, App.app_id, App.scopes, App.namespaces).where(
+                    App.revoked_at.is_(None)
+                )
             )
         }
         revoked = session.scalars(
             select(Revocation.token_id)
-            .where(Revocation.expires_at > now)
+            .where(Revocation.expires_at > now - timedelta(seconds=tokens.LEEWAY))
             .order_by(Revocation.token_id)
         )
         places = self._places.of(pools)

@@ -128,6 +128,8 @@ class App(Base):
     app_id: Mapped[str] = mapped_column(primary_key=True)
     key_sha256: Mapped[str] = mapped_column(unique=True)
     scopes: Mapped[list[str]] = mapped_column(JSON)
+    namespaces: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Those that its key is bound to; None: it isn't."""
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
 

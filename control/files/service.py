@@ -17,6 +17,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
+from control.cluster.reach import Reach
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation, UploadSession
 from control.files import receipts
@@ -33,9 +34,9 @@ _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def find(session: Session, snapshot: Snapshot, query: FileQuery, app_id: str | None) -> FileViews:
-    """A page of the committed files that fit, of one app or of all. Raises ProblemError."""
-    rows = session.scalars(_query(query, app_id)).all()
+def find(session: Session, snapshot: Snapshot, query: FileQuery, reach: Reach) -> FileViews:
+    """A page of the committed files that fit, of those within reach. Raises ProblemError."""
+    rows = session.scalars(_query(query, reach)).all()
     page = rows[: query.limit]
     copies: dict[str, list[Copy]] = {}
     for copy in session.scalars(
@@ -48,10 +49,12 @@ def find(session: Session, snapshot: Snapshot, query: FileQuery, app_id: str | N
     )
 
 
-def _query(query: FileQuery, app_id: str | None) -> Select[File]:
+def _query(query: FileQuery, reach: Reach) -> Select[File]:
     found = select(File).where(File.state.in_(("committed", "lost")))
-    if app_id is not None:
-        found = found.where(File.app_id == app_id)
+    if reach.app_id is not None:
+        found = found.where(File.app_id == reach.app_id)
+    if reach.namespaces is not None:
+        found = found.where(File.namespace.in_(sorted(reach.namespaces)))
     if query.namespace is not None:
         found = found.where(File.namespace == query.namespace)
     if query.owner is not None:
@@ -115,13 +118,13 @@ def _position(cursor: str) -> tuple[datetime, str]:
     raise ProblemError("malformed-request", "cursor: give the 'next' of the page before as it was")
 
 
-def look_up(session: Session, snapshot: Snapshot, file_id: str, app_id: str | None) -> FileView:
+def look_up(session: Session, snapshot: Snapshot, file_id: str, reach: Reach) -> FileView:
     """One file, or the upload that it is to come from. Raises ProblemError."""
     file = session.get(File, file_id)
-    if file is not None and app_id in (None, file.app_id):
+    if file is not None and reach.covers(file.app_id, file.namespace):
         return _view(snapshot, file, copies.copies_of(session, file_id).values())
     upload = receipts.session_of(session, file_id)
-    if file is None and upload is not None and app_id in (None, upload.app_id):
+    if file is None and upload is not None and reach.covers(upload.app_id, upload.namespace):
         return _upload_view(snapshot, upload, _upload_state(session, upload))
     raise unknown(file_id)
 
@@ -219,21 +222,21 @@ def url_of(snapshot: Snapshot, copy: Copy, path: str) -> str:
 
 
 def remove(
-    session: Session, snapshot: Snapshot, file_id: str, app_id: str | None, now: datetime
+    session: Session, snapshot: Snapshot, file_id: str, reach: Reach, now: datetime
 ) -> FileView:
     """Delete a file from every node that has it: at once for whoever asks, then by leases.
 
     An upload that has not ended is called off: its token is revoked. Deleting again is no mistake.
-    Raises ProblemError when there is no such file of this app's.
+    Raises ProblemError when there is no such file within reach.
     """
     file = copies.lock_file(session, file_id)
     if file is None and (upload := receipts.awaited(session, file_id)) is not None:
-        if app_id not in (None, upload.app_id):
+        if not reach.covers(upload.app_id, upload.namespace):
             raise unknown(file_id)
         receipts.call_off(session, upload, now)
         return _upload_view(snapshot, upload, "deleted")
     file = file or copies.lock_file(session, file_id)
-    if file is None or app_id not in (None, file.app_id):
+    if file is None or not reach.covers(file.app_id, file.namespace):
         raise unknown(file_id)
     delete_everywhere(session, file, now)
     return view_of(session, snapshot, file)

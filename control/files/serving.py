@@ -7,7 +7,7 @@ its path on any node of the cluster; for the node that is sent to one of its own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.cluster.node_states import is_off
+from control.cluster.reach import Reach
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation
@@ -41,16 +42,15 @@ from portside.wire.keys import Keyset
 class Asked:
     """Who asks for which file: the nodes that were tried, a download token, an app's right.
 
-    `may_read` says whether the caller's key is good for private files of an app (None: nobody's),
-    `resumed` is the SHA-256 of what the caller has the beginning of, `saved` whether a browser is
-    to save the file.
+    `may_read` are the private files that the caller's key is good for, `resumed` is the SHA-256 of
+    what the caller has the beginning of, `saved` whether a browser is to save the file.
     """
 
     file_id: str
     name: str
     avoid: Sequence[str]
     token: str | None
-    may_read: Callable[[str | None], bool]
+    may_read: Reach
     resumed: str | None = None
     saved: bool = False
 
@@ -94,17 +94,17 @@ def fetch(
     key: SigningKey | None,
     file_id: str,
     now: datetime,
-    may_read: Callable[[str | None], bool],
+    may_read: Reach,
     wanted: Wanted = ANY_URL,
 ) -> FileUrl:
     """The URL of a copy on a node that can be reached, signed where the namespace is private.
 
-    `may_read` says whether the caller may read private files of an app's (None: of nobody's);
-    public ones are for everyone who knows their id. Raises ProblemError.
+    `may_read` are the private files that the caller may read; public ones are for everyone who
+    knows their id. Raises ProblemError.
     """
     file = session.get(File, file_id)
     private = file is not None and file.namespace in settings.private
-    if file is None or (private and not may_read(file.app_id)):
+    if file is None or (private and not may_read.covers(file.app_id, file.namespace)):
         raise unknown(file_id)
     if file.state in ("deleting", "deleted"):
         raise file_deleted()
@@ -175,7 +175,7 @@ def _right(
     Raises ProblemError without either.
     """
     if asked.token is None:
-        if asked.may_read(file.app_id):
+        if asked.may_read.covers(file.app_id, file.namespace):
             return None
         raise ProblemError(
             "token-missing", "this file is private: send a download token behind '?token='"

@@ -61,6 +61,16 @@ def unknown(node_id: str) -> ProblemError:
     )
 
 
+def without_heartbeat(view: NodeView) -> NodeView:
+    """What an app needs of a node to know why it gets no uploads.
+
+    What the node tells of itself is for its operators: versions, paths, who fails there and how.
+    """
+    said = set(view.heartbeat.reasons) if view.heartbeat is not None else set()
+    reasons = tuple(reason for reason in view.reasons if reason not in said)
+    return view.model_copy(update={"heartbeat": None, "reasons": reasons})
+
+
 def _node_view(snapshot: Snapshot, row: Node) -> NodeView:
     node = snapshot.nodes[row.node_id]
     heartbeat = None if row.heartbeat is None else Heartbeat.model_validate_json(row.heartbeat)

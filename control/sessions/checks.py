@@ -81,6 +81,17 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
         )
 
 
+def namespace_must_be_the_keys(asked: AppRequest) -> None:
+    """Refuse a namespace that the app's key isn't bound to."""
+    bound = asked.app.namespaces
+    if bound is not None and not asked.app.reach.has_namespace(asked.request.namespace):
+        raise ProblemError(
+            "namespace-refused",
+            f"this API key is for the namespaces {', '.join(sorted(bound))}, not for "
+            f"{asked.request.namespace}: say which with 'namespace'",
+        )
+
+
 def node_must_take_files(snapshot: Snapshot, node_id: str) -> None:
     """Refuse a node that is named and takes no new files now, saying why and which do."""
     node = snapshot.nodes.get(node_id)

@@ -32,6 +32,7 @@ from control.sessions.checks import (
     must_be_takeable,
     name_must_be_free,
     name_of,
+    namespace_must_be_the_keys,
     node_must_take_files,
     path_of,
 )
@@ -72,6 +73,7 @@ class SessionOpener:
         """
         key = self._signer()
         must_be_takeable(self._settings, asked.request)
+        namespace_must_be_the_keys(asked)
         snapshot = self._snapshots.current()
         if (earlier := self._opened_before(asked)) is not None:
             return answer.session(snapshot, self._settings, key, earlier), False

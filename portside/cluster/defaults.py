@@ -31,6 +31,9 @@ SLOTS_PER_ADDRESS = 0.5
 LEAST_RATE = KIB
 """Per second. A modem did more; what is slower for a minute hangs, or means to."""
 
+WRONG_TOKENS_PER_ADDRESS = 300
+"""Tokens and keys that are none and one address may try in a minute."""
+
 HEARTBEAT = 15
 """Between two signs of life of a node."""
 

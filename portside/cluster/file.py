@@ -141,6 +141,9 @@ class Limits(_Strict):
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
     requests_per_address: int = Field(default=3000, ge=1, le=1_000_000)
     control_requests_per_address: int = Field(default=30_000, ge=1, le=1_000_000)
+    wrong_tokens_per_address: int = Field(
+        default=defaults.WRONG_TOKENS_PER_ADDRESS, ge=1, le=1_000_000
+    )
     slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, ge=1, le=512)
     slots_per_owner: float = Field(default=defaults.SLOTS_PER_OWNER, gt=0, le=1)
     slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)

@@ -14,21 +14,28 @@ from portside.web.openapi_document import document
 from portside.web.problems import PROBLEM_TYPE, BaseProblemError
 from portside.web.request_log import Answered, RequestLog
 from portside.web.resources import Description, Live, MetricsPage
+from portside.web.wrong_credentials import WrongCredentials
 
 App = falcon.App[falcon.Request, falcon.Response]
 
 _log = structlog.get_logger()
 
 
-def new_app(request_log: RequestLog, problem_type: type[BaseProblemError[Any]], name: str) -> App:
+def new_app(
+    request_log: RequestLog,
+    problem_type: type[BaseProblemError[Any]],
+    name: str,
+    wrong: WrongCredentials,
+) -> App:
     """An app whose every error is answered as a problem of this type.
 
-    `name` is the service's in a sentence ("the node"), for whoever it fails.
+    `name` is the service's in a sentence ("the node"), for whoever it fails; `wrong` counts tokens
+    and keys that are none.
     """
     app = falcon.App(middleware=[request_log])
     # An answer without a body has no type either. falcon takes None, whatever its annotation says.
     app.resp_options.default_media_type = None  # type: ignore[assignment]
-    handlers = _ErrorHandlers(problem_type, name)
+    handlers = _ErrorHandlers(problem_type, name, wrong)
     app.add_error_handler(BaseProblemError, handlers.problem)
     app.add_error_handler(falcon.HTTPError, handlers.http_error)
     app.add_error_handler(Exception, handlers.unforeseen)
@@ -66,9 +73,12 @@ def answer_problem(
 class _ErrorHandlers:
     """What falcon calls for errors that leave a handler, with problems of one service."""
 
-    def __init__(self, problem_type: type[BaseProblemError[Any]], name: str) -> None:
+    def __init__(
+        self, problem_type: type[BaseProblemError[Any]], name: str, wrong: WrongCredentials
+    ) -> None:
         self._problem_type = problem_type
         self._name = name
+        self._wrong = wrong
 
     def problem(
         self,
@@ -78,7 +88,7 @@ class _ErrorHandlers:
         params: Any,
     ) -> None:
         """Our own refusals."""
-        answer_problem(request, response, problem)
+        answer_problem(request, response, self._wrong.judged(request, problem))
 
     def http_error(
         self,

@@ -266,6 +266,7 @@ class NodeView(Message):
     """Bytes promised to open sessions."""
     open_sessions: Whole
     heartbeat: Heartbeat | None
+    """Its last one, for `admin` alone."""
     holding: Holding | None = None
     """With `GET /api/v1/nodes/<id>` only."""
     drain: DrainProgress | None = None

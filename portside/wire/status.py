@@ -6,7 +6,7 @@ Some numbers are told twice, under the names that monitoring of other upload ser
 
 from __future__ import annotations
 
-from pydantic import Field, computed_field
+from pydantic import Field, RootModel, computed_field
 
 from portside.wire.base import Message
 from portside.wire.bounds import MOST_REASONS, Amount, Label, Moment, Name, Prose
@@ -115,28 +115,15 @@ class FailedUpload(Message):
     """With it the log says more."""
 
 
-class UploadStatus(Message):
-    """`GET /api/v1/system/upload-status`: the very numbers that admission decides by.
+class PublicStatus(Message):
+    """What `GET /api/v1/system/upload-status` tells anybody: whether to come, and how full it is.
 
-    `shortages` are why every upload is refused with 507 until there is room; a node that is only
-    full is `accepting` all the same, for it needs nobody's look.
+    A node that is only full of files is `accepting` all the same, for it needs nobody's look.
     """
 
     node_id: Label
-    version: Name
     accepting: bool
-    reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
-    shortages: tuple[Prose, ...] = Field(default=(), max_length=MOST_REASONS, fail_fast=True)
     slots: SlotStatus
-    memory: MemoryStatus
-    disk: DiskStatus
-    filesystem: FilesystemStatus | None = None
-    committed: Amount
-    failures: dict[Label, Amount] = Field(max_length=MOST_PROBLEMS)
-    recent_failures: tuple[FailedUpload, ...] = Field(
-        default=(), max_length=MOST_FAILURES, fail_fast=True
-    )
-    """The newest first, since the agent's start."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -149,6 +136,30 @@ class UploadStatus(Message):
     def max_concurrent(self) -> int:
         """Slots that there are."""
         return self.slots.limit
+
+
+class UploadStatus(PublicStatus):
+    """What it tells those who may read metrics: the very numbers that admission decides by.
+
+    `shortages` are why every upload is refused with 507 until there is room.
+    """
+
+    version: Name
+    reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
+    shortages: tuple[Prose, ...] = Field(default=(), max_length=MOST_REASONS, fail_fast=True)
+    memory: MemoryStatus
+    disk: DiskStatus
+    filesystem: FilesystemStatus | None = None
+    committed: Amount
+    failures: dict[Label, Amount] = Field(max_length=MOST_PROBLEMS)
+    recent_failures: tuple[FailedUpload, ...] = Field(
+        default=(), max_length=MOST_FAILURES, fail_fast=True
+    )
+    """The newest first, since the agent's start."""
+
+
+class ToldStatus(RootModel[UploadStatus | PublicStatus]):
+    """Either, as `GET /api/v1/system/upload-status` answers."""
 
 
 class Readiness(Message):

@@ -529,6 +529,16 @@ def test_metrics_are_for_the_node_and_the_operators_networks(
     assert bool(double.requests) == (status == 204)
 
 
+@pytest.mark.parametrize(("address", "reads"), [("127.0.0.2", "1"), ("127.0.0.9", "0")])
+def test_the_agent_hears_who_reads_metrics_whatever_a_client_says(
+    limited: tuple[Nginx, AgentDouble], address: str, reads: str
+) -> None:
+    nginx, double = limited
+    nginx.ask("GET", "/api/v1/system/upload-status", {"X-Reads-Metrics": "1"}, source=address)
+    ((_, headers),) = double.requests
+    assert headers["x-reads-metrics"] == reads
+
+
 def test_while_the_agent_restarts_clients_are_told_to_come_again(
     make_node: MakeNode, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from portside.web.redirects import DOWNLOAD
 from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
-from portside.wire.status import Readiness, UploadStatus
+from portside.wire.status import Readiness, ToldStatus
 
 _WHOLE_BODY_PROBLEMS: tuple[Slug, ...] = (
     *NEW_FILE_PROBLEMS,
@@ -299,8 +299,8 @@ _LASTING: Operations = {
 _SYSTEM: Operations = {
     ("GET", "/api/v1/system/upload-status"): Operation(
         "system",
-        "The numbers that admission decides by",
-        {200: Answer("As of now.", model=UploadStatus, headers=_CACHE)},
+        "How full the node is; to readers of metrics, the numbers that admission decides by",
+        {200: Answer("As of now.", model=ToldStatus, headers=_CACHE)},
     ),
     ("GET", "/api/v1/system/keys"): Operation(
         "system",

@@ -134,6 +134,51 @@ def test_an_app_sees_its_own_files_only(api: Api) -> None:
     assert len(api.ask("GET", "/api/v1/files", key=api.admin).json["files"]) == 1
 
 
+def test_a_key_that_is_bound_to_namespaces_reaches_no_others(api: Api) -> None:
+    beyond = api.uploads(namespace="isos")
+    bound = api.core.database.write(
+        lambda s: api_keys.create(
+            s, "gallery", ("upload", "read", "delete"), api.core.clock.now, ("images", "thumbs")
+        )
+    )
+    api = api.fresh()
+    wish = {"owner": "user-7", "name": "a.iso", "size": 1}
+    refused = api.ask("POST", "/api/v1/upload/sessions", wish, key=bound)
+    assert slug_of(refused) == "namespace-refused"
+    assert "images, thumbs" in refused.json["detail"]
+    taken = api.ask("POST", "/api/v1/upload/sessions", {**wish, "namespace": "images"}, key=bound)
+    assert taken.status_code == 201
+    own = api.ask("GET", f"/api/v1/files/{taken.json['file_id']}", key=bound)
+    assert own.json["state"] == "uploading"
+    # An app that is made anew has its files still, but this key isn't for all of them.
+    api.core.database.write(lambda s: api_keys.revoke(s, "shop", api.core.clock.now))
+    narrowed = api.core.database.write(
+        lambda s: api_keys.create(s, "shop", ("read", "delete"), api.core.clock.now, ("images",))
+    )
+    api = api.fresh()
+    path = f"/api/v1/files/{beyond.file_id}"
+    for method in ("GET", "DELETE"):
+        assert slug_of(api.ask(method, path, key=narrowed)) == "not-found"
+    assert api.ask("GET", "/api/v1/files", key=narrowed).json["files"] == []
+    assert api.ask("GET", path, key=api.admin).json["state"] == "replicating"
+
+
+def test_who_tries_keys_is_refused_and_right_ones_pass_all_the_while(core: Core) -> None:
+    core.settings = core.settings.model_copy(update={"wrong_keys_per_minute": 2})
+    api = Api(core)
+
+    def tried(key: str, address: str, path: str = "/api/v1/files", method: str = "GET") -> int:
+        headers = {"X-Forwarded-For": address}
+        return api.ask(method, path, {}, key=key, headers=headers).status_code
+
+    assert [tried("portside_wrong", "2001:db8::1") for _ in range(2)] == [401, 401]
+    # Whatever is tried there, from anywhere in its network.
+    assert tried("portside_other", "2001:db8::2:1") == 429
+    assert tried("no-token", "2001:db8::1", "/api/v1/nodes/s01/heartbeat", "POST") == 429
+    assert tried("portside_wrong", "2001:db8:0:1::1") == 401
+    assert tried("", "2001:db8::1") == 200
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 
@@ -265,6 +310,9 @@ def test_an_upload_that_is_deleted_is_revoked_and_gives_its_space_back(api: Api)
     assert api.ask("GET", path).json["state"] == "deleted"
     assert api.core.pool(session.node_id) == (0, 0, 0)
     assert api.core.reports(session.node_id).revoked == (session.session_id,)
+    # A node whose clock is behind would still take it.
+    api.core.clock.pass_by((session.session_deadline - api.core.clock.now).total_seconds() + 30)
+    assert api.core.reports(session.node_id).revoked == (session.session_id,)
     # It was too late to stop it: what came in is deleted.
     api.brings(session)
     assert [lease.kind for lease in api.core.reports(session.node_id).work] == ["delete"]
@@ -277,9 +325,11 @@ def test_an_upload_that_is_deleted_is_revoked_and_gives_its_space_back(api: Api)
 def test_nodes_are_told_with_their_reasons_and_set(api: Api) -> None:
     api.core.reports("s02", accepting=False, reasons=("disk-slow: 9 s",))
     api = api.fresh()
-    nodes = {node["node_id"]: node for node in api.ask("GET", "/api/v1/nodes").json["nodes"]}
+    told = api.ask("GET", "/api/v1/nodes", key=api.admin).json["nodes"]
+    nodes = {node["node_id"]: node for node in told}
     assert [node["healthy"] for node in nodes.values()] == [True, False, True]
     assert "disk-slow: 9 s" in nodes["s02"]["reasons"]
+    assert nodes["s02"]["heartbeat"]["reasons"] == ["disk-slow: 9 s"]
     answer = api.ask("POST", "/api/v1/nodes/s01/state", {"state": "draining"}, key=api.admin)
     assert (answer.json["state"], answer.json["healthy"]) == ("draining", False)
     assert api.ask("GET", "/api/v1/nodes/s01").json["state"] == "draining"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.orm import Session as Transaction
 
 from control.catalogue import copies
+from control.cluster.reach import EVERYTHING
 from control.db.database import Database
 from control.files import receipts, service, serving
 from control.problems import ProblemError
@@ -29,7 +30,7 @@ def served_by(core: Core, file_id: str) -> str:
     snapshot = core.snapshots.current()
     url = core.database.read(
         lambda session: serving.fetch(
-            session, snapshot, core.settings, None, file_id, core.clock.now, lambda app_id: True
+            session, snapshot, core.settings, None, file_id, core.clock.now, EVERYTHING
         )
     )
     return url.node_id
@@ -109,7 +110,7 @@ def test_a_deletion_and_the_first_receipt_at_one_time_end_as_a_deleted_file(
         receipts.register(transaction, core.settings, proof, now)
 
     def deletion(transaction: Transaction) -> None:
-        service.remove(transaction, snapshot, session.file_id, APP.app_id, now)
+        service.remove(transaction, snapshot, session.file_id, APP.reach, now)
 
     works = {"receipt": receipt, "deletion": deletion}
     one = works.pop(first)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from control.cluster.reach import EVERYTHING
 from control.db.models import Work
 from control.files import service
 from control.nodes.inventories import MOST_TELLING
@@ -29,7 +30,7 @@ from tests.support.control.inventories import asks, held, inventories, tells
 
 def _view(core: Core, file_id: str) -> dict[str, Any]:
     view = core.database.read(
-        lambda session: service.look_up(session, core.snapshots.current(), file_id, None)
+        lambda session: service.look_up(session, core.snapshots.current(), file_id, EVERYTHING)
     )
     return view.model_dump()
 
@@ -87,7 +88,7 @@ def test_a_file_that_was_deleted_is_deleted_where_it_turns_up(core: Core) -> Non
     tells(core, "s01", file)
     core.database.write(
         lambda session: service.remove(
-            session, core.snapshots.current(), file.file_id, None, core.clock.now
+            session, core.snapshots.current(), file.file_id, EVERYTHING, core.clock.now
         )
     )
     (lease,) = core.reports("s01").work
@@ -103,7 +104,7 @@ def test_a_file_of_an_upload_that_was_called_off_is_deleted(core: Core) -> None:
     session = core.opens()
     core.database.write(
         lambda transaction: service.remove(
-            transaction, core.snapshots.current(), session.file_id, APP.app_id, core.clock.now
+            transaction, core.snapshots.current(), session.file_id, APP.reach, core.clock.now
         )
     )
     tells(core, session.node_id, held(file_id=session.file_id, jti=session.session_id))

@@ -259,7 +259,7 @@ def test_of_many_who_want_one_name_at_a_time_one_gets_it(core: Core) -> None:
     assert f"DELETE /api/v1/files/{file_id}" in refused.value.detail
     core.database.write(
         lambda session: service.remove(
-            session, core.snapshots.current(), file_id, APP.app_id, core.clock.now
+            session, core.snapshots.current(), file_id, APP.reach, core.clock.now
         )
     )
     core.opens(layout="named", name="a.iso")

@@ -16,6 +16,7 @@ from portside.web.openapi import Api, JsonObject, Operation, Operations
 from portside.web.problems import BaseProblemError, SharedSlug
 from portside.web.request_log import Answered, RequestLog
 from portside.web.resources import Description
+from portside.web.wrong_credentials import WrongCredentials
 
 OwnSlug = Literal["full"]
 Slug = SharedSlug | OwnSlug
@@ -36,6 +37,9 @@ class BoxLog(RequestLog):
 
     def measured(self, request: falcon.Request, seconds: float) -> dict[str, float]:
         return {"took": 1.0 if seconds >= 0 else -1.0}
+
+
+WRONG = WrongCredentials(2, ProblemError)
 
 
 class Boxes:
@@ -77,7 +81,7 @@ def problems() -> list[str]:
 def app(problems: list[str]) -> App:
     registry = CollectorRegistry()
     Counter("boxes", "Boxes.", registry=registry)
-    app = new_app(BoxLog(problems.append), ProblemError, "the store")
+    app = new_app(BoxLog(problems.append), ProblemError, "the store", WRONG)
     app.add_route("/boxes", Boxes())
     add_common_routes(app, registry, API, OPERATIONS)
     return app

@@ -1,0 +1,11 @@
+"""API keys may be bound to namespaces."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision: str | None = "0005"
+
+
+def upgrade() -> None:
+    op.add_column("apps", sa.Column("namespaces", sa.JSON(), nullable=True))
