@@ -24,7 +24,7 @@ _BEHIND = "gone;"
 """Behind every such key, before any other: so that the notes' own index finds them."""
 
 MOST_CHARACTERS = 256 * 1024
-"""Of what one heartbeat tells of these, orders and all: a quarter of what the control plane takes."""
+"""Of what one heartbeat tells of these, orders and all: a quarter of what is taken in."""
 
 
 @dataclass(frozen=True, slots=True)
