@@ -116,7 +116,7 @@ class Worker:
         )
         control = ControlClient(settings.node_id, key, settings.ca)
         self._comparison = InventoryComparison(settings, database, control)
-        tombstones = TombstoneComparison(settings.node_id, database, control)
+        tombstones = TombstoneComparison(settings, database, control)
         self._heartbeats = HeartbeatSender(
             database,
             rosters,

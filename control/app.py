@@ -20,6 +20,7 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.files.serving import Signing
 from control.moves.rules import COMMANDS
+from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories
 from control.nodes.runs import Runs
@@ -51,7 +52,8 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     services = Services(settings, access, database, snapshots, clock)
     opener = SessionOpener(settings, database, snapshots, key)
     runs = Runs(settings.heartbeat_every)
-    heartbeats = Heartbeats(settings, database, snapshots, runs)
+    orders = DeletionOrders(settings, key)
+    heartbeats = Heartbeats(settings, database, snapshots, runs, orders)
 
     app = new_app(RequestLog(metrics.problem), ProblemError, "the control plane", wrong)
     app.req_options.auto_parse_qs_csv = False
@@ -66,7 +68,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(
         f"{paths.NODES}/{{node_id}}/heartbeat", nodes.NodeHeartbeats(heartbeats, metrics, clock)
     )
-    inventories = nodes.NodeInventories(Inventories(settings, database, snapshots, runs), clock)
+    inventories = nodes.NodeInventories(
+        Inventories(settings, database, snapshots, runs, orders), clock
+    )
     app.add_route(f"{paths.NODES}/{{node_id}}/inventory", inventories)
     app.add_route(f"{paths.NODES}/{{node_id}}/inventory/files", inventories, suffix="files")
     app.add_route(

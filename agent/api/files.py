@@ -24,6 +24,7 @@ from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
 from portside.content import SCRIPT_EXTENSIONS, extension_of
+from portside.web.authorization import bearer
 from portside.web.redirects import (
     NO_STORE,
     TOKEN,
@@ -93,7 +94,9 @@ class File:
         if reasons:
             raise ProblemError("read-only", "this node deletes no files: " + "; ".join(reasons))
         with storage_problems(self._health):
-            delete(self._settings, self._database, file_id)
+            # It stays with the tombstone: the copies elsewhere go by its word, not by this node's.
+            order = bearer(authorization_of(request))
+            delete(self._settings, self._database, file_id, order)
         response.status = falcon.HTTP_204
 
 

@@ -29,6 +29,7 @@ from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
 from agent.settings import Settings
+from agent.storage import tombstones
 from portside.inventory import EMPTY, toggled
 from portside.wire.heartbeat import WhyGone
 from portside.wire.inventory import (
@@ -236,8 +237,16 @@ class InventoryComparison:
             if why is not None:
                 gone += 1
                 _log.warning("file is not here", file_id=each.file_id, why=why)
+                order = (
+                    tombstones.order_of(self._settings, self._database, each.file_id)
+                    if why == "deleted"
+                    else None
+                )
                 with self._database.transaction() as connection:
-                    removals.note(connection, each.file_id, why)
+                    if order is None:
+                        removals.note(connection, each.file_id, why)
+                    else:
+                        removals.note(connection, each.file_id, why, order.token, order.deleted_at)
         return gone
 
     def _why_gone(self, file: BelievedFile) -> WhyGone | None:

@@ -39,8 +39,8 @@ _Outcome = Literal["done", "failed", "missing"]
 class Leases:
     """The leases of one node. Every change is durable on return.
 
-    `delete` removes a file for good, `remove_copy` without a tombstone; both return whether it was
-    here and raise DiskFull or DiskFailed.
+    `delete` removes a file for good, by the order that came with the lease, `remove_copy` without a
+    tombstone; both return whether it was here and raise DiskFull or DiskFailed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Leases:
         node_id: str,
         database: Database,
         pushes: PushQueue,
-        delete: Callable[[str], bool],
+        delete: Callable[[str, str | None], bool],
         remove_copy: Callable[[str], bool],
     ) -> None:
         self._node_id = node_id
@@ -159,7 +159,11 @@ class Leases:
         if refused is not None:
             return refused
         try:
-            there = (self._delete if lease.tombstone else self._remove_copy)(lease.file_id)
+            there = (
+                self._delete(lease.file_id, lease.order)
+                if lease.tombstone
+                else self._remove_copy(lease.file_id)
+            )
         except (DiskFull, DiskFailed, sqlite3.OperationalError) as error:
             return _ended(lease, "failed", str(error))
         return _ended(lease, "done") if there else _missing(lease)

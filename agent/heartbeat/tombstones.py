@@ -19,8 +19,10 @@ from agent.heartbeat.client import ControlAway, ControlClient
 from agent.heartbeat.held_files import described, in_bounds
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
+from agent.settings import Settings
+from agent.storage import tombstones
 from portside.inventory import EMPTY, toggled
-from portside.wire.inventory import MOST_HELD, MOST_IDS, HeldFiles, InventoryPage
+from portside.wire.inventory import MOST_HELD, MOST_IDS, HeldFile, HeldFiles, InventoryPage
 
 _log = structlog.get_logger()
 
@@ -33,8 +35,9 @@ _LOOK_EVERY = 1.0
 class TombstoneComparison:
     """Tells one node's deletions again. `run` is one thread's work."""
 
-    def __init__(self, node_id: str, database: Database, control: ControlClient) -> None:
-        self._node_id = node_id
+    def __init__(self, settings: Settings, database: Database, control: ControlClient) -> None:
+        self._settings = settings
+        self._node_id = settings.node_id
         self._database = database
         self._control = control
         self._lock = threading.Lock()
@@ -87,7 +90,7 @@ class TombstoneComparison:
             "AND file_id IN (SELECT value FROM json_each(?))",
             (json.dumps(file_ids),),
         )
-        for files in in_bounds(described(rows)):
+        for files in in_bounds(map(self._with_order, described(rows))):
             pulse.beat()
             held = HeldFiles(node_id=self._node_id, ticket=ticket, files=files, deleted=True)
             answer = self._control.tell_held(url, held, lambda: pulse.stopped)
@@ -97,6 +100,13 @@ class TombstoneComparison:
             for each in answer.not_taken:
                 _log.error("deletion not believed", file_id=each.file_id, why=each.why)
         return True
+
+    def _with_order(self, file: HeldFile) -> HeldFile:
+        """With what proves that it was to go: without, the control plane takes no one's word."""
+        order = tombstones.order_of(self._settings, self._database, file.file_id)
+        if order is None:
+            return file
+        return file.model_copy(update={"order": order.token, "deleted_at": order.deleted_at})
 
     def _pages(self) -> Iterator[InventoryPage]:
         after: str | None = None

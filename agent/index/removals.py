@@ -11,16 +11,20 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from agent.index.database import Database
 from portside.wire.heartbeat import MOST_GONE, GoneFile, WhyGone
 
 _KEY = "gone:"
-"""A note with this and a file's id for a key: when it went, in nanoseconds, and why."""
+"""A note with this and a file's id for a key: when it went, in nanoseconds, why, and by whose order
+if by any."""
 
 _BEHIND = "gone;"
 """Behind every such key, before any other: so that the notes' own index finds them."""
+
+MOST_CHARACTERS = 256 * 1024
+"""Of what one heartbeat tells of these, orders and all: a quarter of what is taken in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +37,27 @@ class Telling:
     @property
     def file(self) -> GoneFile:
         """The same, as heartbeats carry it."""
-        return GoneFile.model_validate(
-            {"file_id": self.key.removeprefix(_KEY), "why": self.value.partition(" ")[2]}
-        )
+        stamp, why, *order = self.value.split(" ")
+        told: dict[str, object] = {"file_id": self.key.removeprefix(_KEY), "why": why}
+        if order:
+            told |= {"order": order[0], "deleted_at": _moment(stamp)}
+        return GoneFile.model_validate(told)
 
 
-def note(connection: sqlite3.Connection, file_id: str, why: WhyGone) -> None:
-    """Have it told that a file isn't here any more, in a transaction of the caller's."""
-    connection.execute(
-        "INSERT OR REPLACE INTO notes VALUES (?, ?)", (_KEY + file_id, f"{_stamp()} {why}")
-    )
+def note(
+    connection: sqlite3.Connection,
+    file_id: str,
+    why: WhyGone,
+    order: str | None = None,
+    moment: datetime | None = None,
+) -> None:
+    """Have it told that a file isn't here any more, in a transaction of the caller's.
+
+    `order` is the token that asked for its deletion, at `moment` or now.
+    """
+    stamp = _stamp(None if moment is None else int(moment.timestamp() * 10**6) * 1000)
+    value = f"{stamp} {why}" + (f" {order}" if order else "")
+    connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (_KEY + file_id, value))
 
 
 def drop(connection: sqlite3.Connection, file_id: str) -> None:
@@ -64,7 +79,13 @@ def to_tell(database: Database) -> list[Telling]:
         "SELECT key, value FROM notes WHERE key > ? AND key < ? ORDER BY value LIMIT ?",
         (_KEY, _BEHIND, MOST_GONE),
     )
-    return [Telling(key, value) for key, value in rows]
+    tellings, length = list[Telling](), 0
+    for key, value in rows:
+        length += len(value)
+        if tellings and length > MOST_CHARACTERS:
+            break
+        tellings.append(Telling(key, value))
+    return tellings
 
 
 def told(database: Database, tellings: Sequence[Telling]) -> None:
@@ -75,6 +96,10 @@ def told(database: Database, tellings: Sequence[Telling]) -> None:
                 "DELETE FROM notes WHERE key = ? AND value = ?",
                 [(each.key, each.value) for each in tellings],
             )
+
+
+def _moment(stamp: str) -> datetime:
+    return datetime.fromtimestamp(int(stamp) // 1000 / 10**6, UTC)
 
 
 def _stamp(nanoseconds: int | None = None) -> str:

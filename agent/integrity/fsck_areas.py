@@ -109,6 +109,6 @@ def _revised(
     elif is_deleted and row is not None and row.state == "QUARANTINED":
         finding = Finding(Kind.HALF_DELETED, path, "cut short", file_id)
         if repair:
-            delete(settings, database, file_id)
+            delete(settings, database, file_id, attributes.deletion_order)
             finding = replace(finding, done="finished")
         yield finding

@@ -114,7 +114,7 @@ class Repair:
             if row_at(self._database, place.path) is None:
                 # The index holds it as deleted: then data that came back is not its business.
                 return self._set_aside(place, finding)
-        delete(self._settings, self._database, attributes.file_id)
+        delete(self._settings, self._database, attributes.file_id, attributes.deletion_order)
         return "deletion finished"
 
     def _put_back(self, place: Place, finding: Finding) -> str:

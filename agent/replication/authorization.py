@@ -30,8 +30,10 @@ class Sources:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
         roster = self._rosters.current()
         # A node is known by its own key in the roster, or by one of its own in the keyset.
-        known = {node.node_id for node in roster.nodes}
-        keys = [node.key for node in roster.nodes if node.key.owner == node.node_id]
+        # One that is retired is trusted no more, whoever has its key now.
+        nodes = [node for node in roster.nodes if node.state != "retired"]
+        known = {node.node_id for node in nodes}
+        keys = [node.key for node in nodes if node.key.owner == node.node_id]
         keys += [key for key in self._keyset.keys if key.owner in known]
         try:
             claims = verify_replicate(token, Keyset(keys=tuple(keys)), self._node_id)

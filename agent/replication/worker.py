@@ -177,6 +177,8 @@ class PushWorker:
         target = roster.find(push.target)
         if target is None or push.target == self._settings.node_id:
             return Attempt("failed", f"the roster has no other node {push.target!r}"), False
+        if target.state == "retired":
+            return Attempt("failed", f"{push.target} is retired"), False
         jti = self._pushes.token_of(stored.file_id)
         if jti is None:
             return Attempt("unwanted"), False

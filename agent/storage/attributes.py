@@ -30,6 +30,9 @@ class Attributes(StoredFile):
     replicas: tuple[str, ...] = ()
     request_id: str | None = None
     deleted_at: datetime | None = None
+    deletion_order: str | None = None
+    """Of a deleted file: the token that asked for it, for whoever is told of the deletion. It is
+    worth nothing elsewhere: it names this node."""
 
     @classmethod
     def of(cls, intent: Intent) -> Attributes:

@@ -42,12 +42,18 @@ _log = structlog.get_logger()
 _REMOVAL_KEY = "removal:"
 """A note with this and a file's id for a key: of that file only this node's copy goes."""
 
+_ORDER_KEY = "order:"
+"""A note with this and a file's id for a key: the token that asked for its deletion."""
+
 TOMBSTONE_SUFFIX = ".tombstone"
 """A tombstone on its way to its place, in staging."""
 
 
-def delete(settings: Settings, database: Database, file_id: str) -> bool:
+def delete(settings: Settings, database: Database, file_id: str, order: str | None = None) -> bool:
     """Delete a committed or quarantined file. Returns when that is durable and its space is free.
+
+    `order` is the token that asks for it: it stays with the tombstone, and proves to the control
+    plane that the other copies are to go too. Without one only this node's is gone.
 
     False when there is no such file, or it was deleted before. Raises DiskFailed, sqlite3.Error, or
     DiskFull where even the reserve is used up; once the row is written the next start finishes what
@@ -56,7 +62,7 @@ def delete(settings: Settings, database: Database, file_id: str) -> bool:
     # A file whose way to the quarantine was cut short is brought there first.
     move(settings, database, file_id)
     reserve = Reserve(settings)
-    reserve.spend(lambda: _begin(database, file_id))
+    reserve.spend(lambda: _begin(database, file_id, order=order))
     return reserve.spend(lambda: _carry_out(settings, database, file_id))
 
 
@@ -72,7 +78,9 @@ def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
     return reserve.spend(lambda: _carry_out(settings, database, file_id))
 
 
-def _begin(database: Database, file_id: str, removal: bool = False) -> bool:
+def _begin(
+    database: Database, file_id: str, removal: bool = False, order: str | None = None
+) -> bool:
     """Write down that a committed file, or only this copy of it, goes; whether there was one."""
     with database.transaction() as connection:
         changed = connection.execute(
@@ -82,6 +90,12 @@ def _begin(database: Database, file_id: str, removal: bool = False) -> bool:
         if changed.rowcount and removal:
             connection.execute(
                 "INSERT OR REPLACE INTO notes VALUES (?, '')", (_REMOVAL_KEY + file_id,)
+            )
+        if order is not None:
+            connection.execute(
+                "INSERT OR REPLACE INTO notes SELECT ?, ? WHERE EXISTS (SELECT 1 FROM files "
+                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED'))",
+                (_ORDER_KEY + file_id, order, file_id),
             )
         # Of one that failed half-way the note is there: asked for again, it is gone on with.
         return bool(changed.rowcount) or (removal and _is_removal(connection, file_id))
@@ -146,7 +160,9 @@ def _carry_out(
                 # First, as the tombstone is: an index that is rebuilt must not know this copy.
                 attributes.unlink(missing_ok=True)
             else:
-                _replace_by_tombstone(settings, attributes, stored, jti)
+                _replace_by_tombstone(
+                    settings, attributes, stored, jti, _order_of(connection, file_id)
+                )
             if data.exists():
                 data.rename(doomed)
             disk = filesystem.of(settings.root)
@@ -173,12 +189,20 @@ def _places(settings: Settings, state: str, stored: StoredFile) -> tuple[Path, P
 
 
 def _replace_by_tombstone(
-    settings: Settings, attributes: Path, stored: StoredFile, jti: str
+    settings: Settings, attributes: Path, stored: StoredFile, jti: str, order: str | None
 ) -> None:
-    tombstone = Attributes(**dict(stored), jti=jti, deleted_at=datetime.now(UTC))
+    tombstone = Attributes(
+        **dict(stored), jti=jti, deleted_at=datetime.now(UTC), deletion_order=order
+    )
     temporary = settings.staging / (stored.file_id + TOMBSTONE_SUFFIX)
     durable_file.write(temporary, tombstone.model_dump_json().encode() + b"\n", 0o640)
     temporary.rename(attributes)
+
+
+def _order_of(connection: sqlite3.Connection, file_id: str) -> str | None:
+    note = connection.execute("SELECT value FROM notes WHERE key = ?", (_ORDER_KEY + file_id,))
+    row = note.fetchone()
+    return None if row is None else str(row[0])
 
 
 def _is_removal(connection: sqlite3.Connection, file_id: str) -> bool:
@@ -211,7 +235,7 @@ def _mark_gone(
     else:
         connection.execute("UPDATE files SET state = 'DELETED' WHERE file_id = ?", (file_id,))
         cold_orders.file_deleted(connection, settings.cold, file_id, int(time.time()))
-        removals.note(connection, file_id, "deleted")
+        removals.note(connection, file_id, "deleted", _order_of(connection, file_id))
         connection.executemany(
             "INSERT OR IGNORE INTO deliveries (file_id, kind, target, state, due) "
             "VALUES (?, ?, ?, 'WAITING', 0)",
@@ -221,5 +245,5 @@ def _mark_gone(
             ],
         )
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
-    for key in (REASON_KEY, _REMOVAL_KEY):
+    for key in (REASON_KEY, _REMOVAL_KEY, _ORDER_KEY):
         connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +56,26 @@ def purge(settings: Settings, database: Database, now: datetime, beat: Callable[
     return purged
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By whose token a file was deleted, and when by this node's clock."""
+
+    token: str
+    deleted_at: datetime
+
+
+def order_of(settings: Settings, database: Database, file_id: str) -> Order | None:
+    """The order that a deleted file's tombstone keeps; None where there is none any more."""
+    with database.transaction() as connection:
+        for place in _places(settings, connection, file_id):
+            found = _read(place)
+            if found is None or found.file_id != file_id:
+                continue
+            if found.deleted_at is not None and found.deletion_order is not None:
+                return Order(found.deletion_order, found.deleted_at)
+    return None
+
+
 def _purged(
     settings: Settings, connection: sqlite3.Connection, file_id: str, cutoff: datetime
 ) -> bool:
@@ -78,11 +99,14 @@ def _purged(
 def _places(settings: Settings, connection: sqlite3.Connection, file_id: str) -> Iterator[Path]:
     """Where the tombstone may be, and nothing of another file."""
     yield Kept.of(settings, file_id).attributes
-    path, taken = connection.execute(
+    row = connection.execute(
         "SELECT path, EXISTS (SELECT 1 FROM files AS other WHERE other.path = files.path "
         "AND other.state IN ('PENDING', 'COMMITTED', 'DELETING')) FROM files WHERE file_id = ?",
         (file_id,),
     ).fetchone()
+    if row is None:
+        return
+    path, taken = row
     if not taken:
         # A commit under way is about to put its own attributes there, without holding the index.
         yield settings.uploads / (path + ATTRIBUTES_SUFFIX)

@@ -50,6 +50,9 @@ def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
         if signer is None:
             raise TokenRefused("token-unknown-key", "no node of this cluster has this 'kid'")
         node_id, keyset = signer
+        node = snapshot.nodes[node_id]
+        if node.state == "retired" or not node.signs.in_roster:
+            raise TokenRefused("token-unknown-key", f"{node_id} is no node of the cluster any more")
         claims = verify_receipt(token, keyset, now)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None
@@ -72,12 +75,14 @@ def register(
     Any other one may be older than the loss or deletion of its copy, whatever the clocks say, and
     doesn't bring it back: what is there all the same the node's inventory shows.
 
-    Raises ProblemError (`receipt-conflict`) when another content is known under the file's id.
+    Raises ProblemError (`receipt-conflict`) when another content is known under the file's id, and
+    when nobody expects the file on this node.
     """
     claims, node_id = proof.claims, proof.node_id
     upload = session.get(UploadSession, claims.jti)
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
+    _must_be_expected(session, proof, ordered=ordered)
     file = _file(session, settings, proof, upload, now)
     copy = copies.copies_of(session, file.file_id).get(node_id)
     if copy is not None and copy.state in ("lost", "gone") and not ordered:
@@ -98,6 +103,53 @@ def register(
     if upload is not None:
         _close(session, upload.session_id)
     return file
+
+
+def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
+    """Raise ProblemError for a file that this node was never to have: its key would do otherwise
+    to take a name, or a place among the copies that count.
+
+    A session says which nodes it is for, an order leaves a row. What is left has no session here:
+    another issuer's upload, or a catalogue older than its files. Such a copy fills a gap at most.
+    """
+    claims, node_id = proof.claims, proof.node_id
+    if node_id in copies.copies_of(session, claims.file_id):
+        return
+    file = session.get(File, claims.file_id)
+    if file is not None and file.state in ("deleting", "deleted"):
+        # Such a copy counts for nothing, and is ordered away from where it is.
+        return
+    upload = session_of(session, claims.file_id)
+    other = session.get(UploadSession, claims.jti)
+    if upload is not None or other is not None:
+        if upload is None or upload is not other:
+            raise _unexpected("the session of its 'jti' is another file's")
+        _must_fit(upload, claims)
+        if node_id in (upload.node_id, *upload.replicas):
+            return
+        if not ordered:
+            raise _unexpected(f"its session is not for {node_id}, and nobody ordered a copy there")
+    if file is None and upload is not None:
+        raise _unexpected(f"its session is not for {node_id}")
+    if file is not None and file.state == "committed" and file.present >= file.factor:
+        raise _unexpected("as many copies as are wanted are known")
+
+
+def _must_fit(upload: UploadSession, claims: ReceiptClaims) -> None:
+    """Raise ProblemError when a receipt says what its session's token didn't allow."""
+    limit = upload.max_size if upload.size is None else upload.size
+    if (
+        claims.path.parts[0] != upload.namespace
+        or upload.path not in (None, str(claims.path))
+        or upload.sha256 not in (None, claims.sha256)
+        or upload.size not in (None, claims.size)
+        or (limit is not None and claims.size > limit)
+    ):
+        raise _unexpected("it is not the file that its session is for")
+
+
+def _unexpected(why: str) -> ProblemError:
+    return ProblemError("receipt-conflict", f"the receipt is not taken: {why}")
 
 
 def _file(
@@ -132,6 +184,8 @@ def _file(
     )
     file = copies.lock_file(session, claims.file_id)
     assert file is not None  # noqa: S101 (inserted, or there before)
+    if upload is not None and _is_unheard(session, file, upload, proof.node_id):
+        _correct(session, file, claims, now)
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
         raise ProblemError(
@@ -153,6 +207,34 @@ def _file(
         for node_id in upload.replicas:
             copies.expect(session, file, node_id, node_id, now)
     return file
+
+
+def _is_unheard(session: Session, file: File, upload: UploadSession, node_id: str) -> bool:
+    """Whether this is the first word of the node that took the upload in, after a copy's."""
+    if node_id != upload.node_id or file.state != "committed":
+        return False
+    copy = copies.copies_of(session, file.file_id).get(node_id)
+    return copy is not None and copy.state == "copying"
+
+
+def _correct(session: Session, file: File, claims: ReceiptClaims, now: datetime) -> None:
+    """What was uploaded is what the node says that took it in: a copy that differs is none.
+
+    Else the nodes of the copies could bring something else under the session's id, and be first.
+    """
+    if (file.sha256, file.size, file.path) == (claims.sha256, claims.size, str(claims.path)):
+        return
+    _log.error("copies differ from their upload", file_id=file.file_id, node=claims.iss)
+    for node_id, copy in copies.copies_of(session, file.file_id).items():
+        # Before the size changes: pools have counted the other one.
+        if copy.state == "present":
+            copies.lost(session, file, node_id, now)
+        elif copy.state == "copying":
+            copies.left(session, file, node_id, now)
+    file.sha256, file.size, file.path = claims.sha256, claims.size, str(claims.path)
+    file.committed_at = claims.committed_at
+    session.flush()
+    copies.expect(session, file, claims.iss, claims.iss, now)
 
 
 def _name(claims: ReceiptClaims, upload: UploadSession | None) -> str:

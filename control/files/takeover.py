@@ -8,7 +8,7 @@ one by one, by the same rules as a receipt (`control.files.receipts`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,7 +46,7 @@ _TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
 # Made once: putting statements together takes as long as carrying them out. Columns and no objects,
 # for the rows are many, and changed by one statement for all.
 _KNOWN = (
-    select(File.file_id, File.sha256, File.size, File.path)
+    select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
     .add_columns((inventory.DESCRIBED & (File.state == "committed")).label("is_plain"))
     .where(File.file_id.in_(_IDS))
     .order_by(File.file_id)
@@ -103,10 +103,13 @@ def take_over(
     return HeldFilesAnswer(taken=len(files) - len(not_taken), not_taken=tuple(not_taken))
 
 
-def bury(session: Session, held: HeldFiles, now: datetime) -> HeldFilesAnswer:
+def bury(
+    session: Session, held: HeldFiles, now: datetime, is_proved: Callable[[HeldFile, File], bool]
+) -> HeldFilesAnswer:
     """Delete what a node has deleted for good and this older catalogue believes to be alive.
 
-    The node tells what only somebody knows who had the file. As `take_over` otherwise.
+    The node tells what only somebody knows who had the file, and shows the issuer's order to
+    delete it. As `take_over` otherwise.
     """
     not_taken = []
     for each in sorted(held.files, key=lambda each: each.file_id):
@@ -116,6 +119,10 @@ def bury(session: Session, held: HeldFiles, now: datetime) -> HeldFilesAnswer:
         known = (file.session_id, file.sha256, file.size, file.path)
         if known != (each.jti, each.sha256, each.size, str(each.path)):
             not_taken.append(NotTaken(file_id=each.file_id, why="it was another file"))
+            continue
+        if not is_proved(each, file):
+            copies.left(session, file, held.node_id, now)
+            not_taken.append(NotTaken(file_id=each.file_id, why="no issuer's order came with it"))
             continue
         copies.left(session, file, held.node_id, now)
         service.delete_everywhere(session, file, now)
@@ -155,6 +162,8 @@ def _alike(
         if (row := known.get(each.file_id)) is not None
         and each.file_id not in special
         and row.is_plain
+        # More than are wanted would have another copy ordered away on this node's word.
+        and row.present < row.factor
         and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
     return new, more

@@ -25,6 +25,10 @@ def sender(snapshot: Snapshot, node_id: str) -> KnownNode:
         raise ProblemError(
             "node-unknown", f"{node_id!r} is not in the roster: deploy it, then the control node"
         )
+    if node.state == "retired":
+        raise ProblemError(
+            "node-unknown", f"{node_id!r} was retired: it is trusted no more; stop its agent"
+        )
     return node
 
 

@@ -23,9 +23,10 @@ from control.cluster import node_states, rosters
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
-from control.db.models import Moment, Node
+from control.db.models import File, Moment, Node, UploadSession
 from control.files import receipts
 from control.nodes import authentication, removals
+from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import leases
@@ -58,8 +59,14 @@ class Heartbeats:
     """Takes heartbeats in and answers them. Thread-safe."""
 
     def __init__(
-        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+        self,
+        settings: Settings,
+        database: Database,
+        snapshots: Snapshots,
+        runs: Runs,
+        orders: DeletionOrders,
     ) -> None:
+        self._orders = orders
         self._runs = runs
         self._settings = settings
         self._database = database
@@ -77,7 +84,7 @@ class Heartbeats:
         skew = _skew(beat, now)
         # Before the work: of a copy that was to go and was deleted for good, both are told.
         for each in beat.gone:
-            self._hear(beat, each, now)
+            self._hear(snapshot, beat, each, now)
         # Each piece of work in a transaction of its own: what is settled stays settled, also when
         # the heartbeat itself then turns out to be a replay.
         for done in beat.work:
@@ -106,7 +113,7 @@ class Heartbeats:
             ticket=ticket,
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
-            work=tuple(work),
+            work=tuple(self._orders.ordered(lease, node_id, now) for lease in work),
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
@@ -178,11 +185,14 @@ class Heartbeats:
             rosters.overtake(session, beat.roster_version, now)
         return leases.grant(session, beat.node_id, now), inventory.digest(session, beat.node_id)
 
-    def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
+    def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
         """Take over what a node says of one file, unless it comes too late.
 
         A replay would undo a repair that came after it. Cut off before `_keep`, it is told again.
         """
+
+        def is_proved(file: File | UploadSession) -> bool:
+            return self._orders.prove(beat.node_id, each, file, snapshot.nodes)
 
         def work(session: Session) -> None:
             last = session.get_one(Node, beat.node_id, populate_existing=True)
@@ -191,7 +201,7 @@ class Heartbeats:
             else:
                 is_next = last.ticket == beat.ticket
             if is_next:
-                removals.hear(session, beat.node_id, each, now)
+                removals.hear(session, beat.node_id, each, now, is_proved)
 
         self._database.write(work)
 

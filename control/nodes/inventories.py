@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
-from control.db.models import Node
+from control.db.models import File, Node
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
 from control.nodes import authentication
+from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import inventory
@@ -50,8 +51,14 @@ class Inventories:
     """Answers nodes that found their inventory to differ from ours. Thread-safe."""
 
     def __init__(
-        self, settings: Settings, database: Database, snapshots: Snapshots, runs: Runs
+        self,
+        settings: Settings,
+        database: Database,
+        snapshots: Snapshots,
+        runs: Runs,
+        orders: DeletionOrders,
     ) -> None:
+        self._orders = orders
         self._runs = runs
         self._turn = threading.Lock()
         self._telling = threading.BoundedSemaphore(MOST_TELLING)
@@ -109,6 +116,11 @@ class Inventories:
     def _in_turn(self, held: HeldFiles, now: datetime, *, is_last: bool) -> HeldFilesAnswer:
         """Take over so few that who asks for a session hardly notices: one node at a time."""
 
+        nodes = self._snapshots.current().nodes
+
+        def is_proved(told: HeldFile, file: File) -> bool:
+            return self._orders.prove(held.node_id, told, file, nodes)
+
         def work(session: Session) -> HeldFilesAnswer:
             # The node's row is locked: no heartbeat comes in between.
             known = session.get_one(
@@ -117,7 +129,7 @@ class Inventories:
             if not held.ticket or held.ticket != known.ticket:
                 return HeldFilesAnswer(taken=0, outdated=True)
             if held.deleted:
-                return takeover.bury(session, held, now)
+                return takeover.bury(session, held, now, is_proved)
             return takeover.take_over(session, self._settings, held, now)
 
         with self._turn:

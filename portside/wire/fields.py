@@ -30,6 +30,9 @@ REGION_PATTERN = "^[a-z0-9-]{1,32}$"
 MEDIA_TYPE_PATTERN = f"^{_TYPE}/{_TYPE}$"
 MEDIA_RANGE_PATTERN = rf"^{_TYPE}/({_TYPE}|\*)$"
 
+Order = Annotated[str, Field(max_length=8192)]
+"""A signed token that is handed on as it came: as long as a header that nginx takes."""
+
 FileId = Annotated[str, Field(pattern=FILE_ID_PATTERN)]
 TokenId = Annotated[str, Field(pattern=JTI_PATTERN)]
 Sha256 = Annotated[str, Field(pattern=SHA256_HEX)]

@@ -27,7 +27,7 @@ from portside.wire.bounds import (
     Text,
     Token,
 )
-from portside.wire.fields import FileId, Sha256, Ticket, TokenId
+from portside.wire.fields import FileId, Order, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
@@ -99,6 +99,11 @@ class GoneFile(Message):
 
     file_id: FileId
     why: WhyGone
+    order: Order | None = None
+    """Of `deleted`: the issuer's token that asked for it. Without one it is this node's loss alone;
+    older releases tell none."""
+    deleted_at: Moment | None = None
+    """By the node's clock: at this moment the order has to have been valid."""
 
 
 MOST_QUARANTINED = 20
@@ -195,6 +200,9 @@ class Lease(Message):
 
     Without a tombstone the same file may come back to this node one day.
     """
+    order: Order | None = None
+    """For `delete` with a tombstone: what proves later that the deletion was asked for, an
+    `access+jwt` of the control plane's own for this file on this node. None by older releases."""
 
 
 class HeartbeatAnswer(Message):

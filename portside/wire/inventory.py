@@ -15,7 +15,17 @@ from pydantic import Field, model_validator
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
 from portside.wire.bounds import Amount, Label, Moment, Name, Prose, SaidPath, StoredPath
-from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
+from portside.wire.fields import (
+    AppId,
+    FileId,
+    MediaType,
+    Namespace,
+    Order,
+    Owner,
+    Sha256,
+    Ticket,
+    TokenId,
+)
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""
@@ -94,6 +104,9 @@ class HeldFile(Message):
     sha256: Sha256
     content_type: MediaType
     committed_at: Moment
+    order: Order | None = None
+    """Of one that was deleted: see `portside.wire.heartbeat.GoneFile`."""
+    deleted_at: Moment | None = None
 
 
 class HeldFiles(Message):

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from agent.heartbeat.tombstones import SETTLED
+from portside.web.authorization import bearer
 from portside.wire.heartbeat import GoneFile, Roster
 from portside.wire.inventory import HeldFile
 from tests.support.agent.control_double import ControlDouble
@@ -58,7 +59,7 @@ def test_files_that_are_not_known_are_told_with_all_that_is_known_of_them(
     control.wait_for(lambda: len(told(control)) == len(files), "every file is told")
     for each in told(control):
         file = files[each.file_id]
-        same = set(HeldFile.model_fields) - {"jti"}
+        same = set(HeldFile.model_fields) - {"jti", "order", "deleted_at"}
         assert each.model_dump(include=same) == file.model_dump(include=same)
     control.wait_for_heartbeats(2)
     assert len(told(control)) == len(files), "what is known isn't told again"
@@ -89,14 +90,21 @@ def test_a_file_that_was_deleted_here_is_told_to_be_deleted(
     file = stored(node.agent, "a.bin", b"a")
     node.start()
     control.wait_for_heartbeats()
-    assert ask(node.agent, "DELETE", f"/{file.file_id}", access(node.agent)).status_code == 204
-    deleted = GoneFile(file_id=file.file_id, why="deleted")
-    control.wait_for(lambda: deleted in gone(control))
+    asked = access(node.agent)
+    assert ask(node.agent, "DELETE", f"/{file.file_id}", asked).status_code == 204
+
+    def tellings() -> list[GoneFile]:
+        return [each for each in gone(control) if each.file_id == file.file_id]
+
+    control.wait_for(tellings)
     control.wait_for_heartbeats()
-    before = gone(control).count(deleted)
+    before = len(tellings())
     # A catalogue from before the deletion.
     control.believed = {file.file_id: file.path}
-    control.wait_for(lambda: gone(control).count(deleted) > before, "it is told again")
+    control.wait_for(lambda: len(tellings()) > before, "it is told again")
+    for each in tellings():
+        assert (each.why, each.order) == ("deleted", bearer(asked["Authorization"]))
+        assert each.deleted_at is not None
 
 
 def test_a_damaged_file_is_told_to_be_damaged_again(node: Worker, control: ControlDouble) -> None:

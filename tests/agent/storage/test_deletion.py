@@ -156,7 +156,9 @@ def test_a_kill_at_any_step_is_finished_at_the_next_start(
     agent.kill()
     agent.start()
     _assert_deleted(agent, file)
-    assert _tombstone(attributes_of(agent, file)).deleted_at is not None
+    left = _tombstone(attributes_of(agent, file))
+    assert left.deleted_at is not None
+    assert left.deletion_order is not None, "what proves it to the control plane is there too"
     assert _delete(agent, file).status_code == 204
     assert data_of(agent, kept).read_bytes() == b"x"
     assert stored(agent, "a.bin", b"new", layout="named").path == file.path

@@ -19,11 +19,13 @@ from control.replication import leases
 from portside.wire.heartbeat import GoneFile, HeartbeatAnswer, WhyGone
 from tests.support.control.cluster import done
 from tests.support.control.core import APP, Core
+from tests.support.control.orders import ordered
 from tests.support.control.simulation import Simulation
 
 
 def says(core: Core, node_id: str, file_id: str, why: WhyGone) -> HeartbeatAnswer:
-    return core.reports(node_id, gone=(GoneFile(file_id=file_id, why=why),))
+    gone = GoneFile(file_id=file_id, why=why)
+    return core.reports(node_id, gone=(ordered(core, node_id, gone) if why == "deleted" else gone,))
 
 
 def served_by(core: Core, file_id: str) -> str:
@@ -73,7 +75,7 @@ def test_a_file_deleted_at_one_node_is_deleted_everywhere(core: Core) -> None:
         core.reports(
             node_id,
             work=[done(lease.lease_id)],
-            gone=(GoneFile(file_id=file_id, why="deleted"),),
+            gone=(GoneFile(file_id=file_id, why="deleted", order=lease.order),),
         )
     assert core.file(file_id).state == "deleted"
     assert set(core.copies(file_id).values()) == {"gone"}
@@ -241,7 +243,7 @@ def test_a_copy_that_was_to_go_and_was_deleted_for_good_takes_the_others_with_it
     core.reports(
         "s01",
         work=[done(lease_id, "missing")],
-        gone=(GoneFile(file_id=file_id, why="deleted"),),
+        gone=(ordered(core, "s01", GoneFile(file_id=file_id, why="deleted")),),
     )
     assert core.copies(file_id) == {"s01": "gone", "s02": "deleting"}
     (lease,) = core.reports("s02").work

@@ -21,6 +21,7 @@ from portside.wire.inventory import (
 )
 from tests.support.control.core import Core
 from tests.support.control.inventories import held, inventories, tells
+from tests.support.control.orders import ordered
 
 
 def _buries(core: Core, node_id: str, *files: HeldFile) -> HeldFilesAnswer:
@@ -49,7 +50,7 @@ def test_a_file_that_one_node_has_deleted_for_good_is_not_learned_from_another(c
     token, body = core.nodes.message("s01", page, core.clock.now)
     answer = inventories(core).compare("s01", token, body, core.clock.now)
     assert answer.wanted == (file.file_id,)
-    assert _buries(core, "s01", file).taken == 1
+    assert _buries(core, "s01", ordered(core, "s01", file)).taken == 1
     assert core.file(file.file_id).state == "deleting"
     assert core.copies(file.file_id) == {"s02": "deleting"}
     assert core.file(kept.file_id).state == "committed"

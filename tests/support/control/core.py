@@ -20,6 +20,7 @@ from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool
 from control.files import receipts
+from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.runs import Runs
 from control.sessions.checks import AppRequest
@@ -50,7 +51,10 @@ class Core:
         self.key = SigningKey.from_json(self.settings.issuer_key.read_text())
         self.sessions = self.new_sessions()
         self.runs = Runs(self.settings.heartbeat_every)
-        self.heartbeats = Heartbeats(self.settings, database, self.snapshots, self.runs)
+        self.orders = DeletionOrders(self.settings, self.key)
+        self.heartbeats = Heartbeats(
+            self.settings, database, self.snapshots, self.runs, self.orders
+        )
         take_over(database, self.nodes.roster(), self.clock.now)
 
     def app(self, app_id: str, *scopes: Scope) -> str:
@@ -111,9 +115,20 @@ class Core:
         """A file that these nodes have, with nothing else under way; returns its id."""
         file_id = secrets.token_hex(16)
         for node_id in nodes:
+            self.expects(file_id, node_id)
             self.takes(self.nodes.receipt(node_id, self.clock.now, file_id=file_id))
         self.names(file_id)
         return file_id
+
+    def expects(self, file_id: str, node_id: str) -> None:
+        """A copy of a file that is known is ordered there, as far as receipts are concerned."""
+
+        def expect(session: Transaction) -> None:
+            file = copies.lock_file(session, file_id)
+            if file is not None:
+                copies.expect(session, file, node_id, node_id, self.clock.now)
+
+        self.database.write(expect)
 
     def names(self, file_id: str) -> None:
         """Whose file it is becomes known, as when a node has told."""

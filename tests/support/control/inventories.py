@@ -71,4 +71,4 @@ def asks(
 
 def inventories(core: Core) -> Inventories:
     """What listens to nodes."""
-    return Inventories(core.settings, core.database, core.snapshots, core.runs)
+    return Inventories(core.settings, core.database, core.snapshots, core.runs, core.orders)

@@ -107,6 +107,7 @@ class Simulation(Core):
             told["path"] = PurePosixPath(path)
         for node_id in node_ids:
             self.disks[node_id].files.add(file_id)
+            self.expects(file_id, node_id)
             self.takes(self.nodes.receipt(node_id, self.clock.now, **told))
         self.names(file_id)
         return file_id

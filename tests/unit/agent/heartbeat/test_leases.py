@@ -57,7 +57,7 @@ class Node:
             "s01",
             self.database,
             self.pushes,
-            self._recorded(self.deleted),
+            lambda file_id, order: self._recorded(self.deleted)(file_id),
             self._recorded(self.removed),
         )
 

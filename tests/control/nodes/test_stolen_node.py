@@ -1,0 +1,221 @@
+"""What whoever has a node's key can do with it at the control plane: nothing to others' files.
+
+s02 is stolen: its heartbeats, inventories and receipts are signed as they should be, and lies.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from control.nodes.service import set_state
+from control.problems import ProblemError
+from portside.wire.control import NodeStateRequest
+from portside.wire.heartbeat import GoneFile
+from portside.wire.inventory import HeldFiles
+from tests.support.control.core import Core
+from tests.support.control.inventories import held, inventories, tells
+from tests.support.control.orders import ordered, orders_deletion
+
+STOLEN = "s02"
+
+
+def _says_deleted(core: Core, told: GoneFile) -> None:
+    core.reports(STOLEN, gone=(told,))
+
+
+def _forgeries(core: Core, gone: GoneFile) -> dict[str, GoneFile]:
+    """Orders that don't order this, by what is wrong with them."""
+    past = int(core.clock.now.timestamp()) - 7200
+    return {
+        "none": gone,
+        "no token": gone.model_copy(update={"order": "a.b.c", "deleted_at": core.clock.now}),
+        "its own key": ordered(core, STOLEN, gone, key=core.nodes.keys[STOLEN]),
+        "another node's": ordered(core, "s01", gone),
+        "another file's": ordered(core, STOLEN, gone, file_id="f" * 32),
+        "another owner's": ordered(core, STOLEN, gone, owner="else"),
+        "another namespace's": ordered(core, STOLEN, gone, namespace="elsewhere"),
+        "another right": ordered(core, STOLEN, gone, rights=("read", "list", "verify")),
+        "too late": ordered(core, STOLEN, gone, deleted_at=core.clock.now + timedelta(seconds=961)),
+        "too early": ordered(
+            core, STOLEN, gone, deleted_at=core.clock.now - timedelta(seconds=3600)
+        ),
+        "older than the file": ordered(
+            core,
+            STOLEN,
+            gone,
+            deleted_at=core.clock.now - timedelta(seconds=7000),
+            iat=past,
+            nbf=past,
+            exp=past + 900,
+        ),
+    }
+
+
+def test_without_an_issuers_order_a_nodes_word_deletes_its_own_copy_alone(core: Core) -> None:
+    for what in _forgeries(core, GoneFile(file_id="0" * 32, why="deleted")):
+        file_id = core.stores("s01", STOLEN, "s03")
+        _says_deleted(core, _forgeries(core, GoneFile(file_id=file_id, why="deleted"))[what])
+        there = {"s01": "present", STOLEN: "gone", "s03": "present"}
+        assert core.copies(file_id) == there, what
+        assert core.file(file_id).state == "committed", what
+    assert core.reports("s01").work == core.reports("s03").work == ()
+    core.counts_are_right()
+
+
+def test_an_upload_under_way_is_called_off_by_an_issuers_order_alone(core: Core) -> None:
+    session = core.opens()
+    gone = GoneFile(file_id=session.file_id, why="deleted")
+    core.reports(session.node_id, gone=(gone,))
+    core.takes(core.nodes.receipt_of(session, core.clock.now))
+    assert core.file(session.file_id).state == "committed"
+
+
+def test_a_deletion_counts_by_the_moment_it_was_made_at(core: Core) -> None:
+    """The node was away until long after the token had ended."""
+    file_id = core.stores("s01", STOLEN)
+    told = ordered(core, STOLEN, GoneFile(file_id=file_id, why="deleted"), owner="somebody")
+    core.clock.pass_by(21 * 86400)
+    _says_deleted(core, told)
+    assert core.copies(file_id) == {"s01": "deleting", STOLEN: "gone"}
+    core.counts_are_right()
+
+
+def test_the_order_of_a_lease_proves_the_deletion_to_a_catalogue_that_has_forgotten_it(
+    core: Core,
+) -> None:
+    core.all_report()
+    file_id = core.stores("s01")
+    orders_deletion(core, file_id, "s01", tombstone=True)
+    (lease,) = core.reports("s01").work
+    known = held()
+    tells(core, "s03", known)
+    told = known.model_copy(update={"order": lease.order, "deleted_at": core.clock.now})
+    # It is for its file alone.
+    assert _buries(core, "s01", told) == 0
+    assert core.copies(known.file_id) == {"s03": "present"}
+    again = core.stores("s01", "s03")
+    order = GoneFile(file_id=again, why="deleted", order=lease.order, deleted_at=core.clock.now)
+    core.reports("s01", gone=(order,))
+    assert core.copies(again) == {"s01": "gone", "s03": "present"}
+
+
+def test_the_removal_of_one_copy_brings_no_order_that_would_delete_the_others(core: Core) -> None:
+    file_id = core.stores("s01", STOLEN)
+    orders_deletion(core, file_id, STOLEN)
+    (lease,) = core.reports(STOLEN).work
+    assert (lease.tombstone, lease.order) == (False, None)
+
+
+def _buries(core: Core, node_id: str, *files: Any) -> int:
+    message = HeldFiles(node_id=node_id, ticket=core.ticket(node_id), files=files, deleted=True)
+    token, body = core.nodes.message(node_id, message, core.clock.now)
+    return inventories(core).take_over(node_id, token, body, core.clock.now).taken
+
+
+def test_tombstones_without_an_order_bury_nothing(core: Core) -> None:
+    core.all_report()
+    file = held()
+    tells(core, "s01", file)
+    for lie in (file, ordered(core, STOLEN, file, key=core.nodes.keys[STOLEN])):
+        assert _buries(core, STOLEN, lie) == 0
+    assert core.copies(file.file_id) == {"s01": "present"}
+    assert _buries(core, STOLEN, ordered(core, STOLEN, file)) == 1
+    assert core.copies(file.file_id) == {"s01": "deleting"}
+    core.counts_are_right()
+
+
+def _refused(core: Core, receipt: str) -> str:
+    with pytest.raises(ProblemError) as problem:
+        core.takes(receipt)
+    return problem.value.slug
+
+
+def test_a_receipt_of_a_node_that_nobody_expects_the_file_on_is_refused(core: Core) -> None:
+    session = core.opens()
+    (other,) = core.nodes.keys.keys() - {session.node_id, *session.replicas}
+    now = core.clock.now
+    lies: list[dict[str, Any]] = [
+        {},
+        {"jti": secrets.token_hex(16)},
+        {"file_id": secrets.token_hex(16)},
+    ]
+    for lie in lies:
+        receipt = core.nodes.receipt_of(session, now, other, **lie)
+        assert _refused(core, receipt) == "receipt-conflict", lie
+    core.takes(core.nodes.receipt_of(session, now))
+    assert _refused(core, core.nodes.receipt_of(session, now, other)) == "receipt-conflict"
+    assert other not in core.copies(session.file_id)
+    core.counts_are_right()
+
+
+def test_a_session_is_taken_by_no_file_that_its_token_didnt_allow(core: Core) -> None:
+    now = core.clock.now
+    session = core.opens(namespace="files", layout="named", name="a.iso")
+    (replica,) = session.replicas
+    lies: list[dict[str, Any]] = [
+        {"size": 999},
+        {"path": PurePosixPath("files/b.iso")},
+        {"path": PurePosixPath("private/a.iso")},
+    ]
+    for lie in lies:
+        assert _refused(core, core.nodes.receipt_of(session, now, replica, **lie)) == (
+            "receipt-conflict"
+        ), lie
+    core.takes(core.nodes.receipt_of(session, now, path=PurePosixPath("files/a.iso")))
+    core.counts_are_right()
+
+
+def test_what_a_node_tells_of_others_files_makes_no_copy_too_many(core: Core) -> None:
+    """One more than are wanted, and the control plane would order a real one away."""
+    core.all_report()
+    file = held()
+    tells(core, "s01", file)
+    tells(core, "s03", file)
+    (refused,) = tells(core, STOLEN, file).not_taken
+    assert "as many copies as are wanted" in refused.why
+    receipt = core.nodes.receipt(
+        STOLEN,
+        core.clock.now,
+        **file.model_dump(include={"file_id", "jti", "path", "sha256", "committed_at"}),
+    )
+    assert _refused(core, receipt) == "receipt-conflict"
+    assert core.copies(file.file_id) == {"s01": "present", "s03": "present"}
+    core.counts_are_right()
+
+
+def test_a_retired_node_is_heard_no_more(core: Core) -> None:
+    session = core.opens()
+    core.reports(session.node_id)
+    core.database.write(
+        lambda transaction: set_state(
+            transaction,
+            core.snapshots,
+            core.settings,
+            session.node_id,
+            NodeStateRequest(state="retired", force=True),
+            core.clock.now,
+        )
+    )
+    core.snapshots.forget()
+    with pytest.raises(ProblemError, match="was retired"):
+        core.reports(session.node_id)
+    receipt = core.nodes.receipt_of(session, core.clock.now)
+    assert _refused(core, receipt) == "token-unknown-key"
+
+
+def test_a_copys_node_that_is_first_doesnt_say_what_was_uploaded(core: Core) -> None:
+    session = core.opens()
+    (replica,) = session.replicas
+    core.takes(core.nodes.receipt_of(session, core.clock.now, replica, sha256="0" * 64))
+    core.takes(core.nodes.receipt_of(session, core.clock.now))
+    found = core.file(session.file_id)
+    assert (found.sha256 != "0" * 64, found.present) == (True, 1)
+    assert core.copies(session.file_id) == {session.node_id: "present", replica: "lost"}
+    late = core.nodes.receipt_of(session, core.clock.now, replica, sha256="0" * 64)
+    assert _refused(core, late) == "receipt-conflict"
+    core.counts_are_right()
