@@ -66,6 +66,9 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
             raise ProblemError("name-refused", str(refused)) from None
         if not is_allowed(extension, settings.extensions):
             raise ProblemError("type-refused", why_refused(extension, settings.extensions))
+    too_long = settings.lifetimes.why_refused(request.namespace, request.expires_in)
+    if too_long is not None:
+        raise ProblemError("lifetime-refused", too_long)
     size = bytes_to_promise(settings, request)
     if size > settings.max_size:
         raise ProblemError(

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from portside.wire.base import Message
 from portside.wire.fields import AppId, FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
+from portside.wire.lifetimes import ExpiresAt, ExpiresIn
 
 
 class UploadClaims(Message):
@@ -43,6 +44,8 @@ class UploadClaims(Message):
     ack: Literal["local", "replicated"] = "local"
     app: AppId | None = None
     """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
+    expires_in: ExpiresIn | None = None
+    """Seconds from the commit after which the file ends by itself."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:
@@ -113,6 +116,8 @@ class ReplicateClaims(Message):
     content_type: MediaType
     committed_at: AwareDatetime
     app: AppId | None = None
+    expires_at: ExpiresAt | None = None
+    """When the file ends by itself: on every node the same."""
 
 
 class HeartbeatClaims(Message):
@@ -138,3 +143,5 @@ class ReceiptClaims(Message):
     sha256: Sha256
     committed_at: datetime
     copies: tuple[str, ...]
+    expires_at: ExpiresAt | None = None
+    """When the copy ends by itself, as the node has it."""

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from portside.wire.base import Message, Request
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
+from portside.wire.lifetimes import AnyLifetime
 from portside.wire.spellings import (
     AnyAddress,
     AnyMediaType,
@@ -87,6 +88,10 @@ class SessionRequest(Request):
         default=None,
         description="The uploader's IP address, by which sessions are then limited too.",
     )
+    expires_in: AnyLifetime | None = Field(
+        default=None,
+        description="Seconds from its commit after which the file ends by itself, also as `30d`.",
+    )
     avoid: tuple[NodeId, ...] = Field(
         default=(),
         max_length=16,
@@ -130,6 +135,8 @@ class Session(Message):
     """The one that the file will have; None: the node goes by its name."""
     url: str | None = None
     """Where the file will be found once it is stored, wherever it is."""
+    expires_in: int | None = None
+    """Seconds from its commit after which the file ends; None: it stays."""
 
 
 class CopyView(Message):
@@ -146,7 +153,8 @@ class FileView(Message):
 
     file_id: FileId
     session_id: TokenId | None
-    state: Literal["uploading", "committed", "replicating", "safe", "deleted", "lost"]
+    state: Literal["uploading", "committed", "replicating", "safe", "expired", "deleted", "lost"]
+    """`expired`: its time is over, and its bytes are kept for the grace."""
     namespace: str
     owner: str
     name: str | None
@@ -158,6 +166,8 @@ class FileView(Message):
     copies: tuple[CopyView, ...] = ()
     url: str | None = None
     """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
+    expires_at: datetime | None = None
+    """When it ends by itself, or has ended; None: it stays."""
 
 
 class FileViews(Message):

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from portside.wire.base import Message, Request
 from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sha256
+from portside.wire.lifetimes import ExpiresAt
 from portside.wire.spellings import AnyMoment
 
 
@@ -35,6 +36,8 @@ class StoredFile(Message):
     """The app whose session it was uploaded in; None when another issuer minted the token."""
     direct_url: str = Field(default_factory=lambda told: told["url"])
     """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
+    expires_at: ExpiresAt | None = None
+    """When the file ends by itself, Unix seconds; None if it doesn't."""
 
 
 def surrogate_key(file_id: str, namespace: str) -> str:

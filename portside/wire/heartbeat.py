@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field, computed_field
 from portside.wire.base import Message
 from portside.wire.fields import FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
+from portside.wire.lifetimes import MOST_CHANGES, LifetimeKept, LifetimeOrder
 from portside.wire.status import (
     INODES_PER_FILE,
     Amount,
@@ -141,6 +142,8 @@ class Heartbeat(Message):
     work: tuple[WorkDone, ...] = ()
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
     """The oldest first; each until a heartbeat that told it was answered."""
+    lifetimes: tuple[LifetimeKept, ...] = Field(default=(), max_length=MOST_CHANGES)
+    """Orders of the last answer that are carried out."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -191,6 +194,8 @@ class HeartbeatAnswer(Message):
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()
     work: tuple[Lease, ...] = ()
+    lifetimes: tuple[LifetimeOrder, ...] = Field(default=(), max_length=MOST_CHANGES)
+    """When copies here are to end from now on: each comes until the node says that it is kept."""
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     learned_at: AwareDatetime | None = None

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
 from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
+from portside.wire.lifetimes import ExpiresAt
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""
@@ -90,6 +91,7 @@ class HeldFile(Message):
     sha256: Sha256
     content_type: MediaType
     committed_at: AwareDatetime
+    expires_at: ExpiresAt | None = None
 
 
 class HeldFiles(Message):
