@@ -199,13 +199,11 @@ def test_its_bytes_go_when_the_grace_was_lived_through_and_the_clock_says_so_too
     node: Node,
 ) -> None:
     lived, by_the_clock, both = put(node), put(node), put(node)
-    for file, ago in ((lived, 10), (by_the_clock, GRACE + 10), (both, GRACE + 10)):
-        node.ends(file, ago)
-        if file is not by_the_clock:
-            node.rounds()
-            node.lives(GRACE // 2 if file is both else GRACE)
-    node.lives(GRACE // 2)
+    node.ends(lived)
+    node.ends(both, GRACE + 10)
     node.rounds()
+    node.lives(GRACE)
+    node.ends(by_the_clock, GRACE + 10)
     node.rounds()
     assert [node.state(each) for each in (lived, by_the_clock, both)] == [
         "ENDED",
