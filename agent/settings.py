@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from portside.bucket import Bucket
-from portside.lifetimes import Lifetimes
+from portside.cluster.lifetimes import Lifetimes
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook

@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from portside.cluster import defaults
-from portside.lifetimes import Lifetimes
+from portside.cluster.lifetimes import Lifetimes
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"

@@ -28,8 +28,8 @@ from agent.storage.deletion import delete
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
+from portside.cluster.lifetimes import end_of, has_ended
 from portside.content import SCRIPT_EXTENSIONS, extension_of
-from portside.lifetimes import end_of, has_ended
 from portside.web.redirects import (
     NO_STORE,
     TOKEN,
@@ -40,8 +40,7 @@ from portside.web.redirects import (
 )
 from portside.web.request_log import Answered
 from portside.wire import paths
-from portside.wire.files import FileQuery, StoredFile
-from portside.wire.lifetimes import LifetimeChange
+from portside.wire.files import FileQuery, LifetimeChange, StoredFile
 from portside.wire.mistakes import in_words
 
 CONTENT_LOCATION = "/_stored/"

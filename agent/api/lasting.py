@@ -34,7 +34,7 @@ from agent.index.former import Former
 from agent.index.search import copies_of, look_up, look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
-from portside.lifetimes import has_ended
+from portside.cluster.lifetimes import has_ended
 from portside.web.app import answer_problem
 from portside.web.redirects import (
     NO_STORE,

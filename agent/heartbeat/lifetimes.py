@@ -13,7 +13,7 @@ import structlog
 
 from agent.storage.staging import DiskFailed, DiskFull
 from portside.wire.files import StoredFile
-from portside.wire.lifetimes import LifetimeKept, LifetimeOrder
+from portside.wire.heartbeat import LifetimeKept, LifetimeOrder
 
 _log = structlog.get_logger()
 

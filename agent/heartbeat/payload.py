@@ -21,10 +21,10 @@ from portside.wire.heartbeat import (
     MOST_QUARANTINED,
     GoneFile,
     Heartbeat,
+    LifetimeKept,
     QuarantinedFile,
     WorkDone,
 )
-from portside.wire.lifetimes import LifetimeKept
 from portside.wire.status import InodeStatus
 
 

@@ -195,8 +195,9 @@ CREATE TABLE ended (
 ) STRICT;
 CREATE INDEX ended_by_time ON ended (lived, file_id) WHERE moved = 1;
 CREATE INDEX ended_unmoved ON ended (file_id) WHERE moved = 0;
-CREATE INDEX files_by_end ON files (state, json_extract(stored, '$.expires_at'))
-    WHERE json_extract(stored, '$.expires_at') IS NOT NULL;
+CREATE INDEX files_by_end ON files
+    (state, CASE WHEN json_valid(stored) THEN json_extract(stored, '$.expires_at') END)
+    WHERE CASE WHEN json_valid(stored) THEN json_extract(stored, '$.expires_at') END IS NOT NULL;
 CREATE TRIGGER file_ended AFTER UPDATE OF state ON files
     WHEN NEW.state = 'ENDED' AND OLD.state != 'ENDED'
     BEGIN INSERT OR REPLACE INTO ended (file_id, lived) VALUES (NEW.file_id,

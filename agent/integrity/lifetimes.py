@@ -27,7 +27,7 @@ from agent.storage.deletion import delete
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.clock import NodeClock
 from agent.telemetry.health import NodeUnfit, check_marker
-from portside.lifetimes import has_ended
+from portside.cluster.lifetimes import has_ended
 from portside.tokens import LEEWAY
 from portside.wire.files import StoredFile
 

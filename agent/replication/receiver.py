@@ -44,7 +44,7 @@ from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
-from portside.lifetimes import has_ended
+from portside.cluster.lifetimes import has_ended
 from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
 from portside.wire.status import INODES_PER_FILE

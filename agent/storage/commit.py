@@ -38,7 +38,7 @@ from agent.storage.staging import (
     translated,
 )
 from portside import durable_file
-from portside.lifetimes import end_of
+from portside.cluster.lifetimes import end_of
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import paths

@@ -31,13 +31,13 @@ from agent.storage.reserve import Reserve
 from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from agent.storage.staging import translated
 from portside import durable_file
-from portside.lifetimes import has_ended
+from portside.cluster.lifetimes import has_ended
 from portside.names import attributes_path
 from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 
-_END = "json_extract(stored, '$.expires_at')"
+_END = "CASE WHEN json_valid(stored) THEN json_extract(stored, '$.expires_at') END"
 """Word for word as in the index `files_by_end`."""
 
 

@@ -19,8 +19,7 @@ from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
-from portside.wire.files import FileQuery
-from portside.wire.lifetimes import LifetimeChange
+from portside.wire.files import FileQuery, LifetimeChange
 
 
 @answers_head

@@ -45,10 +45,9 @@ from portside.wire.control import (
     UploadServer,
 )
 from portside.wire.fields import NODE_ID_PATTERN
-from portside.wire.files import FileQuery
+from portside.wire.files import FileQuery, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
-from portside.wire.lifetimes import LifetimeChange
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
@@ -132,7 +131,14 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         (
             *_PLACED,
             *("node-unknown", "node-closed"),
-            *("name-refused", "name-taken", "too-large", "type-refused", *_BODY),
+            *(
+                "name-refused",
+                "name-taken",
+                "too-large",
+                "type-refused",
+                "lifetime-refused",
+                *_BODY,
+            ),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),
         body=SessionRequest,

@@ -14,9 +14,9 @@ from control.files import lifetimes, service
 from control.files.lifetimes import moment_of
 from control.problems import ProblemError
 from control.settings import Settings
-from portside.lifetimes import end_of
+from portside.cluster.lifetimes import end_of
 from portside.wire.control import FileView
-from portside.wire.lifetimes import LifetimeChange
+from portside.wire.files import LifetimeChange
 
 
 def change(

@@ -21,9 +21,9 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.db.models import File, LifetimeOrder, UploadSession
-from portside.lifetimes import end_of
+from portside.cluster.lifetimes import end_of
 from portside.tokens import LEEWAY
-from portside.wire import lifetimes as wire
+from portside.wire import heartbeat as wire
 from portside.wire.claims import ReceiptClaims
 
 _LEEWAY = timedelta(seconds=LEEWAY)

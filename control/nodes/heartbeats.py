@@ -31,8 +31,14 @@ from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
 from portside.tokens import LEEWAY
-from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
-from portside.wire.lifetimes import LifetimeOrder
+from portside.wire.heartbeat import (
+    GoneFile,
+    Heartbeat,
+    HeartbeatAnswer,
+    Lease,
+    LifetimeOrder,
+    WorkDone,
+)
 
 _log = structlog.get_logger()
 

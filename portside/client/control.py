@@ -44,7 +44,7 @@ from portside.wire.control import (
     Session,
     SessionRequest,
 )
-from portside.wire.lifetimes import LifetimeChange
+from portside.wire.files import LifetimeChange
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0

@@ -29,15 +29,14 @@ from pydantic import (
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
-from portside.lifetimes import GRACE, Lifetimes
 from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
-from portside.wire.fields import LABEL, Namespace, NodeId, Region
+from portside.wire.fields import LABEL, LONGEST, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
-from portside.wire.lifetimes import LONGEST
 
 _DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
 _ORIGIN = re.compile(
@@ -139,7 +138,7 @@ class NamespaceSettings(_Strict):
 
 
 class LifetimeSettings(_Strict):
-    """What holds for files that end by themselves: `grace` is how long their bytes are kept then."""
+    """What holds for files that end by themselves: `grace` is how long bytes are kept then."""
 
     grace: Duration = Field(default=GRACE, ge=0, le=365 * 86400)
 

@@ -21,7 +21,7 @@ from portside.commands.common import (
 )
 from portside.quantities import format_size
 from portside.wire.control import FileView
-from portside.wire.lifetimes import LifetimeChange
+from portside.wire.files import LifetimeChange
 from portside.wire.paths import file_id_in
 
 PAGE = 500

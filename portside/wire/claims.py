@@ -14,8 +14,18 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from portside.wire.base import Message
-from portside.wire.fields import AppId, FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
-from portside.wire.lifetimes import ExpiresAt, ExpiresIn
+from portside.wire.fields import (
+    AppId,
+    ExpiresAt,
+    ExpiresIn,
+    FileId,
+    Layout,
+    MediaType,
+    Namespace,
+    Owner,
+    Sha256,
+    TokenId,
+)
 
 
 class UploadClaims(Message):

@@ -16,9 +16,9 @@ from pydantic import BeforeValidator, Field
 from portside.wire.base import Message, Request
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
-from portside.wire.lifetimes import AnyLifetime
 from portside.wire.spellings import (
     AnyAddress,
+    AnyLifetime,
     AnyMediaType,
     AnyNamespace,
     AnyOwner,

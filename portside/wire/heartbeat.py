@@ -12,9 +12,8 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, computed_field
 
 from portside.wire.base import Message
-from portside.wire.fields import FileId, Sha256, Ticket, TokenId
+from portside.wire.fields import ExpiresAt, FileId, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
-from portside.wire.lifetimes import MOST_CHANGES, LifetimeKept, LifetimeOrder
 from portside.wire.status import (
     INODES_PER_FILE,
     Amount,
@@ -83,6 +82,26 @@ class GoneFile(Message):
 
     file_id: FileId
     why: WhyGone
+
+
+MOST_CHANGES = 200
+"""Changed lifetimes in one heartbeat, and in its answer: some 20 KiB."""
+
+
+class LifetimeOrder(Message):
+    """When a node's copy of a file is to end, by the control plane's word."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**31)
+    """Rises with each change of the file."""
+    expires_at: ExpiresAt | None = None
+
+
+class LifetimeKept(Message):
+    """A node's word that it has carried out an order, or hasn't the file (any more)."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**31)
 
 
 MOST_QUARANTINED = 20

@@ -15,8 +15,17 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
-from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
-from portside.wire.lifetimes import ExpiresAt
+from portside.wire.fields import (
+    AppId,
+    ExpiresAt,
+    FileId,
+    MediaType,
+    Namespace,
+    Owner,
+    Sha256,
+    Ticket,
+    TokenId,
+)
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""

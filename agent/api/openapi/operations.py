@@ -25,9 +25,15 @@ from agent.api.system import JWK_SET
 from agent.problems import Slug
 from portside.web.openapi import ANYONE, Answer, JsonObject, Operation, Parameter, query_parameters
 from portside.web.redirects import DOWNLOAD
-from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
+from portside.wire.files import (
+    FilePage,
+    FileQuery,
+    FileWithCopies,
+    LifetimeChange,
+    StoredFile,
+    Verification,
+)
 from portside.wire.keys import Keyset
-from portside.wire.lifetimes import LifetimeChange
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, UploadStatus
 

@@ -21,7 +21,7 @@ from agent.storage.opening import open_index
 from agent.storage.quarantine import ended
 from agent.telemetry.clock import NodeClock
 from portside.clock import SETTLED, ClockWatch
-from portside.lifetimes import Lifetimes
+from portside.cluster.lifetimes import Lifetimes
 from portside.tokens import verify_receipt
 from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent, slug_of

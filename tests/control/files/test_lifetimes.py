@@ -12,9 +12,10 @@ from control.files import lifetime_change, service, serving
 from control.problems import ProblemError
 from control.replication.repair import RepairRounds
 from control.worker import expiry
-from portside.lifetimes import Lifetimes
+from portside.cluster.lifetimes import Lifetimes
 from portside.wire.control import Session
-from portside.wire.lifetimes import LifetimeChange, LifetimeKept
+from portside.wire.files import LifetimeChange
+from portside.wire.heartbeat import LifetimeKept
 from tests.support.control.core import Core
 
 DAY = 86400

@@ -67,6 +67,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "inventory": "",
             "work": (),
             "gone": (),
+            "lifetimes": (),
             **facts,
         }
     )
@@ -273,10 +274,10 @@ def test_a_redirect_is_refused_for_the_key_would_go_elsewhere(logged_in: Control
 
 def test_ls_shows_a_line_for_each_file(stored: ControlDouble) -> None:
     lines = Run("ls").out.splitlines()
-    headers = ["file", "state", "copies", "size", "committed", "namespace", "owner", "name"]
-    assert lines[0].split() == headers
+    headers = "file state copies size committed expires namespace owner name"
+    assert lines[0].split() == headers.split()
     assert lines[1].split() == (
-        f"{IDS[0]} safe 0 3 B 2026-01-02 03:04:05 isos tester x.iso".split()
+        f"{IDS[0]} safe 0 3 B 2026-01-02 03:04:05 - isos tester x.iso".split()
     )
     assert len(lines) == 6
 

@@ -13,8 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from portside.quantities import format_duration
-from portside.wire.fields import Namespace
-from portside.wire.lifetimes import LATEST, LONGEST
+from portside.wire.fields import LATEST, LONGEST, Namespace
 
 GRACE = 7 * 86400
 """For which an ended file's bytes are kept where nobody says how long: a week to miss it in."""
