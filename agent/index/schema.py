@@ -194,7 +194,7 @@ CREATE TABLE ended (
     moved INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX ended_by_time ON ended (lived, file_id) WHERE moved = 1;
-CREATE INDEX ended_unmoved ON ended (file_id) WHERE moved = 0;
+CREATE INDEX ended_unmoved ON ended (moved, file_id) WHERE moved = 0;
 CREATE INDEX files_by_end ON files
     (state, CASE WHEN json_valid(stored) THEN json_extract(stored, '$.expires_at') END)
     WHERE CASE WHEN json_valid(stored) THEN json_extract(stored, '$.expires_at') END IS NOT NULL;
