@@ -119,7 +119,9 @@ def create_app(settings: Settings) -> App:
         resumable.OneUpload(settings, resumables, metrics),
     )
     app.add_route(paths.FILES, files.Files(database, access))
-    app.add_route(f"{paths.FILES}/{{file_id}}", files.File(settings, database, access, health))
+    app.add_route(
+        f"{paths.FILES}/{{file_id}}", files.File(settings, database, access, health, rosters)
+    )
     app.add_route(f"{paths.FILES}/{{file_id}}/content", files.Content(database, access))
     app.add_route(
         f"{paths.FILES}/{{file_id}}/verify", files.Verify(database, access, verifier, health)
@@ -129,7 +131,7 @@ def create_app(settings: Settings) -> App:
         f"{paths.QUARANTINE}/{{kept_id}}",
         quarantine.Settling(settings, database, access, health, key),
     )
-    app.add_route("/internal/download", files.DownloadProbe(access, wrong))
+    app.add_route("/internal/download", files.DownloadProbe(database, access, wrong))
     whereabouts = lasting.Whereabouts(settings, database, access, rosters)
     by_id = lasting.Lasting(database, access, whereabouts)
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.lifetimes import Lifetimes
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
@@ -74,6 +75,8 @@ class Settings(BaseModel):
     """Namespaces whose files are served to holders of a token only."""
     max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
     """Seconds for which caches may keep a namespace's files; the others have to ask."""
+    lifetimes: Lifetimes = Lifetimes()
+    """How long files live, by namespace, and for how long an end can be taken back."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
     slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, gt=0)
@@ -134,6 +137,11 @@ class Settings(BaseModel):
     def quarantine(self) -> Path:
         """Where damaged files are kept, never served: the same filesystem as `uploads`."""
         return self.root / "quarantine"
+
+    @property
+    def ended(self) -> Path:
+        """Where files lie whose time is over, never served: the same filesystem as `uploads`."""
+        return self.root / "ended"
 
     @property
     def index(self) -> Path:

@@ -26,6 +26,7 @@ from agent.cold.worker import ColdTier
 from agent.heartbeat.client import ControlClient
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
+from agent.heartbeat.lifetimes import LifetimeOrders
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.sender import HeartbeatSender
 from agent.heartbeat.tombstones import TombstoneComparison
@@ -35,11 +36,13 @@ from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
 from agent.integrity import set_back
 from agent.integrity.housekeeping import Housekeeping
+from agent.integrity.lifetimes import LifetimeRounds
 from agent.integrity.scrubber import Scrubber
 from agent.integrity.settling_rounds import SettlingRounds
 from agent.replication.queue import PushQueue
 from agent.replication.worker import PushWorker
 from agent.settings import Settings
+from agent.storage import ending
 from agent.storage.deletion import delete, remove_copy
 from agent.storage.opening import open_index
 from agent.telemetry import clock, worker_report
@@ -102,6 +105,7 @@ class Worker:
             awaits_word=rosters.current().control_url is not None,
         )
         self._rounds = Housekeeping(settings, database, self._clock)
+        self._lifetimes = LifetimeRounds(settings, database, self._clock)
         self._scrubber = Scrubber(settings, database)
         self._settling = SettlingRounds(settings, database, key)
         self._deliverer = Deliverer(settings, database, key)
@@ -123,6 +127,7 @@ class Worker:
             control,
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
+            LifetimeOrders(partial(ending.change, settings, database)),
             self._comparison,
             tombstones,
             self._clock,
@@ -136,6 +141,7 @@ class Worker:
         self._stopping = threading.Event()
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
+            SupervisedThread("lifetimes", self._lifetimes.run, self._stopping),
             SupervisedThread("scrubbing", self._scrubber.run, self._stopping),
             SupervisedThread("quarantine", self._settling.run, self._stopping),
             SupervisedThread("heartbeats", self._heartbeats.run, self._stopping),

@@ -48,6 +48,8 @@ OwnSlug = Literal[
     "move-state",
     "receipt-conflict",
     "file-deleted",
+    "file-expired",
+    "lifetime-refused",
     "file-unavailable",
     "database-unavailable",
 ]
@@ -97,6 +99,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "move-state": HTTPStatus.CONFLICT,
         "receipt-conflict": HTTPStatus.CONFLICT,
         "file-deleted": HTTPStatus.GONE,
+        "file-expired": HTTPStatus.GONE,
+        "lifetime-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
         "file-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from portside.cluster import defaults
+from portside.cluster.lifetimes import Lifetimes
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     """Namespaces whose files are served to holders of a token only."""
     max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
     """Seconds for which caches may keep a namespace's files."""
+    lifetimes: Lifetimes = Lifetimes()
+    """How long files live, by namespace, and for how long an end can be taken back."""
     heartbeat_every: float = Field(default=defaults.HEARTBEAT, gt=0)
     """Seconds between two signs of life of a node."""
     dead_after: float = Field(default=defaults.DEAD_AFTER, gt=0)

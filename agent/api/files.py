@@ -6,23 +6,29 @@ import json
 import select
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 import falcon
 from pydantic import ValidationError
 
-from agent.api.authorization import Access
+from agent.api.authorization import Access, plain_path
+from agent.cluster.roster import Rosters
 from agent.index.database import Database
-from agent.index.search import Known, look_up, search, with_copies
+from agent.index.files import name_taken
+from agent.index.search import Known, look_up, look_up_path, search, with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
+from agent.storage import ending
 from agent.storage.commit import of_index
 from agent.storage.deletion import delete
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.storage.verification import Verifier
 from agent.telemetry.health import NodeHealth
+from portside.cluster.lifetimes import end_of, has_ended
 from portside.content import SCRIPT_EXTENSIONS, extension_of
 from portside.web.authorization import bearer
 from portside.web.redirects import (
@@ -35,7 +41,8 @@ from portside.web.redirects import (
 )
 from portside.web.request_log import Answered
 from portside.web.wrong_credentials import WrongCredentials
-from portside.wire.files import FileQuery, StoredFile
+from portside.wire import paths
+from portside.wire.files import FileQuery, LifetimeChange, StoredFile
 from portside.wire.problem import in_words
 
 CONTENT_LOCATION = "/_stored/"
@@ -44,6 +51,10 @@ CONTENT_LOCATION = "/_stored/"
 _SHOWN = ("image/", "audio/", "video/")
 _SHOWN_TYPES = ("text/plain", "application/pdf")
 _SCRIPTABLE_TYPES = ("image/svg+xml",)
+
+
+MOST_CHANGE = 4096
+"""Bytes of a change's body at most."""
 
 
 class Files:
@@ -66,8 +77,14 @@ class File:
     """One file: its attributes, or its end."""
 
     def __init__(
-        self, settings: Settings, database: Database, access: Access, health: NodeHealth
+        self,
+        settings: Settings,
+        database: Database,
+        access: Access,
+        health: NodeHealth,
+        rosters: Rosters,
     ) -> None:
+        self._rosters = rosters
         self._settings = settings
         self._database = database
         self._access = access
@@ -85,6 +102,47 @@ class File:
     def on_head(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """See on_get."""
         self.on_get(request, response, file_id)
+
+    def on_patch(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """When this copy ends from now on: whoever may delete it may say so."""
+        known = _known(self._database, file_id)
+        self._access.need("delete", known.stored, authorization_of(request))
+        if self._rosters.current().control_url is not None:
+            raise ProblemError(
+                "lifetime-elsewhere",
+                "here the control plane says when files end: send this to its "
+                f"{paths.FILES}/{file_id}",
+            )
+        if known.state in ("DELETING", "DELETED"):
+            raise file_deleted()
+        expires_at = self._moment_for(request, known.stored)
+        reasons = self._health.reasons()
+        if reasons:
+            raise ProblemError("read-only", "this node changes no files: " + "; ".join(reasons))
+        with storage_problems(self._health):
+            try:
+                changed = ending.change(self._settings, self._database, file_id, expires_at)
+            except FileExistsError:
+                raise name_taken(known.stored.path) from None
+        if changed is None:
+            raise file_deleted()
+        response.content_type = falcon.MEDIA_JSON
+        response.set_header("Cache-Control", "private, no-store")
+        response.text = with_copies(self._database, changed).model_dump_json()
+
+    def _moment_for(self, request: falcon.Request, stored: StoredFile) -> int | None:
+        """The moment that is asked for, allowed in the file's namespace. Raises ProblemError."""
+        now = datetime.now(UTC)
+        expires_at = _change(request).moment(now)
+        longest = self._settings.lifetimes.longest.get(stored.namespace)
+        latest = end_of(stored.committed_at, longest)
+        if latest is not None and (expires_at is None or expires_at > latest):
+            raise ProblemError(
+                "lifetime-refused",
+                f"files of {stored.namespace!r} live {longest} seconds at most: this one may end "
+                f"at {latest} (Unix seconds) or earlier",
+            )
+        return expires_at
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """Delete it, durably. Deleting it again is no mistake: it is gone, as was wanted."""
@@ -157,9 +215,16 @@ class DownloadProbe:
     As with an upload's preflight the answer travels in headers: nginx drops a refusal's body.
     """
 
-    def __init__(self, access: Access, wrong: WrongCredentials) -> None:
+    def __init__(self, database: Database, access: Access, wrong: WrongCredentials) -> None:
+        self._database = database
         self._access = access
         self._wrong = wrong
+
+    def _must_not_have_ended(self, uri: str) -> None:
+        """Of what isn't at that very path nginx asks further."""
+        stored = look_up_path(self._database, plain_path(uri))
+        if stored is not None and has_ended(stored.expires_at, time.time()):
+            raise file_expired()
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Decide about the request whose target is in `X-Original-URI`. Nothing is written."""
@@ -169,6 +234,7 @@ class DownloadProbe:
             self._access.download_by_url(
                 uri, authorization_of(request), token, resumed_content(request)
             )
+            self._must_not_have_ended(uri)
             response.status = falcon.HTTP_204
         except ProblemError as found:
             problem = self._wrong.judged(request, found)
@@ -209,6 +275,24 @@ def disposition(stored: StoredFile, *, saved: bool = False) -> str:
     return f"{way}; filename=\"{ascii_name}\"; filename*=UTF-8''{encoded}"
 
 
+def _change(request: falcon.Request) -> LifetimeChange:
+    body = request.bounded_stream.read(MOST_CHANGE + 1)
+    if len(body) > MOST_CHANGE:
+        raise ProblemError("malformed-request", "the body is longer than any such request")
+    try:
+        sent = json.loads(body)
+        if not isinstance(sent, dict):
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        raise ProblemError(
+            "malformed-request", 'send a JSON object, as {"expires_in": "30d"}'
+        ) from None
+    try:
+        return LifetimeChange.model_validate(sent)
+    except ValidationError as error:
+        raise ProblemError("malformed-request", in_words(error)) from None
+
+
 def _query(request: falcon.Request) -> FileQuery:
     try:
         return FileQuery.model_validate(request.params)
@@ -236,6 +320,7 @@ def _in_service(known: Known) -> StoredFile:
     _must_not_be_deleted(known)
     if known.state == "QUARANTINED":
         raise file_damaged()
+    must_not_have_ended(known)
     return known.stored
 
 
@@ -249,6 +334,17 @@ def file_deleted() -> ProblemError:
     return ProblemError("file-deleted", "this file was deleted", headers=NO_STORE)
 
 
+def must_not_have_ended(known: Known) -> None:
+    """Raise ProblemError for a file whose time is over, whether it was moved away yet or not."""
+    if known.state == "ENDED" or has_ended(known.stored.expires_at, time.time()):
+        raise file_expired()
+
+
+def file_expired() -> ProblemError:
+    """The one answer to a file whose time is over."""
+    return ProblemError("file-expired", "this file has come to its end", headers=NO_STORE)
+
+
 def file_damaged() -> ProblemError:
     """The one answer to a file that is in quarantine."""
     return ProblemError("file-damaged", "this file was found damaged and is not served")
@@ -256,7 +352,11 @@ def file_damaged() -> ProblemError:
 
 def _cache_control(access: Access, stored: StoredFile) -> str:
     """An id stands for one content, but for as long as the file is there."""
-    return content_policy(access.is_private(stored.namespace), access.max_age(stored.namespace))
+    max_age = access.max_age(stored.namespace)
+    if max_age and stored.expires_at is not None:
+        # No cache shows it longer than it lives.
+        max_age = max(0, min(max_age, stored.expires_at - int(time.time())))
+    return content_policy(access.is_private(stored.namespace), max_age)
 
 
 def need_listener(connection: socket.socket) -> None:

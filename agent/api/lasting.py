@@ -9,6 +9,7 @@ would cost a request and tell nothing that the id didn't.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
@@ -16,7 +17,14 @@ from urllib.parse import quote, urlsplit
 import falcon
 
 from agent.api.authorization import Access, plain_path
-from agent.api.files import authorization_of, file_damaged, file_deleted, send_content
+from agent.api.files import (
+    authorization_of,
+    file_damaged,
+    file_deleted,
+    file_expired,
+    must_not_have_ended,
+    send_content,
+)
 from agent.api.spellings import spellings
 from agent.cluster.rendezvous import ranked
 from agent.cluster.roster import Rosters
@@ -26,6 +34,7 @@ from agent.index.former import Former
 from agent.index.search import copies_of, look_up, look_up_path
 from agent.problems import ProblemError
 from agent.settings import Settings
+from portside.cluster.lifetimes import has_ended
 from portside.web.app import answer_problem
 from portside.web.redirects import (
     NO_STORE,
@@ -125,6 +134,7 @@ class Lasting:
             )
             if known.state in ("DELETING", "DELETED"):
                 raise file_deleted()
+            must_not_have_ended(known)
             namespace, name = known.stored.namespace, known.stored.name
             if known.state == "COMMITTED":
                 send_content(self._access, known.stored, response, query)
@@ -199,6 +209,8 @@ class Missing:
             except ProblemError:
                 # Whether it is there shows only to who may have it.
                 raise _unknown() from None
+            if has_ended(stored.expires_at, time.time()):
+                raise file_expired()
             return stored
         return None
 
@@ -210,6 +222,9 @@ class Missing:
             raise _unknown() from None
         gone = former.at_path(self._database, path)
         if gone is not None and gone.fate == "deleted":
+            known = look_up(self._database, gone.file_id)
+            if known is not None and known.state == "ENDED":
+                raise file_expired()
             raise file_deleted()
         return gone
 

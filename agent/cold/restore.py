@@ -155,7 +155,7 @@ class Restore:
         if found.size != file.size:
             raise _Refused(f"the object is damaged: {found.size} bytes instead of {file.size}")
         state = self._state(file.file_id)
-        if file.file_id in deleted or state in ("DELETING", "DELETED"):
+        if file.file_id in deleted or state in ("DELETING", "DELETED", "ENDED"):
             total.deleted += 1
             return
         if state == "PENDING":

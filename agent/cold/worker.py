@@ -153,7 +153,7 @@ class ColdTier:
 
     def _back_up(self, row: Row, pulse: Pulse) -> None:
         found = self._outbox.file_of(row)
-        if found is None or found[0] in ("DELETING", "DELETED"):
+        if found is None or found[0] in ("DELETING", "DELETED", "ENDED"):
             self._connected().give_up(row.file_id)
             patiently(pulse, lambda: self._outbox.remove([row.number]))
             return

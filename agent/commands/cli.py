@@ -91,6 +91,8 @@ def _reindex(found: Settings) -> None:
         f"quarantined ones known, {rebuilt.removed} rows of missing files removed, "
         f"{rebuilt.refused} not indexed"
     )
+    if rebuilt.ended:
+        print(f"{rebuilt.ended} whose time is over, kept for their grace")
     if rebuilt.refused:
         sys.exit("portside-agent: the log above says why some files are not indexed")
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -30,6 +31,7 @@ from agent.index import removals
 from agent.index.database import Database
 from agent.settings import Settings
 from agent.storage import tombstones
+from agent.storage.quarantine import ended
 from portside.inventory import EMPTY, toggled
 from portside.wire.heartbeat import WhyGone
 from portside.wire.inventory import (
@@ -160,7 +162,7 @@ class InventoryComparison:
         after: str | None = None
         while True:
             rows = self._database.rows(
-                "SELECT file_id FROM files WHERE state = 'COMMITTED' AND file_id > ? "
+                "SELECT file_id FROM files WHERE state IN ('COMMITTED', 'ENDED') AND file_id > ? "
                 "ORDER BY file_id LIMIT ?",
                 (after or "", MOST_IDS),
             )
@@ -199,7 +201,7 @@ class InventoryComparison:
 
     def _held(self, file_ids: Sequence[str]) -> Iterator[HeldFile]:
         rows = self._database.rows(
-            "SELECT file_id, jti, stored FROM files WHERE state = 'COMMITTED' "
+            "SELECT file_id, jti, stored FROM files WHERE state IN ('COMMITTED', 'ENDED') "
             "AND file_id IN (SELECT value FROM json_each(?))",
             (json.dumps(file_ids),),
         )
@@ -213,11 +215,10 @@ class InventoryComparison:
         The control plane takes our word for a copy, and lets others go for it. Whether each byte is
         right the scrubber finds out; one that was cut short or is another file shows at once.
         """
-        try:
-            found = (self._settings.uploads / file.path).stat().st_size
-        except FileNotFoundError:
-            # It goes just now, or only the index has it.
-            found = None
+        # One whose time is over is there too, as long as its bytes are kept.
+        places = (self._settings.uploads / file.path, ended(self._settings, file.file_id).data)
+        # None: it goes just now, or only the index has it.
+        found = next((size for each in places if (size := _size_of(each)) is not None), None)
         if found == file.size:
             return True
         _log.error(
@@ -253,7 +254,7 @@ class InventoryComparison:
         """Why a file isn't here; None when it is after all, or when only the index lacks it."""
         row = self._database.row("SELECT state FROM files WHERE file_id = ?", (file.file_id,))
         match None if row is None else row[0]:
-            case "COMMITTED" | "PENDING" | "DELETING":
+            case "COMMITTED" | "PENDING" | "DELETING" | "ENDED":
                 # It came after the page was read, or goes just now: the next comparison knows.
                 return None
             case "QUARANTINED":
@@ -269,3 +270,10 @@ class InventoryComparison:
             )
             return None
         return "missing"
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -171,10 +171,14 @@ class Leases:
     def _refused(self, lease: Lease) -> WorkDone | None:
         """Why a lease can't be carried out here, if it can't."""
         row = self._database.row(
-            "SELECT stored FROM files WHERE file_id = ? AND state = 'COMMITTED'", (lease.file_id,)
+            "SELECT stored, state FROM files WHERE file_id = ? AND state IN ('COMMITTED', 'ENDED')",
+            (lease.file_id,),
         )
         if row is None:
             return _missing(lease)
+        if row[1] == "ENDED" and lease.kind == "replicate":
+            # Not `missing`: its bytes are here, and its end may be taken back.
+            return _ended(lease, "failed", "the file has come to its end")
         stored = StoredFile.model_validate_json(row[0])
         if (stored.sha256, stored.size) != (lease.sha256, lease.size):
             return _ended(lease, "failed", "this node's file has other content than the lease says")

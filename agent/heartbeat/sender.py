@@ -18,6 +18,7 @@ from agent.cluster.roster import Rosters
 from agent.heartbeat.client import ControlAway, ControlClient
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
+from agent.heartbeat.lifetimes import LifetimeOrders
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.tombstones import TombstoneComparison
 from agent.host.supervised_thread import Pulse
@@ -51,6 +52,7 @@ class HeartbeatSender:
         control: ControlClient,
         vitals: HeartbeatPayload,
         leases: Leases,
+        lifetimes: LifetimeOrders,
         comparison: InventoryComparison,
         tombstones: TombstoneComparison,
         clock: NodeClock,
@@ -61,6 +63,7 @@ class HeartbeatSender:
         self._control = control
         self._vitals = vitals
         self._leases = leases
+        self._lifetimes = lifetimes
         self._comparison = comparison
         self._tombstones = tombstones
         self._clock = clock
@@ -98,10 +101,12 @@ class HeartbeatSender:
         # Work first: a lease that found a file deleted must not be told before the deletion is.
         work = self._leases.to_tell()
         tellings = removals.to_tell(self._database)
+        kept = self._lifetimes.to_tell()
         heartbeat = self._vitals.heartbeat(
             self._rosters.current().version,
             work,
             [each.file for each in tellings],
+            kept,
         )
         pulse.beat()
         began = time.monotonic()
@@ -118,6 +123,7 @@ class HeartbeatSender:
         try:
             self._leases.told([each.lease_id for each in work])
             removals.told(self._database, tellings)
+            self._lifetimes.take(kept, answer.lifetimes)
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.

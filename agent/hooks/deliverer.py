@@ -102,11 +102,17 @@ class Deliverer:
 
     def _deliver(self, row: Row, pulse: Pulse) -> None:
         found = self._outbox.file_of(row)
-        if found is not None and found[0] == "DELETED" and occasion_of(row.kind) == "deleted":
+        if (
+            found is not None
+            and found[0] in ("DELETED", "ENDED")
+            and (
+                occasion_of(row.kind) == "deleted" or (found[0] == "ENDED" and row.kind == RECEIPT)
+            )
+        ):
             # What is beside its path by now may be of another file.
             self._deliver_file(row, found[0], found[1], pulse)
             return
-        if found is None or found[0] in ("DELETING", "DELETED"):
+        if found is None or found[0] in ("DELETING", "DELETED", "ENDED"):
             _log.info("delivery dropped: its file is deleted", **_named(row))
             patiently(pulse, lambda: self._outbox.remove([row.number]))
             return
@@ -116,7 +122,7 @@ class Deliverer:
 
     def _deliver_file(self, row: Row, state: str, stored: StoredFile, pulse: Pulse) -> None:
         hook = find_hook(self._settings.hooks, stored.namespace, row.kind, row.target)
-        if state not in ("COMMITTED", "DELETED"):
+        if state not in ("COMMITTED", "DELETED", "ENDED"):
             outcome = Outcome("hopeless", "the file is damaged and in quarantine")
         elif row.kind == RECEIPT:
             outcome = self._register(stored)

@@ -109,7 +109,7 @@ class FileIndex:
     def restore(
         self,
         files: Sequence[tuple[str, StoredFile]],
-        state: Literal["COMMITTED", "QUARANTINED", "DELETING", "DELETED"] = "COMMITTED",
+        state: Literal["COMMITTED", "QUARANTINED", "ENDED", "DELETING", "DELETED"] = "COMMITTED",
     ) -> list[StoredFile]:
         """Add or correct the rows of files that are in `state`, given with their tokens' ids.
 

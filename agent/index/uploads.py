@@ -40,6 +40,7 @@ class Copied(BaseModel):
     """The node that sends it."""
     path: PurePosixPath
     committed_at: datetime
+    expires_at: int | None = None
 
 
 class Details(BaseModel):

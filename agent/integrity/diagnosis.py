@@ -291,7 +291,7 @@ def _complaint(place: Place) -> str:
 
 def _is_going(place: Place, row: Row) -> bool:
     """Whether this is a file on its way out, which other passes look after."""
-    return row.path == place.path and row.state in ("QUARANTINED", "DELETING")
+    return row.path == place.path and row.state in ("QUARANTINED", "ENDED", "DELETING")
 
 
 def _is_tombstone(attributes: Attributes | Unusable | None, file_id: str) -> bool:

@@ -24,6 +24,7 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.deletion import finish_deletions
+from agent.storage.ending import finish_endings
 from agent.storage.permissions import close_private
 from agent.storage.quarantine import finish_quarantines
 from agent.storage.reserve import Reserve
@@ -57,6 +58,8 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
     # What gives room back goes first.
     swept, freed = sweep_staging(settings, database)
     deletions = _as_far_as_possible(lambda: finish_deletions(settings, database))
+    # Those of a batch at the most; the worker goes on with what a rebuilt index has.
+    _as_far_as_possible(lambda: finish_endings(settings, database))
     finished, undone = _replay(settings, index, committer)
     quarantines = _as_far_as_possible(lambda: finish_quarantines(settings, database))
     again, more = sweep_staging(settings, database)

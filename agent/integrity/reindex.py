@@ -30,7 +30,7 @@ from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.layout import quarantined_id
 from agent.storage.opening import open_index
-from agent.storage.quarantine import Kept
+from agent.storage.quarantine import Kept, ended
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -38,17 +38,18 @@ _log = structlog.get_logger()
 _BATCH = 500
 """Files per transaction: a running agent's commits wait no longer than one takes."""
 
-_State = Literal["COMMITTED", "QUARANTINED", "DELETING", "DELETED"]
+_State = Literal["COMMITTED", "QUARANTINED", "ENDED", "DELETING", "DELETED"]
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """Files indexed, deleted and quarantined ones known again, rows removed because their file is
-    gone, and files that could not be indexed: the log says why."""
+    """Files indexed, deleted, quarantined and ended ones known again, rows removed because their
+    file is gone, and files that could not be indexed: the log says why."""
 
     indexed: int = 0
     deleted: int = 0
     quarantined: int = 0
+    ended: int = 0
     removed: int = 0
     refused: int = 0
 
@@ -62,6 +63,7 @@ def reindex(settings: Settings) -> Rebuilt:
     pushes = PushQueue(database) if Rosters(settings).current().control_url is None else None
     _restore_all(FileIndex(database), pushes, _in_uploads(settings), rebuilt)
     _restore_all(FileIndex(database), None, _in_quarantine(settings), rebuilt)
+    _restore_all(FileIndex(database), None, _among_ended(settings), rebuilt)
     uploads = str(settings.uploads)
     # Folders are few and names are many: what is looked up again is in the kernel's cache.
     rebuilt.removed = FileIndex(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
@@ -116,6 +118,8 @@ def _restore(
             pushes.order_again(copied)
     elif state == "QUARANTINED":
         rebuilt.quarantined += done
+    elif state == "ENDED":
+        rebuilt.ended += done
     else:
         rebuilt.deleted += done
 
@@ -165,6 +169,22 @@ def _in_quarantine(settings: Settings) -> Iterator[_Found]:
             yield "DELETED", attributes
         elif Kept.of(settings, file_id).data.exists():
             yield "QUARANTINED", attributes
+
+
+def _among_ended(settings: Settings) -> Iterator[_Found]:
+    """Files whose time is over, and tombstones of such. What was cut on its way there is found
+    among the uploads, and ends once more."""
+    for entry in walk(settings.ended):
+        if isinstance(entry, Folder) or not entry.name.endswith(ATTRIBUTES_SUFFIX):
+            continue
+        with suppress(FileNotFoundError):
+            attributes = read_attributes(entry.path)
+            if isinstance(attributes, Unusable) or attributes.file_id != quarantined_id(entry.name):
+                yield f"{entry.path}: tells nothing of the file beside it"
+            elif attributes.deleted_at is not None:
+                yield "DELETED", attributes
+            elif ended(settings, attributes.file_id).data.exists():
+                yield "ENDED", attributes
 
 
 def _put_aside_if_broken(path: Path) -> None:

@@ -74,11 +74,17 @@ _UNWANTED = (
 )
 _NOT_HERE = (
     "outcome IS NULL AND NOT EXISTS (SELECT 1 FROM files "
-    "WHERE files.file_id = push_leases.file_id AND files.state IN ('PENDING', 'COMMITTED'))"
+    "WHERE files.file_id = push_leases.file_id "
+    "AND files.state IN ('PENDING', 'COMMITTED', 'ENDED'))"
 )
 _END_MISSING = (
     "UPDATE push_leases SET outcome = 'missing', detail = 'the file is not on this node' "  # noqa: S608 (our own texts)
     f"WHERE {_NOT_HERE}"
+)
+_END_ENDED = (
+    "UPDATE push_leases SET outcome = 'failed', detail = 'the file has ended' "
+    "WHERE outcome IS NULL AND EXISTS (SELECT 1 FROM files "
+    "WHERE files.file_id = push_leases.file_id AND files.state = 'ENDED')"
 )
 _NOBODYS = (
     "own = 0 AND NOT EXISTS (SELECT 1 FROM push_leases WHERE outcome IS NULL "
@@ -238,10 +244,11 @@ class PushQueue:
             return ()
         with self._database.transaction() as connection:
             connection.execute(_END_MISSING)
+            connection.execute(_END_ENDED)
             dropped = connection.execute(
                 "SELECT target, jti, stored FROM pushes "
                 "JOIN files ON files.file_id = pushes.file_id "
-                "WHERE files.state IN ('DELETING', 'DELETED') ORDER BY target"
+                "WHERE files.state IN ('DELETING', 'DELETED', 'ENDED') ORDER BY target"
             ).fetchall()
             connection.execute(
                 f"DELETE FROM pushes WHERE {_UNWANTED} OR {_NOBODYS}"  # noqa: S608 (our own texts)

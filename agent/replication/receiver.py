@@ -17,6 +17,7 @@ every file is: with an access token, or by the control plane's word.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
 from agent.uploads.failures import failures_as_problems
 from agent.uploads.pipeline import BodyTooLarge, read_through, receive
+from portside.cluster.lifetimes import has_ended
 from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
 from portside.wire.status import INODES_PER_FILE
@@ -166,6 +168,8 @@ class ReplicaReceiver:
         """The file if it is here as it is to be, None where it may come. Raises ProblemError."""
         known = look_up(self._database, claims.file_id)
         if known is None:
+            if has_ended(claims.expires_at, time.time()):
+                raise ProblemError("file-expired", "this file has come to its end")
             if self._index.is_pending(claims.file_id):
                 raise ProblemError("upload-locked", "the copy is being committed: ask again")
             if self._index.path_taken(claims.path):
@@ -174,6 +178,8 @@ class ReplicaReceiver:
         stored = known.stored
         if known.state in ("DELETING", "DELETED"):
             raise ProblemError("file-deleted", "this file was deleted on this node")
+        if known.state == "ENDED":
+            raise ProblemError("file-expired", "this file has come to its end on this node")
         if (stored.path, stored.size, stored.sha256) != (claims.path, claims.size, claims.sha256):
             raise ProblemError(
                 "file-differs", "this node has another content or path under the file's id"

@@ -74,6 +74,7 @@ class Beginning:
         if is_first:
             # Further parts of a file go where its first ones are.
             self._policy.check_state(creation.claims)
+        self._policy.check_lifetime(creation.claims)
         self._policy.check_replicas(creation.claims)
         with patience_of(creation.details.dialect, "POST"):
             self._policy.check_rate(creation.claims)

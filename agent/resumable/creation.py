@@ -152,6 +152,7 @@ def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
             source=claims.iss,
             path=claims.path,
             committed_at=claims.committed_at,
+            expires_at=claims.expires_at,
         ),
     )
     path = str(claims.path)

@@ -38,6 +38,7 @@ from agent.storage.staging import (
     translated,
 )
 from portside import durable_file
+from portside.cluster.lifetimes import end_of
 from portside.names import attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import paths
@@ -71,6 +72,8 @@ class Committer:
         """
         now = datetime.now(UTC)
         committed_at = now if copied is None else copied.committed_at
+        lifetime = self._settings.lifetimes.of(claims.namespace, claims.expires_in)
+        expires_at = end_of(now, lifetime) if copied is None else copied.expires_at
         if copied is not None:
             path = copied.path
         elif claims.layout == "named":
@@ -88,6 +91,7 @@ class Committer:
             sha256=sha256,
             committed_at=committed_at,
             copies=(self._settings.node_id,),
+            expires_at=expires_at,
         )
         return StoredFile(
             file_id=claims.file_id,
@@ -104,6 +108,7 @@ class Committer:
             committed_at=committed_at,
             receipt=mint_receipt(self._key, receipt),
             app=claims.app,
+            expires_at=expires_at,
         )
 
     def store(
@@ -246,6 +251,7 @@ def signed_again(stored: StoredFile, jti: str, key: SigningKey) -> StoredFile:
         sha256=stored.sha256,
         committed_at=stored.committed_at,
         copies=(stored.node_id,),
+        expires_at=stored.expires_at,
     )
     return stored.model_copy(update={"receipt": mint_receipt(key, receipt)})
 

@@ -28,9 +28,10 @@ from agent.index.database import Database
 from agent.outbox import cold_orders
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
+from agent.storage import ending
 from agent.storage.attributes import Attributes
 from agent.storage.permissions import folder_mode
-from agent.storage.quarantine import REASON_KEY, Kept, move
+from agent.storage.quarantine import REASON_KEY, Kept, ended, move
 from agent.storage.reserve import Reserve
 from agent.storage.staging import SUFFIX, translated
 from portside import durable_file
@@ -50,7 +51,8 @@ TOMBSTONE_SUFFIX = ".tombstone"
 
 
 def delete(settings: Settings, database: Database, file_id: str, order: str | None = None) -> bool:
-    """Delete a committed or quarantined file. Returns when that is durable and its space is free.
+    """Delete a committed, quarantined or ended file. Returns when that is durable and its space is
+    free.
 
     `order` is the token that asks for it: it stays with the tombstone, and proves to the control
     plane that the other copies are to go too. Without one only this node's is gone.
@@ -61,6 +63,7 @@ def delete(settings: Settings, database: Database, file_id: str, order: str | No
     """
     # A file whose way to the quarantine was cut short is brought there first.
     move(settings, database, file_id)
+    ending.move(settings, database, (file_id,))
     reserve = Reserve(settings)
     reserve.spend(lambda: _begin(database, file_id, order=order))
     return reserve.spend(lambda: _carry_out(settings, database, file_id))
@@ -73,8 +76,12 @@ def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
     otherwise as `delete`.
     """
     reserve = Reserve(settings)
+    ending.move(settings, database, (file_id,))
     if not reserve.spend(lambda: _begin(database, file_id, removal=True)):
-        return False
+        # One whose time is over is out of service already.
+        return reserve.spend(
+            lambda: _carry_out(settings, database, file_id, state="ENDED", removal=True)
+        )
     return reserve.spend(lambda: _carry_out(settings, database, file_id))
 
 
@@ -145,7 +152,7 @@ def _carry_out(
         with database.transaction() as connection:
             row = connection.execute(
                 "SELECT state, jti, stored FROM files "
-                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED')",
+                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED', 'ENDED')",
                 (file_id,),
             ).fetchone()
             if row is None:
@@ -168,7 +175,7 @@ def _carry_out(
             disk = filesystem.of(settings.root)
             disk.sync_directory(data.parent)
             disk.sync_directory(settings.staging)
-            _mark_gone(settings, connection, file_id, stored.namespace, removal)
+            _mark_gone(settings, connection, file_id, stored.namespace, removal, found)
         doomed.unlink(missing_ok=True)
     except OSError as error:
         raise translated(error, f"deleting {file_id}") from error
@@ -179,8 +186,9 @@ def _carry_out(
 
 def _places(settings: Settings, state: str, stored: StoredFile) -> tuple[Path, Path]:
     """Where the file's data and attributes are, their folder made if it is missing."""
-    if state == "QUARANTINED":
-        kept = Kept.of(settings, stored.file_id)
+    if state in ("QUARANTINED", "ENDED"):
+        of = Kept.of if state == "QUARANTINED" else ended
+        kept = of(settings, stored.file_id)
         return kept.data, kept.attributes
     mode = folder_mode(settings, stored.namespace)
     disk = filesystem.of(settings.root)
@@ -216,6 +224,7 @@ def _mark_gone(
     file_id: str,
     namespace: str,
     removal: bool,
+    state: str,
 ) -> None:
     """The row's end, and with it that of what is known of the file's copies, and of its notes.
 
@@ -242,6 +251,8 @@ def _mark_gone(
             [
                 (file_id, each.kind, each.target)
                 for each in deliveries_for(settings.hooks, namespace, "deleted")
+                # They heard of it at its end.
+                if state != "ENDED"
             ],
         )
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))

@@ -49,7 +49,7 @@ def open_index(settings: Settings) -> Database:
 def _make_missing_folders(settings: Settings) -> None:
     """Those that the deploy has made are left as they are. Raises NodeUnfit."""
     folders = {settings.uploads: 0o755, settings.index.parent: 0o700}
-    folders |= dict.fromkeys((settings.staging, settings.quarantine), 0o700)
+    folders |= dict.fromkeys((settings.staging, settings.quarantine, settings.ended), 0o700)
     try:
         for folder, mode in folders.items():
             if not folder.is_dir():
@@ -64,7 +64,7 @@ def _make_missing_folders(settings: Settings) -> None:
 
 def _examine(settings: Settings, reserve: Reserve) -> None:
     reserve.refill()
-    folders = (settings.uploads, settings.staging, settings.quarantine)
+    folders = (settings.uploads, settings.staging, settings.quarantine, settings.ended)
     try:
         filesystem.examine(settings.root, settings.reserve, folders)
     except OSError as error:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import structlog
 from pydantic import ValidationError
@@ -43,18 +44,24 @@ REASON_KEY = "quarantine-reason:"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where a quarantined file lies."""
+    """Where a file lies that is out of service."""
 
     data: Path
     attributes: Path
 
     @classmethod
     def of(cls, settings: Settings, file_id: str) -> Kept:
-        """The places of the file with this id."""
+        """The places of the quarantined file with this id."""
         return cls(
             settings.quarantine / (file_id + DATA_SUFFIX),
             settings.quarantine / (file_id + ATTRIBUTES_SUFFIX),
         )
+
+
+def ended(settings: Settings, file_id: str) -> Kept:
+    """The places of a file whose time is over. Millions may be: in 256 folders."""
+    folder = settings.ended / file_id[:2]
+    return Kept(folder / (file_id + DATA_SUFFIX), folder / (file_id + ATTRIBUTES_SUFFIX))
 
 
 def quarantine(settings: Settings, database: Database, file_id: str, reason: str) -> None:
@@ -103,33 +110,53 @@ def move(settings: Settings, database: Database, file_id: str) -> bool:
 
 def _move(settings: Settings, database: Database, file_id: str) -> bool:
     with database.transaction() as connection:
-        found = connection.execute(
-            "SELECT path FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
-        ).fetchone()
-        if found is None:
-            return False
-        data = settings.uploads / found[0]
-        attributes = data.with_name(data.name + ATTRIBUTES_SUFFIX)
         kept = Kept.of(settings, file_id)
-        if not _is_own(connection, file_id, data, attributes):
+        data = move_out(settings, connection, file_id, "QUARANTINED", kept)
+        if data is None:
             return False
+        try:
+            disk = filesystem.of(settings.root)
+            disk.sync_directory(settings.quarantine)
+            disk.sync_directory(data.parent)
+        except OSError as error:
+            raise translated(error, f"moving {data.name} to the quarantine") from error
+    return True
+
+
+def move_out(
+    settings: Settings,
+    connection: sqlite3.Connection,
+    file_id: str,
+    state: Literal["QUARANTINED", "ENDED"],
+    kept: Kept,
+) -> Path | None:
+    """Move a file that is in `state` from `uploads` to `kept`, in the caller's transaction.
+
+    Returns where its data was if there was anything to move; the caller syncs both folders. Raises
+    DiskFull or DiskFailed.
+    """
+    found = connection.execute(
+        "SELECT path FROM files WHERE file_id = ? AND state = ?", (file_id, state)
+    ).fetchone()
+    if found is None:
+        return None
+    data = settings.uploads / found[0]
+    attributes = data.with_name(data.name + ATTRIBUTES_SUFFIX)
+    if not _is_own(connection, file_id, data, attributes):
+        return None
+    try:
         if data.exists() and kept.data.exists() and data.samefile(kept.data):
             # A way back without a rename (`agent.host.filesystem`), cut short between its steps.
             data.unlink()
         # The data moves last: when it is there, attributes at the path were put there by a way back
         # that was cut short, or are somebody else's.
         if kept.data.exists() and (data.exists() or not _tell_of(attributes, file_id)):
-            return False
-        try:
-            moved = _moved(attributes, kept.attributes)
-            moved = _moved(data, kept.data) or moved
-            if moved:
-                disk = filesystem.of(settings.root)
-                disk.sync_directory(settings.quarantine)
-                disk.sync_directory(data.parent)
-        except OSError as error:
-            raise translated(error, f"moving {found[0]} to the quarantine") from error
-    return moved
+            return None
+        moved = _moved(attributes, kept.attributes)
+        moved = _moved(data, kept.data) or moved
+    except OSError as error:
+        raise translated(error, f"moving {found[0]} out of service") from error
+    return data if moved else None
 
 
 def put_back(
@@ -137,27 +164,31 @@ def put_back(
     database: Database,
     attributes: Attributes,
     deliveries: Sequence[Delivery] = (),
+    state: Literal["QUARANTINED", "ENDED"] = "QUARANTINED",
 ) -> None:
-    """Put a quarantined file whose bytes were just verified back into service, durably.
+    """Put a quarantined file whose bytes were just verified back into service, durably; or one
+    whose time was over.
 
     `attributes` are what it is to have from now on, `deliveries` what is to be told of it. Raises
-    FileExistsError when its name was given again, FileNotFoundError when it isn't in quarantine any
+    FileExistsError when its name was given again, FileNotFoundError when it isn't in that state any
     more, and as `move`; nothing has changed then.
     """
     stored, file_id = attributes.stored(), attributes.file_id
-    data, kept = settings.uploads / stored.path, Kept.of(settings, file_id)
+    data = settings.uploads / stored.path
+    kept = Kept.of(settings, file_id) if state == "QUARANTINED" else ended(settings, file_id)
     with database.transaction() as connection:
         try:
             # First of all: from here on the name is this file's, or it is refused.
             changed = connection.execute(
-                "UPDATE files SET state = 'COMMITTED', stored = ?, verified_at = ? "
-                "WHERE file_id = ? AND state = 'QUARANTINED'",
-                (stored.model_dump_json(), time.time_ns() // 1000, file_id),
+                "UPDATE files SET state = 'COMMITTED', stored = ?, "
+                "verified_at = CASE state WHEN 'QUARANTINED' THEN ? ELSE verified_at END "
+                "WHERE file_id = ? AND state = ?",
+                (stored.model_dump_json(), time.time_ns() // 1000, file_id, state),
             )
         except sqlite3.IntegrityError:
             raise FileExistsError(f"{stored.path} is another file's by now") from None
         if changed.rowcount == 0:
-            raise FileNotFoundError(f"{file_id} is not in quarantine any more")
+            raise FileNotFoundError(f"{file_id} is not {state.lower()} any more")
         connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
         removals.drop(connection, file_id)
         add_deliveries(connection, file_id, [*deliveries, *_given_up(connection, file_id)])
@@ -195,7 +226,7 @@ def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -
     kept.attributes.rename(data.with_name(data.name + ATTRIBUTES_SUFFIX))
     disk.rename_without_replacing(kept.data, data)
     disk.sync_directory(data.parent)
-    disk.sync_directory(settings.quarantine)
+    disk.sync_directory(kept.data.parent)
 
 
 def replace_bytes(settings: Settings, database: Database, file_id: str, staging: Path) -> bool:

@@ -24,7 +24,7 @@ from agent.index.database import Database
 from agent.index.files import microseconds
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
-from agent.storage.quarantine import Kept
+from agent.storage.quarantine import Kept, ended
 from portside.names import ATTRIBUTES_SUFFIX
 
 _log = structlog.get_logger()
@@ -99,6 +99,7 @@ def _purged(
 def _places(settings: Settings, connection: sqlite3.Connection, file_id: str) -> Iterator[Path]:
     """Where the tombstone may be, and nothing of another file."""
     yield Kept.of(settings, file_id).attributes
+    yield ended(settings, file_id).attributes
     row = connection.execute(
         "SELECT path, EXISTS (SELECT 1 FROM files AS other WHERE other.path = files.path "
         "AND other.state IN ('PENDING', 'COMMITTED', 'DELETING')) FROM files WHERE file_id = ?",

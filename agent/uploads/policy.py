@@ -117,6 +117,12 @@ class UploadPolicy:
             + (f"use {', '.join(others)}" if others else "no other node is active"),
         )
 
+    def check_lifetime(self, claims: UploadClaims) -> None:
+        """The file's namespace allows a lifetime as long as the token's."""
+        refused = self.settings.lifetimes.why_refused(claims.namespace, claims.expires_in)
+        if refused is not None:
+            raise ProblemError("lifetime-refused", refused)
+
     def check_replicas(self, claims: UploadClaims) -> None:
         """Some node could take the second copy that the token wants."""
         self.acknowledgement.check(claims)

@@ -78,6 +78,7 @@ class Preflight:
         name = self._name(claims, asked)
         policy.check_health()
         policy.check_state(claims)
+        policy.check_lifetime(claims)
         policy.check_replicas(claims)
         plan = Plan(
             claims=claims,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from agent.problems import ProblemError
-from portside.rate import Rate
+from portside.web.rate import Rate
 
 
 class UploadRate:

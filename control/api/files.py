@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from control.api import json_body
 from control.api.resource import Resource, Services
-from control.files import receipts, service, serving
+from control.files import lifetime_change, receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey
 from portside.web.redirects import is_saved
@@ -19,7 +19,7 @@ from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
-from portside.wire.files import FileQuery
+from portside.wire.files import FileQuery, LifetimeChange
 
 
 @answers_head
@@ -30,11 +30,11 @@ class Files(Resource):
         """A page of files, newest first."""
         caller = self._access.need(request, "read")
         wanted = json_body.query(request, FileQuery)
-        snapshot = self._snapshots.current()
+        snapshot, now = self._snapshots.current(), self._clock()
         json_body.answer(
             response,
             self._database.read(
-                lambda session: service.find(session, snapshot, wanted, caller.reach)
+                lambda session: service.find(session, snapshot, wanted, caller.reach, now)
             ),
         )
 
@@ -46,7 +46,7 @@ class Files(Resource):
 
         def work(session: Session) -> FileView:
             file = receipts.register(session, self._settings, proof, now)
-            return service.view_of(session, snapshot, file)
+            return service.view_of(session, snapshot, file, now)
 
         json_body.answer(response, self._database.write(work))
 
@@ -86,11 +86,11 @@ class OneFile(Resource):
         """The file, or the upload it is to come from: ask again until it is `safe`."""
         caller = self._access.need(request, "read", "upload")
         file_id = id_of(file_id)
-        snapshot = self._snapshots.current()
+        snapshot, now = self._snapshots.current(), self._clock()
         json_body.answer(
             response,
             self._database.read(
-                lambda session: service.look_up(session, snapshot, file_id, caller.reach)
+                lambda session: service.look_up(session, snapshot, file_id, caller.reach, now)
             ),
         )
 
@@ -111,6 +111,20 @@ class OneFile(Resource):
         if not _wants_json(request):
             response.status = 302
             response.set_header("Location", found.url)
+
+    def on_patch(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """Another moment at which the file ends: prolonged, ended now, or taken back."""
+        caller = self._access.need(request, "delete")
+        file_id = id_of(file_id)
+        wanted = json_body.parse(request, LifetimeChange)
+        snapshot, now = self._snapshots.current(), self._clock()
+        changed = self._database.write(
+            lambda session: lifetime_change.change(
+                session, snapshot, self._settings, file_id, caller.reach, wanted, now
+            )
+        )
+        self._snapshots.forget()
+        json_body.answer(response, changed)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
         """The file as deleted: for who asks here at once, on each node with its next heartbeat."""

@@ -45,7 +45,7 @@ from portside.wire.control import (
     UploadServer,
 )
 from portside.wire.fields import NODE_ID_PATTERN
-from portside.wire.files import FileQuery
+from portside.wire.files import FileQuery, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
@@ -131,7 +131,14 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         (
             *_PLACED,
             *("namespace-refused", "node-unknown", "node-closed"),
-            *("name-refused", "name-taken", "too-large", "type-refused", *_BODY),
+            *(
+                "name-refused",
+                "name-taken",
+                "too-large",
+                "type-refused",
+                "lifetime-refused",
+                *_BODY,
+            ),
             *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
         ),
         body=SessionRequest,
@@ -237,6 +244,13 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
     ("GET", "/api/v1/files/{file_id}"): Operation(
         "files", "A file, from its upload until it is safe", {200: FileView}, ("not-found",)
     ),
+    ("PATCH", "/api/v1/files/{file_id}"): Operation(
+        "files",
+        "Another moment at which a file ends: prolonged, ended now, or taken back",
+        {200: FileView},
+        ("not-found", "file-deleted", "lifetime-refused", *_BODY),
+        body=LifetimeChange,
+    ),
     ("DELETE", "/api/v1/files/{file_id}"): Operation(
         "files", "Delete a file everywhere", {200: FileView}, ("not-found",)
     ),
@@ -247,7 +261,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             200: Answer("For who accepts JSON by its name.", FileUrl, headers=_VARY),
             302: Answer("For everybody else.", FileUrl, headers={**_VARY, **_LEADS_ON}),
         },
-        ("not-found", "file-deleted", "file-unavailable", "issuer-key-missing"),
+        ("not-found", "file-deleted", "file-expired", "file-unavailable", "issuer-key-missing"),
         security=(ANYONE, API_KEY),
         parameters=query_parameters(UrlQuery),
     ),
@@ -266,7 +280,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             },
             (
                 *_TOKENS,
-                *("token-missing", "right-missing", "not-found", "file-deleted"),
+                *("token-missing", "right-missing", "not-found", "file-deleted", "file-expired"),
                 *("file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),

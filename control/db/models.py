@@ -274,6 +274,8 @@ class UploadSession(Base):
     """Until when the upload must begin."""
     deadline: Mapped[datetime]
     """Until when it may go on; then the space is given back."""
+    expires_in: Mapped[int | None]
+    """Seconds from its commit after which the file ends; None for one that stays."""
 
 
 class File(Base):
@@ -308,6 +310,14 @@ class File(Base):
             sqlite_where=text("state = 'committed' AND present > factor"),
             postgresql_where=text("state = 'committed' AND present > factor"),
         ),
+        # What has come to its end, the longest over first; files that stay are not in it.
+        Index(
+            "ix_files_expires_at",
+            "expires_at",
+            "file_id",
+            sqlite_where=text("state = 'committed' AND expires_at IS NOT NULL"),
+            postgresql_where=text("state = 'committed' AND expires_at IS NOT NULL"),
+        ),
         Index(
             "ix_files_deleting",
             "file_id",
@@ -335,6 +345,14 @@ class File(Base):
     present: Mapped[int] = mapped_column(default=0)
     """Copies in state `present`."""
     changed_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """When it ends by itself: from then on it is served no more."""
+    lifetime_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Rises with each change of `expires_at`."""
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether its time is over: it is served no more, and copied no more."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 class Copy(Base):
@@ -361,6 +379,15 @@ class Copy(Base):
     since: Mapped[datetime]
     lost_as: Mapped[LostAs | None] = mapped_column(Text)
     """How it was lost: it comes back with its node (`away`), or the node said it has it no more."""
+
+
+class LifetimeOrder(Base):
+    """A copy whose node has yet to say that it ends when the file does."""
+
+    __tablename__ = "lifetime_orders"
+
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    file_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 class InventoryChange(Base):

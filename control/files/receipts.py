@@ -20,6 +20,7 @@ from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, UploadSession
+from control.files import lifetimes
 from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
@@ -84,6 +85,7 @@ def register(
         upload = None
     _must_be_expected(session, proof, ordered=ordered)
     file = _file(session, settings, proof, upload, now)
+    lifetimes.told(session, file, upload, claims)
     copy = copies.copies_of(session, file.file_id).get(node_id)
     if copy is not None and copy.state in ("lost", "gone") and not ordered:
         log_on_commit(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
@@ -180,6 +182,7 @@ def _file(
             "factor": settings.factor,
             "present": 0,
             "changed_at": now,
+            "expires_at": lifetimes.first_moment(upload, claims, now),
         },
     )
     file = copies.lock_file(session, claims.file_id)

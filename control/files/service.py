@@ -34,7 +34,9 @@ _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def find(session: Session, snapshot: Snapshot, query: FileQuery, reach: Reach) -> FileViews:
+def find(
+    session: Session, snapshot: Snapshot, query: FileQuery, reach: Reach, now: datetime
+) -> FileViews:
     """A page of the committed files that fit, of those within reach. Raises ProblemError."""
     rows = session.scalars(_query(query, reach)).all()
     page = rows[: query.limit]
@@ -44,7 +46,7 @@ def find(session: Session, snapshot: Snapshot, query: FileQuery, reach: Reach) -
     ):
         copies.setdefault(copy.file_id, []).append(copy)
     return FileViews(
-        files=tuple(_view(snapshot, file, copies.get(file.file_id, ())) for file in page),
+        files=tuple(_view(snapshot, file, copies.get(file.file_id, ()), now) for file in page),
         next=_cursor(page[-1]) if len(rows) > len(page) else None,
     )
 
@@ -118,20 +120,22 @@ def _position(cursor: str) -> tuple[datetime, str]:
     raise ProblemError("malformed-request", "cursor: give the 'next' of the page before as it was")
 
 
-def look_up(session: Session, snapshot: Snapshot, file_id: str, reach: Reach) -> FileView:
+def look_up(
+    session: Session, snapshot: Snapshot, file_id: str, reach: Reach, now: datetime
+) -> FileView:
     """One file, or the upload that it is to come from. Raises ProblemError."""
     file = session.get(File, file_id)
     if file is not None and reach.covers(file.app_id, file.namespace):
-        return _view(snapshot, file, copies.copies_of(session, file_id).values())
+        return _view(snapshot, file, copies.copies_of(session, file_id).values(), now)
     upload = receipts.session_of(session, file_id)
     if file is None and upload is not None and reach.covers(upload.app_id, upload.namespace):
         return _upload_view(snapshot, upload, _upload_state(session, upload))
     raise unknown(file_id)
 
 
-def view_of(session: Session, snapshot: Snapshot, file: File) -> FileView:
+def view_of(session: Session, snapshot: Snapshot, file: File, now: datetime) -> FileView:
     """A file that the caller has at hand."""
-    return _view(snapshot, file, copies.copies_of(session, file.file_id).values())
+    return _view(snapshot, file, copies.copies_of(session, file.file_id).values(), now)
 
 
 def unknown(file_id: str) -> ProblemError:
@@ -142,6 +146,19 @@ def unknown(file_id: str) -> ProblemError:
 def file_deleted() -> ProblemError:
     """The one answer to a file that was deleted."""
     return ProblemError("file-deleted", "this file was deleted", headers=NO_STORE)
+
+
+def file_expired() -> ProblemError:
+    """The one answer to a file whose time is over."""
+    return ProblemError("file-expired", "this file has come to its end", headers=NO_STORE)
+
+
+def must_be_alive(file: File, now: datetime) -> None:
+    """Raise ProblemError for a file that was deleted or whose time is over."""
+    if file.state in ("deleting", "deleted"):
+        raise file_deleted()
+    if file.has_ended(now):
+        raise file_expired()
 
 
 def _upload_state(
@@ -182,14 +199,16 @@ def _lasting_url(snapshot: Snapshot, file_id: str, name: str | None) -> str | No
     return None if base is None else paths.lasting_url(base, file_id, name)
 
 
-def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy]) -> FileView:
+def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy], now: datetime) -> FileView:
     views = [
         CopyView(node_id=each.node_id, url=url_of(snapshot, each, file.path), state=each.state)
         for each in copies
         if each.state != "gone"
     ]
     state = file.state
-    if state == "committed" and file.present >= file.factor:
+    if state == "committed" and file.has_ended(now):
+        shown = "expired"
+    elif state == "committed" and file.present >= file.factor:
         shown = "safe"
     elif state == "committed" and any(each.state == "copying" for each in views):
         shown = "replicating"
@@ -209,6 +228,7 @@ def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy]) -> FileView:
             "content_type": file.content_type,
             "committed_at": file.committed_at,
             "url": _lasting_url(snapshot, file.file_id, file.name),
+            "expires_at": file.expires_at,
             "copies": tuple(sorted(views, key=lambda each: each.node_id)),
         }
     )
@@ -239,7 +259,7 @@ def remove(
     if file is None or not reach.covers(file.app_id, file.namespace):
         raise unknown(file_id)
     delete_everywhere(session, file, now)
-    return view_of(session, snapshot, file)
+    return view_of(session, snapshot, file, now)
 
 
 def delete_everywhere(session: Session, file: File, now: datetime) -> None:

@@ -20,7 +20,7 @@ from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation
 from control.files import receipts
-from control.files.service import file_deleted, unknown, url_of
+from control.files.service import file_deleted, must_be_alive, unknown, url_of
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import (
@@ -106,8 +106,7 @@ def fetch(
     private = file is not None and file.namespace in settings.private
     if file is None or (private and not may_read.covers(file.app_id, file.namespace)):
         raise unknown(file_id)
-    if file.state in ("deleting", "deleted"):
-        raise file_deleted()
+    must_be_alive(file, now)
     copy = _best(snapshot, copies.copies_of(session, file_id).values(), wanted.avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
@@ -136,8 +135,7 @@ def locate(
         return _of_upload(session, snapshot, asked)
     private = file.namespace in settings.private
     claims = _right(snapshot, signing, file, asked, now) if private else None
-    if file.state in ("deleting", "deleted"):
-        raise file_deleted()
+    must_be_alive(file, now)
     untried = [
         copy
         for copy in copies.copies_of(session, file.file_id).values()
@@ -147,9 +145,18 @@ def locate(
     token = _token(settings, signing, file, copy, claims, asked, now) if private else None
     return Redirect(
         onward(url_of(snapshot, copy, file.path), asked.avoid, token, saved=asked.saved),
-        redirect_policy(private, settings.max_age.get(file.namespace)),
+        redirect_policy(private, _max_age(settings, file, now)),
         surrogate_key(file.file_id, file.namespace),
     )
+
+
+def _max_age(settings: Settings, file: File, now: datetime) -> int | None:
+    """Seconds for which a redirect may be kept at most: none leads to a file that has ended."""
+    longest = settings.max_age.get(file.namespace)
+    if file.expires_at is None:
+        return longest
+    left = max(0, int((file.expires_at - now).total_seconds()))
+    return left if longest is None else min(longest, left)
 
 
 def _of_upload(session: Session, snapshot: Snapshot, asked: Asked) -> Redirect:

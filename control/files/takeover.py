@@ -29,7 +29,7 @@ from control.db.models import (
     Revocation,
     UploadSession,
 )
-from control.files import receipts, service
+from control.files import lifetimes, receipts, service
 from control.files.receipts import Proof
 from control.problems import ProblemError
 from control.settings import Settings
@@ -45,9 +45,11 @@ _TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
 
 # Made once: putting statements together takes as long as carrying them out. Columns and no objects,
 # for the rows are many, and changed by one statement for all.
+_PLAIN = inventory.DESCRIBED & (File.state == "committed") & File.expires_at.is_(None)
+"""Those that end by themselves are few, or are compared one by one with what each node says."""
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
-    .add_columns((inventory.DESCRIBED & (File.state == "committed")).label("is_plain"))
+    .add_columns(_PLAIN.label("is_plain"))
     .where(File.file_id.in_(_IDS))
     .order_by(File.file_id)
     .with_for_update()
@@ -203,6 +205,7 @@ def _insert_files(
             "factor": settings.factor,
             "present": 1,
             "changed_at": now,
+            "expires_at": lifetimes.moment_of(each.expires_at),
         }
         for each in files
     ]
@@ -274,5 +277,6 @@ def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
         sha256=file.sha256,
         committed_at=file.committed_at,
         copies=(held.node_id,),
+        expires_at=file.expires_at,
     )
     return Proof(held.node_id, claims, file)

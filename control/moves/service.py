@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -157,7 +157,13 @@ def views(session: Session, now: datetime) -> list[MoveView]:
 
 def chosen(filter_: dict[str, Any], node_id: str, pool_id: str | None) -> list[ColumnElement[bool]]:
     """What holds for a copy, joined to its file, that a move takes from a node."""
-    conditions = [Copy.node_id == node_id, Copy.state == "present", File.state == "committed"]
+    conditions = [
+        Copy.node_id == node_id,
+        Copy.state == "present",
+        File.state == "committed",
+        # What has come to its end stays where it is until its grace is over.
+        or_(File.expires_at.is_(None), File.expires_at > datetime.now(UTC)),
+    ]
     if pool_id is not None:
         conditions.append(Copy.pool_id == pool_id)
     if filter_.get("namespace") is not None:

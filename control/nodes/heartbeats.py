@@ -24,7 +24,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Moment, Node, UploadSession
-from control.files import receipts
+from control.files import lifetimes, receipts
 from control.nodes import authentication, removals
 from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
@@ -32,7 +32,14 @@ from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
 from portside.tokens import LEEWAY
-from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
+from portside.wire.heartbeat import (
+    GoneFile,
+    Heartbeat,
+    HeartbeatAnswer,
+    Lease,
+    LifetimeOrder,
+    WorkDone,
+)
 
 _log = structlog.get_logger()
 
@@ -89,6 +96,8 @@ class Heartbeats:
         # the heartbeat itself then turns out to be a replay.
         for done in beat.work:
             self._settle(snapshot, node_id, done, now)
+        if beat.lifetimes:
+            self._database.write(lambda session: lifetimes.kept(session, node_id, beat.lifetimes))
         ticket = secrets.token_urlsafe(TICKET_BYTES)
         kept = self._database.write(
             lambda session: self._keep(session, beat, ticket, snapshot.roster.version, now),
@@ -106,7 +115,7 @@ class Heartbeats:
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
-        work, believed = kept
+        work, believed, ends = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
@@ -114,12 +123,13 @@ class Heartbeats:
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(self._orders.ordered(lease, node_id, now) for lease in work),
+            lifetimes=ends,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
-            if work
+            if work or ends
             else self._settings.heartbeat_every,
         )
 
@@ -139,10 +149,10 @@ class Heartbeats:
 
     def _keep(
         self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
-    ) -> tuple[Sequence[Lease], str] | None:
+    ) -> tuple[Sequence[Lease], str, Sequence[LifetimeOrder]] | None:
         """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
 
-        Returns the leases and the digest of what should be there.
+        Returns the leases, the digest of what should be there, and the ends that are to be kept.
         """
         told = {
             "node": beat.node_id,
@@ -150,7 +160,7 @@ class Heartbeats:
             "sent_at": beat.sent_at,
             "clock_skew": _skew(beat, now),
             "heard_at": now,
-            "heartbeat": beat.model_dump_json(exclude={"work", "gone"}),
+            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "lifetimes"}),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
             "disk_reserved": beat.disk_withheld,
@@ -183,7 +193,11 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
-        return leases.grant(session, beat.node_id, now), inventory.digest(session, beat.node_id)
+        return (
+            leases.grant(session, beat.node_id, now),
+            inventory.digest(session, beat.node_id),
+            lifetimes.orders_for(session, beat.node_id),
+        )
 
     def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
         """Take over what a node says of one file, unless it comes too late.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -51,6 +52,8 @@ def _of_file(
 ) -> str | None:
     if file.state != "committed":
         return None
+    if file.has_ended(datetime.now(UTC)):
+        return "come to its end: it goes with its grace" if leaving is not None else None
     on_nodes, standing = view.standing(session, file)
     failing = session.execute(
         select(models.Work.place, models.Work.attempts, models.Work.detail).where(

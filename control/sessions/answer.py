@@ -39,6 +39,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         replicas=tuple(row.replicas),
         ack=settings.ack,
         app=row.app_id,
+        expires_in=row.expires_in,
     )
     # A pool may have been deleted since: its node is where it was.
     place = snapshot.pools.get(row.pool_id) or snapshot.nodes[row.node_id]
@@ -60,6 +61,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         path=None if row.path is None else PurePosixPath(row.path),
         content_type=row.content_type,
         url=lasting_url_of_upload(snapshot, row),
+        expires_in=row.expires_in,
     )
 
 

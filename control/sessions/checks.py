@@ -18,7 +18,7 @@ from control.settings import Settings
 from portside.cluster import defaults
 from portside.content import extension_of, is_allowed, why_refused
 from portside.names import NameRefused, named_path, sanitise
-from portside.rate import Rate
+from portside.web.rate import Rate
 from portside.wire import paths
 from portside.wire.control import SessionRequest
 
@@ -74,6 +74,9 @@ def must_be_takeable(settings: Settings, request: SessionRequest) -> None:
             raise ProblemError("name-refused", str(refused)) from None
         if not is_allowed(extension, settings.extensions):
             raise ProblemError("type-refused", why_refused(extension, settings.extensions))
+    too_long = settings.lifetimes.why_refused(request.namespace, request.expires_in)
+    if too_long is not None:
+        raise ProblemError("lifetime-refused", too_long)
     size = most_bytes(settings, request)
     if size > settings.max_size:
         raise ProblemError(

@@ -168,6 +168,7 @@ class SessionOpener:
             content_type=request.content_type,
             reserved=size,
             path=path_of(request),
+            expires_in=self._settings.lifetimes.of(request.namespace, request.expires_in),
             state="open",
             created_at=now,
             expires_at=now + timedelta(seconds=self._settings.start_within),
@@ -238,8 +239,8 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
 
 
 def _digest(request: SessionRequest) -> str:
-    # Requests that name no node have the digest that they had before any could.
-    unsaid = {"node_id"} if request.node_id is None else set()
+    # Requests that don't name these have the digest that they had before any could.
+    unsaid = {each for each in ("node_id", "expires_in") if getattr(request, each) is None}
     return hashlib.sha256(request.model_dump_json(exclude=unsaid).encode()).hexdigest()
 
 

@@ -14,10 +14,19 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.db.database import Database
-from control.db.models import Copy, Revocation, UploadSession, Work
-from control.files import receipts
+from control.db.models import Copy, File, Revocation, UploadSession, Work
+from control.files import receipts, service
 
 BATCH = 200
+
+ENDED = 50
+"""Files of one transaction that are ordered away: a tenth of a second in which sessions wait."""
+
+MOST_BATCHES = 20
+"""Of them in one round of 15 s: 66 files a second, five million a day."""
+
+_ENDS = text("files.state = 'committed' AND files.expires_at IS NOT NULL")
+"""Word for word the condition of their index."""
 
 GRACE = 600.0
 """Seconds that a session's space is held behind its deadline: a body in flight is never cut."""
@@ -53,6 +62,35 @@ def expire_sessions(database: Database, now: datetime) -> int:
         return len(rows)
 
     return _all(database, batch)
+
+
+def end_files(database: Database, now: datetime, grace: float) -> int:
+    """Have files deleted whose grace is over, the longest over first; returns how many.
+
+    Some with each round: they are deleted by leases, and a node has so many at a time anyway.
+    """
+
+    def batch(session: Session) -> int:
+        file_ids = session.scalars(
+            select(File.file_id)
+            .where(_ENDS, File.expires_at <= now - timedelta(seconds=grace))
+            .order_by(File.expires_at, File.file_id)
+            .limit(ENDED)
+        ).all()
+        for file_id in sorted(file_ids):
+            file = copies.lock_file(session, file_id)
+            # It may have been given more time while this waited for the lock.
+            if file is not None and file.has_ended(now - timedelta(seconds=grace)):
+                service.delete_everywhere(session, file, now)
+        return len(file_ids)
+
+    total = 0
+    for _ in range(MOST_BATCHES):
+        count = database.write(batch)
+        total += count
+        if count < ENDED:
+            break
+    return total
 
 
 def give_up_copies(database: Database, now: datetime) -> int:

@@ -154,6 +154,9 @@ def expire(round_: Round) -> None:
     if count:
         _log.info("sessions expired", count=count)
     expiry.give_up_copies(round_.database, round_.now)
+    count = expiry.end_files(round_.database, round_.now, round_.settings.lifetimes.grace)
+    if count:
+        _log.info("files ended", count=count)
 
 
 def checkpoint(round_: Round) -> None:

@@ -44,7 +44,7 @@ def disk(node: StorageNode) -> None:
             Directory(f"{root}/uploads", service, 0o2755),
             *(
                 Directory(f"{root}/{each}", service, 0o700)
-                for each in ("staging", "quarantine", "state")
+                for each in ("staging", "quarantine", "ended", "state")
             ),
             Directory(f"{root}/nginx-temp", f"{layout.NGINX_USER}:root", 0o700),
         ],

@@ -44,6 +44,7 @@ from portside.wire.control import (
     Session,
     SessionRequest,
 )
+from portside.wire.files import LifetimeChange
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
@@ -151,6 +152,11 @@ class Control:
     def delete(self, file_id: str) -> FileView:
         """Have every copy of a file deleted; the nodes do that when they next report."""
         return self._ask(FileView, "DELETE", f"{paths.FILES}/{_part(file_id)}")
+
+    def change_lifetime(self, file_id: str, change: LifetimeChange) -> FileView:
+        """Have a file end at another moment, or not at all; one that ended comes back."""
+        path = f"{paths.FILES}/{_part(file_id)}"
+        return self._ask(FileView, "PATCH", path, change, nulls=True)
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""

@@ -29,12 +29,13 @@ from pydantic import (
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
-from portside.wire.fields import LABEL, Namespace, NodeId, Region
+from portside.wire.fields import LABEL, LONGEST, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
 
 _DOMAIN = re.compile(rf"^{LABEL}(\.{LABEL})+$")
@@ -124,10 +125,33 @@ class NamespaceSettings(_Strict):
     """What holds for the files of one namespace.
 
     `max_age` is how long caches may keep one without asking, and so how long a deleted one may be
-    seen there at most.
+    seen there at most. `lifetime` is what a file gets from its commit on that nobody gives one,
+    `max_lifetime` the most that any may have: then all of them end.
     """
 
     max_age: Duration | None = Field(default=None, le=365 * 86400)
+    lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
+    max_lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
+
+    @model_validator(mode="after")
+    def _lifetimes(self) -> NamespaceSettings:
+        if self.lifetime and self.max_lifetime and self.lifetime > self.max_lifetime:
+            raise ValueError(
+                "lifetime is what files get that ask for none: it can't be longer than "
+                "max_lifetime, the most that any may have"
+            )
+        return self
+
+    @property
+    def ends(self) -> bool:
+        """Whether files of this namespace end by themselves where nobody says otherwise."""
+        return self.lifetime is not None or self.max_lifetime is not None
+
+
+class LifetimeSettings(_Strict):
+    """What holds for files that end by themselves: `grace` is how long bytes are kept then."""
+
+    grace: Duration = Field(default=GRACE, ge=0, le=365 * 86400)
 
 
 class Limits(_Strict):
@@ -321,6 +345,7 @@ class Cluster(_Strict):
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
     namespaces: dict[Namespace, NamespaceSettings] = {}
+    lifetimes: LifetimeSettings = LifetimeSettings()
     limits: Limits = Limits()
     scrub: Scrub = Scrub()
     hooks: tuple[Hook, ...] = ()
@@ -404,8 +429,21 @@ class Cluster(_Strict):
     def max_age(self) -> dict[str, int]:
         """Seconds for which caches may keep files, of the namespaces for which that is said."""
         return {
-            name: each.max_age for name, each in self.namespaces.items() if each.max_age is not None
+            name: each.max_age or 0
+            for name, each in self.namespaces.items()
+            # No cache is to show for a year what ends tomorrow: it asks each time.
+            if each.max_age is not None or (each.ends and name not in self.uploads.private)
         }
+
+    @property
+    def lifetime_rules(self) -> Lifetimes:
+        """How long files live, as agents and the control plane have it in their settings."""
+        spaces = self.namespaces.items()
+        return Lifetimes(
+            grace=self.lifetimes.grace,
+            default={name: each.lifetime for name, each in spaces if each.lifetime},
+            longest={name: each.max_lifetime for name, each in spaces if each.max_lifetime},
+        )
 
     def roles_of(self, node_id: str) -> tuple[Role, ...]:
         """The node's roles: its own `roles` if it has any, else what its name says."""

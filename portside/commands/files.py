@@ -1,4 +1,4 @@
-"""`portside ls` and `rm`: look for the cluster's files and delete them."""
+"""`portside ls`, `rm`, `keep` and `restore`: the cluster's files, and how long they live."""
 
 from __future__ import annotations
 
@@ -11,15 +11,33 @@ import typer
 
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused
-from portside.commands.common import control_plane, exit_code, print_table, printable, say
+from portside.commands.common import (
+    control_plane,
+    duration_option,
+    exit_code,
+    print_table,
+    printable,
+    say,
+)
 from portside.quantities import format_size
 from portside.wire.control import FileView
+from portside.wire.files import LifetimeChange
 from portside.wire.paths import file_id_in
 
 PAGE = 500
 """Files of one request where more are wanted."""
 
-_HEADERS = ("file", "state", "copies", "size", "committed", "namespace", "owner", "name")
+_HEADERS = (
+    "file",
+    "state",
+    "copies",
+    "size",
+    "committed",
+    "expires",
+    "namespace",
+    "owner",
+    "name",
+)
 
 
 def ls(
@@ -88,6 +106,74 @@ def rm(
     raise typer.Exit(max(codes))
 
 
+def keep(
+    file_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
+    ],
+    for_: Annotated[
+        int | None,
+        typer.Option(
+            "--for",
+            parser=duration_option,
+            metavar="TIME",
+            help="So long from now, as 30d or 12h; 0: it ends now.",
+            show_default=False,
+        ),
+    ] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="It ends no more by itself.")] = False,
+) -> None:
+    """Say how long files live from now on. One that fails doesn't stop the others.
+
+    One that has ended comes back, as long as its bytes are kept.
+    """
+    if (for_ is None) == (not forever):
+        raise typer.BadParameter("give --for TIME or --forever", param_hint="--for")
+    _change_all(file_ids, for_)
+
+
+def restore(
+    file_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
+    ],
+    for_: Annotated[
+        int | None,
+        typer.Option(
+            "--for",
+            parser=duration_option,
+            metavar="TIME",
+            help="It ends again so long from now; without it never.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Bring back files that ended by themselves, as long as their bytes are kept.
+
+    That is a week, unless the cluster file says otherwise.
+    """
+    _change_all(file_ids, for_)
+
+
+def _change_all(file_ids: list[str], seconds: int | None) -> None:
+    wanted = {"expires_at": None} if seconds is None else {"expires_in": seconds}
+    change = LifetimeChange.model_validate(wanted)
+    with control_plane() as control:
+        codes = [_change(control, file_id_in(each), change) for each in file_ids]
+    raise typer.Exit(max(codes))
+
+
+def _change(control: Control, file_id: str, change: LifetimeChange) -> int:
+    try:
+        view = control.change_lifetime(file_id, change)
+    except ControlError as error:
+        say(f"{file_id}: {error}")
+        return exit_code(error)
+    ends = view.expires_at
+    say(f"{file_id}: " + ("stays" if ends is None else f"ends {ends:%Y-%m-%d %H:%M:%S} UTC"))
+    return 0
+
+
 class _Listing:
     """Files page by page, at most `limit`; afterwards `next` is where more would be."""
 
@@ -127,6 +213,7 @@ def _row(view: FileView) -> tuple[str, ...]:
         str(present),
         "-" if view.size is None else format_size(view.size),
         "-" if view.committed_at is None else f"{view.committed_at:%Y-%m-%d %H:%M:%S}",
+        "-" if view.expires_at is None else f"{view.expires_at:%Y-%m-%d %H:%M:%S}",
         view.namespace,
         view.owner,
         view.name or "-",

@@ -80,6 +80,15 @@ def command(
     owner: Annotated[
         str, typer.Option(help="Whose file it is.", show_default="your user name")
     ] = "",
+    expires_in: Annotated[
+        int | None,
+        typer.Option(
+            parser=duration_option,
+            metavar="TIME",
+            help="It ends by itself so long after it is stored, as 7d or 12h.",
+            show_default=False,
+        ),
+    ] = None,
     checksum: Annotated[
         bool,
         typer.Option(
@@ -190,6 +199,7 @@ def command(
         not no_resume,
         name,
         max_size,
+        expires_in,
     )
     to_a_node = bool(given or url or file)
     with _way(to_a_node, given, node, url, ca, file, manner, timeout if wait else None) as way:

@@ -103,6 +103,7 @@ def _request_for(
             max_size=manner.max_size if size is None else None,
             sha256=sha256,
             node_id=node,
+            expires_in=manner.expires_in,
         )
     except ValidationError as error:
         first = error.errors(include_input=False)[0]

@@ -100,5 +100,6 @@ def _minted(name: str, size: int | None, sha256: str | None, target: Target, man
         namespace=manner.namespace,
         layout=manner.layout,
         sha256=sha256,
+        expires_in=manner.expires_in,
     )
     return mint_upload(key, claims_for(target.cluster, key.owner, wish))

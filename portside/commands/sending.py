@@ -39,6 +39,8 @@ class Manner:
     """In place of the file's own."""
     max_size: int | None = None
     """The most bytes that a stream may bring."""
+    expires_in: int | None = None
+    """Seconds from its commit after which the file ends by itself."""
 
     def name_of(self, path: Path) -> str:
         """What the file is called once it is stored. Raises ValueError where nothing says it."""
@@ -48,7 +50,8 @@ class Manner:
     def identity(self) -> tuple[str, ...]:
         """What makes another upload of the same file."""
         named = () if self.name is None else (f"name {self.name}",)
-        return (self.namespace, self.layout, self.owner, *named)
+        ends = () if self.expires_in is None else (f"expires in {self.expires_in}",)
+        return (self.namespace, self.layout, self.owner, *named, *ends)
 
     def resumable(self, size: int) -> bool:
         """Whether a file of `size` bytes goes in an upload that a later run can go on with."""

@@ -59,7 +59,7 @@ app = typer.Typer(
 _Claims = TypeVar("_Claims", bound=BaseModel)
 
 _ONE_HOUR = 3600
-_TIMES = ("iat", "nbf", "exp", "session_deadline")
+_TIMES = ("iat", "nbf", "exp", "session_deadline", "expires_at")
 _SIZES = ("size", "max_size")
 _TIME_CODES = ("token-expired", "token-not-yet-valid")
 
@@ -87,6 +87,15 @@ def mint(
     sha256: Annotated[
         str | None, typer.Option(metavar="HEX", help="The content's digest, if known.")
     ] = None,
+    expires_in: Annotated[
+        int | None,
+        typer.Option(
+            parser=duration_option,
+            metavar="TIME",
+            help="The file ends by itself so long after it is stored, as 7d or 12h.",
+            show_default=False,
+        ),
+    ] = None,
     valid: Annotated[
         int,
         typer.Option(
@@ -111,6 +120,7 @@ def mint(
         layout=layout,
         sha256=sha256.lower() if sha256 else None,
         valid=valid,
+        expires_in=expires_in,
     )
     typer.echo(mint_upload(key, claims_for(cluster, key.owner, wish)))
 

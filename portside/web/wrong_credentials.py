@@ -13,9 +13,9 @@ from typing import Any
 
 import falcon
 
-from portside.rate import Rate
 from portside.web.addresses import party
 from portside.web.problems import BaseProblemError
+from portside.web.rate import Rate
 
 WRONG = frozenset(
     {

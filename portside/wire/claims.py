@@ -22,7 +22,18 @@ from portside.wire.bounds import (
     StoredPath,
     UnixTime,
 )
-from portside.wire.fields import AppId, FileId, Layout, MediaType, Namespace, Owner, Sha256, TokenId
+from portside.wire.fields import (
+    AppId,
+    ExpiresAt,
+    ExpiresIn,
+    FileId,
+    Layout,
+    MediaType,
+    Namespace,
+    Owner,
+    Sha256,
+    TokenId,
+)
 
 Party = Annotated[Label, Field(min_length=1)]
 """Who signs, or for whom: an issuer's name, a node's id."""
@@ -56,6 +67,8 @@ class UploadClaims(Message):
     ack: Literal["local", "replicated"] = "local"
     app: AppId | None = None
     """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
+    expires_in: ExpiresIn | None = None
+    """Seconds from the commit after which the file ends by itself."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:
@@ -126,6 +139,8 @@ class ReplicateClaims(Message):
     content_type: MediaType
     committed_at: Moment
     app: AppId | None = None
+    expires_at: ExpiresAt | None = None
+    """When the file ends by itself: on every node the same."""
 
 
 class HeartbeatClaims(Message):
@@ -151,3 +166,5 @@ class ReceiptClaims(Message):
     sha256: Sha256
     committed_at: Moment
     copies: tuple[Label, ...] = Field(max_length=MOST_COPIES, fail_fast=True)
+    expires_at: ExpiresAt | None = None
+    """When the copy ends by itself, as the node has it."""

@@ -33,6 +33,7 @@ from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 from portside.wire.spellings import (
     AnyAddress,
+    AnyLifetime,
     AnyMediaType,
     AnyNamespace,
     AnyOwner,
@@ -102,6 +103,10 @@ class SessionRequest(Request):
         default=None,
         description="The uploader's IP address, by which sessions are then limited too.",
     )
+    expires_in: AnyLifetime | None = Field(
+        default=None,
+        description="Seconds from its commit after which the file ends by itself, also as `30d`.",
+    )
     avoid: tuple[NodeId, ...] = Field(
         default=(),
         max_length=16,
@@ -146,6 +151,8 @@ class Session(Message):
     """The one that the file will have; None: the node goes by its name."""
     url: Text | None = None
     """Where the file will be found once it is stored, wherever it is."""
+    expires_in: int | None = None
+    """Seconds from its commit after which the file ends; None: it stays."""
 
 
 class CopyView(Message):
@@ -162,7 +169,8 @@ class FileView(Message):
 
     file_id: FileId
     session_id: TokenId | None
-    state: Literal["uploading", "committed", "replicating", "safe", "deleted", "lost"]
+    state: Literal["uploading", "committed", "replicating", "safe", "expired", "deleted", "lost"]
+    """`expired`: its time is over, and its bytes are kept for the grace."""
     namespace: Label
     owner: Name
     name: Name | None
@@ -174,6 +182,8 @@ class FileView(Message):
     copies: tuple[CopyView, ...] = Field(default=(), max_length=MOST_COPIES, fail_fast=True)
     url: Text | None = None
     """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
+    expires_at: Moment | None = None
+    """When it ends by itself, or has ended; None: it stays."""
 
 
 class FileViews(Message):

@@ -54,3 +54,15 @@ Layout = Literal["dated", "named"]
 MediaType = Annotated[str, Field(pattern=MEDIA_TYPE_PATTERN)]
 MediaRange = Annotated[str, Field(pattern=MEDIA_RANGE_PATTERN)]
 """A media type, or every one of a kind as `image/*`."""
+
+LONGEST = 100 * 365 * 86400
+"""Seconds of the longest lifetime: whoever wants more wants none."""
+
+LATEST = 2**33
+"""Unix seconds (in the year 2242): later than the longest lifetime of today's files."""
+
+ExpiresAt = Annotated[int, Field(ge=0, le=LATEST)]
+"""When a file ends, Unix seconds."""
+
+ExpiresIn = Annotated[int, Field(gt=0, le=LONGEST)]
+"""Seconds from a file's commit to its end."""

@@ -5,9 +5,10 @@ Times are UTC (RFC 3339), sizes are bytes, durations seconds.
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from portside.wire.base import Message, Request
 from portside.wire.bounds import (
@@ -23,8 +24,17 @@ from portside.wire.bounds import (
     Token,
     number,
 )
-from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sha256
-from portside.wire.spellings import AnyMoment
+from portside.wire.fields import (
+    LATEST,
+    AppId,
+    ExpiresAt,
+    FileId,
+    MediaRange,
+    Namespace,
+    Owner,
+    Sha256,
+)
+from portside.wire.spellings import AnyMoment, AnyTimeFromNow
 
 
 class StoredFile(Message):
@@ -47,6 +57,8 @@ class StoredFile(Message):
     """The app whose session it was uploaded in; None when another issuer minted the token."""
     direct_url: Text = Field(default_factory=lambda told: told["url"])
     """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
+    expires_at: ExpiresAt | None = None
+    """When the file ends by itself, Unix seconds; None if it doesn't."""
 
 
 def surrogate_key(file_id: str, namespace: str) -> str:
@@ -122,3 +134,46 @@ class Verification(Message):
     bytes: Amount
     seconds: Measured
     verified_at: Moment
+
+
+class LifetimeChange(Request):
+    """When a file is to end from now on: `PATCH /api/v1/files/<id>`. Exactly one of the two.
+
+    A moment that lies behind ends it now. One that ended is taken back as long as its bytes are
+    kept.
+    """
+
+    expires_in: AnyTimeFromNow | None = Field(
+        default=None,
+        description="Seconds from now, also as `30d`; 0: it ends now.",
+    )
+    expires_at: AnyMoment | None = Field(
+        default=None,
+        description="The moment (RFC 3339, or Unix seconds); null: it doesn't end by itself.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_both(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            named = {cls._field_of(key) for key in data} & {"expires_in", "expires_at"}
+            if len(named) != 1:
+                raise ValueError(
+                    "give 'expires_in' (seconds from now, or as 30d) or 'expires_at' (a moment, "
+                    "or null for a file that is to stay), and only one of them"
+                )
+        return data
+
+    @model_validator(mode="after")
+    def _said(self) -> Self:
+        if "expires_in" in self.model_fields_set and self.expires_in is None:
+            raise ValueError("expires_in: a number of seconds; 'expires_at': null lets it stay")
+        if self.expires_at is not None and not 0 <= self.expires_at.timestamp() <= LATEST:
+            raise ValueError("expires_at: a moment between the years 1970 and 2242")
+        return self
+
+    def moment(self, now: datetime) -> int | None:
+        """When the file ends, Unix seconds; None if it isn't to."""
+        if self.expires_in is not None:
+            return int(now.timestamp()) + self.expires_in
+        return None if self.expires_at is None else int(self.expires_at.timestamp())

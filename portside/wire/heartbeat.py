@@ -27,7 +27,7 @@ from portside.wire.bounds import (
     Text,
     Token,
 )
-from portside.wire.fields import FileId, Order, Sha256, Ticket, TokenId
+from portside.wire.fields import ExpiresAt, FileId, Order, Sha256, Ticket, TokenId
 from portside.wire.keys import PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
@@ -106,6 +106,26 @@ class GoneFile(Message):
     """By the node's clock: at this moment the order has to have been valid."""
 
 
+MOST_CHANGES = 200
+"""Changed lifetimes in one heartbeat, and in its answer: some 20 KiB."""
+
+
+class LifetimeOrder(Message):
+    """When a node's copy of a file is to end, by the control plane's word."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**31)
+    """Rises with each change of the file."""
+    expires_at: ExpiresAt | None = None
+
+
+class LifetimeKept(Message):
+    """A node's word that it has carried out an order, or hasn't the file (any more)."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**31)
+
+
 MOST_QUARANTINED = 20
 """Damaged files that one heartbeat names; all are counted."""
 
@@ -165,6 +185,8 @@ class Heartbeat(Message):
     work: tuple[WorkDone, ...] = Field(default=(), max_length=MOST_DONE, fail_fast=True)
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE, fail_fast=True)
     """The oldest first; each until a heartbeat that told it was answered."""
+    lifetimes: tuple[LifetimeKept, ...] = Field(default=(), max_length=MOST_CHANGES, fail_fast=True)
+    """Orders of the last answer that are carried out."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -218,6 +240,10 @@ class HeartbeatAnswer(Message):
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = Field(default=(), max_length=MOST_REVOKED, fail_fast=True)
     work: tuple[Lease, ...] = Field(default=(), max_length=MOST_LEASES, fail_fast=True)
+    lifetimes: tuple[LifetimeOrder, ...] = Field(
+        default=(), max_length=MOST_CHANGES, fail_fast=True
+    )
+    """When copies here are to end from now on: each comes until the node says that it is kept."""
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     learned_at: Moment | None = None

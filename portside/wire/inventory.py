@@ -17,6 +17,7 @@ from portside.wire.base import Message
 from portside.wire.bounds import Amount, Label, Moment, Name, Prose, SaidPath, StoredPath
 from portside.wire.fields import (
     AppId,
+    ExpiresAt,
     FileId,
     MediaType,
     Namespace,
@@ -107,6 +108,7 @@ class HeldFile(Message):
     order: Order | None = None
     """Of one that was deleted: see `portside.wire.heartbeat.GoneFile`."""
     deleted_at: Moment | None = None
+    expires_at: ExpiresAt | None = None
 
 
 class HeldFiles(Message):

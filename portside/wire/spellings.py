@@ -24,7 +24,7 @@ from pydantic import BeforeValidator, Field
 
 from portside.quantities import parse_duration, parse_size
 from portside.wire.bounds import Label, Moment, number
-from portside.wire.fields import MediaType, Namespace, Owner, Region, Sha256
+from portside.wire.fields import LONGEST, MediaType, Namespace, Owner, Region, Sha256
 
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE]\+?[0-9]{1,2})?)\s*([A-Za-z]{0,5})")
 
@@ -264,3 +264,15 @@ AnyDuration = Annotated[
     BeforeValidator(duration, json_schema_input_type=Annotated[int, Field(ge=0)] | str),
 ]
 AnyMoment = Annotated[Moment, BeforeValidator(moment)]
+
+
+def lifetime(value: object) -> object:
+    """Seconds of a duration as `30d`. JSON's true is no number."""
+    if isinstance(value, bool):
+        raise ValueError("write a duration in seconds, or as 30d, 12h or 15m")
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+AnyLifetime = Annotated[int, BeforeValidator(lifetime), Field(gt=0, le=LONGEST)]
+"""From a file's commit to its end: seconds, or as people write it: `30d`, `12h`."""
+AnyTimeFromNow = Annotated[int, BeforeValidator(lifetime), Field(ge=0, le=LONGEST)]

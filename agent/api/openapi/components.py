@@ -97,6 +97,7 @@ NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     "type-refused",
     "size-mismatch",
     "body-cut",
+    "lifetime-refused",
     "too-large",
     "digest-mismatch",
     "node-closed",

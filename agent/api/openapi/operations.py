@@ -25,7 +25,14 @@ from agent.api.system import JWK_SET
 from agent.problems import Slug
 from portside.web.openapi import ANYONE, Answer, JsonObject, Operation, Parameter, query_parameters
 from portside.web.redirects import DOWNLOAD
-from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
+from portside.wire.files import (
+    FilePage,
+    FileQuery,
+    FileWithCopies,
+    LifetimeChange,
+    StoredFile,
+    Verification,
+)
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, ToldStatus
@@ -148,6 +155,7 @@ _READ_PROBLEMS: tuple[Slug, ...] = (
     "right-missing",
     "not-found",
     "file-deleted",
+    "file-expired",
     "file-damaged",
 )
 _LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
@@ -205,6 +213,20 @@ _FILES: Operations = {
         _LOOK_PROBLEMS,
         security=(ANYONE, ACCESS_TOKEN, UPLOAD_TOKEN),
         parameters=(_FILE_ID,),
+    ),
+    ("PATCH", "/api/v1/files/{file_id}"): Operation(
+        "files",
+        "Another moment at which this copy ends: prolonged, ended now, or taken back",
+        {200: Answer("As it is from now on.", model=FileWithCopies, headers=_CACHE)},
+        (
+            *TOKEN_PROBLEMS,
+            *("right-missing", "not-found", "file-deleted", "lifetime-refused", "name-taken"),
+            *("lifetime-elsewhere", "malformed-request"),
+            *("no-space", "read-only", "storage-failed"),
+        ),
+        security=(ACCESS_TOKEN,),
+        parameters=(_FILE_ID,),
+        body=LifetimeChange,
     ),
     ("DELETE", "/api/v1/files/{file_id}"): Operation(
         "files",

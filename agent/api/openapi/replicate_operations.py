@@ -37,6 +37,7 @@ _FILE_PROBLEMS: tuple[Slug, ...] = (
     "name-taken",
     "file-differs",
     "file-deleted",
+    "file-expired",
     "upload-locked",
 )
 

@@ -32,6 +32,7 @@ class Wish:
     layout: Layout = "dated"
     sha256: str | None = None
     valid: int = DEFAULT_VALID
+    expires_in: int | None = None
 
 
 def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
@@ -64,6 +65,7 @@ def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
             max_size=wish.max_size,
             sha256=wish.sha256,
             ack=cluster.replication.ack,
+            expires_in=wish.expires_in,
         )
     except ValidationError as error:
         raise ValueError(in_words(error)) from None

@@ -30,7 +30,9 @@ from tests.support.control.inventories import asks, held, inventories, tells
 
 def _view(core: Core, file_id: str) -> dict[str, Any]:
     view = core.database.read(
-        lambda session: service.look_up(session, core.snapshots.current(), file_id, EVERYTHING)
+        lambda session: service.look_up(
+            session, core.snapshots.current(), file_id, EVERYTHING, core.clock.now
+        )
     )
     return view.model_dump()
 

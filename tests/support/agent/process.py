@@ -75,7 +75,7 @@ class Agent:
         return Path(folder) / "agent.sock"
 
     def _write_files(self, settings: Mapping[str, Any] | None) -> None:
-        for folder in ("uploads", "staging", "quarantine", "state"):
+        for folder in ("uploads", "staging", "quarantine", "ended", "state"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / ".portside-root").write_text(f"{self.node_id}\n")
         self.node_key = node_key = SigningKey.generate(self.node_id)

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from portside.client.control import Control
 from portside.commands.storage import nodes
 from portside.quantities import GIB
-from portside.wire.control import DrainProgress, NodeView, RepairView, ShortFiles
+from portside.wire.control import DrainProgress, FileView, NodeView, RepairView, ShortFiles
+from portside.wire.files import LifetimeChange
 from portside.wire.heartbeat import Heartbeat, QuarantinedFile
 from tests.support.client.command import Run
 from tests.support.client.control_double import (
@@ -67,6 +69,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "inventory": "",
             "work": (),
             "gone": (),
+            "lifetimes": (),
             **facts,
         }
     )
@@ -273,10 +276,10 @@ def test_a_redirect_is_refused_for_the_key_would_go_elsewhere(logged_in: Control
 
 def test_ls_shows_a_line_for_each_file(stored: ControlDouble) -> None:
     lines = Run("ls").out.splitlines()
-    headers = ["file", "state", "copies", "size", "committed", "namespace", "owner", "name"]
-    assert lines[0].split() == headers
+    headers = "file state copies size committed expires namespace owner name"
+    assert lines[0].split() == headers.split()
     assert lines[1].split() == (
-        f"{IDS[0]} safe 0 3 B 2026-01-02 03:04:05 isos tester x.iso".split()
+        f"{IDS[0]} safe 0 3 B 2026-01-02 03:04:05 - isos tester x.iso".split()
     )
     assert len(lines) == 6
 
@@ -389,3 +392,37 @@ def test_rm_on_a_terminal_shows_the_file_and_asks(
     terminal.end()
     assert b"x.iso, 3 B, of tester" in terminal.shown
     assert stored.files[IDS[0]].state == state
+
+
+# -- keep and restore ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        (("keep", "--for", "30d"), {"expires_in": 30 * 86400}),
+        (("keep", "--for", "0"), {"expires_in": 0}),
+        (("keep", "--forever"), {"expires_at": None}),
+        (("restore",), {"expires_at": None}),
+        (("restore", "--for", "12h"), {"expires_in": 12 * 3600}),
+    ],
+)
+def test_keep_and_restore_say_when_a_file_ends(
+    monkeypatch: pytest.MonkeyPatch, logged_in: ControlDouble, words: tuple[str, ...], sent: object
+) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def change(control: Control, file_id: str, wanted: LifetimeChange) -> FileView:
+        asked.append((file_id, wanted.model_dump(exclude_unset=True)))
+        return file_view(file_id)
+
+    monkeypatch.setattr(Control, "change_lifetime", change)
+    run = Run(words[0], IDS[0], *words[1:])
+    assert (run.code, asked) == (0, [(IDS[0], sent)])
+    assert run.err == f"portside: {IDS[0]}: stays\n"
+
+
+def test_keep_needs_to_hear_for_how_long(logged_in: ControlDouble) -> None:
+    assert Run("keep", IDS[0]).code == 2
+    assert Run("keep", IDS[0], "--forever", "--for", "1d").code == 2
+    assert logged_in.requests == []

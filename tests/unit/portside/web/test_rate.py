@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portside.rate import Rate
+from portside.web.rate import Rate
 
 
 def test_whoever_came_least_lately_is_forgotten_for_a_new_one() -> None:
