@@ -151,7 +151,7 @@ class Session(Message):
     """The one that the file will have; None: the node goes by its name."""
     url: Text | None = None
     """Where the file will be found once it is stored, wherever it is."""
-    expires_in: int | None = None
+    expires_in: Amount | None = None
     """Seconds from its commit after which the file ends; None: it stays."""
 
 

@@ -273,6 +273,6 @@ def lifetime(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-AnyLifetime = Annotated[int, BeforeValidator(lifetime), Field(gt=0, le=LONGEST)]
+AnyLifetime = Annotated[int, Field(gt=0, le=LONGEST), BeforeValidator(lifetime)]
 """From a file's commit to its end: seconds, or as people write it: `30d`, `12h`."""
-AnyTimeFromNow = Annotated[int, BeforeValidator(lifetime), Field(ge=0, le=LONGEST)]
+AnyTimeFromNow = Annotated[int, Field(ge=0, le=LONGEST), BeforeValidator(lifetime)]

@@ -65,7 +65,7 @@ def changes(core: Core, file_id: str, **sent: Any) -> None:
     snapshot, wanted = core.snapshots.current(), LifetimeChange.model_validate(sent)
     core.database.write(
         lambda session: lifetime_change.change(
-            session, snapshot, core.settings, file_id, None, wanted, core.clock.now
+            session, snapshot, core.settings, file_id, EVERYTHING, wanted, core.clock.now
         )
     )
 
