@@ -187,7 +187,17 @@ INSERT OR REPLACE INTO former (path, file_id, name, fate)
 """What this node had at which path and has no more, by whatever way it went: `agent.index.former`.
 The last one at a path counts; `number` rises with time."""
 
-_STEPS = ((2, _FILES), (3, _CONTROL), (4, _REPLICATION), (5, _COPIES_COUNTED), (6, _FORMER))
+_PROOFS = "ALTER TABLE pushes ADD COLUMN proof TEXT;"
+"""What lets the target take the copy: `portside.copy_orders`."""
+
+_STEPS = (
+    (2, _FILES),
+    (3, _CONTROL),
+    (4, _REPLICATION),
+    (5, _COPIES_COUNTED),
+    (6, _FORMER),
+    (7, _PROOFS),
+)
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 
 

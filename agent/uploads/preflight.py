@@ -18,6 +18,7 @@ from agent.uploads.policy import (
     unnamed,
 )
 from agent.uploads.request import UploadRequest
+from portside.web.authorization import bearer
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
@@ -39,6 +40,8 @@ class Plan:
     """What this token has stored already: the same content again is answered with its receipt."""
     announced: int | None = None
     """Bytes that the request says the file has, if it says so."""
+    token: str | None = None
+    """What the claims were read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Preflight:
                 inodes=INODES_PER_FILE,
             ),
             announced=asked.size,
+            token=bearer(asked.authorization),
         )
         self.admission.check(plan.demand)
         policy.check_rate(claims)

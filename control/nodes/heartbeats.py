@@ -113,7 +113,7 @@ class Heartbeats:
             ticket=ticket,
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
-            work=tuple(self._orders.ordered(lease, node_id, now) for lease in work),
+            work=tuple(work),
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
@@ -183,7 +183,11 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
-        return leases.grant(session, beat.node_id, now), inventory.digest(session, beat.node_id)
+        granted = [
+            self._orders.ordered(session, lease, beat.node_id, now)
+            for lease in leases.grant(session, beat.node_id, now)
+        ]
+        return granted, inventory.digest(session, beat.node_id)
 
     def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
         """Take over what a node says of one file, unless it comes too late.

@@ -115,6 +115,29 @@ class ReplicateClaims(Message):
     app: AppId | None = None
 
 
+class CopyOrderClaims(Message):
+    """What an `order+jwt` says: the control plane has node `sub` bring node `aud` this very file.
+
+    What the control plane doesn't know of a file it doesn't say: None.
+    """
+
+    iss: str = Field(min_length=1, max_length=64)
+    aud: str = Field(min_length=1, max_length=64)
+    sub: str = Field(min_length=1, max_length=64)
+    iat: int
+    nbf: int
+    exp: int
+    file_id: FileId
+    path: PurePosixPath
+    size: int = Field(ge=0, lt=2**62)
+    sha256: Sha256
+    namespace: Namespace
+    owner: Owner | None = None
+    name: str = Field(min_length=1, max_length=1024)
+    content_type: MediaType | None = None
+    app: AppId | None = None
+
+
 class HeartbeatClaims(Message):
     """What a `heartbeat+jwt` attests to: this node sent this very body to the control plane."""
 
