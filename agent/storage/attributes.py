@@ -16,10 +16,9 @@ from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire.fields import TokenId
 from portside.wire.files import StoredFile
 
-
 LONGEST_TOKEN = 2048
-"""Characters of an upload's token that is kept: a longer one stays with its pushes alone. nginx reads
-8 KiB of attributes."""
+"""Characters of an upload's token that is kept: a longer one stays with its pushes alone. nginx
+reads 8 KiB of attributes."""
 
 
 class Attributes(StoredFile):
