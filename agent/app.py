@@ -19,6 +19,7 @@ from agent.index.uploads import UploadIndex
 from agent.integrity.recovery import recover, tell_what_is_there
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
+from agent.replication.orders import CopyOrders
 from agent.replication.receiver import ReplicaReceiver
 from agent.resumable.completion import Completion
 from agent.resumable.intake import Intake
@@ -90,7 +91,11 @@ def create_app(settings: Settings) -> App:
         finisher=Completion(upload_index, staged, admission, committer),
     )
     resumables = ResumableUploads(policy, intake)
-    replicas = ReplicaReceiver(Sources(settings.node_id, keyset, rosters), database, intake)
+    replicas = ReplicaReceiver(
+        Sources(settings.node_id, keyset, rosters),
+        CopyOrders(settings, keyset, rosters),
+        *(database, intake),
+    )
     access = Access(settings, keyset, database)
     verifier = Verifier(settings, database)
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from portside import base64url
 from portside.wire.claims import (
     AccessClaims,
+    CopyOrderClaims,
     DownloadClaims,
     HeartbeatClaims,
     ReceiptClaims,
@@ -39,6 +40,7 @@ RECEIPT_TYPE = "receipt+jwt"
 HOOK_TYPE = "hook+jwt"
 HEARTBEAT_TYPE = "heartbeat+jwt"
 REPLICATE_TYPE = "replicate+jwt"
+ORDER_TYPE = "order+jwt"
 RECEIPT_AUDIENCE = "uploader"
 HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -152,6 +154,19 @@ def verify_upload(
     claims = _parsed(UploadClaims, _verified_payload(token, UPLOAD_TYPE, keyset, moment))
     ends = max(claims.exp, claims.session_deadline) if resuming else claims.exp
     _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
+    return claims
+
+
+def verify_uploaded(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> UploadClaims:
+    """What an upload token allowed `node_id`, also after its time. Raises TokenRefused."""
+    moment = now or datetime.now(UTC)
+    claims = _parsed(UploadClaims, _verified_payload(token, UPLOAD_TYPE, keyset, moment))
+    if claims.aud != node_id:
+        raise TokenRefused(
+            "token-wrong-node", f"the token was for node {claims.aud!r}, not {node_id!r}"
+        )
     return claims
 
 
@@ -291,6 +306,21 @@ def verify_replicate(
     """
     moment = now or datetime.now(UTC)
     claims = _parsed(ReplicateClaims, _verified_payload(token, REPLICATE_TYPE, keyset, moment))
+    _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
+    return claims
+
+
+def mint_copy_order(key: SigningKey, claims: CopyOrderClaims) -> str:
+    """The control plane's `order+jwt` for one copy."""
+    return key.sign(ORDER_TYPE, claims.model_dump(mode="json", exclude_none=True))
+
+
+def verify_copy_order(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None
+) -> CopyOrderClaims:
+    """The claims of an order for a copy that comes to `node_id`. Raises TokenRefused."""
+    moment = now or datetime.now(UTC)
+    claims = _parsed(CopyOrderClaims, _verified_payload(token, ORDER_TYPE, keyset, moment))
     _check_place_and_time(claims.aud, node_id, claims.nbf, claims.exp, moment)
     return claims
 

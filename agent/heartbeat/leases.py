@@ -143,7 +143,8 @@ class Leases:
             if lease.lease_id not in self._ordered:
                 # After a restart once more: the outbox knows those that it has.
                 self._pushes.order(
-                    lease.file_id, lease.target or "", lease.lease_id, lease.bytes_per_second
+                    *(lease.file_id, lease.target or "", lease.lease_id),
+                    *(lease.bytes_per_second, lease.order),
                 )
                 self._ordered.add(lease.lease_id)
         if begun:

@@ -36,6 +36,8 @@ class Intent:
     stored: StoredFile
     request_id: str | None = field(default_factory=request_id)
     replicas: tuple[str, ...] = ()
+    upload_token: str | None = None
+    """What the file came with, where it is to be copied: it lets the others take their copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class FileIndex:
             with self._database.transaction() as connection:
                 connection.execute(_INSERT, _row(intent.jti, "PENDING", intent))
                 connection.execute("DELETE FROM departed WHERE file_id = ?", (file_id,))
-                add_own_pushes(connection, file_id, intent.replicas)
+                add_own_pushes(connection, file_id, intent.replicas, intent.upload_token)
         except sqlite3.IntegrityError as error:
             if "files.path" in str(error):
                 raise name_taken(intent.stored.path) from None
@@ -267,7 +269,11 @@ def add_deliveries(
 
 
 def add_own_pushes(
-    connection: sqlite3.Connection, file_id: str, targets: Sequence[str], again: bool = False
+    connection: sqlite3.Connection,
+    file_id: str,
+    targets: Sequence[str],
+    proof: str | None,
+    again: bool = False,
 ) -> None:
     """Note down the copies that this node is to make of a file; `again`: those it has no word of.
 
@@ -283,10 +289,11 @@ def add_own_pushes(
         ):
             continue
         connection.execute(
-            "INSERT INTO pushes (file_id, target, own, state, due, ordered_at) "
-            "VALUES (?, ?, 1, 'WAITING', ?, ?) "
-            "ON CONFLICT (file_id, target) DO UPDATE SET own = 1",
-            (file_id, target, now, now),
+            "INSERT INTO pushes (file_id, target, own, state, due, ordered_at, proof) "
+            "VALUES (?, ?, 1, 'WAITING', ?, ?, ?) "
+            "ON CONFLICT (file_id, target) DO UPDATE SET own = 1, "
+            "proof = coalesce(proof, excluded.proof)",
+            (file_id, target, now, now, proof),
         )
 
 

@@ -247,6 +247,9 @@ _STATES_WITH_ENDED = "'DELETED', 'QUARANTINED', 'ENDED')"
 touches no row: rewriting a million of them would keep a start waiting
 (sqlite.org/lang_altertable.html, at its end)."""
 
+_PROOFS = "ALTER TABLE pushes ADD COLUMN proof TEXT;"
+"""What lets the target take the copy: `portside.orders.copies`."""
+
 _STEPS = (
     (2, _FILES),
     (3, _CONTROL),
@@ -255,6 +258,7 @@ _STEPS = (
     (6, _FORMER),
     (7, _PROMISES),
     (8, _LIFETIMES),
+    (9, _PROOFS),
 )
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 

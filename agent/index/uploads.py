@@ -55,6 +55,8 @@ class Details(BaseModel):
     concat: str = ""
     sha256: Sha256 | None = None
     copied: Copied | None = None
+    token: str | None = None
+    """What the claims were read from; None of a copy."""
 
 
 @dataclass(frozen=True, slots=True)

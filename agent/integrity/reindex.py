@@ -113,7 +113,9 @@ def _restore(
     done = len(batch) - len(clashes)
     if state == "COMMITTED":
         rebuilt.indexed += done
-        copied = [(each.file_id, each.replicas) for each in batch if each.replicas]
+        copied = [
+            (each.file_id, each.replicas, each.upload_token) for each in batch if each.replicas
+        ]
         if pushes is not None and copied:
             pushes.order_again(copied)
     elif state == "QUARANTINED":

@@ -47,6 +47,8 @@ class Push:
     due: int
     ordered_at: int
     error: str
+    proof: str | None
+    """What lets the target take the copy, if anything is known."""
 
     @property
     def public_id(self) -> str:
@@ -65,7 +67,7 @@ class Dropped:
 
 _COLUMNS = (
     "push_id, pushes.file_id, target, own, bytes_per_second, pushes.state, attempts, due, "
-    "ordered_at, error"
+    "ordered_at, error, proof"
 )
 
 _UNWANTED = (
@@ -106,8 +108,9 @@ class PushQueue:
         target: str,
         lease_id: str | None = None,
         bytes_per_second: int | None = None,
+        proof: str | None = None,
     ) -> None:
-        """Copy a file to a node. Ordering the same again changes nothing but its bound.
+        """Copy a file to a node. Ordering the same again changes nothing but its bound and proof.
 
         With a lease the push is over when the lease is: `ended` tells how. A lease for a file that
         isn't committed here ends as `missing`. A copy that was confirmed before is made sure of
@@ -128,11 +131,12 @@ class PushQueue:
                     return
             connection.execute(
                 "INSERT INTO pushes "
-                "(file_id, target, own, bytes_per_second, state, due, ordered_at) "
-                "VALUES (?, ?, ?, ?, 'WAITING', ?, ?) ON CONFLICT (file_id, target) DO UPDATE "
+                "(file_id, target, own, bytes_per_second, state, due, ordered_at, proof) "
+                "VALUES (?, ?, ?, ?, 'WAITING', ?, ?, ?) ON CONFLICT (file_id, target) DO UPDATE "
                 "SET bytes_per_second = excluded.bytes_per_second, state = 'WAITING', "
-                "attempts = 0, own = max(own, excluded.own), due = min(due, excluded.due)",
-                (file_id, target, lease_id is None, bytes_per_second, now, now),
+                "attempts = 0, own = max(own, excluded.own), due = min(due, excluded.due), "
+                "proof = coalesce(excluded.proof, proof)",
+                (file_id, target, lease_id is None, bytes_per_second, now, now, proof),
             )
 
     def ended(self, lease_ids: Sequence[str]) -> Sequence[WorkDone]:
@@ -293,14 +297,14 @@ class PushQueue:
                 "DELETE FROM pushes WHERE push_id = ?", [(each,) for each in numbers]
             )
 
-    def order_again(self, files: Sequence[tuple[FileId, Sequence[str]]]) -> None:
+    def order_again(self, files: Sequence[tuple[FileId, Sequence[str], str | None]]) -> None:
         """After the index was rebuilt: copies of which nothing is known are made (sure of) again.
 
         What a target has it isn't sent once more: its receipt is all that comes back.
         """
         with self._database.transaction() as connection:
-            for file_id, replicas in files:
-                add_own_pushes(connection, file_id, replicas, again=True)
+            for file_id, replicas, proof in files:
+                add_own_pushes(connection, file_id, replicas, proof, again=True)
 
 
 def _push(values: Sequence[object]) -> Push:

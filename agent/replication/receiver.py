@@ -2,7 +2,8 @@
 
 A push has a row among the uploads, so that its bytes survive a restart and are swept when nobody
 comes back; its offset is told only when it is on disk. The sender names the file with a token of
-its own key; what comes must be exactly that file. Answers to what can go wrong:
+its own key, and shows an issuer's word that it is to come here (`agent.replication.orders`); what
+comes must be exactly that file. Answers to what can go wrong:
 
 - the connection breaks, or this node restarts: the push goes on from the durable offset;
 - other bytes than the digest says: 422, and nothing of them is kept;
@@ -33,12 +34,15 @@ from agent.index.search import look_up
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources, check_announced
+from agent.replication.orders import CopyOrders, check_beginning
 from agent.replication.request import ReplicateRequest
 from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.quarantine import discard
+from agent.storage.sniffing import ContentRefused
+from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
 from agent.telemetry.progress import Transfer
 from agent.uploads.admission import Demand
@@ -77,8 +81,11 @@ class Sending:
 class ReplicaReceiver:
     """The pushes that come to one node. Thread-safe."""
 
-    def __init__(self, sources: Sources, database: Database, intake: Intake) -> None:
+    def __init__(
+        self, sources: Sources, orders: CopyOrders, database: Database, intake: Intake
+    ) -> None:
         self._sources = sources
+        self._orders = orders
         self._database = database
         self._index = FileIndex(database)
         self._settings = intake.settings
@@ -103,6 +110,7 @@ class ReplicaReceiver:
         check_announced(claims, asked)
         if self._known(claims) is not None:
             return
+        self._check_ordered(claims, asked)
         self._check_health()
         if self._writers.is_held(claims.file_id):
             return
@@ -151,6 +159,7 @@ class ReplicaReceiver:
             if stored is not None:
                 self._compare(stored, sending)
                 return Reached(stored.size, stored, "known")
+            self._check_ordered(claims, asked)
             self._check_health()
             with failures_as_problems(self._health, claims.size):
                 return self._extend(self._upload(claims, asked), claims, sending)
@@ -190,6 +199,14 @@ class ReplicaReceiver:
         if self._index.path_taken(claims.path):
             raise name_taken(claims.path)
         return None
+
+    def _check_ordered(self, claims: ReplicateClaims, asked: ReplicateRequest) -> None:
+        """Raise ProblemError for a new file that no issuer wants here.
+
+        One in quarantine is none: the very bytes that it lost may come back from anyone.
+        """
+        if look_up(self._database, claims.file_id) is None:
+            self._orders.check(claims, asked)
 
     def _check_health(self) -> None:
         reasons = self._health.reasons()
@@ -267,6 +284,7 @@ class ReplicaReceiver:
                 staging.settle()
                 progress.record(staging)
                 return Reached(staging.size)
+            self._check_content(upload, claims, staging)
             sha256 = progress.hexdigest()
             if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:
                 # It is in quarantine. The good bytes are made durable before the damaged ones go.
@@ -275,6 +293,16 @@ class ReplicaReceiver:
                 discard(self._settings, self._database, claims.file_id)
             stored = self._finisher.finish(upload, staging, sha256, sending.timer)
         return Reached(stored.size, stored, "stored")
+
+    def _check_content(self, upload: Upload, claims: ReplicateClaims, staging: StagingFile) -> None:
+        """Raises ContentRefused, with nothing of the push kept."""
+        if look_up(self._database, claims.file_id) is not None:
+            return
+        try:
+            check_beginning(claims, staging)
+        except ContentRefused:
+            self._staged.give_up(upload)
+            raise
 
     def _compare(self, stored: StoredFile, sending: Sending) -> None:
         """A whole file that comes again must be the one that is here. Nothing is written.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.incoming.request_head import RequestHead, whole_number
 from agent.problems import ProblemError
+from portside.orders.copies import HEADER
 from portside.wire import paths
 
 CONTENT_RANGE = r"bytes (\d{1,18}-\d{1,18}|\*)/\d{1,18}"
@@ -35,6 +36,8 @@ class ReplicateRequest:
     length: int
     range: Range | None
     sha256: str | None
+    proof: str = ""
+    """Of the copy, as `portside.orders.copies` says; empty without one."""
     address: str = ""
     """Where it came from, as nginx tells; empty without nginx."""
 
@@ -50,6 +53,7 @@ def replicate_request(head: RequestHead) -> ReplicateRequest:
         length=sent,
         range=_range(head.header("Content-Range"), sent) if pushing else None,
         sha256=head.digest("Repr-Digest"),
+        proof=head.header(HEADER),
         address=head.address,
     )
 

@@ -35,6 +35,7 @@ from agent.host.throttle import Throttle
 from agent.replication.attempt import Attempt, refused, slug_of
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
+from portside.orders.copies import HEADER
 from portside.tokens import SigningKey, TokenRefused, mint_replicate, verify_receipt
 from portside.wire import paths
 from portside.wire.claims import ReplicateClaims
@@ -66,6 +67,8 @@ class Errand:
     stored: StoredFile
     jti: str
     target: RosterNode
+    proof: str | None = None
+    """What lets the target take the file (`portside.orders.copies`), where it hasn't got it."""
 
 
 class _Cut(Exception):
@@ -193,6 +196,8 @@ class Sender:
         )
         connection.putheader("Authorization", f"Bearer {self._token(errand)}")
         connection.putheader("User-Agent", _AGENT)
+        if method == "PUT" and errand.proof is not None:
+            connection.putheader(HEADER, errand.proof)
 
     def _token(self, errand: Errand) -> str:
         now, stored = int(time.time()), errand.stored

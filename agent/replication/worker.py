@@ -189,7 +189,7 @@ class PushWorker:
             is_wanted=lambda: self._pushes.is_wanted(push),
             pulse=pulse,
         )
-        attempt = self._sender.send(Errand(path, stored, jti, target), conditions)
+        attempt = self._sender.send(Errand(path, stored, jti, target, push.proof), conditions)
         with self._lock:
             before = self._reached.pop(push.public_id, 0)
             if attempt.result == "failed":

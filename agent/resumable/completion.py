@@ -45,7 +45,8 @@ class Completion:
         with timer.phase("commit"):
             try:
                 stored = self._committer.store(
-                    details.claims, name_of(upload), staging, sha256, details.copied
+                    *(details.claims, name_of(upload), staging, sha256),
+                    *(details.token, details.copied),
                 )
             except ProblemError:
                 # The name or the token was taken meanwhile, and stays so.

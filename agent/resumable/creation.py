@@ -20,6 +20,7 @@ from agent.uploads.policy import (
     size_mismatch,
     too_large,
 )
+from portside.web.authorization import bearer
 from portside.wire.claims import ReplicateClaims, UploadClaims
 
 
@@ -116,6 +117,7 @@ def creation_of(
         metadata=asked.metadata,
         concat=asked.concat,
         sha256=one_digest(claims.sha256, asked.sha256),
+        token=bearer(asked.authorization),
     )
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 

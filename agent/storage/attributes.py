@@ -16,9 +16,14 @@ from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire.fields import TokenId
 from portside.wire.files import StoredFile
 
+LONGEST_TOKEN = 2048
+"""Characters of an upload's token that is kept: a longer one stays with its pushes alone. nginx
+reads 8 KiB of attributes."""
+
 
 class Attributes(StoredFile):
-    """A stored file and the id of the token it was uploaded with. At most 4 KiB as JSON.
+    """A stored file and the id of the token it was uploaded with. At most 4 KiB as JSON,
+    without `upload_token`.
 
     With `deleted_at` they are what is left of a deleted file: its token stays used. `request_id` is
     the upload's in the logs of nginx and agent, so that the worker's lines can be found with it.
@@ -28,6 +33,9 @@ class Attributes(StoredFile):
 
     jti: TokenId
     replicas: tuple[str, ...] = ()
+    upload_token: str | None = None
+    """Of a file that was to be copied: the token it came with. It is used, and proves to the other
+    nodes that the copy is wanted (`portside.orders.copies`)."""
     request_id: str | None = None
     deleted_at: datetime | None = None
     deletion_order: str | None = None
@@ -37,11 +45,13 @@ class Attributes(StoredFile):
     @classmethod
     def of(cls, intent: Intent) -> Attributes:
         """The attributes of a file that is about to be committed."""
+        token = intent.upload_token
         return cls(
             **dict(intent.stored),
             jti=intent.jti,
             request_id=intent.request_id,
             replicas=intent.replicas,
+            upload_token=token if token is not None and len(token) <= LONGEST_TOKEN else None,
         )
 
     def stored(self) -> StoredFile:

@@ -117,18 +117,28 @@ class Committer:
         name: str,
         staging: StagingFile,
         sha256: str,
+        token: str | None,
         copied: Copied | None = None,
     ) -> StoredFile:
         """Make a verified, durable staging file the stored file. Raises as `commit`.
 
-        A copy from another node is `copied`, and is copied no further.
+        `token` is what `claims` were read from: it is kept where the file is to be copied. A copy
+        from another node is `copied`, and is copied no further.
         """
         stored = self.describe(claims, name, staging.size, sha256, copied)
         replicas: tuple[str, ...] = ()
         if copied is None:
             replicas = targets(claims, self._settings.node_id, self._rosters.current())
         try:
-            self.commit(Intent(claims.jti, staging.path.name, stored, replicas=replicas))
+            self.commit(
+                Intent(
+                    claims.jti,
+                    staging.path.name,
+                    stored,
+                    replicas=replicas,
+                    upload_token=token if replicas else None,
+                )
+            )
         except DiskFailed:
             # The intent is on disk or may be: only the next start can tell, and needs the data.
             staging.keep()

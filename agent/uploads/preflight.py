@@ -20,6 +20,7 @@ from agent.uploads.policy import (
 )
 from agent.uploads.request import UploadRequest
 from agent.uploads.shares import Sender
+from portside.web.authorization import bearer
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.files import StoredFile
@@ -41,6 +42,8 @@ class Plan:
     """What this token has stored already: the same content again is answered with its receipt."""
     announced: int | None = None
     """Bytes that the request says the file has, if it says so."""
+    token: str | None = None
+    """What the claims were read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Preflight:
                 sender=Sender(claims.jti, claims.sub, asked.address),
             ),
             announced=asked.size,
+            token=bearer(asked.authorization),
         )
         self.admission.check(plan.demand)
         policy.check_rate(claims)

@@ -89,7 +89,9 @@ class WritePath:
         with timer.phase("sync"):
             staging.make_durable()
         with timer.phase("commit"):
-            stored = self.committer.store(plan.claims, name, staging, digest.hexdigest())
+            stored = self.committer.store(
+                plan.claims, name, staging, digest.hexdigest(), plan.token
+            )
         timer.committed(size)
         return stored
 

@@ -1,6 +1,6 @@
 """Deletions that count for the whole cluster: those that an issuer's token asked for.
 
-Control plane and nodes keep the same proof (`portside.deletion_orders`). The control plane mints
+Control plane and nodes keep the same proof (`portside.orders.deletions`). The control plane mints
 one with each deletion that it orders, so that a node can show it to a catalogue that has forgotten
 it.
 """
@@ -11,12 +11,14 @@ from collections.abc import Collection
 from datetime import datetime
 
 import structlog
+from sqlalchemy.orm import Session
 
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster import issuer
 from control.db.models import File, UploadSession
+from control.nodes.copy_orders import copy_order
 from control.settings import Settings
-from portside.deletion_orders import mint_order, verify_order
+from portside.orders.deletions import mint_order, verify_order
 from portside.tokens import SigningKey, TokenRefused
 from portside.wire.heartbeat import GoneFile, Lease
 from portside.wire.inventory import HeldFile
@@ -32,9 +34,16 @@ class DeletionOrders:
         self._key = key
         self._issuers = issuer.trusted(settings, key)
 
-    def ordered(self, lease: Lease, node_id: str, now: datetime) -> Lease:
-        """A lease, and for a deletion for good what proves it."""
-        if self._key is None or lease.kind != "delete" or not lease.tombstone:
+    def ordered(self, session: Session, lease: Lease, node_id: str, now: datetime) -> Lease:
+        """A lease, and what proves a copy to its target, or a deletion for good later."""
+        if self._key is None:
+            return lease
+        if lease.kind == "replicate":
+            file = session.get_one(File, lease.file_id)
+            return lease.model_copy(
+                update={"order": copy_order(self._key, lease, node_id, file, now)}
+            )
+        if not lease.tombstone:
             return lease
         return lease.model_copy(
             update={"order": mint_order(self._key, node_id, lease.file_id, now)}

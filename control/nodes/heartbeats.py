@@ -122,7 +122,7 @@ class Heartbeats:
             ticket=ticket,
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
-            work=tuple(self._orders.ordered(lease, node_id, now) for lease in work),
+            work=tuple(work),
             lifetimes=ends,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
@@ -193,8 +193,12 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
+        granted = [
+            self._orders.ordered(session, lease, beat.node_id, now)
+            for lease in leases.grant(session, beat.node_id, now)
+        ]
         return (
-            leases.grant(session, beat.node_id, now),
+            granted,
             inventory.digest(session, beat.node_id),
             lifetimes.orders_for(session, beat.node_id),
         )

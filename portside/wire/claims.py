@@ -143,6 +143,29 @@ class ReplicateClaims(Message):
     """When the file ends by itself: on every node the same."""
 
 
+class CopyOrderClaims(Message):
+    """What an `order+jwt` says: the control plane has node `sub` bring node `aud` this very file.
+
+    What the control plane doesn't know of a file it doesn't say: None.
+    """
+
+    iss: Party
+    aud: Party
+    sub: Party
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
+    file_id: FileId
+    path: StoredPath
+    size: Amount
+    sha256: Sha256
+    namespace: Namespace
+    owner: Owner | None = None
+    name: FileName
+    content_type: MediaType | None = None
+    app: AppId | None = None
+
+
 class HeartbeatClaims(Message):
     """What a `heartbeat+jwt` attests to: this node sent this very body to the control plane."""
 

@@ -224,7 +224,8 @@ class Lease(Message):
     """
     order: Order | None = None
     """For `delete` with a tombstone: what proves later that the deletion was asked for, an
-    `access+jwt` of the control plane's own for this file on this node. None by older releases."""
+    `access+jwt` of the control plane's own for this file on this node. For `replicate`: what lets
+    the target take the copy, an `order+jwt`. None by older releases."""
 
 
 class HeartbeatAnswer(Message):

@@ -11,6 +11,7 @@ from agent.api.openapi.components import (
 )
 from agent.problems import Slug
 from agent.replication.request import CONTENT_RANGE
+from portside.orders.copies import HEADER
 from portside.web.openapi import Answer, Operation, Parameter
 from portside.wire.files import StoredFile
 
@@ -80,6 +81,7 @@ REPLICATION: Operations = {
         },
         (
             *_FILE_PROBLEMS,
+            *("order-missing", "order-refused", "type-refused"),
             *("token-used", "upload-in-progress", "upload-expired", "offset-mismatch"),
             *("length-required", "size-mismatch", "body-cut", "too-large", "digest-mismatch"),
             *("no-slot", "no-memory", "no-space", "read-only", "storage-failed"),
@@ -92,6 +94,13 @@ REPLICATION: Operations = {
                 "Content-Range",
                 {"type": "string", "pattern": f"^$|^{CONTENT_RANGE}$"},
                 "Which bytes these are; `bytes */<size>` with none asks for the end.",
+            ),
+            Parameter(
+                "header",
+                HEADER,
+                {"type": "string", "maxLength": 8192},
+                "What proves that the file was to come here: the `upload+jwt` that it was uploaded "
+                "with, or the control plane's `order+jwt`. Not needed for a file that is here.",
             ),
             Parameter("header", "Repr-Digest", DIGEST, "The whole file's SHA-256 (RFC 9530)."),
         ),

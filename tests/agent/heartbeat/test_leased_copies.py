@@ -16,7 +16,7 @@ from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Lease, WorkDone
 from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble
-from tests.support.agent.node_pairs import holds, introduce
+from tests.support.agent.node_pairs import holds, introduce, order_of
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import ask, stored
 from tests.support.agent.worker_process import Worker
@@ -45,6 +45,8 @@ class Pair:
             "sha256": self.file.sha256,
             "until": datetime.now(UTC) + timedelta(hours=1),
         }
+        if changed.get("kind", "replicate") == "replicate":
+            lease["order"] = order_of(self.file, self.source.agent, self.target)
         return Lease.model_validate({**lease, **changed})
 
     def outcome(self, lease_id: str) -> WorkDone:

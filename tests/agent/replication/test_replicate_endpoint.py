@@ -13,14 +13,24 @@ import pytest
 import requests
 
 from portside.quantities import MIB
-from portside.tokens import SigningKey, mint_replicate, verify_receipt
+from portside.tokens import SigningKey, mint_replicate, mint_upload, verify_receipt
+from portside.wire.claims import ReplicateClaims, UploadClaims
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook
-from tests.support.agent.node_pairs import Source, change, introduce, member, rows, wait_until
-from tests.support.agent.process import SMALL_NODE, Agent, slug_of
+from tests.support.agent.node_pairs import (
+    Source,
+    change,
+    introduce,
+    member,
+    order,
+    rows,
+    wait_until,
+)
+from tests.support.agent.process import ISSUER, SMALL_NODE, Agent, slug_of
 from tests.support.agent.stored_files import access
 from tests.support.agent.worker_process import Worker, add_hooks
 from tests.support.logs import entries_of, whole_lines_of
+from tests.support.minting import upload_claims
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""
@@ -447,3 +457,67 @@ def test_a_push_that_nobody_goes_on_with_is_swept_in_the_end(
     finally:
         worker.kill()
         agent.kill()
+
+
+def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> None:
+    source = Source(target, key, CONTENT)
+    theirs = SigningKey.generate("s02")
+    for proof, slug in (
+        ("", "order-missing"),
+        ("no.token.", "order-refused"),
+        # Its own keys, the one that others know it by, or one under an issuer's name.
+        (order(source.claims, key), "order-refused"),
+        (order(source.claims, theirs), "order-refused"),
+        (order(source.claims, SigningKey.generate("lab")), "order-refused"),
+        (mint_upload(key, uploaded(source.claims, key)), "order-refused"),
+        # An issuer's word of something else.
+        (order(source.claims, aud="s03"), "order-refused"),
+        (order(source.claims, sub="s03"), "order-refused"),
+        (order(source.claims, sha256="0" * 64), "order-refused"),
+        (order(source.claims, owner="mallory"), "order-refused"),
+        (order(source.claims, exp=1), "order-refused"),
+        (target.mint(), "order-refused"),
+        (mint_upload(ISSUER, uploaded(source.claims, replicas=("s03",))), "order-refused"),
+        (mint_upload(ISSUER, uploaded(source.claims, max_size=1)), "order-refused"),
+        (mint_upload(ISSUER, uploaded(source.claims, namespace="other")), "order-refused"),
+        (mint_upload(ISSUER, uploaded(source.claims, layout="dated")), "order-refused"),
+    ):
+        answer = source.put(Portside_Order=proof)
+        assert (answer.status_code, slug_of(answer)) == (403, slug), proof
+    assert not (target.root / "uploads" / source.claims.path).exists()
+    assert target.leftovers() == []
+
+
+def test_the_token_that_a_file_was_uploaded_with_lets_it_be_copied_however_late(
+    target: Agent, key: SigningKey
+) -> None:
+    source = Source(target, key, CONTENT)
+    token = mint_upload(ISSUER, uploaded(source.claims, replicas=("s01",), exp=1, nbf=1))
+    assert source.put(Portside_Order=token).status_code == 201
+    # What is there needs no order: its receipt is all that comes of it.
+    assert source.put(Portside_Order="").status_code == 200
+
+
+def test_a_copy_is_looked_at_as_an_upload_is(target: Agent, key: SigningKey) -> None:
+    page = b"<!DOCTYPE html><script>alert(1)</script>"
+    for name, content in (("a.html", b"x"), ("a.svg", b"x"), ("page.bin.txt.png", page)):
+        source = Source(target, key, content, name=name, path=f"isos/{name}")
+        for proof in (order(source.claims), mint_upload(ISSUER, uploaded(source.claims))):
+            answer = source.put(Portside_Order=proof)
+            assert (answer.status_code, slug_of(answer)) == (415, "type-refused"), name
+    # Also in pieces too small to tell.
+    source = Source(target, key, page, name="b.png", path="isos/b.png")
+    assert source.put(page[:1], Content_Range=f"bytes 0-0/{len(page)}").status_code == 204
+    answer = source.put_from(1)
+    assert (answer.status_code, slug_of(answer)) == (415, "type-refused")
+    assert target.leftovers() == []
+
+
+def uploaded(claims: ReplicateClaims, signer: SigningKey = ISSUER, **changed: Any) -> UploadClaims:
+    """What the copy's file was uploaded with."""
+    same = {
+        name: getattr(claims, name)
+        for name in ("jti", "file_id", "namespace", "name", "content_type")
+    }
+    said = {"sub": claims.owner, "layout": "named", **same, **changed}
+    return upload_claims(signer.owner, claims.iss, said)

@@ -25,7 +25,16 @@ from portside.quantities import KIB, MIB
 from portside.tokens import SigningKey, verify_receipt
 from portside.wire.control import FileReceipt
 from portside.wire.files import StoredFile
-from tests.support.agent.node_pairs import change, holds, introduce, member, rows, told, wait_until
+from tests.support.agent.node_pairs import (
+    change,
+    holds,
+    introduce,
+    member,
+    order_of,
+    rows,
+    told,
+    wait_until,
+)
 from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.receiver import Receiver
 from tests.support.agent.stored_files import access
@@ -457,7 +466,8 @@ def test_leases_end_with_the_targets_receipt_or_the_reason_why_not(
     stored = put(source)
     with outbox(source) as orders:
         for _ in range(2):
-            orders.order(stored.file_id, "s02", "lease-1", 1 * MIB)
+            proof = order_of(stored, source, target)
+            orders.order(stored.file_id, "s02", "lease-1", 1 * MIB, proof)
         orders.order("0" * 32, "s02", "lease-2")
         orders.order(stored.file_id, "s09", "lease-3")
         worker = start_worker(source)
@@ -499,7 +509,7 @@ def test_a_copy_that_is_removed_leaves_no_tombstone_and_may_come_back(
     assert (again.status_code, slug_of(again)) == (409, "token-used")
     start_worker(target)
     with outbox(target) as orders:
-        orders.order(stored.file_id, "s01", "back")
+        orders.order(stored.file_id, "s01", "back", proof=order_of(stored, target, source))
         wait_until(lambda: orders.ended(["back"]), source, target)
         assert orders.ended(["back"])[0].outcome == "done"
     assert holds(source, stored, CONTENT)

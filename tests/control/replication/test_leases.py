@@ -14,8 +14,15 @@ from control.db.models import File, Node, Pool, Work
 from control.problems import ProblemError
 from control.replication import leases
 from control.worker import expiry
-from portside.tokens import RECEIPT_TYPE, SigningKey, unverified_claims
+from portside.tokens import (
+    RECEIPT_TYPE,
+    SigningKey,
+    TokenRefused,
+    unverified_claims,
+    verify_copy_order,
+)
 from portside.wire.heartbeat import Lease
+from portside.wire.keys import Keyset
 from tests.support.control.cluster import done
 from tests.support.control.core import Core
 from tests.support.control.orders import orders_copy, orders_deletion
@@ -135,6 +142,22 @@ def test_a_copy_is_ordered_leased_and_settled_by_the_targets_receipt(core: Core)
     assert work(core, lease_id).state == "done"
     assert core.reports("s01").work == ()
     core.counts_are_right()
+
+
+def test_a_lease_brings_the_order_that_its_target_takes_the_copy_by(core: Core) -> None:
+    file_id = core.stores("s01")
+    orders_copy(core, file_id, "s01", "s03")
+    [lease] = core.reports("s01").work
+    assert lease.order is not None
+    issuers = Keyset(keys=(core.key.public(),))
+    said = verify_copy_order(lease.order, issuers, "s03", core.clock.now)
+    assert (said.sub, said.file_id, said.path, said.size, said.sha256) == (
+        *("s01", file_id),
+        *(lease.path, lease.size, lease.sha256),
+    )
+    # It is good for this target alone.
+    with pytest.raises(TokenRefused):
+        verify_copy_order(lease.order, issuers, "s02", core.clock.now)
 
 
 def test_a_lease_that_was_lost_on_its_way_comes_again_as_the_same(core: Core) -> None:

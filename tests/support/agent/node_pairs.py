@@ -14,11 +14,11 @@ import requests
 
 from agent.index.database import Database
 from portside.digest import format_repr_digest
-from portside.tokens import SigningKey, mint_replicate, verify_receipt
-from portside.wire.claims import ReplicateClaims
+from portside.tokens import SigningKey, mint_copy_order, mint_replicate, verify_receipt
+from portside.wire.claims import CopyOrderClaims, ReplicateClaims
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import NodeState, Roster, RosterNode
-from tests.support.agent.process import Agent
+from tests.support.agent.process import ISSUER, Agent
 from tests.support.logs import text_of
 
 PATIENCE = 60.0
@@ -105,6 +105,23 @@ def holds(agent: Agent, stored: StoredFile, content: bytes) -> bool:
     return (agent.root / "uploads" / stored.path).read_bytes() == content
 
 
+def order(claims: ReplicateClaims, issuer: SigningKey = ISSUER, **changed: Any) -> str:
+    """The control plane's order for this copy, or for another one."""
+    said = claims.model_dump(exclude={"jti", "committed_at"}) | {"iss": issuer.owner}
+    return mint_copy_order(
+        issuer, CopyOrderClaims.model_validate({**said, "sub": claims.iss, **changed})
+    )
+
+
+def order_of(stored: StoredFile, source: Agent, target: Agent) -> str:
+    """The control plane's order that `source` brings `target` this file."""
+    now = int(time.time())
+    kept = stored.model_dump(include=set(CopyOrderClaims.model_fields))
+    said = {"iss": ISSUER.owner, "aud": target.node_id, "sub": source.node_id}
+    times = {"iat": now, "nbf": now, "exp": now + 900}
+    return mint_copy_order(ISSUER, CopyOrderClaims.model_validate({**kept, **said, **times}))
+
+
 class Source:
     """A node that pushes one file by hand, as tests want it: `target` knows its key."""
 
@@ -141,7 +158,11 @@ class Source:
     def headers(self, **more: str) -> dict[str, str]:
         """The token, and what else a test sends; underscores stand for hyphens."""
         named = {name.replace("_", "-"): value for name, value in more.items()}
-        return {"Authorization": f"Bearer {mint_replicate(self.key, self.claims)}", **named}
+        return {
+            "Authorization": f"Bearer {mint_replicate(self.key, self.claims)}",
+            "Portside-Order": order(self.claims),
+            **named,
+        }
 
     def put(
         self, data: bytes | None = None, url: str | None = None, **headers: str

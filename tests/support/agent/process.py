@@ -41,6 +41,10 @@ COMMAND = ("-c", "from agent.commands.cli import main; main()")
 SMALL_NODE = replace(size(Machine(ram=512 * MIB, cores=1, disk=8 * GIB)), disk_kept_free=1 * MIB)
 
 
+ISSUER = SigningKey.generate("lab")
+"""The cluster's: every node trusts it."""
+
+
 class Agent:
     """One agent process and what surrounds it: its root, its keys, an issuer of tokens."""
 
@@ -60,7 +64,7 @@ class Agent:
         self.socket_path = socket_path or self._short_path()
         self.root = root or home / "root"
         self.node_id = node_id
-        self.issuer = SigningKey.generate("lab")
+        self.issuer = ISSUER
         self.sizing = sizing
         self.port = reserved_port(self)
         self.url = f"http://127.0.0.1:{self.port}"

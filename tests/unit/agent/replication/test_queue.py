@@ -210,10 +210,10 @@ def test_a_rebuilt_index_orders_what_it_has_no_word_of(
     push = _due(pushes)
     assert push is not None
     pushes.succeeded(push, "receipt")
-    again = [(known.file_id, ("s02", "s03")), (unknown.file_id, ("s02",))]
+    again = [(known.file_id, ("s02", "s03"), "proof"), (unknown.file_id, ("s02",), None)]
     for _ in range(2):
         pushes.order_again(again)
-    assert [(each.file_id, each.target) for each in pushes.all()] == [
-        (known.file_id, "s03"),
-        (unknown.file_id, "s02"),
+    assert [(each.file_id, each.target, each.proof) for each in pushes.all()] == [
+        (known.file_id, "s03", "proof"),
+        (unknown.file_id, "s02", None),
     ]

@@ -1,0 +1,80 @@
+"""Whether a copy was ordered, and is one that an upload could have been.
+
+A source's key says who sends a copy; that it is wanted here is for an issuer to say. Else whoever
+has one node lays files on all others. What is on this node already needs no order: its bytes are
+compared or repaired, and nothing new comes of it.
+"""
+
+from __future__ import annotations
+
+from agent.cluster.roster import Rosters
+from agent.problems import ProblemError
+from agent.replication.request import ReplicateRequest
+from agent.settings import Settings
+from agent.storage.sniffing import HEAD_SIZE
+from agent.storage.sniffing import check as check_content
+from agent.storage.staging import StagingFile
+from agent.uploads.policy import too_large
+from portside.content import SCRIPT_EXTENSIONS, extension_of, is_allowed, why_refused
+from portside.orders.copies import HEADER, Proof, verify_proof
+from portside.tokens import TokenRefused
+from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
+from portside.wire.heartbeat import Roster
+from portside.wire.keys import Keyset
+
+
+class CopyOrders:
+    """The issuers' word on copies that come to one node. Thread-safe."""
+
+    def __init__(self, settings: Settings, keyset: Keyset, rosters: Rosters) -> None:
+        self._settings = settings
+        self._keyset = keyset
+        self._rosters = rosters
+
+    def check(self, claims: ReplicateClaims, asked: ReplicateRequest) -> None:
+        """Raise ProblemError unless an issuer has ordered this copy and its name may be taken."""
+        if not asked.proof:
+            raise ProblemError(
+                "order-missing",
+                f"send with {HEADER} what this file was uploaded with or the control plane's "
+                "order: a node's own word brings no new file here; a source of an older release "
+                "is to be upgraded",
+            )
+        roster = self._rosters.current()
+        nodes = {self._settings.node_id, *(node.node_id for node in roster.nodes)}
+        # A keyset may have nodes' keys beside the issuers'.
+        issuers = Keyset(keys=tuple(key for key in self._keyset.keys if key.owner not in nodes))
+        try:
+            proof = verify_proof(asked.proof, issuers, claims)
+        except TokenRefused as refused:
+            raise ProblemError("order-refused", f"what {HEADER} says: {refused}") from None
+        if isinstance(proof, UploadClaims):
+            self._check_target(proof, roster)
+            if claims.size > self._settings.max_size:
+                raise too_large(claims.size, self._settings.max_size)
+        self._check_extension(claims.name, proof)
+
+    def _check_target(self, token: UploadClaims, roster: Roster) -> None:
+        """The token names its copies' nodes, or leaves it to nodes that no control plane orders.
+
+        Which of them it is isn't worked out again: two nodes' rosters may differ for a while.
+        """
+        by_nodes = roster.control_url is None and not token.replicas
+        if by_nodes or self._settings.node_id in token.replicas:
+            return
+        raise ProblemError("order-refused", "the upload's token names other nodes for its copies")
+
+    def _check_extension(self, name: str, proof: Proof) -> None:
+        """What the control plane orders may have come under an older list: it is kept, unless a
+        browser may run it."""
+        extension, allowed = extension_of(name), self._settings.extensions
+        is_kept = isinstance(proof, CopyOrderClaims) and extension not in SCRIPT_EXTENSIONS
+        if not is_kept and not is_allowed(extension, allowed):
+            raise ProblemError("type-refused", why_refused(extension, allowed))
+
+
+def check_beginning(claims: ReplicateClaims, staging: StagingFile) -> None:
+    """Compare a copy's first bytes on disk with its name, however they came. Raises
+    ContentRefused."""
+    with staging.path.open("rb") as file:
+        check_content(claims.name, file.read(min(staging.size, HEAD_SIZE)))

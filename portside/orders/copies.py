@@ -1,0 +1,107 @@
+"""What proves that a file was to be copied to a node: an issuer's word, sent along with the copy.
+
+A node's own word isn't enough to lay a file on other nodes: its key would be everybody's upload
+token. The proof is one of two: the `upload+jwt` that the file came with, which says whose it may be
+and how large, or the control plane's order, which says which bytes. Whom the upload's token lets a
+copy be brought to is the receiving node's to see. Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from portside.names import NameRefused, dated_path, named_path, sanitise
+from portside.tokens import (
+    UPLOAD_TYPE,
+    TokenRefused,
+    unverified_header,
+    verify_copy_order,
+    verify_uploaded,
+)
+from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
+from portside.wire.keys import Keyset
+
+HEADER = "Portside-Order"
+"""The header of a push that the proof is in."""
+
+Proof = UploadClaims | CopyOrderClaims
+
+
+def verify_proof(
+    proof: str, issuers: Keyset, copy: ReplicateClaims, now: datetime | None = None
+) -> Proof:
+    """What proves this copy, of keys that are no node's. Raises TokenRefused.
+
+    When an upload's token has ended is of no matter: the file is there, and its copy may be late.
+    """
+    if unverified_header(proof).get("typ") == UPLOAD_TYPE:
+        upload = verify_uploaded(proof, issuers, copy.iss, now)
+        _must_agree(_of_upload(upload, copy))
+        return upload
+    order = verify_copy_order(proof, issuers, copy.aud, now)
+    _must_agree(_of_order(order, copy))
+    return order
+
+
+def _must_agree(found: dict[str, bool]) -> None:
+    others = [name for name, agrees in found.items() if not agrees]
+    if others:
+        raise TokenRefused("token-claims", "it is for another " + ", ".join(others))
+
+
+def _of_upload(token: UploadClaims, copy: ReplicateClaims) -> dict[str, bool]:
+    """What the token says of a file, and whether the copy is as it says."""
+    return {
+        "file_id": token.file_id == copy.file_id,
+        "token id": token.jti == copy.jti,
+        "namespace": token.namespace == copy.namespace,
+        "owner": token.sub == copy.owner,
+        "app": token.app == copy.app,
+        "size": token.size in (None, copy.size) and copy.size <= token.size_limit,
+        "content": token.sha256 in (None, copy.sha256),
+        "content type": token.content_type in (None, copy.content_type),
+        "name or path": _is_its_place(token, copy),
+    }
+
+
+def _is_its_place(token: UploadClaims, copy: ReplicateClaims) -> bool:
+    """Whether the token's file gets this name and lies there: both are made by rules."""
+    try:
+        if token.name is not None and sanitise(token.name) != copy.name:
+            return False
+        return copy.path == (_named(copy) if token.layout == "named" else _dated(copy))
+    except NameRefused:
+        return False
+
+
+def _is_at_its_place(copy: ReplicateClaims) -> bool:
+    """The catalogue may know a long name only as its path has it: cut."""
+    try:
+        return copy.path in (_named(copy), _dated(copy))
+    except NameRefused:
+        return False
+
+
+def _named(copy: ReplicateClaims) -> PurePosixPath:
+    return named_path(copy.namespace, copy.name)
+
+
+def _dated(copy: ReplicateClaims) -> PurePosixPath:
+    committed_at = copy.committed_at
+    return dated_path(copy.namespace, copy.name, copy.owner, copy.file_id, committed_at)
+
+
+def _of_order(order: CopyOrderClaims, copy: ReplicateClaims) -> dict[str, bool]:
+    return {
+        "source": order.sub == copy.iss,
+        "file_id": order.file_id == copy.file_id,
+        "path": order.path == copy.path,
+        "size": order.size == copy.size,
+        "content": order.sha256 == copy.sha256,
+        "namespace": order.namespace == copy.namespace,
+        "owner": order.owner in (None, copy.owner),
+        "name": order.name == copy.name or _is_at_its_place(copy),
+        "content type": order.content_type in (None, copy.content_type),
+        "app": order.app is None or copy.app in (None, order.app),
+    }
