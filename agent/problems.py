@@ -45,6 +45,7 @@ OwnSlug = Literal[
     "file-differs",
     "file-deleted",
     "file-damaged",
+    "being-checked",
     "not-settled",
     "rate-limited",
     "throttled",
@@ -105,6 +106,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "file-differs": HTTPStatus.CONFLICT,
         "file-deleted": HTTPStatus.GONE,
         "file-damaged": HTTPStatus.GONE,
+        # It is there and may be served later: neither 404 nor 410, and no 451, which names a law.
+        "being-checked": HTTPStatus.FORBIDDEN,
         "not-settled": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,
         # The same, for clients of tus: they come again after this status.

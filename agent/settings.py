@@ -73,6 +73,8 @@ class Settings(BaseModel):
     """Namespaces whose files are served to holders of a token only."""
     max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
     """Seconds for which caches may keep a namespace's files; the others have to ask."""
+    held: tuple[Namespace, ...] = ()
+    """Namespaces whose files are served only once they are released."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
     scrub_rate: int = Field(gt=0)

@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 import falcon
 from pydantic import ValidationError
 
-from agent.api.authorization import Access
+from agent.api.authorization import Access, plain_path
 from agent.index.database import Database
-from agent.index.search import Known, look_up, search, with_copies
+from agent.index.search import Known, look_up, look_up_path, search, with_copies
 from agent.problems import ProblemError
 from agent.settings import Settings
 from agent.storage.commit import of_index
@@ -153,7 +153,8 @@ class DownloadProbe:
     As with an upload's preflight the answer travels in headers: nginx drops a refusal's body.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, database: Database, access: Access) -> None:
+        self._database = database
         self._access = access
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -164,6 +165,7 @@ class DownloadProbe:
             self._access.download_by_url(
                 uri, authorization_of(request), token, resumed_content(request)
             )
+            must_not_be_held(look_up_path(self._database, plain_path(uri)))
             response.status = falcon.HTTP_204
         except ProblemError as problem:
             path = urlsplit(uri).path
@@ -179,8 +181,10 @@ class DownloadProbe:
 def send_content(access: Access, stored: StoredFile, response: falcon.Response, query: str) -> None:
     """The headers of a file's bytes, and where nginx finds the rest; ranges are nginx's.
 
-    `query` is the request's: it may ask for the file to be saved.
+    `query` is the request's: it may ask for the file to be saved. Raises ProblemError while it is
+    held.
     """
+    must_not_be_held(stored)
     response.content_type = stored.content_type
     response.set_header("Content-Disposition", disposition(stored, saved=is_saved(query)))
     response.set_header("Cache-Control", _cache_control(access, stored))
@@ -246,6 +250,16 @@ def file_deleted() -> ProblemError:
 def file_damaged() -> ProblemError:
     """The one answer to a file that is in quarantine."""
     return ProblemError("file-damaged", "this file was found damaged and is not served")
+
+
+def must_not_be_held(stored: StoredFile | None) -> None:
+    """Raise ProblemError for a file that is not to be served now."""
+    if stored is not None and stored.held:
+        raise ProblemError(
+            "being-checked",
+            "this file is being checked: it is served once it is released, come again later",
+            headers=NO_STORE,
+        )
 
 
 def _cache_control(access: Access, stored: StoredFile) -> str:

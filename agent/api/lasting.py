@@ -16,7 +16,13 @@ from urllib.parse import quote, urlsplit
 import falcon
 
 from agent.api.authorization import Access, plain_path
-from agent.api.files import authorization_of, file_damaged, file_deleted, send_content
+from agent.api.files import (
+    authorization_of,
+    file_damaged,
+    file_deleted,
+    must_not_be_held,
+    send_content,
+)
 from agent.api.spellings import spellings
 from agent.cluster.rendezvous import ranked
 from agent.cluster.roster import Rosters
@@ -169,6 +175,7 @@ class Missing:
         uri = request.get_header("X-Original-URI", default="")
         asked = urlsplit(uri)
         try:
+            self._must_not_be_held(uri)
             gone = self._former(uri)
             meant = None if gone is not None else self._meant(request, uri)
             if meant is not None:
@@ -184,6 +191,14 @@ class Missing:
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         """See on_get."""
         self.on_get(request, response)
+
+    def _must_not_be_held(self, uri: str) -> None:
+        """What is there and can't be opened by nginx is held."""
+        try:
+            path = plain_path(uri)
+        except ProblemError:
+            return
+        must_not_be_held(look_up_path(self._database, path))
 
     def _meant(self, request: falcon.Request, uri: str) -> StoredFile | None:
         """The file that is here under another spelling of the path, for who may have it."""

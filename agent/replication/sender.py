@@ -213,6 +213,7 @@ class Sender:
             content_type=stored.content_type,
             committed_at=stored.committed_at,
             app=stored.app,
+            held=stored.held,
         )
         return mint_replicate(self._key, claims)
 

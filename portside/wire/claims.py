@@ -43,6 +43,8 @@ class UploadClaims(Message):
     ack: Literal["local", "replicated"] = "local"
     app: AppId | None = None
     """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
+    hold: bool = False
+    """Stored, but served to nobody until it is released; so may a namespace's settings say."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:
@@ -58,7 +60,7 @@ class UploadClaims(Message):
         return limit
 
 
-Right = Literal["list", "read", "verify", "delete"]
+Right = Literal["list", "read", "verify", "delete", "hold"]
 
 
 class DownloadClaims(Message):
@@ -113,6 +115,8 @@ class ReplicateClaims(Message):
     content_type: MediaType
     committed_at: AwareDatetime
     app: AppId | None = None
+    held: bool | None = None
+    """Whether the sender serves it. None from an older node: then the namespace decides."""
 
 
 class HeartbeatClaims(Message):
@@ -138,3 +142,5 @@ class ReceiptClaims(Message):
     sha256: Sha256
     committed_at: datetime
     copies: tuple[str, ...]
+    held: bool = False
+    """Whether it was held when this was signed."""

@@ -15,6 +15,14 @@ from portside.wire.fields import AppId, FileId, MediaRange, Namespace, Owner, Sh
 from portside.wire.spellings import AnyMoment
 
 
+class HoldNote(Message):
+    """Why a file is not served, who said so, and when."""
+
+    reason: str = Field(default="", max_length=200)
+    by: str = Field(max_length=128)
+    at: AwareDatetime
+
+
 class StoredFile(Message):
     """A committed file: the body of a 201, and of `GET /api/v1/files/<id>`."""
 
@@ -33,6 +41,10 @@ class StoredFile(Message):
     receipt: str
     app: AppId | None = None
     """The app whose session it was uploaded in; None when another issuer minted the token."""
+    held: bool = False
+    """Served to nobody until it is released: it is being checked, or was taken down."""
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
     direct_url: str = Field(default_factory=lambda told: told["url"])
     """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
 
@@ -84,6 +96,16 @@ class FileQuery(Request):
     limit: int = Field(default=100, ge=1, le=1000, description="The most files of a page.")
     cursor: str | None = Field(
         default=None, max_length=200, description="The `next` of the page before."
+    )
+
+
+class HoldRequest(Request):
+    """The body of `POST /api/v1/files/<id>/hold` and `.../release`, which may be empty."""
+
+    reason: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]{0,200}$",
+        description="Why, for people: one line of up to 200 characters. Kept with the file.",
     )
 
 

@@ -25,7 +25,14 @@ from agent.api.system import JWK_SET
 from agent.problems import Slug
 from portside.web.openapi import ANYONE, Answer, JsonObject, Operation, Parameter, query_parameters
 from portside.web.redirects import DOWNLOAD
-from portside.wire.files import FilePage, FileQuery, FileWithCopies, StoredFile, Verification
+from portside.wire.files import (
+    FilePage,
+    FileQuery,
+    FileWithCopies,
+    HoldRequest,
+    StoredFile,
+    Verification,
+)
 from portside.wire.keys import Keyset
 from portside.wire.quarantine import KEPT_ID_PATTERN, Quarantine, Settled, SettleRequest
 from portside.wire.status import Readiness, UploadStatus
@@ -143,14 +150,22 @@ _DOWNLOAD = Parameter(
 )
 
 _CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
+_LOOK_PROBLEMS: tuple[Slug, ...] = (
+    *TOKEN_PROBLEMS,
+    "right-missing",
+    "not-found",
+    "file-deleted",
+    "file-damaged",
+    "token-revoked",
+)
 _READ_PROBLEMS: tuple[Slug, ...] = (
     *TOKEN_PROBLEMS,
     "right-missing",
     "not-found",
     "file-deleted",
     "file-damaged",
+    "being-checked",
 )
-_LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
 _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
@@ -244,6 +259,26 @@ _FILES: Operations = {
         )
         for method in ("GET", "POST")
     },
+}
+
+_HOLDS: Operations = {
+    ("POST", f"/api/v1/files/{{file_id}}/{way}"): Operation(
+        "files",
+        summary,
+        {200: Answer("The file as it is now.", model=StoredFile, headers=_CACHE)},
+        (
+            *TOKEN_PROBLEMS,
+            *("right-missing", "not-found", "file-deleted", "malformed-request"),
+            *("no-space", "storage-failed"),
+        ),
+        security=(ACCESS_TOKEN,),
+        parameters=(_FILE_ID,),
+        body=HoldRequest,
+    )
+    for way, summary in (
+        ("hold", "Serve a file to nobody from now on (right `hold`); running downloads go on"),
+        ("release", "Serve a file that was held (right `hold`)"),
+    )
 }
 
 _QUARANTINE: Operations = {
@@ -347,6 +382,7 @@ OPERATIONS: Operations = {
     **RESUMABLE,
     **REPLICATION,
     **_FILES,
+    **_HOLDS,
     **_QUARANTINE,
     **_LASTING,
     **_SYSTEM,
