@@ -113,9 +113,11 @@ class NamespaceSettings(_Strict):
     """What holds for the files of one namespace.
 
     `max_age` is how long caches may keep one without asking, and so how long a deleted one may be
-    seen there at most.
+    seen there at most. With `hold` a file is served to nobody until it is released: `api`, by a request
+    to each node that has it.
     """
 
+    hold: Literal["api"] | None = None
     max_age: Duration | None = Field(default=None, le=365 * 86400)
 
 
@@ -380,6 +382,11 @@ class Cluster(_Strict):
                 f"factor {replication.factor} needs as many storage nodes, there are {stored}"
             )
         return replication
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Namespaces whose files are served only once they are released."""
+        return tuple(name for name, each in self.namespaces.items() if each.hold is not None)
 
     @property
     def max_age(self) -> dict[str, int]:
