@@ -113,8 +113,8 @@ class NamespaceSettings(_Strict):
     """What holds for the files of one namespace.
 
     `max_age` is how long caches may keep one without asking, and so how long a deleted one may be
-    seen there at most. With `hold` a file is served to nobody until it is released: `api`, by a request
-    to each node that has it.
+    seen there at most. With `hold` a file is served to nobody until it is released: `api`, by a
+    request to each node that has it.
     """
 
     hold: Literal["api"] | None = None
