@@ -24,6 +24,7 @@ from agent.cluster.roster import Rosters
 from agent.cold.worker import THREADS as COLD_THREADS
 from agent.cold.worker import ColdTier
 from agent.heartbeat.client import ControlClient
+from agent.heartbeat.holds import HoldOrders
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
@@ -123,6 +124,7 @@ class Worker:
             control,
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
+            HoldOrders(settings, database),
             self._comparison,
             tombstones,
             self._clock,

@@ -47,6 +47,8 @@ OwnSlug = Literal[
     "move-state",
     "receipt-conflict",
     "file-deleted",
+    "file-not-stored",
+    "being-checked",
     "file-unavailable",
     "database-unavailable",
 ]
@@ -95,6 +97,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "move-state": HTTPStatus.CONFLICT,
         "receipt-conflict": HTTPStatus.CONFLICT,
         "file-deleted": HTTPStatus.GONE,
+        "file-not-stored": HTTPStatus.CONFLICT,
+        "being-checked": HTTPStatus.FORBIDDEN,
         "file-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -21,6 +21,7 @@ from portside.wire.heartbeat import (
     MOST_QUARANTINED,
     GoneFile,
     Heartbeat,
+    HoldDone,
     QuarantinedFile,
     WorkDone,
 )
@@ -63,6 +64,7 @@ class HeartbeatPayload:
         roster_version: int,
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
+        holds: Sequence[HoldDone],
     ) -> Heartbeat:
         """The node's state as of now. Raises sqlite3.Error."""
         figures, uploads = self._meter.measure(), self._uploads()
@@ -99,6 +101,7 @@ class HeartbeatPayload:
             roster_version=roster_version,
             work=tuple(work),
             gone=tuple(gone),
+            holds=tuple(holds),
         )
 
     def _quarantined(self) -> tuple[QuarantinedFile, ...]:

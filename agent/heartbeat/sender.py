@@ -16,6 +16,7 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.heartbeat.client import ControlAway, ControlClient
+from agent.heartbeat.holds import HoldOrders
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.payload import HeartbeatPayload
@@ -51,6 +52,7 @@ class HeartbeatSender:
         control: ControlClient,
         vitals: HeartbeatPayload,
         leases: Leases,
+        holds: HoldOrders,
         comparison: InventoryComparison,
         tombstones: TombstoneComparison,
         clock: NodeClock,
@@ -61,6 +63,7 @@ class HeartbeatSender:
         self._control = control
         self._vitals = vitals
         self._leases = leases
+        self._holds = holds
         self._comparison = comparison
         self._tombstones = tombstones
         self._clock = clock
@@ -98,10 +101,12 @@ class HeartbeatSender:
         # Work first: a lease that found a file deleted must not be told before the deletion is.
         work = self._leases.to_tell()
         tellings = removals.to_tell(self._database)
+        holds = self._holds.to_tell()
         heartbeat = self._vitals.heartbeat(
             self._rosters.current().version,
             work,
             [each.file for each in tellings],
+            holds,
         )
         pulse.beat()
         began = time.monotonic()
@@ -118,6 +123,10 @@ class HeartbeatSender:
         try:
             self._leases.told([each.lease_id for each in work])
             removals.told(self._database, tellings)
+            self._holds.told(holds)
+            # Before all else: whoever took a file down waits for it.
+            self._holds.take(answer.holds)
+            pulse.beat()
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.

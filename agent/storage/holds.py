@@ -35,12 +35,13 @@ UNDONE_KEY = "hold-undone:"
 
 
 def set_held(
-    settings: Settings, database: Database, file_id: str, *, held: bool, note: HoldNote
+    settings: Settings, database: Database, file_id: str, *, held: bool, note: HoldNote | None
 ) -> StoredFile | None:
     """Hold a file or release it, durably; None when the node has no such file (any more).
 
-    One in quarantine is changed too: it may be put back. Raises DiskFull, DiskFailed or
-    sqlite3.Error; once the row is written the next start finishes what is left to do.
+    Without a note that of the file stays. One in quarantine is changed too: it may be put back.
+    Raises DiskFull, DiskFailed or sqlite3.Error; once the row is written the next start finishes
+    what is left to do.
     """
     reserve = Reserve(settings)
     stored = reserve.spend(lambda: _say(database, file_id, held, note))
@@ -51,8 +52,8 @@ def set_held(
         "file held" if held else "file released",
         file_id=file_id,
         path=str(stored.path),
-        by=note.by,
-        reason=note.reason,
+        by=None if note is None else note.by,
+        reason=None if note is None else note.reason,
     )
     return stored
 
@@ -65,12 +66,12 @@ def finish_holds(settings: Settings, database: Database) -> int:
     return len(rows)
 
 
-def _say(database: Database, file_id: str, held: bool, note: HoldNote) -> StoredFile | None:
+def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) -> StoredFile | None:
     with database.transaction() as connection:
         found = _found(connection, file_id)
         if found is None:
             return None
-        stored = found[1].model_copy(update={"held": held, "hold": note})
+        stored = found[1].model_copy(update={"held": held, "hold": note or found[1].hold})
         connection.execute(
             "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
         )

@@ -19,7 +19,7 @@ from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation
 from control.files import receipts
-from control.files.service import file_deleted, unknown, url_of
+from control.files.service import being_checked, file_deleted, unknown, url_of
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import (
@@ -108,6 +108,8 @@ def fetch(
         raise unknown(file_id)
     if file.state in ("deleting", "deleted"):
         raise file_deleted()
+    if file.held:
+        raise being_checked()
     copy = _best(snapshot, copies.copies_of(session, file_id).values(), wanted.avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
@@ -138,6 +140,8 @@ def locate(
     claims = _right(snapshot, signing, file, asked, now) if private else None
     if file.state in ("deleting", "deleted"):
         raise file_deleted()
+    if file.held:
+        raise being_checked()
     untried = [
         copy
         for copy in copies.copies_of(session, file.file_id).values()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Table, bindparam, or_, select, update
+from sqlalchemy import BindParameter, Table, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -47,7 +47,15 @@ _TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
 # for the rows are many, and changed by one statement for all.
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path)
-    .add_columns((inventory.DESCRIBED & (File.state == "committed")).label("is_plain"))
+    .add_columns(
+        and_(
+            inventory.DESCRIBED,
+            File.state == "committed",
+            File.held.is_(False),
+            File.hold.is_(None),
+            File.hold_version == 0,
+        ).label("is_plain")
+    )
     .where(File.file_id.in_(_IDS))
     .order_by(File.file_id)
     .with_for_update()
@@ -155,6 +163,8 @@ def _alike(
         if (row := known.get(each.file_id)) is not None
         and each.file_id not in special
         and row.is_plain
+        and not each.held
+        and each.hold is None
         and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
     return new, more
@@ -193,6 +203,8 @@ def _insert_files(
             "state": "committed",
             "factor": settings.factor,
             "present": 1,
+            "held": each.held,
+            "hold": None if each.hold is None else each.hold.model_dump_json(),
             "changed_at": now,
         }
         for each in files
@@ -265,5 +277,6 @@ def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
         sha256=file.sha256,
         committed_at=file.committed_at,
         copies=(held.node_id,),
+        held=file.held,
     )
     return Proof(held.node_id, claims, file)

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import inventory
+from control.catalogue import holds, inventory
 from control.cluster import node_states, rosters
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
@@ -31,7 +31,14 @@ from control.problems import ProblemError
 from control.replication import leases
 from control.settings import Settings
 from portside.tokens import LEEWAY
-from portside.wire.heartbeat import GoneFile, Heartbeat, HeartbeatAnswer, Lease, WorkDone
+from portside.wire.heartbeat import (
+    GoneFile,
+    Heartbeat,
+    HeartbeatAnswer,
+    Lease,
+    NodeHold,
+    WorkDone,
+)
 
 _log = structlog.get_logger()
 
@@ -99,7 +106,7 @@ class Heartbeats:
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
-        work, believed = kept
+        work, believed, ordered = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
@@ -107,12 +114,13 @@ class Heartbeats:
             roster=snapshot.roster if newer else None,
             revoked=snapshot.revoked,
             work=tuple(work),
+            holds=ordered,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
-            if work
+            if work or ordered
             else self._settings.heartbeat_every,
         )
 
@@ -132,10 +140,10 @@ class Heartbeats:
 
     def _keep(
         self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
-    ) -> tuple[Sequence[Lease], str] | None:
+    ) -> tuple[Sequence[Lease], str, tuple[NodeHold, ...]] | None:
         """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
 
-        Returns the leases and the digest of what should be there.
+        Returns the leases, the digest of what should be there, and what is to be held or released.
         """
         told = {
             "node": beat.node_id,
@@ -143,7 +151,7 @@ class Heartbeats:
             "sent_at": beat.sent_at,
             "clock_skew": _skew(beat, now),
             "heard_at": now,
-            "heartbeat": beat.model_dump_json(exclude={"work", "gone"}),
+            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "holds"}),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
             "disk_reserved": beat.disk_withheld,
@@ -176,7 +184,10 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
-        return leases.grant(session, beat.node_id, now), inventory.digest(session, beat.node_id)
+        work = leases.grant(session, beat.node_id, now)
+        digest = inventory.digest(session, beat.node_id)
+        holds.confirmed(session, beat.node_id, beat.holds)
+        return work, digest, holds.orders(session, beat.node_id)
 
     def _hear(self, beat: Heartbeat, each: GoneFile, now: datetime) -> None:
         """Take over what a node says of one file, unless it comes too late.

@@ -163,6 +163,7 @@ class SessionOpener:
             max_size=None if request.size is not None else size,
             sha256=request.sha256,
             content_type=request.content_type,
+            hold=request.hold,
             reserved=size,
             path=path_of(request),
             state="open",
@@ -235,8 +236,8 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
 
 
 def _digest(request: SessionRequest) -> str:
-    # Requests that name no node have the digest that they had before any could.
-    unsaid = {"node_id"} if request.node_id is None else set()
+    # Requests that don't say these have the digest that they had before any could.
+    unsaid = {name for name in ("node_id", "hold") if not getattr(request, name)}
     return hashlib.sha256(request.model_dump_json(exclude=unsaid).encode()).hexdigest()
 
 

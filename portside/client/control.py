@@ -44,6 +44,7 @@ from portside.wire.control import (
     Session,
     SessionRequest,
 )
+from portside.wire.files import HoldRequest
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
@@ -151,6 +152,16 @@ class Control:
     def delete(self, file_id: str) -> FileView:
         """Have every copy of a file deleted; the nodes do that when they next report."""
         return self._ask(FileView, "DELETE", f"{paths.FILES}/{_part(file_id)}")
+
+    def hold(self, file_id: str, reason: str) -> FileView:
+        """Have a file served to nobody; the nodes do that when they next report."""
+        wish = HoldRequest(reason=reason)
+        return self._ask(FileView, "POST", f"{paths.FILES}/{_part(file_id)}/hold", wish)
+
+    def release(self, file_id: str, reason: str) -> FileView:
+        """Have a file that is held served again."""
+        wish = HoldRequest(reason=reason)
+        return self._ask(FileView, "POST", f"{paths.FILES}/{_part(file_id)}/release", wish)
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""

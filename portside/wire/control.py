@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from portside.wire.base import Message, Request
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
+from portside.wire.files import HoldNote
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 from portside.wire.spellings import (
     AnyAddress,
@@ -96,6 +97,10 @@ class SessionRequest(Request):
         default=None,
         description="The id of the one node that it is to go to; without it placement chooses.",
     )
+    hold: bool = Field(
+        default=False,
+        description="That the file is served to nobody until it is released.",
+    )
 
 
 class Session(Message):
@@ -158,6 +163,12 @@ class FileView(Message):
     copies: tuple[CopyView, ...] = ()
     url: str | None = None
     """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
+    held: bool = False
+    """Served to nobody until it is released."""
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
+    hold_waits_for: tuple[str, ...] = ()
+    """Nodes that haven't confirmed yet that it is held, or released."""
 
 
 class FileViews(Message):

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field, computed_field
 
 from portside.wire.base import Message
 from portside.wire.fields import FileId, Sha256, Ticket, TokenId
+from portside.wire.files import HoldNote
 from portside.wire.keys import PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
@@ -98,6 +99,18 @@ class QuarantinedFile(Message):
     """In words for people."""
 
 
+MOST_HOLDS = 500
+"""Files in one heartbeat that were held or released as ordered."""
+
+
+class HoldDone(Message):
+    """A file of which an order was carried out, or that the node doesn't have."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**62)
+    """That of the order."""
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -141,6 +154,8 @@ class Heartbeat(Message):
     work: tuple[WorkDone, ...] = ()
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE)
     """The oldest first; each until a heartbeat that told it was answered."""
+    holds: tuple[HoldDone, ...] = Field(default=(), max_length=MOST_HOLDS)
+    """Each until a heartbeat that told it was answered. None by older releases."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -178,6 +193,16 @@ class Lease(Message):
     """
 
 
+class NodeHold(Message):
+    """An order to hold a file or to release it. It comes again until its version is confirmed."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**62)
+    held: bool
+    note: HoldNote | None = None
+    """Why, by whom and when, if that is known."""
+
+
 class HeartbeatAnswer(Message):
     """What the control plane has for a node."""
 
@@ -191,6 +216,7 @@ class HeartbeatAnswer(Message):
     """None when the node's is the newest."""
     revoked: tuple[TokenId, ...] = ()
     work: tuple[Lease, ...] = ()
+    holds: tuple[NodeHold, ...] = ()
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     learned_at: AwareDatetime | None = None

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
 from portside.wire.fields import AppId, FileId, MediaType, Namespace, Owner, Sha256, Ticket, TokenId
+from portside.wire.files import HoldNote
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""
@@ -90,6 +91,9 @@ class HeldFile(Message):
     sha256: Sha256
     content_type: MediaType
     committed_at: AwareDatetime
+    held: bool = False
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
 
 
 class HeldFiles(Message):
