@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from agent.heartbeat.holds import HoldOrders
 from agent.index.search import look_up
 from agent.integrity.diagnosis import Finding
 from agent.integrity.fsck import Fsck
@@ -19,6 +21,7 @@ from agent.storage import holds
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import quarantine
 from portside.wire.files import HoldNote, StoredFile
+from portside.wire.heartbeat import NodeHold
 from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import (
@@ -119,6 +122,34 @@ def test_fsck_closes_what_is_held_and_opens_nothing_of_it(tmp_path: Path) -> Non
     node.data(file).chmod(0o644)
     assert len(_fsck(node, repair=True)) == 1
     assert _mode(node.data(file)) == 0o600
+
+
+def test_an_order_is_confirmed_once_it_is_on_the_disk_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    orders = HoldOrders(node.settings, node.database)
+    order = NodeHold(file_id=file.file_id, version=3, held=True, note=None)
+    with monkeypatch.context() as broken:
+        broken.setattr(holds, "set_data_mode", _fails)
+        orders.take([order])
+    assert orders.to_tell() == ()
+    # It comes again.
+    orders.take([order])
+    (done,) = orders.to_tell()
+    assert (done.file_id, done.version, _mode(node.data(file))) == (file.file_id, 3, 0o600)
+    # A newer one that came in between is told yet.
+    orders.take([order.model_copy(update={"version": 4, "held": False})])
+    orders.told([done])
+    assert [each.version for each in orders.to_tell()] == [4]
+    orders.told(orders.to_tell())
+    assert orders.to_tell() == ()
+    assert _mode(node.data(file)) == 0o644
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "so says the test")
 
 
 def test_a_file_in_quarantine_can_be_held_for_when_it_is_back(tmp_path: Path) -> None:
