@@ -6,7 +6,17 @@ from importlib.metadata import version
 
 import structlog
 
-from agent.api import files, lasting, probes, quarantine, replicate, resumable, system, uploads
+from agent.api import (
+    files,
+    holds,
+    lasting,
+    probes,
+    quarantine,
+    replicate,
+    resumable,
+    system,
+    uploads,
+)
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
@@ -131,6 +141,9 @@ def create_app(settings: Settings) -> App:
     app.add_route(
         f"{paths.FILES}/{{file_id}}/verify", files.Verify(database, access, verifier, health)
     )
+    for way in ("hold", "release"):
+        resource = holds.Hold(settings, database, access, health, way)
+        app.add_route(f"{paths.FILES}/{{file_id}}/{way}", resource)
     app.add_route(paths.QUARANTINE, quarantine.Kept(settings, database, access))
     app.add_route(
         f"{paths.QUARANTINE}/{{kept_id}}",

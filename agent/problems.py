@@ -50,6 +50,7 @@ OwnSlug = Literal[
     "lifetime-refused",
     "lifetime-elsewhere",
     "file-damaged",
+    "being-checked",
     "not-settled",
     "rate-limited",
     "throttled",
@@ -117,6 +118,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "lifetime-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
         "lifetime-elsewhere": HTTPStatus.CONFLICT,
         "file-damaged": HTTPStatus.GONE,
+        # It is there and may be served later: neither 404 nor 410, and no 451, which names a law.
+        "being-checked": HTTPStatus.FORBIDDEN,
         "not-settled": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,
         "too-many-uploads": HTTPStatus.TOO_MANY_REQUESTS,

@@ -77,6 +77,8 @@ class Settings(BaseModel):
     """Seconds for which caches may keep a namespace's files; the others have to ask."""
     lifetimes: Lifetimes = Lifetimes()
     """How long files live, by namespace, and for how long an end can be taken back."""
+    held: tuple[Namespace, ...] = ()
+    """Namespaces whose files are served only once they are released."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
     slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, gt=0)

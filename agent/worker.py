@@ -24,6 +24,7 @@ from agent.cluster.roster import Rosters
 from agent.cold.worker import THREADS as COLD_THREADS
 from agent.cold.worker import ColdTier
 from agent.heartbeat.client import ControlClient
+from agent.heartbeat.holds import HoldOrders
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.lifetimes import LifetimeOrders
@@ -128,6 +129,7 @@ class Worker:
             HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
             leases,
             LifetimeOrders(partial(ending.change, settings, database)),
+            HoldOrders(settings, database),
             self._comparison,
             tombstones,
             self._clock,

@@ -83,6 +83,8 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(f"{paths.POOLS}/{{pool_id}}", every_pool, suffix="one")
     app.add_route(paths.FILES, files.Files(services))
     one_file = files.OneFile(services, key)
+    for way in ("hold", "release"):
+        app.add_route(f"{paths.FILES}/{{file_id}}/{way}", files.Hold(services, held=way == "hold"))
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
     app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
     by_id = lasting.Lasting(services, Signing(key, issuer.trusted(settings, key)))

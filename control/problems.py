@@ -50,6 +50,8 @@ OwnSlug = Literal[
     "file-deleted",
     "file-expired",
     "lifetime-refused",
+    "file-not-stored",
+    "being-checked",
     "file-unavailable",
     "database-unavailable",
 ]
@@ -101,6 +103,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "file-deleted": HTTPStatus.GONE,
         "file-expired": HTTPStatus.GONE,
         "lifetime-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
+        "file-not-stored": HTTPStatus.CONFLICT,
+        "being-checked": HTTPStatus.FORBIDDEN,
         "file-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -67,11 +67,12 @@ class Access:
         }
         return query.model_copy(update=inside), claims.file_id
 
-    def need(self, right: Right, stored: StoredFile, authorization: str) -> None:
-        """The access token that came along must give this right to this file."""
+    def need(self, right: Right, stored: StoredFile, authorization: str) -> str:
+        """The access token that came along must give this right to this file; whose token it is."""
         claims = self._access_claims(authorization)
         _need_right(claims, right)
         _need_file(claims, stored)
+        return claims.sub
 
     def covers(self, right: Right, authorization: str) -> Callable[[StoredFile | None], bool]:
         """Tells of a file whether the access token that came along gives this right to it.

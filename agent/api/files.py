@@ -235,6 +235,7 @@ class DownloadProbe:
                 uri, authorization_of(request), token, resumed_content(request)
             )
             self._must_not_have_ended(uri)
+            must_not_be_held(look_up_path(self._database, plain_path(uri)))
             response.status = falcon.HTTP_204
         except ProblemError as found:
             problem = self._wrong.judged(request, found)
@@ -251,8 +252,10 @@ class DownloadProbe:
 def send_content(access: Access, stored: StoredFile, response: falcon.Response, query: str) -> None:
     """The headers of a file's bytes, and where nginx finds the rest; ranges are nginx's.
 
-    `query` is the request's: it may ask for the file to be saved.
+    `query` is the request's: it may ask for the file to be saved. Raises ProblemError while it is
+    held.
     """
+    must_not_be_held(stored)
     response.content_type = stored.content_type
     response.set_header("Content-Disposition", disposition(stored, saved=is_saved(query)))
     response.set_header("Cache-Control", _cache_control(access, stored))
@@ -348,6 +351,16 @@ def file_expired() -> ProblemError:
 def file_damaged() -> ProblemError:
     """The one answer to a file that is in quarantine."""
     return ProblemError("file-damaged", "this file was found damaged and is not served")
+
+
+def must_not_be_held(stored: StoredFile | None) -> None:
+    """Raise ProblemError for a file that is not to be served now."""
+    if stored is not None and stored.held:
+        raise ProblemError(
+            "being-checked",
+            "this file is being checked: it is served once it is released, come again later",
+            headers=NO_STORE,
+        )
 
 
 def _cache_control(access: Access, stored: StoredFile) -> str:

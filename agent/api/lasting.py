@@ -22,6 +22,7 @@ from agent.api.files import (
     file_damaged,
     file_deleted,
     file_expired,
+    must_not_be_held,
     must_not_have_ended,
     send_content,
 )
@@ -179,6 +180,7 @@ class Missing:
         uri = request.get_header("X-Original-URI", default="")
         asked = urlsplit(uri)
         try:
+            self._must_not_be_held(uri)
             gone = self._former(uri)
             meant = None if gone is not None else self._meant(request, uri)
             if meant is not None:
@@ -194,6 +196,14 @@ class Missing:
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         """See on_get."""
         self.on_get(request, response)
+
+    def _must_not_be_held(self, uri: str) -> None:
+        """What is there and can't be opened by nginx is held."""
+        try:
+            path = plain_path(uri)
+        except ProblemError:
+            return
+        must_not_be_held(look_up_path(self._database, path))
 
     def _meant(self, request: falcon.Request, uri: str) -> StoredFile | None:
         """The file that is here under another spelling of the path, for who may have it."""

@@ -25,6 +25,7 @@ from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
+from agent.index.search import look_up
 from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
 from agent.settings import Cold, Settings
@@ -278,7 +279,12 @@ class Restore:
             committed_at=file.committed_at,
             copies=(self._settings.node_id,),
         )
+        # What it was here counts. A bucket doesn't tell what was released: held is the safe answer.
+        known = look_up(self._database, file.file_id)
+        held = known.stored.held if known else file.namespace in self._settings.held
         return StoredFile(
+            held=held,
+            hold=known.stored.hold if known else None,
             node_id=self._settings.node_id,
             url=Rosters(self._settings).lasting_url(file.file_id, file.name),
             direct_url=paths.direct_url(self._settings.public_base_url, file.path),

@@ -21,6 +21,7 @@ from portside.wire.heartbeat import (
     MOST_QUARANTINED,
     GoneFile,
     Heartbeat,
+    HoldDone,
     LifetimeKept,
     QuarantinedFile,
     WorkDone,
@@ -64,6 +65,7 @@ class HeartbeatPayload:
         roster_version: int,
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
+        holds: Sequence[HoldDone],
         lifetimes: Sequence[LifetimeKept] = (),
     ) -> Heartbeat:
         """The node's state as of now. Raises sqlite3.Error."""
@@ -102,6 +104,7 @@ class HeartbeatPayload:
             work=tuple(work),
             gone=tuple(gone),
             lifetimes=tuple(lifetimes),
+            holds=tuple(holds),
         )
 
     def _quarantined(self) -> tuple[QuarantinedFile, ...]:

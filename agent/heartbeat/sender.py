@@ -16,6 +16,7 @@ import structlog
 
 from agent.cluster.roster import Rosters
 from agent.heartbeat.client import ControlAway, ControlClient
+from agent.heartbeat.holds import HoldOrders
 from agent.heartbeat.inventory import InventoryComparison
 from agent.heartbeat.leases import Leases
 from agent.heartbeat.lifetimes import LifetimeOrders
@@ -53,6 +54,7 @@ class HeartbeatSender:
         vitals: HeartbeatPayload,
         leases: Leases,
         lifetimes: LifetimeOrders,
+        holds: HoldOrders,
         comparison: InventoryComparison,
         tombstones: TombstoneComparison,
         clock: NodeClock,
@@ -64,6 +66,7 @@ class HeartbeatSender:
         self._vitals = vitals
         self._leases = leases
         self._lifetimes = lifetimes
+        self._holds = holds
         self._comparison = comparison
         self._tombstones = tombstones
         self._clock = clock
@@ -102,11 +105,13 @@ class HeartbeatSender:
         work = self._leases.to_tell()
         tellings = removals.to_tell(self._database)
         kept = self._lifetimes.to_tell()
+        holds = self._holds.to_tell()
         heartbeat = self._vitals.heartbeat(
             self._rosters.current().version,
             work,
             [each.file for each in tellings],
-            kept,
+            lifetimes=kept,
+            holds=holds,
         )
         pulse.beat()
         began = time.monotonic()
@@ -124,6 +129,10 @@ class HeartbeatSender:
             self._leases.told([each.lease_id for each in work])
             removals.told(self._database, tellings)
             self._lifetimes.take(kept, answer.lifetimes)
+            self._holds.told(holds)
+            # Before all else: whoever took a file down waits for it.
+            self._holds.take(answer.holds)
+            pulse.beat()
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:
             # A disk that is full: what wasn't kept comes again, what was told is told again.

@@ -140,7 +140,7 @@ class Fsck:
             if self._is_sound(path, attributes, rows.get(attributes.file_id)):
                 if attributes.deleted_at is None:
                     self.files += 1
-                    self._look_at_mode(path)
+                    self._look_at_mode(path, attributes.held)
             else:
                 yield path
 
@@ -154,7 +154,7 @@ class Fsck:
             and size == attributes.size
             and row.state == "COMMITTED"
             and row.jti == attributes.jti
-            and row.stored == attributes.stored().model_dump_json()
+            and _say_the_same(row, attributes)
             and (not self._orders.digests or inspection.digest_of(data) == attributes.sha256)
         )
 
@@ -198,14 +198,14 @@ class Fsck:
                 Path(folder.path).rmdir()
                 yield replace(finding, done="removed")
 
-    def _look_at_mode(self, path: str) -> None:
+    def _look_at_mode(self, path: str, held: bool = False) -> None:
         # What has gone meanwhile needs none.
         with suppress(FileNotFoundError):
-            if not permissions.differs(self._settings, path):
+            if not permissions.differs(self._settings, path, held=held):
                 return
             self._modes[path.partition("/")[0]] += 1
             if self._mender is not None:
-                permissions.mend(self._settings, path)
+                permissions.mend(self._settings, path, held=held)
 
     def _told_modes(self) -> Iterator[Finding]:
         for namespace, count in sorted(self._modes.items()):
@@ -270,3 +270,9 @@ def _may_be_ours(entry: os.DirEntry[str]) -> bool:
         and entry.name.isprintable()
         and entry.name != ATTRIBUTES_SUFFIX
     )
+
+
+def _say_the_same(row: Row, attributes: Attributes) -> bool:
+    """Text first: it is cheap, and differs only where a release has added a field."""
+    stored = attributes.stored()
+    return row.stored == stored.model_dump_json() or row.file() == stored

@@ -25,6 +25,7 @@ from agent.storage.attributes import Attributes
 from agent.storage.commit import Committer
 from agent.storage.deletion import finish_deletions
 from agent.storage.ending import finish_endings
+from agent.storage.holds import finish_holds
 from agent.storage.permissions import close_private
 from agent.storage.quarantine import finish_quarantines
 from agent.storage.reserve import Reserve
@@ -62,6 +63,7 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
     _as_far_as_possible(lambda: finish_endings(settings, database))
     finished, undone = _replay(settings, index, committer)
     quarantines = _as_far_as_possible(lambda: finish_quarantines(settings, database))
+    holds = _as_far_as_possible(lambda: finish_holds(settings, database))
     again, more = sweep_staging(settings, database)
     if index.is_empty() and any(settings.uploads.iterdir()):
         _log.warning("files are not indexed: run `portside-agent reindex`")
@@ -71,6 +73,7 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
         commits_undone=undone,
         deletions_finished=deletions,
         quarantines_finished=quarantines,
+        holds_finished=holds,
         staging_removed=swept + again,
         bytes_freed=freed + more,
     )

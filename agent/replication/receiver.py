@@ -231,9 +231,20 @@ class ReplicaReceiver:
             self._check_offset(0, asked)
             self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
-            upload = self._staged.begin(creation_of_copy(claims, KEPT))
+            held = self._is_held(claims)
+            upload = self._staged.begin(creation_of_copy(claims, KEPT, held=held))
         self._check_offset(upload.offset, asked)
         return upload
+
+    def _is_held(self, claims: ReplicateClaims) -> bool:
+        """A damaged copy that was held here isn't released by the good one that takes its place.
+
+        A node of the release before says nothing: then the namespace decides.
+        """
+        known = look_up(self._database, claims.file_id)
+        if known is not None and known.stored.held:
+            return True
+        return claims.namespace in self._settings.held if claims.held is None else claims.held
 
     def _check_offset(self, offset: int, asked: ReplicateRequest) -> None:
         """Raise ProblemError unless the bytes that come begin where those on disk end."""

@@ -219,6 +219,7 @@ class Sender:
             committed_at=stored.committed_at,
             app=stored.app,
             expires_at=stored.expires_at,
+            held=stored.held,
         )
         return mint_replicate(self._key, claims)
 

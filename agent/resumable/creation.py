@@ -122,10 +122,10 @@ def creation_of(
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 
 
-def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
+def creation_of_copy(claims: ReplicateClaims, kept: int, *, held: bool) -> Creation:
     """Another node's push as an upload: its token's claims are those of the file's own upload.
 
-    It may be gone on with for `kept` seconds.
+    It may be gone on with for `kept` seconds. `held`: the copy is served once it is released.
     """
     now = int(time.time())
     upload = UploadClaims(
@@ -144,6 +144,7 @@ def creation_of_copy(claims: ReplicateClaims, kept: int) -> Creation:
         sha256=claims.sha256,
         content_type=claims.content_type,
         app=claims.app,
+        hold=held,
     )
     details = Details(
         claims=upload,

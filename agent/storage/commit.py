@@ -26,7 +26,7 @@ from agent.outbox import cold_orders
 from agent.outbox.events import RECEIPT, deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
-from agent.storage.permissions import ATTRIBUTES_MODE, folder_mode, open_data
+from agent.storage.permissions import ATTRIBUTES_MODE, folder_mode, set_data_mode
 from agent.storage.reserve import Reserve, says_full
 from agent.storage.sniffing import media_type
 from agent.storage.staging import (
@@ -80,6 +80,8 @@ class Committer:
             path = named_path(claims.namespace, name)
         else:
             path = dated_path(claims.namespace, name, claims.sub, claims.file_id, now)
+        # A copy is held as its original is: what was released there isn't held here anew.
+        held = claims.hold or (copied is None and claims.namespace in self._settings.held)
         receipt = ReceiptClaims(
             iss=self._settings.node_id,
             aud=RECEIPT_AUDIENCE,
@@ -92,6 +94,7 @@ class Committer:
             committed_at=committed_at,
             copies=(self._settings.node_id,),
             expires_at=expires_at,
+            held=held,
         )
         return StoredFile(
             file_id=claims.file_id,
@@ -109,6 +112,7 @@ class Committer:
             receipt=mint_receipt(self._key, receipt),
             app=claims.app,
             expires_at=expires_at,
+            held=held,
         )
 
     def store(
@@ -216,7 +220,9 @@ class Committer:
                 # for both.
                 moment = microseconds(intent.stored.committed_at) * 1000
                 os.utime(staging, ns=(moment, moment))
-                open_data(self._settings, intent.stored.namespace, staging)
+                # Before it has its name: there is no moment at which a held file could be read.
+                stored = intent.stored
+                set_data_mode(self._settings, stored.namespace, staging, held=stored.held)
                 # Attributes without data are what an undone commit may leave: they are replaced.
                 attributes = self._settings.uploads / attributes_path(path)
                 self._write_attributes(intent).rename(attributes)
@@ -262,6 +268,7 @@ def signed_again(stored: StoredFile, jti: str, key: SigningKey) -> StoredFile:
         committed_at=stored.committed_at,
         copies=(stored.node_id,),
         expires_at=stored.expires_at,
+        held=stored.held,
     )
     return stored.model_copy(update={"receipt": mint_receipt(key, receipt)})
 

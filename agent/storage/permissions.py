@@ -1,7 +1,8 @@
 """Who may read a stored file, as the filesystem has it, whatever umask the process runs with.
 
 A public namespace's files are for everybody, so that any web server may serve them; a private one's
-are for the agent and for nginx, which asks it first. Attributes are never served.
+are for the agent and for nginx, which asks it first. A held file is for the agent alone: nginx
+can't open it, whatever was decided a moment before. Attributes are never served.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from agent.settings import Settings
 ATTRIBUTES_MODE = 0o640
 
 
-def file_mode(settings: Settings, namespace: str) -> int:
+def file_mode(settings: Settings, namespace: str, *, held: bool) -> int:
     """The mode of a file's data."""
+    if held:
+        return 0o600
     return 0o640 if namespace in settings.private else 0o644
 
 
@@ -26,21 +29,21 @@ def folder_mode(settings: Settings, namespace: str) -> int:
     return 0o750 if namespace in settings.private else 0o755
 
 
-def open_data(settings: Settings, namespace: str, data: Path) -> None:
+def set_data_mode(settings: Settings, namespace: str, data: Path, *, held: bool) -> None:
     """Give a file's data the mode that it is to be seen with. Raises OSError."""
-    data.chmod(file_mode(settings, namespace))
+    data.chmod(file_mode(settings, namespace, held=held))
 
 
-def differs(settings: Settings, path: str) -> bool:
+def differs(settings: Settings, path: str, *, held: bool = False) -> bool:
     """Whether data or a folder, by its path below `uploads`, has another mode than it should."""
     found = os.lstat(settings.uploads / path).st_mode
-    return stat.S_IMODE(found) & 0o777 != _wanted(settings, path, found)
+    return stat.S_IMODE(found) & 0o777 != _wanted(settings, path, found, held)
 
 
-def mend(settings: Settings, path: str) -> None:
+def mend(settings: Settings, path: str, *, held: bool = False) -> None:
     """Give data or a folder the mode that it should have. Raises OSError."""
     place = settings.uploads / path
-    set_mode(place, _wanted(settings, path, place.lstat().st_mode))
+    set_mode(place, _wanted(settings, path, place.lstat().st_mode, held))
 
 
 def close_private(settings: Settings) -> None:
@@ -54,7 +57,8 @@ def close_private(settings: Settings) -> None:
             set_mode(folder, folder_mode(settings, namespace))
 
 
-def _wanted(settings: Settings, path: str, found: int) -> int:
+def _wanted(settings: Settings, path: str, found: int, held: bool) -> int:
     namespace = path.partition("/")[0]
-    of = folder_mode if stat.S_ISDIR(found) else file_mode
-    return of(settings, namespace)
+    if stat.S_ISDIR(found):
+        return folder_mode(settings, namespace)
+    return file_mode(settings, namespace, held=held)

@@ -28,7 +28,7 @@ from agent.index.database import Database
 from agent.index.files import Delivery, add_deliveries, microseconds
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
-from agent.storage.permissions import folder_mode, open_data
+from agent.storage.permissions import folder_mode, set_data_mode
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
 from portside import durable_file
@@ -220,7 +220,7 @@ def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -
     # Bytes that were fetched are as old as the file: nginx tells it, the same on every node.
     moment = microseconds(attributes.committed_at) * 1000
     os.utime(kept.data, ns=(moment, moment))
-    open_data(settings, attributes.namespace, kept.data)
+    set_data_mode(settings, attributes.namespace, kept.data, held=attributes.held)
     mode = folder_mode(settings, attributes.namespace)
     make_directories(disk, settings.uploads, attributes.path.parent, mode)
     kept.attributes.rename(data.with_name(data.name + ATTRIBUTES_SUFFIX))

@@ -19,7 +19,7 @@ from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import FileReceipt, FileView
 from portside.wire.fields import FILE_ID_PATTERN
-from portside.wire.files import FileQuery, LifetimeChange
+from portside.wire.files import FileQuery, HoldNote, HoldRequest, LifetimeChange
 
 
 @answers_head
@@ -136,6 +136,35 @@ class OneFile(Resource):
         )
         self._snapshots.forget()
         json_body.answer(response, removed)
+
+
+class Hold(Resource):
+    """Holding a file, or releasing it."""
+
+    def __init__(self, services: Services, *, held: bool) -> None:
+        super().__init__(services)
+        self._held = held
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, file_id: str) -> None:
+        """The file as it is now: for who asks here at once, on each node with its next heartbeat.
+
+        Whoever may delete a file may keep it from everybody for a while.
+        """
+        caller = self._access.need(request, "delete")
+        file_id = id_of(file_id)
+        sent = request.content_length or request.get_header("Transfer-Encoding")
+        said = json_body.parse(request, HoldRequest) if sent else HoldRequest()
+        snapshot = self._snapshots.current()
+        now = self._clock()
+        note = HoldNote(reason=said.reason, by=caller.app.app_id, at=now)
+        json_body.answer(
+            response,
+            self._database.write(
+                lambda session: service.set_held(
+                    session, snapshot, file_id, caller.reach, note, now, held=self._held
+                )
+            ),
+        )
 
 
 def _wants_json(request: falcon.Request) -> bool:

@@ -45,7 +45,7 @@ from portside.wire.control import (
     UploadServer,
 )
 from portside.wire.fields import NODE_ID_PATTERN
-from portside.wire.files import FileQuery, LifetimeChange
+from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
@@ -53,6 +53,7 @@ from portside.wire.status import Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _BODY: tuple[Slug, ...] = ("body-too-large", "media-type")
+_HOLD: tuple[Slug, ...] = ("not-found", "file-deleted", "file-not-stored", *_BODY)
 _MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
@@ -254,6 +255,22 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
     ("DELETE", "/api/v1/files/{file_id}"): Operation(
         "files", "Delete a file everywhere", {200: FileView}, ("not-found",)
     ),
+    ("POST", "/api/v1/files/{file_id}/hold"): Operation(
+        "files",
+        "Have a file served to nobody: here at once, on each node with its next heartbeat",
+        {200: FileView},
+        _HOLD,
+        body=HoldRequest,
+        body_required=False,
+    ),
+    ("POST", "/api/v1/files/{file_id}/release"): Operation(
+        "files",
+        "Have a file that is held served again",
+        {200: FileView},
+        _HOLD,
+        body=HoldRequest,
+        body_required=False,
+    ),
     ("GET", "/api/v1/files/{file_id}/url"): Operation(
         "files",
         "To a copy that can be reached",
@@ -261,7 +278,10 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             200: Answer("For who accepts JSON by its name.", FileUrl, headers=_VARY),
             302: Answer("For everybody else.", FileUrl, headers={**_VARY, **_LEADS_ON}),
         },
-        ("not-found", "file-deleted", "file-expired", "file-unavailable", "issuer-key-missing"),
+        (
+            *("not-found", "file-deleted", "file-expired", "being-checked", "file-unavailable"),
+            "issuer-key-missing",
+        ),
         security=(ANYONE, API_KEY),
         parameters=query_parameters(UrlQuery),
     ),
@@ -281,7 +301,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             (
                 *_TOKENS,
                 *("token-missing", "right-missing", "not-found", "file-deleted", "file-expired"),
-                *("file-unavailable", "issuer-key-missing"),
+                *("being-checked", "file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),
             parameters=(_AVOID, _DOWNLOAD),

@@ -6,7 +6,7 @@ and index them the same way. Running counters (`Pool.reserved`, `Pool.open_sessi
 that changes the row they count; `control.catalogue.counters` counts them again.
 
 Who locks several rows in one transaction takes them in this order: node, file, copies, session,
-work, pools (by id). So two transactions never wait for each other in a circle.
+work, pools (by id), orders to hold. So two transactions never wait for each other in a circle.
 For a file of which no receipt was seen there is no row to lock: its session's stands for it.
 """
 
@@ -28,6 +28,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -265,6 +266,8 @@ class UploadSession(Base):
     max_size: Mapped[int | None]
     sha256: Mapped[str | None]
     content_type: Mapped[str | None]
+    hold: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its file is to be held from the beginning."""
     reserved: Mapped[int]
     path: Mapped[str | None]
     """Where its file will be, if the layout is `named`; no other open session has it."""
@@ -344,6 +347,12 @@ class File(Base):
     """Copies that it should have."""
     present: Mapped[int] = mapped_column(default=0)
     """Copies in state `present`."""
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Nobody is sent to it until it is released."""
+    hold: Mapped[str | None]
+    """Why, who said so and when: the last `HoldNote` as JSON."""
+    hold_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Rises each time that it is held or released here."""
     changed_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     """When it ends by itself: from then on it is served no more."""
@@ -388,6 +397,17 @@ class LifetimeOrder(Base):
 
     node_id: Mapped[str] = mapped_column(primary_key=True)
     file_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class HoldOrder(Base):
+    """A node that may have a copy hasn't confirmed yet that the file is held or released."""
+
+    __tablename__ = "hold_orders"
+
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    file_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    version: Mapped[int]
+    """The file's, when this was ordered last."""
 
 
 class InventoryChange(Base):

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies, inventory
+from control.catalogue import copies, holds, inventory
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
@@ -91,7 +91,8 @@ def register(
         log_on_commit(session, "old receipt", file_id=file.file_id, node=node_id, copy=copy.state)
         return file
     pool_id = upload.pool_id if upload is not None and upload.node_id == node_id else node_id
-    if copies.arrived(session, file, node_id, pool_id, now):
+    news = copies.arrived(session, file, node_id, pool_id, now)
+    if news:
         log_on_commit(
             session, "copy registered", file_id=file.file_id, node=node_id, present=file.present
         )
@@ -104,6 +105,9 @@ def register(
         leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
     if upload is not None:
         _close(session, upload.session_id)
+    if news and file.state not in ("deleting", "deleted"):
+        note = None if proof.held is None else proof.held.hold
+        holds.arrived(session, file, node_id, held=claims.held, note=note)
     return file
 
 
@@ -181,6 +185,9 @@ def _file(
             "state": "committed",
             "factor": settings.factor,
             "present": 0,
+            # A node of an older release doesn't know of it, and is told.
+            "held": claims.held or (upload is not None and upload.hold),
+            "hold": held.hold.model_dump_json() if held and held.hold else None,
             "changed_at": now,
             "expires_at": lifetimes.first_moment(upload, claims, now),
         },

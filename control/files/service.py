@@ -16,10 +16,11 @@ from typing import Literal
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies
+from control.catalogue import copies, holds
 from control.cluster.reach import Reach
 from control.cluster.snapshot import Snapshot
-from control.db.models import Copy, File, Revocation, UploadSession
+from control.db.deferred_log import log_on_commit
+from control.db.models import Copy, File, HoldOrder, Revocation, UploadSession
 from control.files import receipts
 from control.problems import ProblemError
 from control.replication import leases
@@ -28,7 +29,7 @@ from portside.names import NameRefused, sanitise
 from portside.web.redirects import NO_STORE
 from portside.wire import paths
 from portside.wire.control import CopyView, FileView, FileViews
-from portside.wire.files import FileQuery
+from portside.wire.files import FileQuery, HoldNote
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{32})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,13 +41,16 @@ def find(
     """A page of the committed files that fit, of those within reach. Raises ProblemError."""
     rows = session.scalars(_query(query, reach)).all()
     page = rows[: query.limit]
+    ids = [file.file_id for file in page]
     copies: dict[str, list[Copy]] = {}
-    for copy in session.scalars(
-        select(Copy).where(Copy.file_id.in_([file.file_id for file in page]))
-    ):
+    for copy in session.scalars(select(Copy).where(Copy.file_id.in_(ids))):
         copies.setdefault(copy.file_id, []).append(copy)
+    untold = _untold(session, ids)
     return FileViews(
-        files=tuple(_view(snapshot, file, copies.get(file.file_id, ()), now) for file in page),
+        files=tuple(
+            _view(snapshot, file, copies.get(file.file_id, ()), untold.get(file.file_id, ()), now)
+            for file in page
+        ),
         next=_cursor(page[-1]) if len(rows) > len(page) else None,
     )
 
@@ -126,7 +130,7 @@ def look_up(
     """One file, or the upload that it is to come from. Raises ProblemError."""
     file = session.get(File, file_id)
     if file is not None and reach.covers(file.app_id, file.namespace):
-        return _view(snapshot, file, copies.copies_of(session, file_id).values(), now)
+        return view_of(session, snapshot, file, now)
     upload = receipts.session_of(session, file_id)
     if file is None and upload is not None and reach.covers(upload.app_id, upload.namespace):
         return _upload_view(snapshot, upload, _upload_state(session, upload))
@@ -135,12 +139,31 @@ def look_up(
 
 def view_of(session: Session, snapshot: Snapshot, file: File, now: datetime) -> FileView:
     """A file that the caller has at hand."""
-    return _view(snapshot, file, copies.copies_of(session, file.file_id).values(), now)
+    known = copies.copies_of(session, file.file_id).values()
+    untold = _untold(session, [file.file_id]).get(file.file_id, ())
+    return _view(snapshot, file, known, untold, now)
+
+
+def _untold(session: Session, file_ids: Sequence[str]) -> dict[str, list[str]]:
+    """By file, the nodes that are to confirm that it is held or released."""
+    untold: dict[str, list[str]] = {}
+    for order in session.scalars(select(HoldOrder).where(HoldOrder.file_id.in_(file_ids))):
+        untold.setdefault(order.file_id, []).append(order.node_id)
+    return untold
 
 
 def unknown(file_id: str) -> ProblemError:
     """The one answer to an id of no file that the caller may know of."""
     return ProblemError("not-found", f"there is no file {file_id}", headers=NO_STORE)
+
+
+def being_checked() -> ProblemError:
+    """The one answer to who asks for a file that is held. Why it is, is not everybody's to know."""
+    return ProblemError(
+        "being-checked",
+        "this file is being checked: it is served to nobody until it is released",
+        headers=NO_STORE,
+    )
 
 
 def file_deleted() -> ProblemError:
@@ -186,6 +209,7 @@ def _upload_view(
         content_type=upload.content_type,
         committed_at=None,
         url=lasting_url_of_upload(snapshot, upload),
+        held=upload.hold,
     )
 
 
@@ -199,7 +223,9 @@ def _lasting_url(snapshot: Snapshot, file_id: str, name: str | None) -> str | No
     return None if base is None else paths.lasting_url(base, file_id, name)
 
 
-def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy], now: datetime) -> FileView:
+def _view(
+    snapshot: Snapshot, file: File, copies: Iterable[Copy], untold: Iterable[str], now: datetime
+) -> FileView:
     views = [
         CopyView(node_id=each.node_id, url=url_of(snapshot, each, file.path), state=each.state)
         for each in copies
@@ -230,6 +256,9 @@ def _view(snapshot: Snapshot, file: File, copies: Iterable[Copy], now: datetime)
             "url": _lasting_url(snapshot, file.file_id, file.name),
             "expires_at": file.expires_at,
             "copies": tuple(sorted(views, key=lambda each: each.node_id)),
+            "held": file.held,
+            "hold": None if file.hold is None else HoldNote.model_validate_json(file.hold),
+            "hold_waits_for": tuple(sorted(untold)),
         }
     )
 
@@ -239,6 +268,45 @@ def url_of(snapshot: Snapshot, copy: Copy, path: str) -> str:
     pool, node = snapshot.pools.get(copy.pool_id), snapshot.nodes.get(copy.node_id)
     base = pool.public_base_url if pool is not None else node.public_base_url if node else ""
     return paths.direct_url(base, path)
+
+
+def set_held(
+    session: Session,
+    snapshot: Snapshot,
+    file_id: str,
+    reach: Reach,
+    note: HoldNote,
+    now: datetime,
+    *,
+    held: bool,
+) -> FileView:
+    """Hold a file or release it, for whoever asks from now on. Said again, nodes hear it again.
+
+    Raises ProblemError when there is no such file within reach, or it has not come yet or was
+    deleted.
+    """
+    file = copies.lock_file(session, file_id)
+    if file is None:
+        # Raises for an upload that isn't this app's, or doesn't exist.
+        if look_up(session, snapshot, file_id, reach, now).state == "deleted":
+            raise file_deleted()
+        raise ProblemError(
+            "file-not-stored",
+            "this file's upload has not ended: ask again once it has, or delete it",
+        )
+    if not reach.covers(file.app_id, file.namespace):
+        raise unknown(file_id)
+    if file.state in ("deleting", "deleted"):
+        raise file_deleted()
+    holds.change(session, file, note, held=held)
+    log_on_commit(
+        session,
+        "file held" if held else "file released",
+        file_id=file_id,
+        by=note.by,
+        reason=note.reason,
+    )
+    return view_of(session, snapshot, file, now)
 
 
 def remove(
@@ -271,6 +339,7 @@ def delete_everywhere(session: Session, file: File, now: datetime) -> None:
             leases.order_deletion(session, file, node_id, "delete", now, tombstone=True)
         leases.call_off(session, file, now)
     leases.finish_deletion(session, file, now)
+    holds.forget(session, file)
 
 
 def _nodes_with_it(copies: Iterable[Copy]) -> Sequence[str]:

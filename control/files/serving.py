@@ -20,7 +20,7 @@ from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation
 from control.files import receipts
-from control.files.service import file_deleted, must_be_alive, unknown, url_of
+from control.files.service import being_checked, file_deleted, must_be_alive, unknown, url_of
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import (
@@ -107,6 +107,8 @@ def fetch(
     if file is None or (private and not may_read.covers(file.app_id, file.namespace)):
         raise unknown(file_id)
     must_be_alive(file, now)
+    if file.held:
+        raise being_checked()
     copy = _best(snapshot, copies.copies_of(session, file_id).values(), wanted.avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
@@ -136,6 +138,8 @@ def locate(
     private = file.namespace in settings.private
     claims = _right(snapshot, signing, file, asked, now) if private else None
     must_be_alive(file, now)
+    if file.held:
+        raise being_checked()
     untried = [
         copy
         for copy in copies.copies_of(session, file.file_id).values()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Table, bindparam, or_, select, update
+from sqlalchemy import BindParameter, Table, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -45,8 +45,16 @@ _TOKENS: BindParameter[str] = bindparam("tokens", expanding=True)
 
 # Made once: putting statements together takes as long as carrying them out. Columns and no objects,
 # for the rows are many, and changed by one statement for all.
-_PLAIN = inventory.DESCRIBED & (File.state == "committed") & File.expires_at.is_(None)
-"""Those that end by themselves are few, or are compared one by one with what each node says."""
+_PLAIN = and_(
+    inventory.DESCRIBED,
+    File.state == "committed",
+    File.expires_at.is_(None),
+    File.held.is_(False),
+    File.hold.is_(None),
+    File.hold_version == 0,
+)
+"""Those that end by themselves or are held are few, or are compared one by one with what each node
+says."""
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
     .add_columns(_PLAIN.label("is_plain"))
@@ -166,6 +174,8 @@ def _alike(
         and row.is_plain
         # More than are wanted would have another copy ordered away on this node's word.
         and row.present < row.factor
+        and not each.held
+        and each.hold is None
         and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
     return new, more
@@ -204,6 +214,8 @@ def _insert_files(
             "state": "committed",
             "factor": settings.factor,
             "present": 1,
+            "held": each.held,
+            "hold": None if each.hold is None else each.hold.model_dump_json(),
             "changed_at": now,
             "expires_at": lifetimes.moment_of(each.expires_at),
         }
@@ -278,5 +290,6 @@ def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
         committed_at=file.committed_at,
         copies=(held.node_id,),
         expires_at=file.expires_at,
+        held=file.held,
     )
     return Proof(held.node_id, claims, file)

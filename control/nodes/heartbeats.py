@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import bindparam, or_, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import inventory
+from control.catalogue import holds, inventory
 from control.cluster import node_states, rosters
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
@@ -38,6 +38,7 @@ from portside.wire.heartbeat import (
     HeartbeatAnswer,
     Lease,
     LifetimeOrder,
+    NodeHold,
     WorkDone,
 )
 
@@ -115,7 +116,7 @@ class Heartbeats:
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
-        work, believed, ends = kept
+        work, believed, ends, ordered = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
@@ -124,12 +125,13 @@ class Heartbeats:
             revoked=snapshot.revoked,
             work=tuple(work),
             lifetimes=ends,
+            holds=ordered,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
             # Whoever has work comes sooner: what is done makes room for more.
             next_in=min(self._settings.heartbeat_every, AT_WORK)
-            if work or ends
+            if work or ends or ordered
             else self._settings.heartbeat_every,
         )
 
@@ -149,10 +151,11 @@ class Heartbeats:
 
     def _keep(
         self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
-    ) -> tuple[Sequence[Lease], str, Sequence[LifetimeOrder]] | None:
+    ) -> tuple[Sequence[Lease], str, Sequence[LifetimeOrder], tuple[NodeHold, ...]] | None:
         """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
 
-        Returns the leases, the digest of what should be there, and the ends that are to be kept.
+        Returns the leases, the digest of what should be there, the ends that are to be kept, and
+        what is to be held or released.
         """
         told = {
             "node": beat.node_id,
@@ -160,7 +163,7 @@ class Heartbeats:
             "sent_at": beat.sent_at,
             "clock_skew": _skew(beat, now),
             "heard_at": now,
-            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "lifetimes"}),
+            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "lifetimes", "holds"}),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
             "disk_reserved": beat.disk_withheld,
@@ -197,10 +200,13 @@ class Heartbeats:
             self._orders.ordered(session, lease, beat.node_id, now)
             for lease in leases.grant(session, beat.node_id, now)
         ]
+        digest = inventory.digest(session, beat.node_id)
+        holds.confirmed(session, beat.node_id, beat.holds)
         return (
             granted,
-            inventory.digest(session, beat.node_id),
+            digest,
             lifetimes.orders_for(session, beat.node_id),
+            holds.orders(session, beat.node_id),
         )
 
     def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:

@@ -40,6 +40,7 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         ack=settings.ack,
         app=row.app_id,
         expires_in=row.expires_in,
+        hold=row.hold,
     )
     # A pool may have been deleted since: its node is where it was.
     place = snapshot.pools.get(row.pool_id) or snapshot.nodes[row.node_id]

@@ -166,6 +166,7 @@ class SessionOpener:
             max_size=None if request.size is not None else most_bytes(self._settings, request),
             sha256=request.sha256,
             content_type=request.content_type,
+            hold=request.hold,
             reserved=size,
             path=path_of(request),
             expires_in=self._settings.lifetimes.of(request.namespace, request.expires_in),
@@ -239,8 +240,8 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
 
 
 def _digest(request: SessionRequest) -> str:
-    # Requests that don't name these have the digest that they had before any could.
-    unsaid = {each for each in ("node_id", "expires_in") if getattr(request, each) is None}
+    # Requests that don't say these have the digest that they had before any could.
+    unsaid = {each for each in ("node_id", "expires_in", "hold") if not getattr(request, each)}
     return hashlib.sha256(request.model_dump_json(exclude=unsaid).encode()).hexdigest()
 
 

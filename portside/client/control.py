@@ -44,7 +44,7 @@ from portside.wire.control import (
     Session,
     SessionRequest,
 )
-from portside.wire.files import LifetimeChange
+from portside.wire.files import HoldRequest, LifetimeChange
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
@@ -157,6 +157,16 @@ class Control:
         """Have a file end at another moment, or not at all; one that ended comes back."""
         path = f"{paths.FILES}/{_part(file_id)}"
         return self._ask(FileView, "PATCH", path, change, nulls=True)
+
+    def hold(self, file_id: str, reason: str) -> FileView:
+        """Have a file served to nobody; the nodes do that when they next report."""
+        wish = HoldRequest(reason=reason)
+        return self._ask(FileView, "POST", f"{paths.FILES}/{_part(file_id)}/hold", wish)
+
+    def release(self, file_id: str, reason: str) -> FileView:
+        """Have a file that is held served again."""
+        wish = HoldRequest(reason=reason)
+        return self._ask(FileView, "POST", f"{paths.FILES}/{_part(file_id)}/release", wish)
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""

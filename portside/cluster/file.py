@@ -127,8 +127,11 @@ class NamespaceSettings(_Strict):
     `max_age` is how long caches may keep one without asking, and so how long a deleted one may be
     seen there at most. `lifetime` is what a file gets from its commit on that nobody gives one,
     `max_lifetime` the most that any may have: then all of them end.
+
+    With `hold` a file is served to nobody until it is released: `api`, by a request.
     """
 
+    hold: Literal["api"] | None = None
     max_age: Duration | None = Field(default=None, le=365 * 86400)
     lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
     max_lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
@@ -424,6 +427,11 @@ class Cluster(_Strict):
                 f"factor {replication.factor} needs as many storage nodes, there are {stored}"
             )
         return replication
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Namespaces whose files are served only once they are released."""
+        return tuple(name for name, each in self.namespaces.items() if each.hold is not None)
 
     @property
     def max_age(self) -> dict[str, int]:

@@ -1,13 +1,15 @@
-"""`portside ls`, `rm`, `keep` and `restore`: the cluster's files, and how long they live."""
+"""`portside ls`, `rm`, `keep`, `restore`, `hold`, `release`: files are found and dealt with."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused
@@ -21,7 +23,7 @@ from portside.commands.common import (
 )
 from portside.quantities import format_size
 from portside.wire.control import FileView
-from portside.wire.files import LifetimeChange
+from portside.wire.files import HoldRequest, LifetimeChange
 from portside.wire.paths import file_id_in
 
 PAGE = 500
@@ -38,6 +40,15 @@ _HEADERS = (
     "owner",
     "name",
 )
+
+
+_FileIds = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
+]
+_Reason = Annotated[
+    str, typer.Option(help="Why, for people: one line, kept with the file.", show_default=False)
+]
 
 
 def ls(
@@ -88,10 +99,7 @@ def ls(
 
 
 def rm(
-    file_ids: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
-    ],
+    file_ids: _FileIds,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Delete files, every copy of them. One that fails doesn't stop the others.
@@ -174,6 +182,20 @@ def _change(control: Control, file_id: str, change: LifetimeChange) -> int:
     return 0
 
 
+def hold(file_ids: _FileIds, reason: _Reason = "") -> None:
+    """Have files served to nobody until they are released: a takedown.
+
+    The cluster's URLs of them refuse at once, each node with its next heartbeat, one that is away
+    when it comes back. Downloads that run go on.
+    """
+    _say_of_each(file_ids, reason, held=True)
+
+
+def release(file_ids: _FileIds, reason: _Reason = "") -> None:
+    """Have files that are held served again."""
+    _say_of_each(file_ids, reason, held=False)
+
+
 class _Listing:
     """Files page by page, at most `limit`; afterwards `next` is where more would be."""
 
@@ -209,7 +231,7 @@ def _row(view: FileView) -> tuple[str, ...]:
     present = sum(copy.state == "present" for copy in view.copies)
     cells = (
         view.file_id,
-        view.state,
+        f"{view.state}, held" if view.held else view.state,
         str(present),
         "-" if view.size is None else format_size(view.size),
         "-" if view.committed_at is None else f"{view.committed_at:%Y-%m-%d %H:%M:%S}",
@@ -243,4 +265,32 @@ def _delete(control: Control, file_id: str) -> int:
         say(f"{file_id}: {error}")
         return exit_code(error)
     say(f"{file_id}: deleted")
+    return 0
+
+
+def _say_of_each(file_ids: list[str], reason: str, *, held: bool) -> None:
+    """One that fails doesn't stop the others."""
+    try:
+        note = HoldRequest(reason=reason).reason
+    except ValidationError:
+        raise typer.BadParameter(
+            "give one line of up to 200 characters", param_hint="--reason"
+        ) from None
+    with control_plane() as control:
+        say_it = control.hold if held else control.release
+        codes = [
+            _say_of(file_id, partial(say_it, file_id, note))
+            for file_id in (file_id_in(each) for each in file_ids)
+        ]
+    raise typer.Exit(max(codes))
+
+
+def _say_of(file_id: str, say_it: Callable[[], FileView]) -> int:
+    try:
+        view = say_it()
+    except ControlError as error:
+        say(f"{file_id}: {error}")
+        return exit_code(error)
+    waits = f"; to be told yet: {', '.join(view.hold_waits_for)}" if view.hold_waits_for else ""
+    say(f"{file_id}: {'held' if view.held else 'released'}{printable(waits)}")
     return 0

@@ -69,6 +69,8 @@ class UploadClaims(Message):
     """The app whose session it was: kept with the file, so that a catalogue can be rebuilt."""
     expires_in: ExpiresIn | None = None
     """Seconds from the commit after which the file ends by itself."""
+    hold: bool = False
+    """Stored, but served to nobody until it is released; so may a namespace's settings say."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:
@@ -84,7 +86,7 @@ class UploadClaims(Message):
         return limit
 
 
-Right = Literal["list", "read", "verify", "delete"]
+Right = Literal["list", "read", "verify", "delete", "hold"]
 
 
 class DownloadClaims(Message):
@@ -141,6 +143,8 @@ class ReplicateClaims(Message):
     app: AppId | None = None
     expires_at: ExpiresAt | None = None
     """When the file ends by itself: on every node the same."""
+    held: bool | None = None
+    """Whether the sender serves it. None from an older node: then the namespace decides."""
 
 
 class CopyOrderClaims(Message):
@@ -191,3 +195,5 @@ class ReceiptClaims(Message):
     copies: tuple[Label, ...] = Field(max_length=MOST_COPIES, fail_fast=True)
     expires_at: ExpiresAt | None = None
     """When the copy ends by itself, as the node has it."""
+    held: bool = False
+    """Whether it was held when this was signed."""

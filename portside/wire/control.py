@@ -30,6 +30,7 @@ from portside.wire.bounds import (
     number,
 )
 from portside.wire.fields import FileId, Layout, NodeId, PoolId, Sha256, TokenId
+from portside.wire.files import HoldNote
 from portside.wire.heartbeat import Heartbeat, NodeState, Tier
 from portside.wire.spellings import (
     AnyAddress,
@@ -117,6 +118,10 @@ class SessionRequest(Request):
         default=None,
         description="The id of the one node that it is to go to; without it placement chooses.",
     )
+    hold: bool = Field(
+        default=False,
+        description="That the file is served to nobody until it is released.",
+    )
 
 
 class Session(Message):
@@ -184,6 +189,12 @@ class FileView(Message):
     """The one that lasts: it finds the file wherever it is. An older control plane tells none."""
     expires_at: Moment | None = None
     """When it ends by itself, or has ended; None: it stays."""
+    held: bool = False
+    """Served to nobody until it is released."""
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
+    hold_waits_for: tuple[Label, ...] = Field(default=(), max_length=MOST_NODES, fail_fast=True)
+    """Nodes that haven't confirmed yet that it is held, or released."""
 
 
 class FileViews(Message):

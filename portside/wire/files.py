@@ -37,6 +37,14 @@ from portside.wire.fields import (
 from portside.wire.spellings import AnyMoment, AnyTimeFromNow
 
 
+class HoldNote(Message):
+    """Why a file is not served, who said so, and when."""
+
+    reason: Name = Field(default="", max_length=200)
+    by: Name = Field(max_length=128)
+    at: Moment
+
+
 class StoredFile(Message):
     """A committed file: the body of a 201, and of `GET /api/v1/files/<id>`."""
 
@@ -55,6 +63,10 @@ class StoredFile(Message):
     receipt: Token
     app: AppId | None = None
     """The app whose session it was uploaded in; None when another issuer minted the token."""
+    held: bool = False
+    """Served to nobody until it is released: it is being checked, or was taken down."""
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
     direct_url: Text = Field(default_factory=lambda told: told["url"])
     """This node's copy, for as long as that is here. An older node tells it as `url` alone."""
     expires_at: ExpiresAt | None = None
@@ -110,6 +122,16 @@ class FileQuery(Request):
     )
     cursor: Annotated[Name, Field(max_length=200)] | None = Field(
         default=None, description="The `next` of the page before."
+    )
+
+
+class HoldRequest(Request):
+    """The body of `POST /api/v1/files/<id>/hold` and `.../release`, which may be empty."""
+
+    reason: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]{0,200}$",
+        description="Why, for people: one line of up to 200 characters. Kept with the file.",
     )
 
 

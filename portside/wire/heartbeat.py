@@ -28,6 +28,7 @@ from portside.wire.bounds import (
     Token,
 )
 from portside.wire.fields import ExpiresAt, FileId, Order, Sha256, Ticket, TokenId
+from portside.wire.files import HoldNote
 from portside.wire.keys import PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
@@ -140,6 +141,18 @@ class QuarantinedFile(Message):
     """In words for people."""
 
 
+MOST_HOLDS = 500
+"""Files in one heartbeat that were held or released as ordered."""
+
+
+class HoldDone(Message):
+    """A file of which an order was carried out, or that the node doesn't have."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**62)
+    """That of the order."""
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -187,6 +200,8 @@ class Heartbeat(Message):
     """The oldest first; each until a heartbeat that told it was answered."""
     lifetimes: tuple[LifetimeKept, ...] = Field(default=(), max_length=MOST_CHANGES, fail_fast=True)
     """Orders of the last answer that are carried out."""
+    holds: tuple[HoldDone, ...] = Field(default=(), max_length=MOST_HOLDS, fail_fast=True)
+    """Each until a heartbeat that told it was answered. None by older releases."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -228,6 +243,16 @@ class Lease(Message):
     the target take the copy, an `order+jwt`. None by older releases."""
 
 
+class NodeHold(Message):
+    """An order to hold a file or to release it. It comes again until its version is confirmed."""
+
+    file_id: FileId
+    version: int = Field(ge=0, lt=2**62)
+    held: bool
+    note: HoldNote | None = None
+    """Why, by whom and when, if that is known."""
+
+
 class HeartbeatAnswer(Message):
     """What the control plane has for a node."""
 
@@ -245,6 +270,7 @@ class HeartbeatAnswer(Message):
         default=(), max_length=MOST_CHANGES, fail_fast=True
     )
     """When copies here are to end from now on: each comes until the node says that it is kept."""
+    holds: tuple[NodeHold, ...] = Field(default=(), max_length=MOST_HOLDS, fail_fast=True)
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     learned_at: Moment | None = None

@@ -27,6 +27,7 @@ from portside.wire.fields import (
     Ticket,
     TokenId,
 )
+from portside.wire.files import HoldNote
 
 MOST_IDS = 2000
 """Files of one page: some 70 KiB with their ids."""
@@ -109,6 +110,9 @@ class HeldFile(Message):
     """Of one that was deleted: see `portside.wire.heartbeat.GoneFile`."""
     deleted_at: Moment | None = None
     expires_at: ExpiresAt | None = None
+    held: bool = False
+    hold: HoldNote | None = None
+    """Of the last time that it was held or released by request."""
 
 
 class HeldFiles(Message):

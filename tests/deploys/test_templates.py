@@ -65,7 +65,7 @@ def test_the_agent_reads_where_its_cold_tier_is(
 
 
 _KEPT = """
-namespaces: {images: {max_age: 1d}, live: {max_age: 0}}
+namespaces: {images: {max_age: 1d, hold: api}, live: {max_age: 0}}
 hooks:
   - {namespace: images, events: [deleted], command: [/bin/purge, 'a b']}
   - {namespace: images, url: 'https://app.example.net/x'}
@@ -80,6 +80,7 @@ def test_agent_and_control_plane_read_what_caches_may_keep_and_who_hears_of_dele
     path.write_text(agent.agent_settings(node))
     read = settings.load(path)
     assert read.max_age == {"images": 86400, "live": 0}
+    assert read.held == ("images",)
     assert [hook.events for hook in read.hooks] == [("deleted",), ("committed",)]
     text = render(
         "control/control.toml.j2",
@@ -92,7 +93,7 @@ def test_agent_and_control_plane_read_what_caches_may_keep_and_who_hears_of_dele
     assert tomllib.loads(text)["max_age"] == read.max_age
     # What is as it always was is written as it always was: an older release reads it too.
     plain = agent.agent_settings(make_node())
-    assert "max_age" not in plain and "events" not in plain
+    assert "max_age" not in plain and "events" not in plain and "held" not in plain
 
 
 def test_every_number_of_the_sizing_reaches_the_agent(make_node: MakeNode) -> None:

@@ -29,6 +29,7 @@ from portside.wire.files import (
     FilePage,
     FileQuery,
     FileWithCopies,
+    HoldRequest,
     LifetimeChange,
     StoredFile,
     Verification,
@@ -150,6 +151,14 @@ _DOWNLOAD = Parameter(
 )
 
 _CACHE = {"Cache-Control": "How long it may be kept, and by whom."}
+_LOOK_PROBLEMS: tuple[Slug, ...] = (
+    *TOKEN_PROBLEMS,
+    "right-missing",
+    "not-found",
+    "file-deleted",
+    "file-damaged",
+    "token-revoked",
+)
 _READ_PROBLEMS: tuple[Slug, ...] = (
     *TOKEN_PROBLEMS,
     "right-missing",
@@ -157,8 +166,8 @@ _READ_PROBLEMS: tuple[Slug, ...] = (
     "file-deleted",
     "file-expired",
     "file-damaged",
+    "being-checked",
 )
-_LOOK_PROBLEMS: tuple[Slug, ...] = (*_READ_PROBLEMS, "token-revoked")
 _CONTENT_HEADERS = {
     **_CACHE,
     "Content-Disposition": "Shown or saved, and under which name.",
@@ -268,6 +277,26 @@ _FILES: Operations = {
     },
 }
 
+_HOLDS: Operations = {
+    ("POST", f"/api/v1/files/{{file_id}}/{way}"): Operation(
+        "files",
+        summary,
+        {200: Answer("The file as it is now.", model=StoredFile, headers=_CACHE)},
+        (
+            *TOKEN_PROBLEMS,
+            *("right-missing", "not-found", "file-deleted", "malformed-request"),
+            *("no-space", "storage-failed"),
+        ),
+        security=(ACCESS_TOKEN,),
+        parameters=(_FILE_ID,),
+        body=HoldRequest,
+    )
+    for way, summary in (
+        ("hold", "Serve a file to nobody from now on (right `hold`); running downloads go on"),
+        ("release", "Serve a file that was held (right `hold`)"),
+    )
+}
+
 _QUARANTINE: Operations = {
     ("GET", "/api/v1/quarantine"): Operation(
         "quarantine",
@@ -369,6 +398,7 @@ OPERATIONS: Operations = {
     **RESUMABLE,
     **REPLICATION,
     **_FILES,
+    **_HOLDS,
     **_QUARANTINE,
     **_LASTING,
     **_SYSTEM,

@@ -12,12 +12,12 @@ import pytest
 
 from portside.inventory import EMPTY, toggled
 from portside.tokens import verify_receipt
-from portside.wire.files import StoredFile
-from portside.wire.heartbeat import Lease, WorkDone
+from portside.wire.files import HoldNote, StoredFile
+from portside.wire.heartbeat import Lease, NodeHold, WorkDone
 from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble
 from tests.support.agent.node_pairs import holds, introduce, order_of
-from tests.support.agent.process import Agent
+from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import ask, stored
 from tests.support.agent.worker_process import Worker
 
@@ -77,6 +77,31 @@ def test_a_leased_copy_is_pushed_and_told_with_the_targets_receipt(pair: Pair) -
     assert (receipt.iss, receipt.file_id) == ("s02", pair.file.file_id)
     assert (receipt.sha256, receipt.size) == (pair.file.sha256, len(CONTENT))
     assert holds(pair.target, pair.file, CONTENT)
+
+
+def test_a_file_that_is_held_as_ordered_is_served_nowhere_and_copied_as_held(pair: Pair) -> None:
+    def order(version: int, *, held: bool) -> None:
+        note = HoldNote(reason="a complaint", by="ops", at=datetime.now(UTC))
+        pair.control.holds = tuple(
+            NodeHold(file_id=file_id, version=version, held=held, note=note)
+            # The second isn't there: it has nothing to serve, and is confirmed.
+            for file_id in (pair.file.file_id, "f" * 32)
+        )
+        pair.control.wait_for(lambda: not pair.control.holds, "the confirmation")
+
+    order(1, held=True)
+    assert (
+        slug_of(ask(pair.source.agent, "GET", f"/{pair.file.file_id}/content")) == "being-checked"
+    )
+    pair.control.lease(pair.lease("copy"))
+    receipt = verify_receipt(pair.outcome("copy").receipt or "", pair.target.node_keys)
+    assert receipt.held
+    assert slug_of(ask(pair.target, "GET", f"/{pair.file.file_id}/content")) == "being-checked"
+    order(2, held=False)
+    # The agent lets nginx send it.
+    assert ask(pair.source.agent, "GET", f"/{pair.file.file_id}/content").status_code == 200
+    # That node was told nothing.
+    assert slug_of(ask(pair.target, "GET", f"/{pair.file.file_id}/content")) == "being-checked"
 
 
 def test_a_receipt_waits_for_a_control_plane_that_is_away(pair: Pair) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from portside.inventory import EMPTY, toggled
 from portside.tokens import TokenRefused, verify_heartbeat
 from portside.wire.control import FileReceipt
-from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, Roster
+from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, NodeHold, Roster
 from portside.wire.inventory import (
     BelievedFile,
     HeldFiles,
@@ -45,6 +45,8 @@ class ControlDouble:
         self.receipts: list[str] = []
         self.roster: Roster | None = None
         self.revoked: tuple[str, ...] = ()
+        self.holds: tuple[NodeHold, ...] = ()
+        """Told with every answer until they are confirmed."""
         self.next_in = 0.2
         self.believed: dict[str, PurePosixPath] | None = None
         """Files that the node should have, and where; None says nothing of it."""
@@ -107,6 +109,10 @@ class ControlDouble:
             if leases:
                 self._leases.clear()
             self.heartbeats.append(heartbeat)
+            done = {(each.file_id, each.version) for each in heartbeat.holds}
+            self.holds = tuple(
+                each for each in self.holds if (each.file_id, each.version) not in done
+            )
         newer = self.roster is not None and self.roster.version > heartbeat.roster_version
         answer = HeartbeatAnswer(
             now=self._now(),
@@ -114,6 +120,7 @@ class ControlDouble:
             roster=self.roster if newer else None,
             revoked=self.revoked,
             work=leases,
+            holds=self.holds,
             inventory=None if self.believed is None else toggled(EMPTY, self.believed),
             learned_at=self.learned_at,
             next_in=self.next_in,

@@ -28,6 +28,7 @@ from portside.wire.control import (
     Session,
     SessionRequest,
 )
+from portside.wire.files import HoldNote
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.copy_double import CopyDouble
@@ -158,6 +159,10 @@ class ControlHandler(BaseHTTPRequestHandler):
                 gone = self.control.files[file_id].model_copy(update={"state": "deleted"})
                 self.control.files[file_id] = gone
                 self.send(gone)
+            case ("POST", "files", file_id, "hold" | "release" as way) if (
+                file_id in self.control.files
+            ):
+                self._set_held(file_id, held=way == "hold")
             case ("POST", "moves") if json.loads(self.body)["dry_run"]:
                 assert self.control.plan is not None
                 self.send(self.control.plan)
@@ -248,6 +253,12 @@ class ControlHandler(BaseHTTPRequestHandler):
         if self.control.states:
             view = view.model_copy(update={"state": self.control.states.pop(0)})
         self.send(view)
+
+    def _set_held(self, file_id: str, *, held: bool) -> None:
+        note = HoldNote(reason=json.loads(self.body)["reason"], by="app", at=datetime.now(UTC))
+        said = {"held": held, "hold": note, "hold_waits_for": ("s01", "s02")}
+        self.control.files[file_id] = self.control.files[file_id].model_copy(update=said)
+        self.send(self.control.files[file_id])
 
     def _url(self, file_id: str, avoid: list[str]) -> None:
         copies = self.control.copies

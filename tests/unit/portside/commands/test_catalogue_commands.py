@@ -70,6 +70,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "work": (),
             "gone": (),
             "lifetimes": (),
+            "holds": (),
             **facts,
         }
     )
@@ -426,3 +427,32 @@ def test_keep_needs_to_hear_for_how_long(logged_in: ControlDouble) -> None:
     assert Run("keep", IDS[0]).code == 2
     assert Run("keep", IDS[0], "--forever", "--for", "1d").code == 2
     assert logged_in.requests == []
+
+
+# -- hold, release ---------------------------------------------------------------------------------
+
+
+def test_hold_and_release_say_who_is_to_hear_of_it_and_ls_shows_it(stored: ControlDouble) -> None:
+    url = f"https://c01.portside.test/f/{IDS[1]}/x.iso"
+    run = Run("hold", IDS[0], url, "--reason", "reported by a user")
+    assert run.code == 0
+    assert run.err.count(": held; to be told yet: s01, s02") == 2
+    notes = [stored.files[each].hold for each in IDS[:2]]
+    assert [note and note.reason for note in notes] == ["reported by a user"] * 2
+    assert [line for line in Run("ls").out.splitlines() if "safe, held" in line] != []
+    assert Run("release", IDS[0]).code == 0
+    assert [stored.files[each].held for each in IDS[:3]] == [False, True, False]
+
+
+def test_hold_goes_on_after_one_that_fails(stored: ControlDouble) -> None:
+    run = Run("hold", "f" * 32, IDS[0])
+    assert run.code == 3
+    assert f"{'f' * 32}: not found" in run.err
+    assert stored.files[IDS[0]].held
+
+
+@pytest.mark.parametrize("reason", ["x" * 201, "two\nlines"])
+def test_a_reason_that_is_no_short_line_is_refused_here(stored: ControlDouble, reason: str) -> None:
+    run = Run("hold", IDS[0], "--reason", reason)
+    assert (run.code, stored.requests) == (2, [])
+    assert "one line of up to 200 characters" in run.err

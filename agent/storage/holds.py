@@ -1,0 +1,131 @@
+"""Files that are kept from everybody for a while: being checked, or taken down.
+
+A held file is stored, copied and verified as every other; it is only not served. Its row says so to
+the agent, its mode to nginx (`agent.storage.permissions`), its attributes to an index that is built
+anew. A change is written to the row first, with a note that it isn't carried out on the disk yet:
+from then on the agent refuses, or doesn't any more. A cut is finished at the next start. On the
+disk a file is closed before all else and opened after all else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from agent.host import filesystem
+from agent.index.database import Database
+from agent.index.files import stored_of
+from agent.settings import Settings
+from agent.storage.attributes import Attributes
+from agent.storage.permissions import ATTRIBUTES_MODE, set_data_mode
+from agent.storage.quarantine import Kept
+from agent.storage.reserve import Reserve
+from agent.storage.staging import translated
+from portside import durable_file
+from portside.names import attributes_path
+from portside.wire.files import HoldNote, StoredFile
+
+_log = structlog.get_logger()
+
+UNDONE_KEY = "hold-undone:"
+"""A note with this and a file's id for a key: its row was changed, the disk perhaps not yet."""
+
+
+def set_held(
+    settings: Settings, database: Database, file_id: str, *, held: bool, note: HoldNote | None
+) -> StoredFile | None:
+    """Hold a file or release it, durably; None when the node has no such file (any more).
+
+    Without a note that of the file stays. One in quarantine is changed too: it may be put back.
+    Raises DiskFull, DiskFailed or sqlite3.Error; once the row is written the next start finishes
+    what is left to do.
+    """
+    reserve = Reserve(settings)
+    stored = reserve.spend(lambda: _say(database, file_id, held, note))
+    if stored is None:
+        return None
+    reserve.spend(lambda: _carry_out(settings, database, file_id))
+    _log.info(
+        "file held" if held else "file released",
+        file_id=file_id,
+        path=str(stored.path),
+        by=None if note is None else note.by,
+        reason=None if note is None else note.reason,
+    )
+    return stored
+
+
+def finish_holds(settings: Settings, database: Database) -> int:
+    """Carry out what a crash cut short; returns how many files that were. Raises as `set_held`."""
+    rows = database.rows("SELECT key FROM notes WHERE key GLOB ?", (f"{UNDONE_KEY}*",))
+    for (key,) in rows:
+        _carry_out(settings, database, key.removeprefix(UNDONE_KEY))
+    return len(rows)
+
+
+def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) -> StoredFile | None:
+    with database.transaction() as connection:
+        found = _found(connection, file_id)
+        if found is None:
+            return None
+        stored = found[1].model_copy(update={"held": held, "hold": note or found[1].hold})
+        connection.execute(
+            "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
+        )
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (UNDONE_KEY + file_id,))
+    return stored
+
+
+def _carry_out(settings: Settings, database: Database, file_id: str) -> None:
+    """Bring mode and attributes in line with the row. Of two at once the later finds it done.
+
+    The index is held meanwhile, in every process: nobody moves or deletes the file.
+    """
+    with database.transaction() as connection:
+        found = _found(connection, file_id)
+        if found is not None:
+            state, stored = found
+            try:
+                _write(settings, state, stored)
+            except OSError as error:
+                raise translated(error, f"holding or releasing {stored.path}") from error
+        connection.execute("DELETE FROM notes WHERE key = ?", (UNDONE_KEY + file_id,))
+
+
+def _write(settings: Settings, state: str, stored: StoredFile) -> None:
+    data = settings.uploads / stored.path
+    attributes = settings.uploads / attributes_path(stored.path)
+    if state == "QUARANTINED":
+        # No mode: nobody but the agent reads there, and the way back sets it by the attributes.
+        _rewrite(Kept.of(settings, stored.file_id).attributes, stored)
+        return
+    if stored.held:
+        set_data_mode(settings, stored.namespace, data, held=True)
+    _rewrite(attributes, stored)
+    if not stored.held:
+        set_data_mode(settings, stored.namespace, data, held=False)
+    filesystem.of(settings.root).sync_directory(data.parent)
+
+
+def _rewrite(place: Path, stored: StoredFile) -> None:
+    """Attributes that can't be read stay as they are: fsck writes them anew from the row."""
+    try:
+        before = Attributes.model_validate_json(place.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return
+    if before.file_id != stored.file_id:
+        return
+    after = before.model_copy(update={"held": stored.held, "hold": stored.hold})
+    durable_file.replace(place, after.model_dump_json().encode() + b"\n", ATTRIBUTES_MODE)
+
+
+def _found(connection: sqlite3.Connection, file_id: str) -> tuple[str, StoredFile] | None:
+    row = connection.execute(
+        "SELECT state, stored FROM files WHERE file_id = ? "
+        "AND state IN ('COMMITTED', 'QUARANTINED')",
+        (file_id,),
+    ).fetchone()
+    return None if row is None else (row[0], stored_of(row[1]))

@@ -1,0 +1,111 @@
+"""Files that are held: nobody is sent to them, and every node that has them is told.
+
+What is said here holds at once for whoever asks here. Nodes hear it as orders with the answers to
+their heartbeats, again and again until one confirms the version that it was given; a node that was
+away hears it when it is back. A copy that comes later is told anew: it was sent before, maybe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import and_, bindparam, delete, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from control.catalogue import copies
+from control.db.models import File, HoldOrder
+from portside.wire.files import HoldNote
+from portside.wire.heartbeat import HoldDone, NodeHold
+
+AT_ONCE = 100
+"""Orders in one answer: each is some writes to the node's disk, between two heartbeats."""
+
+# Made once: asked with every heartbeat.
+_ORDERS = (
+    select(HoldOrder.file_id, HoldOrder.version, File.held, File.hold)
+    .join(File, File.file_id == HoldOrder.file_id)
+    .where(HoldOrder.node_id == bindparam("node"))
+    .order_by(HoldOrder.file_id)
+    .limit(AT_ONCE)
+)
+
+
+def change(session: Session, file: File, note: HoldNote | None, *, held: bool) -> None:
+    """Hold a file or release it, and have every node told. Its row is locked."""
+    file.held = held
+    file.hold = None if note is None else note.model_dump_json()
+    file.hold_version += 1
+    session.flush()
+    # Copies on their way and lost ones too: they may be there all the same, or come back.
+    known = copies.copies_of(session, file.file_id).values()
+    _order(session, file, sorted(copy.node_id for copy in known if copy.state != "gone"))
+
+
+def arrived(
+    session: Session, file: File, node_id: str, *, held: bool, note: HoldNote | None
+) -> None:
+    """A copy has come that was `held` or not when its node told of it. The file's row is locked.
+
+    What was said here counts. Where nothing was, because the cluster's memory is an older one or a
+    node was told alone, the later note does, and without notes the file is held.
+    """
+    known = None if file.hold is None else HoldNote.model_validate_json(file.hold)
+    later = note is not None and known is not None and note.at > known.at
+    earlier = note is not None and known is not None and note.at < known.at
+    if held != file.held and (later or (not file.hold_version and held and not earlier)):
+        change(session, file, note or known, held=held)
+    elif file.hold_version or held != file.held:
+        _order(session, file, (node_id,))
+
+
+def orders(session: Session, node_id: str) -> tuple[NodeHold, ...]:
+    """What a node is to be told of its files."""
+    rows = session.connection().execute(_ORDERS, {"node": node_id})
+    return tuple(
+        NodeHold(
+            file_id=row.file_id,
+            version=row.version,
+            held=row.held,
+            note=None if row.hold is None else HoldNote.model_validate_json(row.hold),
+        )
+        for row in rows
+    )
+
+
+def confirmed(session: Session, node_id: str, done: Sequence[HoldDone]) -> None:
+    """A node has carried these out: it isn't told them again. One of another version stays."""
+    if not done:
+        return
+    told = or_(
+        *(
+            and_(HoldOrder.file_id == each.file_id, HoldOrder.version == each.version)
+            for each in done
+        )
+    )
+    session.execute(
+        delete(HoldOrder)
+        .where(HoldOrder.node_id == node_id, told)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget(session: Session, file: File) -> None:
+    """It is deleted everywhere: nobody is told any more. Its row is locked."""
+    session.execute(
+        delete(HoldOrder)
+        .where(HoldOrder.file_id == file.file_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _order(session: Session, file: File, nodes: Iterable[str]) -> None:
+    on_sqlite = session.connection().dialect.name == "sqlite"
+    for node_id in nodes:
+        values = {"node_id": node_id, "file_id": file.file_id, "version": file.hold_version}
+        made = (sqlite if on_sqlite else postgresql).insert(HoldOrder).values(**values)
+        session.execute(
+            made.on_conflict_do_update(
+                index_elements=["node_id", "file_id"], set_={"version": file.hold_version}
+            )
+        )
