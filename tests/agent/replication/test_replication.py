@@ -429,6 +429,8 @@ def test_after_a_reindex_copies_are_made_sure_of_without_sending_them_again(
     for path in (source.root / "state").glob("index.sqlite*"):
         path.unlink()
     assert worker.command("reindex").returncode == 0
+    # And what lets the target take them.
+    assert rows(source, "SELECT count(proof) FROM pushes") == [(1,)]
     source.start()
     worker.start()
     wait_until(lambda: copies(source, stored) == ["s02"], source, target)
