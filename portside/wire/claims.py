@@ -160,7 +160,7 @@ class CopyOrderClaims(Message):
     nbf: UnixTime
     exp: UnixTime
     file_id: FileId
-    path: StoredPath
+    path: SaidPath
     size: Amount
     sha256: Sha256
     namespace: Namespace

@@ -40,8 +40,8 @@ from portside.wire.spellings import AnyMoment, AnyTimeFromNow
 class HoldNote(Message):
     """Why a file is not served, who said so, and when."""
 
-    reason: Name = Field(default="", max_length=200)
-    by: Name = Field(max_length=128)
+    reason: Annotated[Name, Field(max_length=200)] = ""
+    by: Annotated[Name, Field(max_length=128)]
     at: Moment
 
 

@@ -366,11 +366,10 @@ def test_what_is_hopeless_is_listed_and_can_be_tried_again(
     pair: tuple[Agent, Agent], start_worker: StartWorker
 ) -> None:
     source, target = pair
-    taken = put(source, b"first", layout="named", name="same.bin", replicas=("s09",))
+    taken = put(source, b"first", layout="named", name="same.bin", replicas=("s02",))
     target.mint()
     there = target.put("same.bin", b"other", target.mint(layout="named", name="same.bin"))
     assert there.status_code == 201
-    change(source, "UPDATE pushes SET target = 's02'")
     worker = start_worker(source)
     wait_until(lambda: [push[1] for push in pushes(source)] == ["DEAD"], source, target)
     listed = worker.command("pushes", "list").stdout
@@ -429,6 +428,8 @@ def test_after_a_reindex_copies_are_made_sure_of_without_sending_them_again(
     for path in (source.root / "state").glob("index.sqlite*"):
         path.unlink()
     assert worker.command("reindex").returncode == 0
+    # And what lets the target take them.
+    assert rows(source, "SELECT count(proof) FROM pushes") == [(1,)]
     source.start()
     worker.start()
     wait_until(lambda: copies(source, stored) == ["s02"], source, target)
