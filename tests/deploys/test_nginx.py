@@ -441,7 +441,8 @@ def test_a_request_that_can_not_be_read_is_a_problem(nginx: Nginx, head: str, sa
 
 def test_every_status_of_the_agents_problems_can_come_out_of_a_preflight() -> None:
     statuses = {int(ProblemError(slug, "").status) for slug in slugs()}
-    assert statuses - set(REFUSAL_STATUSES) == set()
+    # Who is too slow has been let in before.
+    assert statuses - set(REFUSAL_STATUSES) == {408}
 
 
 # -- limits and monitoring -------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from portside.client.http import retry
 from portside.client.http.node import NodeClient
 from portside.client.upload.state import state_folder
 from portside.quantities import MIB
+from portside.tokens import SigningKey, mint_upload
 from tests.support.agent.process import SMALL_NODE, Agent
 from tests.support.logs import whole_lines_of
 from tests.support.loopback import wait_until
@@ -256,11 +257,11 @@ def test_a_lost_answer_to_the_last_request_is_made_up_for(
 
 
 def test_a_token_of_a_stranger_is_refused_before_a_byte_travels(
-    node: Agent, client: UploadClient, shorter: Path, make_agent: Callable[..., Agent]
+    node: Agent, client: UploadClient, shorter: Path
 ) -> None:
-    stranger = make_agent()
+    stranger = SigningKey.generate("issuer")
     with pytest.raises(Refused, match="token-unknown-key"):
-        put_resumable(client, shorter, stranger.mint(size=LESS))
+        put_resumable(client, shorter, mint_upload(stranger, node.claims(size=LESS)))
     assert received(node) == 0
 
 
