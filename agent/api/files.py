@@ -50,7 +50,8 @@ CONTENT_LOCATION = "/_stored/"
 
 _SHOWN = ("image/", "audio/", "video/")
 _SHOWN_TYPES = ("text/plain", "application/pdf")
-_SCRIPTABLE_TYPES = ("image/svg+xml",)
+_SCRIPTABLE = "+xml"
+"""SVG and its like (RFC 7303, section 4.2): browsers run the scripts in them."""
 
 
 MOST_CHANGE = 4096
@@ -269,7 +270,7 @@ def disposition(stored: StoredFile, *, saved: bool = False) -> str:
     is to be `saved`. nginx has the same rule for `/uploads/` (templates/nginx/shown_as.lua.j2).
     """
     kind = stored.content_type.lower()
-    harmless = kind not in _SCRIPTABLE_TYPES and extension_of(stored.name) not in SCRIPT_EXTENSIONS
+    harmless = _SCRIPTABLE not in kind and extension_of(stored.name) not in SCRIPT_EXTENSIONS
     shown = harmless and (kind.startswith(_SHOWN) or kind in _SHOWN_TYPES)
     plain = (c.isascii() and c.isprintable() and c not in '"\\' for c in stored.name)
     ascii_name = "".join(c if keep else "_" for c, keep in zip(stored.name, plain, strict=True))
