@@ -69,6 +69,7 @@ def _reason(request: falcon.Request) -> str:
     if length > _MOST:
         raise ProblemError("malformed-request", f"send a JSON body of at most {_MOST} bytes")
     try:
-        return HoldRequest.model_validate_json(request.bounded_stream.read(length)).reason
+        said = HoldRequest.model_validate_json(request.bounded_stream.read(length))
     except ValidationError as error:
         raise ProblemError("malformed-request", in_words(error)) from None
+    return said.reason or ""

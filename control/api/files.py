@@ -156,7 +156,7 @@ class Hold(Resource):
         said = json_body.parse(request, HoldRequest) if sent else HoldRequest()
         snapshot = self._snapshots.current()
         now = self._clock()
-        note = HoldNote(reason=said.reason, by=caller.app.app_id, at=now)
+        note = HoldNote(reason=said.reason or "", by=caller.app.app_id, at=now)
         json_body.answer(
             response,
             self._database.write(

@@ -271,7 +271,7 @@ def _delete(control: Control, file_id: str) -> int:
 def _say_of_each(file_ids: list[str], reason: str, *, held: bool) -> None:
     """One that fails doesn't stop the others."""
     try:
-        note = HoldRequest(reason=reason).reason
+        note = HoldRequest(reason=reason).reason or ""
     except ValidationError:
         raise typer.BadParameter(
             "give one line of up to 200 characters", param_hint="--reason"

@@ -128,9 +128,8 @@ class FileQuery(Request):
 class HoldRequest(Request):
     """The body of `POST /api/v1/files/<id>/hold` and `.../release`, which may be empty."""
 
-    reason: str = Field(
-        default="",
-        pattern=r"^[^\x00-\x1f\x7f]{0,200}$",
+    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,200}$")] | None = Field(
+        default=None,
         description="Why, for people: one line of up to 200 characters. Kept with the file.",
     )
 

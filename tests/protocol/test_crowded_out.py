@@ -102,7 +102,8 @@ def test_an_idle_upload_gives_way_to_a_newcomer_and_keeps_its_bytes(
     # As tus hears 408.
     assert (answer.status, answer.slug) == (503, "throttled")
     assert int(answer.headers["Retry-After"]) > 0
-    assert tus.offset(places[running.index(ended)]) == 1000
+    # Whatever had come through to the agent: on a busy machine it may be a piece of what was sent.
+    assert 0 < tus.offset(places[running.index(ended)]) <= 1000
     assert node.agent.status()["slots"]["gave_way"] > 0
     for each in running:
         each.close()
