@@ -14,6 +14,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -92,7 +93,7 @@ def move(settings: Settings, database: Database, file_ids: Sequence[str]) -> Non
     reserve = Reserve(settings)
     folders: set[Path] = set()
     for file_id in file_ids:
-        folders |= reserve.spend(lambda each=file_id: _moved(settings, database, each))  # type: ignore[misc]
+        folders |= reserve.spend(partial(_moved, settings, database, file_id))
     disk = filesystem.of(settings.root)
     try:
         for folder in sorted(folders):

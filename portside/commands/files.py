@@ -115,10 +115,7 @@ def rm(
 
 
 def keep(
-    file_ids: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
-    ],
+    file_ids: _FileIds,
     for_: Annotated[
         int | None,
         typer.Option(
@@ -141,10 +138,7 @@ def keep(
 
 
 def restore(
-    file_ids: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE-ID...", help="As `ls` lists it, or the URL from `put`."),
-    ],
+    file_ids: _FileIds,
     for_: Annotated[
         int | None,
         typer.Option(

@@ -9,6 +9,7 @@ import requests
 from tests.support.agent.process import Agent
 
 STATUS = "/api/v1/system/upload-status"
+WRONG = "x.y.z"
 
 
 def test_the_public_hears_of_slots_alone(shared_agent: Agent) -> None:
@@ -26,7 +27,7 @@ def test_wrong_tokens_count_on_every_endpoint_and_right_ones_pass(
     agent = make_agent(settings={"wrong_tokens_per_minute": 4, "private": ["contracts"]})
     agent.start()
 
-    def tried(method: str, path: str, token: str = "x.y.z", **headers: str) -> tuple[int, str]:  # noqa: S107
+    def tried(method: str, path: str, token: str = WRONG, **headers: str) -> tuple[int, str]:
         sent = {"X-Forwarded-For": "192.0.2.7", "Authorization": f"Bearer {token}", **headers}
         answer = requests.request(method, agent.url + path, headers=sent, timeout=60)
         return answer.status_code, answer.headers.get("X-Refusal-Status", "")

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.index.database import Database
 from agent.index.uploads import Details, Upload, UploadIndex
 from agent.problems import ProblemError
+from agent.storage.staging import Growing
 from agent.uploads.admission import Admission, Demand, Reservation
 from agent.uploads.disk_space import promise_for
 from portside.cluster import defaults
@@ -130,14 +131,14 @@ class Ledger(RuleBasedStateMachine):
         assert row is not None
         self.index.record(row, upload.offset, None)
 
-    def grow(self, upload: Sent, count: int, growing: object) -> None:
+    def grow(self, upload: Sent, count: int, growing: Growing) -> None:
         """As `StagingFile` does: blocks in steps ahead of the bytes that come."""
         end = min(upload.offset + count, upload.most)
         while end > upload.taken:
             step = min(max(STEP, end - upload.taken), upload.most - upload.taken)
             within = upload.taken + step <= upload.promised
             try:
-                with growing(step):  # type: ignore[operator]
+                with growing(step):
                     upload.taken += step
             except ProblemError:
                 # What was promised is never refused.
