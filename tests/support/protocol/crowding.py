@@ -27,6 +27,7 @@ class Crowd:
     connect: Callable[[], ssl.SSLSocket]
     mint: Callable[..., str]
     """Makes an upload token for the node with some of its claims changed."""
+    host: str = "localhost"
     opened: list[ssl.SSLSocket] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class Crowd:
     def _open(self, method: str, path: str, token: str, headers: dict[str, str]) -> ssl.SSLSocket:
         connection = self.connect()
         self.opened.append(connection)
-        sent = {"Host": "localhost", "Authorization": f"Bearer {token}", **headers}
+        sent = {"Host": self.host, "Authorization": f"Bearer {token}", **headers}
         lines: Iterable[str] = (f"{name}: {value}" for name, value in sent.items())
         connection.sendall(
             "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
