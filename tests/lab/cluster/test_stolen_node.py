@@ -127,7 +127,8 @@ def theirs(control: ControlPlane, talk: Mapping[str, Node]) -> FileView:
     control.wait_until_healthy()
     control.set_state(STOLEN, "readonly")
     try:
-        session = control.session(name="theirs.bin", size=len(CONTENT), layout="named")
+        name = f"theirs-{secrets.token_hex(4)}.bin"
+        session = control.session(name=name, size=len(CONTENT), layout="named")
         _upload(talk, session)
         file = wait_until_safe(control, session.file_id)
     finally:
