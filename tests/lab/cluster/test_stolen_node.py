@@ -29,7 +29,6 @@ from portside.wire.claims import CopyOrderClaims, ReplicateClaims
 from portside.wire.control import FileView, Session
 from portside.wire.heartbeat import GoneFile
 from tests.support.control.cluster import FakeNodes
-from tests.support.control.inventories import held
 from tests.support.lab.control_plane import ControlPlane, holders, wait_for, wait_until_safe
 from tests.support.lab.requests import Answer, Node
 from tests.support.minting import access_claims
@@ -104,9 +103,7 @@ class Thief:
 
 
 @pytest.fixture
-def thief(
-    cluster: Cluster, nodes: Mapping[str, Host], control: ControlPlane
-) -> Iterator[Thief]:
+def thief(cluster: Cluster, nodes: Mapping[str, Host], control: ControlPlane) -> Iterator[Thief]:
     """With the key as it lies on the node's disk; the node itself is silent until the end."""
     host = nodes[STOLEN]
     key = SigningKey.from_json(host.check_output(f"cat {NODE_KEY}"))
@@ -175,9 +172,7 @@ def test_nothing_is_planted(
     assert holders(nodes, planted) == frozenset()
 
 
-def test_no_name_is_squatted(
-    thief: Thief, control: ControlPlane, talk: Mapping[str, Node]
-) -> None:
+def test_no_name_is_squatted(thief: Thief, control: ControlPlane, talk: Mapping[str, Node]) -> None:
     name = f"wanted-{secrets.token_hex(4)}.bin"
     phantom = thief.receipt(control, path=PurePosixPath("lab", name))
     assert (phantom.status, phantom.slug) == (409, "receipt-conflict")
@@ -203,9 +198,7 @@ def test_its_owner_deletes_it_also_on_a_node_that_was_away(
             assert answer.status == 204, answer.body
         else:
             control.delete(theirs.file_id)
-        wait_for(
-            "s01 has deleted it", 60, lambda: "s01" not in holders(nodes, theirs.path) or None
-        )
+        wait_for("s01 has deleted it", 60, lambda: "s01" not in holders(nodes, theirs.path) or None)
         assert holders(nodes, theirs.path) == {"s03"}
     finally:
         away.check_output(f"systemctl start {AGENT} {WORKER}")

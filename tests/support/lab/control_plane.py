@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
 import ssl
 import subprocess
@@ -21,7 +22,10 @@ from typing import Any, TypeVar
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
+from portside.cluster.file import load
+from portside.operator.keystore import Keystore
 from portside.wire.control import FileUrl, FileView, NodeView, NodeViews, Session
+from tests.support.lab.places import LAB
 from tests.support.lab.requests import Answer
 
 CONTROL = "c01"
@@ -93,6 +97,24 @@ class ControlPlane:
         """Delete a file everywhere."""
         self._done("DELETE", f"/api/v1/files/{file_id}")
 
+    def portside(self, *arguments: str) -> str:
+        """What `portside` shows to a user who is logged in with the app's key."""
+        keystore = Keystore.for_cluster(load(LAB), PROJECT_ROOT)
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("portside")), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PORTSIDE_URL": f"https://{self.host}",
+                "PORTSIDE_API_KEY": self.key,
+                "PORTSIDE_CA": str(keystore.ca_certificate()),
+            },
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def _done(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
         answer = self.ask(method, path, body, **headers)
         assert answer.status < 300, (method, path, answer.status, answer.body)
@@ -104,7 +126,7 @@ def portside(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(str(Path(sys.executable).with_name("portside")), *arguments),
-            *("--cluster", str(PROJECT_ROOT / "clusters" / "lab.yaml")),
+            *("--cluster", str(LAB)),
         ],
         capture_output=True,
         text=True,
