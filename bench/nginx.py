@@ -17,6 +17,8 @@ from bench.processes import Server, accepts, free_port, running
 from portside.sizing import Sizing
 
 _CONFIGURATION = """\
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
 daemon off;
 user {user};
 pid {directory}/nginx.pid;

@@ -125,6 +125,8 @@ def storage_node(root: Path, sizing: Sizing, node_id: str = _NODE) -> StorageNod
             "nodes": {node_id: {}},
             "uploads": {"root": str(root)},
             "tls": {"mode": "lab"},
+            # All of a bench's users come from one address.
+            "limits": {"slots_per_address": 1, "requests_per_address": 100_000},
         }
     )
     found = NodeFacts(
@@ -156,7 +158,9 @@ def front_parts(node: StorageNode, places: Any) -> tuple[str, str]:
     def part(name: str) -> str:
         return render(f"nginx/{name}.conf.j2", **context(node, places))
 
-    upstreams = _UPSTREAMS.format(socket=places.AGENT_SOCKET) + part("header_values")
+    upstreams = _UPSTREAMS.format(socket=places.AGENT_SOCKET) + "".join(
+        part(name) for name in ("header_values", "rates", "validators")
+    )
     return upstreams, "".join(part(name) for name in _LOCATION_TEMPLATES)
 
 
