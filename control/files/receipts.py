@@ -20,7 +20,7 @@ from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, UploadSession
-from control.files import lifetimes
+from control.files import lifetimes, vouching
 from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
@@ -41,6 +41,8 @@ class Proof:
     claims: ReceiptClaims
     held: HeldFile | None = None
     """What the node's attributes say beyond that, where it was asked for them."""
+    is_proved: bool = False
+    """Whether an issuer's word bears it out that is kept with the file."""
 
 
 def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
@@ -137,6 +139,9 @@ def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
             raise _unexpected(f"its session is not for {node_id}, and nobody ordered a copy there")
     if file is None and upload is not None:
         raise _unexpected(f"its session is not for {node_id}")
+    if file is not None and file.vouched_by is not None:
+        # So far it is one node's word.
+        return
     if file is not None and file.state == "committed" and file.present >= file.factor:
         raise _unexpected("as many copies as are wanted are known")
 
@@ -167,6 +172,7 @@ def _file(
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
     claims, held = proof.claims, proof.held
+    is_sure = upload is not None or (proof.is_proved and held is not None)
     new = copies.insert_if_new(
         session,
         File,
@@ -183,7 +189,8 @@ def _file(
             "content_type": held.content_type if held else upload.content_type if upload else None,
             "committed_at": claims.committed_at,
             "state": "committed",
-            "factor": settings.factor,
+            "factor": settings.factor if is_sure else 1,
+            "vouched_by": None if is_sure else proof.node_id,
             "present": 0,
             # A node of an older release doesn't know of it, and is told.
             "held": claims.held or (upload is not None and upload.hold),
@@ -196,6 +203,11 @@ def _file(
     assert file is not None  # noqa: S101 (inserted, or there before)
     if upload is not None and _is_unheard(session, file, upload, proof.node_id):
         _correct(session, file, claims, now)
+    if not new:
+        told = claims if held is None else held
+        vouching.heard(
+            *(session, settings, file, told, proof.node_id, now), is_proved=proof.is_proved
+        )
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
         raise ProblemError(

@@ -1,9 +1,10 @@
 """Files taken over from what a node's own attributes say: how a catalogue is made whole again.
 
 A node tells what the catalogue doesn't know of its files (`control.replication.inventory`). Most
-are many and alike, as after a restore: these go in by whole pages. Whatever is known of a file
-already (its session, a deletion, a move, another content) makes it one of the few that are taken in
-one by one, by the same rules as a receipt (`control.files.receipts`).
+are many and alike, as after a restore: these go in by whole pages, those that nothing bears out as
+this node's word alone (`control.files.vouching`). Whatever is known of a file already (its session,
+a deletion, a move, another content) makes it one of the few that are taken in one by one, by the
+same rules as a receipt (`control.files.receipts`).
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ _PLAIN = and_(
     File.held.is_(False),
     File.hold.is_(None),
     File.hold_version == 0,
+    File.vouched_by.is_(None),
 )
-"""Those that end by themselves or are held are few, or are compared one by one with what each node
-says."""
+"""Those that end by themselves, are held or are one node's word are few, or are compared one by one
+with what each node says."""
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
     .add_columns(_PLAIN.label("is_plain"))
@@ -77,16 +79,21 @@ _ONE_MORE = (
 
 
 def take_over(
-    session: Session, settings: Settings, held: HeldFiles, now: datetime
+    session: Session,
+    settings: Settings,
+    held: HeldFiles,
+    now: datetime,
+    proved: Collection[str] = frozenset(),
 ) -> HeldFilesAnswer:
-    """Take in what a node says that it has now, as its signed word.
+    """Take in what a node says that it has now, as its signed word. `proved` are the ids of those
+    that an issuer's word bears out.
 
     In a transaction of the caller's, which has locked the node's row. A file that doesn't fit what
     is known of it is left as it is, and said to be.
     """
     files = {each.file_id: each for each in sorted(held.files, key=lambda each: each.file_id)}
     new, more = _alike(session, held.node_id, list(files.values()))
-    new = _insert_files(session, settings, new, now)
+    new = _insert_files(session, settings, held.node_id, new, proved, now)
     taken = [*new, *more]
     _insert_copies(session, held.node_id, taken, now)
     _count(session, [each.file_id for each in more], now)
@@ -99,7 +106,8 @@ def take_over(
         if each.file_id in done:
             continue
         try:
-            receipts.register(session, settings, _proof(held, each, now), now, ordered=True)
+            word = _proof(held, each, now, is_proved=each.file_id in proved)
+            receipts.register(session, settings, word, now, ordered=True)
         except ProblemError as problem:
             not_taken.append(NotTaken(file_id=each.file_id, why=problem.detail))
     log_on_commit(
@@ -193,7 +201,12 @@ def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> C
 
 
 def _insert_files(
-    session: Session, settings: Settings, files: Sequence[HeldFile], now: datetime
+    session: Session,
+    settings: Settings,
+    node_id: str,
+    files: Sequence[HeldFile],
+    proved: Collection[str],
+    now: datetime,
 ) -> list[HeldFile]:
     """Make their rows; returns those that nobody else has made at the same time."""
     if not files:
@@ -212,7 +225,8 @@ def _insert_files(
             "content_type": each.content_type,
             "committed_at": each.committed_at,
             "state": "committed",
-            "factor": settings.factor,
+            "factor": settings.factor if each.file_id in proved else 1,
+            "vouched_by": None if each.file_id in proved else node_id,
             "present": 1,
             "held": each.held,
             "hold": None if each.hold is None else each.hold.model_dump_json(),
@@ -276,7 +290,7 @@ def _store(session: Session, node_id: str, files: Sequence[HeldFile]) -> None:
     )
 
 
-def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
+def _proof(held: HeldFiles, file: HeldFile, now: datetime, *, is_proved: bool) -> Proof:
     """A node's word for one file, as its receipt would say it."""
     claims = ReceiptClaims(
         iss=held.node_id,
@@ -292,4 +306,4 @@ def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
         expires_at=file.expires_at,
         held=file.held,
     )
-    return Proof(held.node_id, claims, file)
+    return Proof(held.node_id, claims, file, is_proved)

@@ -75,8 +75,11 @@ def order_copy(
 ) -> str | None:
     """Have `source` copy a file to `target`, into its pool `pool_id`. The file's row is locked.
 
-    Returns the lease's id; None when the target has the file, or work like this is under way.
+    Returns the lease's id; None when the target has the file, or work like this is under way, and
+    for what only one node says: its order would be an issuer's word for it.
     """
+    if file.vouched_by is not None:
+        return None
     if not copies.expect(session, file, target, pool_id, now):
         return None
     return _order(

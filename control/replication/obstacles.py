@@ -54,6 +54,11 @@ def _of_file(
         return None
     if file.has_ended(datetime.now(UTC)):
         return "come to its end: it goes with its grace" if leaving is not None else None
+    if file.vouched_by is not None:
+        return (
+            f"nothing but {file.vouched_by}'s word for what it is: `portside nodes believe "
+            f"{file.vouched_by}` if that node is yours alone"
+        )
     on_nodes, standing = view.standing(session, file)
     failing = session.execute(
         select(models.Work.place, models.Work.attempts, models.Work.detail).where(
