@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies, inventory
@@ -69,17 +69,6 @@ def believe(session: Session, settings: Settings, node_id: str, now: datetime) -
             .execution_options(synchronize_session=False)
         ).all()
     )
-
-
-def counts(session: Session) -> dict[str, int]:
-    """By node, the files that are there by its word alone."""
-    alive = File.state == "committed"
-    rows = session.execute(
-        select(File.vouched_by, func.count())
-        .where(File.vouched_by.is_not(None), alive)
-        .group_by(File.vouched_by)
-    )
-    return {str(node_id): count for node_id, count in rows}
 
 
 def _is_alike(file: File, told: HeldFile | ReceiptClaims) -> bool:

@@ -53,7 +53,7 @@ def advance(
     if row is not None and row.state in ("switched", "failed", "skipped"):
         return "ended"
     if file.vouched_by is not None:
-        why = f"it is there by {file.vouched_by}'s word alone: see `portside nodes believe`"
+        why = f"it is there by {file.vouched_by}'s word alone: see `portside-control believe`"
         _keep(session, move, file, way, "skipped", why, now)
         return "ended"
     copies, standing = view.standing(session, file)
