@@ -109,7 +109,9 @@ def register(
         _close(session, upload.session_id)
     if news and file.state not in ("deleting", "deleted"):
         note = None if proof.held is None else proof.held.hold
-        holds.arrived(session, file, node_id, held=claims.held, note=note)
+        # Whether a session's file is to be held says the node that it was uploaded to.
+        may_hold = upload is None or upload.node_id == node_id
+        holds.arrived(session, file, node_id, held=claims.held, note=note, may_hold=may_hold)
     return file
 
 
@@ -203,6 +205,9 @@ def _file(
     assert file is not None  # noqa: S101 (inserted, or there before)
     if upload is not None and _is_unheard(session, file, upload, proof.node_id):
         _correct(session, file, claims, now)
+        is_held = claims.held or upload.hold
+        if not file.hold_version and file.held != is_held:
+            holds.change(session, file, None, held=is_held)
     if not new:
         told = claims if held is None else held
         vouching.heard(
