@@ -85,7 +85,7 @@ def register(
     upload = session.get(UploadSession, claims.jti)
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
-    _must_be_expected(session, proof, ordered=ordered)
+    _must_be_expected(session, settings, proof, ordered=ordered)
     file = _file(session, settings, proof, upload, now)
     lifetimes.told(session, file, upload, claims)
     copy = copies.copies_of(session, file.file_id).get(node_id)
@@ -115,7 +115,7 @@ def register(
     return file
 
 
-def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
+def _must_be_expected(session: Session, settings: Settings, proof: Proof, *, ordered: bool) -> None:
     """Raise ProblemError for a file that this node was never to have: its key would do otherwise
     to take a name, or a place among the copies that count.
 
@@ -142,8 +142,12 @@ def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
     if file is None and upload is not None:
         raise _unexpected(f"its session is not for {node_id}")
     if file is not None and file.vouched_by is not None:
-        # So far it is one node's word.
-        return
+        told = proof.held or claims
+        if file.present < settings.factor or (
+            proof.is_proved and not vouching.is_alike(file, told)
+        ):
+            # So far it is one node's word.
+            return
     if file is not None and file.state == "committed" and file.present >= file.factor:
         raise _unexpected("as many copies as are wanted are known")
 
@@ -209,9 +213,9 @@ def _file(
         if not file.hold_version and file.held != is_held:
             holds.change(session, file, None, held=is_held)
     if not new:
-        told = claims if held is None else held
         vouching.heard(
-            *(session, settings, file, told, proof.node_id, now), is_proved=proof.is_proved
+            *(session, settings, file, held or claims, proof.node_id, now),
+            is_proved=proof.is_proved,
         )
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Table, and_, bindparam, or_, select, update
+from sqlalchemy import BindParameter, Row, Table, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -30,7 +30,7 @@ from control.db.models import (
     Revocation,
     UploadSession,
 )
-from control.files import lifetimes, receipts, service
+from control.files import lifetimes, receipts, service, vouching
 from control.files.receipts import Proof
 from control.problems import ProblemError
 from control.settings import Settings
@@ -53,12 +53,12 @@ _PLAIN = and_(
     File.held.is_(False),
     File.hold.is_(None),
     File.hold_version == 0,
-    File.vouched_by.is_(None),
 )
-"""Those that end by themselves, are held or are one node's word are few, or are compared one by one
-with what each node says."""
+"""Those that end by themselves or are held are few, or are compared one by one with what each node
+says."""
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
+    .add_columns(File.session_id, File.owner, File.app_id, File.name, File.vouched_by)
     .add_columns(_PLAIN.label("is_plain"))
     .where(File.file_id.in_(_IDS))
     .order_by(File.file_id)
@@ -92,11 +92,12 @@ def take_over(
     is known of it is left as it is, and said to be.
     """
     files = {each.file_id: each for each in sorted(held.files, key=lambda each: each.file_id)}
-    new, more = _alike(session, held.node_id, list(files.values()))
+    new, more, borne_out = _alike(session, settings, held.node_id, list(files.values()))
     new = _insert_files(session, settings, held.node_id, new, proved, now)
     taken = [*new, *more]
     _insert_copies(session, held.node_id, taken, now)
     _count(session, [each.file_id for each in more], now)
+    vouching.all_borne_out(session, settings, borne_out, now)
     _store(session, held.node_id, taken)
     if new:
         _note_learning(session, now)
@@ -166,9 +167,11 @@ def _note_learning(session: Session, now: datetime) -> None:
 
 
 def _alike(
-    session: Session, node_id: str, files: Sequence[HeldFile]
-) -> tuple[list[HeldFile], list[HeldFile]]:
-    """Those of which nothing is known at all, and those of which only other copies are."""
+    session: Session, settings: Settings, node_id: str, files: Sequence[HeldFile]
+) -> tuple[list[HeldFile], list[HeldFile], list[str]]:
+    """Those of which nothing is known at all, and those of which only other copies are; of these
+    the ids of what was one other node's word so far.
+    """
     ids = [each.file_id for each in files]
     rows = session.execute(_KNOWN, {"ids": ids}).all()
     known = {row.file_id: row for row in rows}
@@ -181,12 +184,20 @@ def _alike(
         and each.file_id not in special
         and row.is_plain
         # More than are wanted would have another copy ordered away on this node's word.
-        and row.present < row.factor
+        and row.present < (row.factor if row.vouched_by is None else settings.factor)
+        and (row.vouched_by is None or _bears_out(row, each))
         and not each.held
         and each.hold is None
         and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
-    return new, more
+    return new, more, [each.file_id for each in more if known[each.file_id].vouched_by is not None]
+
+
+def _bears_out(row: Row[Any], each: HeldFile) -> bool:
+    """Whether another node says the very same of a file: of one that it has told itself there is a
+    copy here, and it is none of these."""
+    said = (row.session_id, row.owner, row.app_id, row.name)
+    return said == (each.jti, each.owner, each.app, each.name)
 
 
 def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> Collection[str]:

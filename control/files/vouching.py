@@ -10,6 +10,7 @@ what is borne out. Its `factor` is 1 meanwhile: it isn't among those that lack c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import update
@@ -41,7 +42,7 @@ def heard(
     """
     if file.vouched_by is None:
         return
-    if _is_alike(file, told):
+    if is_alike(file, told):
         # A receipt doesn't say whose the file is.
         if is_proved or (node_id != file.vouched_by and _says_all(file, told)):
             borne_out(session, settings, file, now)
@@ -58,6 +59,19 @@ def borne_out(session: Session, settings: Settings, file: File, now: datetime) -
     session.flush()
 
 
+def all_borne_out(
+    session: Session, settings: Settings, file_ids: Sequence[str], now: datetime
+) -> None:
+    """As `borne_out` of many, whose rows are locked."""
+    if file_ids:
+        session.execute(
+            update(File)
+            .where(File.file_id.in_(file_ids))
+            .values(vouched_by=None, factor=settings.factor, changed_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+
 def believe(session: Session, settings: Settings, node_id: str, now: datetime) -> int:
     """An operator takes a node's word for all that it alone has told; returns how many files."""
     return len(
@@ -71,7 +85,7 @@ def believe(session: Session, settings: Settings, node_id: str, now: datetime) -
     )
 
 
-def _is_alike(file: File, told: HeldFile | ReceiptClaims) -> bool:
+def is_alike(file: File, told: HeldFile | ReceiptClaims) -> bool:
     """Whether this is the same file, as far as both say what it is."""
     content = (file.session_id, file.path, file.size, file.sha256)
     if content != (told.jti, str(told.path), told.size, told.sha256):

@@ -37,7 +37,7 @@ class Session(requests.Session):
         # `requests` looks into ~/.netrc for what has no authorization of its own.
         self.auth = _as_it_is
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
+    def get_redirect_target(self, *_: Any) -> None:
         """None is followed, for a token goes nowhere else; looking where it leads, `requests` would
         read all that comes with it."""
 

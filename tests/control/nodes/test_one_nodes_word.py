@@ -136,6 +136,18 @@ def test_another_nodes_word_bears_a_file_out_and_so_does_an_operators(core: Core
     core.counts_are_right()
 
 
+def test_where_one_copy_is_wanted_a_second_nodes_word_makes_none_too_many(core: Core) -> None:
+    """The real one would be ordered away for it."""
+    core.settings = core.settings.model_copy(update={"factor": 1})
+    core.all_report()
+    file = held()
+    tells(core, "s01", file, is_proved=False)
+    assert tells(core, STOLEN, file, is_proved=False).taken == 0
+    assert tells(core, STOLEN, file).taken == 0
+    assert core.copies(file.file_id) == {"s01": "present"}
+    assert _repairs(core) == []
+
+
 def test_a_name_that_one_node_says_it_has_is_free_for_sessions(core: Core) -> None:
     lie = held(path=PurePosixPath("files/a.iso"), name="a.iso")
     tells(core, STOLEN, lie, is_proved=False)
