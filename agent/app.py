@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> App:
     )
     resumables = ResumableUploads(policy, intake)
     replicas = ReplicaReceiver(
-        Sources(settings.node_id, keyset, rosters),
+        Sources(settings.node_id, rosters),
         CopyOrders(settings, keyset, rosters),
         *(database, intake),
     )

@@ -19,6 +19,8 @@ from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
+from control.files import vouching
+from control.replication import obstacles
 from control.settings import Settings, SettingsError
 from control.worker import process
 from portside import journal
@@ -49,6 +51,8 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
                     database.write(backup_check.forget_heartbeats)
         elif arguments.command == "check":
             _check(found, arguments.counters)
+        elif arguments.command == "believe":
+            _believe(found, arguments.node)
         elif arguments.command == "examine":
             with closing(Database(arguments.database, connections=2)) as database:
                 print(backup_check.examine(database, found))
@@ -81,6 +85,19 @@ def _check(found: Settings, count: bool) -> None:
         if wrong_ones:
             raise ValueError("; ".join(map(str, wrong_ones)))
     print(f"{found.cluster}: settings and keys are in order")
+
+
+def _believe(found: Settings, node_id: str | None) -> None:
+    """Take a node's word for what it alone has told; without one, say whose word there is."""
+    with _opened(found) as database:
+        migrations.check(database)
+        if node_id is None:
+            for each, count in database.read(obstacles.by_one_nodes_word):
+                print(f"{each}\t{count} files")
+            return
+        now = datetime.now(UTC)
+        count = database.write(lambda session: vouching.believe(session, found, node_id, now))
+    print(f"{count} files of {node_id} are ordinary files from now on")
 
 
 def _app(found: Settings, arguments: argparse.Namespace) -> None:
@@ -167,6 +184,12 @@ def _parser() -> argparse.ArgumentParser:
         "examine", help="say whether a database that was kept may be restored here"
     )
     examine.add_argument("database", help="its URL, as sqlite:////path or postgresql:///name")
+    believe = commands.add_parser(
+        "believe", help="take a node's word for files that nothing else bears out"
+    )
+    believe.add_argument(
+        "node", nargs="?", help="one that nobody but you ever had (default: list the nodes)"
+    )
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
     app = commands.add_parser("app", help="who may ask: apps and their API keys")
     for command in commands.choices.values():

@@ -29,10 +29,13 @@ from agent.heartbeat.held_files import described, in_bounds
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
+from agent.integrity.inspection import attributes_at
 from agent.settings import Settings
 from agent.storage import tombstones
+from agent.storage.attributes import Attributes
 from agent.storage.quarantine import ended
 from portside.inventory import EMPTY, toggled
+from portside.names import attributes_path
 from portside.wire.heartbeat import WhyGone
 from portside.wire.inventory import (
     MOST_HELD,
@@ -207,7 +210,16 @@ class InventoryComparison:
         )
         for held in described(rows):
             if self._is_there(held):
-                yield held
+                yield held.model_copy(update={"proof": self._proof(held)})
+
+    def _proof(self, file: HeldFile) -> str | None:
+        """What the file came with, from beside its data; None where that can't be read."""
+        kept = ended(self._settings, file.file_id).attributes
+        for place in (self._settings.uploads / attributes_path(file.path), kept):
+            found = attributes_at(place)
+            if isinstance(found, Attributes) and found.file_id == file.file_id:
+                return found.upload_token
+        return None
 
     def _is_there(self, file: HeldFile) -> bool:
         """Whether the disk has as many bytes as the attributes say. Raises OSError for a bad disk.

@@ -37,7 +37,8 @@ class Intent:
     request_id: str | None = field(default_factory=request_id)
     replicas: tuple[str, ...] = ()
     upload_token: str | None = None
-    """What the file came with, where it is to be copied: it lets the others take their copies."""
+    """What the file came with: it lets others take their copies, and proves to a control plane that
+    has forgotten the file that an issuer wanted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,12 @@ class FileIndex:
                 connection.execute(_INSERT, _row(intent.jti, "PENDING", intent))
                 connection.execute("DELETE FROM departed WHERE file_id = ?", (file_id,))
                 add_own_pushes(connection, file_id, intent.replicas, intent.upload_token)
+                if intent.upload_token is not None:
+                    # For a commit that is cut before the attributes have it.
+                    connection.execute(
+                        "INSERT OR REPLACE INTO notes VALUES (?, ?)",
+                        (_PROOF_KEY + file_id, intent.upload_token),
+                    )
         except sqlite3.IntegrityError as error:
             if "files.path" in str(error):
                 raise name_taken(intent.stored.path) from None
@@ -91,6 +98,7 @@ class FileIndex:
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET state = 'COMMITTED' WHERE file_id = ?", (file_id,))
             removals.drop(connection, file_id)
+            connection.execute("DELETE FROM notes WHERE key = ?", (_PROOF_KEY + file_id,))
             # An upload that was sent in parts or at a stretch is at its end with its file.
             connection.execute(
                 "UPDATE uploads SET state = 'COMPLETE', offset = length, hash_state = NULL "
@@ -107,6 +115,7 @@ class FileIndex:
             )
             if undone.rowcount:
                 connection.execute("DELETE FROM pushes WHERE file_id = ?", (file_id,))
+                connection.execute("DELETE FROM notes WHERE key = ?", (_PROOF_KEY + file_id,))
 
     def restore(
         self,
@@ -162,8 +171,10 @@ class FileIndex:
         """Commits that have begun and not ended."""
         rows = self._database.rows(
             "SELECT jti, staging, stored, (SELECT json_group_array(target) FROM pushes "
-            "WHERE pushes.file_id = files.file_id) FROM files "
-            "WHERE state = 'PENDING' AND state != 'COMMITTED'"
+            "WHERE pushes.file_id = files.file_id), "
+            "(SELECT value FROM notes WHERE key = ? || files.file_id) FROM files "
+            "WHERE state = 'PENDING' AND state != 'COMMITTED'",
+            (_PROOF_KEY,),
         )
         return [
             Intent(
@@ -171,8 +182,9 @@ class FileIndex:
                 staging,
                 StoredFile.model_validate_json(text),
                 replicas=tuple(json.loads(targets)),
+                upload_token=proof,
             )
-            for jti, staging, text, targets in rows
+            for jti, staging, text, targets, proof in rows
         ]
 
     def find(self, file_id: str) -> StoredFile | None:
@@ -216,6 +228,9 @@ class FileIndex:
         row = self._database.row(query, (value,))
         return stored_of(row[0]) if row else None
 
+
+_PROOF_KEY = "proof:"
+"""Of a commit under way: a note with this and the file's id for a key has what it came with."""
 
 _INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _RESTORE = (

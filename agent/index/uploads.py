@@ -56,7 +56,7 @@ class Details(BaseModel):
     sha256: Sha256 | None = None
     copied: Copied | None = None
     token: str | None = None
-    """What the claims were read from; None of a copy."""
+    """What the claims were read from; of a copy what it came with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from portside.wire.keys import Keyset
 class Sources:
     """The nodes that may send copies to this one. Thread-safe."""
 
-    def __init__(self, node_id: str, keyset: Keyset, rosters: Rosters) -> None:
+    def __init__(self, node_id: str, rosters: Rosters) -> None:
         self._node_id = node_id
-        self._keyset = keyset
         self._rosters = rosters
 
     def claims(self, asked: ReplicateRequest) -> ReplicateClaims:
@@ -29,12 +28,11 @@ class Sources:
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
         roster = self._rosters.current()
-        # A node is known by its own key in the roster, or by one of its own in the keyset.
-        # One that is retired is trusted no more, whoever has its key now.
+        # A node is known by its key in the roster and by no other: one that it had before may be
+        # a thief's. One that is retired is trusted no more, whoever has its key now.
         nodes = [node for node in roster.nodes if node.state != "retired"]
         known = {node.node_id for node in nodes}
         keys = [node.key for node in nodes if node.key.owner == node.node_id]
-        keys += [key for key in self._keyset.keys if key.owner in known]
         try:
             claims = verify_replicate(token, Keyset(keys=tuple(keys)), self._node_id)
         except TokenRefused as refused:

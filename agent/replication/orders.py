@@ -7,6 +7,8 @@ compared or repaired, and nothing new comes of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agent.cluster.roster import Rosters
 from agent.problems import ProblemError
 from agent.replication.request import ReplicateRequest
@@ -15,12 +17,21 @@ from agent.storage.sniffing import HEAD_SIZE
 from agent.storage.sniffing import check as check_content
 from agent.storage.staging import StagingFile
 from agent.uploads.policy import too_large
+from portside.cluster.lifetimes import end_of
 from portside.content import SCRIPT_EXTENSIONS, extension_of, is_allowed, why_refused
 from portside.orders.copies import HEADER, Proof, verify_proof
 from portside.tokens import TokenRefused
 from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which a copy is kept here, whatever its sender says: `expires_at` in Unix seconds."""
+
+    held: bool
+    expires_at: int | None
 
 
 class CopyOrders:
@@ -31,8 +42,10 @@ class CopyOrders:
         self._keyset = keyset
         self._rosters = rosters
 
-    def check(self, claims: ReplicateClaims, asked: ReplicateRequest) -> None:
-        """Raise ProblemError unless an issuer has ordered this copy and its name may be taken."""
+    def check(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Terms:
+        """The terms of a copy that an issuer has ordered. Raises ProblemError for another one, and
+        where its name may not be taken.
+        """
         if not asked.proof:
             raise ProblemError(
                 "order-missing",
@@ -53,6 +66,25 @@ class CopyOrders:
             if claims.size > self._settings.max_size:
                 raise too_large(claims.size, self._settings.max_size)
         self._check_extension(claims.name, proof)
+        return self._terms(claims, proof, roster)
+
+    def _terms(self, claims: ReplicateClaims, proof: Proof, roster: Roster) -> Terms:
+        """A sender may keep a file from people, not publish it or end it.
+
+        The control plane's order says it all; one of a release before says nothing of it. Behind
+        an upload's token there is what the token and this node's namespaces ask for, until the
+        control plane has the copy's receipt and says what has changed since. Without a control
+        plane only the sender knows what was released or shortened.
+        """
+        if isinstance(proof, CopyOrderClaims) and proof.held is not None:
+            return Terms(proof.held or bool(claims.held), proof.expires_at)
+        by_namespace = claims.namespace in self._settings.held
+        if isinstance(proof, CopyOrderClaims) or roster.control_url is None:
+            held = by_namespace if claims.held is None else claims.held
+            return Terms(held, claims.expires_at)
+        held = bool(claims.held) or proof.hold or by_namespace
+        lifetime = self._settings.lifetimes.of(claims.namespace, proof.expires_in)
+        return Terms(held, _later(claims.expires_at, end_of(claims.committed_at, lifetime)))
 
     def _check_target(self, token: UploadClaims, roster: Roster) -> None:
         """The token names its copies' nodes, or leaves it to nodes that no control plane orders.
@@ -71,6 +103,11 @@ class CopyOrders:
         is_kept = isinstance(proof, CopyOrderClaims) and extension not in SCRIPT_EXTENSIONS
         if not is_kept and not is_allowed(extension, allowed):
             raise ProblemError("type-refused", why_refused(extension, allowed))
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    """None is: never."""
+    return None if one is None or other is None else max(one, other)
 
 
 def check_beginning(claims: ReplicateClaims, staging: StagingFile) -> None:

@@ -34,7 +34,7 @@ from agent.index.search import look_up
 from agent.index.uploads import Upload
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources, check_announced
-from agent.replication.orders import CopyOrders, check_beginning
+from agent.replication.orders import CopyOrders, Terms, check_beginning
 from agent.replication.request import ReplicateRequest
 from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
@@ -110,7 +110,7 @@ class ReplicaReceiver:
         check_announced(claims, asked)
         if self._known(claims) is not None:
             return
-        self._check_ordered(claims, asked)
+        self._terms(claims, asked)
         self._check_health()
         if self._writers.is_held(claims.file_id):
             return
@@ -159,10 +159,10 @@ class ReplicaReceiver:
             if stored is not None:
                 self._compare(stored, sending)
                 return Reached(stored.size, stored, "known")
-            self._check_ordered(claims, asked)
+            terms = self._terms(claims, asked)
             self._check_health()
             with failures_as_problems(self._health, claims.size):
-                return self._extend(self._upload(claims, asked), claims, sending)
+                return self._extend(self._upload(claims, asked, terms), claims, sending)
 
     def forget(self, asked: ReplicateRequest) -> None:
         """Give up a push that is under way; a copy that is complete stays."""
@@ -177,8 +177,6 @@ class ReplicaReceiver:
         """The file if it is here as it is to be, None where it may come. Raises ProblemError."""
         known = look_up(self._database, claims.file_id)
         if known is None:
-            if has_ended(claims.expires_at, time.time()):
-                raise ProblemError("file-expired", "this file has come to its end")
             if self._index.is_pending(claims.file_id):
                 raise ProblemError("upload-locked", "the copy is being committed: ask again")
             if self._index.path_taken(claims.path):
@@ -200,13 +198,20 @@ class ReplicaReceiver:
             raise name_taken(claims.path)
         return None
 
-    def _check_ordered(self, claims: ReplicateClaims, asked: ReplicateRequest) -> None:
-        """Raise ProblemError for a new file that no issuer wants here.
+    def _terms(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Terms:
+        """On which terms the copy is to be kept. Raises ProblemError for a new file that no issuer
+        wants here, or whose time is over.
 
-        One in quarantine is none: the very bytes that it lost may come back from anyone.
+        One in quarantine is none: the very bytes that it lost may come back from anyone, and what
+        is known of it stays.
         """
-        if look_up(self._database, claims.file_id) is None:
-            self._orders.check(claims, asked)
+        known = look_up(self._database, claims.file_id)
+        if known is not None:
+            return Terms(known.stored.held, known.stored.expires_at)
+        terms = self._orders.check(claims, asked)
+        if has_ended(terms.expires_at, time.time()):
+            raise ProblemError("file-expired", "this file has come to its end")
+        return terms
 
     def _check_health(self) -> None:
         reasons = self._health.reasons()
@@ -221,7 +226,7 @@ class ReplicaReceiver:
                 return upload
         return None
 
-    def _upload(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Upload:
+    def _upload(self, claims: ReplicateClaims, asked: ReplicateRequest, terms: Terms) -> Upload:
         """The push to go on with; a file that is sent from its beginning begins anew."""
         upload = self._begun(claims)
         if upload is not None and asked.range is None and upload.offset:
@@ -231,20 +236,12 @@ class ReplicaReceiver:
             self._check_offset(0, asked)
             self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
-            held = self._is_held(claims)
-            upload = self._staged.begin(creation_of_copy(claims, KEPT, held=held))
+            creation = creation_of_copy(
+                *(claims, KEPT, asked.proof), held=terms.held, expires_at=terms.expires_at
+            )
+            upload = self._staged.begin(creation)
         self._check_offset(upload.offset, asked)
         return upload
-
-    def _is_held(self, claims: ReplicateClaims) -> bool:
-        """A damaged copy that was held here isn't released by the good one that takes its place.
-
-        A node of the release before says nothing: then the namespace decides.
-        """
-        known = look_up(self._database, claims.file_id)
-        if known is not None and known.stored.held:
-            return True
-        return claims.namespace in self._settings.held if claims.held is None else claims.held
 
     def _check_offset(self, offset: int, asked: ReplicateRequest) -> None:
         """Raise ProblemError unless the bytes that come begin where those on disk end."""

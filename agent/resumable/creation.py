@@ -122,10 +122,13 @@ def creation_of(
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 
 
-def creation_of_copy(claims: ReplicateClaims, kept: int, *, held: bool) -> Creation:
+def creation_of_copy(
+    claims: ReplicateClaims, kept: int, proof: str, *, held: bool, expires_at: int | None
+) -> Creation:
     """Another node's push as an upload: its token's claims are those of the file's own upload.
 
     It may be gone on with for `kept` seconds. `held`: the copy is served once it is released.
+    `proof` is what it came with, kept with the file.
     """
     now = int(time.time())
     upload = UploadClaims(
@@ -151,11 +154,12 @@ def creation_of_copy(claims: ReplicateClaims, kept: int, *, held: bool) -> Creat
         dialect="replicate",
         name=claims.name,
         sha256=claims.sha256,
+        token=proof or None,
         copied=Copied(
             source=claims.iss,
             path=claims.path,
             committed_at=claims.committed_at,
-            expires_at=claims.expires_at,
+            expires_at=expires_at,
         ),
     )
     path = str(claims.path)

@@ -17,8 +17,8 @@ from portside.wire.fields import TokenId
 from portside.wire.files import StoredFile
 
 LONGEST_TOKEN = 2048
-"""Characters of an upload's token that is kept: a longer one stays with its pushes alone. nginx
-reads 8 KiB of attributes."""
+"""Characters of the token that a file came with, if it is to be kept: a longer one stays with its
+pushes alone. nginx reads 8 KiB of attributes."""
 
 
 class Attributes(StoredFile):
@@ -34,8 +34,9 @@ class Attributes(StoredFile):
     jti: TokenId
     replicas: tuple[str, ...] = ()
     upload_token: str | None = None
-    """Of a file that was to be copied: the token it came with. It is used, and proves to the other
-    nodes that the copy is wanted (`portside.orders.copies`)."""
+    """What the file came with: the token that it was uploaded with, which is used, or of a copy
+    what proved that it was wanted here (`portside.orders.copies`). It proves the same to a control
+    plane that has forgotten the file."""
     request_id: str | None = None
     deleted_at: datetime | None = None
     deletion_order: str | None = None

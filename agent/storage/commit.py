@@ -126,8 +126,8 @@ class Committer:
     ) -> StoredFile:
         """Make a verified, durable staging file the stored file. Raises as `commit`.
 
-        `token` is what `claims` were read from: it is kept where the file is to be copied. A copy
-        from another node is `copied`, and is copied no further.
+        `token` is what the file came with, and is kept with it. A copy from another node is
+        `copied`, and is copied no further.
         """
         stored = self.describe(claims, name, staging.size, sha256, copied)
         replicas: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ class Committer:
                     staging.path.name,
                     stored,
                     replicas=replicas,
-                    upload_token=token if replicas else None,
+                    upload_token=token,
                 )
             )
         except DiskFailed:

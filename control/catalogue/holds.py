@@ -43,18 +43,22 @@ def change(session: Session, file: File, note: HoldNote | None, *, held: bool) -
 
 
 def arrived(
-    session: Session, file: File, node_id: str, *, held: bool, note: HoldNote | None
+    session: Session,
+    file: File,
+    node_id: str,
+    *,
+    held: bool,
+    note: HoldNote | None,
+    may_hold: bool = True,
 ) -> None:
     """A copy has come that was `held` or not when its node told of it. The file's row is locked.
 
     What was said here counts. Where nothing was, because the cluster's memory is an older one or a
-    node was told alone, the later note does, and without notes the file is held.
+    node was told alone, the file is held if any node says so that `may_hold` it: no node's word
+    publishes what another one keeps back.
     """
-    known = None if file.hold is None else HoldNote.model_validate_json(file.hold)
-    later = note is not None and known is not None and note.at > known.at
-    earlier = note is not None and known is not None and note.at < known.at
-    if held != file.held and (later or (not file.hold_version and held and not earlier)):
-        change(session, file, note or known, held=held)
+    if held and not file.held and not file.hold_version and may_hold:
+        change(session, file, note, held=True)
     elif file.hold_version or held != file.held:
         _order(session, file, (node_id,))
 

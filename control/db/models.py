@@ -327,6 +327,13 @@ class File(Base):
             sqlite_where=text("state = 'deleting'"),
             postgresql_where=text("state = 'deleting'"),
         ),
+        Index(
+            "ix_files_vouched_by",
+            "vouched_by",
+            "file_id",
+            sqlite_where=text("vouched_by IS NOT NULL"),
+            postgresql_where=text("vouched_by IS NOT NULL"),
+        ),
     )
 
     file_id: Mapped[str] = mapped_column(primary_key=True)
@@ -358,6 +365,8 @@ class File(Base):
     """When it ends by itself: from then on it is served no more."""
     lifetime_version: Mapped[int] = mapped_column(default=0, server_default="0")
     """Rises with each change of `expires_at`."""
+    vouched_by: Mapped[str | None]
+    """The node by whose word alone it is what it is here: see `control.files.vouching`."""
 
     def has_ended(self, now: datetime) -> bool:
         """Whether its time is over: it is served no more, and copied no more."""

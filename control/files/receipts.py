@@ -20,7 +20,7 @@ from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, UploadSession
-from control.files import lifetimes
+from control.files import lifetimes, vouching
 from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
@@ -41,6 +41,8 @@ class Proof:
     claims: ReceiptClaims
     held: HeldFile | None = None
     """What the node's attributes say beyond that, where it was asked for them."""
+    is_proved: bool = False
+    """Whether an issuer's word bears it out that is kept with the file."""
 
 
 def verify(snapshot: Snapshot, token: str, now: datetime) -> Proof:
@@ -83,7 +85,7 @@ def register(
     upload = session.get(UploadSession, claims.jti)
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
-    _must_be_expected(session, proof, ordered=ordered)
+    _must_be_expected(session, settings, proof, ordered=ordered)
     file = _file(session, settings, proof, upload, now)
     lifetimes.told(session, file, upload, claims)
     copy = copies.copies_of(session, file.file_id).get(node_id)
@@ -107,11 +109,13 @@ def register(
         _close(session, upload.session_id)
     if news and file.state not in ("deleting", "deleted"):
         note = None if proof.held is None else proof.held.hold
-        holds.arrived(session, file, node_id, held=claims.held, note=note)
+        # Whether a session's file is to be held says the node that it was uploaded to.
+        may_hold = upload is None or upload.node_id == node_id
+        holds.arrived(session, file, node_id, held=claims.held, note=note, may_hold=may_hold)
     return file
 
 
-def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
+def _must_be_expected(session: Session, settings: Settings, proof: Proof, *, ordered: bool) -> None:
     """Raise ProblemError for a file that this node was never to have: its key would do otherwise
     to take a name, or a place among the copies that count.
 
@@ -137,6 +141,13 @@ def _must_be_expected(session: Session, proof: Proof, *, ordered: bool) -> None:
             raise _unexpected(f"its session is not for {node_id}, and nobody ordered a copy there")
     if file is None and upload is not None:
         raise _unexpected(f"its session is not for {node_id}")
+    if file is not None and file.vouched_by is not None:
+        told = proof.held or claims
+        if file.present < settings.factor or (
+            proof.is_proved and not vouching.is_alike(file, told)
+        ):
+            # So far it is one node's word.
+            return
     if file is not None and file.state == "committed" and file.present >= file.factor:
         raise _unexpected("as many copies as are wanted are known")
 
@@ -167,6 +178,7 @@ def _file(
 ) -> File:
     """The file's row, locked; made if this is its first receipt."""
     claims, held = proof.claims, proof.held
+    is_sure = upload is not None or (proof.is_proved and held is not None)
     new = copies.insert_if_new(
         session,
         File,
@@ -183,7 +195,8 @@ def _file(
             "content_type": held.content_type if held else upload.content_type if upload else None,
             "committed_at": claims.committed_at,
             "state": "committed",
-            "factor": settings.factor,
+            "factor": settings.factor if is_sure else 1,
+            "vouched_by": None if is_sure else proof.node_id,
             "present": 0,
             # A node of an older release doesn't know of it, and is told.
             "held": claims.held or (upload is not None and upload.hold),
@@ -196,6 +209,14 @@ def _file(
     assert file is not None  # noqa: S101 (inserted, or there before)
     if upload is not None and _is_unheard(session, file, upload, proof.node_id):
         _correct(session, file, claims, now)
+        is_held = claims.held or upload.hold
+        if not file.hold_version and file.held != is_held:
+            holds.change(session, file, None, held=is_held)
+    if not new:
+        vouching.heard(
+            *(session, settings, file, held or claims, proof.node_id, now),
+            is_proved=proof.is_proved,
+        )
     if (file.sha256, file.size, file.path) != (claims.sha256, claims.size, str(claims.path)):
         _log.error("receipt conflicts", file_id=file.file_id, node=claims.iss)
         raise ProblemError(

@@ -234,6 +234,8 @@ def _view(
     state = file.state
     if state == "committed" and file.has_ended(now):
         shown = "expired"
+    elif file.vouched_by is not None and state in ("committed", "lost"):
+        shown = state
     elif state == "committed" and file.present >= file.factor:
         shown = "safe"
     elif state == "committed" and any(each.state == "copying" for each in views):

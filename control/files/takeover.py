@@ -1,9 +1,10 @@
 """Files taken over from what a node's own attributes say: how a catalogue is made whole again.
 
 A node tells what the catalogue doesn't know of its files (`control.replication.inventory`). Most
-are many and alike, as after a restore: these go in by whole pages. Whatever is known of a file
-already (its session, a deletion, a move, another content) makes it one of the few that are taken in
-one by one, by the same rules as a receipt (`control.files.receipts`).
+are many and alike, as after a restore: these go in by whole pages, those that nothing bears out as
+this node's word alone (`control.files.vouching`). Whatever is known of a file already (its session,
+a deletion, a move, another content) makes it one of the few that are taken in one by one, by the
+same rules as a receipt (`control.files.receipts`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Table, and_, bindparam, or_, select, update
+from sqlalchemy import BindParameter, Row, Table, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -29,7 +30,7 @@ from control.db.models import (
     Revocation,
     UploadSession,
 )
-from control.files import lifetimes, receipts, service
+from control.files import lifetimes, receipts, service, vouching
 from control.files.receipts import Proof
 from control.problems import ProblemError
 from control.settings import Settings
@@ -57,6 +58,7 @@ _PLAIN = and_(
 says."""
 _KNOWN = (
     select(File.file_id, File.sha256, File.size, File.path, File.present, File.factor)
+    .add_columns(File.session_id, File.owner, File.app_id, File.name, File.vouched_by)
     .add_columns(_PLAIN.label("is_plain"))
     .where(File.file_id.in_(_IDS))
     .order_by(File.file_id)
@@ -77,19 +79,25 @@ _ONE_MORE = (
 
 
 def take_over(
-    session: Session, settings: Settings, held: HeldFiles, now: datetime
+    session: Session,
+    settings: Settings,
+    held: HeldFiles,
+    now: datetime,
+    proved: Collection[str] = frozenset(),
 ) -> HeldFilesAnswer:
-    """Take in what a node says that it has now, as its signed word.
+    """Take in what a node says that it has now, as its signed word. `proved` are the ids of those
+    that an issuer's word bears out.
 
     In a transaction of the caller's, which has locked the node's row. A file that doesn't fit what
     is known of it is left as it is, and said to be.
     """
     files = {each.file_id: each for each in sorted(held.files, key=lambda each: each.file_id)}
-    new, more = _alike(session, held.node_id, list(files.values()))
-    new = _insert_files(session, settings, new, now)
+    new, more, borne_out = _alike(session, settings, held.node_id, list(files.values()))
+    new = _insert_files(session, settings, held.node_id, new, proved, now)
     taken = [*new, *more]
     _insert_copies(session, held.node_id, taken, now)
     _count(session, [each.file_id for each in more], now)
+    vouching.all_borne_out(session, settings, borne_out, now)
     _store(session, held.node_id, taken)
     if new:
         _note_learning(session, now)
@@ -99,7 +107,8 @@ def take_over(
         if each.file_id in done:
             continue
         try:
-            receipts.register(session, settings, _proof(held, each, now), now, ordered=True)
+            word = _proof(held, each, now, is_proved=each.file_id in proved)
+            receipts.register(session, settings, word, now, ordered=True)
         except ProblemError as problem:
             not_taken.append(NotTaken(file_id=each.file_id, why=problem.detail))
     log_on_commit(
@@ -158,9 +167,11 @@ def _note_learning(session: Session, now: datetime) -> None:
 
 
 def _alike(
-    session: Session, node_id: str, files: Sequence[HeldFile]
-) -> tuple[list[HeldFile], list[HeldFile]]:
-    """Those of which nothing is known at all, and those of which only other copies are."""
+    session: Session, settings: Settings, node_id: str, files: Sequence[HeldFile]
+) -> tuple[list[HeldFile], list[HeldFile], list[str]]:
+    """Those of which nothing is known at all, and those of which only other copies are; of these
+    the ids of what was one other node's word so far.
+    """
     ids = [each.file_id for each in files]
     rows = session.execute(_KNOWN, {"ids": ids}).all()
     known = {row.file_id: row for row in rows}
@@ -173,12 +184,20 @@ def _alike(
         and each.file_id not in special
         and row.is_plain
         # More than are wanted would have another copy ordered away on this node's word.
-        and row.present < row.factor
+        and row.present < (row.factor if row.vouched_by is None else settings.factor)
+        and (row.vouched_by is None or _bears_out(row, each))
         and not each.held
         and each.hold is None
         and (row.sha256, row.size, row.path) == (each.sha256, each.size, str(each.path))
     ]
-    return new, more
+    return new, more, [each.file_id for each in more if known[each.file_id].vouched_by is not None]
+
+
+def _bears_out(row: Row[Any], each: HeldFile) -> bool:
+    """Whether another node says the very same of a file: of one that it has told itself there is a
+    copy here, and it is none of these."""
+    said = (row.session_id, row.owner, row.app_id, row.name)
+    return said == (each.jti, each.owner, each.app, each.name)
 
 
 def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> Collection[str]:
@@ -193,7 +212,12 @@ def _of_interest(session: Session, node_id: str, files: Sequence[HeldFile]) -> C
 
 
 def _insert_files(
-    session: Session, settings: Settings, files: Sequence[HeldFile], now: datetime
+    session: Session,
+    settings: Settings,
+    node_id: str,
+    files: Sequence[HeldFile],
+    proved: Collection[str],
+    now: datetime,
 ) -> list[HeldFile]:
     """Make their rows; returns those that nobody else has made at the same time."""
     if not files:
@@ -212,7 +236,8 @@ def _insert_files(
             "content_type": each.content_type,
             "committed_at": each.committed_at,
             "state": "committed",
-            "factor": settings.factor,
+            "factor": settings.factor if each.file_id in proved else 1,
+            "vouched_by": None if each.file_id in proved else node_id,
             "present": 1,
             "held": each.held,
             "hold": None if each.hold is None else each.hold.model_dump_json(),
@@ -276,7 +301,7 @@ def _store(session: Session, node_id: str, files: Sequence[HeldFile]) -> None:
     )
 
 
-def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
+def _proof(held: HeldFiles, file: HeldFile, now: datetime, *, is_proved: bool) -> Proof:
     """A node's word for one file, as its receipt would say it."""
     claims = ReceiptClaims(
         iss=held.node_id,
@@ -292,4 +317,4 @@ def _proof(held: HeldFiles, file: HeldFile, now: datetime) -> Proof:
         expires_at=file.expires_at,
         held=file.held,
     )
-    return Proof(held.node_id, claims, file)
+    return Proof(held.node_id, claims, file, is_proved)

@@ -52,6 +52,10 @@ def advance(
     row = session.get(MoveFile, (move.move_id, file.file_id), populate_existing=True)
     if row is not None and row.state in ("switched", "failed", "skipped"):
         return "ended"
+    if file.vouched_by is not None:
+        why = f"it is there by {file.vouched_by}'s word alone: see `portside-control believe`"
+        _keep(session, move, file, way, "skipped", why, now)
+        return "ended"
     copies, standing = view.standing(session, file)
     taken_by = path_taken(session, file).get(way.target)
     step = next_step(copies, standing, way.source, way.target, taken_by)

@@ -40,5 +40,7 @@ def copy_order(key: SigningKey, lease: Lease, node_id: str, file: File, now: dat
             name=file.name,
             content_type=file.content_type,
             app=file.app_id,
+            held=file.held,
+            expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
         ),
     )

@@ -49,6 +49,11 @@ class DeletionOrders:
             update={"order": mint_order(self._key, node_id, lease.file_id, now)}
         )
 
+    def issuers(self, nodes: Collection[str]) -> Keyset:
+        """The keys whose word counts. A keyset may have keys of `nodes` beside the issuers': a
+        node's word is what isn't enough."""
+        return Keyset(keys=tuple(key for key in self._issuers.keys if key.owner not in nodes))
+
     def prove(
         self,
         node_id: str,
@@ -59,8 +64,7 @@ class DeletionOrders:
         """Whether what `node_id` tells was asked for by an issuer. Keys of `nodes` are none."""
         if told.order is None or told.deleted_at is None:
             return False
-        # A keyset may have nodes' keys beside the issuers': a node's word is what isn't enough.
-        issuers = Keyset(keys=tuple(key for key in self._issuers.keys if key.owner not in nodes))
+        issuers = self.issuers(nodes)
         owner = None if file.owner == UNKNOWN_OWNER else file.owner
         committed_at = file.committed_at if isinstance(file, File) else None
         try:

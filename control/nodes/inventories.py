@@ -16,7 +16,7 @@ from control.db.database import Database
 from control.db.models import File, Node
 from control.files import takeover
 from control.files.receipts import is_below_a_namespace
-from control.nodes import authentication
+from control.nodes import authentication, file_proofs
 from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
 from control.problems import ProblemError
@@ -117,6 +117,9 @@ class Inventories:
         """Take over so few that who asks for a session hardly notices: one node at a time."""
 
         nodes = self._snapshots.current().nodes
+        # Before anybody waits for the database.
+        issuers = self._orders.issuers(nodes)
+        proved = file_proofs.proved(() if held.deleted else held.files, held.node_id, issuers)
 
         def is_proved(told: HeldFile, file: File) -> bool:
             return self._orders.prove(held.node_id, told, file, nodes)
@@ -130,7 +133,7 @@ class Inventories:
                 return HeldFilesAnswer(taken=0, outdated=True)
             if held.deleted:
                 return takeover.bury(session, held, now, is_proved)
-            return takeover.take_over(session, self._settings, held, now)
+            return takeover.take_over(session, self._settings, held, now, proved)
 
         with self._turn:
             # What is durable when the last returns is all that was committed before it.

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from sqlalchemy import bindparam, or_, select, text, update
+from sqlalchemy import bindparam, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
@@ -75,8 +75,11 @@ def order_copy(
 ) -> str | None:
     """Have `source` copy a file to `target`, into its pool `pool_id`. The file's row is locked.
 
-    Returns the lease's id; None when the target has the file, or work like this is under way.
+    Returns the lease's id; None when the target has the file, or work like this is under way, and
+    for what only one node says: its order would be an issuer's word for it.
     """
+    if file.vouched_by is not None:
+        return None
     if not copies.expect(session, file, target, pool_id, now):
         return None
     return _order(
@@ -331,6 +334,7 @@ def finish_deletion(session: Session, file: File, now: datetime) -> None:
 def _failed(session: Session, work: Work, file: File, detail: str, now: datetime) -> None:
     """It comes again after a pause; a copy that fails for good is expected no more."""
     work.detail = detail[:500]
+    session.flush()
     if work.kind == "replicate":
         _blame(session, work.place, now)
         if work.attempts >= ATTEMPTS:
@@ -344,7 +348,24 @@ def _failed(session: Session, work: Work, file: File, detail: str, now: datetime
 
 
 def _blame(session: Session, node_id: str, now: datetime) -> None:
-    """The target failed, or the way to it: nothing new is placed there for a while."""
+    """The target failed, or the way to it: nothing new is placed there for a while.
+
+    A source may lie, and would have every other node left out: where there are several, two have
+    to say so.
+    """
+    others = session.scalar(
+        select(func.count()).where(
+            Node.node_id != node_id, Node.in_roster, Node.wanted != "retired"
+        )
+    )
+    blaming = session.scalars(
+        select(Work.node_id)
+        .where(Work.kind == "replicate", Work.place == node_id, Work.detail != "", _UNDER_WAY)
+        .distinct()
+        .limit(2)
+    ).all()
+    if len(blaming) < min(2, others or 0):
+        return
     node = session.get(Node, node_id, with_for_update=True, populate_existing=True)
     if node is not None:
         node.failures += 1

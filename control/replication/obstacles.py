@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
@@ -54,6 +54,11 @@ def _of_file(
         return None
     if file.has_ended(datetime.now(UTC)):
         return "come to its end: it goes with its grace" if leaving is not None else None
+    if file.vouched_by is not None:
+        return (
+            f"nothing but {file.vouched_by}'s word for what it is: `portside-control believe "
+            f"{file.vouched_by}`, if nobody but you ever had that node"
+        )
     on_nodes, standing = view.standing(session, file)
     failing = session.execute(
         select(models.Work.place, models.Work.attempts, models.Work.detail).where(
@@ -124,4 +129,20 @@ def of_short_files(session: Session, view: ClusterView) -> tuple[str, ...]:
         .order_by(models.File.present, models.File.file_id)
         .limit(LOOKED_AT)
     ).all()
-    return of_files(session, view, short)
+    vouched = tuple(
+        f"{count} files are known by {node_id}'s word alone and are not copied: "
+        f"`portside-control believe {node_id}`, if nobody but you ever had that node"
+        for node_id, count in by_one_nodes_word(session)
+    )
+    return of_files(session, view, short) + vouched
+
+
+def by_one_nodes_word(session: Session) -> list[tuple[str, int]]:
+    """Nodes, and how many files there are by the word of each alone (`control.files.vouching`)."""
+    rows = session.execute(
+        select(models.File.vouched_by, func.count())
+        .where(models.File.vouched_by.is_not(None), models.File.state == "committed")
+        .group_by(models.File.vouched_by)
+        .order_by(models.File.vouched_by)
+    )
+    return [(str(node_id), count) for node_id, count in rows]

@@ -51,8 +51,9 @@ def lock_those_free(session: Session, file_ids: Sequence[str]) -> Sequence[model
 
 def reconcile_file(session: Session, view: ClusterView, file: models.File, now: datetime) -> int:
     """Order what a file lacks or has too much of; returns the number of orders."""
-    if file.state != "committed" or file.has_ended(now):
-        # An ended file stays where it is until its grace is over.
+    if file.state != "committed" or file.has_ended(now) or file.vouched_by is not None:
+        # An ended file stays where it is until its grace is over, and one that a single node
+        # vouches for until something bears that out.
         return 0
     copies, standing = view.standing(session, file)
     if _call_off_failing(session, view, file, copies, now):

@@ -119,6 +119,8 @@ def name_must_be_free(database: Database, asked: AppRequest) -> None:
         lambda session: session.scalars(
             select(File.file_id)
             .where(File.path == path, File.state.in_(("committed", "deleting")))
+            # A node that has the name by its own word alone keeps it from nobody.
+            .where(File.vouched_by.is_(None))
             .limit(1)
         ).first()
     )

@@ -25,6 +25,7 @@ from portside.client.http.answers import (
     retry_after,
 )
 from portside.client.http.errors import ControlRefused, ControlUnavailable, describe, slug_of
+from portside.client.http.session import AnswerUnusable
 from portside.client.http.session import Session as HttpSession
 from portside.client.http.trust import trusted_authorities
 from portside.wire import paths
@@ -244,6 +245,8 @@ class Control:
                     f"{self.url}: its certificate or TLS is not accepted: {innermost(error)}; name "
                     "the CA to trust: `portside login URL --ca FILE`, or PORTSIDE_CA"
                 ) from None
+            except AnswerUnusable as error:
+                raise ControlUnavailable(f"{self.url}: {error}: is this a control plane?") from None
             except (requests.RequestException, OSError) as error:
                 reason = f"{self.url}: no connection: {innermost(error)}"
                 if last or not repeatable:

@@ -1,4 +1,5 @@
-"""What proves that a file was to be copied to a node: an issuer's word, sent along with the copy.
+"""What proves that a file was to come to a node: an issuer's word, sent along with each copy, and
+kept with the file for a catalogue that has forgotten it.
 
 A node's own word isn't enough to lay a file on other nodes: its key would be everybody's upload
 token. The proof is one of two: the `upload+jwt` that the file came with, which says whose it may be
@@ -20,12 +21,16 @@ from portside.tokens import (
     verify_uploaded,
 )
 from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
+from portside.wire.inventory import HeldFile
 from portside.wire.keys import Keyset
 
 HEADER = "Portside-Order"
 """The header of a push that the proof is in."""
 
 Proof = UploadClaims | CopyOrderClaims
+
+Told = ReplicateClaims | HeldFile
+"""What a node says of a file: in a push, or to the control plane."""
 
 
 def verify_proof(
@@ -44,13 +49,36 @@ def verify_proof(
     return order
 
 
+def verify_held(file: HeldFile, issuers: Keyset, node_id: str, now: datetime | None = None) -> None:
+    """Raise TokenRefused unless the proof that `node_id` has kept with a file bears out its word.
+
+    Issuers are keys that are no node's. Which bytes these are is proved by an order, by a token
+    that names their SHA-256, or by the word of the node that they were uploaded to, as with every
+    upload. When the proof has ended is of no matter.
+    """
+    proof = file.proof or ""
+    if unverified_header(proof).get("typ") != UPLOAD_TYPE:
+        order = verify_copy_order(proof, issuers, node_id, now, late=True)
+        _must_agree(_of_content(order, file))
+        return
+    upload = verify_uploaded(proof, issuers, None, now)
+    _must_agree(_of_upload(upload, file))
+    if upload.aud == node_id:
+        return
+    # Without a control plane the nodes chose among themselves, and the token names none.
+    if upload.replicas and node_id not in upload.replicas:
+        raise TokenRefused("token-wrong-node", f"the token is for no copy on {node_id!r}")
+    if upload.sha256 is None:
+        raise TokenRefused("token-claims", "it doesn't say which bytes a copy of its file has")
+
+
 def _must_agree(found: dict[str, bool]) -> None:
     others = [name for name, agrees in found.items() if not agrees]
     if others:
         raise TokenRefused("token-claims", "it is for another " + ", ".join(others))
 
 
-def _of_upload(token: UploadClaims, copy: ReplicateClaims) -> dict[str, bool]:
+def _of_upload(token: UploadClaims, copy: Told) -> dict[str, bool]:
     """What the token says of a file, and whether the copy is as it says."""
     return {
         "file_id": token.file_id == copy.file_id,
@@ -65,7 +93,7 @@ def _of_upload(token: UploadClaims, copy: ReplicateClaims) -> dict[str, bool]:
     }
 
 
-def _is_its_place(token: UploadClaims, copy: ReplicateClaims) -> bool:
+def _is_its_place(token: UploadClaims, copy: Told) -> bool:
     """Whether the token's file gets this name and lies there: both are made by rules."""
     try:
         if token.name is not None and sanitise(token.name) != copy.name:
@@ -75,7 +103,7 @@ def _is_its_place(token: UploadClaims, copy: ReplicateClaims) -> bool:
         return False
 
 
-def _is_at_its_place(copy: ReplicateClaims) -> bool:
+def _is_at_its_place(copy: Told) -> bool:
     """The catalogue may know a long name only as its path has it: cut."""
     try:
         return copy.path in (_named(copy), _dated(copy))
@@ -83,18 +111,21 @@ def _is_at_its_place(copy: ReplicateClaims) -> bool:
         return False
 
 
-def _named(copy: ReplicateClaims) -> PurePosixPath:
+def _named(copy: Told) -> PurePosixPath:
     return named_path(copy.namespace, copy.name)
 
 
-def _dated(copy: ReplicateClaims) -> PurePosixPath:
+def _dated(copy: Told) -> PurePosixPath:
     committed_at = copy.committed_at
     return dated_path(copy.namespace, copy.name, copy.owner, copy.file_id, committed_at)
 
 
 def _of_order(order: CopyOrderClaims, copy: ReplicateClaims) -> dict[str, bool]:
+    return {"source": order.sub == copy.iss, **_of_content(order, copy)}
+
+
+def _of_content(order: CopyOrderClaims, copy: Told) -> dict[str, bool]:
     return {
-        "source": order.sub == copy.iss,
         "file_id": order.file_id == copy.file_id,
         "path": order.path == copy.path,
         "size": order.size == copy.size,

@@ -150,7 +150,8 @@ class ReplicateClaims(Message):
 class CopyOrderClaims(Message):
     """What an `order+jwt` says: the control plane has node `sub` bring node `aud` this very file.
 
-    What the control plane doesn't know of a file it doesn't say: None.
+    What the control plane doesn't know of a file it doesn't say: None. One of a release before says
+    nothing of `held` either, and then `expires_at` isn't its word.
     """
 
     iss: Party
@@ -168,6 +169,10 @@ class CopyOrderClaims(Message):
     name: FileName
     content_type: MediaType | None = None
     app: AppId | None = None
+    held: bool | None = None
+    """Whether the copy is to be held."""
+    expires_at: ExpiresAt | None = None
+    """When the copy is to end by itself; with `held` said, None is: it stays."""
 
 
 class HeartbeatClaims(Message):

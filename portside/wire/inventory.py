@@ -109,6 +109,9 @@ class HeldFile(Message):
     order: Order | None = None
     """Of one that was deleted: see `portside.wire.heartbeat.GoneFile`."""
     deleted_at: Moment | None = None
+    proof: Order | None = None
+    """What the file came to the node with: `portside.orders.copies`. None by older releases, of
+    files from then, and of a token that was too long to be kept."""
     expires_at: ExpiresAt | None = None
     held: bool = False
     hold: HoldNote | None = None

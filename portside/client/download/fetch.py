@@ -24,7 +24,7 @@ from portside.client.http.answers import (
     retry_after,
 )
 from portside.client.http.errors import DamagedCopy, DownloadError, describe
-from portside.client.http.session import Session
+from portside.client.http.session import Session, read
 from portside.client.http.trust import trusted_authorities
 from portside.client.progress import Display
 from portside.quantities import format_duration
@@ -45,7 +45,7 @@ LONGEST_PAUSE = 15.0
 
 _EARLIER_RUN = "an earlier run"
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 
 class _SourceFailed(Exception):
@@ -190,6 +190,7 @@ class _Fetch:
     def _check(self, answer: requests.Response, node_id: str, begun: int) -> None:
         """Be sure that the answer's body is the file's rest, or all of it."""
         if answer.status_code not in (200, 206):
+            read(answer)
             raise _SourceFailed(f"{node_id}: {describe(problem_of(answer))}", retry_after(answer))
         if answer.status_code == 206:
             told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))

@@ -14,6 +14,9 @@ PASSING_REFUSALS = (408, 423, 429)
 """Refusals that say "not now": RFC 9110, 15.5.9; RFC 4918, 11.3; RFC 6585, 4."""
 
 
+_DIGITS = 18
+"""Of a number in a header: more than any has."""
+
 _OBJECT = re.compile(r"^\w+\(host=[^)]*\): |\[Errno -?\d+\] ")
 """What urllib3 says before and in its reasons: the object that failed, and the error's number."""
 
@@ -31,7 +34,10 @@ class Bearer(requests.auth.AuthBase):
 
 def must_keep_secrets(url: str, whose: str) -> None:
     """Raise ValueError for a URL that would send tokens in the clear; `whose` names it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"{url!r}: {whose} URL is none") from None
     private = parts.scheme == "http" and _is_loopback(parts.hostname or "")
     if not parts.hostname or not (parts.scheme == "https" or private):
         raise ValueError(f"{url!r}: {whose} URL must start with https://")
@@ -53,7 +59,10 @@ def problem_of(answer: requests.Response) -> Problem:
 def _led_on(answer: requests.Response) -> str:
     """Where a redirect leads, without its query: there may be a token in it."""
     location = answer.headers.get("Location", "") if 300 <= answer.status_code < 400 else ""
-    parts = urlsplit(urljoin(answer.url, location)) if location else None
+    try:
+        parts = urlsplit(urljoin(answer.url, location)) if location else None
+    except ValueError:
+        parts = None
     if parts is None:
         return ""
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -66,7 +75,7 @@ def _led_on(answer: requests.Response) -> str:
 def retry_after(answer: requests.Response) -> float | None:
     """Seconds of Retry-After (RFC 9110, section 10.2.3); its other form, a date, counts as none."""
     value = answer.headers.get("Retry-After", "").strip()
-    return float(value) if value.isdecimal() else None
+    return float(value) if value.isdecimal() and len(value) <= _DIGITS else None
 
 
 def innermost(error: BaseException) -> str:

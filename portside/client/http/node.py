@@ -19,7 +19,7 @@ from portside.client.http.answers import (
 )
 from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
-from portside.client.http.session import Session
+from portside.client.http.session import AnswerUnusable, Session
 from portside.client.http.trust import trusted_authorities
 from portside.wire import paths
 from portside.wire.files import StoredFile
@@ -150,6 +150,8 @@ class NodeClient:
                 "name the CA to trust with --ca",
                 passing=False,
             )
+        if isinstance(error, AnswerUnusable):
+            return NodeUnavailable(f"{self.base_url}: {error}: is this a node?", passing=False)
         where = f" after {body.sent} of {len(body)} bytes" if body is not None else ""
         return NodeUnavailable(f"{self.base_url}: no connection{where}: {innermost(error)}")
 

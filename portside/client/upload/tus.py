@@ -33,6 +33,9 @@ _PLACE = re.compile(re.escape(paths.RESUMABLE_UPLOADS) + r"/[A-Za-z0-9_-]{1,128}
 _DISCARD_SECONDS = 5.0
 """A courtesy that nobody, least of all who interrupts an upload, should wait for."""
 
+_DIGITS = 18
+"""Of an offset: more than any file has bytes."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -141,8 +144,16 @@ class Uploads:
     def _place(self, answer: requests.Response) -> str:
         """The path that Location names. The token follows it, so it must be on this very node."""
         location = answer.headers.get("Location", "")
-        found = urlsplit(urljoin(self._node.base_url + paths.RESUMABLE_UPLOADS, location))
-        if _origin(found) != _origin(urlsplit(self._node.base_url)):
+        try:
+            found = urlsplit(urljoin(self._node.base_url + paths.RESUMABLE_UPLOADS, location))
+            is_here = _origin(found) == _origin(urlsplit(self._node.base_url))
+        except ValueError:
+            # No URL at all, or a port that is none.
+            raise NodeUnavailable(
+                f"{self._node.base_url}: names no upload ({location!r}): is this a node?",
+                passing=False,
+            ) from None
+        if not is_here:
             raise NodeUnavailable(
                 f"{self._node.base_url}: names the upload {location}, which is elsewhere: the "
                 "token doesn't go there; use the URL that the node goes by, or --no-resume",
@@ -178,8 +189,8 @@ def _in_base64(text: str) -> str:
 
 def _offset(answer: requests.Response, most: int) -> int:
     told = answer.headers.get("Upload-Offset", "")
-    if not (told.isascii() and told.isdigit()):
-        raise NodeUnavailable(f"the answer tells no offset ({told!r}): is this a node?")
+    if not (told.isascii() and told.isdigit() and len(told) <= _DIGITS):
+        raise NodeUnavailable(f"the answer tells no offset ({told[:40]!r}): is this a node?")
     if int(told) > most:
         raise ReceiptRefused(
             f"the node claims to hold {told} bytes: more than the {most} there are"

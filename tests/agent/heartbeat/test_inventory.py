@@ -9,10 +9,13 @@ from pathlib import PurePosixPath
 import pytest
 
 from agent.heartbeat.tombstones import SETTLED
+from portside.orders.copies import verify_held
 from portside.web.authorization import bearer
 from portside.wire.heartbeat import GoneFile, Roster
 from portside.wire.inventory import HeldFile
+from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble
+from tests.support.agent.process import ISSUER
 from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
 from tests.support.agent.worker_process import Worker
 
@@ -59,8 +62,10 @@ def test_files_that_are_not_known_are_told_with_all_that_is_known_of_them(
     control.wait_for(lambda: len(told(control)) == len(files), "every file is told")
     for each in told(control):
         file = files[each.file_id]
-        same = set(HeldFile.model_fields) - {"jti", "order", "deleted_at"}
+        same = set(HeldFile.model_fields) - {"jti", "order", "deleted_at", "proof"}
         assert each.model_dump(include=same) == file.model_dump(include=same)
+        # With what an issuer signed, so that more than a node's word is behind it.
+        verify_held(each, Keyset(keys=(ISSUER.public(),)), node.agent.node_id)
     control.wait_for_heartbeats(2)
     assert len(told(control)) == len(files), "what is known isn't told again"
 

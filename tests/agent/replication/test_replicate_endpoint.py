@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from portside.names import attributes_path
 from portside.quantities import MIB
 from portside.tokens import SigningKey, mint_replicate, mint_upload, verify_receipt
 from portside.wire.claims import ReplicateClaims, UploadClaims
@@ -460,7 +462,7 @@ def test_a_push_that_nobody_goes_on_with_is_swept_in_the_end(
 
 
 def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> None:
-    source = Source(target, key, CONTENT)
+    source, before = Source(target, key, CONTENT), target.leftovers()
     theirs = SigningKey.generate("s02")
     for proof, slug in (
         ("", "order-missing"),
@@ -485,7 +487,45 @@ def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> 
         answer = source.put(Portside_Order=proof)
         assert (answer.status_code, slug_of(answer)) == (403, slug), proof
     assert not (target.root / "uploads" / source.claims.path).exists()
-    assert target.leftovers() == []
+    assert target.leftovers() == before
+
+
+def test_a_copy_is_held_and_ends_as_its_order_says(target: Agent, key: SigningKey) -> None:
+    later = int(time.time()) + 86400
+    lies = {"held": False, "expires_at": later - 80000}
+    for said, kept in (
+        ({"held": True, "expires_at": None}, (True, None)),
+        ({"held": True, "expires_at": later}, (True, later)),
+        ({"held": False, "expires_at": None}, (False, None)),
+        # The control plane of a release before says nothing of it.
+        ({"held": None, "expires_at": None}, (False, lies["expires_at"])),
+    ):
+        source = Source(target, key, b"x", **lies)
+        proof = order(source.claims, **said)
+        answer = source.put(Portside_Order=proof)
+        assert answer.status_code == 201, answer.text
+        stored = StoredFile.model_validate_json(answer.content)
+        assert (stored.held, stored.expires_at) == kept
+        receipt = verify_receipt(stored.receipt, target.node_keys)
+        assert (receipt.held, receipt.expires_at) == kept
+        attributes = target.root / "uploads" / attributes_path(stored.path)
+        assert json.loads(attributes.read_text())["upload_token"] == proof
+
+
+def test_a_damaged_copy_is_mended_as_it_was(target: Agent, key: SigningKey) -> None:
+    """The push that brings its bytes back says nothing of it."""
+    source = Source(target, key, CONTENT, held=True)
+    assert source.put().status_code == 201
+    path = target.root / "uploads" / source.claims.path
+    path.write_bytes(b"damaged")
+    url = f"{target.url}/api/v1/files/{source.claims.file_id}/verify"
+    verified = requests.post(url, headers=access(target, rights=("verify",)), timeout=60)
+    assert verified.json()["intact"] is False
+    source.claims = source.claims.model_copy(update={"held": False, "expires_at": 2**32})
+    answer = source.put(Portside_Order="")
+    assert answer.status_code == 201, answer.text
+    stored = StoredFile.model_validate_json(answer.content)
+    assert (stored.held, stored.expires_at) == (True, None)
 
 
 def test_the_token_that_a_file_was_uploaded_with_lets_it_be_copied_however_late(

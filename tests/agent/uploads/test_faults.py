@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from agent.storage.attributes import Attributes
 from portside.quantities import KIB, MIB
 from tests.support.agent.interruption import injected
 from tests.support.agent.process import SMALL_NODE, Agent, first_line, slug_of
@@ -93,14 +94,20 @@ def test_kill_at_any_sync_is_finished_or_undone(
     agent: Agent, call: str, occurrence: int, committed: bool
 ) -> None:
     claims = agent.claims(layout="named")
+    token = agent.mint(**dict(claims))
     with (
         injected(agent, f"{call}:signal=KILL:when={occurrence}"),
         pytest.raises(requests.ConnectionError),
     ):
-        agent.put("a.bin", DATA, agent.mint(**dict(claims)))
+        agent.put("a.bin", DATA, token)
     agent.kill()
     agent.start()
-    assert bool(_assert_clean_or_complete(agent)) is committed
+    files = _assert_clean_or_complete(agent)
+    assert bool(files) is committed
+    # What it came with is kept with it, for a control plane that forgets it.
+    for path in files:
+        attributes = path.with_name(path.name + ".attr.json")
+        assert Attributes.model_validate_json(attributes.read_text()).upload_token == token
     known = requests.get(f"{agent.url}/api/v1/files/{claims.file_id}", timeout=60)
     assert (known.status_code == 200) is committed
 

@@ -12,14 +12,19 @@ from typing import Any
 
 import pytest
 
+from control.catalogue import holds
+from control.files import lifetimes
 from control.nodes.service import set_state
 from control.problems import ProblemError
+from portside.tokens import SigningKey
 from portside.wire.control import NodeStateRequest
-from portside.wire.heartbeat import GoneFile
+from portside.wire.files import HoldNote
+from portside.wire.heartbeat import GoneFile, HoldDone, LifetimeKept
 from portside.wire.inventory import HeldFiles
+from tests.support.control.cluster import done, take_over
 from tests.support.control.core import Core
 from tests.support.control.inventories import held, inventories, tells
-from tests.support.control.orders import ordered, orders_deletion
+from tests.support.control.orders import ordered, orders_copy, orders_deletion
 
 STOLEN = "s02"
 
@@ -218,4 +223,121 @@ def test_a_copys_node_that_is_first_doesnt_say_what_was_uploaded(core: Core) -> 
     assert core.copies(session.file_id) == {session.node_id: "present", replica: "lost"}
     late = core.nodes.receipt_of(session, core.clock.now, replica, sha256="0" * 64)
     assert _refused(core, late) == "receipt-conflict"
+    core.counts_are_right()
+
+
+def test_the_key_that_a_node_had_before_is_worth_nothing_any_more(core: Core) -> None:
+    session = core.opens()
+    node_id, now = session.node_id, core.clock.now
+    old = core.nodes.keys[node_id]
+    core.reports(node_id)
+    core.nodes.keys[node_id] = SigningKey.generate(node_id)
+    take_over(core.database, core.nodes.roster(version=2), now)
+    core.snapshots.forget()
+    new = core.nodes.keys[node_id]
+    core.nodes.keys[node_id] = old
+    receipt = core.nodes.receipt_of(session, now)
+    assert _refused(core, receipt) == "token-unknown-key"
+    for says in (lambda: core.beats(node_id), lambda: tells(core, node_id, held())):
+        with pytest.raises(ProblemError) as problem:
+            says()
+        assert problem.value.slug == "token-unknown-key"
+    core.nodes.keys[node_id] = new
+    core.takes(core.nodes.receipt_of(session, now))
+    # What it signed before, and somebody brings now, is no word of the node's.
+    assert _refused(core, receipt) == "token-unknown-key"
+    told = core.reports("s01").roster
+    assert told is None or told.find(node_id).key.kid == new.kid  # type: ignore[union-attr]
+
+
+def test_a_node_ends_its_own_leases_alone_and_none_with_its_word_for_a_copy(core: Core) -> None:
+    core.all_report()
+    theirs, own = core.stores("s01"), core.stores(STOLEN)
+    lease = orders_copy(core, theirs, "s01", "s03")
+    mine = orders_copy(core, own, STOLEN, "s03")
+    gone = orders_deletion(core, core.stores("s01", "s03"), "s03")
+    assert lease is not None
+    assert mine is not None
+    assert gone is not None
+    core.all_report()
+    # Of a lie each: the word alone, a receipt of its own, one of the target for another file.
+    known = core.file(own)
+    said = {"jti": known.session_id, "committed_at": known.committed_at}
+    other = core.nodes.receipt("s03", core.clock.now)
+    mine_too = core.nodes.receipt(STOLEN, core.clock.now, file_id=own, **said)
+    for receipt in (None, mine_too, other):
+        lies = [done(each, receipt=receipt) for each in (lease, mine, gone)]
+        lies += [done(each, "missing") for each in (lease, gone)]
+        core.reports(STOLEN, work=lies)
+    assert core.copies(theirs) == {"s01": "present", "s03": "copying"}
+    assert core.copies(own) == {STOLEN: "present", "s03": "copying"}
+    assert [each.lease_id for each in core.reports("s01").work] == [lease]
+    assert [each.lease_id for each in core.reports("s03").work] == [gone]
+    core.counts_are_right()
+
+
+def test_a_source_alone_has_no_target_left_out(core: Core) -> None:
+    core.all_report()
+
+    def fails(source: str) -> tuple[str, ...]:
+        assert orders_copy(core, core.stores(source), source, "s03")
+        (lease,) = core.reports(source).work
+        core.reports(source, work=[done(lease.lease_id, "failed", detail="no answer")])
+        return core.snapshots.current().nodes["s03"].reasons
+
+    assert fails(STOLEN) == fails(STOLEN) == ()
+    assert "failed: 1 times" in fails("s01")[0]
+
+
+def test_a_node_publishes_no_file_that_others_hold_and_holds_none_that_they_serve(
+    core: Core,
+) -> None:
+    core.all_report()
+    note = HoldNote(by="mallory", at=core.clock.now + timedelta(days=365))
+    secret = held(held=True)
+    tells(core, "s01", secret)
+    tells(core, STOLEN, secret.model_copy(update={"held": False, "hold": note}))
+    assert core.file(secret.file_id).held
+    session = core.opens()
+    (replica,) = session.replicas
+    # First, and after the node that has the upload.
+    core.takes(core.nodes.receipt_of(session, core.clock.now, replica, held=True))
+    core.takes(core.nodes.receipt_of(session, core.clock.now))
+    assert not core.file(session.file_id).held
+    core.reports(replica, gone=(GoneFile(file_id=session.file_id, why="damaged"),))
+    core.reports(replica)
+    known = core.file(session.file_id)
+    again = held(
+        file_id=known.file_id,
+        jti=known.session_id,
+        path=PurePosixPath(known.path),
+        sha256=known.sha256,
+        held=True,
+        hold=note,
+    )
+    assert tells(core, replica, again).taken == 1
+    assert not core.file(session.file_id).held
+    core.counts_are_right()
+
+
+def test_a_node_confirms_no_order_that_another_one_has(core: Core) -> None:
+    file_id = core.stores("s01", STOLEN)
+    core.on_file(file_id, lambda session, file: holds.change(session, file, None, held=True))
+    core.on_file(file_id, lambda session, file: lifetimes.order(session, file, ("s01", STOLEN)))
+    core.reports(
+        STOLEN,
+        holds=(HoldDone(file_id=file_id, version=1),),
+        lifetimes=(LifetimeKept(file_id=file_id, version=0),),
+    )
+    answer = core.reports("s01")
+    assert [each.file_id for each in answer.holds] == [file_id]
+    assert [each.file_id for each in answer.lifetimes] == [file_id]
+
+
+def test_a_node_loses_no_copy_but_its_own(core: Core) -> None:
+    file_id, other = core.stores("s01", STOLEN), core.stores("s01", "s03")
+    for why in ("damaged", "missing"):
+        core.reports(STOLEN, gone=tuple(GoneFile(file_id=e, why=why) for e in (file_id, other)))
+        assert core.copies(file_id) == {"s01": "present", STOLEN: "lost"}
+        assert core.copies(other) == {"s01": "present", "s03": "present"}
     core.counts_are_right()

@@ -207,6 +207,10 @@ def test_a_copy_that_keeps_failing_is_given_up_and_its_target_left_out(core: Cor
     file_id = core.stores("s01")
     lease_id = orders_copy(core, file_id, "s01", "s03")
     assert lease_id is not None
+    # Another source says so, too.
+    other = orders_copy(core, core.stores("s02"), "s02", "s03")
+    core.reports("s02")
+    core.reports("s02", work=[done(str(other), "failed", detail="connection refused")])
     for _ in range(leases.ATTEMPTS):
         core.clock.pass_by(leases.LONGEST_PAUSE * 2)
         assert [each.lease_id for each in core.reports("s01").work] == [lease_id]

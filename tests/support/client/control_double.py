@@ -112,6 +112,9 @@ class ControlHandler(BaseHTTPRequestHandler):
         else:
             self._route()
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_POST(self) -> None:
         self.do_GET()
 

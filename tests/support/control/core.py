@@ -19,7 +19,7 @@ from control.cluster.read_model import KnownApp
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.db.models import File, Pool
-from control.files import receipts
+from control.files import receipts, vouching
 from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.runs import Runs
@@ -131,18 +131,20 @@ class Core:
         self.database.write(expect)
 
     def names(self, file_id: str) -> None:
-        """Whose file it is becomes known, as when a node has told."""
-        self.on_file(
-            file_id,
-            lambda session, file: copies.named(
+        """Whose file it is becomes known, as when a node has told and proved it."""
+
+        def named(session: Transaction, file: File) -> None:
+            copies.named(
                 session,
                 file,
                 owner="somebody",
                 app_id=None,
                 name=file.name,
                 content_type="application/octet-stream",
-            ),
-        )
+            )
+            vouching.borne_out(session, self.settings, file, self.clock.now)
+
+        self.on_file(file_id, named)
 
     def on_file(self, file_id: str, work: Callable[[Transaction, File], _Result]) -> _Result:
         """Do something with a file whose row is locked."""
