@@ -48,12 +48,14 @@ from portside.wire.fields import NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
+from portside.wire.keys import AppView, AppViews, KeyRequest, NewKeyView
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _BODY: tuple[Slug, ...] = ("body-too-large", "media-type")
 _HOLD: tuple[Slug, ...] = ("not-found", "file-deleted", "file-not-stored", *_BODY)
+_APP: tuple[Slug, ...] = ("app-unknown",)
 _MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
@@ -227,6 +229,22 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         "Delete a pool that nothing is in",
         {200: PoolView},
         ("pool-unknown", "pool-in-use"),
+    ),
+    ("GET", "/api/v1/apps"): Operation("apps", "Every app and its keys", {200: AppViews}),
+    ("GET", "/api/v1/apps/{app_id}"): Operation("apps", "One app", {200: AppView}, _APP),
+    ("POST", "/api/v1/apps/{app_id}/keys"): Operation(
+        "apps",
+        "Give an app a second key, for the same as the one before; its text is told this once",
+        {201: NewKeyView},
+        (*_APP, "app-refused", *_BODY),
+        body=KeyRequest,
+        body_required=False,
+    ),
+    ("DELETE", "/api/v1/apps/{app_id}/keys/{key_id}"): Operation(
+        "apps",
+        "End one of an app's two keys",
+        {200: AppView},
+        (*_APP, "app-refused"),
     ),
     ("GET", "/api/v1/files"): Operation(
         "files",

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from control.cluster import rosters
+from control.cluster import api_keys, rosters
 from control.cluster.placement import Place, Ranking
 from control.cluster.read_model import (
     KnownApp,
@@ -30,7 +31,7 @@ from control.cluster.read_model import (
     known_app,
 )
 from control.db.database import Database, DatabaseUnavailable
-from control.db.models import App, ClusterState, Revocation
+from control.db.models import ApiKey, App, ClusterState, Revocation
 from control.settings import Settings
 from portside import tokens
 from portside.wire.heartbeat import Roster
@@ -136,8 +137,8 @@ class Snapshots:
             return known
 
         def look_up(session: Session) -> KnownApp | None:
-            row = session.scalars(
-                select(App).where(App.key_sha256 == key_sha256, App.revoked_at.is_(None))
+            row = session.execute(
+                _keys_that_count(self._clock()).where(ApiKey.key_sha256 == key_sha256)
             ).one_or_none()
             return None if row is None else known_app(row.app_id, row.scopes, row.namespaces)
 
@@ -157,11 +158,7 @@ class Snapshots:
         pools = self._pools.read(session, nodes, pause)
         apps = {
             row.key_sha256: known_app(row.app_id, row.scopes, row.namespaces)
-            for row in session.execute(
-                select(App.key_sha256, App.app_id, App.scopes, App.namespaces).where(
-                    App.revoked_at.is_(None)
-                )
-            )
+            for row in session.execute(_keys_that_count(now))
         }
         revoked = session.scalars(
             select(Revocation.token_id)
@@ -189,6 +186,15 @@ class Snapshots:
         if version not in self._rosters:
             self._rosters = {version: rosters.published(session, self._settings, version)}
         return self._rosters[version]
+
+
+def _keys_that_count(now: datetime) -> Select[*tuple[Any, ...]]:
+    """API keys with what their apps may."""
+    return (
+        select(ApiKey.key_sha256, App.app_id, App.scopes, App.namespaces)
+        .join(App, App.app_id == ApiKey.app_id)
+        .where(App.revoked_at.is_(None), api_keys.counts(now))
+    )
 
 
 class _Places:
