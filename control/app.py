@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from control.api import apps, files, lasting, moves, nodes, pools, probes, sessions
+from control.api import apps, files, lasting, moves, nodes, pools, probes, revocations, sessions
 from control.api.authorization import Access
 from control.api.conventions import Conventions
 from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
@@ -93,7 +93,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         app.add_route(f"{paths.FILES}/{{file_id}}/{way}", files.Hold(services, held=way == "hold"))
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
     app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
-    by_id = lasting.Lasting(services, Signing(key, issuer.trusted(settings, key)))
+    trusted = issuer.trusted(settings, key)
+    app.add_route(paths.REVOKED, revocations.Revocations(services, trusted))
+    by_id = lasting.Lasting(services, Signing(key, trusted))
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
     app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
     every_move = moves.Moves(services)

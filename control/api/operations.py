@@ -48,7 +48,15 @@ from portside.wire.fields import NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
-from portside.wire.keys import AppView, AppViews, KeyRequest, NewKeyView
+from portside.wire.keys import (
+    AppView,
+    AppViews,
+    KeyRequest,
+    NewKeyView,
+    RevocationRequest,
+    RevokedView,
+    RevokedViews,
+)
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
@@ -246,6 +254,17 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {200: AppView},
         (*_APP, "app-refused"),
     ),
+    ("GET", "/api/v1/revocations"): Operation(
+        "apps", "Tokens that are revoked and would count otherwise", {200: RevokedViews}
+    ),
+    ("POST", "/api/v1/revocations"): Operation(
+        "apps",
+        "Revoke an upload, access or download token, by itself or by its id: each node refuses it "
+        "once its next heartbeat was answered",
+        {201: RevokedView},
+        ("revocations-full", *_BODY),
+        body=RevocationRequest,
+    ),
     ("GET", "/api/v1/files"): Operation(
         "files",
         "Search, newest first",
@@ -318,7 +337,14 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             },
             (
                 *_TOKENS,
-                *("token-missing", "right-missing", "not-found", "file-deleted", "file-expired"),
+                *(
+                    "token-missing",
+                    "token-revoked",
+                    "right-missing",
+                    "not-found",
+                    "file-deleted",
+                    "file-expired",
+                ),
                 *("being-checked", "file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),

@@ -31,9 +31,10 @@ from control.cluster.read_model import (
     known_app,
 )
 from control.db.database import Database, DatabaseUnavailable
-from control.db.models import ApiKey, App, ClusterState, Revocation
+from control.db.models import ApiKey, App, ClusterState, Revocation, RevokedToken
 from control.settings import Settings
 from portside import tokens
+from portside.wire.bounds import MOST_REVOKED
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
 
@@ -160,18 +161,13 @@ class Snapshots:
             row.key_sha256: known_app(row.app_id, row.scopes, row.namespaces)
             for row in session.execute(_keys_that_count(now))
         }
-        revoked = session.scalars(
-            select(Revocation.token_id)
-            .where(Revocation.expires_at > now - timedelta(seconds=tokens.LEEWAY))
-            .order_by(Revocation.token_id)
-        )
         places = self._places.of(pools)
         return Snapshot(
             nodes=nodes,
             pools=pools,
             apps=apps,
             roster=self._roster(session, 0 if cluster is None else cluster.roster_version),
-            revoked=tuple(revoked),
+            revoked=_revoked(session, now),
             learned_at=None if cluster is None else cluster.learned_at,
             places=places,
             ranking=Ranking(places),
@@ -195,6 +191,30 @@ def _keys_that_count(now: datetime) -> Select[*tuple[Any, ...]]:
         .join(App, App.app_id == ApiKey.app_id)
         .where(App.revoked_at.is_(None), api_keys.counts(now))
     )
+
+
+def _revoked(session: Session, now: datetime) -> tuple[str, ...]:
+    """Tokens that nodes are to refuse: as many as a heartbeat's answer takes.
+
+    What operators have revoked comes first, then the uploads that were called off last: nodes
+    remember those that they were told of before.
+    """
+    late = now - timedelta(seconds=tokens.LEEWAY)
+    found = dict.fromkeys(
+        session.scalars(
+            select(RevokedToken.token_id)
+            .where(RevokedToken.expires_at > late)
+            .order_by(RevokedToken.revoked_at.desc(), RevokedToken.token_id)
+            .limit(MOST_REVOKED)
+        )
+    )
+    called_off = session.scalars(
+        select(Revocation.token_id)
+        .where(Revocation.expires_at > late)
+        .order_by(Revocation.revoked_at.desc(), Revocation.token_id)
+        .limit(MOST_REVOKED - len(found))
+    )
+    return tuple(dict.fromkeys((*found, *called_off)))
 
 
 class _Places:

@@ -1,20 +1,28 @@
 """Keys: those that signatures are checked with, as JSON Web Keys (RFC 7517 and RFC 8037), and what
-operators are told of apps' API keys.
+operators are told of apps' API keys and of the tokens that they have revoked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
 from portside import base64url
 from portside.wire.base import Message, Request
-from portside.wire.bounds import MOST_LISTED, MOST_NODES, Amount, Label, Moment, Name
+from portside.wire.bounds import MOST_LISTED, MOST_NODES, Amount, Label, Moment, Name, Text, Token
+from portside.wire.fields import TokenId
+
+MOST_REVOCATIONS = 10_000
+"""Tokens that operators have revoked at a time: who has more to revoke needs a new issuer's key."""
+
+LONGEST_UNKNOWN = 366 * 86400
+"""Seconds for which a token is revoked of which nothing but its id is known."""
 
 LONGEST_OVERLAP = 366 * 86400
 """Seconds for which an app's old key may count beside its new one: longer is no rotation."""
@@ -105,3 +113,39 @@ class NewKeyView(Message):
     """The secret itself."""
     old_ends_at: Moment | None
     """When the app's other key ends; None: when it is ended, or there is none."""
+
+
+class RevocationRequest(Request):
+    """A token is to count no more: `POST /api/v1/revocations`. Either it or its id is given."""
+
+    also_called: ClassVar[Mapping[str, str]] = {"jti": "token_id"}
+
+    token: Token | None = None
+    token_id: TokenId | None = Field(
+        default=None, description="A token's 'jti': 8 to 128 letters, digits and . _ ~ -"
+    )
+    expires_at: Moment | None = None
+    """When a token of which only the id is given ends by itself; a year from now without it."""
+    reason: Annotated[Text, Field(max_length=500)] = ""
+
+
+class RevokedView(Message):
+    """A token that an operator has revoked."""
+
+    token_id: Name
+    kind: Label | None
+    """Its `typ`; None where only its id was told."""
+    node_id: Label | None
+    """Whom it was for, as far as that is known."""
+    reason: Text
+    revoked_by: Label
+    """The app whose API key it was revoked with."""
+    revoked_at: Moment
+    expires_at: Moment
+    """When it would have ended by itself; until then nodes are told."""
+
+
+class RevokedViews(Message):
+    """Every token that is revoked and would count otherwise: `GET /api/v1/revocations`."""
+
+    revoked: tuple[RevokedView, ...] = Field(max_length=MOST_REVOCATIONS, fail_fast=True)
