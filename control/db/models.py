@@ -257,6 +257,14 @@ class UploadSession(Base):
             sqlite_where=text("state = 'open'"),
             postgresql_where=text("state = 'open'"),
         ),
+        # Those whose time to begin is over, for their node's word.
+        Index(
+            "ix_sessions_unbegun",
+            "node_id",
+            "expires_at",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
         Index(
             "ix_sessions_expired",
             "deadline",

@@ -1,4 +1,4 @@
-"""Apps have up to two API keys; tokens are revoked one by one."""
+"""Apps have two API keys; tokens are revoked one by one; sessions that didn't begin end early."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,3 +39,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token_id", name=op.f("pk_revoked_tokens")),
     )
     op.create_index(op.f("ix_revoked_tokens_expires_at"), "revoked_tokens", ["expires_at"])
+    op.create_index(
+        "ix_sessions_unbegun",
+        "sessions",
+        ["node_id", "expires_at"],
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
