@@ -65,6 +65,8 @@ def revoke(
     cluster file are told over SSH.
     """
     text = secret_of(sys.stdin.read()) if named == "-" else secret_of(named)
+    if not text:
+        raise ValueError("neither a token nor its id was given")
     cluster = _without_control_plane(node, file)
     if cluster is not None:
         words = AGENT.as_its_user("revoke", "-", *(("--reason", reason) if reason else ()))
@@ -131,11 +133,15 @@ def _without_control_plane(nodes: Sequence[str] | None, file: Path | None) -> Cl
         if unknown:
             raise ValueError(f"no storage node of {cluster.name!r}: {', '.join(unknown)}")
         return cluster
-    if cluster.control_url is not None:
-        # Nodes alone would be told by it no more, once they are made anew.
-        the_login()
-        return None
-    return cluster
+    if cluster.control_url is None:
+        return cluster
+    # A node that is told by hand forgets it when it is made anew: who tells every node is asked.
+    if (logged_in := the_login().url.rstrip("/")) != cluster.control_url.rstrip("/"):
+        raise ValueError(
+            f"{cluster.name!r} has its control plane at {cluster.control_url}, and you are logged "
+            f"in to {logged_in}: `portside login {cluster.control_url}`"
+        )
+    return None
 
 
 def _nodes_of(cluster: Cluster, text: str) -> Sequence[str]:

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
+import string
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,19 +19,24 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from portside.tokens import (
+    DOWNLOAD_TYPE,
     LEEWAY,
     RECEIPT_TYPE,
+    RESUMABLE,
     UPLOAD_TYPE,
     SigningKey,
     TokenRefused,
     mint_receipt,
     mint_upload,
+    revocable,
     unverified_claims,
     unverified_header,
+    verify_download,
     verify_receipt,
     verify_upload,
 )
 from portside.wire.claims import ReceiptClaims, UploadClaims
+from portside.wire.fields import JTI_PATTERN
 from portside.wire.keys import Keyset, PublicKey, thumbprint
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -419,3 +426,40 @@ def test_a_broken_key_in_the_key_set_breaks_only_its_own_tokens() -> None:
 def test_every_key_is_new() -> None:
     assert len({SigningKey.generate("x").kid for _ in range(8)}) == 8
     assert secrets.compare_digest(KEY.kid, KEY.public().kid)
+
+
+@pytest.mark.parametrize(
+    ("jti", "own"),
+    [(None, False), ("an-id-of-the-apps", True), (5, False), ("x", False), ([], False)],
+)
+def test_a_token_is_revoked_by_its_id_or_by_what_was_signed(jti: object, own: bool) -> None:
+    """Apps mint tokens with any `jti`, or none: each of them is taken as before."""
+    times = {"iat": UNIX, "nbf": UNIX, "exp": UNIX + 60}
+    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a", "jti": jti}
+    token = KEY.sign(DOWNLOAD_TYPE, claims)
+    assert verify_download(token, KEYS, "s01", NOW).jti == (jti if own else None)
+    found = revocable(token, KEYS, NOW)
+    assert (found.kind, found.node_id, found.ends) == (DOWNLOAD_TYPE, "s01", UNIX + 60 + RESUMABLE)
+    assert (found.token_id == jti) == own
+    assert re.fullmatch(JTI_PATTERN, found.token_id)
+    # The last character of a signature has four bits that nobody reads.
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    again = token[:-1] + letters[letters.index(token[-1]) ^ 1]
+    verify_download(again, KEYS, "s01", NOW)
+    assert revocable(again, KEYS, NOW).token_id == found.token_id
+
+
+def test_what_nobody_takes_needs_no_revoking_and_what_has_ended_may_be_revoked() -> None:
+    times = {"iat": UNIX, "nbf": UNIX, "exp": UNIX + 60}
+    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a"}
+    late = NOW + timedelta(days=400)
+    assert revocable(KEY.sign(DOWNLOAD_TYPE, claims), KEYS, late).node_id == "s01"
+    for signed, code in (
+        (STRANGER.sign(DOWNLOAD_TYPE, claims), "token-unknown-key"),
+        (KEY.sign(RECEIPT_TYPE, claims), "token-type"),
+        (KEY.sign(DOWNLOAD_TYPE, {**claims, "path": ""}), "token-claims"),
+        ("no-token", "token-malformed"),
+    ):
+        with pytest.raises(TokenRefused) as refused:
+            revocable(signed, KEYS, NOW)
+        assert refused.value.code == code
