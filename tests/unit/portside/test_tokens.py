@@ -8,7 +8,6 @@ import hmac
 import json
 import re
 import secrets
-import string
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +28,7 @@ from portside.tokens import (
     mint_receipt,
     mint_upload,
     revocable,
+    token_id,
     unverified_claims,
     unverified_header,
     verify_download,
@@ -430,23 +430,21 @@ def test_every_key_is_new() -> None:
 
 @pytest.mark.parametrize(
     ("jti", "own"),
-    [(None, False), ("an-id-of-the-apps", True), (5, False), ("x", False), ([], False)],
+    [(None, False), ("an-id-of-the-apps", True), ("x", False), ("two words", False)],
 )
-def test_a_token_is_revoked_by_its_id_or_by_what_was_signed(jti: object, own: bool) -> None:
+def test_a_token_is_revoked_by_its_id_or_by_what_was_signed(jti: str | None, own: bool) -> None:
     """Apps mint tokens with any `jti`, or none: each of them is taken as before."""
     times = {"iat": UNIX, "nbf": UNIX, "exp": UNIX + 60}
-    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a", "jti": jti}
+    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a"}
+    claims |= {} if jti is None else {"jti": jti}
     token = KEY.sign(DOWNLOAD_TYPE, claims)
     assert verify_download(token, KEYS, "s01", NOW).jti == (jti if own else None)
     found = revocable(token, KEYS, NOW)
     assert (found.kind, found.node_id, found.ends) == (DOWNLOAD_TYPE, "s01", UNIX + 60 + RESUMABLE)
     assert (found.token_id == jti) == own
     assert re.fullmatch(JTI_PATTERN, found.token_id)
-    # The last character of a signature has four bits that nobody reads.
-    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
-    again = token[:-1] + letters[letters.index(token[-1]) ^ 1]
-    verify_download(again, KEYS, "s01", NOW)
-    assert revocable(again, KEYS, NOW).token_id == found.token_id
+    # The last character of a signature has four bits that not every library reads.
+    assert token_id(f"{token[:-1]}_", found.token_id if own else None) == found.token_id
 
 
 def test_what_nobody_takes_needs_no_revoking_and_what_has_ended_may_be_revoked() -> None:
