@@ -156,6 +156,11 @@ class Settings(BaseModel):
         return self.root / "state" / "roster.json"
 
     @property
+    def revoked(self) -> Path:
+        """Tokens that were revoked on this node itself: they outlive the index."""
+        return self.root / "state" / "revoked.json"
+
+    @property
     def worker_report(self) -> Path:
         """What the worker last found, for the web side to read."""
         return self.root / "state" / "worker.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import falcon
 
-from control.api import files, lasting, moves, nodes, pools, probes, sessions
+from control.api import apps, files, lasting, moves, nodes, pools, probes, revocations, sessions
 from control.api.authorization import Access
 from control.api.conventions import Conventions
 from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
@@ -16,6 +16,7 @@ from control.api.operations import API, OPERATIONS
 from control.api.request_log import RequestLog
 from control.api.resource import Services
 from control.cluster import issuer
+from control.cluster.key_use import KeyUse
 from control.cluster.snapshot import Snapshots
 from control.db.database import RETRY_AFTER, Database, DatabaseUnavailable
 from control.files.serving import Signing
@@ -48,7 +49,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
     wrong = WrongCredentials(settings.wrong_keys_per_minute, ProblemError)
-    access = Access(snapshots, wrong)
+    access = Access(snapshots, wrong, KeyUse(database), clock)
     services = Services(settings, access, database, snapshots, clock)
     opener = SessionOpener(settings, database, snapshots, key)
     runs = Runs(settings.heartbeat_every)
@@ -78,6 +79,11 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         nodes.NodeStates(services),
     )
     app.add_route(paths.REPAIR, nodes.Repair(services))
+    every_app = apps.Apps(services)
+    app.add_route(paths.APPS, every_app)
+    app.add_route(f"{paths.APPS}/{{app_id}}", every_app, suffix="one")
+    app.add_route(f"{paths.APPS}/{{app_id}}/keys", every_app, suffix="keys")
+    app.add_route(f"{paths.APPS}/{{app_id}}/keys/{{key_id}}", every_app, suffix="key")
     every_pool = pools.Pools(services)
     app.add_route(paths.POOLS, every_pool)
     app.add_route(f"{paths.POOLS}/{{pool_id}}", every_pool, suffix="one")
@@ -87,7 +93,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         app.add_route(f"{paths.FILES}/{{file_id}}/{way}", files.Hold(services, held=way == "hold"))
     app.add_route(f"{paths.FILES}/{{file_id}}", one_file)
     app.add_route(f"{paths.FILES}/{{file_id}}/url", one_file, suffix="url")
-    by_id = lasting.Lasting(services, Signing(key, issuer.trusted(settings, key)))
+    trusted = issuer.trusted(settings, key)
+    app.add_route(paths.REVOKED, revocations.Revocations(services, trusted))
+    by_id = lasting.Lasting(services, Signing(key, trusted))
     app.add_route(f"{paths.LASTING}/{{file_id}}", by_id)
     app.add_route(f"{paths.LASTING}/{{file_id}}/{{name:path}}", by_id)
     every_move = moves.Moves(services)

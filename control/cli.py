@@ -5,26 +5,29 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from control import settings
 from control.catalogue import counters
 from control.cluster import api_keys, backup_check, issuer
-from control.cluster.api_keys import AppRefused, Scope
+from control.cluster.api_keys import AppRefused, NewKey, Scope
 from control.cluster.backup_check import BackupRefused
 from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
+from control.db.models import ApiKey, App
 from control.files import vouching
 from control.replication import obstacles
 from control.settings import Settings, SettingsError
 from control.worker import process
 from portside import journal
+from portside.quantities import format_duration, parse_duration
 from portside.wire.fields import APP_ID_PATTERN, NAMESPACE_PATTERN
+from portside.wire.keys import LONGEST_OVERLAP
 
 _APP_ID = re.compile(APP_ID_PATTERN)
 _NAMESPACE = re.compile(NAMESPACE_PATTERN)
@@ -102,34 +105,69 @@ def _believe(found: Settings, node_id: str | None) -> None:
 
 def _app(found: Settings, arguments: argparse.Namespace) -> None:
     now = datetime.now(UTC)
+    name = arguments.name if "name" in arguments else ""
     with _opened(found) as database:
         migrations.check(database)
         if arguments.action == "create":
-            if not _APP_ID.fullmatch(arguments.name):
-                raise ValueError(
-                    f"{arguments.name!r}: an app's name has lower-case letters, digits and '-', at "
-                    "most 63 of them, and begins with a letter or digit"
-                )
-            scopes = arguments.scopes or _USUAL
-            bound = arguments.namespaces or ()
-            # The key alone on standard output, so that it can be taken from there: it is told once.
-            print(
-                database.write(
-                    lambda session: api_keys.create(session, arguments.name, scopes, now, bound)
-                )
-            )
-            print(
-                f"portside-control: {arguments.name} may {', '.join(sorted(set(scopes)))} in "
-                f"{', '.join(sorted(set(bound))) or 'every namespace'}; its key is shown this once",
-                file=sys.stderr,
-            )
+            _create(database, arguments, now)
+        elif arguments.action == "rotate":
+            old_for = None if arguments.old_for is None else timedelta(seconds=arguments.old_for)
+            made = database.write(lambda session: api_keys.rotate(session, name, now, old_for))
+            # The key alone on standard output, as with `create`.
+            print(made.key)
+            print(f"portside-control: {_of_rotation(name, made)}", file=sys.stderr)
+        elif arguments.action == "revoke-key":
+            database.write(lambda session: api_keys.end_key(session, name, arguments.key_id, now))
         elif arguments.action == "revoke":
-            database.write(lambda session: api_keys.revoke(session, arguments.name, now))
+            database.write(lambda session: api_keys.revoke(session, name, now))
         else:
-            for app in database.read(api_keys.every):
-                state = "revoked" if app.revoked_at else ",".join(app.scopes)
-                bound = ",".join(app.namespaces or ["*"])
-                print(f"{app.app_id}\t{state}\t{app.created_at:%Y-%m-%dT%H:%M:%SZ}\t{bound}")
+            for app, keys in database.read(api_keys.every):
+                for line in _listed(app, keys, now):
+                    print("\t".join(line))
+
+
+def _create(database: Database, arguments: argparse.Namespace, now: datetime) -> None:
+    if not _APP_ID.fullmatch(arguments.name):
+        raise ValueError(
+            f"{arguments.name!r}: an app's name has lower-case letters, digits and '-', at "
+            "most 63 of them, and begins with a letter or digit"
+        )
+    scopes = arguments.scopes or _USUAL
+    bound = arguments.namespaces or ()
+    # The key alone on standard output, so that it can be taken from there: it is told once.
+    print(
+        database.write(lambda session: api_keys.create(session, arguments.name, scopes, now, bound))
+    )
+    print(
+        f"portside-control: {arguments.name} may {', '.join(sorted(set(scopes)))} in "
+        f"{', '.join(sorted(set(bound))) or 'every namespace'}; its key is shown this once",
+        file=sys.stderr,
+    )
+
+
+def _of_rotation(name: str, made: NewKey) -> str:
+    if made.old_ends_at is None:
+        old = f"the one before counts until `app revoke-key {name}` ends it (`app list` has its id)"
+    else:
+        old = f"the one before counts until {_moment(made.old_ends_at)}"
+    return f"{name} has the key {made.key_id}, shown this once; {old}"
+
+
+def _listed(app: App, keys: Sequence[ApiKey], now: datetime) -> Iterator[Sequence[str]]:
+    """A line for each key that counts; one for an app without."""
+    state = "revoked" if app.revoked_at else ",".join(app.scopes)
+    of_app = (app.app_id, state, _moment(app.created_at), ",".join(app.namespaces or ["*"]))
+    counting = [key for key in keys if key.ends_at is None or key.ends_at > now]
+    for key in counting:
+        until = "-" if key.ends_at is None else _moment(key.ends_at)
+        used = "never" if key.last_used_at is None else _moment(key.last_used_at)
+        yield (*of_app, key.key_id, _moment(key.created_at), used, until)
+    if not counting:
+        yield of_app
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 class _opened:  # noqa: N801 (used like a function)
@@ -153,6 +191,16 @@ def _scopes(text: str) -> Sequence[str]:
             f"{', '.join(unknown) or 'nothing'}: scopes are {', '.join(api_keys.SCOPES)}"
         )
     return scopes
+
+
+def _duration(text: str) -> int:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds > LONGEST_OVERLAP:
+        raise argparse.ArgumentTypeError(f"{text}: at most {format_duration(LONGEST_OVERLAP)}")
+    return seconds
 
 
 def _namespaces(text: str) -> Sequence[str]:
@@ -219,6 +267,24 @@ def _parser() -> argparse.ArgumentParser:
         help="where it may upload, and whose files it sees: with commas, or the option several "
         "times (default: every one)",
     )
-    actions.add_parser("list", help="every app with its scopes")
-    actions.add_parser("revoke", help="end an app's API key").add_argument("name")
+    rotate = actions.add_parser(
+        "rotate", help="give an app a second key, for the same; prints it, this once"
+    )
+    rotate.add_argument("name")
+    rotate.add_argument(
+        "--old-for",
+        metavar="TIME",
+        type=_duration,
+        help="how long the key before counts yet, as 24h (default: until `revoke-key` ends it)",
+    )
+    actions.add_parser(
+        "list",
+        aliases=["ls"],
+        help="every app's scopes, age and namespaces, and for each of its keys: id, age, last use "
+        "(to the hour) and end",
+    )
+    ending = actions.add_parser("revoke-key", help="end one of an app's two API keys")
+    ending.add_argument("name")
+    ending.add_argument("key_id", metavar="KEY-ID", help="as `list` has it")
+    actions.add_parser("revoke", help="end an app with its API keys").add_argument("name")
     return parser

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -175,7 +176,7 @@ def verify_uploaded(
 
 def mint_download(key: SigningKey, claims: DownloadClaims) -> str:
     """A `download+jwt`, to be put behind `?token=` in the file's URL."""
-    return key.sign(DOWNLOAD_TYPE, claims.model_dump(mode="json"))
+    return key.sign(DOWNLOAD_TYPE, claims.model_dump(mode="json", exclude_none=True))
 
 
 def verify_download(
@@ -225,6 +226,53 @@ def _check_place_and_time(
         raise TokenRefused("token-expired", "the token has expired: ask for a new one")
     if unix < not_before - LEEWAY:
         raise TokenRefused("token-not-yet-valid", "the token is not valid yet: check both clocks")
+
+
+def token_id(token: str, jti: str | None) -> str:
+    """What a token is revoked by: its `jti`, or the SHA-256 of what was signed.
+
+    Not of the whole token: the last character of a signature can be written in several ways.
+    """
+    if jti is not None:
+        return jti
+    return base64url.encode(hashlib.sha256(token.rpartition(".")[0].encode()).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Revocable:
+    """A token that can be revoked: by which id, of which `typ`, for whom, until when it counts."""
+
+    token_id: str
+    kind: str
+    node_id: str
+    ends: int
+
+
+def revocable(token: str, keyset: Keyset, now: datetime | None = None) -> Revocable:
+    """What there is to revoke of an upload, access or download token, whatever its time.
+
+    Raises TokenRefused: one that nobody trusts needs no revoking.
+    """
+    moment, kind = now or datetime.now(UTC), str(unverified_header(token).get("typ"))
+    if kind not in _REVOCABLE:
+        raise TokenRefused(
+            "token-type", f"only tokens of typ {', '.join(_REVOCABLE)} can be revoked"
+        )
+    payload = _verified_payload(token, kind, keyset, moment)
+    claims = _parsed(_REVOCABLE[kind], payload)
+    ends = claims.exp
+    if isinstance(claims, UploadClaims):
+        ends = max(claims.exp, claims.session_deadline)
+    elif isinstance(claims, DownloadClaims):
+        ends += RESUMABLE
+    return Revocable(token_id(token, claims.jti), kind, claims.aud, ends)
+
+
+_REVOCABLE: Mapping[str, type[UploadClaims | DownloadClaims | AccessClaims]] = {
+    UPLOAD_TYPE: UploadClaims,
+    DOWNLOAD_TYPE: DownloadClaims,
+    ACCESS_TYPE: AccessClaims,
+}
 
 
 def mint_receipt(key: SigningKey, claims: ReceiptClaims) -> str:

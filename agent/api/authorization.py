@@ -21,6 +21,7 @@ from agent.telemetry import clock
 from portside.tokens import (
     UPLOAD_TYPE,
     TokenRefused,
+    token_id,
     unverified_header,
     verify_access,
     verify_download,
@@ -155,9 +156,11 @@ class Access:
         return stored is not None and stored.sha256 == sha256
 
     def _download_claims(self, token: str, *, resuming: bool) -> DownloadClaims:
-        return self._verified(
+        claims = self._verified(
             lambda: verify_download(token, self._keyset, self._settings.node_id, resuming=resuming)
         )
+        self._revocations.refuse(token_id(token, claims.jti))
+        return claims
 
     def _access_claims(self, authorization: str) -> AccessClaims:
         token = bearer(authorization)
@@ -167,7 +170,9 @@ class Access:
                 "send 'Authorization: Bearer <access token>'; for a file's content a download "
                 "token will do, as the parameter 'token' of its URL",
             )
-        return self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
+        claims = self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
+        self._revocations.refuse(token_id(token, claims.jti))
+        return claims
 
     def _verified(self, verify: Callable[[], _Claims]) -> _Claims:
         try:

@@ -10,6 +10,7 @@ from agent.host import filesystem
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
+from agent.telemetry.progress import ProgressLog
 from agent.uploads.admission import Admission
 from portside.tokens import SigningKey
 from portside.wire.keys import Keyset
@@ -27,12 +28,18 @@ class Status:
     """The numbers that admission decides by, asked of admission itself."""
 
     def __init__(
-        self, settings: Settings, health: NodeHealth, admission: Admission, metrics: Metrics
+        self,
+        settings: Settings,
+        health: NodeHealth,
+        admission: Admission,
+        metrics: Metrics,
+        progress: ProgressLog,
     ) -> None:
         self._settings = settings
         self._health = health
         self._admission = admission
         self._metrics = metrics
+        self._progress = progress
         self._version = version("portside")
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -68,6 +75,7 @@ class Status:
             committed=committed,
             failures=failures,
             recent_failures=self._metrics.recent_failures.newest_first(),
+            under_way=self._progress.tokens_under_way(),
         )
 
 

@@ -13,7 +13,7 @@ from agent.cluster import identity
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
-from agent.commands import cold, fsck, outbox, quarantine
+from agent.commands import cold, fsck, outbox, quarantine, tokens
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
@@ -43,6 +43,12 @@ def main() -> None:
             _listed(outbox.deliveries, found, arguments)
         elif arguments.command == "pushes":
             _listed(outbox.pushes, found, arguments)
+        elif arguments.command == "revoke":
+            _prepare(found)
+            print(tokens.revoke(found, arguments.named, arguments.reason, sys.stdin))
+        elif arguments.command == "revoked":
+            _prepare(found)
+            print(tokens.listed(found))
         elif arguments.command == "cold":
             _cold(found, arguments.action)
         elif arguments.command == "restore":
@@ -156,6 +162,12 @@ def _restore(found: Settings, arguments: argparse.Namespace) -> None:
         sys.exit(f"portside-agent: {arguments.file_id} is not in the cold tier")
 
 
+def _prepare(found: Settings) -> None:
+    journal.configure()
+    check_marker(found)
+    _become_owner_of(found.root)
+
+
 def _become_owner_of(root: Path) -> None:
     """Root would leave files behind that the agent's user can't write."""
     if os.geteuid() == 0:
@@ -182,6 +194,15 @@ def _parser() -> argparse.ArgumentParser:
     pushes.description = "Copies to other nodes that are not made: waiting, or given up."
     for parser_of_list in (deliveries, pushes):
         _add_actions(parser_of_list)
+    revoke = commands.add_parser("revoke", help="have a token count no more on this node")
+    revoke.description = (
+        "For nodes without a control plane. What was stored with the token before stays."
+    )
+    revoke.add_argument(
+        "named", metavar="ID|-", help="the token's 'jti'; with - it or the token is read from stdin"
+    )
+    revoke.add_argument("--reason", default="", metavar="TEXT", help="kept beside it")
+    commands.add_parser("revoked", help="tokens that count no more on this node")
     _add_cold(commands.add_parser("cold", help="what is backed up to the cold tier"))
     _add_restore(commands.add_parser("restore", help="bring files back from the cold tier"))
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")

@@ -13,11 +13,13 @@ from agent.heartbeat.web_status import WebSilent
 from agent.host.statistics import Meter
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
+from agent.index.uploads import UploadIndex
 from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.storage.quarantine import REASON_KEY
 from agent.telemetry.worker_report import ScrubReport
 from portside.wire.heartbeat import (
+    MOST_BEGUN,
     MOST_QUARANTINED,
     GoneFile,
     Heartbeat,
@@ -39,6 +41,7 @@ class _Uploads:
     slots: int
     reserved: int
     inodes: InodeStatus
+    under_way: tuple[str, ...] | None = None
 
 
 class HeartbeatPayload:
@@ -57,6 +60,7 @@ class HeartbeatPayload:
         self._lag = lag
         self._meter = Meter(settings.root)
         self._inventory = Inventory(database)
+        self._uploads_begun = UploadIndex(database)
         self._version = version("portside")
         self._run = secrets.token_hex(8)
 
@@ -105,7 +109,18 @@ class HeartbeatPayload:
             gone=tuple(gone),
             lifetimes=tuple(lifetimes),
             holds=tuple(holds),
+            begun=self._begun(uploads),
         )
+
+    def _begun(self, uploads: _Uploads) -> tuple[str, ...] | None:
+        """The tokens of every upload that has begun, unless that can't be told.
+
+        The rows come last: an upload that ends a request meanwhile is in them.
+        """
+        if uploads.under_way is None:
+            return None
+        found = {*uploads.under_way, *self._uploads_begun.begun()}
+        return tuple(sorted(found)) if len(found) <= MOST_BEGUN else None
 
     def _quarantined(self) -> tuple[QuarantinedFile, ...]:
         rows = self._database.rows(
@@ -141,4 +156,5 @@ class HeartbeatPayload:
             # What is left of the free space is what admission would give to a new upload.
             reserved=said.disk.reserved + said.disk.kept_free,
             inodes=said.disk.inodes,
+            under_way=said.under_way,
         )

@@ -250,6 +250,12 @@ touches no row: rewriting a million of them would keep a start waiting
 _PROOFS = "ALTER TABLE pushes ADD COLUMN proof TEXT;"
 """What lets the target take the copy: `portside.orders.copies`."""
 
+_REVOKED_HERE = """
+ALTER TABLE revoked ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE revoked ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+"""
+"""Tokens that were revoked on this node itself are kept until they would have ended (seconds)."""
+
 _STEPS = (
     (2, _FILES),
     (3, _CONTROL),
@@ -259,6 +265,7 @@ _STEPS = (
     (7, _PROMISES),
     (8, _LIFETIMES),
     (9, _PROOFS),
+    (10, _REVOKED_HERE),
 )
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 

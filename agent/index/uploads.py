@@ -131,6 +131,13 @@ class UploadIndex:
         row = self._database.row("SELECT count(DISTINCT staging) FROM uploads WHERE state = 'OPEN'")
         return 0 if row is None else int(row[0])
 
+    def begun(self) -> set[str]:
+        """The tokens of open uploads that have a byte."""
+        rows = self._database.rows(
+            "SELECT DISTINCT jti FROM uploads WHERE state = 'OPEN' AND offset > 0"
+        )
+        return {str(jti) for (jti,) in rows}
+
     def promises(self) -> list[tuple[str, int, int]]:
         """Each open upload's id, the bytes of disk that it was promised, and its offset."""
         return self._database.rows(
@@ -188,14 +195,17 @@ class UploadIndex:
         return self._database.row(query, (str(path), jti)) is not None
 
     def overdue(self) -> list[Upload]:
-        """Uploads whose deadline has passed before they came to their end, or to their first byte.
+        """Uploads that won't go on: past their deadline, not begun in time, or revoked.
 
-        Until its token's `exp` an upload has to have begun, which is when it has a byte.
+        Until its token's `exp` an upload has to have begun, which is when it has a byte. One that
+        is joined of parts has theirs, and a part of no length is all there.
         """
         before = int(time.time()) - LEEWAY
         rows = self._database.rows(
-            "SELECT * FROM uploads WHERE state = 'OPEN' AND (deadline < ? OR "
-            "(offset = 0 AND json_extract(details, '$.claims.exp') < ?))",
+            "SELECT * FROM uploads WHERE state = 'OPEN' AND (deadline < ? OR (offset = 0 "
+            "AND kind != 'final' AND length IS NOT 0 "
+            "AND json_extract(details, '$.claims.exp') < ?) "
+            "OR jti IN (SELECT jti FROM revoked))",
             (before, before),
         )
         return [_upload(row) for row in rows]

@@ -180,6 +180,7 @@ class ResumableUploads:
                 failures_as_problems(self._health, limit),
                 self._staged.sending(upload),
                 self._admission.admit(_demand(upload, asked)) as reservation,
+                self._progress.under_way(upload.jti),
                 self._staged.open(upload) as staging,
             ):
                 progress = Checkpoint(
@@ -200,6 +201,8 @@ class ResumableUploads:
                         raise self._overrun(upload) from None
                     raise
                 if is_complete(upload, staging, asked):
+                    # It may have been revoked while the bytes came.
+                    self._policy.revocations.refuse(upload.jti)
                     stored = self._finisher.finish(
                         upload, staging, progress.hexdigest(), sending.timer
                     )

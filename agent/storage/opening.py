@@ -13,6 +13,7 @@ from agent.host import filesystem
 from agent.host.directories import set_mode
 from agent.host.filesystem import FilesystemUnfit
 from agent.index.database import Database
+from agent.index.revocations import Revocations
 from agent.settings import Settings
 from agent.storage.reserve import PIECES, Reserve
 from agent.telemetry.health import NodeUnfit, check_marker
@@ -43,6 +44,7 @@ def open_index(settings: Settings) -> Database:
     held = reserve.refill()
     if held < PIECES:
         _log.warning("the disk is full: less is in reserve than should be", pieces=held)
+    Revocations(database).bring_in(settings.revoked)
     return database
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +59,25 @@ class ProgressLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._under_way: Counter[str] = Counter()
+
+    @contextmanager
+    def under_way(self, token_id: str) -> Iterator[None]:
+        """A request brings bytes for this token, until they are stored or it has ended."""
+        with self._lock:
+            self._under_way[token_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[token_id] -= 1
+                if not self._under_way[token_id]:
+                    del self._under_way[token_id]
+
+    def tokens_under_way(self) -> tuple[str, ...]:
+        """The ids of the tokens for which bytes are coming now."""
+        with self._lock:
+            return tuple(self._under_way)
 
     @contextmanager
     def follow(self, transfer: Transfer) -> Iterator[Callable[[int], None]]:

@@ -53,6 +53,7 @@ class WritePath:
         with (
             failures_as_problems(self.policy.health, plan.limit),
             self.admission.admit(plan.demand) as reservation,
+            self.progress.under_way(plan.claims.jti),
         ):
             if plan.stored is not None:
                 return self._compare(plan, plan.stored, reservation.open_body(open_body))
@@ -86,6 +87,8 @@ class WritePath:
                 "size-mismatch", f"{plan.announced} bytes were announced, {size} came"
             )
         verify(plan.claims.size, size, plan.sha256, digest.hexdigest())
+        # It may have been revoked while the bytes came, which can take hours.
+        self.policy.revocations.refuse(plan.claims.jti)
         with timer.phase("sync"):
             staging.make_durable()
         with timer.phase("commit"):

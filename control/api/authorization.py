@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import falcon
 
 from control.cluster import api_keys
 from control.cluster.api_keys import Scope
+from control.cluster.key_use import KeyUse
 from control.cluster.reach import NOTHING, Reach
 from control.cluster.read_model import KnownApp
 from control.cluster.snapshot import Snapshots
@@ -36,9 +39,17 @@ class Caller:
 class Access:
     """Decisions by API key. Each raises ProblemError."""
 
-    def __init__(self, snapshots: Snapshots, wrong: WrongCredentials) -> None:
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        wrong: WrongCredentials,
+        use: KeyUse,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._snapshots = snapshots
         self._wrong = wrong
+        self._use = use
+        self._clock = clock
 
     def need(self, request: falcon.Request, *scopes: Scope) -> Caller:
         """Who asks, who must have one of these scopes, or `admin`."""
@@ -72,6 +83,7 @@ class Access:
             app = self._snapshots.app(digest)
         if app is None:
             raise ProblemError("key-unknown", _what_it_is(key))
+        self._use.seen(digest, self._clock())
         return Caller(app)
 
 
@@ -88,7 +100,7 @@ def _what_it_is(key: str) -> str:
     # A JWT has two dots (RFC 7515, section 7.1), an API key none.
     if key.count(".") == _DOTS_OF_TOKENS:
         return f"this is a token for nodes, no API key: those begin with {api_keys.KEY_PREFIX!r}"
-    return "this API key isn't known here, or it was revoked"
+    return "this API key isn't known here, or it has ended"
 
 
 _DOTS_OF_TOKENS = 2

@@ -48,12 +48,22 @@ from portside.wire.fields import NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
+from portside.wire.keys import (
+    AppView,
+    AppViews,
+    KeyRequest,
+    NewKeyView,
+    RevocationRequest,
+    RevokedView,
+    RevokedViews,
+)
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import Readiness
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _BODY: tuple[Slug, ...] = ("body-too-large", "media-type")
 _HOLD: tuple[Slug, ...] = ("not-found", "file-deleted", "file-not-stored", *_BODY)
+_APP: tuple[Slug, ...] = ("app-unknown",)
 _MOVE: tuple[Slug, ...] = ("move-unknown",)
 _TOKENS: tuple[Slug, ...] = get_args(Refusal)
 
@@ -228,6 +238,33 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {200: PoolView},
         ("pool-unknown", "pool-in-use"),
     ),
+    ("GET", "/api/v1/apps"): Operation("apps", "Every app and its keys", {200: AppViews}),
+    ("GET", "/api/v1/apps/{app_id}"): Operation("apps", "One app", {200: AppView}, _APP),
+    ("POST", "/api/v1/apps/{app_id}/keys"): Operation(
+        "apps",
+        "Give an app a second key, for the same as the one before; its text is told this once",
+        {201: NewKeyView},
+        (*_APP, "app-refused", *_BODY),
+        body=KeyRequest,
+        body_required=False,
+    ),
+    ("DELETE", "/api/v1/apps/{app_id}/keys/{key_id}"): Operation(
+        "apps",
+        "End one of an app's two keys",
+        {200: AppView},
+        (*_APP, "app-refused"),
+    ),
+    ("GET", "/api/v1/revocations"): Operation(
+        "apps", "Tokens that are revoked and would count otherwise", {200: RevokedViews}
+    ),
+    ("POST", "/api/v1/revocations"): Operation(
+        "apps",
+        "Revoke an upload, access or download token, by itself or by its id: each node refuses it "
+        "once its next heartbeat was answered",
+        {201: RevokedView},
+        ("revocations-full", *_BODY),
+        body=RevocationRequest,
+    ),
     ("GET", "/api/v1/files"): Operation(
         "files",
         "Search, newest first",
@@ -300,7 +337,14 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             },
             (
                 *_TOKENS,
-                *("token-missing", "right-missing", "not-found", "file-deleted", "file-expired"),
+                *(
+                    "token-missing",
+                    "token-revoked",
+                    "right-missing",
+                    "not-found",
+                    "file-deleted",
+                    "file-expired",
+                ),
                 *("being-checked", "file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),

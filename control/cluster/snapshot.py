@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from control.cluster import rosters
+from control.cluster import api_keys, rosters
 from control.cluster.placement import Place, Ranking
 from control.cluster.read_model import (
     KnownApp,
@@ -30,9 +31,10 @@ from control.cluster.read_model import (
     known_app,
 )
 from control.db.database import Database, DatabaseUnavailable
-from control.db.models import App, ClusterState, Revocation
+from control.db.models import ApiKey, App, ClusterState, Revocation, RevokedToken
 from control.settings import Settings
 from portside import tokens
+from portside.wire.bounds import MOST_REVOKED
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
 
@@ -136,8 +138,8 @@ class Snapshots:
             return known
 
         def look_up(session: Session) -> KnownApp | None:
-            row = session.scalars(
-                select(App).where(App.key_sha256 == key_sha256, App.revoked_at.is_(None))
+            row = session.execute(
+                _keys_that_count(self._clock()).where(ApiKey.key_sha256 == key_sha256)
             ).one_or_none()
             return None if row is None else known_app(row.app_id, row.scopes, row.namespaces)
 
@@ -157,24 +159,15 @@ class Snapshots:
         pools = self._pools.read(session, nodes, pause)
         apps = {
             row.key_sha256: known_app(row.app_id, row.scopes, row.namespaces)
-            for row in session.execute(
-                select(App.key_sha256, App.app_id, App.scopes, App.namespaces).where(
-                    App.revoked_at.is_(None)
-                )
-            )
+            for row in session.execute(_keys_that_count(now))
         }
-        revoked = session.scalars(
-            select(Revocation.token_id)
-            .where(Revocation.expires_at > now - timedelta(seconds=tokens.LEEWAY))
-            .order_by(Revocation.token_id)
-        )
         places = self._places.of(pools)
         return Snapshot(
             nodes=nodes,
             pools=pools,
             apps=apps,
             roster=self._roster(session, 0 if cluster is None else cluster.roster_version),
-            revoked=tuple(revoked),
+            revoked=_revoked(session, now),
             learned_at=None if cluster is None else cluster.learned_at,
             places=places,
             ranking=Ranking(places),
@@ -189,6 +182,39 @@ class Snapshots:
         if version not in self._rosters:
             self._rosters = {version: rosters.published(session, self._settings, version)}
         return self._rosters[version]
+
+
+def _keys_that_count(now: datetime) -> Select[*tuple[Any, ...]]:
+    """API keys with what their apps may."""
+    return (
+        select(ApiKey.key_sha256, App.app_id, App.scopes, App.namespaces)
+        .join(App, App.app_id == ApiKey.app_id)
+        .where(App.revoked_at.is_(None), api_keys.counts(now))
+    )
+
+
+def _revoked(session: Session, now: datetime) -> tuple[str, ...]:
+    """Tokens that nodes are to refuse: as many as a heartbeat's answer takes.
+
+    What operators have revoked comes first, then the uploads that were called off last: nodes
+    remember those that they were told of before.
+    """
+    late = now - timedelta(seconds=tokens.LEEWAY)
+    found = dict.fromkeys(
+        session.scalars(
+            select(RevokedToken.token_id)
+            .where(RevokedToken.expires_at > late)
+            .order_by(RevokedToken.revoked_at.desc(), RevokedToken.token_id)
+            .limit(MOST_REVOKED)
+        )
+    )
+    called_off = session.scalars(
+        select(Revocation.token_id)
+        .where(Revocation.expires_at > late)
+        .order_by(Revocation.revoked_at.desc(), Revocation.token_id)
+        .limit(MOST_REVOKED - len(found))
+    )
+    return tuple(dict.fromkeys((*found, *called_off)))
 
 
 class _Places:

@@ -128,11 +128,29 @@ class App(Base):
 
     app_id: Mapped[str] = mapped_column(primary_key=True)
     key_sha256: Mapped[str] = mapped_column(unique=True)
+    """Of its newest key: for a release without `ApiKey`, which answers while this one is deployed.
+    """
     scopes: Mapped[list[str]] = mapped_column(JSON)
     namespaces: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    """Those that its key is bound to; None: it isn't."""
+    """Those that its keys are bound to; None: they aren't."""
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A key of an app: one of two at most that count at a time."""
+
+    __tablename__ = "api_keys"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    """The beginning of its digest: what people call it by."""
+    app_id: Mapped[str] = mapped_column(ForeignKey("apps.app_id"), index=True)
+    key_sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    """From when it counts no more; None: it counts until somebody ends it."""
+    last_used_at: Mapped[datetime | None]
+    """To the hour (`control.cluster.key_use`)."""
 
 
 class Node(Base):
@@ -236,6 +254,14 @@ class UploadSession(Base):
         Index(
             "ix_sessions_open",
             "deadline",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        # Those whose time to begin is over, for their node's word.
+        Index(
+            "ix_sessions_unbegun",
+            "node_id",
+            "expires_at",
             sqlite_where=text("state = 'open'"),
             postgresql_where=text("state = 'open'"),
         ),
@@ -565,10 +591,32 @@ class MoveFile(Base):
 
 
 class Revocation(Base):
-    """A token that counts no more, until it would have ended by itself."""
+    """An upload that was called off: its token counts no more, until it would have ended by itself.
+
+    Its file is deleted if it comes all the same.
+    """
 
     __tablename__ = "revocations"
 
     token_id: Mapped[str] = mapped_column(primary_key=True)
     revoked_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class RevokedToken(Base):
+    """A token that an operator has revoked. What was stored with it before stays."""
+
+    __tablename__ = "revoked_tokens"
+
+    token_id: Mapped[str] = mapped_column(primary_key=True)
+    """Its `jti`, or what stands for one (`portside.tokens.token_id`)."""
+    kind: Mapped[str | None]
+    """Its `typ`; None where only its id was told."""
+    node_id: Mapped[str | None]
+    """Whom it was for, as far as that is known."""
+    reason: Mapped[str]
+    revoked_by: Mapped[str]
+    """The app whose key it was revoked with."""
+    revoked_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    """When it would have ended by itself."""

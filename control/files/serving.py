@@ -7,6 +7,7 @@ its path on any node of the cluster; for the node that is sent to one of its own
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from control.cluster.node_states import is_off
 from control.cluster.reach import Reach
 from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
-from control.db.models import Copy, File, Revocation
+from control.db.models import Copy, File, Revocation, RevokedToken
 from control.files import receipts
 from control.files.service import being_checked, file_deleted, must_be_alive, unknown, url_of
 from control.problems import ProblemError
@@ -27,6 +28,7 @@ from portside.tokens import (
     SigningKey,
     TokenRefused,
     mint_download,
+    token_id,
     unverified_claims,
     verify_download,
 )
@@ -136,7 +138,7 @@ def locate(
     if file is None:
         return _of_upload(session, snapshot, asked)
     private = file.namespace in settings.private
-    claims = _right(snapshot, signing, file, asked, now) if private else None
+    claims = _right(session, snapshot, signing, file, asked, now) if private else None
     must_be_alive(file, now)
     if file.held:
         raise being_checked()
@@ -179,7 +181,7 @@ def _of_upload(session: Session, snapshot: Snapshot, asked: Asked) -> Redirect:
 
 
 def _right(
-    snapshot: Snapshot, signing: Signing, file: File, asked: Asked, now: datetime
+    session: Session, snapshot: Snapshot, signing: Signing, file: File, asked: Asked, now: datetime
 ) -> DownloadClaims | None:
     """What a private file is read by: a token's claims, or None for an app's key.
 
@@ -198,6 +200,8 @@ def _right(
         claims = verify_download(asked.token, signing.trusted, node_id, now, resuming=resuming)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None
+    if session.get(RevokedToken, token_id(asked.token, claims.jti)) is not None:
+        raise ProblemError("token-revoked", "this token was revoked: ask for a new one")
     if node_id not in snapshot.nodes:
         raise ProblemError("token-wrong-node", f"there is no node {node_id!r} in this cluster")
     if claims.path != file.path:
@@ -217,8 +221,11 @@ def _token(
     """A download token for this copy's node, good no longer than the one that was brought."""
     if claims is not None and claims.aud == copy.node_id and asked.token is not None:
         return asked.token
-    ends = None if claims is None else claims.exp
-    return _signed(settings.download_seconds, signing.key, file, copy, now, ends)[0]
+    if claims is None or asked.token is None:
+        return _signed(settings.download_seconds, signing.key, file, copy, now)[0]
+    # Revoked along with the one that it comes from.
+    jti = token_id(asked.token, claims.jti)
+    return _signed(settings.download_seconds, signing.key, file, copy, now, claims.exp, jti)[0]
 
 
 def _signed(
@@ -228,6 +235,7 @@ def _signed(
     copy: Copy,
     now: datetime,
     ends: int | None = None,
+    jti: str | None = None,
 ) -> tuple[str, int]:
     """A download token for a copy, and when it ends (Unix seconds).
 
@@ -246,6 +254,7 @@ def _signed(
         nbf=began,
         exp=until if ends is None else min(until, ends),
         path=file.path,
+        jti=jti or secrets.token_urlsafe(16),
     )
     return mint_download(key, claims), claims.exp
 

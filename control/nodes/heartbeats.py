@@ -30,6 +30,7 @@ from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.replication import leases
+from control.sessions import unbegun
 from control.settings import Settings
 from portside.tokens import LEEWAY
 from portside.wire.heartbeat import (
@@ -49,6 +50,9 @@ TICKET_BYTES = 12
 
 AT_WORK = 5.0
 """Seconds between two heartbeats of a node that has work: as often as more is ordered."""
+
+_FOR_NOW = {"work", "gone", "lifetimes", "holds", "begun"}
+"""Of a heartbeat: what is acted upon, and not kept."""
 
 # Made once: putting a statement together takes longer than the database takes to carry it out.
 _KEEP = update(Node).where(Node.node_id == bindparam("node")).returning(Node.down_since)
@@ -107,6 +111,8 @@ class Heartbeats:
         )
         if kept is None:
             return self._not_taken(node_id, now)
+        if beat.begun is not None:
+            unbegun.give_back(self._database, node_id, beat.begun, beat.sent_at, now)
         # Not before it has proved to be no replay.
         self._runs.heard(node_id, beat.run, now)
         authentication.refuse_twins(self._runs, node_id, now)
@@ -163,7 +169,7 @@ class Heartbeats:
             "sent_at": beat.sent_at,
             "clock_skew": _skew(beat, now),
             "heard_at": now,
-            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "lifetimes", "holds"}),
+            "heartbeat": beat.model_dump_json(exclude=_FOR_NOW),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
             "disk_reserved": beat.disk_withheld,

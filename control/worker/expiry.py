@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.db.database import Database
-from control.db.models import Copy, File, Revocation, UploadSession, Work
+from control.db.models import Copy, File, Revocation, RevokedToken, UploadSession, Work
 from control.files import receipts, service
 
 BATCH = 200
@@ -145,10 +145,14 @@ def purge(database: Database, now: datetime) -> int:
         old_revocations = (
             select(Revocation.token_id).where(Revocation.expires_at < now - KEPT).limit(BATCH)
         )
+        old_tokens = (
+            select(RevokedToken.token_id).where(RevokedToken.expires_at < now - KEPT).limit(BATCH)
+        )
         for model, key, old in (
             (UploadSession, UploadSession.session_id, old_sessions),
             (Work, Work.lease_id, old_work),
             (Revocation, Revocation.token_id, old_revocations),
+            (RevokedToken, RevokedToken.token_id, old_tokens),
         ):
             ids = list(session.scalars(old))
             if ids:

@@ -46,6 +46,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.files import HoldRequest, LifetimeChange
+from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 
 CONNECT_SECONDS = 10.0
@@ -177,6 +178,14 @@ class Control:
     def register(self, receipt: str) -> FileView:
         """Tell of a stored file. The same receipt again is fine."""
         return self._ask(FileView, "POST", paths.FILES, FileReceipt(receipt=receipt))
+
+    def revoke(self, wish: RevocationRequest) -> RevokedView:
+        """Have a token count no more. The same wish again is fine."""
+        return self._ask(RevokedView, "POST", paths.REVOKED, wish)
+
+    def revoked(self) -> RevokedViews:
+        """Every token that is revoked and would count otherwise."""
+        return self._ask(RevokedViews, "GET", paths.REVOKED)
 
     def plan_move(self, wish: MoveRequest) -> MovePlan:
         """What a move would do; nothing happens."""

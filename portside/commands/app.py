@@ -1,4 +1,4 @@
-"""`portside app`: the API keys of apps, made and revoked on the control plane's node over SSH."""
+"""`portside app`: the API keys of apps, made, changed and revoked on the control plane's node."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def command(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="create|list|revoke ...",
+            metavar="create|list|rotate|revoke-key|revoke ...",
             help="As `portside-control app list` and its like have it.",
         ),
     ],
     file: ClusterFile = None,
 ) -> None:
-    """Make, list and revoke the API keys of apps. A key is shown once, when it is made.
+    """Make, list, change and revoke the API keys of apps. A key is shown once, when it is made.
 
     Runs `portside-control app` on the control plane's node over SSH: `portside app create web`.
     """

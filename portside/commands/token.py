@@ -6,6 +6,7 @@ A token on a command line shows in the process list: it is taken from a file or 
 from __future__ import annotations
 
 import getpass
+import secrets
 import sys
 import time
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ from portside.wire.keys import Keyset
 from portside.wire.problem import in_words
 
 app = typer.Typer(
-    help="Mint tokens for uploads, downloads and apps, and read what a token says.",
+    help="Mint tokens for uploads, downloads and apps, read what one says, revoke one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -215,7 +216,16 @@ def _checked(
             f"{', '.join(storage) or 'none'}"
         )
     now = int(time.time())
-    claims = {"iss": issuer, "aud": node, "iat": now, "nbf": now, "exp": now + valid, **others}
+    claims = {
+        "iss": issuer,
+        "aud": node,
+        "iat": now,
+        "nbf": now,
+        "exp": now + valid,
+        # What it can be revoked by, without having it.
+        "jti": secrets.token_urlsafe(16),
+        **others,
+    }
     try:
         return model.model_validate(claims)
     except ValidationError as error:

@@ -7,9 +7,10 @@ Sizes are bytes. What a webhook's signature says is in `portside.wire.hooks`.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from portside.wire.base import Message
 from portside.wire.bounds import (
@@ -23,6 +24,7 @@ from portside.wire.bounds import (
     UnixTime,
 )
 from portside.wire.fields import (
+    JTI_PATTERN,
     AppId,
     ExpiresAt,
     ExpiresIn,
@@ -86,6 +88,15 @@ class UploadClaims(Message):
         return limit
 
 
+def _as_an_id(value: object) -> object:
+    """A `jti` that is of ours; any other means nothing here, as before it was read."""
+    return value if isinstance(value, str) and re.fullmatch(JTI_PATTERN, value) else None
+
+
+Jti = Annotated[TokenId | None, BeforeValidator(_as_an_id)]
+"""By which a token can be revoked whoever has it; without one there is what it says
+(`portside.tokens.token_id`)."""
+
 Right = Literal["list", "read", "verify", "delete", "hold"]
 
 
@@ -98,6 +109,7 @@ class DownloadClaims(Message):
     nbf: UnixTime
     exp: UnixTime
     path: Name = Field(min_length=1)
+    jti: Jti = None
 
 
 class AccessClaims(Message):
@@ -116,6 +128,7 @@ class AccessClaims(Message):
     namespace: Namespace | None = None
     owner: Owner | None = None
     file_id: FileId | None = None
+    jti: Jti = None
 
 
 class ReplicateClaims(Message):

@@ -145,6 +145,10 @@ MOST_HOLDS = 500
 """Files in one heartbeat that were held or released as ordered."""
 
 
+MOST_BEGUN = 1000
+"""Uploads under way that one heartbeat tells of: 130 KiB of ids at most."""
+
+
 class HoldDone(Message):
     """A file of which an order was carried out, or that the node doesn't have."""
 
@@ -202,6 +206,9 @@ class Heartbeat(Message):
     """Orders of the last answer that are carried out."""
     holds: tuple[HoldDone, ...] = Field(default=(), max_length=MOST_HOLDS, fail_fast=True)
     """Each until a heartbeat that told it was answered. None by older releases."""
+    begun: tuple[TokenId, ...] | None = Field(default=None, max_length=MOST_BEGUN, fail_fast=True)
+    """The ids of all tokens whose uploads have bytes here and aren't stored. None where nobody can
+    say: by older releases, without the web side's word, and of more than fit."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

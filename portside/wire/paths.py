@@ -37,8 +37,10 @@ SESSIONS = "/api/v1/upload/sessions"
 NODES = "/api/v1/nodes"
 POOLS = "/api/v1/pools"
 MOVES = "/api/v1/moves"
+APPS = "/api/v1/apps"
+REVOKED = "/api/v1/revocations"
 REPAIR = "/api/v1/repair"
-"""The control plane's, as these five are."""
+"""The control plane's, as these seven are."""
 
 
 _CUT_OFF = MAX_NAME_BYTES - 100

@@ -10,6 +10,7 @@ from pydantic import Field, RootModel, computed_field
 
 from portside.wire.base import Message
 from portside.wire.bounds import MOST_REASONS, Amount, Label, Moment, Name, Prose
+from portside.wire.fields import TokenId
 
 INODES_TO_COMMIT = 6
 """Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
@@ -21,6 +22,10 @@ MOST_PROBLEMS = 256
 
 MOST_FAILURES = 50
 """Failed uploads that are told."""
+
+
+MOST_UNDER_WAY = 10_000
+"""Requests that bring bytes at a time: many times the slots of the largest node."""
 
 
 def used_percent(free: int, total: int) -> float:
@@ -156,6 +161,10 @@ class UploadStatus(PublicStatus):
         default=(), max_length=MOST_FAILURES, fail_fast=True
     )
     """The newest first, since the agent's start."""
+    under_way: tuple[TokenId, ...] | None = Field(
+        default=None, max_length=MOST_UNDER_WAY, fail_fast=True
+    )
+    """The ids of tokens for which bytes are coming; None where an agent doesn't tell."""
 
 
 class ToldStatus(RootModel[UploadStatus | PublicStatus]):

@@ -21,7 +21,7 @@ from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Heartbeat, Lease, Roster
 from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble, respond
-from tests.support.agent.process import Agent, slug_of
+from tests.support.agent.process import Agent, first_line, slug_of
 from tests.support.agent.receiver import self_signed
 from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
 from tests.support.agent.worker_process import Worker
@@ -92,6 +92,33 @@ def test_a_heartbeat_says_what_the_web_side_and_the_disk_say(
     assert control.heartbeats[-1].stored_bytes == 1000
     assert control.heartbeats[-1].inventory == toggled(EMPTY, [file.file_id])
     assert control.refused == []
+
+
+def test_a_heartbeat_names_every_upload_that_has_bytes_and_no_other(
+    node: Worker, control: ControlDouble
+) -> None:
+    agent, tus = node.agent, {"Tus-Resumable": "1.0.0", "Upload-Length": "10"}
+    urls = []
+    for number in range(2):
+        token = agent.mint(size=10, name="b.bin", jti=f"resumed-token-{number}")
+        headers = {**tus, "Authorization": f"Bearer {token}"}
+        created = requests.post(f"{agent.url}/api/v1/uploads", headers=headers, timeout=60)
+        urls.append((created.headers["Location"], headers))
+    node.start()
+    with agent.open_put("a.bin", 2, agent.mint(jti="running-token-0")) as connection:
+        connection.sendall(b"x")
+        url, headers = urls[0]
+        more = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        part = requests.patch(url, data=b"01", headers={**headers, **more}, timeout=60)
+        assert part.status_code == 204, part.text
+        begun = ("resumed-token-0", "running-token-0")
+        node.wait_for(lambda: control.heartbeats and control.heartbeats[-1].begun == begun)
+        connection.sendall(b"y")
+        assert b" 201 " in first_line(connection)
+    node.wait_for(lambda: control.heartbeats[-1].begun == ("resumed-token-0",))
+    # Whoever can't be asked doesn't say that there is none.
+    agent.kill()
+    node.wait_for(lambda: control.heartbeats[-1].begun is None)
 
 
 def test_what_is_in_quarantine_is_named_until_it_is_settled(

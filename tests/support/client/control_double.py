@@ -29,6 +29,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.files import HoldNote
+from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.copy_double import CopyDouble
@@ -67,6 +68,7 @@ class ControlDouble:
         self.moves: list[MoveView] = []
         self.plan: MovePlan | None = None
         self.repair: RepairView | None = None
+        self.revoked: list[RevokedView] = []
         double = self
 
         class Bound(ControlHandler):
@@ -143,6 +145,10 @@ class ControlHandler(BaseHTTPRequestHandler):
             case (_, "pools", pool_id):
                 known = [each for each in self.control.pools if each.pool_id == pool_id]
                 self.send(known[0]) if known else self.problem(404, "pool-unknown")
+            case ("POST", "revocations"):
+                self._revoke()
+            case ("GET", "revocations"):
+                self.send(RevokedViews(revoked=tuple(self.control.revoked)))
             case ("GET", "repair"):
                 assert self.control.repair is not None
                 self.send(self.control.repair)
@@ -177,6 +183,21 @@ class ControlHandler(BaseHTTPRequestHandler):
                 self._move(move_id)
             case _:
                 self.problem(404, "not-found")
+
+    def _revoke(self) -> None:
+        wish = RevocationRequest.model_validate_json(self.body)
+        now = datetime.now(UTC)
+        view = RevokedView(
+            token_id=wish.token_id or "of-the-token",
+            kind=None if wish.token is None else "access+jwt",
+            node_id=None,
+            reason=wish.reason,
+            revoked_by="operator",
+            revoked_at=now,
+            expires_at=now,
+        )
+        self.control.revoked.append(view)
+        self.send(view, 201)
 
     def _want(self, node_id: str) -> None:
         wish = NodeStateRequest.model_validate_json(self.body)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,19 +18,25 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from portside.tokens import (
+    DOWNLOAD_TYPE,
     LEEWAY,
     RECEIPT_TYPE,
+    RESUMABLE,
     UPLOAD_TYPE,
     SigningKey,
     TokenRefused,
     mint_receipt,
     mint_upload,
+    revocable,
+    token_id,
     unverified_claims,
     unverified_header,
+    verify_download,
     verify_receipt,
     verify_upload,
 )
 from portside.wire.claims import ReceiptClaims, UploadClaims
+from portside.wire.fields import JTI_PATTERN
 from portside.wire.keys import Keyset, PublicKey, thumbprint
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -419,3 +426,38 @@ def test_a_broken_key_in_the_key_set_breaks_only_its_own_tokens() -> None:
 def test_every_key_is_new() -> None:
     assert len({SigningKey.generate("x").kid for _ in range(8)}) == 8
     assert secrets.compare_digest(KEY.kid, KEY.public().kid)
+
+
+@pytest.mark.parametrize(
+    ("jti", "own"),
+    [(None, False), ("an-id-of-the-apps", True), ("x", False), ("two words", False)],
+)
+def test_a_token_is_revoked_by_its_id_or_by_what_was_signed(jti: str | None, own: bool) -> None:
+    """Apps mint tokens with any `jti`, or none: each of them is taken as before."""
+    times = {"iat": UNIX, "nbf": UNIX, "exp": UNIX + 60}
+    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a"}
+    claims |= {} if jti is None else {"jti": jti}
+    token = KEY.sign(DOWNLOAD_TYPE, claims)
+    assert verify_download(token, KEYS, "s01", NOW).jti == (jti if own else None)
+    found = revocable(token, KEYS, NOW)
+    assert (found.kind, found.node_id, found.ends) == (DOWNLOAD_TYPE, "s01", UNIX + 60 + RESUMABLE)
+    assert (found.token_id == jti) == own
+    assert re.fullmatch(JTI_PATTERN, found.token_id)
+    # The last character of a signature has four bits that not every library reads.
+    assert token_id(f"{token[:-1]}_", found.token_id if own else None) == found.token_id
+
+
+def test_what_nobody_takes_needs_no_revoking_and_what_has_ended_may_be_revoked() -> None:
+    times = {"iat": UNIX, "nbf": UNIX, "exp": UNIX + 60}
+    claims = {"iss": "lab", "aud": "s01", **times, "path": "isos/a"}
+    late = NOW + timedelta(days=400)
+    assert revocable(KEY.sign(DOWNLOAD_TYPE, claims), KEYS, late).node_id == "s01"
+    for signed, code in (
+        (STRANGER.sign(DOWNLOAD_TYPE, claims), "token-unknown-key"),
+        (KEY.sign(RECEIPT_TYPE, claims), "token-type"),
+        (KEY.sign(DOWNLOAD_TYPE, {**claims, "path": ""}), "token-claims"),
+        ("no-token", "token-malformed"),
+    ):
+        with pytest.raises(TokenRefused) as refused:
+            revocable(signed, KEYS, NOW)
+        assert refused.value.code == code

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agent.index.database import Database
+from agent.index.revocations import Revocations
 from agent.index.uploads import MOST_PARTS, Details, Kind, Upload, UploadIndex, contiguous
 from agent.problems import ProblemError
 from tests.support.minting import upload_claims
@@ -140,3 +141,29 @@ def test_bytes_are_contiguous_up_to_the_first_gap(
         for n, (start, length, offset) in enumerate(parts)
     ]
     assert contiguous(uploads) == end
+
+
+def test_what_was_not_begun_in_time_is_overdue_and_so_is_what_is_revoked(
+    sessions: UploadIndex,
+) -> None:
+    late = upload_claims(
+        "lab", "s01", {"namespace": "isos", "jti": "token-late", "exp": int(time.time()) - 3600}
+    )
+    details = Details(claims=late, dialect="ietf", name="a.bin")
+    unbegun = _upload(number=1, jti=late.jti, details=details)
+    of_no_length = replace(unbegun, upload_id="2" * 32, kind="part", length=0, promised=0)
+    joined = replace(unbegun, upload_id="3" * 32, kind="final", jti="token-joined")
+    begun = replace(unbegun, upload_id="4" * 32, jti="token-begun", offset=1)
+    in_time = _upload(number=5, jti="token-in-time")
+    for index, upload in enumerate((unbegun, joined, begun, in_time)):
+        sessions.add(replace(upload, staging=f"{index}.part"))
+    with sessions._database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO uploads SELECT ?, 'token-empty', 'part', state, staging, path, start, 0, "
+            "0, hash_state, deadline, details, 0 FROM uploads WHERE upload_id = ?",
+            (of_no_length.upload_id, unbegun.upload_id),
+        )
+    assert [each.upload_id for each in sessions.overdue()] == [unbegun.upload_id]
+    assert sessions.begun() == {"token-begun"}
+    Revocations(sessions._database).add(["token-begun"])
+    assert {each.upload_id for each in sessions.overdue()} == {unbegun.upload_id, begun.upload_id}
