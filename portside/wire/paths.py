@@ -38,7 +38,9 @@ NODES = "/api/v1/nodes"
 POOLS = "/api/v1/pools"
 MOVES = "/api/v1/moves"
 REPAIR = "/api/v1/repair"
-"""The control plane's, as these five are."""
+USAGE = "/api/v1/usage"
+QUOTAS = "/api/v1/quotas"
+"""The control plane's, as these seven are."""
 
 
 _CUT_OFF = MAX_NAME_BYTES - 100
