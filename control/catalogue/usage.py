@@ -144,6 +144,16 @@ def of(session: Session, app_id: str | None, owner: str) -> tuple[Amount, Amount
     return found.get(own, NOTHING), found.get(all_, NOTHING)
 
 
+def total(session: Session) -> Amount:
+    """What there is in all: some rows, one for each app."""
+    row = session.execute(
+        select(*(func.coalesce(func.sum(column), 0) for column in _COLUMNS)).where(
+            _TABLE.c.owner == EVERYBODY
+        )
+    ).one()
+    return Amount(*(int(each) for each in row))
+
+
 def counted(session: Session, *, only: Key | None = None) -> dict[Key, Amount]:
     """What the counters should say, by the rows they stand for: reads whole tables without `only`.
 
