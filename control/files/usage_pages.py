@@ -23,7 +23,7 @@ from portside.cluster.quotas import Quota, Quotas
 from portside.wire.bounds import LARGEST
 from portside.wire.status import CountedShare, UsageQuery, UsageView, UsageViews
 
-_USED: ColumnElement[int] = Usage.bytes + Usage.promised_bytes
+_used: ColumnElement[int] = Usage.bytes + Usage.promised_bytes
 
 
 def find(session: Session, configured: Quotas, query: UsageQuery, reach: Reach) -> UsageViews:
@@ -63,15 +63,15 @@ def _query(query: UsageQuery, reach: Reach) -> Select[str, str, int, int, int, i
         used, app_id, owner = _position(query.cursor)
         found = found.where(
             or_(
-                used > _USED,
+                _used < used,
                 and_(
-                    used == _USED,
+                    _used == used,
                     or_(Usage.app_id > app_id, and_(Usage.app_id == app_id, Usage.owner > owner)),
                 ),
             )
         )
     # One more tells whether there is a next page.
-    return found.order_by(_USED.desc(), Usage.app_id, Usage.owner).limit(query.limit + 1)
+    return found.order_by(_used.desc(), Usage.app_id, Usage.owner).limit(query.limit + 1)
 
 
 def _holder(row: Row[str, str, int, int, int, int]) -> Holder:
