@@ -116,21 +116,22 @@ class History:
         if step == "call off":
             self._deletes(session.file_id)
             return
-        node_id, size = session.node_id, 1000
-        if step != "receipt":
-            node_id = session.replicas[0]
+        first = session.node_id if step == "receipt" else session.replicas[0]
+        self._brings(session, first, "b")
         if step == "another content":
-            size = 500
+            # What was uploaded is what the first node says, whatever came before.
+            self._brings(session, session.node_id, "c")
+
+    def _brings(self, session: Session, node_id: str, digit: str) -> None:
         row = self.core.database.read(lambda s: s.get(SessionRow, session.session_id))
-        if row is not None and row.size is not None:
-            size = row.size
+        size = 100 * int(digit, 16) if row is None or row.size is None else row.size
         self._takes(
             self.core.nodes.receipt_of(
                 session,
                 self.core.clock.now,
                 node_id,
                 size=size,
-                sha256=("a" if step == "another content" else "b") * 64,
+                sha256=digit * 64,
                 path=PurePosixPath("files/2026/01/02/03", f"{session.file_id}.iso"),
             )
         )
