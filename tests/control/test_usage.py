@@ -6,10 +6,11 @@ what is counted is locked last, in one order, so that nobody waits in a circle f
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,7 +21,6 @@ from sqlalchemy.orm import Session as Transaction
 from control.catalogue import copies, counters, usage
 from control.cluster.reach import EVERYTHING
 from control.db.database import Database
-from control.db.migrations import migrate
 from control.db.models import UploadSession as SessionRow
 from control.db.models import Usage
 from control.files import service
@@ -297,28 +297,18 @@ def test_wrong_counters_are_put_right_and_empty_ones_forgotten(core: Core) -> No
     assert recount.put_usage_right(core.database) == []
 
 
-def test_an_older_database_counts_what_it_has_when_it_is_migrated(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'control.sqlite'}"
-    database = Database(url)
-    migrate(database)
-    core = Core(tmp_path, database, url)
-    core.all_report()
+def test_an_older_database_counts_what_it_has_when_it_is_migrated(core: Core) -> None:
     core.opens(owner="alice")
     core.opens(owner="alice", size=None, max_size=2000)
     core.takes(core.nodes.receipt_of(core.opens(owner="bob"), core.clock.now))
     core.stores("s01")
     tells(core, "s01", held(app=None), held(app="blog"))
-    before = database.read(usage.said)
-    assert len(before) > 5
+    migration = importlib.import_module("control.db.migrations.versions.0009_usage")
 
-    def back(session: Transaction) -> None:
-        for statement in ("DROP TABLE usage", "DROP TABLE quotas"):
+    def again(session: Transaction) -> None:
+        for statement in ("DELETE FROM usage", *migration.FILL):
             session.execute(text(statement))
-        session.execute(text("UPDATE alembic_version SET version_num = '0008'"))
 
-    database.write(back)
-    migrate(database)
-    empty = usage.NOTHING
-    assert database.read(usage.said) == {key: n for key, n in before.items() if n != empty}
+    core.database.write(again)
+    assert len(core.database.read(usage.said)) > 5
     core.counts_are_right()
-    database.close()
