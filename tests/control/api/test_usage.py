@@ -19,6 +19,8 @@ from tests.support.control.web import Api, slug_of
 
 OWNERS = f"{paths.QUOTAS}/owners"
 
+on_one = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def api(core: Core) -> Api:
@@ -64,6 +66,7 @@ def test_everybody_sees_its_own_and_operators_all_page_by_page(api: Api) -> None
     assert slug_of(api.ask("GET", paths.USAGE, key=reader)) == "scope-missing"
 
 
+@on_one
 @pytest.mark.parametrize(
     "at", ["?", [1], [2**70, "a", "b"], ["1", "a", "b"], [1, "a", "\ud800"], 7]
 )
@@ -72,6 +75,7 @@ def test_a_cursor_that_is_none_is_refused(api: Api, at: object) -> None:
     assert slug_of(api.ask("GET", paths.USAGE, query={"cursor": cursor})) == "malformed-request"
 
 
+@on_one
 def test_an_operator_sets_a_quota_and_takes_it_back(api: Api) -> None:
     path = f"{OWNERS}/{quote('Ali/ce ', safe='')}"
     told = api.ask("PUT", path, {"bytes": "2KiB"}, key=api.admin)
@@ -92,6 +96,7 @@ def test_an_operator_sets_a_quota_and_takes_it_back(api: Api) -> None:
     assert api.ask("POST", paths.SESSIONS, wish).status_code == 201
 
 
+@on_one
 def test_what_cant_be_meant_is_refused(api: Api) -> None:
     for path, body, slug in (
         (f"{OWNERS}/alice", {}, "malformed-request"),
@@ -113,6 +118,7 @@ def test_what_cant_be_meant_is_refused(api: Api) -> None:
         assert slug_of(answer) == "scope-missing"
 
 
+@on_one
 def test_numbers_tell_of_all_and_of_nobody(api: Api) -> None:
     told = api.ask("GET", "/metrics", key=None).text
     assert "portside_control_usage_files 5.0" in told
