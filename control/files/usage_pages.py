@@ -1,22 +1,25 @@
 """Who has how much, and how much of what may be: pages of owners and of apps, the most first.
 
-A key sees its own app, with all of its owners: what a session's answer tells it of each anyway. One
-that is bound to namespaces sees the same, for quotas know no namespaces.
+A key sees its own app, with its owners. One that is bound to namespaces sees those of them who have
+something there, and of these what they have in all, for quotas know no namespaces: a session's
+answer tells it the same.
 """
 
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 
-from sqlalchemy import ColumnElement, Row, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, text
 from sqlalchemy.orm import Session
 
-from control.catalogue.usage import EVERYBODY
+from control.catalogue.usage import COUNTED, EVERYBODY
 from control.cluster import quotas
 from control.cluster.quotas import Holder
 from control.cluster.reach import Reach
-from control.db.models import Usage
+from control.db.models import File, UploadSession, Usage
 from control.problems import ProblemError
 from portside import base64url
 from portside.cluster.quotas import Quota, Quotas
@@ -53,10 +56,12 @@ def _query(query: UsageQuery, reach: Reach) -> Select[str, str, int, int, int, i
         found = found.where(Usage.owner != EVERYBODY)
     if reach.app_id is not None:
         found = found.where(Usage.app_id == reach.app_id)
-    if reach.namespaces is not None and not reach.namespaces:
-        found = found.where(false())
+    if reach.namespaces is not None and query.of == "owners":
+        found = found.where(_is_in(sorted(reach.namespaces)))
     if query.owner is not None:
-        found = found.where(Usage.owner == query.owner)
+        # Sessions have it composed, tokens of other issuers as those wrote it.
+        alike = {query.owner, unicodedata.normalize("NFC", query.owner.strip())}
+        found = found.where(Usage.owner.in_(sorted(alike)))
     if query.app is not None:
         found = found.where(Usage.app_id == query.app)
     if query.cursor is not None:
@@ -72,6 +77,22 @@ def _query(query: UsageQuery, reach: Reach) -> Select[str, str, int, int, int, i
         )
     # One more tells whether there is a next page.
     return found.order_by(_used.desc(), Usage.app_id, Usage.owner).limit(query.limit + 1)
+
+
+def _is_in(namespaces: Sequence[str]) -> ColumnElement[bool]:
+    """Whether an owner has a file in one of these, or an upload under way."""
+    stored = select(File.file_id).where(
+        File.owner == Usage.owner,
+        File.app_id == Usage.app_id,
+        File.namespace.in_(namespaces),
+        File.state.in_(COUNTED),
+    )
+    coming = select(UploadSession.owner).where(
+        text("sessions.state = 'open'"),
+        UploadSession.app_id == Usage.app_id,
+        UploadSession.namespace.in_(namespaces),
+    )
+    return or_(stored.exists(), Usage.owner.in_(coming))
 
 
 def _holder(row: Row[str, str, int, int, int, int]) -> Holder:

@@ -22,8 +22,8 @@ from portside.wire.bounds import (
     Prose,
     number,
 )
-from portside.wire.fields import AppId
-from portside.wire.spellings import AnyOwner, ExactBytes
+from portside.wire.fields import AppId, Owner
+from portside.wire.spellings import ExactBytes
 
 INODES_TO_COMMIT = 6
 """Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
@@ -236,7 +236,7 @@ class UsageQuery(Request):
     of: Literal["owners", "apps"] = Field(
         default="owners", description="Each owner of each app, or each app."
     )
-    owner: AnyOwner | None = Field(default=None, description="Only of this owner.")
+    owner: Owner | None = Field(default=None, description="Only of this owner.")
     app: AppId | None = Field(default=None, description="Only of this app.")
     limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(number)] = Field(
         default=100, description="The most lines of a page."

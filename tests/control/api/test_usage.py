@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from control.cluster import api_keys
 from portside.wire import paths
 from tests.support.control.core import Core
 from tests.support.control.inventories import held, tells
@@ -64,6 +65,18 @@ def test_everybody_sees_its_own_and_operators_all_page_by_page(api: Api) -> None
     assert lines(api, app="blog") == lines(api, owner="dave") == []
     reader = api.core.app("uploader", "upload")
     assert slug_of(api.ask("GET", paths.USAGE, key=reader)) == "scope-missing"
+
+
+@on_one
+def test_a_key_that_is_bound_to_namespaces_sees_who_has_something_there(api: Api) -> None:
+    api.opens(owner="erin", namespace="images")
+    api.uploads(owner="alice", namespace="images")
+    api.core.database.write(lambda s: api_keys.revoke(s, "shop", api.core.clock.now))
+    bound = api.core.database.write(
+        lambda s: api_keys.create(s, "shop", ("read",), api.core.clock.now, ["images"])
+    )
+    api.core.snapshots.forget()
+    assert lines(api.fresh(), bound) == [("shop", "alice", 2500), ("shop", "erin", 1000)]
 
 
 @on_one
