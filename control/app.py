@@ -8,7 +8,18 @@ from typing import Any
 
 import falcon
 
-from control.api import apps, files, lasting, moves, nodes, pools, probes, revocations, sessions
+from control.api import (
+    apps,
+    files,
+    lasting,
+    moves,
+    nodes,
+    pools,
+    probes,
+    revocations,
+    sessions,
+    usage,
+)
 from control.api.authorization import Access
 from control.api.conventions import Conventions
 from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
@@ -103,6 +114,10 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route(f"{paths.MOVES}/{{move_id}}", every_move, suffix="one")
     for wish in COMMANDS:
         app.add_route(f"{paths.MOVES}/{{move_id}}/{wish}", moves.MoveCommands(services, wish))
+    app.add_route(paths.USAGE, usage.UsagePages(services))
+    # An owner's id may have slashes in it.
+    app.add_route(f"{paths.QUOTAS}/owners/{{owner:path}}", usage.OwnerQuotas(services))
+    app.add_route(f"{paths.QUOTAS}/apps/{{app_id}}", usage.AppQuotas(services))
     app.add_route("/health/ready", probes.Ready(settings, database, snapshots, key, clock))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

@@ -27,6 +27,7 @@ OwnSlug = Literal[
     "too-large",
     "type-refused",
     "no-space",
+    "over-quota",
     "no-node",
     "node-closed",
     "rate-limited",
@@ -84,6 +85,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "type-refused": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "no-space": HTTPStatus.INSUFFICIENT_STORAGE,
+        # Not 507: clients try that again by themselves, and only a person can make room here.
+        "over-quota": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "no-node": HTTPStatus.SERVICE_UNAVAILABLE,
         "node-closed": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,

@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from portside.cluster import defaults
 from portside.cluster.lifetimes import Lifetimes
+from portside.cluster.quotas import Quotas
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     """Seconds for which caches may keep a namespace's files."""
     lifetimes: Lifetimes = Lifetimes()
     """How long files live, by namespace, and for how long an end can be taken back."""
+    quotas: Quotas = Quotas()
+    """What owners and apps may have at most, where nothing else was set at run time."""
     heartbeat_every: float = Field(default=defaults.HEARTBEAT, gt=0)
     """Seconds between two signs of life of a node."""
     dead_after: float = Field(default=defaults.DEAD_AFTER, gt=0)

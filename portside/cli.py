@@ -27,7 +27,7 @@ from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
 from portside.commands import cluster, files, get, keys, login, put, size, token
 from portside.commands.common import INTERRUPTED, USAGE, exit_code, say
-from portside.commands.storage import moves, nodes, pools, tokens
+from portside.commands.storage import moves, nodes, pools, tokens, usage
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
@@ -94,6 +94,7 @@ app.command("release")(files.release)
 app.command("nodes")(nodes.command)
 app.command("repair")(nodes.repair)
 app.add_typer(pools.app, name="pools")
+app.add_typer(usage.app, name="usage")
 app.add_typer(moves.app, name="moves")
 
 

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from control.catalogue import usage
 from control.cluster.snapshot import Snapshots
 from control.db import replica
 from control.db.database import Database, DatabaseUnavailable
@@ -97,6 +98,7 @@ class ClusterGauges:
         try:
             snapshot = self._snapshots.current()
             work, moves = self._database.read(_under_way)
+            used = self._database.read(usage.total)
         except DatabaseUnavailable:
             up.add_metric((), 0)
             yield up
@@ -144,6 +146,12 @@ class ClusterGauges:
         for move_state in get_args(MoveState):
             going.add_metric((move_state,), moves.get(move_state, 0))
         yield going
+        for name, meaning, count in (
+            ("usage_bytes", "Bytes of files, each counted once whatever its copies.", used.bytes),
+            ("usage_files", "Files.", used.files),
+            ("usage_promised_bytes", "The most that open sessions bring.", used.promised_bytes),
+        ):
+            yield GaugeMetricFamily(f"portside_control_{name}", meaning, value=count)
 
 
 class ReplicaGauges:

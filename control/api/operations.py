@@ -44,7 +44,7 @@ from portside.wire.control import (
     SessionRequest,
     UploadServer,
 )
-from portside.wire.fields import NODE_ID_PATTERN
+from portside.wire.fields import APP_ID_PATTERN, NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
 from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
@@ -58,7 +58,7 @@ from portside.wire.keys import (
     RevokedViews,
 )
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
-from portside.wire.status import Readiness
+from portside.wire.status import QuotaInForce, QuotaWish, Readiness, UsageQuery, UsageViews
 
 _PLACED: tuple[Slug, ...] = ("no-space", "no-node")
 _BODY: tuple[Slug, ...] = ("body-too-large", "media-type")
@@ -141,6 +141,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {201: Session, 200: Session},
         (
             *_PLACED,
+            "over-quota",
             *("namespace-refused", "node-unknown", "node-closed"),
             *(
                 "name-refused",
@@ -381,6 +382,30 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {200: MoveView},
         (*_MOVE, "move-state"),
     ),
+    ("GET", "/api/v1/usage"): Operation(
+        "usage",
+        "What owners have, or apps, and may have: those with the most bytes first",
+        {200: UsageViews},
+        parameters=query_parameters(UsageQuery),
+    ),
+    **{
+        (method, path): Operation(
+            "usage",
+            f"{what} {whose}",
+            {200: QuotaInForce},
+            problems,
+            body=QuotaWish if method == "PUT" else None,
+        )
+        for path, whose in (
+            ("/api/v1/quotas/owners/{owner}", "an owner may have, in each app"),
+            ("/api/v1/quotas/apps/{app_id}", "all owners of an app may have together"),
+        )
+        for method, what, problems in (
+            ("GET", "What", ()),
+            ("PUT", "Say what", _BODY),
+            ("DELETE", "As the cluster file has it again: what", ()),
+        )
+    },
     ("GET", "/health/live"): Operation(
         "probes", "Does the process answer?", {204: None}, security=(ANYONE,)
     ),
@@ -409,6 +434,8 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
 
 _IN_PATHS = {
     "node_id": Parameter("path", "node_id", {"type": "string", "pattern": NODE_ID_PATTERN}),
+    "app_id": Parameter("path", "app_id", {"type": "string", "pattern": APP_ID_PATTERN}),
+    "owner": Parameter("path", "owner", {"type": "string", "minLength": 1, "maxLength": 128}),
     "pool_id": Parameter("path", "pool_id", {"type": "string", "pattern": NODE_ID_PATTERN}),
 }
 

@@ -12,7 +12,7 @@ being deleted; those are also what each node's inventory digest is of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from sqlalchemy import Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from control.catalogue import inventory
+from control.catalogue import inventory, usage
 from control.catalogue.inventory import HELD
 from control.db.models import Base, Copy, CopyState, File, LostAs, Pool
 
@@ -51,6 +51,20 @@ def lock_file(session: Session, file_id: str) -> File | None:
     ).one_or_none()
 
 
+def lock_files(session: Session, file_ids: Sequence[str]) -> dict[str, File]:
+    """The rows of several files, as `lock_file` has one: for who changes a pool with each."""
+    if not file_ids:
+        return {}
+    rows = session.scalars(
+        select(File)
+        .where(File.file_id.in_(file_ids))
+        .order_by(File.file_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {file.file_id: file for file in rows}
+
+
 def copies_of(session: Session, file_id: str) -> dict[str, Copy]:
     """The file's copies by node, those that are lost or gone as well."""
     rows = session.scalars(
@@ -63,6 +77,9 @@ def named(
     session: Session, file: File, *, owner: str, app_id: str | None, name: str, content_type: str
 ) -> None:
     """Whose a file is, known now that a node has told it; its row is locked."""
+    if file.state in usage.COUNTED:
+        usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
+        usage.changed(session, app_id, owner, usage.of_file(file.size))
     file.owner, file.app_id, file.name, file.content_type = owner, app_id, name, content_type
     session.flush()
     for copy in copies_of(session, file.file_id).values():

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control.catalogue import inventory
+from control.catalogue import inventory, usage
+from control.catalogue.usage import NOTHING, Key
 from control.db.models import Copy, File, Node, Pool, UploadSession
 
 
@@ -28,9 +29,40 @@ class Difference:
         return f"{self.what}: {self.counter} is {self.says}, it should be {self.should}"
 
 
-def differences(session: Session) -> list[Difference]:
-    """Every counter of pools, files and nodes that differs from its rows; empty is right."""
-    return [*_of_pools(session), *_of_files(session), *_of_nodes(session)]
+@dataclass(frozen=True, slots=True)
+class WrongUsage:
+    """What an owner or an app is said to have, and has."""
+
+    key: Key
+    says: usage.Amount
+    should: usage.Amount
+
+    def __str__(self) -> str:
+        app_id, owner = self.key
+        whose = f"{owner or 'every owner'} of {app_id or 'no app'}"
+        return f"{whose}: usage is {self.says}, it should be {self.should}"
+
+
+def differences(session: Session) -> list[Difference | WrongUsage]:
+    """Every counter of pools, files, nodes and usage that differs from its rows; empty is right."""
+    return [
+        *_of_pools(session),
+        *_of_files(session),
+        *_of_nodes(session),
+        *of_usage(session),
+    ]
+
+
+def of_usage(session: Session) -> list[WrongUsage]:
+    """What owners and apps have by their counters, where their rows say otherwise."""
+    # The counters first: what changes meanwhile is looked at again before anything is put right.
+    says = usage.said(session)
+    should = usage.counted(session)
+    return [
+        WrongUsage(key, said, counted)
+        for key in sorted(says.keys() | should.keys())
+        if (said := says.get(key, NOTHING)) != (counted := should.get(key, NOTHING))
+    ]
 
 
 def _of_pools(session: Session) -> list[Difference]:

@@ -4,8 +4,9 @@
     database.read(lambda session: ...)    # one transaction that changes nothing
 
 The function may run more than once, so it has no effect but on the session it is given; what it has
-to say in the log it leaves there too (`control.db.deferred_log`). It runs again, from its beginning
-and in a new transaction, after a wait of some milliseconds that doubles with a random part:
+to say in the log it leaves there too (`control.db.deferred_log`), and what is to be done last
+(`control.db.last_steps`). It runs again, from its beginning and in a new transaction, after a wait
+of some milliseconds that doubles with a random part:
 
 - on PostgreSQL after a serialization failure, a deadlock or a lock that came too late (40001,
   40P01, 55P03): the database has rolled the transaction back, so nothing of it happened;
@@ -52,7 +53,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from control.db import deferred_log
+from control.db import deferred_log, last_steps
 from control.db.group_commit import GroupCommit
 from portside.backoff import Backoff
 from portside.redaction import redact
@@ -180,6 +181,7 @@ class Database:
                     with session:
                         result = work(session)
                         session.flush()
+                        last_steps.take(session)
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise _LostBeforeCommit(str(error.orig)) from error

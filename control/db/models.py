@@ -3,10 +3,12 @@
 Bytes and counts are BIGINT, moments are Unix microseconds in UTC, so that both databases compare
 and index them the same way. Running counters (`Pool.reserved`, `Pool.open_sessions`,
 `Pool.stored`, `File.present`) change only by `UPDATE ... SET x = x + ?` in the very transaction
-that changes the row they count; `control.catalogue.counters` counts them again.
+that changes the row they count, and so do those of `Usage`; `control.catalogue.counters` counts
+them again.
 
 Who locks several rows in one transaction takes them in this order: node, file, copies, session,
-work, pools (by id), orders to hold. So two transactions never wait for each other in a circle.
+work, pools (by id), orders to hold, and usage at the transaction's very end
+(`control.catalogue.usage`). So two transactions never wait for each other in a circle.
 For a file of which no receipt was seen there is no row to lock: its session's stands for it.
 """
 
@@ -52,6 +54,7 @@ OPEN_MOVE_STATES: tuple[MoveState, ...] = ("planned", "running", "paused")
 """A move in one of these keeps its source to itself."""
 MoveFileState = Literal["copying", "waiting", "switched", "failed", "skipped"]
 """`waiting`: copied, but the source's copy is still needed. `switched`: moved, not counted yet."""
+QuotaKind = Literal["owner", "app"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -305,6 +308,34 @@ class UploadSession(Base):
     """Until when it may go on; then the space is given back."""
     expires_in: Mapped[int | None]
     """Seconds from its commit after which the file ends; None for one that stays."""
+
+
+class Usage(Base):
+    """What an owner has, as one app knows owners, and what its open sessions may still bring."""
+
+    __tablename__ = "usage"
+
+    app_id: Mapped[str] = mapped_column(primary_key=True)
+    """Empty: files of tokens that another issuer minted."""
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    """Empty, as no owner is: of all owners of the app together."""
+    bytes: Mapped[int] = mapped_column(default=0)
+    files: Mapped[int] = mapped_column(default=0)
+    promised_bytes: Mapped[int] = mapped_column(default=0)
+    promised_files: Mapped[int] = mapped_column(default=0)
+
+
+class QuotaSetting(Base):
+    """A quota that was set at run time; it stands before the cluster file's."""
+
+    __tablename__ = "quotas"
+    __table_args__ = (_one_of("kind", QuotaKind),)
+
+    kind: Mapped[QuotaKind] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    quota: Mapped[dict[str, int | None]] = mapped_column(JSON)
+    """What was said of `bytes` and `files`: None is no limit, and what is left out is as the
+    cluster file has it."""
 
 
 class File(Base):

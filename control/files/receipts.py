@@ -7,6 +7,7 @@ the first receipt with its id, and its space given back once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -15,11 +16,11 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies, holds, inventory
+from control.catalogue import copies, holds, inventory, usage
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
-from control.db.models import File, Pool, Revocation, UploadSession
+from control.db.models import File, Pool, Revocation, SessionState, UploadSession
 from control.files import lifetimes, vouching
 from control.moves import step
 from control.problems import ProblemError
@@ -232,7 +233,10 @@ def _file(
             name=held.name,
             content_type=held.content_type,
         )
-    if new and not _is_called_off(session, file, upload) and upload is not None:
+    if not new or _is_called_off(session, file, upload):
+        return file
+    usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
+    if upload is not None:
         # The first receipt to come may be any copy's: that of the upload itself is on its way then.
         copies.expect(session, file, upload.node_id, upload.pool_id, now)
         for node_id in upload.replicas:
@@ -262,6 +266,8 @@ def _correct(session: Session, file: File, claims: ReceiptClaims, now: datetime)
             copies.lost(session, file, node_id, now)
         elif copy.state == "copying":
             copies.left(session, file, node_id, now)
+    usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
+    usage.changed(session, file.app_id, file.owner, usage.of_file(claims.size))
     file.sha256, file.size, file.path = claims.sha256, claims.size, str(claims.path)
     file.committed_at = claims.committed_at
     session.flush()
@@ -291,14 +297,7 @@ def _is_called_off(session: Session, file: File, upload: UploadSession | None) -
 
 def _close(session: Session, session_id: str) -> None:
     """The session has its file: what it still holds is given back, once."""
-    closed = session.execute(
-        update(UploadSession)
-        .where(UploadSession.session_id == session_id, UploadSession.state == "open")
-        .values(state="committed")
-        .returning(UploadSession.pool_id, UploadSession.reserved)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if closed is None:
+    if not _end(session, session_id, "committed"):
         # The deadline was there first: its space is given back already.
         session.execute(
             update(UploadSession)
@@ -306,31 +305,41 @@ def _close(session: Session, session_id: str) -> None:
             .values(state="committed")
             .execution_options(synchronize_session=False)
         )
-        return
-    give_back(session, closed.pool_id, closed.reserved, 1)
 
 
 def expire(session: Session, session_id: str) -> None:
     """End a session that is open, without a file: what it holds is given back, once."""
-    ended = session.execute(
+    _end(session, session_id, "expired")
+
+
+def _end(session: Session, session_id: str, state: SessionState) -> bool:
+    ended = session.scalars(
         update(UploadSession)
         .where(UploadSession.session_id == session_id, UploadSession.state == "open")
-        .values(state="expired")
-        .returning(UploadSession.pool_id, UploadSession.reserved)
-        .execution_options(synchronize_session=False)
+        .values(state=state)
+        .returning(UploadSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
     ).one_or_none()
     if ended is not None:
-        give_back(session, ended.pool_id, ended.reserved, 1)
+        give_back(session, [ended])
+    return ended is not None
 
 
-def give_back(session: Session, pool_id: str, reserved: int, sessions: int) -> None:
-    """Sessions are over that held this many bytes of a pool."""
-    session.execute(
-        update(Pool)
-        .where(Pool.pool_id == pool_id)
-        .values(reserved=Pool.reserved - reserved, open_sessions=Pool.open_sessions - sessions)
-        .execution_options(synchronize_session=False)
-    )
+def give_back(session: Session, ended: Iterable[UploadSession]) -> None:
+    """These sessions are open no more: their pools, owners and apps have their promises back."""
+    pools: dict[str, tuple[int, int]] = {}
+    for each in ended:
+        reserved, count = pools.get(each.pool_id, (0, 0))
+        pools[each.pool_id] = reserved + each.reserved, count + 1
+        promised = usage.of_promise(usage.most_of(each.size, each.max_size, each.reserved))
+        usage.changed(session, each.app_id, each.owner, -promised)
+    for pool_id, (reserved, count) in sorted(pools.items()):
+        session.execute(
+            update(Pool)
+            .where(Pool.pool_id == pool_id)
+            .values(reserved=Pool.reserved - reserved, open_sessions=Pool.open_sessions - count)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def session_of(session: Session, file_id: str) -> UploadSession | None:

@@ -16,7 +16,7 @@ from typing import Literal
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies, holds
+from control.catalogue import copies, holds, usage
 from control.cluster.reach import Reach
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
@@ -335,6 +335,7 @@ def remove(
 def delete_everywhere(session: Session, file: File, now: datetime) -> None:
     """Have every node that has the file delete it. Its row is locked; again it changes nothing."""
     if file.state not in ("deleting", "deleted"):
+        usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
         file.state, file.changed_at = "deleting", now
         session.flush()
         for node_id in _nodes_with_it(copies.copies_of(session, file.file_id).values()):

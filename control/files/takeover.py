@@ -17,7 +17,7 @@ from sqlalchemy import BindParameter, Row, Table, and_, bindparam, or_, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies, inventory
+from control.catalogue import copies, inventory, usage
 from control.db.deferred_log import log_on_commit
 from control.db.models import (
     Base,
@@ -99,6 +99,8 @@ def take_over(
     _count(session, [each.file_id for each in more], now)
     vouching.all_borne_out(session, settings, borne_out, now)
     _store(session, held.node_id, taken)
+    for each in new:
+        usage.changed(session, each.app, each.owner, usage.of_file(each.size))
     if new:
         _note_learning(session, now)
     not_taken = []
@@ -131,8 +133,10 @@ def bury(
     delete it. As `take_over` otherwise.
     """
     not_taken = []
+    # All of them before any pool, which each deletion counts for.
+    locked = copies.lock_files(session, [each.file_id for each in held.files])
     for each in sorted(held.files, key=lambda each: each.file_id):
-        file = copies.lock_file(session, each.file_id)
+        file = locked.get(each.file_id)
         if file is None or file.state != "committed":
             continue
         known = (file.session_id, file.sha256, file.size, file.path)

@@ -14,9 +14,16 @@ from portside.tokens import SigningKey, mint_upload
 from portside.wire import paths
 from portside.wire.claims import UploadClaims
 from portside.wire.control import Session, UploadServer
+from portside.wire.status import QuotaView
 
 
-def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: UploadSession) -> Session:
+def session(
+    snapshot: Snapshot,
+    settings: Settings,
+    key: SigningKey,
+    row: UploadSession,
+    quota: QuotaView,
+) -> Session:
     """The session as its app gets it, with a token: of the same row always the same."""
     began = int(row.created_at.timestamp())
     claims = UploadClaims(
@@ -63,6 +70,8 @@ def session(snapshot: Snapshot, settings: Settings, key: SigningKey, row: Upload
         content_type=row.content_type,
         url=lasting_url_of_upload(snapshot, row),
         expires_in=row.expires_in,
+        max_size=row.max_size,
+        quota=quota,
     )
 
 

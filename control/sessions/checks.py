@@ -39,11 +39,11 @@ def most_bytes(settings: Settings, request: SessionRequest) -> int:
     return settings.max_size if request.max_size is None else request.max_size
 
 
-def bytes_to_promise(settings: Settings, request: SessionRequest) -> int:
+def bytes_to_promise(request: SessionRequest, most: int) -> int:
     """The file's size; little where nobody tells it, for it is kept from all others."""
     if request.size is not None:
         return request.size
-    return min(most_bytes(settings, request), defaults.UNTOLD_SIZE)
+    return min(most, defaults.UNTOLD_SIZE)
 
 
 def name_of(request: SessionRequest) -> str | None:

@@ -1,8 +1,8 @@
 """Upload sessions are opened: checked, placed, promised and noted down in one transaction.
 
 A session promises its size on a pool in one conditional UPDATE, so that two sessions never promise
-the same bytes. It is given back by the file's receipt or, when the deadline passes, by a worker's
-round (`control.worker.expiry`).
+the same bytes, and likewise of what its owner and its app may have. It is given back by the file's
+receipt or, when the deadline passes, by a worker's round (`control.worker.expiry`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import secrets
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
+from typing import Literal
 
 import structlog
 from sqlalchemy import BigInteger, bindparam, insert, select, update
@@ -23,7 +24,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.models import Pool, UploadSession
 from control.problems import ProblemError
-from control.sessions import answer
+from control.sessions import answer, quota
 from control.sessions.checks import (
     AppRequest,
     SessionRates,
@@ -36,6 +37,7 @@ from control.sessions.checks import (
     node_must_take_files,
     path_of,
 )
+from control.sessions.quota import Accounts
 from control.settings import Settings
 from portside.tokens import SigningKey
 from portside.wire.control import Session, SessionRequest, UploadServer
@@ -76,23 +78,27 @@ class SessionOpener:
         namespace_must_be_the_keys(asked)
         snapshot = self._snapshots.current()
         if (earlier := self._opened_before(asked)) is not None:
-            return answer.session(snapshot, self._settings, key, earlier), False
+            return self._again(snapshot, key, earlier), False
         self._rates.take(asked)
         name_must_be_free(self._database, asked)
-        size = bytes_to_promise(self._settings, asked.request)
         for _ in range(_TRIES):
+            accounts = self._accounts(asked.app.app_id, asked.request.owner)
+            most = accounts.most_bytes(asked.request, most_bytes(self._settings, asked.request))
+            size = bytes_to_promise(asked.request, most)
             places = self._places(snapshot, asked.request, size)
-            row = self._row(asked, places, size, now)
+            row = self._row(asked, places, most, now)
             try:
-                reserved = self._database.write(partial(_reserve, row=row, place=places[0]))
+                reserved = self._database.write(
+                    partial(_reserve, row=row, place=places[0], accounts=accounts)
+                )
             except IntegrityError:
                 # The same key or name at the same time, on another thread or process: that one
                 # was first.
                 if (earlier := self._opened_before(asked)) is not None:
-                    return answer.session(snapshot, self._settings, key, earlier), False
+                    return self._again(snapshot, key, earlier), False
                 name_must_be_free(self._database, asked)
                 raise
-            if reserved:
+            if isinstance(reserved, Accounts):
                 places[0].promise(size)
                 _log.info(
                     "session opened",
@@ -103,10 +109,23 @@ class SessionOpener:
                     pool=row.pool_id,
                     reserved=row.reserved,
                 )
-                return answer.session(snapshot, self._settings, key, row), True
+                told = reserved.view()
+                return answer.session(snapshot, self._settings, key, row, told), True
             # Promised meanwhile by other processes.
-            places[0].fill_up()
+            if reserved == "pool":
+                places[0].fill_up()
+        self._accounts(asked.app.app_id, asked.request.owner).most_bytes(asked.request, most)
         raise _no_space(size, asked.request)
+
+    def _accounts(self, app_id: str, owner: str) -> Accounts:
+        return self._database.read(
+            lambda session: quota.look_up(session, self._settings.quotas, app_id, owner)
+        )
+
+    def _again(self, snapshot: Snapshot, key: SigningKey, row: UploadSession) -> Session:
+        """The session that was opened before."""
+        told = self._accounts(row.app_id, row.owner).view()
+        return answer.session(snapshot, self._settings, key, row, told)
 
     def server(self, size: int, region: str | None) -> UploadServer:
         """Where an upload of `size` bytes would go now, promising nothing. Raises ProblemError."""
@@ -146,7 +165,7 @@ class SessionOpener:
         return first + copies
 
     def _row(
-        self, asked: AppRequest, places: list[Place], size: int, now: datetime
+        self, asked: AppRequest, places: list[Place], most: int, now: datetime
     ) -> UploadSession:
         request = asked.request
         return UploadSession(
@@ -163,11 +182,11 @@ class SessionOpener:
             name=name_of(request),
             layout=request.layout,
             size=request.size,
-            max_size=None if request.size is not None else most_bytes(self._settings, request),
+            max_size=None if request.size is not None else most,
             sha256=request.sha256,
             content_type=request.content_type,
             hold=request.hold,
-            reserved=size,
+            reserved=bytes_to_promise(request, most),
             path=path_of(request),
             expires_in=self._settings.lifetimes.of(request.namespace, request.expires_in),
             state="open",
@@ -227,16 +246,22 @@ _PROMISE = (
 )
 
 
-def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
-    """Note the session down and promise its size, or neither: False when the space is gone."""
+def _reserve(
+    session: Transaction, row: UploadSession, place: Place, accounts: Accounts
+) -> Accounts | Literal["pool", "quota"]:
+    """Note the session down and promise its size, or neither; then what there is, or is full."""
     connection = session.connection()
-    # The row that many want comes last, so that it is locked for the shortest time.
+    # Rows that many want come last, so that they are locked for the shortest time.
     connection.execute(_NOTE_DOWN, {name: getattr(row, name) for name in _COLUMNS})
     promise = {"pool": row.pool_id, "size": row.reserved, "most": place.limit}
     if connection.execute(_PROMISE, promise).first() is None:
         session.rollback()
-        return False
-    return True
+        return "pool"
+    promised = quota.promise(session, accounts, row)
+    if promised is None:
+        session.rollback()
+        return "quota"
+    return promised
 
 
 def _digest(request: SessionRequest) -> str:

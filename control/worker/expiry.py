@@ -51,14 +51,10 @@ def expire_sessions(database: Database, now: datetime) -> int:
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).all()
-        back: dict[str, tuple[int, int]] = {}
         for row in rows:
             row.state = "expired"
-            reserved, count = back.get(row.pool_id, (0, 0))
-            back[row.pool_id] = reserved + row.reserved, count + 1
         session.flush()
-        for pool_id, (reserved, count) in sorted(back.items()):
-            receipts.give_back(session, pool_id, reserved, count)
+        receipts.give_back(session, rows)
         return len(rows)
 
     return _all(database, batch)
@@ -77,10 +73,10 @@ def end_files(database: Database, now: datetime, grace: float) -> int:
             .order_by(File.expires_at, File.file_id)
             .limit(ENDED)
         ).all()
-        for file_id in sorted(file_ids):
-            file = copies.lock_file(session, file_id)
+        # All of them before any pool, which a deletion may count for.
+        for file in copies.lock_files(session, file_ids).values():
             # It may have been given more time while this waited for the lock.
-            if file is not None and file.has_ended(now - timedelta(seconds=grace)):
+            if file.has_ended(now - timedelta(seconds=grace)):
                 service.delete_everywhere(session, file, now)
         return len(file_ids)
 
@@ -116,8 +112,9 @@ def give_up_copies(database: Database, now: datetime) -> int:
             )
             .limit(BATCH)
         ).all()
+        locked = copies.lock_files(session, [file_id for file_id, _ in late])
         for file_id, node_id in sorted(tuple(each) for each in late):
-            file = copies.lock_file(session, file_id)
+            file = locked.get(file_id)
             copy = copies.copies_of(session, file_id)[node_id]
             # It may have come while this waited for the lock.
             if file is not None and copy.state == "copying":

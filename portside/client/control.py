@@ -1,6 +1,6 @@
-"""The control plane's API as typed calls: nodes, files, sessions, receipts, moves.
+"""The control plane's API as typed calls: nodes, files, sessions, receipts, moves, usage.
 
-What comes back is checked against `portside.wire.control` and `portside.wire.moves`. While the
+What comes back is checked against `portside.wire.control` and its neighbours. While the
 control plane is busy or restarts, what may be asked twice is asked again a few times.
 """
 
@@ -48,6 +48,7 @@ from portside.wire.control import (
 from portside.wire.files import HoldRequest, LifetimeChange
 from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
+from portside.wire.status import QuotaInForce, QuotaWish, UsageViews
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -169,6 +170,19 @@ class Control:
         """Have a file that is held served again."""
         wish = HoldRequest(reason=reason)
         return self._ask(FileView, "POST", f"{paths.FILES}/{_part(file_id)}/release", wish)
+
+    def usage(self, query: Mapping[str, str]) -> UsageViews:
+        """A page of owners or apps, those with the most bytes first."""
+        return self._ask(UsageViews, "GET", paths.USAGE, query=query)
+
+    def set_quota(self, kind: Literal["owner", "app"], name: str, wish: QuotaWish) -> QuotaInForce:
+        """Say what an owner or an app may have; None that was given is no limit."""
+        path = f"{paths.QUOTAS}/{kind}s/{_part(name)}"
+        return self._ask(QuotaInForce, "PUT", path, wish, nulls=True)
+
+    def unset_quota(self, kind: Literal["owner", "app"], name: str) -> QuotaInForce:
+        """Let it be as the cluster file has it again."""
+        return self._ask(QuotaInForce, "DELETE", f"{paths.QUOTAS}/{kind}s/{_part(name)}")
 
     def session(self, wish: SessionRequest, idempotency_key: str) -> Session:
         """Where a file may be uploaded. The same key again is the same session."""

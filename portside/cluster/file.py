@@ -30,6 +30,7 @@ from pydantic import (
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.lifetimes import GRACE, Lifetimes
+from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
@@ -350,6 +351,7 @@ class Cluster(_Strict):
     namespaces: dict[Namespace, NamespaceSettings] = {}
     lifetimes: LifetimeSettings = LifetimeSettings()
     limits: Limits = Limits()
+    quotas: Quotas = Quotas()
     scrub: Scrub = Scrub()
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None

@@ -44,6 +44,7 @@ from portside.wire.spellings import (
     HttpUrl,
     MostBytes,
 )
+from portside.wire.status import QuotaView
 
 
 class SessionRequest(Request):
@@ -158,6 +159,10 @@ class Session(Message):
     """Where the file will be found once it is stored, wherever it is."""
     expires_in: Amount | None = None
     """Seconds from its commit after which the file ends; None: it stays."""
+    max_size: Amount | None = None
+    """The most bytes that a file of unknown size may have: as asked for, or as quotas leave."""
+    quota: QuotaView | None = None
+    """What the file's owner has by now, and may have."""
 
 
 class CopyView(Message):

@@ -40,7 +40,9 @@ MOVES = "/api/v1/moves"
 APPS = "/api/v1/apps"
 REVOKED = "/api/v1/revocations"
 REPAIR = "/api/v1/repair"
-"""The control plane's, as these seven are."""
+USAGE = "/api/v1/usage"
+QUOTAS = "/api/v1/quotas"
+"""The control plane's, as these are from SESSIONS on."""
 
 
 _CUT_OFF = MAX_NAME_BYTES - 100

@@ -1,4 +1,5 @@
-"""What a node says of itself: what admission decides by, and whether it is ready.
+"""What a node says of itself: what admission decides by, and whether it is ready; what owners and
+apps have and may have.
 
 Some numbers are told twice, under the names that monitoring of other upload servers asks for:
 `active_uploads`, `max_concurrent`, `used`, `percent`. They are worked out from the others.
@@ -6,11 +7,23 @@ Some numbers are told twice, under the names that monitoring of other upload ser
 
 from __future__ import annotations
 
-from pydantic import Field, RootModel, computed_field
+from typing import Annotated, Literal
 
-from portside.wire.base import Message
-from portside.wire.bounds import MOST_REASONS, Amount, Label, Moment, Name, Prose
-from portside.wire.fields import TokenId
+from pydantic import BeforeValidator, Field, RootModel, computed_field
+
+from portside.wire.base import Message, Request
+from portside.wire.bounds import (
+    MOST_LISTED,
+    MOST_REASONS,
+    Amount,
+    Label,
+    Moment,
+    Name,
+    Prose,
+    number,
+)
+from portside.wire.fields import AppId, Owner, TokenId
+from portside.wire.spellings import ExactBytes
 
 INODES_TO_COMMIT = 6
 """Of a file that is in staging: its attributes, and the folders of its namespace and hour."""
@@ -177,3 +190,91 @@ class Readiness(Message):
     ready: bool
     reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
     warnings: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
+
+
+class Share(Message):
+    """How much there is of what may be, in bytes or in files."""
+
+    limit: Amount | None
+    """None: there is no limit."""
+    used: Amount
+    """Stored, or promised to open uploads."""
+    left: Amount | None
+    """What may still be asked for; None: there is no limit."""
+
+
+class QuotaView(Message):
+    """What an owner has and may have, as a session's answer tells it: that session included.
+
+    `left` is also no more than what is left to all owners of the app together.
+    """
+
+    bytes: Share
+    files: Share
+
+
+class CountedShare(Share):
+    """The same as those see it who look after it."""
+
+    promised: Amount
+    """Of what is used: not stored yet."""
+
+
+class UsageView(Message):
+    """What an owner has, or an app."""
+
+    app_id: Label | None
+    """None: of tokens that another issuer minted."""
+    owner: Name | None
+    """None: every owner of the app together."""
+    bytes: CountedShare
+    files: CountedShare
+
+
+class UsageViews(Message):
+    """Who has what, those with the most bytes first. `next` is the cursor of the next page."""
+
+    usage: tuple[UsageView, ...] = Field(max_length=MOST_LISTED, fail_fast=True)
+    next: Name | None = None
+
+
+class UsageQuery(Request):
+    """What `GET /api/v1/usage` is asked for."""
+
+    of: Literal["owners", "apps"] = Field(
+        default="owners", description="Each owner of each app, or each app."
+    )
+    owner: Owner | None = Field(default=None, description="Only of this owner.")
+    app: AppId | None = Field(default=None, description="Only of this app.")
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(number)] = Field(
+        default=100, description="The most lines of a page."
+    )
+    cursor: Annotated[Name, Field(max_length=1024)] | None = Field(
+        default=None, description="The `next` of the page before."
+    )
+
+
+_MostFiles = Annotated[int, Field(ge=0, lt=2**62), BeforeValidator(number)]
+
+
+class QuotaWish(Request):
+    """What an owner or an app may have from now on: `PUT /api/v1/quotas/owners/<owner>`.
+
+    Null is no limit; what is left out is as the cluster file has it.
+    """
+
+    bytes: ExactBytes | None = Field(
+        default=None, description="Bytes, as 10485760 or `10GiB`; null: no limit."
+    )
+    files: _MostFiles | None = Field(default=None, description="Files; null: no limit.")
+
+
+class QuotaInForce(Message):
+    """What an owner or an app may have; None is no limit."""
+
+    kind: Literal["owner", "app"]
+    name: Name
+    bytes: Amount | None
+    files: Amount | None
+    set: tuple[Literal["bytes", "files"], ...] = Field(default=(), max_length=2, fail_fast=True)
+    """What of it was set at run time; the rest is as the cluster file has it."""

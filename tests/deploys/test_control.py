@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,19 @@ def test_the_control_plane_reads_its_settings(
     assert (read.factor, read.max_size) == (1, cluster.uploads.max_size)
     assert (read.heartbeat_every, read.dead_after, read.repair_after) == (15, 90, 900)
     assert read.extensions == cluster.uploads.extensions
+
+
+def test_quotas_arrive_as_they_were_said(make_control: MakeControl, tmp_path: Path) -> None:
+    odd = 'o\\"\U0001f600'
+    owners = json.dumps({odd: {"bytes": None}}, ensure_ascii=False)
+    said = f"{{default: {{bytes: 1TiB}}, owners: {owners}, apps: {{shop: {{files: 3}}}}}}"
+    cluster = parse(f"{CLUSTER}quotas: {said}\n")
+    path = tmp_path / "control.toml"
+    path.write_text(control.control_settings(make_control(cluster)), encoding="utf-8")
+    read = settings.load(path).quotas
+    assert read.owners == cluster.quotas.owners
+    assert read.of_owner(odd).bytes is None
+    assert (read.of_owner("bob").bytes, read.of_app("shop").files) == (1 << 40, 3)
 
 
 def test_the_password_of_a_database_elsewhere_is_in_a_file_of_its_own(

@@ -52,6 +52,7 @@ class Asked:
         self.description = Description(self.api)
         self.key = {"Authorization": f"Bearer {self.api.admin}"}
         self.there = {"node_id": "s01", "pool_id": "s01", "name": "x.iso"}
+        self.there |= {"app_id": "shop", "owner": "user-7"}
         self.there["file_id"] = self.api.uploads().file_id
         move = {"source": "s01", "target": "s02"}
         begun = self.api.ask("POST", "/api/v1/moves", move, key=self.api.admin)

@@ -222,7 +222,7 @@ class Promises(RuleBasedStateMachine):
 
     def _receipt(self, session: Session) -> None:
         core = self.core
-        claims = {} if session.path is None else {"path": session.path}
+        claims: dict[str, Any] = {} if session.path is None else {"path": session.path}
         size = self._size(session)
         try:
             core.takes(core.nodes.receipt_of(session, core.clock.now, size=size, **claims))

@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 from testinfra.host import Host
@@ -97,7 +98,7 @@ def test_health_answers_within_a_second_and_another_owner_uploads(
     door.remove_files("lab")
 
 
-def _bystander(host: Host, node: Node) -> dict[str, object]:
+def _bystander(host: Host, node: Node) -> dict[str, Any]:
     token = node.mint(sub="bystander", size=SIZE)
     python = "/opt/portside/current/venv/bin/python -I -c " + shlex.quote(BYSTANDER)
     place = f"{UPLOAD}/bystander.bin"

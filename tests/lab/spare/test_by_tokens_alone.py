@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from http import HTTPStatus
+from typing import Any
 
 from portside.tokens import mint_access
 from portside.wire import paths
@@ -44,7 +45,7 @@ def test_a_held_file_is_served_once_it_is_released_and_no_longer_than_that(spare
     assert node.ask("GET", place).slug == "being-checked"
 
 
-def _stored(node: Node, **claims: object) -> tuple[str, str]:
+def _stored(node: Node, **claims: Any) -> tuple[str, str]:
     answer = node.put("any.bin", CONTENT, node.mint(**claims))
     assert answer.status == HTTPStatus.CREATED, answer.body
     stored = json.loads(answer.body)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from portside.tokens import SigningKey, mint_upload, unverified_claims
 from portside.wire.claims import UploadClaims
@@ -32,6 +32,7 @@ from portside.wire.files import HoldNote
 from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.wire.problem import PROBLEM_PREFIX, Problem
+from portside.wire.status import QuotaInForce, UsageView, UsageViews
 from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
 
@@ -69,6 +70,7 @@ class ControlDouble:
         self.plan: MovePlan | None = None
         self.repair: RepairView | None = None
         self.revoked: list[RevokedView] = []
+        self.usage: list[UsageView] = []
         double = self
 
         class Bound(ControlHandler):
@@ -123,6 +125,9 @@ class ControlHandler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         self.do_GET()
 
+    def do_PUT(self) -> None:
+        self.do_GET()
+
     def do_DELETE(self) -> None:
         self.do_GET()
 
@@ -152,6 +157,16 @@ class ControlHandler(BaseHTTPRequestHandler):
             case ("GET", "repair"):
                 assert self.control.repair is not None
                 self.send(self.control.repair)
+            case ("GET", "usage"):
+                at, limit = int(query.get("cursor", "0")), int(query["limit"])
+                page = tuple(self.control.usage[at : at + limit])
+                more = at + limit < len(self.control.usage)
+                self.send(UsageViews(usage=page, next=str(at + limit) if more else None))
+            case ("PUT" | "DELETE", "quotas", kind, name):
+                set_ = json.loads(self.body) if self.body else {}
+                quota = {"bytes": None, "files": None, **set_, "set": tuple(sorted(set_))}
+                told = {"kind": kind.removesuffix("s"), "name": unquote(name), **quota}
+                self.send(QuotaInForce.model_validate(told))
             case ("POST", "nodes", node_id, "state"):
                 self._want(node_id)
             case ("POST", "upload", "sessions"):
