@@ -64,7 +64,10 @@ def create_app(settings: Settings) -> App:
     Raises NodeUnfit, IdentityError, DiskFull or DiskFailed when the node can't take uploads at all.
     """
     key = identity.load(settings.node_key, settings.node_id)
-    keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
+    rosters = Rosters(settings)
+    # A keyset may have nodes' keys beside the issuers': they sign no upload, download or access.
+    nodes = {settings.node_id, *(node.node_id for node in rosters.current().nodes)}
+    keyset = Keyset.model_validate_json(settings.keyset.read_bytes()).without(nodes)
     health = NodeHealth(settings)
     database = open_index(settings)
     index = FileIndex(database)
@@ -75,7 +78,6 @@ def create_app(settings: Settings) -> App:
     admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
-    rosters = Rosters(settings)
     policy = UploadPolicy(
         settings=settings,
         keyset=keyset,

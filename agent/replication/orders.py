@@ -56,7 +56,7 @@ class CopyOrders:
         roster = self._rosters.current()
         nodes = {self._settings.node_id, *(node.node_id for node in roster.nodes)}
         # A keyset may have nodes' keys beside the issuers'.
-        issuers = Keyset(keys=tuple(key for key in self._keyset.keys if key.owner not in nodes))
+        issuers = self._keyset.without(nodes)
         try:
             proof = verify_proof(asked.proof, issuers, claims)
         except TokenRefused as refused:

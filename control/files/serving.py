@@ -197,7 +197,8 @@ def _right(
         # Which node it is for is no secret, and verified in the next line with all else.
         node_id = str(unverified_claims(asked.token).get("aud"))
         resuming = asked.resumed == file.sha256
-        claims = verify_download(asked.token, signing.trusted, node_id, now, resuming=resuming)
+        issuers = signing.trusted.without(snapshot.nodes)
+        claims = verify_download(asked.token, issuers, node_id, now, resuming=resuming)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None
     if session.get(RevokedToken, token_id(asked.token, claims.jti)) is not None:

@@ -52,7 +52,7 @@ class DeletionOrders:
     def issuers(self, nodes: Collection[str]) -> Keyset:
         """The keys whose word counts. A keyset may have keys of `nodes` beside the issuers': a
         node's word is what isn't enough."""
-        return Keyset(keys=tuple(key for key in self._issuers.keys if key.owner not in nodes))
+        return self._issuers.without(nodes)
 
     def prove(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -60,6 +60,10 @@ class Keyset(Message):
     def find(self, kid: str, moment: datetime) -> PublicKey | None:
         """The trusted key with this id if it is valid at `moment`, else None."""
         return next((k for k in self.keys if k.kid == kid and k.valid_at(moment)), None)
+
+    def without(self, owners: Container[str]) -> Keyset:
+        """The keys that none of these own: an issuer's are those that are no node's."""
+        return Keyset(keys=tuple(key for key in self.keys if key.owner not in owners))
 
 
 def thumbprint(x: str) -> str:

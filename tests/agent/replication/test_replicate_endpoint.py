@@ -15,10 +15,17 @@ import requests
 
 from portside.names import attributes_path
 from portside.quantities import MIB
-from portside.tokens import SigningKey, mint_replicate, mint_upload, verify_receipt
+from portside.tokens import (
+    SigningKey,
+    mint_access,
+    mint_replicate,
+    mint_upload,
+    verify_receipt,
+)
 from portside.wire.claims import ReplicateClaims, UploadClaims
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook
+from portside.wire.keys import Keyset
 from tests.support.agent.node_pairs import (
     Source,
     change,
@@ -32,7 +39,7 @@ from tests.support.agent.process import ISSUER, SMALL_NODE, Agent, slug_of
 from tests.support.agent.stored_files import access
 from tests.support.agent.worker_process import Worker, add_hooks
 from tests.support.logs import entries_of, whole_lines_of
-from tests.support.minting import upload_claims
+from tests.support.minting import access_claims, upload_claims
 
 CONTENT = b"0123456789" * 150_000
 """Neither a whole number of blocks nor of buffers."""
@@ -48,6 +55,10 @@ def target(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Iterato
     """A running s01 that knows s02 by its key."""
     agent = Agent(tmp_path_factory.mktemp("target"), sizing=replace(SMALL_NODE, sync_window=MIB))
     know(agent, key)
+    # Somebody has put all keys there are into the node's keyset.
+    keyset = agent.home / "keyset.json"
+    keys = Keyset.model_validate_json(keyset.read_text()).keys
+    keyset.write_text(Keyset(keys=(*keys, key.public(), *agent.node_keys.keys)).model_dump_json())
     # There is no worker: what it would have to deliver stays to be seen.
     add_hooks(agent, Hook(namespace="*", command=("/bin/true",)))
     agent.start()
@@ -488,6 +499,16 @@ def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> 
         assert (answer.status_code, slug_of(answer)) == (403, slug), proof
     assert not (target.root / "uploads" / source.claims.path).exists()
     assert target.leftovers() == before
+
+
+def test_a_nodes_key_is_no_issuers_though_a_keyset_has_it(target: Agent, key: SigningKey) -> None:
+    uploaded_by = target.put("a.bin", CONTENT, target.mint(key, iss=key.owner))
+    assert (uploaded_by.status_code, slug_of(uploaded_by)) == (401, "token-unknown-key")
+    token = mint_access(key, access_claims(key.owner, "s01", {"rights": ("list", "delete")}))
+    listed = requests.get(
+        f"{target.url}/api/v1/files", headers={"Authorization": f"Bearer {token}"}, timeout=60
+    )
+    assert (listed.status_code, slug_of(listed)) == (401, "token-unknown-key")
 
 
 def test_a_copy_is_held_and_ends_as_its_order_says(target: Agent, key: SigningKey) -> None:

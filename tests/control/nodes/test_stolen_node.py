@@ -16,15 +16,18 @@ from control.catalogue import holds
 from control.files import lifetimes
 from control.nodes.service import set_state
 from control.problems import ProblemError
-from portside.tokens import SigningKey
+from portside.tokens import SigningKey, mint_download
 from portside.wire.control import NodeStateRequest
 from portside.wire.files import HoldNote
 from portside.wire.heartbeat import GoneFile, HoldDone, LifetimeKept
 from portside.wire.inventory import HeldFiles
+from portside.wire.keys import Keyset
 from tests.support.control.cluster import done, take_over
 from tests.support.control.core import Core
 from tests.support.control.inventories import held, inventories, tells
 from tests.support.control.orders import ordered, orders_copy, orders_deletion
+from tests.support.control.web import Api
+from tests.support.minting import download_claims
 
 STOLEN = "s02"
 
@@ -248,6 +251,21 @@ def test_the_key_that_a_node_had_before_is_worth_nothing_any_more(core: Core) ->
     assert _refused(core, receipt) == "token-unknown-key"
     told = core.reports("s01").roster
     assert told is None or told.find(node_id).key.kid == new.kid  # type: ignore[union-attr]
+
+
+def test_a_nodes_key_is_no_issuers_though_the_keyset_has_it(core: Core) -> None:
+    session = core.opens(namespace="private")
+    path = PurePosixPath("private", "a.iso")
+    core.takes(core.nodes.receipt_of(session, core.clock.now, path=path))
+    keys = [core.key.public(), *(key.public() for key in core.nodes.keys.values())]
+    assert core.settings.keyset is not None
+    core.settings.keyset.write_text(Keyset(keys=tuple(keys)).model_dump_json())
+    api = Api(core)
+    for signer, status in ((core.nodes.keys[STOLEN], 401), (core.key, 302)):
+        said = download_claims(signer.owner, session.node_id, {"path": str(path)})
+        query = {"token": mint_download(signer, said)}
+        answer = api.ask("GET", f"/f/{session.file_id}", key=None, query=query)
+        assert answer.status_code == status, answer.text
 
 
 def test_a_node_ends_its_own_leases_alone_and_none_with_its_word_for_a_copy(core: Core) -> None:
