@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -23,7 +24,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.models import Pool, UploadSession
 from control.problems import ProblemError
-from control.sessions import answer
+from control.sessions import answer, shares
 from control.sessions.checks import (
     AppRequest,
     SessionRates,
@@ -81,10 +82,13 @@ class SessionOpener:
         name_must_be_free(self._database, asked)
         size = bytes_to_promise(self._settings, asked.request)
         for _ in range(_TRIES):
-            places = self._places(snapshot, asked.request, size)
+            beyond = self._beyond(snapshot, asked, size)
+            places = self._places(snapshot, asked.request, size, beyond)
             row = self._row(asked, places, size, now)
             try:
-                reserved = self._database.write(partial(_reserve, row=row, place=places[0]))
+                share = self._settings.promised_per_owner
+                work = partial(_reserve, row=row, place=places[0], share=share)
+                reserved = self._database.write(work)
             except IntegrityError:
                 # The same key or name at the same time, on another thread or process: that one
                 # was first.
@@ -104,8 +108,9 @@ class SessionOpener:
                     reserved=row.reserved,
                 )
                 return answer.session(snapshot, self._settings, key, row), True
-            # Promised meanwhile by other processes.
-            places[0].fill_up()
+            if reserved is False:
+                # Promised meanwhile by other processes.
+                places[0].fill_up()
         raise _no_space(size, asked.request)
 
     def server(self, size: int, region: str | None) -> UploadServer:
@@ -123,15 +128,36 @@ class SessionOpener:
             )
         return self._key
 
-    def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
-        """Where the file goes first, and behind it where its copies go."""
+    def _beyond(self, snapshot: Snapshot, asked: AppRequest, size: int) -> Sequence[str]:
+        """Nodes on which the owner has its share. Raises ProblemError where no other has room."""
+        share = self._settings.promised_per_owner
+        if share == 1:
+            return ()
+        app_id, request = asked.app.app_id, asked.request
+        holds = self._database.read(lambda session: shares.held(session, app_id, request.owner))
+        beyond = shares.nodes_beyond(snapshot.places, holds, size, share)
+        has_room = any(
+            place.room >= size
+            and place.is_upload_target
+            and place.node_id not in beyond
+            and request.node_id in (None, place.node_id)
+            for place in (snapshot.places if beyond else ())
+        )
+        if beyond and not has_room:
+            raise shares.too_much(asked, holds, share)
+        return beyond
+
+    def _places(
+        self, snapshot: Snapshot, request: SessionRequest, size: int, beyond: Sequence[str] = ()
+    ) -> list[Place]:
+        """Where the file goes first, and behind it where its copies go; not first on `beyond`."""
         choose = partial(snapshot.ranking.choose, size, self._random, region=request.region)
         if request.node_id is not None:
             node_must_take_files(snapshot, request.node_id)
             first = choose(on=request.node_id)
         else:
             # What the uploader couldn't reach is still better than nothing: it may be back.
-            first = choose(without=request.avoid) or choose()
+            first = choose(without=(*request.avoid, *beyond)) or choose(without=beyond)
         if not first:
             if not snapshot.places:
                 raise ProblemError(
@@ -227,8 +253,10 @@ _PROMISE = (
 )
 
 
-def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
-    """Note the session down and promise its size, or neither: False when the space is gone."""
+def _reserve(session: Transaction, row: UploadSession, place: Place, share: float) -> bool | None:
+    """Note the session down and promise its size, or neither: False when the space is gone, None
+    when its owner would hold more than this share.
+    """
     connection = session.connection()
     # The row that many want comes last, so that it is locked for the shortest time.
     connection.execute(_NOTE_DOWN, {name: getattr(row, name) for name in _COLUMNS})
@@ -236,6 +264,12 @@ def _reserve(session: Transaction, row: UploadSession, place: Place) -> bool:
     if connection.execute(_PROMISE, promise).first() is None:
         session.rollback()
         return False
+    if share < 1:
+        # Now that the pool's row is locked, nobody of the same owner is at it.
+        holds = shares.held(session, row.app_id, row.owner, without=row.session_id)
+        if shares.is_beyond(place, holds, row.reserved, share):
+            session.rollback()
+            return None
     return True
 
 
