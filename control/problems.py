@@ -28,6 +28,7 @@ OwnSlug = Literal[
     "type-refused",
     "no-space",
     "over-quota",
+    "too-much-promised",
     "no-node",
     "node-closed",
     "rate-limited",
@@ -84,6 +85,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "name-taken": HTTPStatus.CONFLICT,
         "too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "type-refused": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "too-much-promised": HTTPStatus.TOO_MANY_REQUESTS,
         "no-space": HTTPStatus.INSUFFICIENT_STORAGE,
         # Not 507: clients try that again by themselves, and only a person can make room here.
         "over-quota": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

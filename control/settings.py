@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     sessions_per_app: int = Field(default=60_000, gt=0)
     """A minute's; of each gunicorn process, as are the next two."""
     sessions_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, gt=0)
+    promised_per_owner: float = Field(default=defaults.PROMISED_PER_OWNER, gt=0, le=1)
+    """Of what a pool may promise: what the open sessions of one owner may hold. 1 is no bound."""
     sessions_per_address: int = Field(default=600, gt=0)
     wrong_keys_per_minute: int = Field(default=defaults.WRONG_TOKENS_PER_ADDRESS, gt=0)
     """Keys and tokens that are none and one address may try in a minute."""

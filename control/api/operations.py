@@ -151,7 +151,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
                 "lifetime-refused",
                 *_BODY,
             ),
-            *("rate-limited", "issuer-key-missing", "idempotency-conflict"),
+            *("rate-limited", "too-much-promised", "issuer-key-missing", "idempotency-conflict"),
         ),
         body=SessionRequest,
         parameters=(_IDEMPOTENCY_KEY,),

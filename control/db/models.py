@@ -260,6 +260,17 @@ class UploadSession(Base):
             sqlite_where=text("state = 'open'"),
             postgresql_where=text("state = 'open'"),
         ),
+        # What an owner's open sessions hold of each pool, without a look at their rows.
+        Index(
+            "ix_sessions_held",
+            "owner",
+            "app_id",
+            "pool_id",
+            "reserved",
+            "session_id",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
         # Those whose time to begin is over, for their node's word.
         Index(
             "ix_sessions_unbegun",

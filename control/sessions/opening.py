@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -24,7 +25,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.models import Pool, UploadSession
 from control.problems import ProblemError
-from control.sessions import answer, quota
+from control.sessions import answer, quota, shares
 from control.sessions.checks import (
     AppRequest,
     SessionRates,
@@ -85,12 +86,13 @@ class SessionOpener:
             accounts = self._accounts(asked.app.app_id, asked.request.owner)
             most = accounts.most_bytes(asked.request, most_bytes(self._settings, asked.request))
             size = bytes_to_promise(asked.request, most)
-            places = self._places(snapshot, asked.request, size)
+            beyond = self._beyond(snapshot, asked, size)
+            places = self._places(snapshot, asked.request, size, beyond)
             row = self._row(asked, places, most, now)
+            share = self._settings.promised_per_owner
+            work = partial(_reserve, row=row, place=places[0], accounts=accounts, share=share)
             try:
-                reserved = self._database.write(
-                    partial(_reserve, row=row, place=places[0], accounts=accounts)
-                )
+                reserved = self._database.write(work)
             except IntegrityError:
                 # The same key or name at the same time, on another thread or process: that one
                 # was first.
@@ -142,15 +144,36 @@ class SessionOpener:
             )
         return self._key
 
-    def _places(self, snapshot: Snapshot, request: SessionRequest, size: int) -> list[Place]:
-        """Where the file goes first, and behind it where its copies go."""
+    def _beyond(self, snapshot: Snapshot, asked: AppRequest, size: int) -> Sequence[str]:
+        """Nodes on which the owner has its share. Raises ProblemError where no other has room."""
+        share = self._settings.promised_per_owner
+        if share == 1:
+            return ()
+        app_id, request = asked.app.app_id, asked.request
+        holds = self._database.read(lambda session: shares.held(session, app_id, request.owner))
+        beyond = shares.nodes_beyond(snapshot.places, holds, size, share)
+        has_room = any(
+            place.room >= size
+            and place.is_upload_target
+            and place.node_id not in beyond
+            and request.node_id in (None, place.node_id)
+            for place in (snapshot.places if beyond else ())
+        )
+        if beyond and not has_room:
+            raise shares.too_much(asked, holds, share)
+        return beyond
+
+    def _places(
+        self, snapshot: Snapshot, request: SessionRequest, size: int, beyond: Sequence[str] = ()
+    ) -> list[Place]:
+        """Where the file goes first, and behind it where its copies go; not first on `beyond`."""
         choose = partial(snapshot.ranking.choose, size, self._random, region=request.region)
         if request.node_id is not None:
             node_must_take_files(snapshot, request.node_id)
             first = choose(on=request.node_id)
         else:
             # What the uploader couldn't reach is still better than nothing: it may be back.
-            first = choose(without=request.avoid) or choose()
+            first = choose(without=(*request.avoid, *beyond)) or choose(without=beyond)
         if not first:
             if not snapshot.places:
                 raise ProblemError(
@@ -247,8 +270,8 @@ _PROMISE = (
 
 
 def _reserve(
-    session: Transaction, row: UploadSession, place: Place, accounts: Accounts
-) -> Accounts | Literal["pool", "quota"]:
+    session: Transaction, row: UploadSession, place: Place, accounts: Accounts, share: float
+) -> Accounts | Literal["pool", "share", "quota"]:
     """Note the session down and promise its size, or neither; then what there is, or is full."""
     connection = session.connection()
     # Rows that many want come last, so that they are locked for the shortest time.
@@ -257,6 +280,12 @@ def _reserve(
     if connection.execute(_PROMISE, promise).first() is None:
         session.rollback()
         return "pool"
+    if share < 1:
+        # Now that the pool's row is locked, nobody of the same owner is at it.
+        holds = shares.held(session, row.app_id, row.owner, without=row.session_id)
+        if shares.is_beyond(place, holds, row.reserved, share):
+            session.rollback()
+            return "share"
     promised = quota.promise(session, accounts, row)
     if promised is None:
         session.rollback()

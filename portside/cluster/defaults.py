@@ -26,6 +26,9 @@ SLOTS_PER_TOKEN = 4
 SLOTS_PER_OWNER = 0.5
 """Of a node's slots. One who has half of them leaves as many to all others."""
 
+PROMISED_PER_OWNER = 0.5
+"""Of what a pool may promise. One who has half of it leaves as much to all others."""
+
 SLOTS_PER_ADDRESS = 0.5
 
 LEAST_RATE = KIB

@@ -163,7 +163,8 @@ class Limits(_Strict):
 
     Who exceeds it hears 429 (clients of tus: 503) and when to come back. `slots_per_owner` and
     `slots_per_address` are shares of a node's upload slots, 1 for no bound; addresses in
-    `shared_addresses`, behind which are many users, have none. `least_rate` is bytes per second.
+    `shared_addresses`, behind which are many users, have none. `promised_per_owner` is a share of
+    what a pool may promise, for the open sessions of one owner. `least_rate` is bytes per second.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
@@ -174,6 +175,7 @@ class Limits(_Strict):
     )
     slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, ge=1, le=512)
     slots_per_owner: float = Field(default=defaults.SLOTS_PER_OWNER, gt=0, le=1)
+    promised_per_owner: float = Field(default=defaults.PROMISED_PER_OWNER, gt=0, le=1)
     slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)
     shared_addresses: tuple[str, ...] = ()
     least_rate: Size = Field(default=defaults.LEAST_RATE, ge=1, le=MIB)

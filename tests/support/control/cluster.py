@@ -161,6 +161,8 @@ def settings(folder: Path, database_url: str, **changed: Any) -> Settings:
         "max_size": 4 * GIB,
         "extensions": [".iso", ".bin"],
         "private": ["private"],
+        # Tests fill nodes with one owner's sessions.
+        "promised_per_owner": 1,
         **changed,
     }
     text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items() if v is not None)
