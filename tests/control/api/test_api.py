@@ -94,7 +94,8 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
     assert len(needing) >= 12
     nothing = api.core.app("nothing")
     for method, path in needing:
-        path = path.format(node_id="s01", pool_id="s01", file_id="0" * 32, move_id="m")
+        ids = {"node_id": "s01", "pool_id": "s01", "file_id": "0" * 32, "move_id": "m"}
+        path = path.format(**ids, owner="user-7", app_id="shop")
         for key, slug, status in (
             (None, "key-missing", 401),
             ("portside_wrong", "key-unknown", 401),
