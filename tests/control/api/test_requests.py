@@ -232,7 +232,8 @@ def test_a_file_is_found_by_its_id_as_any_database_writes_it(api: Api) -> None:
 def test_every_resource_answers_head_and_options(api: Api) -> None:
     file_id = api.uploads().file_id
     for path in sorted({path for _, path in OPERATIONS}):
-        there = path.format(node_id="s01", pool_id="s01", file_id=file_id, move_id="m", name="x")
+        ids = {"node_id": "s01", "pool_id": "s01", "file_id": file_id, "move_id": "m"}
+        there = path.format(**ids, name="x", owner="user-7", app_id="shop")
         got = api.ask("GET", there, key=api.admin)
         head = api.ask("HEAD", there, key=api.admin)
         assert head.status_code == got.status_code, path
