@@ -39,22 +39,27 @@ class UsagePages(Resource):
 class _Quotas(Resource):
     """What somebody may have: an operator says so, and nobody else."""
 
-    def _get(self, request: falcon.Request, response: falcon.Response, holder: Holder) -> None:
+    def _get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         self._access.need(request, "admin")
-        self._tell(response, holder)
+        self._tell(response, self._holder(request, name))
 
-    def _put(self, request: falcon.Request, response: falcon.Response, holder: Holder) -> None:
+    def _put(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         caller = self._access.need(request, "admin")
+        holder = self._holder(request, name)
         wish = json_body.parse(request, QuotaWish)
         self._database.write(
             lambda session: quotas.change(session, holder, wish, caller.app.app_id)
         )
         self._tell(response, holder)
 
-    def _delete(self, request: falcon.Request, response: falcon.Response, holder: Holder) -> None:
+    def _delete(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         caller = self._access.need(request, "admin")
+        holder = self._holder(request, name)
         self._database.write(lambda session: quotas.unset(session, holder, caller.app.app_id))
         self._tell(response, holder)
+
+    def _holder(self, request: falcon.Request, name: str) -> Holder:
+        raise NotImplementedError
 
     def _tell(self, response: falcon.Response, holder: Holder) -> None:
         json_body.answer(
@@ -71,15 +76,28 @@ class OwnerQuotas(_Quotas):
 
     def on_get(self, request: falcon.Request, response: falcon.Response, owner: str) -> None:
         """What is in force."""
-        self._get(request, response, _owner(request, owner))
+        self._get(request, response, owner)
 
     def on_put(self, request: falcon.Request, response: falcon.Response, owner: str) -> None:
         """Set anew: sessions are held to it from now on, and nothing that is there is taken."""
-        self._put(request, response, _owner(request, owner))
+        self._put(request, response, owner)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, owner: str) -> None:
         """As the cluster file has it again."""
-        self._delete(request, response, _owner(request, owner))
+        self._delete(request, response, owner)
+
+    def _holder(self, request: falcon.Request, name: str) -> Holder:
+        if "//" in request.env["PATH_INFO"].strip("/"):
+            # They are read as one (`control.api.conventions`): it would be another owner's.
+            raise ProblemError(
+                "malformed-request",
+                "this path has two slashes in a row: leave one out; the quota of an owner whose id "
+                "has them is said in the cluster file",
+            )
+        try:
+            return "owner", str(spellings.owner(name))
+        except ValueError as refused:
+            raise ProblemError("malformed-request", f"owner: {refused}") from None
 
 
 @answers_head
@@ -88,35 +106,20 @@ class AppQuotas(_Quotas):
 
     def on_get(self, request: falcon.Request, response: falcon.Response, app_id: str) -> None:
         """What is in force."""
-        self._get(request, response, _app(app_id))
+        self._get(request, response, app_id)
 
     def on_put(self, request: falcon.Request, response: falcon.Response, app_id: str) -> None:
         """Set anew: sessions are held to it from now on, and nothing that is there is taken."""
-        self._put(request, response, _app(app_id))
+        self._put(request, response, app_id)
 
     def on_delete(self, request: falcon.Request, response: falcon.Response, app_id: str) -> None:
         """As the cluster file has it again."""
-        self._delete(request, response, _app(app_id))
+        self._delete(request, response, app_id)
 
-
-def _owner(request: falcon.Request, name: str) -> Holder:
-    if "//" in request.env["PATH_INFO"].strip("/"):
-        # They are read as one (`control.api.conventions`): it would be another owner's.
-        raise ProblemError(
-            "malformed-request",
-            "this path has two slashes in a row: leave one out; the quota of an owner whose id "
-            "has them is said in the cluster file",
-        )
-    try:
-        return "owner", str(spellings.owner(name))
-    except ValueError as refused:
-        raise ProblemError("malformed-request", f"owner: {refused}") from None
-
-
-def _app(name: str) -> Holder:
-    if not _APP_ID.fullmatch(name):
-        raise ProblemError("not-found", f"{spellings.shown(name)} is no name of an app")
-    return "app", name
+    def _holder(self, request: falcon.Request, name: str) -> Holder:
+        if not _APP_ID.fullmatch(name):
+            raise ProblemError("not-found", f"{spellings.shown(name)} is no name of an app")
+        return "app", name
 
 
 _APP_ID = re.compile(APP_ID_PATTERN)

@@ -82,17 +82,19 @@ class SessionOpener:
             return self._again(snapshot, key, earlier), False
         self._rates.take(asked)
         name_must_be_free(self._database, asked)
+        size = bytes_to_promise(asked.request, most_bytes(self._settings, asked.request))
+        reserve = partial(_reserve, settings=self._settings, request=asked.request)
         for _ in range(_TRIES):
-            accounts = self._accounts(asked.app.app_id, asked.request.owner)
-            most = accounts.most_bytes(asked.request, most_bytes(self._settings, asked.request))
-            size = bytes_to_promise(asked.request, most)
-            beyond = self._beyond(snapshot, asked, size)
-            places = self._places(snapshot, asked.request, size, beyond)
-            row = self._row(asked, places, most, now)
-            share = self._settings.promised_per_owner
-            work = partial(_reserve, row=row, place=places[0], accounts=accounts, share=share)
             try:
-                reserved = self._database.write(work)
+                beyond = self._beyond(snapshot, asked, size)
+                places = self._places(snapshot, asked.request, size, beyond)
+            except ProblemError:
+                # Who is over quota needs no place, and is told what can be done about it.
+                self._must_fit(asked)
+                raise
+            row = self._row(asked, places, size, now)
+            try:
+                reserved = self._database.write(partial(reserve, row=row, place=places[0]))
             except IntegrityError:
                 # The same key or name at the same time, on another thread or process: that one
                 # was first.
@@ -101,7 +103,7 @@ class SessionOpener:
                 name_must_be_free(self._database, asked)
                 raise
             if isinstance(reserved, Accounts):
-                places[0].promise(size)
+                places[0].promise(row.reserved)
                 _log.info(
                     "session opened",
                     session=row.session_id,
@@ -113,11 +115,19 @@ class SessionOpener:
                 )
                 told = reserved.view()
                 return answer.session(snapshot, self._settings, key, row, told), True
-            # Promised meanwhile by other processes.
             if reserved == "pool":
+                # Promised meanwhile by other processes.
                 places[0].fill_up()
-        self._accounts(asked.app.app_id, asked.request.owner).most_bytes(asked.request, most)
+            elif reserved == "quota":
+                # Unless somebody has made room since: then it fits.
+                self._must_fit(asked)
+        self._must_fit(asked)
         raise _no_space(size, asked.request)
+
+    def _must_fit(self, asked: AppRequest) -> None:
+        """Refuse what is more than its owner and its app may have."""
+        accounts = self._accounts(asked.app.app_id, asked.request.owner)
+        accounts.most_bytes(asked.request, most_bytes(self._settings, asked.request))
 
     def _accounts(self, app_id: str, owner: str) -> Accounts:
         return self._database.read(
@@ -188,7 +198,7 @@ class SessionOpener:
         return first + copies
 
     def _row(
-        self, asked: AppRequest, places: list[Place], most: int, now: datetime
+        self, asked: AppRequest, places: list[Place], size: int, now: datetime
     ) -> UploadSession:
         request = asked.request
         return UploadSession(
@@ -205,11 +215,11 @@ class SessionOpener:
             name=name_of(request),
             layout=request.layout,
             size=request.size,
-            max_size=None if request.size is not None else most,
+            max_size=None if request.size is not None else most_bytes(self._settings, request),
             sha256=request.sha256,
             content_type=request.content_type,
             hold=request.hold,
-            reserved=bytes_to_promise(request, most),
+            reserved=size,
             path=path_of(request),
             expires_in=self._settings.lifetimes.of(request.namespace, request.expires_in),
             state="open",
@@ -270,23 +280,32 @@ _PROMISE = (
 
 
 def _reserve(
-    session: Transaction, row: UploadSession, place: Place, accounts: Accounts, share: float
+    session: Transaction,
+    settings: Settings,
+    request: SessionRequest,
+    row: UploadSession,
+    place: Place,
 ) -> Accounts | Literal["pool", "share", "quota"]:
     """Note the session down and promise its size, or neither; then what there is, or is full."""
     connection = session.connection()
+    if request.size is None:
+        accounts = quota.look_up(session, settings.quotas, row.app_id, row.owner)
+        row.max_size = accounts.most_bytes(request, most_bytes(settings, request))
+        row.reserved = bytes_to_promise(request, row.max_size)
     # Rows that many want come last, so that they are locked for the shortest time.
     connection.execute(_NOTE_DOWN, {name: getattr(row, name) for name in _COLUMNS})
     promise = {"pool": row.pool_id, "size": row.reserved, "most": place.limit}
     if connection.execute(_PROMISE, promise).first() is None:
         session.rollback()
         return "pool"
+    share = settings.promised_per_owner
     if share < 1:
         # Now that the pool's row is locked, nobody of the same owner is at it.
         holds = shares.held(session, row.app_id, row.owner, without=row.session_id)
         if shares.is_beyond(place, holds, row.reserved, share):
             session.rollback()
             return "share"
-    promised = quota.promise(session, accounts, row)
+    promised = quota.promise(session, settings.quotas, row)
     if promised is None:
         session.rollback()
         return "quota"

@@ -33,23 +33,14 @@ class Account:
     quota: Quota
 
     @property
-    def most(self) -> Amount:
-        """The most that there may be."""
-        bytes_, files = self.quota.bytes, self.quota.files
-        return Amount(
-            UNLIMITED.bytes if bytes_ is None else bytes_,
-            UNLIMITED.files if files is None else files,
-        )
-
-    @property
     def bytes_left(self) -> int:
         """What may still be promised."""
-        return max(0, self.most.bytes - self.has.bytes - self.has.promised_bytes)
+        return max(0, _most(self.quota).bytes - self.has.bytes - self.has.promised_bytes)
 
     @property
     def files_left(self) -> int:
         """How many may still be promised."""
-        return max(0, self.most.files - self.has.files - self.has.promised_files)
+        return max(0, _most(self.quota).files - self.has.files - self.has.promised_files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,30 +89,37 @@ class Accounts:
 
 def look_up(session: Transaction, configured: Quotas, app_id: str, owner: str) -> Accounts:
     """What a session of this app's for this owner counts for."""
-    owner_has, app_has = usage.of(session, app_id, owner)
-    owner_may, app_may = quotas.of_both(session, configured, app_id, owner)
-    return Accounts(
-        Account(owner, owner_has, owner_may),
-        Account(f"the app {app_id}", app_has, app_may),
-    )
+    has = usage.of(session, app_id, owner)
+    return _accounts(app_id, owner, has, quotas.of_both(session, configured, app_id, owner))
 
 
-def promise(session: Transaction, accounts: Accounts, row: UploadSession) -> Accounts | None:
+def promise(session: Transaction, configured: Quotas, row: UploadSession) -> Accounts | None:
     """Promise the session's bytes and its one file; what there is then.
 
     None when others were faster, and it is too much now: the transaction is to be undone then.
     """
     amount = usage.of_promise(usage.most_of(row.size, row.max_size, row.reserved))
     own, all_ = usage.keys(row.app_id, row.owner)
-    owner_has = usage.promise(session, own, amount, accounts.owner.most)
+    owner_may, app_may = quotas.of_both(session, configured, row.app_id, row.owner)
+    owner_has = usage.promise(session, own, amount, _most(owner_may))
     if owner_has is None:
         return None
-    app_has = usage.promise(session, all_, amount, accounts.app.most)
+    app_has = usage.promise(session, all_, amount, _most(app_may))
     if app_has is None:
         return None
-    return Accounts(
-        Account(accounts.owner.whose, owner_has, accounts.owner.quota),
-        Account(accounts.app.whose, app_has, accounts.app.quota),
+    return _accounts(row.app_id, row.owner, (owner_has, app_has), (owner_may, app_may))
+
+
+def _accounts(
+    app_id: str, owner: str, has: tuple[Amount, Amount], may: tuple[Quota, Quota]
+) -> Accounts:
+    return Accounts(Account(owner, has[0], may[0]), Account(f"the app {app_id}", has[1], may[1]))
+
+
+def _most(quota: Quota) -> Amount:
+    return Amount(
+        UNLIMITED.bytes if quota.bytes is None else quota.bytes,
+        UNLIMITED.files if quota.files is None else quota.files,
     )
 
 

@@ -58,7 +58,7 @@ STEPS = (
 )
 
 FEW = settings(
-    max_examples=12,
+    max_examples=10,
     phases=[Phase.generate],
     deadline=None,
     derandomize=True,

@@ -98,6 +98,7 @@ def test_every_path_that_needs_a_key_refuses_without_a_right_one(api: Api) -> No
             **dict.fromkeys(("node_id", "pool_id"), "s01"),
             **dict.fromkeys(("app_id", "key_id", "token_id", "move_id"), "x"),
             file_id="0" * 32,
+            owner="user-7",
         )
         for key, slug, status in (
             (None, "key-missing", 401),

@@ -236,6 +236,7 @@ def test_every_resource_answers_head_and_options(api: Api) -> None:
             **dict.fromkeys(("node_id", "pool_id"), "s01"),
             **dict.fromkeys(("app_id", "key_id", "token_id", "move_id", "name"), "x"),
             file_id=file_id,
+            owner="user-7",
         )
         got = api.ask("GET", there, key=api.admin)
         head = api.ask("HEAD", there, key=api.admin)
