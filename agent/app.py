@@ -26,6 +26,7 @@ from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
+from agent.index.usage import UsageIndex
 from agent.integrity.recovery import recover, tell_what_is_there
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
@@ -72,7 +73,10 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
+    usage = UsageIndex(database)
+    admission = Admission(
+        settings.root, settings.sizing, upload_index, shares=_shares(settings), usage=usage
+    )
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     rosters = Rosters(settings)

@@ -58,7 +58,7 @@ class Concatenation:
         check_length(creation.claims, "final", size, creation.limit)
         self._policy.check_unused(use)
         self._policy.check_health()
-        final = replace(creation.upload(parts[0].staging, 0), length=size)
+        final = replace(creation.upload(parts[0].staging, 0, 0), length=size)
         self._uploads.add(final)
         try:
             with failures_as_problems(self._health, creation.limit):
