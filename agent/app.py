@@ -16,6 +16,7 @@ from agent.api import (
     resumable,
     system,
     uploads,
+    usage,
 )
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
@@ -73,9 +74,10 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    usage = UsageIndex(database)
     admission = Admission(
-        settings.root, settings.sizing, upload_index, shares=_shares(settings), usage=usage
+        *(settings.root, settings.sizing, upload_index),
+        shares=_shares(settings),
+        usage=UsageIndex(database),
     )
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
@@ -153,6 +155,7 @@ def create_app(settings: Settings) -> App:
         f"{paths.QUARANTINE}/{{kept_id}}",
         quarantine.Settling(settings, database, access, health, key),
     )
+    app.add_route(paths.USAGE, usage.Usage(settings, access, admission))
     app.add_route("/internal/download", files.DownloadProbe(database, access, wrong))
     whereabouts = lasting.Whereabouts(settings, database, access, rosters)
     by_id = lasting.Lasting(database, access, whereabouts)
