@@ -166,8 +166,8 @@ def database(tmp_path: Path) -> Database:
 
 def test_a_database_of_before_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "index.sqlite"
-    steps = schema._STEPS  # noqa: SLF001 (there is no other way to a former release's tables)
-    before = tuple(step for step in steps if step[1] != schema._USAGE)  # noqa: SLF001
+    steps = schema._STEPS
+    before = tuple(step for step in steps if step[1] != schema._USAGE)
     with monkeypatch.context() as former:
         former.setattr(schema, "_STEPS", before)
         old = Database(path)
@@ -238,7 +238,7 @@ def test_the_question_reads_one_owners_rows(database: Database) -> None:
     from agent.index import usage
 
     plan = database.rows(
-        f"EXPLAIN QUERY PLAN {usage._USED}",  # noqa: SLF001 (its cost is what it promises)
+        f"EXPLAIN QUERY PLAN {usage._USED}",
         {"owner": "alice", "but": None, "open": OPEN, "at_work": "[]"},
     )
     told = "\n".join(text for *_, text in plan)
