@@ -277,7 +277,7 @@ CREATE TRIGGER usage_changed AFTER UPDATE OF state, owner, size ON files
     INSERT INTO usage SELECT NEW.owner, NEW.state, 1, NEW.size WHERE NEW.state != 'DELETED'
         ON CONFLICT DO UPDATE SET files = files + 1, bytes = bytes + excluded.bytes; END;
 CREATE INDEX uploads_by_owner ON uploads
-    (CASE WHEN json_valid(details) THEN json_extract(details, '$.claims.sub') END)
+    (CASE WHEN json_valid(details) THEN json_extract(details, '$.claims.sub') END, jti)
     WHERE state = 'OPEN';
 """
 """What each owner has here, by the state that it is in: all that takes room, so nothing DELETED.

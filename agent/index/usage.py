@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.index.database import Database
+from portside.wire.bounds import LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class UsageIndex:
 
 _MAY_COME_TO = (
     "min(sum(coalesce(length, max(promised, offset))), "
-    "max(coalesce(json_extract(details, '$.claims.size'), "
-    "json_extract(details, '$.claims.max_size'))))"
+    "max(CASE kind WHEN 'part' THEN coalesce(json_extract(details, '$.claims.size'), "
+    f"json_extract(details, '$.claims.max_size')) ELSE {LARGEST} END))"
 )
 """Of a token's uploads together. The parts of one file may have been begun twice: they come to no
 more than the token allows (`agent.resumable.staging`)."""

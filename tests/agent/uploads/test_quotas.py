@@ -301,7 +301,7 @@ def test_a_quota_that_says_something_else_lets_nobody_in(shared_agent: Agent, qu
 
 
 def test_usage_survives_whatever_befalls_a_node(agent: Agent) -> None:
-    """kill -9 with uploads under way, files out of service, a rebuilt index: what is here counts."""
+    """kill -9 amid uploads, files out of service, a rebuilt index: what is here counts."""
     owner = Owner(agent)
     token = owner.token()
     place = owner.begin(token, Upload_Length="30")
