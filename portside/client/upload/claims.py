@@ -79,4 +79,7 @@ def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
 def _quota(wish: Wish) -> Quota | None:
     if wish.quota is None and wish.quota_files is None:
         return None
-    return Quota(bytes=wish.quota, files=wish.quota_files)
+    try:
+        return Quota(bytes=wish.quota, files=wish.quota_files)
+    except ValidationError as error:
+        raise ValueError(f"quota: {in_words(error)}") from None
