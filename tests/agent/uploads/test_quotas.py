@@ -231,6 +231,49 @@ def test_what_is_given_up_and_deleted_is_free_again(shared_agent: Agent) -> None
     assert as_it_is(owner, 60).status_code == 201
 
 
+@pytest.mark.parametrize(
+    ("beginning", "headers", "body"),
+    [
+        (
+            {**TUS, "Upload-Defer-Length": "1"},
+            lambda size: {**BYTES, "Upload-Length": str(size)},
+            lambda size: b"x" * size,
+        ),
+        (
+            {"Upload-Complete": "?0"},
+            lambda size: {"Upload-Complete": "?1", "Content-Type": PARTIAL_TYPE},
+            in_pieces,
+        ),
+    ],
+    ids=["its length is told late", "its length is never told"],
+)
+def test_an_upload_that_has_too_much_goes_on_once_something_is_deleted(
+    shared_agent: Agent,
+    beginning: dict[str, str],
+    headers: Callable[[int], dict[str, str]],
+    body: Callable[[int], Any],
+) -> None:
+    owner = Owner(shared_agent)
+    token = owner.token()
+    begun = owner.ask("POST", UPLOADS, token, **beginning)
+    place = f"{UPLOADS}/{begun.headers['Location'].rpartition('/')[2]}"
+    # All that was left is promised to it.
+    assert owner.has() == (2, 100)
+
+    def end(size: int) -> requests.Response:
+        sent = {**headers(size), "Upload-Offset": "0"}
+        answer = owner.ask("PATCH", place, token, body(size), **sent)
+        assert isinstance(answer, requests.Response)
+        return answer
+
+    assert slug_of(end(41)) == "over-quota"
+    gone = ask(shared_agent, "DELETE", f"/{owner.first.file_id}", access(shared_agent))
+    assert gone.status_code == 204
+    assert slug_of(end(101)) == "over-quota"
+    assert end(100).status_code in (200, 204)
+    assert owner.has() == (1, 100)
+
+
 def test_an_owner_sees_its_own_usage(shared_agent: Agent) -> None:
     owner = Owner(shared_agent, quota={"bytes": 100, "files": 7})
     token = owner.token()
@@ -328,6 +371,8 @@ def test_usage_survives_whatever_befalls_a_node(agent: Agent) -> None:
     assert (told.quarantined.bytes, told.ended.bytes, told.stored.bytes) == (60, 2, 30)
     assert told.bytes == 99
     database.close()
+    third = stored(agent, "d.bin", b"d", sub=owner.name)
+    assert slug_of(as_it_is(owner, 1)) == "over-quota"
 
     agent.kill()
     for path in (agent.root / "state").glob("index.sqlite*"):
@@ -335,9 +380,10 @@ def test_usage_survives_whatever_befalls_a_node(agent: Agent) -> None:
     reindex(settings)
     agent.start()
     again = owner.usage()
-    assert (again.quarantined, again.ended, again.stored) == (
-        *(told.quarantined, told.ended),
-        told.stored,
-    )
+    assert (again.quarantined, again.ended) == (told.quarantined, told.ended)
+    assert (again.stored.files, again.stored.bytes) == (2, 31)
     # Uploads under way live in the index alone.
     assert again.uploading.files == 0
+    for file in (owner.first, second, third):
+        assert ask(agent, "DELETE", f"/{file.file_id}", access(agent)).status_code == 204
+    assert owner.has() == (1, 30)
