@@ -80,6 +80,16 @@ class UsageIndex:
         return Used({state: Amounts(files, size) for state, files, size in rows if files})
 
 
+def count_anew(database: Database) -> None:
+    """Add up all files: whatever was done to the database by hand, usage is right again."""
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM usage")
+        connection.execute(
+            "INSERT INTO usage SELECT owner, state, count(*), sum(size) FROM files "
+            "WHERE state != 'DELETED' GROUP BY owner, state"
+        )
+
+
 _MAY_COME_TO = (
     "min(sum(coalesce(length, max(promised, offset))), "
     "max(CASE kind WHEN 'part' THEN coalesce(json_extract(details, '$.claims.size'), "

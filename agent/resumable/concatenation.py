@@ -78,7 +78,7 @@ class Concatenation:
             StagingFile.reopen(path, sizing, Region(0, size), size, self._disk) as staging,
         ):
             with timer.phase("receive"):
-                digest = self._staged.assemblies.digest(final.staging, size)
+                digest = self._staged.assemblies.digest(parts)
             with path.open("rb") as file:
                 check_content(name_of(final), file.read(HEAD_SIZE))
             stored = self._finisher.finish(final, staging, digest, timer)

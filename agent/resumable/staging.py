@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -149,11 +149,19 @@ class StagedUploads:
                     self._sending.pop(upload.jti, None)
 
     def give_up(self, upload: Upload) -> None:
-        """End an upload and give its space back, unless other parts are in its file."""
-        self._end(upload)
-        if not self._uploads.needs(upload.staging):
-            (self._settings.staging / upload.staging).unlink(missing_ok=True)
-            self.assemblies.forget(upload.staging)
+        """End an upload and give its space back; of a part beside others that of its place."""
+        with ExitStack() as stack:
+            place: StagingFile | None = None
+            if upload.kind == "part":
+                # Held from before the row ends: another part may begin in its place then.
+                with suppress(ProblemError):
+                    place = stack.enter_context(self.open(upload))
+            self._end(upload)
+            if not self._uploads.needs(upload.staging):
+                (self._settings.staging / upload.staging).unlink(missing_ok=True)
+                self.assemblies.forget(upload.staging)
+            elif place is not None:
+                place.give_back(_region(upload))
         _log.info("upload given up", upload_id=upload.upload_id, bytes=upload.offset)
 
     def _end(self, upload: Upload) -> None:

@@ -19,7 +19,7 @@ from agent.index import schema
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
 from agent.index.uploads import Details, Kind, Upload, UploadIndex
-from agent.index.usage import OPEN, Amounts, AtWork, UsageIndex
+from agent.index.usage import OPEN, Amounts, AtWork, UsageIndex, count_anew
 from portside.wire.files import StoredFile
 from tests.support.minting import upload_claims
 
@@ -179,6 +179,15 @@ def test_a_database_of_before_is_added_up(tmp_path: Path, monkeypatch: pytest.Mo
     old.close()
     used = UsageIndex(Database(path)).of("alice", [])
     assert used.by_state == {"COMMITTED": Amounts(2, 7), OPEN: Amounts(1, 100)}
+
+
+def test_what_was_changed_by_hand_is_added_up_anew(database: Database) -> None:
+    found = intent("alice", 3)
+    FileIndex(database).restore([(found.jti, found.stored)])
+    with database.transaction() as connection:
+        connection.execute("UPDATE usage SET owner = 'bob', bytes = 99")
+    count_anew(database)
+    assert database.rows("SELECT * FROM usage") == [("alice", "COMMITTED", 1, 3)]
 
 
 @pytest.mark.parametrize(
