@@ -154,7 +154,7 @@ class StagedUploads:
             place: StagingFile | None = None
             if upload.kind == "part":
                 # Held from before the row ends: another part may begin in its place then.
-                with suppress(ProblemError):
+                with suppress(ProblemError, DiskFailed):
                     place = stack.enter_context(self.open(upload))
             self._end(upload)
             if not self._uploads.needs(upload.staging):
