@@ -16,6 +16,7 @@ from agent.api import (
     resumable,
     system,
     uploads,
+    usage,
 )
 from agent.api.authorization import Access
 from agent.api.metrics_page import NodeGauges
@@ -26,6 +27,7 @@ from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
 from agent.index.uploads import UploadIndex
+from agent.index.usage import UsageIndex
 from agent.integrity.recovery import recover, tell_what_is_there
 from agent.problems import ProblemError
 from agent.replication.authorization import Sources
@@ -75,7 +77,11 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
+    admission = Admission(
+        *(settings.root, settings.sizing, upload_index),
+        shares=_shares(settings),
+        usage=UsageIndex(database),
+    )
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     policy = UploadPolicy(
@@ -151,6 +157,7 @@ def create_app(settings: Settings) -> App:
         f"{paths.QUARANTINE}/{{kept_id}}",
         quarantine.Settling(settings, database, access, health, key),
     )
+    app.add_route(paths.USAGE, usage.Usage(settings, access, admission))
     app.add_route("/internal/download", files.DownloadProbe(database, access, wrong))
     whereabouts = lasting.Whereabouts(settings, database, access, rosters)
     by_id = lasting.Lasting(database, access, whereabouts)

@@ -25,6 +25,7 @@ OwnSlug = Literal[
     "partial-file",
     "body-cut",
     "too-large",
+    "over-quota",
     "type-refused",
     "digest-mismatch",
     "checksum-mismatch",
@@ -92,6 +93,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "partial-file": HTTPStatus.BAD_REQUEST,
         "body-cut": HTTPStatus.BAD_REQUEST,
         "too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        # Of RFC 4918's 507, as of any 5xx, clients think that it passes, and send all again.
+        "over-quota": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "type-refused": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "digest-mismatch": HTTPStatus.UNPROCESSABLE_ENTITY,
         # A status of tus's own (checksum extension).

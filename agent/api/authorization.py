@@ -28,7 +28,7 @@ from portside.tokens import (
     verify_upload,
 )
 from portside.web.authorization import bearer
-from portside.wire.claims import AccessClaims, DownloadClaims, Right
+from portside.wire.claims import AccessClaims, DownloadClaims, Quota, Right, UploadClaims
 from portside.wire.files import FileQuery, StoredFile
 from portside.wire.keys import Keyset
 
@@ -90,6 +90,25 @@ class Access:
 
         return is_covered
 
+    def usage_of(self, owner: str | None, authorization: str) -> tuple[str, Quota | None]:
+        """Whose usage is told, and the quota that its upload token has.
+
+        An upload token is its owner's, an access token (right `list`) for one owner or everybody. A
+        part of an owner's files has no usage of its own.
+        """
+        token = bearer(authorization)
+        if token is not None and _is_upload_token(token):
+            upload = self._upload_claims(token)
+            return _one_owner(owner, upload.sub), upload.quota
+        claims = self._access_claims(authorization)
+        _need_right(claims, "list")
+        if claims.namespace is not None or claims.file_id is not None:
+            raise ProblemError(
+                "right-missing",
+                "the token is for some of an owner's files: usage is of all of them",
+            )
+        return _one_owner(owner, claims.owner), None
+
     def look_at(self, stored: StoredFile, authorization: str) -> None:
         """The file's attributes and receipt: for its uploader too."""
         if not self.is_private(stored.namespace):
@@ -98,10 +117,7 @@ class Access:
         if token is None or not _is_upload_token(token):
             self.need("read", stored, authorization)
             return
-        claims = self._verified(
-            lambda: verify_upload(token, self._keyset, self._settings.node_id, resuming=True)
-        )
-        self._revocations.refuse(claims.jti)
+        claims = self._upload_claims(token)
         if claims.file_id != stored.file_id:
             raise ProblemError("right-missing", "this upload token is for another file")
 
@@ -162,6 +178,13 @@ class Access:
         self._revocations.refuse(token_id(token, claims.jti))
         return claims
 
+    def _upload_claims(self, token: str) -> UploadClaims:
+        claims = self._verified(
+            lambda: verify_upload(token, self._keyset, self._settings.node_id, resuming=True)
+        )
+        self._revocations.refuse(claims.jti)
+        return claims
+
     def _access_claims(self, authorization: str) -> AccessClaims:
         token = bearer(authorization)
         if token is None:
@@ -186,6 +209,16 @@ def _is_upload_token(token: str) -> bool:
         return unverified_header(token).get("typ") == UPLOAD_TYPE
     except TokenRefused:
         return False
+
+
+def _one_owner(wanted: str | None, allowed: str | None) -> str:
+    """Who is asked for, or else whom the token is for. Raises ProblemError."""
+    if None not in (wanted, allowed) and wanted != allowed:
+        raise ProblemError("right-missing", f"the token is for the owner {allowed!r}")
+    owner = wanted or allowed
+    if owner is None:
+        raise ProblemError("malformed-request", "owner: say whose usage is asked for")
+    return owner
 
 
 def _need_right(claims: AccessClaims, right: Right) -> None:

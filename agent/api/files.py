@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import falcon
@@ -42,11 +43,14 @@ from portside.web.redirects import (
 from portside.web.request_log import Answered
 from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
+from portside.wire.base import Request
 from portside.wire.files import FileQuery, LifetimeChange, StoredFile
 from portside.wire.problem import in_words
 
 CONTENT_LOCATION = "/_stored/"
 """nginx's internal name for the folder of uploads (templates/nginx/downloads.conf.j2)."""
+
+_Query = TypeVar("_Query", bound=Request)
 
 _SHOWN = ("image/", "audio/", "video/")
 _SHOWN_TYPES = ("text/plain", "application/pdf")
@@ -67,7 +71,9 @@ class Files:
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """A page of those that fit the query, newest first."""
-        query, file_id = self._access.narrowed(_query(request), authorization_of(request))
+        query, file_id = self._access.narrowed(
+            query_of(request, FileQuery), authorization_of(request)
+        )
         page = search(self._database, query, file_id)
         response.content_type = falcon.MEDIA_JSON
         response.set_header("Cache-Control", "private, no-store")
@@ -297,9 +303,10 @@ def _change(request: falcon.Request) -> LifetimeChange:
         raise ProblemError("malformed-request", in_words(error)) from None
 
 
-def _query(request: falcon.Request) -> FileQuery:
+def query_of(request: falcon.Request, model: type[_Query]) -> _Query:
+    """The parameters of a request's query. Raises ProblemError, with the first mistake in them."""
     try:
-        return FileQuery.model_validate(request.params)
+        return model.model_validate(request.params)
     except ValidationError as error:
         first = error.errors()[0]
         unknown = first["type"] == "extra_forbidden"

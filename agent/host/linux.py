@@ -1,4 +1,4 @@
-"""Calls the agent needs and Python doesn't have: fallocate with KEEP_SIZE, locks on ranges,
+"""Calls the agent needs and Python doesn't have: fallocate with its modes, locks on ranges,
 sync_file_range, renameat2 with NOREPLACE and syncfs for the write path, malloc_trim for the start.
 Which of them the data filesystem knows is `agent.host.filesystem`'s to find out.
 
@@ -18,6 +18,7 @@ from pathlib import Path
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
 _SYNC_FILE_RANGE_WRITE = 0x02
 _RENAME_NOREPLACE = 0x01
 _AT_FDCWD = -100
@@ -42,6 +43,23 @@ def allocate(descriptor: int, offset: int, size: int) -> bool:
         return True
     try:
         _retried(_libc.fallocate, descriptor, _FALLOC_FL_KEEP_SIZE, offset, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
+
+
+def deallocate(descriptor: int, offset: int, size: int) -> bool:
+    """Give back the blocks of `size` bytes from `offset` on, which read as zeros from then on.
+
+    False where the filesystem can't do it (fallocate(2), PUNCH_HOLE). Raises OSError.
+    """
+    if size == 0:
+        return True
+    mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+    try:
+        _retried(_libc.fallocate, descriptor, mode, offset, size)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
             return False

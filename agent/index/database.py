@@ -141,7 +141,9 @@ class Database:
         with self.transaction() as connection:
             connection.execute("DROP TABLE IF EXISTS room")
 
-    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Every row of a query, as of now."""
         with self._reading:
             return self._reader.execute(query, parameters).fetchall()

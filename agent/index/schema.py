@@ -256,6 +256,40 @@ ALTER TABLE revoked ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 """
 """Tokens that were revoked on this node itself are kept until they would have ended (seconds)."""
 
+_USAGE = """
+CREATE TABLE usage (
+    owner TEXT NOT NULL,
+    state TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (owner, state)
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage SELECT owner, state, count(*), sum(size) FROM files
+    WHERE state != 'DELETED' GROUP BY owner, state;
+CREATE TRIGGER usage_came AFTER INSERT ON files
+    WHEN NEW.state != 'DELETED'
+    BEGIN INSERT INTO usage VALUES (NEW.owner, NEW.state, 1, NEW.size)
+        ON CONFLICT DO UPDATE SET files = files + 1, bytes = bytes + excluded.bytes; END;
+CREATE TRIGGER usage_went AFTER DELETE ON files
+    WHEN OLD.state != 'DELETED'
+    BEGIN UPDATE usage SET files = files - 1, bytes = bytes - OLD.size
+        WHERE owner = OLD.owner AND state = OLD.state;
+    DELETE FROM usage WHERE owner = OLD.owner AND state = OLD.state AND files = 0; END;
+CREATE TRIGGER usage_changed AFTER UPDATE OF state, owner, size ON files
+    WHEN (OLD.state, OLD.owner, OLD.size) != (NEW.state, NEW.owner, NEW.size)
+    BEGIN UPDATE usage SET files = files - 1, bytes = bytes - OLD.size
+        WHERE owner = OLD.owner AND state = OLD.state;
+    DELETE FROM usage WHERE owner = OLD.owner AND state = OLD.state AND files = 0;
+    INSERT INTO usage SELECT NEW.owner, NEW.state, 1, NEW.size WHERE NEW.state != 'DELETED'
+        ON CONFLICT DO UPDATE SET files = files + 1, bytes = bytes + excluded.bytes; END;
+CREATE INDEX uploads_by_owner ON uploads
+    (CASE WHEN json_valid(details) THEN json_extract(details, '$.claims.sub') END, jti)
+    WHERE state = 'OPEN';
+"""
+"""What each owner has here, by the state that it is in: all that takes room, so nothing DELETED.
+Triggers keep it, in the transaction that changes a file, whoever changes it: to add up a million
+files of one owner took 120 ms with an index of their sizes, and each upload asks twice."""
+
 _STEPS = (
     (2, _FILES),
     (3, _CONTROL),
@@ -266,6 +300,7 @@ _STEPS = (
     (8, _LIFETIMES),
     (9, _PROOFS),
     (10, _REVOKED_HERE),
+    (11, _USAGE),
 )
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 

@@ -162,6 +162,14 @@ class UploadIndex:
             )
         return replace(upload, length=length, promised=length)
 
+    def promise(self, upload: Upload, size: int) -> None:
+        """An upload of unknown length may come to `size` bytes."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE uploads SET promised = ? WHERE upload_id = ? AND promised < ?",
+                (size, upload.upload_id, size),
+            )
+
     def end(self, upload_id: str) -> None:
         """The upload won't go on; a finished one stays what it is."""
         with self._database.transaction() as connection:

@@ -23,6 +23,7 @@ import structlog
 from agent.cluster.roster import Rosters
 from agent.host.tree import Folder, walk
 from agent.index.files import FileIndex
+from agent.index.usage import count_anew
 from agent.integrity.diagnosis import Unusable
 from agent.integrity.inspection import read_attributes, size_of
 from agent.replication.queue import PushQueue
@@ -67,6 +68,7 @@ def reindex(settings: Settings) -> Rebuilt:
     uploads = str(settings.uploads)
     # Folders are few and names are many: what is looked up again is in the kernel's cache.
     rebuilt.removed = FileIndex(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
+    count_anew(database)
     database.close()
     return rebuilt
 

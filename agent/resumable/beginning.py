@@ -70,7 +70,8 @@ class Beginning:
         self._policy.check_unused(use)
         self._admission.check_idle(creation.claims.jti)
         self._policy.check_health()
-        is_first = not self._uploads.of_token(creation.claims.jti)
+        begun = self._uploads.of_token(creation.claims.jti)
+        is_first = not begun
         if is_first:
             # Further parts of a file go where its first ones are.
             self._policy.check_state(creation.claims)
@@ -79,7 +80,8 @@ class Beginning:
         with patience_of(creation.details.dialect, "POST"):
             self._policy.check_rate(creation.claims)
         # Another part lies in the file of those before it.
-        self._admission.check_space(creation.space, INODES_PER_FILE if is_first else 0)
+        inodes = INODES_PER_FILE if is_first else 0
+        self._admission.check_space(creation.space, inodes, creation.claim(begun))
 
     def _begin(self, creation: Creation, use: TokenUse) -> Upload:
         """A new upload. The parts of one file count as one upload of their owner."""

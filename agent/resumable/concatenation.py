@@ -58,7 +58,7 @@ class Concatenation:
         check_length(creation.claims, "final", size, creation.limit)
         self._policy.check_unused(use)
         self._policy.check_health()
-        final = replace(creation.upload(parts[0].staging, 0), length=size)
+        final = replace(creation.upload(parts[0].staging, 0, 0), length=size)
         self._uploads.add(final)
         try:
             with failures_as_problems(self._health, creation.limit):
@@ -78,7 +78,7 @@ class Concatenation:
             StagingFile.reopen(path, sizing, Region(0, size), size, self._disk) as staging,
         ):
             with timer.phase("receive"):
-                digest = self._staged.assemblies.digest(final.staging, size)
+                digest = self._staged.assemblies.digest(parts)
             with path.open("rb") as file:
                 check_content(name_of(final), file.read(HEAD_SIZE))
             stored = self._finisher.finish(final, staging, digest, timer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.dialects.metadata import parse_metadata
@@ -20,6 +21,7 @@ from agent.uploads.policy import (
     size_mismatch,
     too_large,
 )
+from agent.uploads.quotas import Claim, claim_of
 from portside.web.authorization import bearer
 from portside.wire.claims import ReplicateClaims, UploadClaims
 
@@ -46,6 +48,17 @@ class Creation:
         """Bytes of disk that are promised to the upload."""
         return promise_for(self.length, self.limit)
 
+    def claim(self, begun: Sequence[Upload]) -> Claim:
+        """What the upload takes of its owner's quota; a part, with those that were `begun` before.
+
+        Parts that were begun twice come to no more than the token allows.
+        """
+        length = self.length
+        if self.kind == "part":
+            parts = sum(each.length or 0 for each in begun if each.state == "OPEN")
+            length = min(self.limit, parts + (length or 0))
+        return claim_of(self.claims, length, self.limit)
+
     def is_again(self, begun: Upload) -> bool:
         """Whether this asks for an upload that its token has begun.
 
@@ -57,8 +70,8 @@ class Creation:
             and self.details.metadata == begun.details.metadata
         )
 
-    def upload(self, staging: str, start: int) -> Upload:
-        """The upload as it begins, with an id that nobody can guess."""
+    def upload(self, staging: str, start: int, most: int) -> Upload:
+        """The upload as it begins, with an id that nobody can guess; `most`: promised at most."""
         return Upload(
             upload_id=secrets.token_hex(16),
             jti=self.claims.jti,
@@ -73,7 +86,7 @@ class Creation:
             deadline=self.deadline,
             details=self.details,
             # Parts that are joined have their space.
-            promised=0 if self.kind == "final" else self.space,
+            promised=0 if self.kind == "final" else min(self.space, most),
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.index.uploads import Upload, contiguous
@@ -17,40 +18,64 @@ from agent.resumable.prefix_hash import PrefixHash
 from agent.storage.staging import DiskFailed
 
 
+@dataclass(slots=True)
+class _Assembly:
+    """A digest under way, and the parts whose bytes it has or is about to have."""
+
+    hash: PrefixHash
+    parts: tuple[str, ...] = ()
+
+
 class Assemblies:
-    """Files that are put together from parts right now, by their staging file. Thread-safe."""
+    """Files that are put together from parts right now, by their staging file. Thread-safe.
+
+    Where a part was given up another one may come to lie, with other bytes: a digest counts for the
+    very parts that it was made of.
+    """
 
     def __init__(self, staging: Path, buffer_size: int) -> None:
         self._staging = staging
         self._buffer_size = buffer_size
         self._lock = threading.Lock()
-        self._hashes: dict[str, PrefixHash] = {}
+        self._assemblies: dict[str, _Assembly] = {}
 
     def progressed(self, parts: Sequence[Upload]) -> None:
         """A file's parts have grown; `parts` are all of them in the order of their place."""
-        if parts:
-            self._hash(parts[0].staging).advance(contiguous(parts))
+        end = contiguous(parts)
+        there = [part for part in parts if part.start < end]
+        if there:
+            self._hash(there).advance(end)
 
-    def digest(self, staging: str, size: int) -> str:
-        """Wait for the SHA-256 of a file whose parts are complete. Raises DiskFailed."""
+    def digest(self, parts: Sequence[Upload]) -> str:
+        """Wait for the SHA-256 of complete parts that lie one behind the other from the beginning.
+
+        Raises DiskFailed.
+        """
+        size = sum(part.offset for part in parts)
         try:
-            return self._hash(staging).hexdigest(size)
+            return self._hash(parts).hexdigest(size)
         except ValueError:
             # A part that is not to be joined lies behind the others and was hashed too.
-            return PrefixHash(self._staging / staging, self._buffer_size).hexdigest(size)
+            return self._anew(parts).hexdigest(size)
 
     def forget(self, staging: str) -> None:
         """The file is finished or given up."""
         with self._lock:
-            self._hashes.pop(staging, None)
+            self._assemblies.pop(staging, None)
 
-    def _hash(self, staging: str) -> PrefixHash:
+    def _hash(self, parts: Sequence[Upload]) -> PrefixHash:
+        """The digest under way of these parts' bytes, or one that begins if that is of others."""
+        staging, ids = parts[0].staging, tuple(part.upload_id for part in parts)
         with self._lock:
-            found = self._hashes.get(staging)
-            if found is None:
-                found = PrefixHash(self._staging / staging, self._buffer_size)
-                self._hashes[staging] = found
-            return found
+            found = self._assemblies.get(staging)
+            # Of two who tell at the same time the second may know of fewer.
+            if found is None or found.parts[: len(ids)] != ids[: len(found.parts)]:
+                found = self._assemblies[staging] = _Assembly(self._anew(parts))
+            found.parts = max(found.parts, ids, key=len)
+            return found.hash
+
+    def _anew(self, parts: Sequence[Upload]) -> PrefixHash:
+        return PrefixHash(self._staging / parts[0].staging, self._buffer_size)
 
 
 def in_place(parts: Sequence[Upload]) -> bool:

@@ -98,6 +98,9 @@ class ResumableUploads:
                     with self._writers.alone(upload.upload_id, _soon_over):
                         raise self._overrun(self._current(upload.upload_id))
                 check_room(upload, asked)
+                told = told_length(upload, asked, upload.offset)
+                end = upload.offset + (asked.body_length or 0)
+                self._staged.check_quota(upload, end if told is None else told)
                 with patience_of(asked.dialect, "PATCH"):
                     self._admission.check(_demand(upload, asked))
 
@@ -230,6 +233,7 @@ class ResumableUploads:
         if repeated:
             ring_buffer = self._settings.sizing.ring_buffer
             body = skip_repeated(body, upload, ring_buffer, comparison.update)
+        body = self._staged.within_quota(upload, body)
         consumers = [progress.update, *([comparison.update] if asked.checksums else [])]
         before = staging.size
         owner, name = upload.details.claims.sub, upload.details.name or ""

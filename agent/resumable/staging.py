@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from agent.host import filesystem
+from agent.incoming.body import Body
 from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.resumable.creation import Creation
@@ -24,6 +25,7 @@ from agent.storage.reserve import Reserve
 from agent.storage.staging import DiskFailed, Region, RegionTaken, StagingFile
 from agent.uploads.admission import Admission
 from agent.uploads.policy import too_large
+from agent.uploads.quotas import Grown, claim_of, grown_to
 
 _log = structlog.get_logger()
 
@@ -44,11 +46,13 @@ class StagedUploads:
 
     def begin(self, creation: Creation) -> Upload:
         """A new upload, its space promised. Raises ProblemError, DiskFull, DiskFailed."""
-        with self._admission.promising(f"begin {creation.claims.jti}", creation.space):
-            return self._begin(creation)
+        parts = self.parts(creation.claims.jti)
+        key, claim = f"begin {creation.claims.jti}", creation.claim(parts)
+        with self._admission.promising(key, creation.space, claim) as granted:
+            return self._begin(creation, parts, granted)
 
-    def _begin(self, creation: Creation) -> Upload:
-        if parts := self.parts(creation.claims.jti):
+    def _begin(self, creation: Creation, parts: list[Upload], granted: int) -> Upload:
+        if parts:
             upload = self._begin_beside(creation, parts)
         else:
             with StagingFile.create(
@@ -57,7 +61,7 @@ class StagedUploads:
                 self._settings.sizing,
                 filesystem.of(self._settings.root),
             ) as staging:
-                upload = creation.upload(staging.path.name, 0)
+                upload = creation.upload(staging.path.name, 0, granted)
                 # Before the row: an upload that was told of must find its file after a power cut.
                 self._sync_name(staging)
                 self._uploads.add(upload)
@@ -74,10 +78,9 @@ class StagedUploads:
         size = _begun(parts) + (creation.length or 0)
         if size > creation.limit or end > 2 * creation.limit:
             raise too_large(max(size, end - creation.limit), creation.limit)
-        upload = creation.upload(parts[0].staging, start)
         # All parts together are promised what the file may have.
         spare = max(0, creation.limit - sum(part.promised for part in parts))
-        upload = replace(upload, promised=min(upload.promised, spare))
+        upload = creation.upload(parts[0].staging, start, spare)
         with self.open(upload):
             self._uploads.add(upload)
         self.assemblies.progressed(parts)
@@ -146,11 +149,19 @@ class StagedUploads:
                     self._sending.pop(upload.jti, None)
 
     def give_up(self, upload: Upload) -> None:
-        """End an upload and give its space back, unless other parts are in its file."""
-        self._end(upload)
-        if not self._uploads.needs(upload.staging):
-            (self._settings.staging / upload.staging).unlink(missing_ok=True)
-            self.assemblies.forget(upload.staging)
+        """End an upload and give its space back; of a part beside others that of its place."""
+        with ExitStack() as stack:
+            place: StagingFile | None = None
+            if upload.kind == "part":
+                # Held from before the row ends: another part may begin in its place then.
+                with suppress(ProblemError, DiskFailed):
+                    place = stack.enter_context(self.open(upload))
+            self._end(upload)
+            if not self._uploads.needs(upload.staging):
+                (self._settings.staging / upload.staging).unlink(missing_ok=True)
+                self.assemblies.forget(upload.staging)
+            elif place is not None:
+                place.give_back(_region(upload))
         _log.info("upload given up", upload_id=upload.upload_id, bytes=upload.offset)
 
     def _end(self, upload: Upload) -> None:
@@ -166,8 +177,40 @@ class StagedUploads:
         """The length of an upload that began without one. Raises ProblemError without room."""
         taken = max(upload.offset, self._admission.taken(upload.upload_id))
         more = length - max(upload.promised, taken)
-        with self._admission.promising(f"length of {upload.upload_id}", max(0, more)):
+        claim = claim_of(upload.details.claims, length, length)
+        if length <= _let_in(upload):
+            # Whatever its owner has by now.
+            claim = replace(claim, quota=None)
+        with self._admission.promising(f"length of {upload.upload_id}", max(0, more), claim):
             return self._uploads.set_length(upload, length)
+
+    def within_quota(self, upload: Upload, body: Body) -> Body:
+        """An upload's next bytes, held to what its owner may have where nobody knows how many come.
+
+        Of one without a quota the index counts the bytes that there are.
+        """
+        if upload.length is not None or upload.details.claims.quota is None:
+            return body
+        return Grown(body, upload.offset, _let_in(upload), partial(self._reach, upload))
+
+    def check_quota(self, upload: Upload, end: int) -> None:
+        """Raise ProblemError when an upload's owner may not have a file of `end` bytes."""
+        if upload.length is None and end > _let_in(upload):
+            self._admission.check_quota(claim_of(upload.details.claims, end, end))
+
+    def _reach(self, upload: Upload, size: int) -> int:
+        """An upload has come to `size` bytes: a step more is promised to it, as far as it may go.
+
+        Returns up to where that is. Raises ProblemError.
+        """
+        claims = upload.details.claims
+        current = self._uploads.find(upload.upload_id) or upload
+        there = max(current.promised, self._admission.taken(upload.upload_id))
+        claim = grown_to(claim_of(claims, None, claims.size_limit), size)
+        more = max(0, min(claim.most, self._most(upload)) - there)
+        with self._admission.promising(f"growth of {upload.upload_id}", more, claim) as granted:
+            self._uploads.promise(upload, granted)
+        return granted
 
     def parts(self, jti: str) -> list[Upload]:
         """The parts that a token began, by their place."""
@@ -195,6 +238,11 @@ class StagedUploads:
 def _begun(parts: Iterable[Upload], sending: Set[str] = frozenset()) -> int:
     """Bytes of all parts that have one, or are sent one right now."""
     return sum(part.length or 0 for part in parts if part.offset or part.upload_id in sending)
+
+
+def _let_in(upload: Upload) -> int:
+    """Bytes that an upload of unknown length may have, whatever its owner has beside it."""
+    return max(upload.promised, upload.offset)
 
 
 def _region(upload: Upload) -> Region:

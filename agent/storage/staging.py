@@ -221,6 +221,16 @@ class StagingFile:
                 blocks.reserves = self.reserve(step, blocks.taken)
             blocks.taken += step
 
+    def give_back(self, region: Region) -> None:
+        """The blocks of a region of which nobody needs a byte. Raises DiskFailed.
+
+        Where the filesystem can't, the file's end gives them back.
+        """
+        try:
+            linux.deallocate(self._descriptor, region.start, region.length)
+        except OSError as error:
+            raise translated(error, "giving blocks back") from error
+
     def until_aligned(self) -> int:
         """Bytes up to where direct I/O can begin; 0 when it can at once, or never will."""
         return -self.size % _DIRECT_BLOCK if self._direct else 0

@@ -1,4 +1,4 @@
-"""One ledger for what running uploads may take: slots, memory, disk, and names and tokens in use.
+"""One ledger for what running uploads may take: slots, memory, disk, quotas, names and tokens.
 
 An upload is admitted only when everything it can come to need is there, so that none fails half-way
 for memory or space. The same numbers answer the preflight, the upload itself and upload-status.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -18,8 +19,10 @@ from agent.host import machine
 from agent.host.spare_threads import SpareThreads
 from agent.incoming.body import Body, OpenBody
 from agent.incoming.receiving import Receiving
+from agent.index.usage import Used
 from agent.problems import ProblemError
 from agent.uploads.disk_space import Begun, DiskSpace
+from agent.uploads.quotas import Claim, Grown, Quotas, Usage, grown_to
 from agent.uploads.shares import Sender, SlotShares
 from agent.uploads.slots import Kind, Slots
 from portside.quantities import format_size
@@ -48,6 +51,9 @@ class Demand:
     inodes: int = 0
     sender: Sender | None = None
     """Whose it is; None for what counts against nobody's share."""
+    claim: Claim | None = None
+    """What it takes of its owner's quota; None where the index tells of that, or nothing is taken.
+    """
 
 
 EVERYTHING = SlotShares(per_token=2**31, per_owner=1, per_address=1)
@@ -61,10 +67,13 @@ class Reservation:
     where a slot is taken.
     """
 
-    def __init__(self, ledger: Admission, demand: Demand, receiving: Receiving) -> None:
+    def __init__(
+        self, ledger: Admission, demand: Demand, receiving: Receiving, granted: int
+    ) -> None:
         self._ledger = ledger
         self._receiving = receiving
         self.demand = demand
+        self._granted = granted
 
     def open_body(self, open_body: OpenBody) -> Body:
         """The bytes that the request brings."""
@@ -75,6 +84,13 @@ class Reservation:
         """The file's next blocks are taken in this context. Raises as `Admission.growing`."""
         with self._ledger.growing(self.demand.key, size):
             yield
+
+    def within_quota(self, body: Body) -> Body:
+        """A new file's bytes, held to what its owner may have where nobody knows how many come."""
+        claim = self.demand.claim
+        if claim is None or claim.is_exact:
+            return body
+        return Grown(body, 0, self._granted, partial(self._ledger.reach, self.demand.key, claim))
 
     def __enter__(self) -> Reservation:
         return self
@@ -98,10 +114,12 @@ class Admission:
         begun: Begun,
         memory_available: Callable[[], int] = machine.memory_available,
         shares: SlotShares = EVERYTHING,
+        usage: Usage | None = None,
     ) -> None:
         self.spare = SpareThreads()
         self._slots = Slots(sizing.upload_slots, shares)
         self._space = DiskSpace(root, sizing, begun)
+        self._quotas = Quotas(usage)
         self._sizing = sizing
         self._memory_available = memory_available
         self._lock = threading.Condition()
@@ -120,11 +138,12 @@ class Admission:
         with self._lock:
             self._wait_for_a_slot(demand)
             self._check(demand)
+            granted = 0 if demand.claim is None else self._quotas.hold(demand.key, demand.claim)
             self._running[demand.key] = demand
             if demand.disk:
                 self._space.requests[demand.key] = demand.disk
             receiving = self._slots.take(demand.key, demand.kind, demand.sender)
-        return Reservation(self, demand, receiving)
+        return Reservation(self, demand, receiving, granted)
 
     def _wait_for_a_slot(self, demand: Demand) -> None:
         """Until an idle upload that has the slot has given way."""
@@ -137,19 +156,40 @@ class Admission:
                 self._lock.wait(left)
 
     @contextmanager
-    def promising(self, key: str, size: int) -> Iterator[None]:
+    def promising(self, key: str, size: int, claim: Claim | None = None) -> Iterator[int]:
         """In this context `size` bytes are promised, which a row in the index promises behind it.
 
-        Raises ProblemError unless they can be had.
+        Yields how many of `claim` its owner may have; without one all. Raises ProblemError unless
+        they can be had.
         """
         with self._lock:
             self._space.check(size)
+            granted = size if claim is None else self._quotas.hold(key, claim)
             self._space.requests[key] = size
         try:
-            yield
+            yield granted
         finally:
             with self._lock:
                 self._space.requests.pop(key, None)
+                self._quotas.let_go(key)
+
+    def reach(self, key: str, claim: Claim, size: int) -> int:
+        """A request's file has `size` bytes by now; up to where it goes on without asking again.
+
+        Raises ProblemError when they are more than its owner may have.
+        """
+        with self._lock:
+            return self._quotas.hold(key, grown_to(claim, size))
+
+    def check_quota(self, claim: Claim) -> None:
+        """Raise ProblemError when an upload's owner may not have as much."""
+        with self._lock:
+            self._quotas.check(claim)
+
+    def used(self, owner: str) -> Used:
+        """What an owner has on this node, by the numbers that quotas are held to."""
+        with self._lock:
+            return self._quotas.used(owner)
 
     @contextmanager
     def growing(self, key: str, size: int) -> Iterator[None]:
@@ -181,9 +221,11 @@ class Admission:
         with self._lock:
             self._check_idle(key)
 
-    def check_space(self, size: int, inodes: int) -> None:
+    def check_space(self, size: int, inodes: int, claim: Claim | None = None) -> None:
         """Raise ProblemError unless so many bytes and inodes of disk can be had now."""
         with self._lock:
+            if claim is not None:
+                self._quotas.check(claim)
             self._space.check(size)
             self._space.check_inodes(inodes, self._inodes_running())
 
@@ -192,6 +234,7 @@ class Admission:
         with self._lock:
             self._running.pop(demand.key, None)
             self._space.requests.pop(demand.key, None)
+            self._quotas.let_go(demand.key)
             self._slots.give_back(demand.key)
             self._lock.notify_all()
 
@@ -203,6 +246,9 @@ class Admission:
             raise ProblemError(
                 "name-taken", f"{demand.path} is being uploaded by someone else right now"
             )
+        if demand.claim is not None:
+            # First: what doesn't pass by itself is told to nobody who was asked to wait.
+            self._quotas.check(demand.claim)
         taken = self._slots.taken(demand.kind, demand.sender)
         if taken is not None and not (self._slots.make_way(taken) and soon):
             raise taken.problem

@@ -12,12 +12,14 @@ from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand
 from agent.uploads.disk_space import promise_for
 from agent.uploads.policy import (
+    FORM_OVERHEAD,
     UploadPolicy,
     fixed_path,
     one_digest,
     token_used,
     unnamed,
 )
+from agent.uploads.quotas import claim_of
 from agent.uploads.request import UploadRequest
 from agent.uploads.shares import Sender
 from portside.web.authorization import bearer
@@ -78,6 +80,8 @@ class Preflight:
                 "precondition-failed", "If-Match: a token stores a new file and replaces none"
             )
         limit, expected = policy.sizes(claims, asked)
+        # Of a form that doesn't say its file's size its own is known.
+        in_form = asked.size is None and claims.size is None and asked.boundary is not None
         name = self._name(claims, asked)
         policy.check_health()
         policy.check_state(claims)
@@ -95,6 +99,7 @@ class Preflight:
                 disk=promise_for(expected, limit),
                 inodes=INODES_PER_FILE,
                 sender=Sender(claims.jti, claims.sub, asked.address),
+                claim=claim_of(claims, expected, limit, FORM_OVERHEAD if in_form else 0),
             ),
             announced=asked.size,
             token=bearer(asked.authorization),

@@ -62,12 +62,13 @@ class WritePath:
             with StagingFile.create(directory, file_id, self.sizing, disk) as staging:
                 most = plan.limit if plan.length is None else plan.length
                 staging.take_in_steps(reservation.growing, most)
-                return self._store(plan, reservation.open_body(open_body), staging, timer)
+                body = reservation.open_body(open_body)
+                name = self._name(plan, body)
+                return self._store(plan, name, reservation.within_quota(body), staging, timer)
 
     def _store(
-        self, plan: Plan, body: Body, staging: StagingFile, timer: UploadTimer
+        self, plan: Plan, name: str, body: Body, staging: StagingFile, timer: UploadTimer
     ) -> StoredFile:
-        name = self._name(plan, body)
         digest = Sha256()
         transfer = Transfer(plan.claims.jti, name, plan.claims.sub, plan.length, is_whole=True)
         with self.progress.follow(transfer) as moved, timer.phase("receive"):

@@ -61,7 +61,7 @@ _Claims = TypeVar("_Claims", bound=BaseModel)
 
 _ONE_HOUR = 3600
 _TIMES = ("iat", "nbf", "exp", "session_deadline", "expires_at")
-_SIZES = ("size", "max_size")
+_SIZES = ("size", "max_size", "quota.bytes")
 _TIME_CODES = ("token-expired", "token-not-yet-valid")
 
 
@@ -97,6 +97,19 @@ def mint(
             show_default=False,
         ),
     ] = None,
+    quota: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_option,
+            metavar="SIZE",
+            help="What the owner may have on the node in all, this file included, as 10GiB.",
+            show_default=False,
+        ),
+    ] = None,
+    quota_files: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="NUMBER", help="The same in files.", show_default=False),
+    ] = None,
     valid: Annotated[
         int,
         typer.Option(
@@ -122,6 +135,8 @@ def mint(
         sha256=sha256.lower() if sha256 else None,
         valid=valid,
         expires_in=expires_in,
+        quota=quota,
+        quota_files=quota_files,
     )
     typer.echo(mint_upload(key, claims_for(cluster, key.owner, wish)))
 
@@ -305,4 +320,6 @@ def _in_words(claim: str, value: Any) -> str:
         return f"{value} ({moment:%Y-%m-%d %H:%M:%S} UTC, {distance})"
     if claim in _SIZES and whole:
         return f"{value} ({format_size(value)})"
+    if claim == "quota" and isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(f'quota.{key}', each)}" for key, each in value.items())
     return str(value)

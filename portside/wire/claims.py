@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from portside.wire.base import Message
 from portside.wire.bounds import (
@@ -43,6 +43,25 @@ Party = Annotated[Label, Field(min_length=1)]
 FileName = Annotated[Name, Field(min_length=1)]
 
 
+class Quota(Message):
+    """The most that an owner may have on one node, open uploads included: bytes, files, or both.
+
+    What else stands in it is an error, as an empty one is: a limit that a node doesn't know, or
+    that is misspelt, must not be passed over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: Amount | None = None
+    files: Amount | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Quota:
+        if self.bytes is None and self.files is None:
+            raise ValueError("'bytes' or 'files' is needed, or both")
+        return self
+
+
 class UploadClaims(Message):
     """What an `upload+jwt` allows: one file, of this size, by this owner, on this node.
 
@@ -73,6 +92,8 @@ class UploadClaims(Message):
     """Seconds from the commit after which the file ends by itself."""
     hold: bool = False
     """Stored, but served to nobody until it is released; so may a namespace's settings say."""
+    quota: Quota | None = None
+    """The most that `sub` may have on the node, this file included; None is no bound."""
 
     @model_validator(mode="after")
     def _bounded(self) -> UploadClaims:

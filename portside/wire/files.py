@@ -141,6 +141,58 @@ class FilePage(Message):
     next: Name | None = None
 
 
+class UsageQuery(Request):
+    """Whose usage `GET /api/v1/usage` tells: the parameters of its query."""
+
+    owner: Owner | None = Field(
+        default=None,
+        description="Whose, where the token is for everybody's files: 1 to 128 characters of any "
+        "script.",
+    )
+
+
+class Share(Message):
+    """So many files, with so many bytes."""
+
+    files: Amount = 0
+    bytes: Amount = 0
+
+
+class Allowance(Message):
+    """What there may be, what there is, and what is left of it; never below zero."""
+
+    limit: Amount
+    used: Amount
+    left: Amount
+
+
+class QuotaUse(Message):
+    """How far a quota is used; None for what it doesn't limit."""
+
+    bytes: Allowance | None = None
+    files: Allowance | None = None
+
+
+class OwnerUsage(Message):
+    """What an owner has on a node: `files` and `bytes`, which are what a quota limits, and of
+    which kind they are.
+
+    `uploading` is what open uploads may come to; `ended` and `quarantined` are out of service, but
+    their bytes are kept. Another node's copy counts as any other file.
+    """
+
+    node_id: Label
+    owner: Name
+    files: Amount
+    bytes: Amount
+    stored: Share
+    uploading: Share
+    ended: Share
+    quarantined: Share
+    quota: QuotaUse | None = None
+    """The one in the upload token that asked."""
+
+
 class Verification(Message):
     """What reading a file again found: its SHA-256 now and the one it was stored with.
 

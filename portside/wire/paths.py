@@ -25,6 +25,9 @@ UPLOAD_STATUS = "/api/v1/system/upload-status"
 QUARANTINE = "/api/v1/quarantine"
 """A node's: what it keeps out of service, and its being settled."""
 
+USAGE = "/api/v1/usage"
+"""How much an owner has."""
+
 LASTING = "/f"
 """Every node's and the control plane's: `/f/<file id>/<name>` finds a file wherever it is."""
 DIRECT = "/uploads"

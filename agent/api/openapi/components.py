@@ -99,6 +99,7 @@ NEW_FILE_PROBLEMS: tuple[Slug, ...] = (
     "body-cut",
     "lifetime-refused",
     "too-large",
+    "over-quota",
     "digest-mismatch",
     "node-closed",
     "no-replica-node",

@@ -31,7 +31,9 @@ from portside.wire.files import (
     FileWithCopies,
     HoldRequest,
     LifetimeChange,
+    OwnerUsage,
     StoredFile,
+    UsageQuery,
     Verification,
 )
 from portside.wire.keys import Keyset
@@ -323,6 +325,17 @@ _QUARANTINE: Operations = {
     ),
 }
 
+_USAGE: Operations = {
+    ("GET", "/api/v1/usage"): Operation(
+        "files",
+        "How much an owner has here (right `list`, or any upload token of that owner's)",
+        {200: Answer("As uploads are let in by.", model=OwnerUsage, headers=_CACHE)},
+        (*TOKEN_PROBLEMS, "right-missing", "token-revoked"),
+        security=(ACCESS_TOKEN, UPLOAD_TOKEN),
+        parameters=query_parameters(UsageQuery),
+    ),
+}
+
 _ELSEWHERE = Answer(
     "It is elsewhere, or somebody else may know. With Surrogate-Key where its namespace is known.",
     media_type=falcon.MEDIA_TEXT,
@@ -400,6 +413,7 @@ OPERATIONS: Operations = {
     **_FILES,
     **_HOLDS,
     **_QUARANTINE,
+    **_USAGE,
     **_LASTING,
     **_SYSTEM,
     **{

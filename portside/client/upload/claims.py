@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from portside.cluster.file import Cluster
-from portside.wire.claims import UploadClaims
+from portside.wire.claims import Quota, UploadClaims
 from portside.wire.fields import Layout
 from portside.wire.problem import in_words
 
@@ -33,6 +33,10 @@ class Wish:
     sha256: str | None = None
     valid: int = DEFAULT_VALID
     expires_in: int | None = None
+    quota: int | None = None
+    """Bytes that the owner may have on the node in all, this file included."""
+    quota_files: int | None = None
+    """The same in files."""
 
 
 def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
@@ -66,6 +70,16 @@ def claims_for(cluster: Cluster, issuer: str, wish: Wish) -> UploadClaims:
             sha256=wish.sha256,
             ack=cluster.replication.ack,
             expires_in=wish.expires_in,
+            quota=_quota(wish),
         )
     except ValidationError as error:
         raise ValueError(in_words(error)) from None
+
+
+def _quota(wish: Wish) -> Quota | None:
+    if wish.quota is None and wish.quota_files is None:
+        return None
+    try:
+        return Quota(bytes=wish.quota, files=wish.quota_files)
+    except ValidationError as error:
+        raise ValueError(f"quota: {in_words(error)}") from None

@@ -94,6 +94,22 @@ def test_a_copy_is_stored_as_its_original_is_and_the_receipt_is_the_targets(
     assert target.leftovers() == []
 
 
+def test_a_copy_is_its_owners_and_is_refused_to_no_one(target: Agent, key: SigningKey) -> None:
+    """What lies here counts, however it came; a quota is held against uploads alone."""
+    source = Source(target, key, CONTENT, owner="copied")
+    assert source.put(CONTENT[:1000], Content_Range=f"bytes 0-999/{len(CONTENT)}").ok
+    quota = {"bytes": len(CONTENT) + 1}
+    usage = f"{target.url}/api/v1/usage"
+    token = target.mint(sub="copied", quota=quota)
+    for state in ("uploading", "stored"):
+        told = requests.get(usage, headers={"Authorization": f"Bearer {token}"}, timeout=60).json()
+        assert told[state] == {"files": 1, "bytes": len(CONTENT)}
+        refused = target.put("a.bin", b"12", target.mint(sub="copied", quota=quota))
+        assert slug_of(refused) == "over-quota"
+        source.put_from(1000)
+    assert target.put("a.bin", b"1", token).status_code == 201
+
+
 def test_an_empty_file_can_be_copied(target: Agent, key: SigningKey) -> None:
     source = Source(target, key, b"")
     assert source.put().status_code == 201

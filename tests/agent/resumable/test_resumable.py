@@ -217,6 +217,27 @@ def test_parts_in_another_order_are_copied_into_place(agent: Agent) -> None:
     assert agent.leftovers() == []
 
 
+def test_a_part_that_is_given_up_leaves_nothing_of_itself(agent: Agent) -> None:
+    """Neither its blocks, which would be nobody's, nor its bytes in the digest of what follows."""
+    client = Client(agent)
+    urls = [client.create(MIB, Upload_Concat="partial") for _ in range(2)]
+    for url, byte in zip(urls, (b"a", b"b"), strict=True):
+        assert client.append(url, 0, byte * MIB).status_code == 204
+    [staged] = (agent.root / "staging").glob("*.part")
+    before = staged.stat().st_blocks * 512
+    assert before >= 2 * MIB
+    assert client.ask("DELETE", urls[1]).status_code == 204
+    assert staged.stat().st_blocks * 512 <= before - MIB
+    # It lies where the other one lay.
+    other = client.create(MIB, Upload_Concat="partial")
+    assert client.append(other, 0, b"c" * MIB).status_code == 204
+    joined = client.join([urls[0], other])
+    assert joined.status_code == 201
+    [file] = agent.visible_files()
+    assert file.read_bytes() == b"a" * MIB + b"c" * MIB
+    assert joined.json()["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def test_parts_survive_a_crash(agent: Agent) -> None:
     data, client = os.urandom(2 * MIB), Client(agent)
     urls = [client.create(MIB, Upload_Concat="partial") for _ in range(2)]

@@ -1,4 +1,4 @@
-"""`portside token download` and `access`: tokens for files that are stored."""
+"""`portside token`: what its options put into a token, and what it reads out of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import time
 import pytest
 
 from portside.operator.keystore import Keystore
-from portside.tokens import ACCESS_TYPE, unverified_claims, verify_access, verify_download
+from portside.quantities import GIB
+from portside.tokens import (
+    ACCESS_TYPE,
+    unverified_claims,
+    verify_access,
+    verify_download,
+    verify_upload,
+)
+from portside.wire.claims import Quota
 from tests.support.client.command import Run
 
 
@@ -48,6 +56,29 @@ def test_access_can_be_narrowed(keystore: Keystore) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "quota"),
+    [
+        ((), None),
+        (("--quota", "10GiB"), Quota(bytes=10 * GIB)),
+        (("--quota-files", "0"), Quota(files=0)),
+        (("--quota", "5", "--quota-files", "1000"), Quota(bytes=5, files=1000)),
+    ],
+)
+def test_an_upload_token_says_what_its_owner_may_have(
+    options: tuple[str, ...], quota: Quota | None, keystore: Keystore
+) -> None:
+    run = Run("token", "mint", "--node", "s01", "--size", "5", *options)
+    assert (run.code, run.err) == (0, "")
+    assert verify_upload(run.out.strip(), keystore.keyset(), "s01").quota == quota
+
+
+def test_inspect_says_a_quota_in_words(keystore: Keystore) -> None:
+    options = ("--node", "s01", "--size", "5", "--quota", "10GiB", "--quota-files", "9")
+    run = Run("token", "inspect", stdin=Run("token", "mint", *options).out)
+    assert "  quota: bytes 10737418240 (10.0 GiB), files 9\n" in run.out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("download", "--node", "c01", "--path", "ns/a"), "'c01' is no storage node"),
@@ -55,6 +86,9 @@ def test_access_can_be_narrowed(keystore: Keystore) -> None:
         (("download", "--node", "s01", "--path", "ns/../a"), "is no file's path"),
         (("download", "--node", "s01", "--path", ""), "is no file's path"),
         (("download", "--node", "s01", "--path", "a.bin"), "is no file's path"),
+        (("mint", "--node", "s01", "--size", "5", "--quota", "-1"), "--quota"),
+        (("mint", "--node", "s01", "--size", "5", "--quota-files", "-1"), "--quota-files"),
+        (("mint", "--node", "s01", "--size", "5", "--quota-files", "9" * 20), "quota"),
         (("access", "--node", "s01"), "--right"),
         (("access", "--node", "s01", "--right", "write"), "rights.0: "),
         (("access", "--node", "s09", "--right", "read"), "'s09' is no storage node"),
