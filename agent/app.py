@@ -45,6 +45,7 @@ from agent.telemetry.progress import ProgressLog
 from agent.telemetry.request_log import RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
+from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
@@ -72,7 +73,11 @@ def create_app(settings: Settings) -> App:
     recover(settings, database, index, committer)
     tell_what_is_there(database)
     upload_index = UploadIndex(database)
-    admission = Admission(settings.root, settings.sizing, upload_index, shares=_shares(settings))
+    admission = Admission(
+        *(settings.root, settings.sizing, upload_index),
+        shares=_shares(settings),
+        bandwidth=Bandwidth(settings.bandwidth),
+    )
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     rosters = Rosters(settings)

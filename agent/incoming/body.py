@@ -20,6 +20,9 @@ from agent.incoming.receiving import Receiving
 
 _CHUNK = 64 * 1024
 
+_PIECE = 1024 * 1024
+"""The most of a chunked body that is read before it is asked again whether more may come."""
+
 _FAST = 2
 """Seconds in which a buffer is filled by one call. Longer ones are counted as they come, and can be
 told to give way: few enough calls that a slow client costs nothing, and a fast one no more than
@@ -86,7 +89,10 @@ class SizedBody:
         filled = self._fill_ahead(buffer[:want])
         self._receiving.begin()
         try:
-            filled = self._fill_from_connection(buffer[:want], filled)
+            if self._receiving.pace is None:
+                filled = self._fill_from_connection(buffer[:want], filled)
+            else:
+                filled = self._fill_in_pieces(buffer[:want], filled)
         finally:
             self._receiving.rest()
         self._left -= filled
@@ -94,6 +100,14 @@ class SizedBody:
             self._return_after(_NEVER)
         # gunicorn must not wait for these bytes when it looks for the next request.
         self._reader.length = self._left
+        return filled
+
+    def _fill_in_pieces(self, buffer: memoryview, filled: int) -> int:
+        """As fast as the bytes may come."""
+        self._receiving.came(filled)
+        while filled < len(buffer):
+            piece = self._receiving.piece(self._connection, len(buffer) - filled)
+            filled = self._fill_from_connection(buffer[: filled + piece], filled)
         return filled
 
     def _fill_from_connection(self, buffer: memoryview, filled: int) -> int:
@@ -187,9 +201,13 @@ class _Watched:
     def __init__(self, connection: socket.socket, receiving: Receiving) -> None:
         self._connection = connection
         self._receiving = receiving
+        self._allowed = 0
+        """Bytes that may be read before the next piece is asked for: the parser reads a few."""
 
     def recv(self, size: int) -> bytes:
         """As socket.recv. Raises _GivesWay."""
+        if self._allowed <= 0:
+            self._allowed = self._receiving.piece(self._connection, _PIECE)
         while not self._receiving.told:
             try:
                 data = self._connection.recv(size, socket.MSG_DONTWAIT)
@@ -197,6 +215,7 @@ class _Watched:
                 self._receiving.wait(self._connection)
                 continue
             self._receiving.came(len(data))
+            self._allowed -= len(data)
             return data
         raise _GivesWay
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.shares import Sender, SlotShares
 from agent.uploads.slots import Slots
+from portside.cluster.bandwidth import BandwidthLimits
 
 
 class _Clock:
@@ -16,7 +18,8 @@ class _Clock:
 
 
 def _slots(clock: _Clock, **shares: float) -> Slots:
-    return Slots(10, SlotShares(4, shares.get("owner", 0.5), shares.get("address", 0.5)), clock)
+    most = SlotShares(4, shares.get("owner", 0.5), shares.get("address", 0.5))
+    return Slots(10, most, Bandwidth(BandwidthLimits(), clock), clock)
 
 
 @pytest.mark.parametrize(
