@@ -16,9 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-_POLLRDHUP = 0x2000
-"""The other side has hung up, or a newer request ends this one (poll(2)); `select` has no name."""
-
 
 class Pace(Protocol):
     """How fast the bytes of one request may come."""
@@ -109,7 +106,7 @@ class Receiving:
         piece, seconds = self.pace.piece(most)
         while not piece:
             self.rest()
-            if self.told or self._poll(connection, _POLLRDHUP, seconds):
+            if self.told or self._poll(connection, select.POLLRDHUP, seconds):
                 piece = most
             else:
                 piece, seconds = self.pace.piece(most)

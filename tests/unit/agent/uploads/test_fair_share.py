@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from agent.uploads.bandwidth import MOST_WAIT
-from agent.uploads.fair_share import FairShare, max_min
+from agent.uploads.fair_share import FairShare, Lane, max_min
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.quantities import GIB, KIB, MIB
 
@@ -64,7 +64,7 @@ class _Simulated:
         self._seconds = seconds - 1
         self.lanes = list(zip(sends, lanes, strict=True))
 
-    def _enter(self, each: _Sends, number: int) -> object:
+    def _enter(self, each: _Sends, number: int) -> Lane:
         upload = each.upload if each.file is None else f"{each.upload} {number}"
         return self.shares.enter(each.owner, upload, is_copy=each.owner == "copies")
 
