@@ -64,7 +64,7 @@ class _Download:
 
 
 def test_addresses_share_what_a_node_may_serve_however_many_downloads_they_have(
-    nginx: Nginx,
+    nginx: Nginx, tmp_path: Path
 ) -> None:
     downloads = [_Download(nginx, source) for source in ["127.0.0.2"] * 3 + ["127.0.0.3"]]
     before = [0] * 4
@@ -81,6 +81,8 @@ def test_addresses_share_what_a_node_may_serve_however_many_downloads_they_have(
     wait_until(is_shared)
     for each in downloads:
         each.close()
+    # There it says so where it doesn't know nginx's inside.
+    assert (tmp_path / "error.log").read_text() == ""
 
 
 def test_without_bounds_nginx_has_nothing_of_them() -> None:
