@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import pytest
+import requests
 
 from portside.quantities import KIB, MIB
 from portside.wire import paths
@@ -107,6 +108,9 @@ def test_an_owner_with_three_uploads_gets_as_much_as_one_with_one(
     told = node.agent.status()["bandwidth"]
     assert (told["node"], told["owner"], told["download"]) == (8 * MIB, 6 * MIB, None)
     assert told["waiting"] > 0
+    metrics = requests.get(f"{node.agent.url}/metrics", timeout=60).text
+    assert 'portside_bandwidth_limit_bytes{of="owner"} 6.291456e+06' in metrics
+    assert 'of="download"' not in metrics
 
 
 def test_an_upload_that_waits_for_bandwidth_gives_way_to_nobody(
