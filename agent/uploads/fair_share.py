@@ -25,6 +25,10 @@ evenly, long enough that few calls are made and that whoever wakes late misses n
 LEAST_PIECE = 4 * KIB
 """Bytes that are read at once where the rate is so low that STEP has less."""
 
+LEFT_BEHIND = 1.0
+"""Seconds of the node's bandwidth that uploads may owe which have ended: then newcomers wait, or
+many small files of as many owners, none of which has to, would have no bound at all."""
+
 _SHORTEST = 0.002
 """Seconds between two payments: more often would cost more than it tells."""
 
@@ -130,6 +134,8 @@ class FairShare:
         rate = max(lane.rate, self._even_share(self._parties[party], lane))
         if math.isinf(rate):
             return most, 0.0
+        if not lane.owed and (beyond := self._left_behind() - LEFT_BEHIND * self._node) > 0:
+            return 0, beyond / self._node
         piece = max(LEAST_PIECE, int(rate * STEP))
         if lane.owed <= piece:
             return min(most, piece), 0.0
@@ -152,6 +158,11 @@ class FairShare:
         beside = 1 + sum(each is not lane for each in party.owing)
         parties = 1 + sum(each is not party and bool(each.owing) for each in self._parties.values())
         return min(party.most_each, party.most / beside, self._node / parties / beside)
+
+    def _left_behind(self) -> float:
+        """Bytes that are owed by uploads which have ended."""
+        lanes = (lane for party in self._parties.values() for lane in party.lanes.values())
+        return sum(lane.owed for lane in lanes if not lane.requests)
 
     def _forget(self, key: Hashable) -> None:
         party = self._parties[key]

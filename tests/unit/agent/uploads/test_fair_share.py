@@ -167,7 +167,7 @@ BOB = _Sends("bob", "b0")
     ],
 )
 def test_shares(limits: dict[str, int], sends: list[_Sends], rates: dict[str, float]) -> None:
-    simulated = _Simulated(BandwidthLimits(**limits), sends, 10 if len(rates) < 8 else 60)
+    simulated = _Simulated(BandwidthLimits(**limits), sends, 10 if len(rates) < 8 else 30)
     told = {name: round(simulated.rate(name) / MIB, 4) for name in rates}
     assert told == pytest.approx(rates, rel=0.06)
 
@@ -199,3 +199,18 @@ def test_parts_of_one_upload_share_its_bound() -> None:
     parts = [_Sends("alice", "file")] * 4
     simulated = _Simulated(BandwidthLimits(upload=1 * MIB), parts, 5)
     assert simulated.rate("file") == pytest.approx(1 * MIB, rel=0.06)
+
+
+def test_many_small_files_of_as_many_owners_are_held_to_the_nodes_bound() -> None:
+    shares = FairShare(BandwidthLimits(node=64 * KIB))
+    came, most_lanes = 0, 0
+    for moment in range(2_000):
+        owner = f"owner {moment}"
+        lane = shares.enter(owner, "file", is_copy=False)
+        piece, _ = shares.piece(moment / 100, owner, lane, 4 * KIB)
+        shares.came(lane, piece)
+        shares.leave(owner, lane)
+        came += piece
+        most_lanes = max(most_lanes, len(shares))
+    assert came == pytest.approx(20 * 64 * KIB, rel=0.1)
+    assert most_lanes < 50
