@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -104,7 +105,7 @@ class SizedBody:
 
     def _fill_in_pieces(self, buffer: memoryview, filled: int) -> int:
         """As fast as the bytes may come."""
-        self._receiving.came(filled)
+        self._receiving.let_in(self._connection, filled)
         while filled < len(buffer):
             piece = self._receiving.piece(self._connection, len(buffer) - filled)
             filled = self._fill_from_connection(buffer[: filled + piece], filled)
@@ -148,14 +149,24 @@ class ChunkedBody:
     def __init__(self, environ: dict[str, Any], receiving: Receiving) -> None:
         self._input = environ["wsgi.input"]
         self._unreader = self._input.reader.req.unreader
-        self._watched = _Watched(environ["gunicorn.socket"], receiving)
+        self._connection: socket.socket = environ["gunicorn.socket"]
+        self._watched = _Watched(self._connection, receiving)
         self._receiving = receiving
+        self._ahead = self._count_ahead()
+
+    def _count_ahead(self) -> int:
+        """Bytes that gunicorn's parser has read with the head."""
+        held: bytes = self._unreader.take_buffered()
+        self._unreader.unread(held)
+        return len(held)
 
     def fill(self, buffer: memoryview) -> int:
         """See Body.fill. Raises TooSlow when it is to give way."""
         self._receiving.begin()
         ordinary, self._unreader.sock = self._unreader.sock, self._watched
         try:
+            ahead, self._ahead = self._ahead, 0
+            self._receiving.let_in(self._connection, ahead)
             return self._fill(buffer)
         finally:
             self._receiving.rest()
@@ -201,7 +212,7 @@ class _Watched:
     def __init__(self, connection: socket.socket, receiving: Receiving) -> None:
         self._connection = connection
         self._receiving = receiving
-        self._allowed = 0
+        self._allowed = 0 if receiving.pace else sys.maxsize
         """Bytes that may be read before the next piece is asked for: the parser reads a few."""
 
     def recv(self, size: int) -> bytes:
@@ -210,7 +221,7 @@ class _Watched:
             self._allowed = self._receiving.piece(self._connection, _PIECE)
         while not self._receiving.told:
             try:
-                data = self._connection.recv(size, socket.MSG_DONTWAIT)
+                data = self._connection.recv(min(size, self._allowed), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._receiving.wait(self._connection)
                 continue

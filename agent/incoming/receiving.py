@@ -114,6 +114,12 @@ class Receiving:
             self.begin()
         return piece
 
+    def let_in(self, connection: socket.socket, ahead: int) -> None:
+        """Count bytes that came with the request's head, once any may be read."""
+        if ahead and self.pace is not None:
+            self.piece(connection, ahead)
+            self.came(ahead)
+
     def _poll(self, connection: socket.socket, event: int, seconds: float | None) -> bool:
         """Wait for `event`, to be told to give way, or for so long; whether it was not for that."""
         with self._lock:
