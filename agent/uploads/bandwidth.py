@@ -44,9 +44,10 @@ class Bandwidth:
         """Of a request under `key`; None where it brings no bytes, or nothing is bounded."""
         if kind == "waiting" or not self.limits.bounds_uploads:
             return None
-        if kind == "copy" or sender is None:
-            return _Pace(self, _COPIES, key, is_copy=kind == "copy")
-        return _Pace(self, ("owner", sender.owner), sender.token, is_copy=False)
+        if kind == "copy":
+            return _Pace(self, _COPIES, key, is_copy=True)
+        owner, token = ("", key) if sender is None else (sender.owner, sender.token)
+        return _Pace(self, ("owner", owner), token, is_copy=False)
 
     def status(self) -> BandwidthStatus:
         """As upload-status tells it."""
