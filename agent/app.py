@@ -47,6 +47,7 @@ from agent.telemetry.progress import ProgressLog
 from agent.telemetry.request_log import RequestLog
 from agent.uploads.acknowledgement import Acknowledgement
 from agent.uploads.admission import Admission
+from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> App:
         *(settings.root, settings.sizing, upload_index),
         shares=_shares(settings),
         usage=UsageIndex(database),
+        bandwidth=Bandwidth(settings.bandwidth),
     )
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))

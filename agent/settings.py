@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.lifetimes import Lifetimes
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
@@ -95,6 +96,8 @@ class Settings(BaseModel):
     """Seconds behind it: longer than any pause of a line that works."""
     wrong_tokens_per_minute: int = Field(default=defaults.WRONG_TOKENS_PER_ADDRESS, gt=0)
     """Tokens that nobody has signed and one address may try in a minute."""
+    bandwidth: BandwidthLimits = BandwidthLimits()
+    """Bytes per second of uploads and downloads."""
     scrub_rate: int = Field(gt=0)
     """Bytes per second that the scrubber reads."""
     scrub_every: int = Field(gt=0)

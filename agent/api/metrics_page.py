@@ -19,6 +19,7 @@ from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.worker_report import ColdReport, HeartbeatReport, WorkerReport
 from agent.uploads.admission import Admission
+from portside.cluster.bandwidth import BandwidthLimits
 
 
 class NodeGauges(Collector):
@@ -40,6 +41,7 @@ class NodeGauges(Collector):
         """Every reading with its value."""
         yield from self._of_health()
         yield from self._of_admission()
+        yield from self._of_bandwidth()
         yield from self._of_storage()
         report = worker_report.read(self._settings.worker_report)
         if report is not None:
@@ -81,6 +83,21 @@ class NodeGauges(Collector):
             yield _gauge("inodes_total", "What it has in all.", inodes.total)
             yield _gauge("inodes_reserved", "Promised to uploads.", inodes.reserved)
             yield _gauge("inodes_kept", "Kept free whatever comes.", inodes.kept_free)
+
+    def _of_bandwidth(self) -> Iterable[Metric]:
+        status = self._admission.bandwidth()
+        limits = GaugeMetricFamily(
+            "portside_bandwidth_limit_bytes",
+            "Bytes per second of an upload, an owner, the node's uploads, a download, downloads.",
+            labels=("of",),
+        )
+        for name in BandwidthLimits.model_fields:
+            limit = getattr(status, name)
+            if limit is not None:
+                limits.add_metric((name,), limit)
+        yield limits
+        yield _gauge("bandwidth_waiting", "Requests whose bytes may not come yet.", status.waiting)
+        yield _counter("bandwidth_waited_seconds", "For which they waited.", status.waited_seconds)
 
     def _of_storage(self) -> Iterable[Metric]:
         # From an index that holds both columns: a million files take some 50 ms.

@@ -69,6 +69,7 @@ class Status:
             reasons=reasons,
             shortages=self._admission.shortages(),
             slots=self._admission.slots(),
+            bandwidth=self._admission.bandwidth(),
             memory=self._admission.memory(),
             disk=self._admission.disk(),
             filesystem=FilesystemStatus(kind=found.kind, lacks=found.lacks),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ from gunicorn.http.errors import ParseException
 from agent.incoming.receiving import Receiving
 
 _CHUNK = 64 * 1024
+
+_PIECE = 1024 * 1024
+"""The most of a chunked body that is read before it is asked again whether more may come."""
 
 _FAST = 2
 """Seconds in which a buffer is filled by one call. Longer ones are counted as they come, and can be
@@ -86,7 +90,10 @@ class SizedBody:
         filled = self._fill_ahead(buffer[:want])
         self._receiving.begin()
         try:
-            filled = self._fill_from_connection(buffer[:want], filled)
+            if self._receiving.pace is None:
+                filled = self._fill_from_connection(buffer[:want], filled)
+            else:
+                filled = self._fill_in_pieces(buffer[:want], filled)
         finally:
             self._receiving.rest()
         self._left -= filled
@@ -94,6 +101,14 @@ class SizedBody:
             self._return_after(_NEVER)
         # gunicorn must not wait for these bytes when it looks for the next request.
         self._reader.length = self._left
+        return filled
+
+    def _fill_in_pieces(self, buffer: memoryview, filled: int) -> int:
+        """As fast as the bytes may come."""
+        self._receiving.let_in(self._connection, filled)
+        while filled < len(buffer):
+            piece = self._receiving.piece(self._connection, len(buffer) - filled)
+            filled = self._fill_from_connection(buffer[: filled + piece], filled)
         return filled
 
     def _fill_from_connection(self, buffer: memoryview, filled: int) -> int:
@@ -134,14 +149,24 @@ class ChunkedBody:
     def __init__(self, environ: dict[str, Any], receiving: Receiving) -> None:
         self._input = environ["wsgi.input"]
         self._unreader = self._input.reader.req.unreader
-        self._watched = _Watched(environ["gunicorn.socket"], receiving)
+        self._connection: socket.socket = environ["gunicorn.socket"]
+        self._watched = _Watched(self._connection, receiving)
         self._receiving = receiving
+        self._ahead = self._count_ahead()
+
+    def _count_ahead(self) -> int:
+        """Bytes that gunicorn's parser has read with the head."""
+        held: bytes = self._unreader.take_buffered()
+        self._unreader.unread(held)
+        return len(held)
 
     def fill(self, buffer: memoryview) -> int:
         """See Body.fill. Raises TooSlow when it is to give way."""
         self._receiving.begin()
         ordinary, self._unreader.sock = self._unreader.sock, self._watched
         try:
+            ahead, self._ahead = self._ahead, 0
+            self._receiving.let_in(self._connection, ahead)
             return self._fill(buffer)
         finally:
             self._receiving.rest()
@@ -187,16 +212,21 @@ class _Watched:
     def __init__(self, connection: socket.socket, receiving: Receiving) -> None:
         self._connection = connection
         self._receiving = receiving
+        self._allowed = 0 if receiving.pace else sys.maxsize
+        """Bytes that may be read before the next piece is asked for: the parser reads a few."""
 
     def recv(self, size: int) -> bytes:
         """As socket.recv. Raises _GivesWay."""
+        if self._allowed <= 0:
+            self._allowed = self._receiving.piece(self._connection, _PIECE)
         while not self._receiving.told:
             try:
-                data = self._connection.recv(size, socket.MSG_DONTWAIT)
+                data = self._connection.recv(min(size, self._allowed), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._receiving.wait(self._connection)
                 continue
             self._receiving.came(len(data))
+            self._allowed -= len(data)
             return data
         raise _GivesWay
 

@@ -21,13 +21,16 @@ from agent.incoming.body import Body, OpenBody
 from agent.incoming.receiving import Receiving
 from agent.index.usage import Used
 from agent.problems import ProblemError
+from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.disk_space import Begun, DiskSpace
 from agent.uploads.quotas import Claim, Grown, Quotas, Usage, grown_to
-from agent.uploads.shares import Sender, SlotShares
-from agent.uploads.slots import Kind, Slots
+from agent.uploads.shares import Kind, Sender, SlotShares
+from agent.uploads.slots import Slots
+from portside.cluster.bandwidth import BandwidthLimits
 from portside.quantities import format_size
 from portside.sizing import Sizing
 from portside.wire.status import (
+    BandwidthStatus,
     DiskStatus,
     MemoryStatus,
     SlotStatus,
@@ -115,9 +118,11 @@ class Admission:
         memory_available: Callable[[], int] = machine.memory_available,
         shares: SlotShares = EVERYTHING,
         usage: Usage | None = None,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self.spare = SpareThreads()
-        self._slots = Slots(sizing.upload_slots, shares)
+        self._bandwidth = bandwidth or Bandwidth(BandwidthLimits())
+        self._slots = Slots(sizing.upload_slots, shares, self._bandwidth)
         self._space = DiskSpace(root, sizing, begun)
         self._quotas = Quotas(usage)
         self._sizing = sizing
@@ -278,6 +283,10 @@ class Admission:
         """Slots in use and their bound."""
         with self._lock:
             return self._slots.status()
+
+    def bandwidth(self) -> BandwidthStatus:
+        """What bounds how fast bytes come, and how many wait for it."""
+        return self._bandwidth.status()
 
     def memory(self) -> MemoryStatus:
         """Memory held by uploads, its bound, and the node's."""

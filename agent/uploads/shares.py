@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Literal
+
+Kind = Literal["upload", "copy", "waiting"]
+"""An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
 
 _SITE = 64
 """Bits of an IPv6 address that stand for one line: a household has at least that (RFC 6177)."""

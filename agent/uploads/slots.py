@@ -2,7 +2,7 @@
 
 A silent upload may last while slots are free. When they get scarce the idlest give way: first
 those in the way of a newcomer, then whoever is idle beyond four fifths of the slots. Nobody who
-sends is ever ended.
+sends is ever ended, and nobody whom a bound of bandwidth keeps from sending.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from agent.incoming.receiving import Receiving
 from agent.problems import ProblemError
-from agent.uploads.shares import Sender, Share, SlotShares, part
+from agent.uploads.bandwidth import Bandwidth
+from agent.uploads.shares import Kind, Sender, Share, SlotShares, part
 from portside.wire.status import SlotStatus
-
-Kind = Literal["upload", "copy", "waiting"]
-"""An upload; a copy that another node sends; an upload that is stored and waits for its copy."""
 
 SCARCE = 0.8
 """Of the slots: a burst of newcomers finds the rest free."""
@@ -48,9 +45,14 @@ class Slots:
     """The slots of one agent process, under the lock of its ledger."""
 
     def __init__(
-        self, limit: int, shares: SlotShares, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int,
+        shares: SlotShares,
+        bandwidth: Bandwidth,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._bandwidth = bandwidth
         self.limit = limit
         self.shares = shares
         self.ended = 0
@@ -75,7 +77,8 @@ class Slots:
 
     def take(self, key: str, kind: Kind, sender: Sender | None) -> Receiving:
         """Give `key` a slot, and see that enough others are free."""
-        receiving = Receiving(self.shares.least_rate, self._clock)
+        pace = self._bandwidth.pace(key, kind, sender)
+        receiving = Receiving(self.shares.least_rate, self._clock, pace)
         parties = frozenset(each.party for each in self._shares(kind, sender))
         self._holders[key] = Holder(kind, parties, receiving)
         going = sum(each.receiving.told for each in self._holders.values())

@@ -14,6 +14,7 @@ from deploys.components.node import Node
 from deploys.components.operations import File, Level, converged, files_in_place
 from deploys.components.reloading import reload_or_start
 from deploys.components.rendering import render
+from portside.cluster import bandwidth
 from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import paths
 from portside.wire.problem import PROBLEM_PREFIX
@@ -48,6 +49,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "open_files": node.open_files,
         "origins": node.cluster.cors.origins,
         "limits": node.cluster.limits,
+        "least_rate": bandwidth.LEAST,
         "monitoring": node.cluster.monitoring,
         "max_age": node.cluster.max_age,
         "private": sorted(set(node.cluster.uploads.private)),

@@ -29,6 +29,7 @@ from pydantic import (
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
@@ -164,7 +165,8 @@ class Limits(_Strict):
     Who exceeds it hears 429 (clients of tus: 503) and when to come back. `slots_per_owner` and
     `slots_per_address` are shares of a node's upload slots, 1 for no bound; addresses in
     `shared_addresses`, behind which are many users, have none. `promised_per_owner` is a share of
-    what a pool may promise, for the open sessions of one owner. `least_rate` is bytes per second.
+    what a pool may promise, for the open sessions of one owner. `least_rate` is bytes per second, as
+    is all in `bandwidth`: who would be faster than that waits, and hears nothing of it.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
@@ -179,6 +181,7 @@ class Limits(_Strict):
     slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)
     shared_addresses: tuple[str, ...] = ()
     least_rate: Size = Field(default=defaults.LEAST_RATE, ge=1, le=MIB)
+    bandwidth: BandwidthLimits = BandwidthLimits()
 
     @field_validator("shared_addresses", mode="after")
     @classmethod

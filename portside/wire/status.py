@@ -17,6 +17,7 @@ from portside.wire.bounds import (
     MOST_REASONS,
     Amount,
     Label,
+    Measured,
     Moment,
     Name,
     Prose,
@@ -60,6 +61,22 @@ class SlotStatus(Message):
     """By IPv4 address, or IPv6 network of 64 bits."""
     gave_way: Amount = 0
     """Uploads that were idle and ended for others, since the agent's start."""
+
+
+class BandwidthStatus(Message):
+    """Bytes per second that may come in and go out; null is without a bound.
+
+    `waiting` requests have bytes for the node that may not come in yet.
+    """
+
+    upload: Amount | None = None
+    owner: Amount | None = None
+    node: Amount | None = None
+    download: Amount | None = None
+    downloads: Amount | None = None
+    waiting: Amount = 0
+    waited_seconds: Measured = 0.0
+    """That requests have waited in all, since the agent's start."""
 
 
 class MemoryStatus(Message):
@@ -165,6 +182,7 @@ class UploadStatus(PublicStatus):
     version: Name
     reasons: tuple[Prose, ...] = Field(max_length=MOST_REASONS, fail_fast=True)
     shortages: tuple[Prose, ...] = Field(default=(), max_length=MOST_REASONS, fail_fast=True)
+    bandwidth: BandwidthStatus = BandwidthStatus()
     memory: MemoryStatus
     disk: DiskStatus
     filesystem: FilesystemStatus | None = None

@@ -33,6 +33,17 @@ def test_the_agent_reads_its_settings(make_node: MakeNode, tmp_path: Path) -> No
     assert read.max_size == node.cluster.uploads.max_size
 
 
+def test_the_agent_reads_the_bounds_of_bandwidth(make_node: MakeNode, tmp_path: Path) -> None:
+    limits = "limits: {bandwidth: {upload: 1MiB, owner: 2MiB, downloads: 3MiB}}\n"
+    path = tmp_path / "agent.toml"
+    path.write_text(agent.agent_settings(make_node(cluster=parse(CLUSTER + limits))))
+    read = settings.load(path).bandwidth
+    assert (read.upload, read.owner, read.node) == (1 * MIB, 2 * MIB, None)
+    assert (read.download, read.downloads) == (None, 3 * MIB)
+    # An older release reads settings without any.
+    assert "bandwidth" not in agent.agent_settings(make_node())
+
+
 def test_only_a_cluster_with_its_own_authority_names_it(make_node: MakeNode) -> None:
     assert tomllib.loads(agent.agent_settings(make_node()))["ca"] == layout.CA_CERTIFICATE
     own = parse(CLUSTER + "tls: {mode: files, directory: certificates}\n")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+
 import pytest
 
+from agent.incoming.receiving import Receiving
+from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.shares import Sender, SlotShares
 from agent.uploads.slots import Slots
+from portside.cluster.bandwidth import BandwidthLimits
 
 
 class _Clock:
@@ -16,7 +22,8 @@ class _Clock:
 
 
 def _slots(clock: _Clock, **shares: float) -> Slots:
-    return Slots(10, SlotShares(4, shares.get("owner", 0.5), shares.get("address", 0.5)), clock)
+    most = SlotShares(4, shares.get("owner", 0.5), shares.get("address", 0.5))
+    return Slots(10, most, Bandwidth(BandwidthLimits(), clock), clock)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,64 @@ def test_silence_gives_way_and_steady_slowness_never(
     assert taken is not None
     assert slots.make_way(taken) == gives_way
     assert receiving[0].told == gives_way
+
+
+class _Busy:
+    """A pace at which nothing may come for two hours."""
+
+    def __init__(self, clock: _Clock, ask: Callable[[], None] = lambda: None) -> None:
+        self._clock = clock
+        self._ask = ask
+        self.left = False
+
+    def piece(self, most: int) -> tuple[int, float]:
+        if self._clock.now >= 7200:
+            return 1, 0.0
+        self._clock.now += 600
+        self._ask()
+        return 0, 0.001
+
+    def came(self, count: int) -> None:
+        raise AssertionError("nothing has come")
+
+    def leave(self) -> None:
+        self.left = True
+
+
+def test_time_in_which_nothing_may_come_is_nobodys_slowness() -> None:
+    clock = _Clock()
+    idle: list[float] = []
+    receiving = Receiving(1, clock, _Busy(clock, lambda: idle.append(receiving.idle_for())))
+    near, far = socket.socketpair()
+    with near, far:
+        receiving.begin()
+        clock.now += 10
+        assert receiving.piece(near, 100) == 1
+    # Before it was asked the client was waited for.
+    assert idle == [10 + 600, *[0] * 11]
+    assert receiving.idle_for() == 0
+
+
+@pytest.mark.parametrize("ends", ["hangs up", "gives way"])
+def test_who_waits_for_bandwidth_hears_at_once_of_the_end(ends: str) -> None:
+    clock = _Clock()
+    pace = _Busy(clock)
+    receiving = Receiving(1, clock, pace)
+    near, far = socket.socketpair()
+    with near, far:
+        if ends == "hangs up":
+            far.close()
+        else:
+            receiving.give_way()
+        assert receiving.piece(near, 100) == 100
+    assert clock.now == 600
+    receiving.close()
+    assert pace.left
+
+
+def test_where_nothing_is_bounded_nobody_is_asked() -> None:
+    receiving = _slots(_Clock()).take("one", "upload", Sender("token", "owner"))
+    assert receiving.pace is None
 
 
 def test_what_our_own_disk_takes_is_nobodys_slowness() -> None:
