@@ -52,6 +52,7 @@ OwnSlug = Literal[
     "lifetime-refused",
     "file-not-stored",
     "being-checked",
+    "infected",
     "file-unavailable",
     "database-unavailable",
 ]
@@ -105,6 +106,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "lifetime-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
         "file-not-stored": HTTPStatus.CONFLICT,
         "being-checked": HTTPStatus.FORBIDDEN,
+        "infected": HTTPStatus.FORBIDDEN,
         "file-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -24,6 +24,7 @@ from portside.wire.heartbeat import (
     HoldDone,
     LifetimeKept,
     QuarantinedFile,
+    ScanVerdict,
     WorkDone,
 )
 from portside.wire.status import InodeStatus
@@ -66,6 +67,7 @@ class HeartbeatPayload:
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
         holds: Sequence[HoldDone],
+        verdicts: Sequence[ScanVerdict] = (),
         lifetimes: Sequence[LifetimeKept] = (),
     ) -> Heartbeat:
         """The node's state as of now. Raises sqlite3.Error."""
@@ -105,6 +107,7 @@ class HeartbeatPayload:
             gone=tuple(gone),
             lifetimes=tuple(lifetimes),
             holds=tuple(holds),
+            verdicts=tuple(verdicts),
         )
 
     def _quarantined(self) -> tuple[QuarantinedFile, ...]:

@@ -40,6 +40,7 @@ from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
+from agent.storage.holds import awaits_scan
 from agent.storage.quarantine import discard
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import StagingFile
@@ -231,20 +232,23 @@ class ReplicaReceiver:
             self._check_offset(0, asked)
             self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
-            held = self._is_held(claims)
-            upload = self._staged.begin(creation_of_copy(claims, KEPT, held=held))
+            held, scan = self._is_held(claims)
+            upload = self._staged.begin(creation_of_copy(claims, KEPT, held=held, scan=scan))
         self._check_offset(upload.offset, asked)
         return upload
 
-    def _is_held(self, claims: ReplicateClaims) -> bool:
-        """A damaged copy that was held here isn't released by the good one that takes its place.
+    def _is_held(self, claims: ReplicateClaims) -> tuple[bool, bool]:
+        """Whether the copy is held, and whether this node's scanner is to release it.
 
-        A node of the release before says nothing: then the namespace decides.
+        A damaged copy that was held here isn't released by the good one that takes its place. A
+        node of the release before says nothing: then the namespace decides.
         """
         known = look_up(self._database, claims.file_id)
         if known is not None and known.stored.held:
-            return True
-        return claims.namespace in self._settings.held if claims.held is None else claims.held
+            return True, awaits_scan(known.stored)
+        if claims.held is None:
+            return claims.namespace in self._settings.held, False
+        return claims.held, claims.held and claims.scan
 
     def _check_offset(self, offset: int, asked: ReplicateRequest) -> None:
         """Raise ProblemError unless the bytes that come begin where those on disk end."""

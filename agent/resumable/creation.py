@@ -122,10 +122,13 @@ def creation_of(
     return Creation(claims, kind, name, str(path) if path else None, length, limit, details)
 
 
-def creation_of_copy(claims: ReplicateClaims, kept: int, *, held: bool) -> Creation:
+def creation_of_copy(
+    claims: ReplicateClaims, kept: int, *, held: bool, scan: bool = False
+) -> Creation:
     """Another node's push as an upload: its token's claims are those of the file's own upload.
 
-    It may be gone on with for `kept` seconds. `held`: the copy is served once it is released.
+    It may be gone on with for `kept` seconds. `held`: the copy is served once it is released;
+    `scan`: by this node's scanner.
     """
     now = int(time.time())
     upload = UploadClaims(
@@ -156,6 +159,7 @@ def creation_of_copy(claims: ReplicateClaims, kept: int, *, held: bool) -> Creat
             path=claims.path,
             committed_at=claims.committed_at,
             expires_at=claims.expires_at,
+            scan=scan,
         ),
     )
     path = str(claims.path)

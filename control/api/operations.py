@@ -279,8 +279,8 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             302: Answer("For everybody else.", FileUrl, headers={**_VARY, **_LEADS_ON}),
         },
         (
-            *("not-found", "file-deleted", "file-expired", "being-checked", "file-unavailable"),
-            "issuer-key-missing",
+            *("not-found", "file-deleted", "file-expired", "being-checked", "infected"),
+            *("file-unavailable", "issuer-key-missing"),
         ),
         security=(ANYONE, API_KEY),
         parameters=query_parameters(UrlQuery),
@@ -301,7 +301,7 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
             (
                 *_TOKENS,
                 *("token-missing", "right-missing", "not-found", "file-deleted", "file-expired"),
-                *("being-checked", "file-unavailable", "issuer-key-missing"),
+                *("being-checked", "infected", "file-unavailable", "issuer-key-missing"),
             ),
             security=(ANYONE, API_KEY, DOWNLOAD_TOKEN),
             parameters=(_AVOID, _DOWNLOAD),

@@ -167,6 +167,7 @@ _READ_PROBLEMS: tuple[Slug, ...] = (
     "file-expired",
     "file-damaged",
     "being-checked",
+    "infected",
 )
 _CONTENT_HEADERS = {
     **_CACHE,
