@@ -107,7 +107,14 @@ def register(
         _close(session, upload.session_id)
     if news and file.state not in ("deleting", "deleted"):
         note = None if proof.held is None else proof.held.hold
-        holds.arrived(session, file, node_id, held=claims.held, note=note)
+        holds.arrived(
+            session,
+            file,
+            node_id,
+            held=claims.held,
+            note=note,
+            scanned=file.namespace in settings.scanned and not (upload and upload.hold),
+        )
     return file
 
 

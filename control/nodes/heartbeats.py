@@ -24,7 +24,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Moment, Node, UploadSession
-from control.files import lifetimes, receipts
+from control.files import lifetimes, receipts, scans
 from control.nodes import authentication, removals
 from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
@@ -102,8 +102,9 @@ class Heartbeats:
         ticket = secrets.token_urlsafe(TICKET_BYTES)
         kept = self._database.write(
             lambda session: self._keep(session, beat, ticket, snapshot.roster.version, now),
-            # What a node tells it tells again; only that a lease was given out must last.
-            durable=False,
+            # What a node tells it tells again; only that a lease was given out must last. Of what
+            # a scanner found it is told that it was heard.
+            durable=bool(beat.verdicts),
         )
         if kept is None:
             return self._not_taken(node_id, now)
@@ -116,7 +117,7 @@ class Heartbeats:
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
-        work, believed, ends, ordered = kept
+        work, believed, ends, ordered, judged = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
@@ -126,6 +127,7 @@ class Heartbeats:
             work=tuple(work),
             lifetimes=ends,
             holds=ordered,
+            verdicts=judged,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
@@ -151,11 +153,14 @@ class Heartbeats:
 
     def _keep(
         self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
-    ) -> tuple[Sequence[Lease], str, Sequence[LifetimeOrder], tuple[NodeHold, ...]] | None:
+    ) -> (
+        tuple[Sequence[Lease], str, Sequence[LifetimeOrder], tuple[NodeHold, ...], tuple[str, ...]]
+        | None
+    ):
         """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
 
-        Returns the leases, the digest of what should be there, the ends that are to be kept, and
-        what is to be held or released.
+        Returns the leases, the digest of what should be there, the ends that are to be kept, what
+        is to be held or released, and the files whose verdict was heard.
         """
         told = {
             "node": beat.node_id,
@@ -163,7 +168,9 @@ class Heartbeats:
             "sent_at": beat.sent_at,
             "clock_skew": _skew(beat, now),
             "heard_at": now,
-            "heartbeat": beat.model_dump_json(exclude={"work", "gone", "lifetimes", "holds"}),
+            "heartbeat": beat.model_dump_json(
+                exclude={"work", "gone", "lifetimes", "holds", "verdicts"}
+            ),
             "disk_free": beat.disk_free,
             "disk_total": beat.disk_total,
             "disk_reserved": beat.disk_withheld,
@@ -196,6 +203,7 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
+        judged = scans.hear(session, self._settings, beat.node_id, beat.verdicts, now)
         granted = [
             self._orders.ordered(session, lease, beat.node_id, now)
             for lease in leases.grant(session, beat.node_id, now)
@@ -207,6 +215,7 @@ class Heartbeats:
             digest,
             lifetimes.orders_for(session, beat.node_id),
             holds.orders(session, beat.node_id),
+            judged,
         )
 
     def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:

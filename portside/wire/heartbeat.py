@@ -153,8 +153,8 @@ class HoldDone(Message):
     """That of the order."""
 
 
-MOST_VERDICTS = 200
-"""Scanned files in one heartbeat: some 100 KiB."""
+MOST_VERDICTS = 100
+"""Scanned files in one heartbeat: some 50 KiB, and each some writes of the control plane's."""
 
 
 class ScanVerdict(Message):

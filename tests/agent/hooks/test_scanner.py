@@ -16,7 +16,9 @@ import requests
 
 from agent.cluster import identity
 from agent.heartbeat.verdicts import ScanVerdicts
+from agent.hooks import clamd as clamd_protocol
 from agent.hooks import scanner as scanner_module
+from agent.hooks.clamd import NoVerdict
 from agent.hooks.scanner import Scanner
 from agent.host.supervised_thread import SupervisedThread
 from agent.index.files import Intent
@@ -249,15 +251,15 @@ def test_a_file_that_breaks_the_scanner_keeps_none_from_being_scanned(
     node = _node(tmp_path, clamd)
     clamd.start()
     bad, good = (node.commit(f"{name}.bin", name.encode(), namespace="images") for name in "ab")
-    scan = scanner_module.clamd.scan
+    scan = clamd_protocol.scan
 
     def breaking(address: Any, pieces: Any, *more: Any) -> Any:
         data = list(pieces)
         if data == [b"a"]:
-            raise scanner_module.NoVerdict("the connection broke")
+            raise NoVerdict("the connection broke")
         return scan(address, data, *more)
 
-    monkeypatch.setattr(scanner_module.clamd, "scan", breaking)
+    monkeypatch.setattr(clamd_protocol, "scan", breaking)
     with _scanning(node) as scanner:
         wait_until(lambda: scanner.report().failed and not _now(node, good).held)
     assert _scan_of(node, bad) == "waiting"

@@ -1,7 +1,7 @@
-"""A real clamd for tests, of the package clamav-daemon: its own settings, one signature, no updates.
+"""A real clamd for tests, of the package clamav-daemon: with settings of its own and no updates.
 
 It knows the EICAR test file alone (eicar.org), which is written in two halves here: in one piece
-every scanner would take this file for it.
+every scanner would take this module for it.
 """
 
 from __future__ import annotations
