@@ -46,10 +46,15 @@ _LONGEST = 4096
 """Bytes of an answer: a name of a signature is a tenth of that."""
 
 _FOUND = re.compile(r"stream: ([!-~][ -~]*) FOUND")
-_NOT_LOOKED_AT = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted.")
-"""What `AlertExceedsMax` and `AlertEncrypted` have it say of what it couldn't look into."""
+_NOT_LOOKED_AT = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted.", "(null)")
+"""What `AlertExceedsMax` and `AlertEncrypted` have it say of what it couldn't look into. 0.105
+has lost the name by then."""
 
 _TOO_LARGE = "INSTREAM size limit exceeded. ERROR"
+
+LARGEST = 2**31 - 1
+"""Bytes: the most that ClamAV looks at, whatever its settings say. Releases before 1.2.1 pass as OK
+what is larger, with `AlertExceedsMax` too."""
 
 DEEPEST = 100
 """The most that `MaxRecursion` can be (clamd.conf(5))."""

@@ -189,6 +189,8 @@ class Scanner:
 
     def _verdict(self, stored: StoredFile, pulse: Pulse) -> Verdict:
         """What clamd says of this very content. Raises ClamdAway or NoVerdict."""
+        if stored.size > clamd.LARGEST:
+            return Verdict("unscannable", "larger than ClamAV can look at: 2 GiB")
         digest = hashlib.sha256()
 
         def pieces() -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from agent.cluster import identity
 from agent.heartbeat.verdicts import ScanVerdicts
 from agent.hooks import clamd as clamd_protocol
 from agent.hooks import scanner as scanner_module
-from agent.hooks.clamd import NoVerdict
+from agent.hooks.clamd import LARGEST, NoVerdict
 from agent.hooks.scanner import Scanner
 from agent.host.supervised_thread import SupervisedThread
 from agent.index.files import Intent
@@ -199,6 +199,18 @@ def test_a_clamd_that_passes_what_it_doesnt_look_at_releases_nothing(
         wait_until(lambda: "AlertExceedsMax" in scanner.report().unreachable)
         assert scanner.report().waiting == 1
     assert _scan_of(node, file) == "waiting"
+
+
+def test_what_no_clamd_can_look_at_is_not_sent_to_it(tmp_path: Path, clamd: Clamd) -> None:
+    """Old releases say OK to it."""
+    node = _node(tmp_path, clamd)
+    clamd.start()
+    file = node.commit("a.bin", b"", namespace="images")
+    huge = file.model_copy(update={"size": LARGEST + 1}).model_dump_json()
+    node.sql("UPDATE files SET stored = ? WHERE file_id = ?", huge, file.file_id)
+    with _scanning(node):
+        wait_until(lambda: _scan_of(node, file) == "unscannable")
+    assert _now(node, file).held
 
 
 def test_what_somebody_says_meanwhile_no_scanner_takes_back(tmp_path: Path, clamd: Clamd) -> None:

@@ -33,6 +33,8 @@ OK = b"stream: OK\0"
             b"stream: Heuristics.Encrypted.Zip FOUND\0",
             Verdict("unscannable", "Heuristics.Encrypted.Zip"),
         ),
+        # 0.105, of a file that exceeds a limit.
+        (b"stream: (null) FOUND\0", Verdict("unscannable", "(null)")),
         (
             b"INSTREAM size limit exceeded. ERROR\0",
             Verdict("unscannable", "larger than clamd's StreamMaxLength"),
