@@ -1,4 +1,4 @@
-"""What nginx may read is what it serves: a held file is closed to the user that it really runs as."""
+"""nginx serves what it may read: a held file is closed to the user that it really runs as."""
 
 from __future__ import annotations
 
