@@ -127,7 +127,7 @@ def examine(address: ClamdAddress, going: Callable[[], bool]) -> None:
     if scan(address, [eicar], going, _EXAMINED_WITHIN).scan != "infected":
         raise ClamdAway(
             f"{address} finds nothing in the EICAR test file: it lacks its signatures "
-            "(`systemctl status clamav-freshclam`)"
+            "(its freshclam brings them)"
         )
     if scan(address, [_too_deep()], going, _EXAMINED_WITHIN).scan != "unscannable":
         raise ClamdAway(

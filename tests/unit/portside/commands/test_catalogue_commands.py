@@ -71,6 +71,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "gone": (),
             "lifetimes": (),
             "holds": (),
+            "verdicts": (),
             **facts,
         }
     )
