@@ -119,6 +119,7 @@ def test_the_bytes_go_out_as_chunks_with_an_end(tmp_path: Path) -> None:
 def _says_ok_too_early(connection: socket.socket) -> None:
     connection.recv(5)
     connection.sendall(OK)
+    connection.shutdown(socket.SHUT_WR)
     # Until the other side is done.
     while connection.recv(65536):
         pass
@@ -145,14 +146,21 @@ def _never_ends(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    "behave", [_says_ok_too_early, _is_silent, _is_cut, _hangs_up, _never_ends]
+    ("behave", "why"),
+    [
+        (_says_ok_too_early, "before it had every byte"),
+        (_is_silent, "didn't answer in time"),
+        (_is_cut, "cut short"),
+        (_hangs_up, "cut short"),
+        (_never_ends, "cut short"),
+    ],
 )
 def test_what_answers_as_no_clamd_does_says_nothing(
-    tmp_path: Path, behave: Callable[[socket.socket], None]
+    tmp_path: Path, behave: Callable[[socket.socket], None], why: str
 ) -> None:
     # More than a socket takes: whoever doesn't read keeps nobody for ever.
     pieces = [b"x" * 100_000] * 20
-    with _answering(tmp_path, behave) as address, pytest.raises(NoVerdict):
+    with _answering(tmp_path, behave) as address, pytest.raises(NoVerdict, match=why):
         scan(address, pieces, lambda: True, deadline=0.2)
 
 
