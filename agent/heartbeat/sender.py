@@ -138,6 +138,7 @@ class HeartbeatSender:
             # Before all else: whoever took a file down waits for it.
             self._holds.take(answer.holds)
             self._verdicts.told(verdicts, answer.verdicts, int(time.time()))
+            self._verdicts.learned(answer.learned_at, int(time.time()))
             pulse.beat()
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:

@@ -37,6 +37,9 @@ UPLOADED, COPIED = "upload", "copy"
 VERDICT = "verdict"
 """The kind of row that brings a verdict to the control plane, by way of heartbeats."""
 
+VERDICTS_TOLD = "verdicts-told-for"
+"""The key of the note that says for which memory of the control plane's verdicts were told."""
+
 SCHEDULE = Schedule(Backoff(first=30, longest=6 * 3600), most=20)
 """Together about a day and a half; seconds within which a failed delivery is tried again."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -402,3 +403,35 @@ def test_a_verdict_is_told_to_the_control_plane_until_it_was_heard(
     holds.set_held(node.settings, node.database, infected.file_id, held=False, note=note)
     assert verdicts.to_tell(now + 15) == ()
     assert _rows(node, "verdict") == []
+
+
+def test_what_a_control_plane_or_an_index_has_forgotten_is_told_once_more(
+    tmp_path: Path, clamd: Clamd
+) -> None:
+    node = _node(tmp_path, clamd)
+    introduce(node.agent, control_url="https://c01.portside.test")
+    clamd.start()
+    file = node.commit("a.bin", b"clean", namespace="images")
+    node.commit("b.bin", b"clean", namespace="images", hold=True)
+    with _scanning(node):
+        wait_until(lambda: not _rows(node, "scan"))
+    now = int(time.time())
+    verdicts = ScanVerdicts(node.database)
+
+    def told(learned_at: datetime | None) -> list[str]:
+        verdicts.learned(learned_at, now)
+        said = verdicts.to_tell(now)
+        heard = [each.file_id for each in said]
+        verdicts.told(said, heard, now)
+        return heard
+
+    assert told(None) == [file.file_id]
+    assert told(None) == []
+    restored = datetime.now(UTC)
+    assert told(restored) == [file.file_id]
+    assert told(restored) == []
+    reindex(node.settings)
+    assert told(restored) == [file.file_id]
+    # Of what is older, its backups know.
+    node.sql("UPDATE files SET committed_at = 0")
+    assert told(None) == []
