@@ -40,7 +40,7 @@ from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
-from agent.storage.holds import awaits_scan
+from agent.storage.holds import is_scanners
 from agent.storage.quarantine import discard
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import StagingFile
@@ -245,7 +245,7 @@ class ReplicaReceiver:
         """
         known = look_up(self._database, claims.file_id)
         if known is not None and known.stored.held:
-            return True, awaits_scan(known.stored)
+            return True, is_scanners(known.stored)
         if claims.held is None:
             return claims.namespace in self._settings.held, False
         return claims.held, claims.held and claims.scan

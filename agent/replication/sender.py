@@ -33,7 +33,7 @@ from agent.host.read_ahead import ReadAhead
 from agent.host.supervised_thread import Pulse
 from agent.host.throttle import Throttle
 from agent.replication.attempt import Attempt, refused, slug_of
-from agent.storage.holds import awaits_scan
+from agent.storage.holds import is_scanners
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
 from portside.orders.copies import HEADER
@@ -221,7 +221,7 @@ class Sender:
             app=stored.app,
             expires_at=stored.expires_at,
             held=stored.held,
-            scan=awaits_scan(stored),
+            scan=is_scanners(stored),
         )
         return mint_replicate(self._key, claims)
 

@@ -49,6 +49,11 @@ def awaits_scan(stored: StoredFile) -> bool:
     return stored.held and stored.hold is not None and stored.hold.scan == "waiting"
 
 
+def is_scanners(stored: StoredFile) -> bool:
+    """Whether nobody but the scanner holds a file, whatever it found: a copy is scanned anew."""
+    return stored.held and stored.hold is not None and stored.hold.scan is not None
+
+
 def set_held(
     settings: Settings, database: Database, file_id: str, *, held: bool, note: HoldNote | None
 ) -> StoredFile | None:

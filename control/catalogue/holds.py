@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from control.catalogue import copies
 from control.db.models import Copy, File, HoldOrder
-from portside.wire.files import HoldNote
+from portside.wire.files import SCANNER, HoldNote
 from portside.wire.heartbeat import HoldDone, NodeHold
 
 AT_ONCE = 100
@@ -95,7 +95,9 @@ def judged(session: Session, file: File, copy: Copy, note: HoldNote, *, held: bo
 
     What is infected is held everywhere. What is not is served from that copy, and opens no other
     one: each node goes by its own scanner. Whatever a person said counts, before and after it.
+    Who says so is not the node's to say.
     """
+    note = note.model_copy(update={"by": f"{SCANNER} on {copy.node_id}"})
     known = note_of(file)
     if known is not None and known.scan in (None, "infected"):
         return

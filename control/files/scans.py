@@ -17,7 +17,6 @@ from control.db.deferred_log import log_on_commit
 from control.db.models import Copy, File
 from control.files import receipts
 from control.settings import Settings
-from portside.wire.files import SCANNER, HoldNote
 from portside.wire.heartbeat import ScanVerdict
 
 
@@ -41,9 +40,8 @@ def hear(
             continue
         heard.append(each.file_id)
         if _counts(session, file, copy, each):
-            note = HoldNote(
-                reason=each.note.reason, by=f"{SCANNER} on {node_id}", at=now, scan=each.note.scan
-            )
+            # By our clock: the node's may be off.
+            note = each.note.model_copy(update={"at": now})
             holds.judged(session, file, copy, note, held=each.held)
             log_on_commit(
                 session, "file scanned", file_id=file.file_id, node=node_id, scan=each.note.scan

@@ -146,8 +146,8 @@ class ReplicateClaims(Message):
     held: bool | None = None
     """Whether the sender serves it. None from an older node: then the namespace decides."""
     scan: bool = False
-    """Whether it is held until a scanner has looked at it, and by nobody else: the copy's node
-    looks for itself. An older node says nothing: then its copy stays held."""
+    """Whether a scanner holds it, and nobody else: the copy's node looks for itself. An older node
+    says nothing: then its copy stays held."""
 
 
 class CopyOrderClaims(Message):
