@@ -52,6 +52,7 @@ OwnSlug = Literal[
     "lifetime-elsewhere",
     "file-damaged",
     "being-checked",
+    "infected",
     "not-settled",
     "rate-limited",
     "throttled",
@@ -123,6 +124,8 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "file-damaged": HTTPStatus.GONE,
         # It is there and may be served later: neither 404 nor 410, and no 451, which names a law.
         "being-checked": HTTPStatus.FORBIDDEN,
+        # As it: who has looked may have been wrong, and it may be served once somebody says so.
+        "infected": HTTPStatus.FORBIDDEN,
         "not-settled": HTTPStatus.CONFLICT,
         "rate-limited": HTTPStatus.TOO_MANY_REQUESTS,
         "too-many-uploads": HTTPStatus.TOO_MANY_REQUESTS,

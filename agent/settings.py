@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
+from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import Lifetimes
 from portside.sizing import Sizing
 from portside.wire.fields import Namespace
@@ -80,6 +81,12 @@ class Settings(BaseModel):
     """How long files live, by namespace, and for how long an end can be taken back."""
     held: tuple[Namespace, ...] = ()
     """Namespaces whose files are served only once they are released."""
+    scanned: tuple[Namespace, ...] = ()
+    """Those of them whose files ClamAV looks at: what is clean is released."""
+    unscannable_released: tuple[Namespace, ...] = ()
+    """Those of them in which a file that is too much for ClamAV is released unseen."""
+    scanner: ClamdAddress = ClamdAddress()
+    """Where ClamAV's daemon listens."""
     uploads_per_minute: int = Field(gt=0)
     """Uploads that one owner may begin in a minute."""
     slots_per_token: int = Field(default=defaults.SLOTS_PER_TOKEN, gt=0)

@@ -31,7 +31,10 @@ from agent.heartbeat.lifetimes import LifetimeOrders
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.sender import HeartbeatSender
 from agent.heartbeat.tombstones import TombstoneComparison
+from agent.heartbeat.verdicts import ScanVerdicts
 from agent.hooks.deliverer import THREADS, Deliverer
+from agent.hooks.scanner import THREADS as SCAN_THREADS
+from agent.hooks.scanner import Scanner
 from agent.host import linux
 from agent.host.supervised_thread import SupervisedThread
 from agent.index.database import Database
@@ -48,7 +51,12 @@ from agent.storage.deletion import delete, remove_copy
 from agent.storage.opening import open_index
 from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
-from agent.telemetry.worker_report import HeartbeatReport, WorkerReport, cold_warnings
+from agent.telemetry.worker_report import (
+    HeartbeatReport,
+    WorkerReport,
+    cold_warnings,
+    scan_warnings,
+)
 from portside.clock import ClockWatch, uptime
 from portside.tokens import SigningKey
 
@@ -130,6 +138,7 @@ class Worker:
             leases,
             LifetimeOrders(partial(ending.change, settings, database)),
             HoldOrders(settings, database),
+            ScanVerdicts(database),
             self._comparison,
             tombstones,
             self._clock,
@@ -140,6 +149,7 @@ class Worker:
             if settings.cold is None
             else ColdTier(settings, settings.cold, database, self._clock)
         )
+        self._scanner = Scanner(settings, database) if settings.scanned else None
         self._stopping = threading.Event()
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
@@ -155,6 +165,7 @@ class Worker:
                 for number in range(1, THREADS + 1)
             ),
             *self._cold_activities(),
+            *self._scan_activities(),
             *(
                 SupervisedThread(f"pushes-{number}", pusher.run, self._stopping)
                 for number in range(1, pusher.threads + 1)
@@ -169,6 +180,14 @@ class Worker:
             **{f"cold-{number}": self._cold.run for number in range(1, COLD_THREADS + 1)},
         }
         return [SupervisedThread(name, work, self._stopping) for name, work in works.items()]
+
+    def _scan_activities(self) -> list[SupervisedThread]:
+        if self._scanner is None:
+            return []
+        return [
+            SupervisedThread(f"scans-{number}", self._scanner.run, self._stopping)
+            for number in range(1, SCAN_THREADS + 1)
+        ]
 
     def work(self, signals: queue.SimpleQueue[int]) -> None:
         """Run every activity until a signal comes or one of them fails."""
@@ -248,6 +267,9 @@ class Worker:
         cold = None if self._cold is None else self._cold.report()
         if cold is not None:
             warnings += cold_warnings(cold)
+        scan = None if self._scanner is None else self._scanner.report()
+        if scan is not None:
+            warnings += scan_warnings(scan)
         if pushes.dead:
             warnings.append(
                 f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
@@ -262,6 +284,7 @@ class Worker:
             deliveries=deliveries,
             heartbeats=heartbeats,
             cold=cold,
+            scan=scan,
             pushes=pushes,
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,

@@ -58,6 +58,7 @@ OwnSlug = Literal[
     "lifetime-refused",
     "file-not-stored",
     "being-checked",
+    "infected",
     "file-unavailable",
     "database-unavailable",
 ]
@@ -117,6 +118,7 @@ class ProblemError(BaseProblemError[OwnSlug]):
         "lifetime-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
         "file-not-stored": HTTPStatus.CONFLICT,
         "being-checked": HTTPStatus.FORBIDDEN,
+        "infected": HTTPStatus.FORBIDDEN,
         "file-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
         "database-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     }

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """Namespaces whose files are served to holders of a token only."""
     max_age: dict[Namespace, Annotated[int, Field(ge=0)]] = {}
     """Seconds for which caches may keep a namespace's files."""
+    scanned: tuple[Namespace, ...] = ()
+    """Namespaces whose files each node's ClamAV looks at before they are served."""
     lifetimes: Lifetimes = Lifetimes()
     """How long files live, by namespace, and for how long an end can be taken back."""
     quotas: Quotas = Quotas()

@@ -11,6 +11,7 @@ from pyinfra.context import host
 
 from deploys.components.agent import agent
 from deploys.components.base import base
+from deploys.components.clamav import clamav
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
 from deploys.components.control_replica import control_replica
@@ -31,6 +32,7 @@ tls(node=node)
 
 if isinstance(node, StorageNode):
     disk(node=node)
+    clamav(node=node)
     agent(node=node)
 
 # Before the roster: the control plane asks each node in it from outside, and leaves out for a while

@@ -9,6 +9,7 @@ from pyinfra.context import host
 
 from deploys.components.agent import agent
 from deploys.components.base import base
+from deploys.components.clamav import clamav
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
@@ -24,6 +25,7 @@ if "storage" in host.groups:
     firewall(node=node)
     disk(node=node)
     tls(node=node)
+    clamav(node=node)
     agent(node=node)
     nginx(node=node)
     roster(node=node)

@@ -29,6 +29,13 @@ REPLICA_BASE = 128 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 6 * MIB
 
+CLAMD_BASE = round(1.3 * GIB)
+"""ClamAV's daemon with its official signatures, which are all in memory; they grow from year to
+year. ClamAV's manual wants machines of 3 GiB and more."""
+
+LEAST_RAM_WITH_CLAMD = round(CLAMD_BASE / (1 - TOTAL_SHARE))
+"""It has to fit into what is not ours. 3.25 GiB: a "4 GiB" server has it, a "2 GiB" one has not."""
+
 THREAD_STACK = 96 * KIB
 """Resident stack of one thread; the address space it reserves costs nothing."""
 

@@ -363,6 +363,12 @@ def file_damaged() -> ProblemError:
 
 def must_not_be_held(stored: StoredFile | None) -> None:
     """Raise ProblemError for a file that is not to be served now."""
+    if stored is not None and stored.held and stored.hold and stored.hold.scan == "infected":
+        raise ProblemError(
+            "infected",
+            "a virus scanner has found something in this file: it is served to nobody",
+            headers=NO_STORE,
+        )
     if stored is not None and stored.held:
         raise ProblemError(
             "being-checked",

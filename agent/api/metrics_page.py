@@ -17,7 +17,7 @@ from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
-from agent.telemetry.worker_report import ColdReport, HeartbeatReport, WorkerReport
+from agent.telemetry.worker_report import ColdReport, HeartbeatReport, ScanReport, WorkerReport
 from agent.uploads.admission import Admission
 from portside.cluster.bandwidth import BandwidthLimits
 
@@ -158,6 +158,8 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("delivery_failures", "Attempts at hooks that failed.", deliveries.failed)
     if report.cold is not None:
         yield from _of_cold(report.cold)
+    if report.scan is not None:
+        yield from _of_scans(report.scan)
     yield _counter("pushed", "Copies confirmed by other nodes.", report.pushes.pushed)
     yield _counter("pushed_bytes", "Bytes sent for them.", report.pushes.bytes_sent)
     yield _counter("push_failures", "Attempts at copies that failed.", report.pushes.failed)
@@ -199,6 +201,27 @@ def _of_cold(cold: ColdReport) -> Iterable[Metric]:
     yield _counter("cold_stored_files", "Files backed up.", cold.stored)
     yield _counter("cold_sent_bytes", "Bytes sent for that.", cold.bytes_sent)
     yield _counter("cold_failures", "Attempts that failed.", cold.failed)
+
+
+def _of_scans(scan: ScanReport) -> Iterable[Metric]:
+    yield _gauge("scan_waiting_files", "Held until the scanner has looked at them.", scan.waiting)
+    yield _gauge(
+        "scan_oldest_age_seconds",
+        "Since the commit of the file that has waited longest for the scanner.",
+        scan.oldest_age_seconds,
+    )
+    yield _gauge("scanner_reachable", "1, or 0 when the scanner is away.", not scan.unreachable)
+    family = CounterMetricFamily(
+        "portside_scanned_files", "Files that the scanner has judged.", labels=("verdict",)
+    )
+    for verdict, count in (
+        ("clean", scan.clean),
+        ("infected", scan.infected),
+        ("unscannable", scan.unscannable),
+    ):
+        family.add_metric((verdict,), count)
+    yield family
+    yield _counter("scan_failures", "Attempts without a verdict.", scan.failed)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

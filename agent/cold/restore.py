@@ -30,6 +30,7 @@ from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
 from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
+from agent.storage.holds import awaiting_scan
 from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
 from agent.storage.staging import StagingFile, must_have_room
 from agent.storage.verification import Hashed, hash_file, mismatch
@@ -282,9 +283,10 @@ class Restore:
         # What it was here counts. A bucket doesn't tell what was released: held is the safe answer.
         known = look_up(self._database, file.file_id)
         held = known.stored.held if known else file.namespace in self._settings.held
+        anew = awaiting_scan(self._settings, file.namespace, datetime.now(UTC)) if held else None
         return StoredFile(
             held=held,
-            hold=known.stored.hold if known else None,
+            hold=known.stored.hold if known else anew,
             node_id=self._settings.node_id,
             url=Rosters(self._settings).lasting_url(file.file_id, file.name),
             direct_url=paths.direct_url(self._settings.public_base_url, file.path),

@@ -26,6 +26,7 @@ from portside.wire.heartbeat import (
     HoldDone,
     LifetimeKept,
     QuarantinedFile,
+    ScanVerdict,
     WorkDone,
 )
 from portside.wire.status import InodeStatus
@@ -70,6 +71,7 @@ class HeartbeatPayload:
         work: Sequence[WorkDone],
         gone: Sequence[GoneFile],
         holds: Sequence[HoldDone],
+        verdicts: Sequence[ScanVerdict] = (),
         lifetimes: Sequence[LifetimeKept] = (),
     ) -> Heartbeat:
         """The node's state as of now. Raises sqlite3.Error."""
@@ -110,6 +112,7 @@ class HeartbeatPayload:
             lifetimes=tuple(lifetimes),
             holds=tuple(holds),
             begun=self._begun(uploads),
+            verdicts=tuple(verdicts),
         )
 
     def _begun(self, uploads: _Uploads) -> tuple[str, ...] | None:

@@ -22,6 +22,7 @@ from agent.heartbeat.leases import Leases
 from agent.heartbeat.lifetimes import LifetimeOrders
 from agent.heartbeat.payload import HeartbeatPayload
 from agent.heartbeat.tombstones import TombstoneComparison
+from agent.heartbeat.verdicts import ScanVerdicts
 from agent.host.supervised_thread import Pulse
 from agent.index import removals
 from agent.index.database import Database
@@ -55,6 +56,7 @@ class HeartbeatSender:
         leases: Leases,
         lifetimes: LifetimeOrders,
         holds: HoldOrders,
+        verdicts: ScanVerdicts,
         comparison: InventoryComparison,
         tombstones: TombstoneComparison,
         clock: NodeClock,
@@ -67,6 +69,7 @@ class HeartbeatSender:
         self._leases = leases
         self._lifetimes = lifetimes
         self._holds = holds
+        self._verdicts = verdicts
         self._comparison = comparison
         self._tombstones = tombstones
         self._clock = clock
@@ -106,12 +109,14 @@ class HeartbeatSender:
         tellings = removals.to_tell(self._database)
         kept = self._lifetimes.to_tell()
         holds = self._holds.to_tell()
+        verdicts = self._verdicts.to_tell(int(time.time()))
         heartbeat = self._vitals.heartbeat(
             self._rosters.current().version,
             work,
             [each.file for each in tellings],
             lifetimes=kept,
             holds=holds,
+            verdicts=verdicts,
         )
         pulse.beat()
         began = time.monotonic()
@@ -132,6 +137,8 @@ class HeartbeatSender:
             self._holds.told(holds)
             # Before all else: whoever took a file down waits for it.
             self._holds.take(answer.holds)
+            self._verdicts.told(verdicts, answer.verdicts, int(time.time()))
+            self._verdicts.learned(answer.learned_at, int(time.time()))
             pulse.beat()
             self._take(answer)
         except (sqlite3.OperationalError, OSError) as error:

@@ -41,6 +41,8 @@ class Copied(BaseModel):
     path: PurePosixPath
     committed_at: datetime
     expires_at: int | None = None
+    scan: bool = False
+    """Whether it is held until this node's scanner has looked at it."""
 
 
 class Details(BaseModel):

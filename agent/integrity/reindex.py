@@ -26,6 +26,7 @@ from agent.index.files import FileIndex
 from agent.index.usage import count_anew
 from agent.integrity.diagnosis import Unusable
 from agent.integrity.inspection import read_attributes, size_of
+from agent.outbox.events import VERDICTS_TOLD
 from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
@@ -69,6 +70,9 @@ def reindex(settings: Settings) -> Rebuilt:
     # Folders are few and names are many: what is looked up again is in the kernel's cache.
     rebuilt.removed = FileIndex(database).remove_missing(lambda path: _exists(f"{uploads}/{path}"))
     count_anew(database)
+    # What was still to be told of them is lost with the old index.
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM notes WHERE key = ?", (VERDICTS_TOLD,))
     database.close()
     return rebuilt
 

@@ -20,20 +20,33 @@ from portside.wire import paths
 from portside.wire.files import StoredFile, surrogate_key
 from portside.wire.hooks import Hook, HookClaims, HookEvent, Occasion, origin_of
 
-_OF_DELETIONS = "-deleted"
+_SUFFIXES: Mapping[Occasion, str] = {"committed": "", "deleted": "-deleted", "checked": "-checked"}
 
-HOOK_KINDS = ("command", "webhook", f"command{_OF_DELETIONS}", f"webhook{_OF_DELETIONS}")
+HOOK_KINDS = tuple(f"{way}{end}" for end in _SUFFIXES.values() for way in ("command", "webhook"))
 """What deliveries to hooks are called."""
 
 RECEIPT = "receipt"
 """The kind of delivery that brings a file's receipt to the control plane; its target is the URL."""
 
+SCAN = "scan"
+"""The kind of row that has a held file looked at by the scanner; its target says how it came."""
+
+UPLOADED, COPIED = "upload", "copy"
+"""Targets of a scan: hooks hear of a file from the node that it was uploaded to."""
+
+VERDICT = "verdict"
+"""The kind of row that brings a verdict to the control plane, by way of heartbeats."""
+
+VERDICTS_TOLD = "verdicts-told-for"
+"""The key of the note that says for which memory of the control plane's verdicts were told."""
+
 SCHEDULE = Schedule(Backoff(first=30, longest=6 * 3600), most=20)
 """Together about a day and a half; seconds within which a failed delivery is tried again."""
 
-_EVENTS: Mapping[Occasion, Literal["file.committed", "file.deleted"]] = {
+_EVENTS: Mapping[Occasion, Literal["file.committed", "file.deleted", "file.checked"]] = {
     "committed": "file.committed",
     "deleted": "file.deleted",
+    "checked": "file.checked",
 }
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -78,12 +91,13 @@ def find_hook(hooks: Sequence[Hook], namespace: str, kind: str, target: str) -> 
 def kind_of(hook: Hook, occasion: Occasion) -> str:
     """What a hook's deliveries are called: one of HOOK_KINDS."""
     way = "webhook" if hook.url is not None else "command"
-    return way + _OF_DELETIONS if occasion == "deleted" else way
+    return way + _SUFFIXES[occasion]
 
 
 def occasion_of(kind: str) -> Occasion:
     """What a hook's delivery of this kind tells of."""
-    return "deleted" if kind.endswith(_OF_DELETIONS) else "committed"
+    end = kind.partition("-")[1] + kind.partition("-")[2]
+    return next((each for each, suffix in _SUFFIXES.items() if suffix == end), "committed")
 
 
 def public_id(file_id: str, kind: str, target: str) -> str:

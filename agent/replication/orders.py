@@ -28,10 +28,14 @@ from portside.wire.keys import Keyset
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which a copy is kept here, whatever its sender says: `expires_at` in Unix seconds."""
+    """On which a copy is kept here, whatever its sender says: `expires_at` in Unix seconds.
+
+    `scan`: the copy is held for this node's scanner, and by nobody else.
+    """
 
     held: bool
     expires_at: int | None
+    scan: bool = False
 
 
 class CopyOrders:
@@ -77,14 +81,17 @@ class CopyOrders:
         plane only the sender knows what was released or shortened.
         """
         if isinstance(proof, CopyOrderClaims) and proof.held is not None:
-            return Terms(proof.held or bool(claims.held), proof.expires_at)
+            held = proof.held or bool(claims.held)
+            scan = proof.scan if proof.held else claims.scan
+            return Terms(held, proof.expires_at, scan=held and scan)
         by_namespace = claims.namespace in self._settings.held
         if isinstance(proof, CopyOrderClaims) or roster.control_url is None:
             held = by_namespace if claims.held is None else claims.held
-            return Terms(held, claims.expires_at)
+            return Terms(held, claims.expires_at, scan=held and claims.scan)
         held = bool(claims.held) or proof.hold or by_namespace
         lifetime = self._settings.lifetimes.of(claims.namespace, proof.expires_in)
-        return Terms(held, _later(claims.expires_at, end_of(claims.committed_at, lifetime)))
+        ends = _later(claims.expires_at, end_of(claims.committed_at, lifetime))
+        return Terms(held, ends, scan=held and claims.scan and not proof.hold)
 
     def _check_target(self, token: UploadClaims, roster: Roster) -> None:
         """The token names its copies' nodes, or leaves it to nodes that no control plane orders.

@@ -40,6 +40,7 @@ from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
+from agent.storage.holds import is_scanners
 from agent.storage.quarantine import discard
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import StagingFile
@@ -207,7 +208,8 @@ class ReplicaReceiver:
         """
         known = look_up(self._database, claims.file_id)
         if known is not None:
-            return Terms(known.stored.held, known.stored.expires_at)
+            stored = known.stored
+            return Terms(stored.held, stored.expires_at, scan=is_scanners(stored))
         terms = self._orders.check(claims, asked)
         if has_ended(terms.expires_at, time.time()):
             raise ProblemError("file-expired", "this file has come to its end")
@@ -237,7 +239,10 @@ class ReplicaReceiver:
             self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
             creation = creation_of_copy(
-                *(claims, KEPT, asked.proof), held=terms.held, expires_at=terms.expires_at
+                *(claims, KEPT, asked.proof),
+                held=terms.held,
+                scan=terms.scan,
+                expires_at=terms.expires_at,
             )
             upload = self._staged.begin(creation)
         self._check_offset(upload.offset, asked)

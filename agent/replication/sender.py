@@ -33,6 +33,7 @@ from agent.host.read_ahead import ReadAhead
 from agent.host.supervised_thread import Pulse
 from agent.host.throttle import Throttle
 from agent.replication.attempt import Attempt, refused, slug_of
+from agent.storage.holds import is_scanners
 from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
 from portside.orders.copies import HEADER
@@ -220,6 +221,7 @@ class Sender:
             app=stored.app,
             expires_at=stored.expires_at,
             held=stored.held,
+            scan=is_scanners(stored),
         )
         return mint_replicate(self._key, claims)
 

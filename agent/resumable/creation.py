@@ -136,12 +136,18 @@ def creation_of(
 
 
 def creation_of_copy(
-    claims: ReplicateClaims, kept: int, proof: str, *, held: bool, expires_at: int | None
+    claims: ReplicateClaims,
+    kept: int,
+    proof: str,
+    *,
+    held: bool,
+    expires_at: int | None,
+    scan: bool = False,
 ) -> Creation:
     """Another node's push as an upload: its token's claims are those of the file's own upload.
 
-    It may be gone on with for `kept` seconds. `held`: the copy is served once it is released.
-    `proof` is what it came with, kept with the file.
+    It may be gone on with for `kept` seconds. `held`: the copy is served once it is released;
+    `scan`: by this node's scanner. `proof` is what it came with, kept with the file.
     """
     now = int(time.time())
     upload = UploadClaims(
@@ -173,6 +179,7 @@ def creation_of_copy(
             path=claims.path,
             committed_at=claims.committed_at,
             expires_at=expires_at,
+            scan=scan,
         ),
     )
     path = str(claims.path)

@@ -23,9 +23,10 @@ from agent.host.filesystem import Filesystem
 from agent.index.files import Delivery, FileIndex, Intent, microseconds, name_taken
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
-from agent.outbox.events import RECEIPT, deliveries_for
+from agent.outbox.events import COPIED, RECEIPT, SCAN, UPLOADED, deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.holds import awaiting_scan, awaits_scan
 from agent.storage.permissions import ATTRIBUTES_MODE, folder_mode, set_data_mode
 from agent.storage.reserve import Reserve, says_full
 from agent.storage.sniffing import media_type
@@ -82,6 +83,9 @@ class Committer:
             path = dated_path(claims.namespace, name, claims.sub, claims.file_id, now)
         # A copy is held as its original is: what was released there isn't held here anew.
         held = claims.hold or (copied is None and claims.namespace in self._settings.held)
+        # What a token holds, whoever signed it releases.
+        by_token = claims.hold and copied is None
+        scan = held and not by_token and (copied is None or copied.scan)
         receipt = ReceiptClaims(
             iss=self._settings.node_id,
             aud=RECEIPT_AUDIENCE,
@@ -113,6 +117,7 @@ class Committer:
             app=claims.app,
             expires_at=expires_at,
             held=held,
+            hold=awaiting_scan(self._settings, claims.namespace, now) if scan else None,
         )
 
     def store(
@@ -194,7 +199,10 @@ class Committer:
         Hooks hear of a file from the node that it was uploaded to, not from each copy's.
         """
         deliveries = cold_orders.deliveries_for(self._settings.cold, stored.namespace)
-        if not self._index.is_copy(stored.file_id):
+        is_copy = self._index.is_copy(stored.file_id)
+        if awaits_scan(stored):
+            deliveries.append(Delivery(SCAN, COPIED if is_copy else UPLOADED))
+        if not is_copy:
             deliveries += deliveries_for(self._settings.hooks, stored.namespace)
         control_url = self._rosters.current().control_url
         if control_url is not None:

@@ -10,6 +10,8 @@ disk a file is closed before all else and opened after all else.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -17,7 +19,8 @@ from pydantic import ValidationError
 
 from agent.host import filesystem
 from agent.index.database import Database
-from agent.index.files import stored_of
+from agent.index.files import Delivery, add_deliveries, stored_of
+from agent.outbox.events import SCAN
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.permissions import ATTRIBUTES_MODE, set_data_mode
@@ -26,12 +29,29 @@ from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
 from portside import durable_file
 from portside.names import attributes_path
-from portside.wire.files import HoldNote, StoredFile
+from portside.wire.files import SCANNER, HoldNote, StoredFile
 
 _log = structlog.get_logger()
 
 UNDONE_KEY = "hold-undone:"
 """A note with this and a file's id for a key: its row was changed, the disk perhaps not yet."""
+
+
+def awaiting_scan(settings: Settings, namespace: str, now: datetime) -> HoldNote | None:
+    """The note of a file that the scanner is to look at; None where there is none."""
+    if namespace not in settings.scanned:
+        return None
+    return HoldNote(by=SCANNER, at=now, scan="waiting")
+
+
+def awaits_scan(stored: StoredFile) -> bool:
+    """Whether a file is held for the scanner, and by nobody else."""
+    return stored.held and stored.hold is not None and stored.hold.scan == "waiting"
+
+
+def is_scanners(stored: StoredFile) -> bool:
+    """Whether nobody but the scanner holds a file, whatever it found: a copy is scanned anew."""
+    return stored.held and stored.hold is not None and stored.hold.scan is not None
 
 
 def set_held(
@@ -45,9 +65,34 @@ def set_held(
     """
     reserve = Reserve(settings)
     stored = reserve.spend(lambda: _say(database, file_id, held, note))
-    if stored is None:
-        return None
-    reserve.spend(lambda: _carry_out(settings, database, file_id))
+    if stored is not None:
+        _do(settings, database, stored, note)
+    return stored
+
+
+def settle_scan(
+    settings: Settings,
+    database: Database,
+    file_id: str,
+    *,
+    held: bool,
+    note: HoldNote,
+    told: Sequence[Delivery],
+) -> StoredFile | None:
+    """Carry out a scanner's verdict, and note down with it who is to be `told`; the scan is done.
+
+    None when the file doesn't wait for one any more: somebody held or released it meanwhile, and
+    that counts. Raises as `set_held`.
+    """
+    stored = Reserve(settings).spend(lambda: _judge(database, file_id, held, note, told))
+    if stored is not None:
+        _do(settings, database, stored, note)
+    return stored
+
+
+def _do(settings: Settings, database: Database, stored: StoredFile, note: HoldNote | None) -> None:
+    file_id, held = stored.file_id, stored.held
+    Reserve(settings).spend(lambda: _carry_out(settings, database, file_id))
     _log.info(
         "file held" if held else "file released",
         file_id=file_id,
@@ -55,7 +100,6 @@ def set_held(
         by=None if note is None else note.by,
         reason=None if note is None else note.reason,
     )
-    return stored
 
 
 def finish_holds(settings: Settings, database: Database) -> int:
@@ -71,11 +115,30 @@ def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) ->
         found = _found(connection, file_id)
         if found is None:
             return None
-        stored = found[1].model_copy(update={"held": held, "hold": note or found[1].hold})
-        connection.execute(
-            "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
-        )
-        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (UNDONE_KEY + file_id,))
+        return _change(connection, found[1], held, note or found[1].hold)
+
+
+def _judge(
+    database: Database, file_id: str, held: bool, note: HoldNote, told: Sequence[Delivery]
+) -> StoredFile | None:
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM deliveries WHERE file_id = ? AND kind = ?", (file_id, SCAN))
+        found = _found(connection, file_id)
+        if found is None or not awaits_scan(found[1]):
+            return None
+        add_deliveries(connection, file_id, told)
+        return _change(connection, found[1], held, note)
+
+
+def _change(
+    connection: sqlite3.Connection, before: StoredFile, held: bool, note: HoldNote | None
+) -> StoredFile:
+    stored = before.model_copy(update={"held": held, "hold": note})
+    file_id = before.file_id
+    connection.execute(
+        "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
+    )
+    connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (UNDONE_KEY + file_id,))
     return stored
 
 

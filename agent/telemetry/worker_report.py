@@ -84,6 +84,23 @@ class ColdReport(_Part):
     """Why the tier takes nothing at the moment; empty when it does."""
 
 
+class ScanReport(_Part):
+    """What the virus scanner made of files. Counts are since the worker's start."""
+
+    waiting: int = 0
+    """Files that nobody is served until it has looked at them."""
+    oldest_age_seconds: float = 0.0
+    """Since the commit of the one that has waited longest."""
+    clean: int = 0
+    infected: int = 0
+    unscannable: int = 0
+    """Too large for it, or too deep."""
+    failed: int = 0
+    """Attempts without a verdict, which are made again."""
+    unreachable: str = ""
+    """Why it looks at nothing at the moment; empty when it does."""
+
+
 class PushesReport(_Part):
     """What became of copies to other nodes. Bytes and seconds."""
 
@@ -114,6 +131,8 @@ class WorkerReport(_Part):
     heartbeats: HeartbeatReport = HeartbeatReport()
     cold: ColdReport | None = None
     """None where there is no cold tier."""
+    scan: ScanReport | None = None
+    """None where no namespace is scanned."""
     pushes: PushesReport = PushesReport()
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
@@ -158,6 +177,15 @@ def read(path: Path) -> WorkerReport | None:
         return WorkerReport.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def scan_warnings(scan: ScanReport) -> list[str]:
+    """What an operator should look at in the virus scanner."""
+    if not scan.unreachable:
+        return []
+    return [
+        f"scanner-away: {scan.waiting} files are held until it looks at them: {scan.unreachable}"
+    ]
 
 
 def cold_warnings(cold: ColdReport) -> list[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, bindparam, delete, or_, select
+from sqlalchemy import and_, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from control.catalogue import copies
-from control.db.models import File, HoldOrder
-from portside.wire.files import HoldNote
+from control.db.models import Copy, File, HoldOrder
+from portside.wire.files import SCANNER, HoldNote
 from portside.wire.heartbeat import HoldDone, NodeHold
 
 AT_ONCE = 100
@@ -50,17 +50,64 @@ def arrived(
     held: bool,
     note: HoldNote | None,
     may_hold: bool = True,
+    scanned: bool = False,
 ) -> None:
     """A copy has come that was `held` or not when its node told of it. The file's row is locked.
 
     What was said here counts. Where nothing was, because the cluster's memory is an older one or a
     node was told alone, the file is held if any node says so that `may_hold` it: no node's word
-    publishes what another one keeps back.
+    publishes what another one keeps back. Of a `scanned` file each copy is its own node's matter.
     """
+    if scanned and _arrived_to_be_scanned(session, file, node_id, held, note):
+        return
     if held and not file.held and not file.hold_version and may_hold:
         change(session, file, note, held=True)
     elif file.hold_version or held != file.held:
         _order(session, file, (node_id,))
+
+
+def _arrived_to_be_scanned(
+    session: Session, file: File, node_id: str, held: bool, note: HoldNote | None
+) -> bool:
+    """Whether that is all: nobody but scanners has said anything of the file."""
+    copy = session.get_one(Copy, (file.file_id, node_id))
+    copy.held = held
+    session.flush()
+    known = note_of(file)
+    if file.hold_version or (known is not None and known.scan is None):
+        return False
+    if note is not None and note.scan is None:
+        return False
+    if known is not None and known.scan == "infected" and not held:
+        _order(session, file, (node_id,))
+    elif note is not None:
+        judged(session, file, copy, note, held=held)
+    return True
+
+
+def judged(session: Session, file: File, copy: Copy, note: HoldNote, *, held: bool) -> None:
+    """A node's scanner has judged its own copy. The file's row is locked.
+
+    What is infected is held everywhere. What is not is served from that copy, and opens no other
+    one: each node goes by its own scanner. Whatever a person said counts, before and after it.
+    Who says so is not the node's to say.
+    """
+    note = note.model_copy(update={"by": f"{SCANNER} on {copy.node_id}"})
+    known = note_of(file)
+    if known is not None and known.scan in (None, "infected"):
+        return
+    if note.scan == "infected":
+        change(session, file, note, held=True)
+    elif note.scan in ("clean", "unscannable"):
+        copy.held = held
+        if file.held:
+            file.held, file.hold = held, note.model_dump_json()
+        session.flush()
+
+
+def note_of(file: File) -> HoldNote | None:
+    """Why it was last held or released, if anybody said."""
+    return None if file.hold is None else HoldNote.model_validate_json(file.hold)
 
 
 def orders(session: Session, node_id: str) -> tuple[NodeHold, ...]:
@@ -81,6 +128,15 @@ def confirmed(session: Session, node_id: str, done: Sequence[HoldDone]) -> None:
     """A node has carried these out: it isn't told them again. One of another version stays."""
     if not done:
         return
+    released = select(File.file_id).where(
+        File.file_id.in_([each.file_id for each in done]), File.held.is_(False)
+    )
+    session.execute(
+        update(Copy)
+        .where(Copy.node_id == node_id, Copy.held.is_(True), Copy.file_id.in_(released))
+        .values(held=False)
+        .execution_options(synchronize_session=False)
+    )
     told = or_(
         *(
             and_(HoldOrder.file_id == each.file_id, HoldOrder.version == each.version)

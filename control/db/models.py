@@ -465,6 +465,9 @@ class Copy(Base):
     since: Mapped[datetime]
     lost_as: Mapped[LostAs | None] = mapped_column(Text)
     """How it was lost: it comes back with its node (`away`), or the node said it has it no more."""
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Of a file that is scanned: its node has not released this very copy yet, as far as we know.
+    Nobody is sent to it, whatever holds for the file."""
 
 
 class LifetimeOrder(Base):

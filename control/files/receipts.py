@@ -112,7 +112,14 @@ def register(
         note = None if proof.held is None else proof.held.hold
         # Whether a session's file is to be held says the node that it was uploaded to.
         may_hold = upload is None or upload.node_id == node_id
-        holds.arrived(session, file, node_id, held=claims.held, note=note, may_hold=may_hold)
+        scanned = file.namespace in settings.scanned and not (upload and upload.hold)
+        holds.arrived(
+            *(session, file, node_id),
+            held=claims.held,
+            note=note,
+            may_hold=may_hold,
+            scanned=scanned,
+        )
     return file
 
 

@@ -157,6 +157,19 @@ def unknown(file_id: str) -> ProblemError:
     return ProblemError("not-found", f"there is no file {file_id}", headers=NO_STORE)
 
 
+def must_not_be_held(file: File) -> None:
+    """Raise ProblemError for a file that is served to nobody."""
+    note = holds.note_of(file) if file.held else None
+    if note is not None and note.scan == "infected":
+        raise ProblemError(
+            "infected",
+            "a virus scanner has found something in this file: it is served to nobody",
+            headers=NO_STORE,
+        )
+    if file.held:
+        raise being_checked()
+
+
 def being_checked() -> ProblemError:
     """The one answer to who asks for a file that is held. Why it is, is not everybody's to know."""
     return ProblemError(

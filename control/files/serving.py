@@ -21,7 +21,14 @@ from control.cluster.read_model import KnownNode
 from control.cluster.snapshot import Snapshot
 from control.db.models import Copy, File, Revocation, RevokedToken
 from control.files import receipts
-from control.files.service import being_checked, file_deleted, must_be_alive, unknown, url_of
+from control.files.service import (
+    being_checked,
+    file_deleted,
+    must_be_alive,
+    must_not_be_held,
+    unknown,
+    url_of,
+)
 from control.problems import ProblemError
 from control.settings import Settings
 from portside.tokens import (
@@ -109,8 +116,7 @@ def fetch(
     if file is None or (private and not may_read.covers(file.app_id, file.namespace)):
         raise unknown(file_id)
     must_be_alive(file, now)
-    if file.held:
-        raise being_checked()
+    must_not_be_held(file)
     copy = _best(snapshot, copies.copies_of(session, file_id).values(), wanted.avoid)
     url = url_of(snapshot, copy, file.path)
     if not private:
@@ -140,8 +146,7 @@ def locate(
     private = file.namespace in settings.private
     claims = _right(session, snapshot, signing, file, asked, now) if private else None
     must_be_alive(file, now)
-    if file.held:
-        raise being_checked()
+    must_not_be_held(file)
     untried = [
         copy
         for copy in copies.copies_of(session, file.file_id).values()
@@ -282,4 +287,7 @@ def _best(snapshot: Snapshot, copies: Iterable[Copy], avoid: Sequence[str]) -> C
         raise ProblemError(
             "file-unavailable", "no node that has this file can be reached now: try again later"
         )
-    return min(up, key=lambda each: each[:2])[2]
+    released = [each for each in up if not each[2].held]
+    if not released:
+        raise being_checked()
+    return min(released, key=lambda each: each[:2])[2]

@@ -274,6 +274,7 @@ def _insert_copies(
                     "state": "present",
                     "since": now,
                     "lost_as": None,
+                    "held": each.held,
                 }
                 for each in files
             ],

@@ -18,8 +18,10 @@ _LIFE = 7 * 86400
 """Seconds: the attempts of a push take about a day, and a large file over a bad line some more."""
 
 
-def copy_order(key: SigningKey, lease: Lease, node_id: str, file: File, now: datetime) -> str:
-    """What node `node_id` shows to its lease's target."""
+def copy_order(
+    key: SigningKey, lease: Lease, node_id: str, file: File, now: datetime, *, scan: bool
+) -> str:
+    """What node `node_id` shows to its lease's target. `scan`: nobody but scanners holds the file."""
     assert lease.target is not None  # noqa: S101 (it is a copy's)
     moment = int(now.timestamp())
     return mint_copy_order(
@@ -41,6 +43,7 @@ def copy_order(key: SigningKey, lease: Lease, node_id: str, file: File, now: dat
             content_type=file.content_type,
             app=file.app_id,
             held=file.held,
+            scan=scan,
             expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
         ),
     )

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster import issuer
 from control.db.models import File, UploadSession
+from control.files import scans
 from control.nodes.copy_orders import copy_order
 from control.settings import Settings
 from portside.orders.deletions import mint_order, verify_order
@@ -31,6 +32,7 @@ class DeletionOrders:
     """Judges and mints them. Thread-safe."""
 
     def __init__(self, settings: Settings, key: SigningKey | None) -> None:
+        self._settings = settings
         self._key = key
         self._issuers = issuer.trusted(settings, key)
 
@@ -40,8 +42,9 @@ class DeletionOrders:
             return lease
         if lease.kind == "replicate":
             file = session.get_one(File, lease.file_id)
+            scan = scans.is_scanners(session, self._settings, file)
             return lease.model_copy(
-                update={"order": copy_order(self._key, lease, node_id, file, now)}
+                update={"order": copy_order(self._key, lease, node_id, file, now, scan=scan)}
             )
         if not lease.tombstone:
             return lease

@@ -24,7 +24,7 @@ from control.cluster.snapshot import Snapshot, Snapshots
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Moment, Node, UploadSession
-from control.files import lifetimes, receipts
+from control.files import lifetimes, receipts, scans
 from control.nodes import authentication, removals
 from control.nodes.deletion_orders import DeletionOrders
 from control.nodes.runs import Runs
@@ -51,7 +51,7 @@ TICKET_BYTES = 12
 AT_WORK = 5.0
 """Seconds between two heartbeats of a node that has work: as often as more is ordered."""
 
-_FOR_NOW = {"work", "gone", "lifetimes", "holds", "begun"}
+_FOR_NOW = {"work", "gone", "lifetimes", "holds", "begun", "verdicts"}
 """Of a heartbeat: what is acted upon, and not kept."""
 
 # Made once: putting a statement together takes longer than the database takes to carry it out.
@@ -106,8 +106,9 @@ class Heartbeats:
         ticket = secrets.token_urlsafe(TICKET_BYTES)
         kept = self._database.write(
             lambda session: self._keep(session, beat, ticket, snapshot.roster.version, now),
-            # What a node tells it tells again; only that a lease was given out must last.
-            durable=False,
+            # What a node tells it tells again; only that a lease was given out must last. Of what
+            # a scanner found it is told that it was heard.
+            durable=bool(beat.verdicts),
         )
         if kept is None:
             return self._not_taken(node_id, now)
@@ -122,7 +123,7 @@ class Heartbeats:
         if node.state == "down":
             self._snapshots.forget()
             snapshot = self._snapshots.current()
-        work, believed, ends, ordered = kept
+        work, believed, ends, ordered, judged = kept
         newer = snapshot.roster.version > beat.roster_version
         return HeartbeatAnswer(
             now=now,
@@ -132,6 +133,7 @@ class Heartbeats:
             work=tuple(work),
             lifetimes=ends,
             holds=ordered,
+            verdicts=judged,
             # The files of a machine that only passes for the node would be taken for the node's.
             inventory=believed if self._runs.is_settled(node_id, now) else None,
             learned_at=snapshot.learned_at,
@@ -157,11 +159,14 @@ class Heartbeats:
 
     def _keep(
         self, session: Session, beat: Heartbeat, ticket: str, published: int, now: datetime
-    ) -> tuple[Sequence[Lease], str, Sequence[LifetimeOrder], tuple[NodeHold, ...]] | None:
+    ) -> (
+        tuple[Sequence[Lease], str, Sequence[LifetimeOrder], tuple[NodeHold, ...], tuple[str, ...]]
+        | None
+    ):
         """Note down what the node tells, and lease work to it; None if its ticket isn't the last.
 
-        Returns the leases, the digest of what should be there, the ends that are to be kept, and
-        what is to be held or released.
+        Returns the leases, the digest of what should be there, the ends that are to be kept, what
+        is to be held or released, and the files whose verdict was heard.
         """
         told = {
             "node": beat.node_id,
@@ -202,6 +207,7 @@ class Heartbeats:
             )
         if beat.roster_version > published:
             rosters.overtake(session, beat.roster_version, now)
+        judged = scans.hear(session, self._settings, beat.node_id, beat.verdicts, now)
         granted = [
             self._orders.ordered(session, lease, beat.node_id, now)
             for lease in leases.grant(session, beat.node_id, now)
@@ -213,6 +219,7 @@ class Heartbeats:
             digest,
             lifetimes.orders_for(session, beat.node_id),
             holds.orders(session, beat.node_id),
+            judged,
         )
 
     def _hear(self, snapshot: Snapshot, beat: Heartbeat, each: GoneFile, now: datetime) -> None:

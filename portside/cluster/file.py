@@ -30,6 +30,7 @@ from pydantic import (
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
+from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
@@ -130,10 +131,13 @@ class NamespaceSettings(_Strict):
     seen there at most. `lifetime` is what a file gets from its commit on that nobody gives one,
     `max_lifetime` the most that any may have: then all of them end.
 
-    With `hold` a file is served to nobody until it is released: `api`, by a request.
+    With `hold` a file is served to nobody until it is released: `api`, by a request; `clamav`, by
+    each node once ClamAV finds nothing in it. `unscannable` is what becomes of a file that is too
+    much for ClamAV: it is kept from everybody (`keep`, the default) or released unseen.
     """
 
-    hold: Literal["api"] | None = None
+    hold: Literal["api", "clamav"] | None = None
+    unscannable: Literal["keep", "release"] | None = None
     max_age: Duration | None = Field(default=None, le=365 * 86400)
     lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
     max_lifetime: Duration | None = Field(default=None, gt=0, le=LONGEST)
@@ -145,6 +149,12 @@ class NamespaceSettings(_Strict):
                 "lifetime is what files get that ask for none: it can't be longer than "
                 "max_lifetime, the most that any may have"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scanned(self) -> NamespaceSettings:
+        if self.unscannable is not None and self.hold != "clamav":
+            raise ValueError("unscannable is for files that are scanned: with `hold: clamav`")
         return self
 
     @property
@@ -165,8 +175,8 @@ class Limits(_Strict):
     Who exceeds it hears 429 (clients of tus: 503) and when to come back. `slots_per_owner` and
     `slots_per_address` are shares of a node's upload slots, 1 for no bound; addresses in
     `shared_addresses`, behind which are many users, have none. `promised_per_owner` is a share of
-    what a pool may promise, for the open sessions of one owner. `least_rate` is bytes per second, as
-    is all in `bandwidth`: who would be faster than that waits, and hears nothing of it.
+    what a pool may promise, for the open sessions of one owner. `least_rate` is bytes per second,
+    as is all in `bandwidth`: who would be faster than that waits, and hears nothing of it.
     """
 
     uploads_per_owner: int = Field(default=defaults.SESSIONS_PER_OWNER, ge=1, le=100_000)
@@ -354,6 +364,7 @@ class Cluster(_Strict):
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
     namespaces: dict[Namespace, NamespaceSettings] = {}
+    clamd: ClamdAddress | None = None
     lifetimes: LifetimeSettings = LifetimeSettings()
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
@@ -402,6 +413,14 @@ class Cluster(_Strict):
                 raise ValueError(f"{name} is private: no cache keeps its files, max_age has no use")
         return namespaces
 
+    @field_validator("clamd", mode="after")
+    @classmethod
+    def _has_a_use(cls, clamd: ClamdAddress | None, info: ValidationInfo) -> ClamdAddress | None:
+        spaces = info.data.get("namespaces")
+        if clamd and spaces is not None and all(each.hold != "clamav" for each in spaces.values()):
+            raise ValueError("no namespace has `hold: clamav`: give one, or leave clamd out")
+        return clamd
+
     # What spans several keys is checked field by field too: a check of the whole model would only
     # run, and report, once every single key is right.
     @field_validator("nodes", mode="after")
@@ -439,6 +458,22 @@ class Cluster(_Strict):
     def held(self) -> tuple[str, ...]:
         """Namespaces whose files are served only once they are released."""
         return tuple(name for name, each in self.namespaces.items() if each.hold is not None)
+
+    @property
+    def scanned(self) -> tuple[str, ...]:
+        """Namespaces whose files ClamAV looks at before they are served."""
+        return tuple(name for name, each in self.namespaces.items() if each.hold == "clamav")
+
+    @property
+    def unscannable_released(self) -> tuple[str, ...]:
+        """Those of them in which what is too much for ClamAV is released unseen."""
+        spaces = self.namespaces.items()
+        return tuple(name for name, each in spaces if each.unscannable == "release")
+
+    @property
+    def installs_clamd(self) -> bool:
+        """Whether storage nodes get a ClamAV of their own: where one is named it is somebody's."""
+        return bool(self.scanned) and self.clamd is None
 
     @property
     def max_age(self) -> dict[str, int]:

@@ -221,11 +221,19 @@ def _moment(given: datetime | None) -> str | None:
     return (given if given.tzinfo else given.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
 
 
+def _state(view: FileView) -> str:
+    """What holds for a file, and why nobody is served it."""
+    if not view.held:
+        return view.state
+    scan = None if view.hold is None else view.hold.scan
+    return f"{view.state}, {scan}" if scan in ("infected", "unscannable") else f"{view.state}, held"
+
+
 def _row(view: FileView) -> tuple[str, ...]:
     present = sum(copy.state == "present" for copy in view.copies)
     cells = (
         view.file_id,
-        f"{view.state}, held" if view.held else view.state,
+        _state(view),
         str(present),
         "-" if view.size is None else format_size(view.size),
         "-" if view.committed_at is None else f"{view.committed_at:%Y-%m-%d %H:%M:%S}",

@@ -179,6 +179,9 @@ class ReplicateClaims(Message):
     """When the file ends by itself: on every node the same."""
     held: bool | None = None
     """Whether the sender serves it. None from an older node: then the namespace decides."""
+    scan: bool = False
+    """Whether a scanner holds it, and nobody else: the copy's node looks for itself. An older node
+    says nothing: then its copy stays held."""
 
 
 class CopyOrderClaims(Message):
@@ -205,6 +208,8 @@ class CopyOrderClaims(Message):
     app: AppId | None = None
     held: bool | None = None
     """Whether the copy is to be held."""
+    scan: bool = False
+    """Whether a scanner alone holds the file: the copy's node looks for itself."""
     expires_at: ExpiresAt | None = None
     """When the copy is to end by itself; with `held` said, None is: it stays."""
 

@@ -6,7 +6,7 @@ Times are UTC (RFC 3339), sizes are bytes, durations seconds.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -36,13 +36,22 @@ from portside.wire.fields import (
 )
 from portside.wire.spellings import AnyMoment, AnyTimeFromNow
 
+Scan = Literal["waiting", "clean", "infected", "unscannable"]
+"""How far a virus scanner is with a file; `unscannable` is larger or deeper than it can look."""
+
+SCANNER = "clamav"
+"""Who says so in a note."""
+
 
 class HoldNote(Message):
-    """Why a file is not served, who said so, and when."""
+    """Why a file is not served or is again, who said so, and when."""
 
     reason: Annotated[Name, Field(max_length=200)] = ""
+    """The scanner's is what it has found."""
     by: Annotated[Name, Field(max_length=128)]
     at: Moment
+    scan: Scan | None = None
+    """None where a person or an app has said it: what they say no scanner takes back."""
 
 
 class StoredFile(Message):

@@ -157,6 +157,21 @@ class HoldDone(Message):
     """That of the order."""
 
 
+MOST_VERDICTS = 100
+"""Scanned files in one heartbeat: some 50 KiB, and each some writes of the control plane's."""
+
+
+class ScanVerdict(Message):
+    """What a node's scanner made of the node's own copy of a file."""
+
+    file_id: FileId
+    sha256: Sha256
+    """Of the content that was looked at."""
+    held: bool
+    """Whether the node serves its copy to nobody yet."""
+    note: HoldNote
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -209,6 +224,8 @@ class Heartbeat(Message):
     begun: tuple[TokenId, ...] | None = Field(default=None, max_length=MOST_BEGUN, fail_fast=True)
     """The ids of all tokens whose uploads have bytes here and aren't stored. None where nobody can
     say: by older releases, without the web side's word, and of more than fit."""
+    verdicts: tuple[ScanVerdict, ...] = Field(default=(), max_length=MOST_VERDICTS, fail_fast=True)
+    """Each until an answer says that it was heard."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -278,6 +295,9 @@ class HeartbeatAnswer(Message):
     )
     """When copies here are to end from now on: each comes until the node says that it is kept."""
     holds: tuple[NodeHold, ...] = Field(default=(), max_length=MOST_HOLDS, fail_fast=True)
+    verdicts: tuple[FileId, ...] = Field(default=(), max_length=MOST_VERDICTS, fail_fast=True)
+    """Files whose verdict was heard: what is not among them is to be told again. None by older
+    releases."""
     inventory: Sha256 | None = None
     """The digest of what the node should have: `portside.wire.inventory` says what follows."""
     learned_at: Moment | None = None

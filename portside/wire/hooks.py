@@ -1,4 +1,4 @@
-"""What happens after a commit or a deletion: hooks as they are configured, the event that a
+"""What happens after a commit, a scan or a deletion: hooks as they are configured, the event that a
 webhook brings, and what its signature attests to.
 """
 
@@ -15,13 +15,14 @@ from portside.wire.bounds import MOST_COPIES, Amount, Label, Name, Text, UnixTim
 from portside.wire.fields import NamespaceOrAll, Sha256, TokenId
 from portside.wire.files import StoredFile
 
-Occasion = Literal["committed", "deleted"]
-"""What a hook can hear of. A file that only moves from node to node is not deleted."""
+Occasion = Literal["committed", "deleted", "checked"]
+"""What a hook can hear of. A file that only moves from node to node is not deleted; one is checked
+once a virus scanner has come to a verdict, which `file.hold` tells."""
 
 
 class Hook(Message):
-    """What happens after a commit or a deletion in a namespace (`*` is every one): a command or a
-    webhook.
+    """What happens after a commit, a scan or a deletion in a namespace (`*` is every one): a
+    command or a webhook.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +84,7 @@ class HookClaims(Message):
 class HookEvent(Message):
     """The body of a webhook. A delivery may come more than once, its attempts counted from 1."""
 
-    event: Literal["file.committed", "file.deleted"] = "file.committed"
+    event: Literal["file.committed", "file.deleted", "file.checked"] = "file.committed"
     delivery_id: Label
     node_id: Label
     attempt: Amount

@@ -169,6 +169,7 @@ _READ_PROBLEMS: tuple[Slug, ...] = (
     "file-expired",
     "file-damaged",
     "being-checked",
+    "infected",
 )
 _CONTENT_HEADERS = {
     **_CACHE,

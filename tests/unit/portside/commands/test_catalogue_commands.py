@@ -13,7 +13,7 @@ from portside.client.control import Control
 from portside.commands.storage import nodes
 from portside.quantities import GIB
 from portside.wire.control import DrainProgress, FileView, NodeView, RepairView, ShortFiles
-from portside.wire.files import LifetimeChange
+from portside.wire.files import HoldNote, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, QuarantinedFile
 from tests.support.client.command import Run
 from tests.support.client.control_double import (
@@ -71,6 +71,7 @@ def heartbeat(**facts: object) -> Heartbeat:
             "gone": (),
             "lifetimes": (),
             "holds": (),
+            "verdicts": (),
             **facts,
         }
     )
@@ -440,6 +441,9 @@ def test_hold_and_release_say_who_is_to_hear_of_it_and_ls_shows_it(stored: Contr
     notes = [stored.files[each].hold for each in IDS[:2]]
     assert [note and note.reason for note in notes] == ["reported by a user"] * 2
     assert [line for line in Run("ls").out.splitlines() if "safe, held" in line] != []
+    note = HoldNote(by="clamav on s01", at=datetime.now(UTC), scan="infected")
+    stored.files[IDS[1]] = stored.files[IDS[1]].model_copy(update={"hold": note})
+    assert "safe, infected" in Run("ls").out
     assert Run("release", IDS[0]).code == 0
     assert [stored.files[each].held for each in IDS[:3]] == [False, True, False]
 

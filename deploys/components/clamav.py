@@ -1,0 +1,87 @@
+"""ClamAV on a storage node that scans what it stores: Debian's clamd, its signatures by freshclam.
+
+Only where a namespace has `hold: clamav` and the cluster file names no clamd elsewhere. Until the
+first signatures are there files wait, which the agent tells (`scanner-away`).
+"""
+
+from __future__ import annotations
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
+
+from deploys import layout
+from deploys.components.node import StorageNode
+from deploys.components.operations import (
+    Directory,
+    File,
+    Level,
+    converged,
+    directories_in_place,
+    files_in_place,
+    packages_installed,
+)
+from deploys.components.reloading import unit_file
+from deploys.components.rendering import render
+from portside.cluster.clamd import SOCKET
+from portside.quantities import format_size
+from portside.sizing import LEAST_RAM_WITH_CLAMD
+
+_SETTINGS = "/etc/clamav/clamd.conf"
+_SCANS = "/var/lib/clamav/portside"
+_SERVICE = "clamav-daemon.service"
+_OVERRIDE = f"{layout.UNITS}/{_SERVICE}.d"
+_PATH = "portside-clamd.path"
+
+
+def must_fit(node: StorageNode) -> None:
+    """Raise PyinfraError for a machine whose RAM is too little for clamd beside uploads."""
+    ram = node.facts.machine.ram
+    if ram < LEAST_RAM_WITH_CLAMD:
+        raise PyinfraError(
+            f"{node.node_id}: {format_size(ram)} of RAM is too little for ClamAV beside uploads, "
+            f"which takes {format_size(LEAST_RAM_WITH_CLAMD)}: say `clamd: tcp:<address>` in the "
+            "cluster file for one on another machine, or leave out `hold: clamav`"
+        )
+
+
+def settings() -> str:
+    """clamd.conf."""
+    return render("clamav/clamd.conf.j2", socket=SOCKET, scans=_SCANS)
+
+
+@deploy("ClamAV")
+def clamav(node: StorageNode) -> None:
+    """The package, its settings, and that it runs as soon as it can."""
+    if not node.cluster.installs_clamd:
+        return
+    must_fit(node)
+    packages_installed(name="ClamAV", packages=["clamav-daemon", "clamav-freshclam"])
+    directories_in_place(
+        name="Folders of ClamAV",
+        directories=[
+            Directory(_SCANS, "clamav:clamav", 0o700),
+            Directory(_OVERRIDE),
+        ],
+    )
+    files_in_place(
+        name="Settings of ClamAV",
+        files=[
+            File(_SETTINGS, settings()),
+            File(f"{_OVERRIDE}/portside.conf", render("clamav/override.conf.j2")),
+            File(unit_file(_PATH), render(f"clamav/{_PATH}.j2")),
+        ],
+    )
+    converged(
+        name="ClamAV runs once it has its signatures",
+        service="clamav",
+        levels=[
+            Level(
+                (_SETTINGS, f"{_OVERRIDE}/portside.conf", unit_file(_PATH)),
+                f"systemctl daemon-reload; systemctl enable --quiet {_PATH}; "
+                f"systemctl restart {_PATH}; systemctl try-restart {_SERVICE}",
+            )
+        ],
+        holds=f"systemctl is-active --quiet {_PATH} clamav-freshclam.service && "
+        f"systemctl is-enabled --quiet {_PATH}",
+        otherwise=f"systemctl enable --quiet --now {_PATH} clamav-freshclam.service",
+    )
