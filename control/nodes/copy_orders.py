@@ -21,7 +21,7 @@ _LIFE = 7 * 86400
 def copy_order(
     key: SigningKey, lease: Lease, node_id: str, file: File, now: datetime, *, scan: bool
 ) -> str:
-    """What node `node_id` shows to its lease's target. `scan`: nobody but scanners holds the file."""
+    """What node `node_id` shows to its lease's target. `scan`: scanners alone hold the file."""
     assert lease.target is not None  # noqa: S101 (it is a copy's)
     moment = int(now.timestamp())
     return mint_copy_order(
