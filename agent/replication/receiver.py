@@ -40,7 +40,6 @@ from agent.resumable.checkpoint import Checkpoint
 from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
-from agent.storage.quarantine import discard
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
@@ -231,20 +230,11 @@ class ReplicaReceiver:
             self._check_offset(0, asked)
             self._admission.check_space(claims.size, INODES_PER_FILE)
             self._uploads.forget_ended(claims.jti)
-            held = self._is_held(claims)
+            # A node of the release before says nothing: then the namespace decides.
+            held = claims.namespace in self._settings.held if claims.held is None else claims.held
             upload = self._staged.begin(creation_of_copy(claims, KEPT, held=held))
         self._check_offset(upload.offset, asked)
         return upload
-
-    def _is_held(self, claims: ReplicateClaims) -> bool:
-        """A damaged copy that was held here isn't released by the good one that takes its place.
-
-        A node of the release before says nothing: then the namespace decides.
-        """
-        known = look_up(self._database, claims.file_id)
-        if known is not None and known.stored.held:
-            return True
-        return claims.namespace in self._settings.held if claims.held is None else claims.held
 
     def _check_offset(self, offset: int, asked: ReplicateRequest) -> None:
         """Raise ProblemError unless the bytes that come begin where those on disk end."""
@@ -298,11 +288,9 @@ class ReplicaReceiver:
             self._check_content(upload, claims, staging)
             sha256 = progress.hexdigest()
             if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:
-                # It is in quarantine. The good bytes are made durable before the damaged ones go.
-                staging.settle()
-                progress.record(staging)
-                discard(self._settings, self._database, claims.file_id)
-            stored = self._finisher.finish(upload, staging, sha256, sending.timer)
+                stored = self._finisher.repair(self._database, upload, staging, sending.timer)
+            else:
+                stored = self._finisher.finish(upload, staging, sha256, sending.timer)
         return Reached(stored.size, stored, "stored")
 
     def _check_content(self, upload: Upload, claims: ReplicateClaims, staging: StagingFile) -> None:

@@ -59,6 +59,21 @@ class Attributes(StoredFile):
         return StoredFile(**{name: getattr(self, name) for name in StoredFile.model_fields})
 
 
+def as_told_last(place: Path, stored: StoredFile, jti: str) -> Attributes:
+    """The attributes at `place`, of a file whose row says `stored`; where they are no use, the
+    row's own.
+
+    Whether it is held the row alone says: it is changed first (`agent.storage.holds`).
+    """
+    try:
+        found = Attributes.model_validate_json(place.read_bytes())
+        if found.file_id == stored.file_id:
+            return found.model_copy(update={"held": stored.held, "hold": stored.hold})
+    except (OSError, ValueError):
+        pass
+    return Attributes(**dict(stored), jti=jti)
+
+
 @contextmanager
 def lines_of_its_upload(data: Path) -> Iterator[None]:
     """Log lines in the block carry the id of the request that uploaded the file at `data`.

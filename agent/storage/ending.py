@@ -25,7 +25,7 @@ from agent.index.database import Database
 from agent.index.files import add_deliveries
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
-from agent.storage.attributes import Attributes
+from agent.storage.attributes import Attributes, as_told_last
 from agent.storage.permissions import ATTRIBUTES_MODE
 from agent.storage.quarantine import Kept, ended, move_out, put_back
 from agent.storage.reserve import Reserve
@@ -161,17 +161,16 @@ def _change(
         state, jti, text = row
         before = StoredFile.model_validate_json(text)
         place = _attributes_of(settings, state, before)
-        found = _read(place, before, jti)
+        found = as_told_last(place, before, jti)
         changed = found.model_copy(update={"expires_at": expires_at})
         if not (state == "ENDED" and not has_ended(expires_at, time.time())):
             _write(settings, connection, place, changed)
             return changed.stored()
     try:
-        put_back(settings, database, changed, state="ENDED")
+        return put_back(settings, database, changed, state="ENDED")
     except FileNotFoundError:
         # Deleted in between.
         return None
-    return changed.stored()
 
 
 def _attributes_of(settings: Settings, state: str, stored: StoredFile) -> Path:
@@ -179,17 +178,6 @@ def _attributes_of(settings: Settings, state: str, stored: StoredFile) -> Path:
         return settings.uploads / attributes_path(stored.path)
     kept = Kept.of(settings, stored.file_id) if state == "QUARANTINED" else None
     return (kept or ended(settings, stored.file_id)).attributes
-
-
-def _read(place: Path, stored: StoredFile, jti: str) -> Attributes:
-    """The attributes beside the data; where they are no use, those that the index has."""
-    try:
-        found = Attributes.model_validate_json(place.read_bytes())
-        if found.file_id == stored.file_id:
-            return found
-    except (OSError, ValueError):
-        pass
-    return Attributes(**dict(stored), jti=jti)
 
 
 def _write(

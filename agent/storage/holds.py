@@ -19,9 +19,10 @@ from agent.host import filesystem
 from agent.index.database import Database
 from agent.index.files import stored_of
 from agent.settings import Settings
+from agent.storage import ending
 from agent.storage.attributes import Attributes
 from agent.storage.permissions import ATTRIBUTES_MODE, set_data_mode
-from agent.storage.quarantine import Kept
+from agent.storage.quarantine import Kept, ended
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
 from portside import durable_file
@@ -39,10 +40,13 @@ def set_held(
 ) -> StoredFile | None:
     """Hold a file or release it, durably; None when the node has no such file (any more).
 
-    Without a note that of the file stays. One in quarantine is changed too: it may be put back.
+    Without a note that of the file stays. One in quarantine, and one whose time is over, is changed
+    too: it may come back.
     Raises DiskFull, DiskFailed or sqlite3.Error; once the row is written the next start finishes
     what is left to do.
     """
+    # One whose end was cut short is brought out of nginx's reach first.
+    ending.move(settings, database, (file_id,))
     reserve = Reserve(settings)
     stored = reserve.spend(lambda: _say(database, file_id, held, note))
     if stored is None:
@@ -98,9 +102,10 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> None:
 def _write(settings: Settings, state: str, stored: StoredFile) -> None:
     data = settings.uploads / stored.path
     attributes = settings.uploads / attributes_path(stored.path)
-    if state == "QUARANTINED":
-        # No mode: nobody but the agent reads there, and the way back sets it by the attributes.
-        _rewrite(Kept.of(settings, stored.file_id).attributes, stored)
+    if state != "COMMITTED":
+        # No mode: nobody but the agent reads there, and the way back sets it by the row.
+        place = Kept.of if state == "QUARANTINED" else ended
+        _rewrite(place(settings, stored.file_id).attributes, stored)
         return
     if stored.held:
         set_data_mode(settings, stored.namespace, data, held=True)
@@ -125,7 +130,7 @@ def _rewrite(place: Path, stored: StoredFile) -> None:
 def _found(connection: sqlite3.Connection, file_id: str) -> tuple[str, StoredFile] | None:
     row = connection.execute(
         "SELECT state, stored FROM files WHERE file_id = ? "
-        "AND state IN ('COMMITTED', 'QUARANTINED')",
+        "AND state IN ('COMMITTED', 'QUARANTINED', 'ENDED')",
         (file_id,),
     ).fetchone()
     return None if row is None else (row[0], stored_of(row[1]))

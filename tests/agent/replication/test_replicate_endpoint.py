@@ -366,6 +366,43 @@ def test_a_copy_in_quarantine_is_repaired_by_a_push(target: Agent, key: SigningK
     assert rows(target, "SELECT key FROM notes WHERE key LIKE ?", f"%{file_id}") == []
 
 
+def test_what_is_said_of_a_damaged_copy_while_it_is_repaired_stays_said(
+    target: Agent, key: SigningKey
+) -> None:
+    source = Source(target, key, CONTENT)
+    source.put()
+    path = target.root / "uploads" / source.claims.path
+    path.write_bytes(b"X" + CONTENT[1:])
+    url = f"{target.url}/api/v1/files/{source.claims.file_id}"
+    verified = requests.post(
+        f"{url}/verify", headers=access(target, rights=("verify",)), timeout=60
+    )
+    assert verified.json()["intact"] is False
+    assert source.put_from(0, CONTENT[:MIB]).status_code == 204
+    held = requests.post(
+        f"{url}/hold",
+        json={"reason": "a complaint"},
+        headers=access(target, rights=("hold",)),
+        timeout=60,
+    )
+    assert held.status_code == 200, held.text
+    ends = int(time.time()) + 3600
+    kept = requests.patch(
+        url, json={"expires_at": ends}, headers=access(target, rights=("delete",)), timeout=60
+    )
+    assert kept.status_code == 200, kept.text
+
+    done = source.put_from(MIB)
+    assert done.status_code == 201, done.text
+    stored = StoredFile.model_validate(done.json())
+    assert (stored.held, stored.expires_at) == (True, ends)
+    assert stored.hold is not None and stored.hold.reason == "a complaint"
+    assert path.read_bytes() == CONTENT
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert requests.get(f"{url}/content", timeout=60).status_code == 403
+    assert not list((target.root / "quarantine").glob(f"{stored.file_id}*"))
+
+
 def test_a_deleted_file_does_not_come_back(target: Agent, key: SigningKey) -> None:
     source = Source(target, key, CONTENT)
     source.put()
@@ -460,6 +497,7 @@ def test_a_push_that_nobody_goes_on_with_is_swept_in_the_end(
 
 
 def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> None:
+    before = target.leftovers()
     source = Source(target, key, CONTENT)
     theirs = SigningKey.generate("s02")
     for proof, slug in (
@@ -485,7 +523,7 @@ def test_a_nodes_own_word_brings_no_new_file(target: Agent, key: SigningKey) -> 
         answer = source.put(Portside_Order=proof)
         assert (answer.status_code, slug_of(answer)) == (403, slug), proof
     assert not (target.root / "uploads" / source.claims.path).exists()
-    assert target.leftovers() == []
+    assert target.leftovers() == before
 
 
 def test_the_token_that_a_file_was_uploaded_with_lets_it_be_copied_however_late(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,9 @@ from agent.integrity.diagnosis import Finding
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.integrity.recovery import recover
-from agent.storage import holds
+from agent.storage import ending, holds
 from agent.storage.attributes import Attributes
-from agent.storage.quarantine import quarantine
+from agent.storage.quarantine import put_back, quarantine
 from portside.wire.files import HoldNote, StoredFile
 from portside.wire.heartbeat import NodeHold
 from tests.support.agent.damage import Node
@@ -160,6 +161,76 @@ def test_a_file_in_quarantine_can_be_held_for_when_it_is_back(tmp_path: Path) ->
     kept = node.settings.quarantine / f"{file.file_id}.attr.json"
     assert Attributes.model_validate_json(kept.read_bytes()).held
     assert _row(node, file).held
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_file_whose_time_is_over_can_be_held_for_when_it_is_back(
+    tmp_path: Path, moved: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    if moved:
+        assert ending.end_due(node.settings, node.database, int(time.time()), 10) == 1
+    else:
+        # Cut short behind the row.
+        node.set_state(file, "ENDED")
+    _set(node, file, held=True)
+    back = ending.change(node.settings, node.database, file.file_id, None)
+    assert back is not None and back.held
+    assert _row(node, file).held and _written(node, file).held
+    assert _mode(node.data(file)) == 0o600
+    _set(node, file, held=False)
+    assert _mode(node.data(file)) == 0o644
+
+
+def test_another_end_given_in_the_middle_of_a_hold_doesnt_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+
+    def prolonged(*_: object) -> None:
+        # As the worker does while the web side is between its two steps.
+        ending.change(node.settings, node.database, file.file_id, int(time.time()) + 60)
+
+    carry_out = holds._carry_out
+    with monkeypatch.context() as patch:
+        patch.setattr(holds, "_carry_out", lambda *all_: (prolonged(), carry_out(*all_)))
+        _set(node, file, held=True)
+    assert _row(node, file).held and _written(node, file).held
+    assert _mode(node.data(file)) == 0o600
+    assert _row(node, file).expires_at is not None
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_is_put_back_is_as_was_said_last_whatever_was_known_before(
+    tmp_path: Path, held: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1", hold=not held)
+    attributes = node.attributes(file)
+    quarantine(node.settings, node.database, file.file_id, "test")
+    # Meanwhile good bytes are fetched, which may take hours.
+    _set(node, file, held=held)
+    soon = int(time.time()) + 60
+    ending.change(node.settings, node.database, file.file_id, soon)
+    put_back(node.settings, node.database, attributes)
+    for told in (_row(node, file), _written(node, file)):
+        assert (told.held, told.hold, told.expires_at) == (held, NOTE, soon)
+    assert _mode(node.data(file)) == (0o600 if held else 0o644)
+
+
+def test_what_ended_in_quarantine_is_out_of_nginxs_reach_when_it_is_put_back(
+    tmp_path: Path,
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    attributes = node.attributes(file)
+    quarantine(node.settings, node.database, file.file_id, "test")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    put_back(node.settings, node.database, attributes)
+    assert _mode(node.data(file)) == 0o600
 
 
 # -- over HTTP -------------------------------------------------------------------------------------
