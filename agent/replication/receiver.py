@@ -18,6 +18,9 @@ every file is: with an access token, or by the control plane's word.
 
 from __future__ import annotations
 
+import io
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +60,10 @@ _log = structlog.get_logger()
 KEPT = 86400
 """Seconds for which the bytes of a push that was cut are kept for it to go on."""
 
+MOST_LENT = 2
+"""Held files that are sent at a time: each takes a thread for as long as its receiver reads, and
+uploads need those. Damaged copies are few."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:
@@ -77,6 +84,29 @@ class Sending:
     timer: UploadTimer
 
 
+class LentFile(io.FileIO):
+    """A file that is being sent; whoever closes it makes room for the next one."""
+
+    def __init__(self, descriptor: int, room: threading.BoundedSemaphore) -> None:
+        super().__init__(descriptor)
+        self._room: threading.BoundedSemaphore | None = room
+
+    def close(self) -> None:
+        """Also when nothing of it was sent. Again it changes nothing."""
+        super().close()
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file for another node. A held one is open: nginx, which sends the others, can't read it."""
+
+    stored: StoredFile
+    file: LentFile | None
+
+
 class ReplicaReceiver:
     """The pushes that come to one node. Thread-safe."""
 
@@ -95,6 +125,7 @@ class ReplicaReceiver:
         self._health = intake.health
         self._progress = intake.progress
         self._writers = UploadLocks(intake.admission.spare)
+        self._lent = threading.BoundedSemaphore(MOST_LENT)
 
     def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
@@ -130,7 +161,7 @@ class ReplicaReceiver:
             upload = self._begun(claims)
             return Reached(0 if upload is None else upload.offset)
 
-    def content(self, asked: ReplicateRequest) -> StoredFile:
+    def content(self, asked: ReplicateRequest) -> Content:
         """The file whose good bytes another node asks for: it names that very file, or gets none.
 
         Raises ProblemError.
@@ -139,7 +170,18 @@ class ReplicaReceiver:
         stored = self._known(claims)
         if stored is None:
             raise ProblemError("not-found", "this node has no good copy of this file")
-        return stored
+        return Content(stored, self._lend(stored) if stored.held else None)
+
+    def _lend(self, stored: StoredFile) -> LentFile:
+        """A held file's bytes, from the agent itself. Raises ProblemError."""
+        if not self._lent.acquire(blocking=False):
+            raise ProblemError("no-slot", "held files are being fetched already: ask again")
+        try:
+            path = self._settings.uploads / stored.path
+            return LentFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), self._lent)
+        except OSError as error:
+            self._lent.release()
+            raise ProblemError("not-found", f"its data can't be read: {error.strerror}") from None
 
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""

@@ -403,6 +403,32 @@ def test_what_is_said_of_a_damaged_copy_while_it_is_repaired_stays_said(
     assert not list((target.root / "quarantine").glob(f"{stored.file_id}*"))
 
 
+def test_a_held_file_is_fetched_from_the_agent_for_nginx_cant_read_it(
+    target: Agent, key: SigningKey
+) -> None:
+    source = Source(target, key, CONTENT, held=True)
+    assert source.put().status_code == 201
+    for _ in range(3):
+        fetched = requests.get(source.url, headers=source.headers(), timeout=60)
+        assert (fetched.status_code, fetched.content) == (200, CONTENT)
+        assert "X-Accel-Redirect" not in fetched.headers
+        assert int(fetched.headers["Content-Length"]) == len(CONTENT)
+    # So many at a time, for each takes a thread; who leaves makes room.
+    large = Source(target, key, CONTENT * 16, held=True)
+    assert large.put().status_code == 201
+    asking = [
+        requests.get(large.url, headers=large.headers(), timeout=60, stream=True) for _ in range(2)
+    ]
+    third = requests.get(large.url, headers=large.headers(), timeout=60)
+    assert (third.status_code, slug_of(third)) == (503, "no-slot")
+    for each in asking:
+        assert each.content == CONTENT * 16
+    wait_until(
+        lambda: requests.get(large.url, headers=large.headers(), timeout=60).status_code == 200,
+        target,
+    )
+
+
 def test_a_deleted_file_does_not_come_back(target: Agent, key: SigningKey) -> None:
     source = Source(target, key, CONTENT)
     source.put()

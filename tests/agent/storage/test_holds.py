@@ -13,11 +13,13 @@ import pytest
 import requests
 
 from agent.heartbeat.holds import HoldOrders
+from agent.index.database import Database
 from agent.index.search import look_up
 from agent.integrity.diagnosis import Finding
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.integrity.recovery import recover
+from agent.settings import Settings
 from agent.storage import ending, holds
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import put_back, quarantine
@@ -190,13 +192,15 @@ def test_another_end_given_in_the_middle_of_a_hold_doesnt_release(
     node = Node(Agent(tmp_path))
     file = node.commit("a.bin", b"1")
 
-    def prolonged(*_: object) -> None:
-        # As the worker does while the web side is between its two steps.
-        ending.change(node.settings, node.database, file.file_id, int(time.time()) + 60)
-
     carry_out = holds._carry_out
+
+    def prolonged_first(settings: Settings, database: Database, file_id: str) -> None:
+        # As the worker does while the web side is between its two steps.
+        ending.change(settings, database, file_id, int(time.time()) + 60)
+        carry_out(settings, database, file_id)
+
     with monkeypatch.context() as patch:
-        patch.setattr(holds, "_carry_out", lambda *all_: (prolonged(), carry_out(*all_)))
+        patch.setattr(holds, "_carry_out", prolonged_first)
         _set(node, file, held=True)
     assert _row(node, file).held and _written(node, file).held
     assert _mode(node.data(file)) == 0o600
