@@ -23,6 +23,7 @@ from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index.database import Database
 from agent.index.files import add_deliveries
+from agent.outbox import cold_orders
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes, as_told_last
@@ -163,6 +164,7 @@ def _change(
         place = _attributes_of(settings, state, before)
         found = as_told_last(place, before, jti)
         changed = found.model_copy(update={"expires_at": expires_at})
+        cold_orders.file_changed(connection, settings.cold, file_id, changed.namespace)
         if not (state == "ENDED" and not has_ended(expires_at, time.time())):
             _write(settings, connection, place, changed)
             return changed.stored()

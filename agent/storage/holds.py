@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from agent.host import filesystem
 from agent.index.database import Database
 from agent.index.files import stored_of
+from agent.outbox import cold_orders
 from agent.settings import Settings
 from agent.storage import ending
 from agent.storage.attributes import Attributes
@@ -48,7 +49,7 @@ def set_held(
     # One whose end was cut short is brought out of nginx's reach first.
     ending.move(settings, database, (file_id,))
     reserve = Reserve(settings)
-    stored = reserve.spend(lambda: _say(database, file_id, held, note))
+    stored = reserve.spend(lambda: _say(settings, database, file_id, held, note))
     if stored is None:
         return None
     reserve.spend(lambda: _carry_out(settings, database, file_id))
@@ -70,7 +71,9 @@ def finish_holds(settings: Settings, database: Database) -> int:
     return len(rows)
 
 
-def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) -> StoredFile | None:
+def _say(
+    settings: Settings, database: Database, file_id: str, held: bool, note: HoldNote | None
+) -> StoredFile | None:
     with database.transaction() as connection:
         found = _found(connection, file_id)
         if found is None:
@@ -80,6 +83,7 @@ def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) ->
             "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
         )
         connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (UNDONE_KEY + file_id,))
+        cold_orders.file_changed(connection, settings.cold, file_id, stored.namespace)
     return stored
 
 
