@@ -10,7 +10,6 @@ Many end at a time: rows change in one transaction a batch, and each folder is s
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -27,12 +26,10 @@ from agent.outbox import cold_orders
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
 from agent.storage.attributes import Attributes, as_told_last
-from agent.storage.permissions import ATTRIBUTES_MODE
+from agent.storage.attributes import write as write_attributes
 from agent.storage.quarantine import Kept, ended, move_out, put_back
 from agent.storage.reserve import Reserve
-from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from agent.storage.staging import translated
-from portside import durable_file
 from portside.cluster.lifetimes import has_ended
 from portside.names import attributes_path
 from portside.wire.files import StoredFile
@@ -187,13 +184,7 @@ def _write(
 ) -> None:
     """Attributes first: an index that is rebuilt from them has what was promised."""
     try:
-        # By way of staging: what a crash leaves there is swept.
-        name = f"{changed.file_id}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-        temporary = settings.staging / name
-        content = changed.model_dump_json().encode() + b"\n"
-        durable_file.write(temporary, content, ATTRIBUTES_MODE, new=True)
-        temporary.rename(place)
-        filesystem.of(settings.root).sync_directory(place.parent)
+        write_attributes(settings, place, changed)
     except OSError as error:
         raise translated(error, f"writing {place.name}") from error
     connection.execute(

@@ -22,11 +22,11 @@ from agent.outbox import cold_orders
 from agent.settings import Settings
 from agent.storage import ending
 from agent.storage.attributes import Attributes
-from agent.storage.permissions import ATTRIBUTES_MODE, set_data_mode
+from agent.storage.attributes import write as write_attributes
+from agent.storage.permissions import set_data_mode
 from agent.storage.quarantine import Kept, ended
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside import durable_file
 from portside.names import attributes_path
 from portside.wire.files import HoldNote, StoredFile
 
@@ -105,21 +105,21 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> None:
 
 def _write(settings: Settings, state: str, stored: StoredFile) -> None:
     data = settings.uploads / stored.path
-    attributes = settings.uploads / attributes_path(stored.path)
+    beside = settings.uploads / attributes_path(stored.path)
     if state != "COMMITTED":
         # No mode: nobody but the agent reads there, and the way back sets it by the row.
         place = Kept.of if state == "QUARANTINED" else ended
-        _rewrite(place(settings, stored.file_id).attributes, stored)
+        _rewrite(settings, place(settings, stored.file_id).attributes, stored)
         return
     if stored.held:
         set_data_mode(settings, stored.namespace, data, held=True)
-    _rewrite(attributes, stored)
+    _rewrite(settings, beside, stored)
     if not stored.held:
         set_data_mode(settings, stored.namespace, data, held=False)
     filesystem.of(settings.root).sync_directory(data.parent)
 
 
-def _rewrite(place: Path, stored: StoredFile) -> None:
+def _rewrite(settings: Settings, place: Path, stored: StoredFile) -> None:
     """Attributes that can't be read stay as they are: fsck writes them anew from the row."""
     try:
         before = Attributes.model_validate_json(place.read_bytes())
@@ -128,7 +128,7 @@ def _rewrite(place: Path, stored: StoredFile) -> None:
     if before.file_id != stored.file_id:
         return
     after = before.model_copy(update={"held": stored.held, "hold": stored.hold})
-    durable_file.replace(place, after.model_dump_json().encode() + b"\n", ATTRIBUTES_MODE)
+    write_attributes(settings, place, after)
 
 
 def _found(connection: sqlite3.Connection, file_id: str) -> tuple[str, StoredFile] | None:

@@ -28,10 +28,10 @@ from agent.index.database import Database
 from agent.index.files import Delivery, add_deliveries, microseconds, stored_of
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.attributes import write as write_attributes
 from agent.storage.permissions import folder_mode, set_data_mode
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside import durable_file
 from portside.cluster.lifetimes import has_ended
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire.files import StoredFile
@@ -233,7 +233,7 @@ def _given_up(connection: sqlite3.Connection, file_id: str) -> list[Delivery]:
 
 def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -> None:
     """Attributes, then data, then both directories on disk, as with every commit."""
-    durable_file.replace(kept.attributes, attributes.model_dump_json().encode() + b"\n", 0o640)
+    write_attributes(settings, kept.attributes, attributes)
     disk = filesystem.of(settings.root)
     # Bytes that were fetched are as old as the file: nginx tells it, the same on every node.
     moment = microseconds(attributes.committed_at) * 1000
