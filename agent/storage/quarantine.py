@@ -43,6 +43,10 @@ DATA_SUFFIX = ".data"
 REASON_KEY = "quarantine-reason:"
 """The note that says why a file is in quarantine has this and the file's id for a key."""
 
+DOOMED_KEY = "doomed:"
+"""The note that a file which is in quarantine or ended is being deleted has this and its id for a
+key (`agent.storage.deletion`). Whatever puts it back calls that off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -192,7 +196,9 @@ def put_back(
             )
         except sqlite3.IntegrityError:
             raise FileExistsError(f"{stored.path} is another file's by now") from None
-        connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
+        connection.executemany(
+            "DELETE FROM notes WHERE key = ?", [(REASON_KEY + file_id,), (DOOMED_KEY + file_id,)]
+        )
         removals.drop(connection, file_id)
         add_deliveries(connection, file_id, [*deliveries, *_given_up(connection, file_id)])
         if data.exists():
