@@ -165,6 +165,8 @@ def _change(
         if not (state == "ENDED" and not has_ended(expires_at, time.time())):
             _write(settings, connection, place, changed)
             return changed.stored()
+        # A way back that is cut short may leave it in its old place: then it is moved once more.
+        connection.execute("UPDATE ended SET moved = 0 WHERE file_id = ?", (file_id,))
     try:
         return put_back(settings, database, changed, state="ENDED")
     except FileNotFoundError:

@@ -133,28 +133,29 @@ class EndingNode(PortsideNode):
         before = _forget(kept, act, moment)
         try:
             answer = self._ask(connection, kept.file_id, act, moment)
+            if answer.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+                self._note(kept, act, moment)
+            elif not stop.is_set():
+                kept.fate = before
+                self._complain("refused", f"{act} {kept.file_id}: {answer.words}")
         except NodeGone:
             stop.wait(0.01)
-            return
         finally:
+            # Last of all: the next one's answer is the later word.
             kept.busy = False
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
-            kept.fate = before
-            if not stop.is_set():
-                self._complain("refused", f"{act} {kept.file_id}: {answer.words}")
-            return
+
+    def _note(self, kept: _Kept, act: Act, moment: int) -> None:
         fate = kept.fate
         if act in ("hold", "release"):
             fate.held = act == "hold"
         elif act == "delete":
             fate.deleted = True
-            with self._counting:
-                self.figures.deleted += 1
         else:
             ends = {"end": 0.0, "end soon": float(moment), "bring back": None}
             fate.ends_at, fate.end_is_known = ends[act], True
             kept.attempt.apart = act != "bring back"
         with self._counting:
+            self.figures.deleted += act == "delete"
             self.figures.changed += 1
 
     def _ask(self, connection: Connection, file_id: str, act: Act, moment: int) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from agent.host.filesystem import Filesystem
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.integrity.lifetimes import LIVED, LifetimeRounds
@@ -287,6 +288,31 @@ def test_ended_and_removed_files_stay_so_when_the_index_is_rebuilt(agent: Agent)
     assert [again.state(each) for each in (removed, resting, due)] == ["DELETED", "ENDED", "ENDED"]
     assert changes(again, resting, {"expires_in": "1d"}).status_code == 200
     assert data_of(agent, resting).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("cut_at", ["attributes", "data"])
+def test_a_way_back_that_was_cut_short_leaves_nothing_where_nginx_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    node = damage.Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    ending.end_due(node.settings, node.database, int(time.time()), 10)
+
+    def cut(disk: Filesystem, source: Path, target: Path) -> None:
+        if cut_at == "data":
+            source.rename(target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Filesystem, "rename_without_replacing", cut)
+        ending.change(node.settings, node.database, file.file_id, None)
+    recover(node.settings, node.database, node.index, node.committer)
+    assert not node.data(file).exists()
+    assert not node.beside(file).exists()
+    assert ended(node.settings, file.file_id).data.read_bytes() == b"1"
+    assert ending.change(node.settings, node.database, file.file_id, None) is not None
+    assert node.data(file).read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("remove", [deletion.delete, deletion.remove_copy])
