@@ -71,6 +71,14 @@ def finish_holds(settings: Settings, database: Database) -> int:
     return len(rows)
 
 
+def finish_hold(settings: Settings, database: Database, file_id: str) -> bool:
+    """As `finish_holds`, of one file; whether there was anything to finish."""
+    if database.note(UNDONE_KEY + file_id) is None:
+        return False
+    _carry_out(settings, database, file_id)
+    return True
+
+
 def _say(
     settings: Settings, database: Database, file_id: str, held: bool, note: HoldNote | None
 ) -> StoredFile | None:

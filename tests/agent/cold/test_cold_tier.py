@@ -398,6 +398,9 @@ def test_a_deleted_files_object_goes_and_nobody_elses(tier: Tier, make_node: Mak
     gone = stored(node.agent, "a.bin", b"content", layout="named")
     kept = stored(node.agent, "b.bin", b"content", layout="named")
     node.wait_for(lambda: done(node), PATIENCE)
+    allowed = access(node.agent, rights=("hold",))
+    assert ask(node.agent, "POST", f"/{gone.file_id}/hold", allowed).status_code == 200
+    node.wait_for(lambda: len(tier.objects()) == 3 and done(node), PATIENCE)
     # The name was given again elsewhere, and the object with it.
     tier.put(tier.key_of(kept), b"other", {"portside-file-id": "0" * 32})
     for each in (gone, kept):

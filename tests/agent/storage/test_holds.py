@@ -19,6 +19,7 @@ from agent.integrity.diagnosis import Finding
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.integrity.recovery import recover
+from agent.integrity.reindex import reindex
 from agent.settings import Settings
 from agent.storage import ending, holds
 from agent.storage.attributes import Attributes
@@ -116,6 +117,24 @@ def test_a_change_that_was_cut_short_is_closed_at_once_and_finished_at_the_next_
         assert _mode(node.data(file)) == 0o600
     recover(node.settings, node.database, node.index, node.committer)
     assert _written(node, file).held is held
+    assert _mode(node.data(file)) == (0o600 if held else 0o644)
+
+
+@pytest.mark.parametrize("by", ["fsck", "reindex"])
+@pytest.mark.parametrize("held", [True, False])
+def test_a_change_that_is_not_on_the_disk_yet_is_not_taken_back_by_who_puts_the_index_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, held: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1", hold=not held)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="so says the test"):
+        patch.setattr(holds, "_carry_out", _fails)
+        _set(node, file, held=held)
+    if by == "fsck":
+        _fsck(node, repair=True)
+    else:
+        reindex(node.settings)
+    assert (_row(node, file).held, _written(node, file).held) == (held, held)
     assert _mode(node.data(file)) == (0o600 if held else 0o644)
 
 
