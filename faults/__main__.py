@@ -42,6 +42,9 @@ def main(
     clock_steps: Annotated[
         int, typer.Option(min=0, help="Kills beside a clock that is set ahead or back.")
     ] = 100,
+    ends: Annotated[
+        int, typer.Option(min=0, help="Crashes while files end, come back, are held and released.")
+    ] = 150,
     restores: Annotated[
         int, typer.Option(min=0, help="Control planes killed, and given an older database.")
     ] = 80,
@@ -75,6 +78,8 @@ def main(
                 ours += runs.injections(bench, injections)
             if clock_steps:
                 ours += runs.clock_steps(bench, clock_steps)
+            if ends:
+                ours += runs.ends(bench, ends)
             if restores:
                 ours += runs.restores(bench, restores)
             if full_disks:

@@ -11,6 +11,7 @@ from random import Random
 
 from faults.causing.clock_steps import SteppedNode
 from faults.causing.crashes import TELL_EVERY, Plan, cut_power, either, kill, run
+from faults.causing.ending_node import EndingNode
 from faults.causing.filesystem import Disk
 from faults.causing.full_node import FullNode
 from faults.causing.hog import Resource
@@ -116,6 +117,14 @@ def clock_steps(on: Bench, rounds: int) -> list[Row]:
     node = SteppedNode(home, on.disk.root, on.contents("clock"), random)
     run(node, on.disk, kill, on.plan(rounds, "clock step"))
     return [Row(node.name, "clock step", "", node.figures)]
+
+
+def ends(on: Bench, rounds: int) -> list[Row]:
+    """Files that end, come back, are held and released under crashes, half of them cuts."""
+    home, random = on.home("ends"), on.random("ends")
+    node = EndingNode(home, on.disk.root, on.contents("ends"), random)
+    run(node, on.disk, either(random, kill, cut_power), on.plan(rounds, "ends"))
+    return [Row(node.name, "either", "", node.figures)]
 
 
 def restores(on: Bench, rounds: int) -> list[Row]:

@@ -33,12 +33,18 @@ class Replicate:
         response.status = falcon.HTTP_204
 
     def on_get(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
-        """The file's bytes, which nginx sends, for a node whose own copy of it is damaged."""
-        stored = self._replicas.content(replicate_request(RequestHead.of_request(request.env)))
+        """The file's bytes for a node whose own copy of it is damaged: nginx sends them, but for
+        those of a held file, which it can't read.
+        """
+        content = self._replicas.content(replicate_request(RequestHead.of_request(request.env)))
+        stored = content.stored
         response.content_type = "application/octet-stream"
         response.set_header("Cache-Control", "no-store")
         response.set_header("Repr-Digest", format_repr_digest(stored.sha256))
-        response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
+        if content.file is None:
+            response.set_header("X-Accel-Redirect", CONTENT_LOCATION + quote(str(stored.path)))
+        else:
+            response.set_stream(content.file, stored.size)
 
     def on_put(self, request: falcon.Request, response: falcon.Response, path: str) -> None:
         """Take in bytes, from the beginning or where Content-Range says."""

@@ -18,11 +18,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
+from pydantic import ValidationError
 
-from agent.cold.bucket import ColdStore, Digests, PartSeen, SentPart
+from agent.cold.bucket import ColdStore, Digests, Found, PartSeen, SentPart
 from agent.cold.meanings import AlreadyThere, UploadGone
 from agent.cold.object_format import ColdFile, PartPlan, TooLarge, is_of, keys_of, marker_key, says
 from agent.cold.queue import ColdQueue, UploadNote
+from agent.cold.said import MOST, Said, changed_key
 from agent.host.sha256 import Sha256
 from agent.host.supervised_thread import Pulse, patiently
 from agent.host.throttle import Throttle
@@ -171,6 +173,8 @@ class Backup:
                 return self._send(key, file, stored, plan, pulse)
             if says(found.metadata, found.size, stored):
                 self._give_up_upload(stored.file_id)
+                if not self._is_said(found, stored):
+                    self._queue.order_to_say(stored.file_id)
                 return Ended("there", self._cold.address(key))
             if is_of(found.metadata, stored.file_id):
                 return Ended("hopeless", error=f"{key} is this file with other content")
@@ -179,6 +183,21 @@ class Backup:
     def give_up(self, file_id: str) -> None:
         """End a multipart upload that nothing will go on with. Raises ColdError."""
         self._give_up_upload(file_id)
+
+    def _is_said(self, found: Found, stored: StoredFile) -> bool:
+        """Whether an object that another node or release has made tells what is so now."""
+        try:
+            told = Said.in_metadata(found.metadata)
+        except ValidationError:
+            return False
+        unsaid = Said(held=stored.namespace in self._settings.held)
+        return Said.of(stored).is_as(told or unsaid)
+
+    def say(self, stored: StoredFile) -> None:
+        """Have the tier know when a file ends and whether it is held. Raises ColdError."""
+        key = changed_key(self._cold.prefix, stored.file_id)
+        before = Said.in_marker(self._store.marker(key, MOST))
+        self._store.put_marker(key, Said.of(stored).after(before).marker())
 
     def mark_deleted(self, file_id: str, address: str) -> None:
         """Say in the tier that an object's file is deleted. Raises ColdError."""
@@ -198,6 +217,7 @@ class Backup:
             self._store.delete(key)
             _log.info("cold object removed", file_id=file_id, key=key)
         self._store.delete(marker_key(self._cold.prefix, file_id))
+        self._store.delete(changed_key(self._cold.prefix, file_id))
 
     def _send(
         self, key: str, file: ColdFile, stored: StoredFile, plan: PartPlan, pulse: Pulse

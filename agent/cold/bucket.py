@@ -136,6 +136,18 @@ class ColdStore:
         with self._meanings():
             self._client.put_object(Bucket=self._bucket, Key=key, Body=text)
 
+    def marker(self, key: str, most: int) -> bytes | None:
+        """The content of a small object of our own, at most so many bytes of it; None if there is
+        none.
+        """
+        try:
+            with self._meanings():
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+                with answer["Body"] as stream:
+                    return bytes(stream.read(most))
+        except Missing:
+            return None
+
     def begin(self, key: str, metadata: Mapping[str, str], content_type: str) -> str:
         """Begin a multipart upload; returns its id."""
         with self._meanings():

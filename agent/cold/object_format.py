@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from agent.cold.said import Said
 from agent.storage.attributes import Attributes
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
@@ -131,11 +132,17 @@ class ColdFile(BaseModel):
     committed_at: AwareDatetime
     request_id: str | None
     app: AppId | None = None
+    said: Said | None = None
+    """What was said of it at its backup; None by a release that didn't tell."""
 
     @classmethod
     def of(cls, attributes: Attributes) -> ColdFile:
         """What is told of a stored file: all of its attributes but what is one node's own."""
-        return cls(**{name: getattr(attributes, name) for name in cls.model_fields})
+        same = set(cls.model_fields) - {"said"}
+        return cls(
+            **{name: getattr(attributes, name) for name in same},
+            said=Said.of(attributes),
+        )
 
     def metadata(self) -> dict[str, str]:
         """The object's metadata: ASCII, under 2 KiB."""
@@ -156,6 +163,7 @@ class ColdFile(BaseModel):
             _SHA256: self.sha256,
             _FILE_ID: self.file_id,
             _ATTRIBUTES: base64.b64encode(zlib.compress(text, 9)).decode(),
+            **({} if self.said is None else self.said.metadata()),
         }
 
     @classmethod
@@ -179,6 +187,7 @@ class ColdFile(BaseModel):
                 committed_at=packed.c,
                 request_id=packed.r,
                 app=packed.a,
+                said=Said.in_metadata(metadata),
             )
         except KeyError as error:
             raise NotOurs(f"its metadata have no {error}: Portside didn't put it there") from None

@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.cold.bucket import SentPart
+from agent.cold.said import Said
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
-from agent.outbox.cold_orders import BACKUP, KINDS, STORED, order_removal
+from agent.index.files import Delivery, add_deliveries, stored_of
+from agent.outbox.cold_orders import BACKUP, CHANGE, KINDS, STORED, order_removal
 from agent.settings import Cold
+from portside.wire.files import StoredFile
+
+_SAID = "tier-told:"
+"""What the key of the note begins with that a tier was told of what older releases didn't."""
 
 _UPLOAD = "cold-upload:"
 _PART = "cold-part:"
@@ -151,7 +157,7 @@ class ColdQueue:
             (BACKUP,),
         )[0]
         ((dead,),) = self._database.rows(
-            "SELECT count(*) FROM deliveries WHERE state = 'DEAD' AND kind IN (?, ?, ?)", KINDS
+            "SELECT count(*) FROM deliveries WHERE state = 'DEAD' AND kind IN (?, ?, ?, ?)", KINDS
         )
         return Backlog(waiting, size, dead, oldest)
 
@@ -188,6 +194,44 @@ class ColdQueue:
                     [(file_id, BACKUP, self._cold.target) for file_id in wanted],
                 )
             ordered += len(wanted)
+        return ordered
+
+    def said(self, number: int, stored: StoredFile) -> None:
+        """The tier knows of a file what `stored` says; its row goes unless more was said since."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT stored FROM files WHERE file_id = ?", (stored.file_id,)
+            ).fetchone()
+            if row is None or Said.of(stored_of(row[0])) == Said.of(stored):
+                connection.execute("DELETE FROM deliveries WHERE delivery_id = ?", (number,))
+
+    def order_to_say(self, file_id: str) -> None:
+        """The tier knows something else of a file than this node does: it is to be told."""
+        with self._database.transaction() as connection:
+            add_deliveries(connection, file_id, [Delivery(CHANGE, self._cold.target)])
+
+    def order_unsaid(self, beat: Callable[[], None]) -> int:
+        """Rows for files that end or are held and were backed up by a release that didn't tell:
+        once for each tier. Returns how many.
+        """
+        if self._database.note(_SAID + self._cold.target) is not None:
+            return 0
+        ordered = 0
+        for batch in self._batches(
+            "SELECT file_id FROM files WHERE file_id > ? "
+            "AND state IN ('COMMITTED', 'QUARANTINED', 'ENDED') AND json_valid(stored) "
+            "AND (json_extract(stored, '$.expires_at') IS NOT NULL "
+            "OR json_extract(stored, '$.hold') IS NOT NULL OR json_extract(stored, '$.held')) "
+            "AND EXISTS (SELECT 1 FROM notes WHERE key = ? || file_id) ORDER BY file_id LIMIT ?",
+            "",
+            (STORED,),
+        ):
+            beat()
+            with self._database.transaction() as connection:
+                for (file_id,) in batch:
+                    add_deliveries(connection, file_id, [Delivery(CHANGE, self._cold.target)])
+            ordered += len(batch)
+        self._database.take_note(_SAID + self._cold.target, "")
         return ordered
 
     def forget_missing(self, beat: Callable[[], None]) -> None:

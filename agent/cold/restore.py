@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
@@ -21,20 +20,21 @@ from agent.cold.bucket import ColdStore, Found, Listed
 from agent.cold.meanings import ColdError, StoreRefused
 from agent.cold.object_format import DELETED, ColdFile, NotOurs
 from agent.cold.queue import ColdQueue
+from agent.cold.said import CHANGED, MOST, Said, changed_key
 from agent.host import filesystem
 from agent.host.sha256 import Sha256
 from agent.index.database import Database
 from agent.index.files import FileIndex, Intent
-from agent.index.search import look_up
 from agent.integrity.inspection import size_of
 from agent.problems import ProblemError
 from agent.settings import Cold, Settings
 from agent.storage.commit import Committer
 from agent.storage.holds import awaiting_scan
-from agent.storage.quarantine import REASON_KEY, Kept, move, quarantine
+from agent.storage.quarantine import quarantine
 from agent.storage.staging import StagingFile, must_have_room
 from agent.storage.verification import Hashed, hash_file, mismatch
 from portside.backoff import Backoff
+from portside.cluster.lifetimes import has_ended
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.quantities import MIB
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
@@ -72,6 +72,8 @@ class Restored:
     size: int = 0
     intact: int = 0
     deleted: int = 0
+    ended: int = 0
+    """Whose time is over: they are not brought back."""
     refused: int = 0
 
 
@@ -101,6 +103,7 @@ class Restore:
         # Who was told of a file at its upload isn't told again.
         quiet = settings.model_copy(update={"hooks": (), "cold": None})
         self._committer = Committer(quiet, FileIndex(database), key)
+        self._changed = set[str]()
 
     def run(self, wanted: Wanted) -> Restored:
         """Restore what is wanted. Raises ColdError, DiskFull, DiskFailed, sqlite3.Error.
@@ -108,9 +111,7 @@ class Restore:
         What went before such an end stays restored.
         """
         total = Restored()
-        deleted = {
-            each.key.rpartition("/")[2] for each in self._store.listing(self._cold.prefix + DELETED)
-        }
+        deleted, self._changed = self._named_by(DELETED), self._named_by(CHANGED)
         for each in self._objects(wanted):
             try:
                 self._one(each, wanted, deleted, total)
@@ -120,8 +121,13 @@ class Restore:
                 _log.error("not restored", key=each.key, reason=reason)
         return total
 
+    def _named_by(self, markers: str) -> set[str]:
+        """The files of which there are such small objects."""
+        listed = self._store.listing(self._cold.prefix + markers)
+        return {each.key.rpartition("/")[2] for each in listed}
+
     def _objects(self, wanted: Wanted) -> Iterator[Listed]:
-        markers = self._cold.prefix + DELETED
+        markers = (self._cold.prefix + DELETED, self._cold.prefix + CHANGED)
         for each in self._candidates(wanted):
             if not each.key.startswith(markers):
                 yield each
@@ -162,12 +168,16 @@ class Restore:
             return
         if state == "PENDING":
             raise _Refused("its commit is under way: run this again")
+        said = self._said(file)
+        if state is None and has_ended(said.expires_at, time.time()):
+            total.ended += 1
+            return
         damage = self._damage(file, wanted) if state == "COMMITTED" else None
         if state == "COMMITTED" and damage is None:
             total.intact += 1
             self._note(file, each.key)
             return
-        self._bring_back(each.key, found, file, damage, replaces=state is not None)
+        self._bring_back(each.key, found, file, None if state else said, damage)
         self._note(file, each.key)
         total.restored += 1
         total.size += file.size
@@ -202,11 +212,23 @@ class Restore:
         found = hash_file(path) if wanted.digests else Hashed(file.sha256, size)
         return mismatch(stored, found)
 
+    def _said(self, file: ColdFile) -> Said:
+        """What was said last of a file, as far as the bucket knows. Raises ColdError."""
+        later = None
+        if file.file_id in self._changed:
+            key = changed_key(self._cold.prefix, file.file_id)
+            text = self._store.marker(key, MOST)
+            later = Said.in_marker(text)
+            if text is not None and later is None:
+                raise _Refused(f"{key} can't be read: it may say that the file is held or over")
+        # Where nothing is told of what was released, held is the safe answer.
+        return later or file.said or Said(held=file.namespace in self._settings.held)
+
     def _bring_back(
-        self, key: str, found: Found, file: ColdFile, damage: str | None, replaces: bool
+        self, key: str, found: Found, file: ColdFile, said: Said | None, damage: str | None
     ) -> None:
+        """`said` is of a file that this node doesn't know; `damage` of one that it serves."""
         must_have_room(self._settings.root, file.size, self._settings.sizing.disk_kept_free)
-        stored = self._described(file)
         with StagingFile.create(
             self._settings.staging,
             file.file_id,
@@ -221,17 +243,29 @@ class Restore:
                     f"of {file.size} with {file.sha256}"
                 )
             staging.make_durable()
-            if replaces:
-                self._make_way(file.file_id, damage)
-            intent = Intent(file.jti, staging.path.name, stored, file.request_id)
-            try:
-                self._committer.commit(intent)
-            finally:
-                # Whatever an error left half done, the next start finishes it or sweeps it.
-                staging.keep()
-        if replaces:
-            _remove_kept(Kept.of(self._settings, file.file_id))
+            if said is None:
+                self._put_back(file, staging, damage)
+            else:
+                self._commit(file, said, staging)
         _log.info("file restored", file_id=file.file_id, path=str(file.path), size=file.size)
+
+    def _put_back(self, file: ColdFile, staging: StagingFile, damage: str | None) -> None:
+        """Good bytes for damaged ones; what this node knows of the file stays as it is."""
+        if damage is not None:
+            quarantine(self._settings, self._database, file.file_id, damage)
+        try:
+            self._committer.repair(self._database, file.file_id, staging)
+        except (FileExistsError, FileNotFoundError) as error:
+            raise _Refused(f"it can't be put back: {error}") from None
+
+    def _commit(self, file: ColdFile, said: Said, staging: StagingFile) -> None:
+        stored = self._described(file, said)
+        intent = Intent(file.jti, staging.path.name, stored, file.request_id)
+        try:
+            self._committer.commit(intent)
+        finally:
+            # Whatever an error left half done, the next start finishes it or sweeps it.
+            staging.keep()
 
     def _download(self, key: str, found: Found, staging: StagingFile) -> str:
         """The object's bytes into staging; a cut one goes on where it was. Returns the SHA-256."""
@@ -266,7 +300,7 @@ class Restore:
                 staging.write(rest)
         return digest.hexdigest()
 
-    def _described(self, file: ColdFile) -> StoredFile:
+    def _described(self, file: ColdFile, said: Said) -> StoredFile:
         """The file as this node's own, with its receipt."""
         receipt = ReceiptClaims(
             iss=self._settings.node_id,
@@ -279,39 +313,25 @@ class Restore:
             sha256=file.sha256,
             committed_at=file.committed_at,
             copies=(self._settings.node_id,),
+            expires_at=said.expires_at,
+            held=said.held,
         )
-        # What it was here counts. A bucket doesn't tell what was released: held is the safe answer.
-        known = look_up(self._database, file.file_id)
-        held = known.stored.held if known else file.namespace in self._settings.held
-        anew = awaiting_scan(self._settings, file.namespace, datetime.now(UTC)) if held else None
+        hold = said.hold
+        if said.held and hold is None:
+            hold = awaiting_scan(self._settings, file.namespace, datetime.now(UTC))
         return StoredFile(
-            held=held,
-            hold=known.stored.hold if known else anew,
+            held=said.held,
+            hold=hold,
+            expires_at=said.expires_at,
             node_id=self._settings.node_id,
             url=Rosters(self._settings).lasting_url(file.file_id, file.name),
             direct_url=paths.direct_url(self._settings.public_base_url, file.path),
             receipt=mint_receipt(self._key, receipt),
-            **file.model_dump(exclude={"jti", "request_id"}),
+            **file.model_dump(exclude={"jti", "request_id", "said"}),
         )
-
-    def _make_way(self, file_id: str, damage: str | None) -> None:
-        """Its verified bytes are staged: the damaged ones go out of their place."""
-        if damage is not None:
-            quarantine(self._settings, self._database, file_id, damage)
-        move(self._settings, self._database, file_id)
-        with self._database.transaction() as connection:
-            connection.execute(
-                "DELETE FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
-            )
-            connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
 
     def _note(self, file: ColdFile, key: str) -> None:
         self._queue.stored(file.file_id, self._cold.address(key), int(time.time()))
-
-
-def _remove_kept(kept: Kept) -> None:
-    for path in (kept.data, kept.attributes):
-        Path(path).unlink(missing_ok=True)
 
 
 def _id_of(found: Found) -> str | None:

@@ -22,7 +22,7 @@ from agent.cold.meanings import ColdError, StoreUnavailable, UploadGone
 from agent.cold.queue import Backlog, ColdQueue
 from agent.host.supervised_thread import Pulse, patiently
 from agent.index.database import Database
-from agent.outbox.cold_orders import BACKUP, KINDS, MARK
+from agent.outbox.cold_orders import BACKUP, CHANGE, KINDS, MARK
 from agent.outbox.deliveries import Outbox, Row
 from agent.outbox.events import SCHEDULE, Outcome, after
 from agent.outbox.retry import Following
@@ -95,6 +95,9 @@ class ColdTier:
                 ordered = self._queue.order_missing(pulse.beat)
                 if ordered:
                     _log.info("cold backups ordered", files=ordered)
+                told = self._queue.order_unsaid(pulse.beat)
+                if told:
+                    _log.info("the cold tier is told of ends and holds", files=told)
                 self._queue.forget_missing(pulse.beat)
                 for file_id in self._queue.uploads_without_row():
                     pulse.beat()
@@ -128,7 +131,7 @@ class ColdTier:
             if time.monotonic() < self._resume_at:
                 return None
             # An object that goes too early is gone: not by a clock that may be wrong.
-            kinds = KINDS if self._clock.is_believed else (BACKUP, MARK)
+            kinds = KINDS if self._clock.is_believed else (BACKUP, MARK, CHANGE)
             row = self._outbox.due(int(time.time()), list(self._running), (), kinds)
             if row is not None:
                 self._running[row.number] = row.target
@@ -140,7 +143,7 @@ class ColdTier:
 
     def _carry_out(self, row: Row, pulse: Pulse) -> None:
         try:
-            act = self._back_up if row.kind == BACKUP else self._tidy
+            act = {BACKUP: self._back_up, CHANGE: self._say}.get(row.kind, self._tidy)
             act(row, pulse)
         except Stopped:
             return
@@ -185,6 +188,16 @@ class ColdTier:
                 sent=ended.result == "stored",
                 seconds=round(time.monotonic() - began, 3),
             )
+
+    def _say(self, row: Row, pulse: Pulse) -> None:
+        """Have the tier know when a file ends from now on and whether it is held."""
+        found = self._outbox.file_of(row)
+        if found is None or found[0] == "DELETED" or row.target != self._cold.target:
+            patiently(pulse, lambda: self._outbox.remove([row.number]))
+            return
+        stored = found[1]
+        self._connected().say(stored)
+        patiently(pulse, lambda: self._queue.said(row.number, stored))
 
     def _tidy(self, row: Row, pulse: Pulse) -> None:
         """What is left to do about a deleted file's object."""

@@ -158,7 +158,8 @@ def _restore(found: Settings, arguments: argparse.Namespace) -> None:
     print(cold.summary(restored))
     if restored.refused:
         sys.exit("portside-agent: the log above says why some files are not restored")
-    if arguments.file_id and not (restored.restored or restored.intact or restored.deleted):
+    known = restored.restored or restored.intact or restored.deleted or restored.ended
+    if arguments.file_id and not known:
         sys.exit(f"portside-agent: {arguments.file_id} is not in the cold tier")
 
 

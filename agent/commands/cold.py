@@ -52,7 +52,8 @@ def summary(found: Restored) -> str:
     """One line for people."""
     return (
         f"{found.restored} files restored ({format_size(found.size)}), {found.intact} were there, "
-        f"{found.deleted} are deleted ones, {found.refused} refused"
+        f"{found.deleted} are deleted ones, {found.ended} have come to their end, "
+        f"{found.refused} refused"
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from agent.host import linux
 from agent.index.schema import create_tables
+from portside import durable_file
 from portside.durable_file import NO_ROOM
 from portside.quantities import KIB, MIB
 
@@ -81,6 +82,21 @@ class Database:
         with self._writing, self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             yield self._writer
+
+    def sync_log(self) -> None:
+        """Have all that a start finds be on the disk. Raises OSError.
+
+        What a killed process wrote last may be in memory only: told from here on, a power cut would
+        take it back. Commits from now on are synced anyway.
+        """
+        try:
+            descriptor = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            durable_file.sync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def hold_room(self, log: int = LOG_ROOM) -> bool:
         """Take what transactions will need on a full disk, `log` bytes for the log among it.

@@ -30,6 +30,7 @@ from agent.outbox.events import VERDICTS_TOLD
 from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.holds import finish_holds
 from agent.storage.layout import quarantined_id
 from agent.storage.opening import open_index
 from agent.storage.quarantine import Kept, ended
@@ -61,6 +62,8 @@ def reindex(settings: Settings) -> Rebuilt:
     _put_aside_if_broken(settings.index)
     database = open_index(settings)
     rebuilt = Rebuilt()
+    # Of these an index that wasn't lost knows better than the attributes.
+    finish_holds(settings, database)
     # A control plane knows which copies there are, and orders those that are missing.
     pushes = PushQueue(database) if Rosters(settings).current().control_url is None else None
     _restore_all(FileIndex(database), pushes, _in_uploads(settings), rebuilt)

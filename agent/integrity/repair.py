@@ -23,6 +23,7 @@ from agent.integrity.inspection import lstat, row_at
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete
+from agent.storage.holds import finish_hold
 from agent.storage.permissions import folder_mode
 from agent.storage.quarantine import DATA_SUFFIX, quarantine
 from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
@@ -96,6 +97,9 @@ class Repair:
 
     def _restore_row(self, place: Place, finding: Finding) -> str:
         attributes = _described(place)
+        if finish_hold(self._settings, self._database, attributes.file_id):
+            # Of the two the row was right.
+            return "its hold or release finished"
         if self._index.restore([(attributes.jti, attributes.stored())]):
             return self._set_aside(place, finding)
         return "row written from its attributes"

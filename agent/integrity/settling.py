@@ -30,12 +30,12 @@ from agent.outbox.events import RECEIPT
 from agent.replication.elsewhere import Answer, Elsewhere, Unfetched
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.attributes import write as write_attributes
 from agent.storage.commit import signed_again
 from agent.storage.deletion import remove_damaged
 from agent.storage.quarantine import REASON_KEY, Kept, move, put_back, replace_bytes
 from agent.storage.staging import StagingFile, must_have_room, translated
 from agent.storage.verification import DAMAGE, Pace, hash_file, mismatch
-from portside import durable_file
 from portside.quantities import format_size
 from portside.tokens import SigningKey
 
@@ -198,7 +198,7 @@ class Settler:
         """From the name that fsck gave it to its file's own. A cut leaves either, with the note."""
         if inspection.lstat(kept.data) is not None or inspection.lstat(kept.attributes) is not None:
             raise Unsettled(f"{file.file_id} is in quarantine as well: settle that first")
-        durable_file.replace(kept.attributes, file.model_dump_json().encode() + b"\n", 0o640)
+        write_attributes(self.settings, kept.attributes, file)
         if inspection.lstat(entry.places.data) is not None:
             entry.places.data.rename(kept.data)
         filesystem.of(self.settings.root).sync_directory(self.settings.quarantine)

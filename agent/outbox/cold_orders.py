@@ -2,7 +2,9 @@
 
 - `cold`: a file is to be backed up; its target is the tier;
 - `cold-mark`: the object of a deleted file is to be marked; its target is the object;
-- `cold-delete`: an object is to be removed, once the row is due.
+- `cold-delete`: an object is to be removed, once the row is due;
+- `cold-change`: the tier is to be told when a file ends from now on and whether it is held; its
+  target is the tier.
 
 The note `cold:<file id>` has the address of a file's object. The tier's own queue is
 `agent.cold.queue`.
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from agent.index.files import Delivery
+from agent.index.files import Delivery, add_deliveries
 from agent.settings import Cold
 
 BACKUP = "cold"
 MARK = "cold-mark"
 REMOVAL = "cold-delete"
-KINDS = (BACKUP, MARK, REMOVAL)
+CHANGE = "cold-change"
+KINDS = (BACKUP, MARK, REMOVAL, CHANGE)
 
 STORED = "cold:"
 """What the key of a file's note begins with."""
@@ -27,6 +30,17 @@ STORED = "cold:"
 def deliveries_for(cold: Cold | None, namespace: str) -> list[Delivery]:
     """What a commit in a namespace leaves to do for the cold tier."""
     return [Delivery(BACKUP, cold.target)] if cold is not None and cold.takes(namespace) else []
+
+
+def file_changed(
+    connection: sqlite3.Connection, cold: Cold | None, file_id: str, namespace: str
+) -> None:
+    """Another end was given to a file, or it was held or released: the tier is to know.
+
+    Its object may be there, be on its way, or come later with what was read before.
+    """
+    if cold is not None and cold.takes(namespace):
+        add_deliveries(connection, file_id, [Delivery(CHANGE, cold.target)])
 
 
 def file_deleted(connection: sqlite3.Connection, cold: Cold | None, file_id: str, now: int) -> None:

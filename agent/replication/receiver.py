@@ -18,6 +18,9 @@ every file is: with an access token, or by the control plane's word.
 
 from __future__ import annotations
 
+import io
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +44,6 @@ from agent.resumable.creation import creation_of_copy
 from agent.resumable.intake import Intake
 from agent.resumable.locks import UploadLocks
 from agent.storage.holds import is_scanners
-from agent.storage.quarantine import discard
 from agent.storage.sniffing import ContentRefused
 from agent.storage.staging import StagingFile
 from agent.telemetry.metrics import UploadTimer
@@ -58,6 +60,10 @@ _log = structlog.get_logger()
 
 KEPT = 86400
 """Seconds for which the bytes of a push that was cut are kept for it to go on."""
+
+MOST_LENT = 2
+"""Held files that are sent at a time: each takes a thread for as long as its receiver reads, and
+uploads need those. Damaged copies are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,29 @@ class Sending:
     timer: UploadTimer
 
 
+class LentFile(io.FileIO):
+    """A file that is being sent; whoever closes it makes room for the next one."""
+
+    def __init__(self, descriptor: int, room: threading.BoundedSemaphore) -> None:
+        super().__init__(descriptor)
+        self._room: threading.BoundedSemaphore | None = room
+
+    def close(self) -> None:
+        """Also when nothing of it was sent. Again it changes nothing."""
+        super().close()
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file for another node. A held one is open: nginx, which sends the others, can't read it."""
+
+    stored: StoredFile
+    file: LentFile | None
+
+
 class ReplicaReceiver:
     """The pushes that come to one node. Thread-safe."""
 
@@ -97,6 +126,7 @@ class ReplicaReceiver:
         self._health = intake.health
         self._progress = intake.progress
         self._writers = UploadLocks(intake.admission.spare)
+        self._lent = threading.BoundedSemaphore(MOST_LENT)
 
     def check(self, asked: ReplicateRequest) -> None:
         """Whether a push would be let in, before its body. Raises ProblemError if not."""
@@ -132,7 +162,7 @@ class ReplicaReceiver:
             upload = self._begun(claims)
             return Reached(0 if upload is None else upload.offset)
 
-    def content(self, asked: ReplicateRequest) -> StoredFile:
+    def content(self, asked: ReplicateRequest) -> Content:
         """The file whose good bytes another node asks for: it names that very file, or gets none.
 
         Raises ProblemError.
@@ -141,7 +171,18 @@ class ReplicaReceiver:
         stored = self._known(claims)
         if stored is None:
             raise ProblemError("not-found", "this node has no good copy of this file")
-        return stored
+        return Content(stored, self._lend(stored) if stored.held else None)
+
+    def _lend(self, stored: StoredFile) -> LentFile:
+        """A held file's bytes, from the agent itself. Raises ProblemError."""
+        if not self._lent.acquire(blocking=False):
+            raise ProblemError("no-slot", "held files are being fetched already: ask again")
+        try:
+            path = self._settings.uploads / stored.path
+            return LentFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), self._lent)
+        except OSError as error:
+            self._lent.release()
+            raise ProblemError("not-found", f"its data can't be read: {error.strerror}") from None
 
     def receive(self, sending: Sending) -> Reached:
         """Take in a push's bytes; with the last of them the copy is committed."""
@@ -300,11 +341,9 @@ class ReplicaReceiver:
             self._check_content(upload, claims, staging)
             sha256 = progress.hexdigest()
             if sha256 == claims.sha256 and look_up(self._database, claims.file_id) is not None:
-                # It is in quarantine. The good bytes are made durable before the damaged ones go.
-                staging.settle()
-                progress.record(staging)
-                discard(self._settings, self._database, claims.file_id)
-            stored = self._finisher.finish(upload, staging, sha256, sending.timer)
+                stored = self._finisher.repair(self._database, upload, staging, sending.timer)
+            else:
+                stored = self._finisher.finish(upload, staging, sha256, sending.timer)
         return Reached(stored.size, stored, "stored")
 
     def _check_content(self, upload: Upload, claims: ReplicateClaims, staging: StagingFile) -> None:

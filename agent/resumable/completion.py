@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
+from agent.index.database import Database
+from agent.index.files import name_taken
 from agent.index.uploads import Upload, UploadIndex
 from agent.problems import ProblemError
 from agent.resumable.staging import StagedUploads
@@ -52,6 +56,29 @@ class Completion:
                 # The name or the token was taken meanwhile, and stays so.
                 self._staged.give_up(upload)
                 raise
+        timer.committed(stored.size)
+        return stored
+
+    def repair(
+        self, database: Database, upload: Upload, staging: StagingFile, timer: UploadTimer
+    ) -> StoredFile:
+        """Good bytes take the place of damaged ones in quarantine; the file is back as its row has
+        it, which was told of holds and of its end meanwhile. Raises ProblemError.
+        """
+        file_id = upload.details.claims.file_id
+        with timer.phase("sync"):
+            staging.make_durable()
+        with timer.phase("commit"):
+            # First of all: a push that is cut short behind this begins anew.
+            self._uploads.end(upload.upload_id)
+            try:
+                stored = self._committer.repair(database, file_id, staging)
+            except FileExistsError:
+                raise name_taken(PurePosixPath(str(upload.path))) from None
+            except FileNotFoundError:
+                raise ProblemError(
+                    "upload-locked", "the damaged copy was settled meanwhile: ask again"
+                ) from None
         timer.committed(stored.size)
         return stored
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,7 +11,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
+from agent.host import filesystem
 from agent.index.files import Intent
+from agent.settings import Settings
+from agent.storage.permissions import ATTRIBUTES_MODE
+from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
+from portside import durable_file
 from portside.journal import REQUEST_ID
 from portside.names import ATTRIBUTES_SUFFIX
 from portside.wire.fields import TokenId
@@ -58,6 +64,38 @@ class Attributes(StoredFile):
     def stored(self) -> StoredFile:
         """The stored file alone."""
         return StoredFile(**{name: getattr(self, name) for name in StoredFile.model_fields})
+
+
+def as_told_last(place: Path, stored: StoredFile, jti: str) -> Attributes:
+    """The attributes at `place`, of a file whose row says `stored`; where they are no use, the
+    row's own.
+
+    Whether it is held the row alone says: it is changed first (`agent.storage.holds`).
+    """
+    try:
+        found = Attributes.model_validate_json(place.read_bytes())
+        if found.file_id == stored.file_id:
+            return found.model_copy(update={"held": stored.held, "hold": stored.hold})
+    except (OSError, ValueError):
+        pass
+    return Attributes(**dict(stored), jti=jti)
+
+
+def write(settings: Settings, place: Path, attributes: Attributes) -> None:
+    """Have these attributes at `place`, durably, instead of what is there. Raises OSError.
+
+    By way of staging: what a crash leaves there is swept.
+    """
+    name = f"{attributes.file_id}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = settings.staging / name
+    content = attributes.model_dump_json().encode() + b"\n"
+    try:
+        durable_file.write(temporary, content, ATTRIBUTES_MODE, new=True)
+        temporary.rename(place)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    filesystem.of(settings.root).sync_directory(place.parent)
 
 
 @contextmanager

@@ -20,14 +20,16 @@ from agent.cluster.roster import Rosters
 from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.host.filesystem import Filesystem
-from agent.index.files import Delivery, FileIndex, Intent, microseconds, name_taken
+from agent.index.database import Database
+from agent.index.files import Delivery, FileIndex, Intent, microseconds, name_taken, stored_of
 from agent.index.uploads import Copied
 from agent.outbox import cold_orders
 from agent.outbox.events import COPIED, RECEIPT, SCAN, UPLOADED, deliveries_for
 from agent.settings import Settings
-from agent.storage.attributes import Attributes
+from agent.storage.attributes import Attributes, as_told_last
 from agent.storage.holds import awaiting_scan, awaits_scan
 from agent.storage.permissions import ATTRIBUTES_MODE, folder_mode, set_data_mode
+from agent.storage.quarantine import Kept, move, put_back, replace_bytes
 from agent.storage.reserve import Reserve, says_full
 from agent.storage.sniffing import media_type
 from agent.storage.staging import (
@@ -193,6 +195,30 @@ class Committer:
             self._filesystem().sync_directory((self._settings.uploads / intent.stored.path).parent)
         self._record(intent.stored)
 
+    def repair(self, database: Database, file_id: str, staging: StagingFile) -> StoredFile:
+        """Put a quarantined file back into service with these bytes, verified and durable.
+
+        The file stays as its row has it, which may be told of holds and of another end until the
+        last moment. Raises FileExistsError when its name was given again, FileNotFoundError when it
+        isn't in quarantine any more, DiskFull, DiskFailed or sqlite3.Error.
+        """
+        settings = self._settings
+        move(settings, database, file_id)
+        row = database.row("SELECT jti, stored FROM files WHERE file_id = ?", (file_id,))
+        if row is None or not replace_bytes(settings, database, file_id, staging.path):
+            raise FileNotFoundError(f"{file_id} is not in quarantine any more")
+        staging.keep()
+        stored = stored_of(row[1])
+        described = as_told_last(Kept.of(settings, file_id).attributes, stored, row[0])
+        fresh = signed_again(described.stored(), described.jti, self._key)
+        described = described.model_copy(update={"receipt": fresh.receipt})
+        deliveries = cold_orders.deliveries_for(settings.cold, stored.namespace)
+        return put_back(settings, database, described, [*deliveries, *self._receipts()])
+
+    def _receipts(self) -> list[Delivery]:
+        control_url = self._rosters.current().control_url
+        return [] if control_url is None else [Delivery(RECEIPT, control_url)]
+
     def _record(self, stored: StoredFile) -> None:
         """The row COMMITTED, and with it what is to be told and where the file is to be backed up.
 
@@ -204,10 +230,7 @@ class Committer:
             deliveries.append(Delivery(SCAN, COPIED if is_copy else UPLOADED))
         if not is_copy:
             deliveries += deliveries_for(self._settings.hooks, stored.namespace)
-        control_url = self._rosters.current().control_url
-        if control_url is not None:
-            deliveries.append(Delivery(RECEIPT, control_url))
-        self._index.commit(stored.file_id, deliveries)
+        self._index.commit(stored.file_id, [*deliveries, *self._receipts()])
 
     def _place(self, intent: Intent) -> None:
         """Attributes, then data, then both directories on disk. Raises FileExistsError."""

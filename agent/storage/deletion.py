@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from agent.settings import Settings
 from agent.storage import ending
 from agent.storage.attributes import Attributes
 from agent.storage.permissions import folder_mode
-from agent.storage.quarantine import REASON_KEY, Kept, ended, move
+from agent.storage.quarantine import DOOMED_KEY, REASON_KEY, Kept, ended, move
 from agent.storage.reserve import Reserve
 from agent.storage.staging import SUFFIX, translated
 from portside import durable_file
@@ -45,6 +46,9 @@ _REMOVAL_KEY = "removal:"
 
 _ORDER_KEY = "order:"
 """A note with this and a file's id for a key: the token that asked for its deletion."""
+
+_COPY = "copy"
+"""The value of a note DOOMED_KEY where only this node's copy goes."""
 
 TOMBSTONE_SUFFIX = ".tombstone"
 """A tombstone on its way to its place, in staging."""
@@ -65,7 +69,7 @@ def delete(settings: Settings, database: Database, file_id: str, order: str | No
     move(settings, database, file_id)
     ending.move(settings, database, (file_id,))
     reserve = Reserve(settings)
-    reserve.spend(lambda: _begin(database, file_id, order=order))
+    reserve.spend(lambda: _begin(database, file_id, order=order, doomed=("QUARANTINED", "ENDED")))
     return reserve.spend(lambda: _carry_out(settings, database, file_id))
 
 
@@ -77,7 +81,7 @@ def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
     """
     reserve = Reserve(settings)
     ending.move(settings, database, (file_id,))
-    if not reserve.spend(lambda: _begin(database, file_id, removal=True)):
+    if not reserve.spend(lambda: _begin(database, file_id, removal=True, doomed=("ENDED",))):
         # One whose time is over is out of service already.
         return reserve.spend(
             lambda: _carry_out(settings, database, file_id, state="ENDED", removal=True)
@@ -86,9 +90,17 @@ def remove_copy(settings: Settings, database: Database, file_id: str) -> bool:
 
 
 def _begin(
-    database: Database, file_id: str, removal: bool = False, order: str | None = None
+    database: Database,
+    file_id: str,
+    removal: bool = False,
+    order: str | None = None,
+    doomed: Sequence[str] = (),
 ) -> bool:
-    """Write down that a committed file, or only this copy of it, goes; whether there was one."""
+    """Write down that a committed file, or only this copy of it, goes; whether there was one.
+
+    Of one that is in a state of `doomed` a note says so: the states are those from which it could
+    come back.
+    """
     with database.transaction() as connection:
         changed = connection.execute(
             "UPDATE files SET state = 'DELETING' WHERE file_id = ? AND state = 'COMMITTED'",
@@ -98,23 +110,37 @@ def _begin(
             connection.execute(
                 "INSERT OR REPLACE INTO notes VALUES (?, '')", (_REMOVAL_KEY + file_id,)
             )
+        _doom(connection, file_id, doomed, removal=removal)
         if order is not None:
             connection.execute(
                 "INSERT OR REPLACE INTO notes SELECT ?, ? WHERE EXISTS (SELECT 1 FROM files "
-                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED'))",
+                "WHERE file_id = ? AND state IN ('DELETING', 'QUARANTINED', 'ENDED'))",
                 (_ORDER_KEY + file_id, order, file_id),
             )
         # Of one that failed half-way the note is there: asked for again, it is gone on with.
         return bool(changed.rowcount) or (removal and _is_removal(connection, file_id))
 
 
+def _doom(
+    connection: sqlite3.Connection, file_id: str, states: Sequence[str], *, removal: bool
+) -> None:
+    """Note down that a file which is in one of these states, out of service, is being deleted."""
+    connection.execute(
+        "INSERT OR REPLACE INTO notes SELECT ?, ? FROM files WHERE file_id = ? "  # noqa: S608 (marks alone)
+        f"AND state IN ({', '.join('?' * len(states))})",
+        (DOOMED_KEY + file_id, _COPY if removal else "", file_id, *states),
+    )
+
+
 def remove_damaged(settings: Settings, database: Database, file_id: str) -> bool:
     """Remove what is in quarantine of a file, as `remove_copy`: the file may live on elsewhere.
 
-    False when it isn't in quarantine (any more). A cut leaves it there.
+    False when it isn't in quarantine (any more).
     """
     # A file whose way to the quarantine was cut short is brought there first.
     move(settings, database, file_id)
+    with database.transaction() as connection:
+        _doom(connection, file_id, ("QUARANTINED",), removal=True)
     return _carry_out(settings, database, file_id, state="QUARANTINED", removal=True)
 
 
@@ -129,7 +155,13 @@ def finish_deletions(settings: Settings, database: Database) -> int:
     )
     carry_out = partial(_carry_out, settings, database)
     reserve = Reserve(settings)
-    return sum(reserve.spend(partial(carry_out, file_id)) for (file_id,) in rows)
+    finished = sum(reserve.spend(partial(carry_out, file_id)) for (file_id,) in rows)
+    # Of these the half may be done: what is left is no file that could come back.
+    doomed = database.rows("SELECT key, value FROM notes WHERE key GLOB ?", (f"{DOOMED_KEY}*",))
+    for key, value in doomed:
+        file_id = key.removeprefix(DOOMED_KEY)
+        finished += reserve.spend(partial(carry_out, file_id, removal=value == _COPY))
+    return finished
 
 
 def _carry_out(
@@ -256,5 +288,5 @@ def _mark_gone(
             ],
         )
     connection.execute("DELETE FROM copies WHERE file_id = ?", (file_id,))
-    for key in (REASON_KEY, _REMOVAL_KEY, _ORDER_KEY):
+    for key in (REASON_KEY, DOOMED_KEY, _REMOVAL_KEY, _ORDER_KEY):
         connection.execute("DELETE FROM notes WHERE key = ?", (key + file_id,))

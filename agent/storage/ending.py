@@ -10,7 +10,6 @@ Many end at a time: rows change in one transaction a batch, and each folder is s
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -23,15 +22,14 @@ from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index.database import Database
 from agent.index.files import add_deliveries
+from agent.outbox import cold_orders
 from agent.outbox.events import deliveries_for
 from agent.settings import Settings
-from agent.storage.attributes import Attributes
-from agent.storage.permissions import ATTRIBUTES_MODE
+from agent.storage.attributes import Attributes, as_told_last
+from agent.storage.attributes import write as write_attributes
 from agent.storage.quarantine import Kept, ended, move_out, put_back
 from agent.storage.reserve import Reserve
-from agent.storage.staging import ATTRIBUTES_SUFFIX as TEMPORARY_SUFFIX
 from agent.storage.staging import translated
-from portside import durable_file
 from portside.cluster.lifetimes import has_ended
 from portside.names import attributes_path
 from portside.wire.files import StoredFile
@@ -161,17 +159,19 @@ def _change(
         state, jti, text = row
         before = StoredFile.model_validate_json(text)
         place = _attributes_of(settings, state, before)
-        found = _read(place, before, jti)
+        found = as_told_last(place, before, jti)
         changed = found.model_copy(update={"expires_at": expires_at})
+        cold_orders.file_changed(connection, settings.cold, file_id, changed.namespace)
         if not (state == "ENDED" and not has_ended(expires_at, time.time())):
             _write(settings, connection, place, changed)
             return changed.stored()
+        # A way back that is cut short may leave it in its old place: then it is moved once more.
+        connection.execute("UPDATE ended SET moved = 0 WHERE file_id = ?", (file_id,))
     try:
-        put_back(settings, database, changed, state="ENDED")
+        return put_back(settings, database, changed, state="ENDED")
     except FileNotFoundError:
         # Deleted in between.
         return None
-    return changed.stored()
 
 
 def _attributes_of(settings: Settings, state: str, stored: StoredFile) -> Path:
@@ -181,29 +181,12 @@ def _attributes_of(settings: Settings, state: str, stored: StoredFile) -> Path:
     return (kept or ended(settings, stored.file_id)).attributes
 
 
-def _read(place: Path, stored: StoredFile, jti: str) -> Attributes:
-    """The attributes beside the data; where they are no use, those that the index has."""
-    try:
-        found = Attributes.model_validate_json(place.read_bytes())
-        if found.file_id == stored.file_id:
-            return found
-    except (OSError, ValueError):
-        pass
-    return Attributes(**dict(stored), jti=jti)
-
-
 def _write(
     settings: Settings, connection: sqlite3.Connection, place: Path, changed: Attributes
 ) -> None:
     """Attributes first: an index that is rebuilt from them has what was promised."""
     try:
-        # By way of staging: what a crash leaves there is swept.
-        name = f"{changed.file_id}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-        temporary = settings.staging / name
-        content = changed.model_dump_json().encode() + b"\n"
-        durable_file.write(temporary, content, ATTRIBUTES_MODE, new=True)
-        temporary.rename(place)
-        filesystem.of(settings.root).sync_directory(place.parent)
+        write_attributes(settings, place, changed)
     except OSError as error:
         raise translated(error, f"writing {place.name}") from error
     connection.execute(

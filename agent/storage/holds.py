@@ -20,14 +20,16 @@ from pydantic import ValidationError
 from agent.host import filesystem
 from agent.index.database import Database
 from agent.index.files import Delivery, add_deliveries, stored_of
+from agent.outbox import cold_orders
 from agent.outbox.events import SCAN
 from agent.settings import Settings
+from agent.storage import ending
 from agent.storage.attributes import Attributes
-from agent.storage.permissions import ATTRIBUTES_MODE, set_data_mode
-from agent.storage.quarantine import Kept
+from agent.storage.attributes import write as write_attributes
+from agent.storage.permissions import set_data_mode
+from agent.storage.quarantine import Kept, ended
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside import durable_file
 from portside.names import attributes_path
 from portside.wire.files import SCANNER, HoldNote, StoredFile
 
@@ -59,12 +61,14 @@ def set_held(
 ) -> StoredFile | None:
     """Hold a file or release it, durably; None when the node has no such file (any more).
 
-    Without a note that of the file stays. One in quarantine is changed too: it may be put back.
+    Without a note that of the file stays. One in quarantine, and one whose time is over, is changed
+    too: it may come back.
     Raises DiskFull, DiskFailed or sqlite3.Error; once the row is written the next start finishes
     what is left to do.
     """
-    reserve = Reserve(settings)
-    stored = reserve.spend(lambda: _say(database, file_id, held, note))
+    # One whose end was cut short is brought out of nginx's reach first.
+    ending.move(settings, database, (file_id,))
+    stored = Reserve(settings).spend(lambda: _say(settings, database, file_id, held, note))
     if stored is not None:
         _do(settings, database, stored, note)
     return stored
@@ -84,7 +88,7 @@ def settle_scan(
     None when the file doesn't wait for one any more: somebody held or released it meanwhile, and
     that counts. Raises as `set_held`.
     """
-    stored = Reserve(settings).spend(lambda: _judge(database, file_id, held, note, told))
+    stored = Reserve(settings).spend(lambda: _judge(settings, database, file_id, held, note, told))
     if stored is not None:
         _do(settings, database, stored, note)
     return stored
@@ -110,16 +114,31 @@ def finish_holds(settings: Settings, database: Database) -> int:
     return len(rows)
 
 
-def _say(database: Database, file_id: str, held: bool, note: HoldNote | None) -> StoredFile | None:
+def finish_hold(settings: Settings, database: Database, file_id: str) -> bool:
+    """As `finish_holds`, of one file; whether there was anything to finish."""
+    if database.note(UNDONE_KEY + file_id) is None:
+        return False
+    _carry_out(settings, database, file_id)
+    return True
+
+
+def _say(
+    settings: Settings, database: Database, file_id: str, held: bool, note: HoldNote | None
+) -> StoredFile | None:
     with database.transaction() as connection:
         found = _found(connection, file_id)
         if found is None:
             return None
-        return _change(connection, found[1], held, note or found[1].hold)
+        return _change(settings, connection, found[1], held, note or found[1].hold)
 
 
 def _judge(
-    database: Database, file_id: str, held: bool, note: HoldNote, told: Sequence[Delivery]
+    settings: Settings,
+    database: Database,
+    file_id: str,
+    held: bool,
+    note: HoldNote,
+    told: Sequence[Delivery],
 ) -> StoredFile | None:
     with database.transaction() as connection:
         connection.execute("DELETE FROM deliveries WHERE file_id = ? AND kind = ?", (file_id, SCAN))
@@ -127,11 +146,15 @@ def _judge(
         if found is None or not awaits_scan(found[1]):
             return None
         add_deliveries(connection, file_id, told)
-        return _change(connection, found[1], held, note)
+        return _change(settings, connection, found[1], held, note)
 
 
 def _change(
-    connection: sqlite3.Connection, before: StoredFile, held: bool, note: HoldNote | None
+    settings: Settings,
+    connection: sqlite3.Connection,
+    before: StoredFile,
+    held: bool,
+    note: HoldNote | None,
 ) -> StoredFile:
     stored = before.model_copy(update={"held": held, "hold": note})
     file_id = before.file_id
@@ -139,6 +162,7 @@ def _change(
         "UPDATE files SET stored = ? WHERE file_id = ?", (stored.model_dump_json(), file_id)
     )
     connection.execute("INSERT OR REPLACE INTO notes VALUES (?, '')", (UNDONE_KEY + file_id,))
+    cold_orders.file_changed(connection, settings.cold, file_id, stored.namespace)
     return stored
 
 
@@ -160,20 +184,21 @@ def _carry_out(settings: Settings, database: Database, file_id: str) -> None:
 
 def _write(settings: Settings, state: str, stored: StoredFile) -> None:
     data = settings.uploads / stored.path
-    attributes = settings.uploads / attributes_path(stored.path)
-    if state == "QUARANTINED":
-        # No mode: nobody but the agent reads there, and the way back sets it by the attributes.
-        _rewrite(Kept.of(settings, stored.file_id).attributes, stored)
+    beside = settings.uploads / attributes_path(stored.path)
+    if state != "COMMITTED":
+        # No mode: nobody but the agent reads there, and the way back sets it by the row.
+        place = Kept.of if state == "QUARANTINED" else ended
+        _rewrite(settings, place(settings, stored.file_id).attributes, stored)
         return
     if stored.held:
         set_data_mode(settings, stored.namespace, data, held=True)
-    _rewrite(attributes, stored)
+    _rewrite(settings, beside, stored)
     if not stored.held:
         set_data_mode(settings, stored.namespace, data, held=False)
     filesystem.of(settings.root).sync_directory(data.parent)
 
 
-def _rewrite(place: Path, stored: StoredFile) -> None:
+def _rewrite(settings: Settings, place: Path, stored: StoredFile) -> None:
     """Attributes that can't be read stay as they are: fsck writes them anew from the row."""
     try:
         before = Attributes.model_validate_json(place.read_bytes())
@@ -182,13 +207,13 @@ def _rewrite(place: Path, stored: StoredFile) -> None:
     if before.file_id != stored.file_id:
         return
     after = before.model_copy(update={"held": stored.held, "hold": stored.hold})
-    durable_file.replace(place, after.model_dump_json().encode() + b"\n", ATTRIBUTES_MODE)
+    write_attributes(settings, place, after)
 
 
 def _found(connection: sqlite3.Connection, file_id: str) -> tuple[str, StoredFile] | None:
     row = connection.execute(
         "SELECT state, stored FROM files WHERE file_id = ? "
-        "AND state IN ('COMMITTED', 'QUARANTINED')",
+        "AND state IN ('COMMITTED', 'QUARANTINED', 'ENDED')",
         (file_id,),
     ).fetchone()
     return None if row is None else (row[0], stored_of(row[1]))

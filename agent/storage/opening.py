@@ -38,6 +38,7 @@ def open_index(settings: Settings) -> Database:
     # SQLite maps a file into memory: without room for it the process would be killed.
     reserve.lend()
     database = reserve.spend(lambda: Database(settings.index))
+    database.sync_log()
     if not database.hold_room():
         # Half of the reserve is worth more in the log: it is what every deletion needs.
         database.hold_room(reserve.keep(PIECES // 2) * 7 // 8)

@@ -25,14 +25,16 @@ from agent.host import filesystem
 from agent.host.directories import make_directories
 from agent.index import removals
 from agent.index.database import Database
-from agent.index.files import Delivery, add_deliveries, microseconds
+from agent.index.files import Delivery, add_deliveries, microseconds, stored_of
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
+from agent.storage.attributes import write as write_attributes
 from agent.storage.permissions import folder_mode, set_data_mode
 from agent.storage.reserve import Reserve
 from agent.storage.staging import translated
-from portside import durable_file
+from portside.cluster.lifetimes import has_ended
 from portside.names import ATTRIBUTES_SUFFIX
+from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
 
@@ -40,6 +42,10 @@ DATA_SUFFIX = ".data"
 
 REASON_KEY = "quarantine-reason:"
 """The note that says why a file is in quarantine has this and the file's id for a key."""
+
+DOOMED_KEY = "doomed:"
+"""The note that a file which is in quarantine or ended is being deleted has this and its id for a
+key (`agent.storage.deletion`). Whatever puts it back calls that off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +171,24 @@ def put_back(
     attributes: Attributes,
     deliveries: Sequence[Delivery] = (),
     state: Literal["QUARANTINED", "ENDED"] = "QUARANTINED",
-) -> None:
+) -> StoredFile:
     """Put a quarantined file whose bytes were just verified back into service, durably; or one
-    whose time was over.
+    whose time was over. Returns the file as it is from now on.
 
-    `attributes` are what it is to have from now on, `deliveries` what is to be told of it. Raises
-    FileExistsError when its name was given again, FileNotFoundError when it isn't in that state any
-    more, and as `move`; nothing has changed then.
+    `attributes` are what it is to have from now on, `deliveries` what is to be told of it. Whether
+    it is held, and of a quarantined one when it ends, its row alone says: it may have been told
+    since these attributes were read. Raises FileExistsError when its name was given again,
+    FileNotFoundError when it isn't in that state any more, and as `move`; nothing has changed then.
     """
-    stored, file_id = attributes.stored(), attributes.file_id
-    data = settings.uploads / stored.path
+    file_id = attributes.file_id
+    data = settings.uploads / attributes.path
     kept = Kept.of(settings, file_id) if state == "QUARANTINED" else ended(settings, file_id)
     with database.transaction() as connection:
+        attributes = _as_told_last(connection, attributes, state)
+        stored = attributes.stored()
         try:
             # First of all: from here on the name is this file's, or it is refused.
-            changed = connection.execute(
+            connection.execute(
                 "UPDATE files SET state = 'COMMITTED', stored = ?, "
                 "verified_at = CASE state WHEN 'QUARANTINED' THEN ? ELSE verified_at END "
                 "WHERE file_id = ? AND state = ?",
@@ -187,9 +196,9 @@ def put_back(
             )
         except sqlite3.IntegrityError:
             raise FileExistsError(f"{stored.path} is another file's by now") from None
-        if changed.rowcount == 0:
-            raise FileNotFoundError(f"{file_id} is not {state.lower()} any more")
-        connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
+        connection.executemany(
+            "DELETE FROM notes WHERE key = ?", [(REASON_KEY + file_id,), (DOOMED_KEY + file_id,)]
+        )
         removals.drop(connection, file_id)
         add_deliveries(connection, file_id, [*deliveries, *_given_up(connection, file_id)])
         if data.exists():
@@ -201,6 +210,21 @@ def put_back(
         except OSError as error:
             raise translated(error, f"putting {stored.path} back") from error
     _log.info("file put back", file_id=file_id, path=str(stored.path), size=stored.size)
+    return stored
+
+
+def _as_told_last(connection: sqlite3.Connection, attributes: Attributes, state: str) -> Attributes:
+    """Attributes with what the row says, which may be newer. Raises FileNotFoundError."""
+    row = connection.execute(
+        "SELECT stored FROM files WHERE file_id = ? AND state = ?", (attributes.file_id, state)
+    ).fetchone()
+    if row is None:
+        raise FileNotFoundError(f"{attributes.file_id} is not {state.lower()} any more")
+    told = stored_of(row[0])
+    expires_at = told.expires_at if state == "QUARANTINED" else attributes.expires_at
+    return attributes.model_copy(
+        update={"held": told.held, "hold": told.hold, "expires_at": expires_at}
+    )
 
 
 def _given_up(connection: sqlite3.Connection, file_id: str) -> list[Delivery]:
@@ -215,12 +239,14 @@ def _given_up(connection: sqlite3.Connection, file_id: str) -> list[Delivery]:
 
 def _place(settings: Settings, attributes: Attributes, data: Path, kept: Kept) -> None:
     """Attributes, then data, then both directories on disk, as with every commit."""
-    durable_file.replace(kept.attributes, attributes.model_dump_json().encode() + b"\n", 0o640)
+    write_attributes(settings, kept.attributes, attributes)
     disk = filesystem.of(settings.root)
     # Bytes that were fetched are as old as the file: nginx tells it, the same on every node.
     moment = microseconds(attributes.committed_at) * 1000
     os.utime(kept.data, ns=(moment, moment))
-    set_data_mode(settings, attributes.namespace, kept.data, held=attributes.held)
+    # One whose time is over ends within seconds: until then nginx isn't to serve it.
+    closed = attributes.held or has_ended(attributes.expires_at, time.time())
+    set_data_mode(settings, attributes.namespace, kept.data, held=closed)
     mode = folder_mode(settings, attributes.namespace)
     make_directories(disk, settings.uploads, attributes.path.parent, mode)
     kept.attributes.rename(data.with_name(data.name + ATTRIBUTES_SUFFIX))
@@ -248,30 +274,6 @@ def replace_bytes(settings: Settings, database: Database, file_id: str, staging:
         except OSError as error:
             raise translated(error, f"replacing the bytes of {file_id}") from error
     return True
-
-
-def discard(settings: Settings, database: Database, file_id: str) -> None:
-    """Remove what is in quarantine of a file whose good bytes are durable elsewhere on this node.
-
-    Of a file that isn't in quarantine nothing is touched. Raises as `move`.
-    """
-    move(settings, database, file_id)
-    kept = Kept.of(settings, file_id)
-    with database.transaction() as connection:
-        gone = connection.execute(
-            "DELETE FROM files WHERE file_id = ? AND state = 'QUARANTINED'", (file_id,)
-        )
-        if gone.rowcount == 0:
-            return
-        connection.execute("DELETE FROM notes WHERE key = ?", (REASON_KEY + file_id,))
-        try:
-            # Attributes first: they alone would bring the row back.
-            kept.attributes.unlink(missing_ok=True)
-            kept.data.unlink(missing_ok=True)
-            filesystem.of(settings.root).sync_directory(settings.quarantine)
-        except OSError as error:
-            raise translated(error, f"removing {kept.data.name} from the quarantine") from error
-    _log.info("damaged bytes removed: a good copy came", file_id=file_id)
 
 
 def _is_own(connection: sqlite3.Connection, file_id: str, data: Path, attributes: Path) -> bool:

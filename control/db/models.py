@@ -402,6 +402,14 @@ class File(Base):
             sqlite_where=text("vouched_by IS NOT NULL"),
             postgresql_where=text("vouched_by IS NOT NULL"),
         ),
+        # What is to be forgotten, the longest deleted first.
+        Index(
+            "ix_files_deleted",
+            "changed_at",
+            "file_id",
+            sqlite_where=text("state = 'deleted'"),
+            postgresql_where=text("state = 'deleted'"),
+        ),
     )
 
     file_id: Mapped[str] = mapped_column(primary_key=True)

@@ -21,7 +21,7 @@ from control.catalogue.inventory import UNKNOWN_OWNER
 from control.cluster.snapshot import Snapshot
 from control.db.deferred_log import log_on_commit
 from control.db.models import File, Pool, Revocation, SessionState, UploadSession
-from control.files import lifetimes, vouching
+from control.files import forgotten, lifetimes, vouching
 from control.moves import step
 from control.problems import ProblemError
 from control.replication import leases
@@ -86,6 +86,8 @@ def register(
     upload = session.get(UploadSession, claims.jti)
     if upload is not None and upload.file_id != claims.file_id:
         upload = None
+    if upload is None and not ordered:
+        forgotten.must_be_remembered(session, claims, now)
     _must_be_expected(session, settings, proof, ordered=ordered)
     file = _file(session, settings, proof, upload, now)
     lifetimes.told(session, file, upload, claims)

@@ -54,7 +54,7 @@ class Routine:
 
     name: str
     every: float
-    run: Callable[[Round], None]
+    run: Callable[[Round], object]
     ends: bool = False
     """Whether it ends by the clock what nobody can bring back: not by one that is doubtful."""
 
@@ -210,15 +210,17 @@ ROUTINES: tuple[Routine, ...] = (
 def of_copies(
     settings: Settings, database: Database, clock: Callable[[], datetime]
 ) -> tuple[Routine, ...]:
-    """Repair, drains and moves: routines that remember between two rounds where they were."""
+    """Repair, drains, moves and forgetting: they remember between two rounds where they were."""
     snapshots = Snapshots(settings, database, clock)
     repair = RepairRounds(database, settings, snapshots)
     drains = DrainRounds(database, settings, snapshots)
     moves = MoveRounds(database, settings, snapshots)
+    forgetting = expiry.Forgetting(database)
     return (
         Routine("repair", 0, lambda round_: repair.round(round_.now)),
         Routine("drains", 0, lambda round_: drains.round(round_.now)),
         Routine("moves", 0, lambda round_: moves.round(round_.now)),
+        Routine("forgetting", 60, lambda round_: forgetting.round(round_.now), ends=True),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -21,9 +22,16 @@ _NAMESPACES = ("isos", "photos", "backups")
 class Attempts:
     """New attempts: the same for the same seed, but for ids and times. Not thread-safe."""
 
-    def __init__(self, contents: Contents, random: Random) -> None:
+    def __init__(
+        self,
+        contents: Contents,
+        random: Random,
+        more: Callable[[Random], Mapping[str, Any]] = lambda random: {},
+    ) -> None:
+        """`more` makes up claims of a token that not every load has."""
         self._contents = contents
         self._random = random
+        self._more = more
 
     def next(self, agent: Agent) -> Attempt:
         """Another file to upload to `agent`, with its token."""
@@ -40,7 +48,7 @@ class Attempts:
             claims["size"] = content.size
         if random.random() < 0.25:
             claims["sha256"] = content.sha256
-        made = agent.claims(**claims)
+        made = agent.claims(**claims, **self._more(random))
         counts = {"tus": 1, "parts": random.randint(2, 4)}
         return Attempt(
             claims=made,

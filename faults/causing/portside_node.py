@@ -94,19 +94,23 @@ class PortsideNode:
         def write(stop: Event) -> None:
             with self._client(random) as client:
                 while not stop.is_set():
-                    attempt = self._journal.adopt() or self._new_attempt()
-                    try:
-                        self._advance(client, attempt)
-                    except NodeGone:
-                        self._journal.interrupt(attempt)
-                        stop.wait(_PAUSE)
-                    except Refused as refused:
-                        self._refused(attempt, refused, after=stop.is_set())
-                        stop.wait(_PAUSE)
-                    except OffsetForgotten as error:
-                        self._complain("forgotten", str(error))
+                    self._turn(client, random, stop)
 
         return write
+
+    def _turn(self, client: Client, random: Random, stop: Event) -> None:
+        """What a client does next: it goes on with a cut upload, or begins another one."""
+        attempt = self._journal.adopt() or self._new_attempt()
+        try:
+            self._advance(client, attempt)
+        except NodeGone:
+            self._journal.interrupt(attempt)
+            stop.wait(_PAUSE)
+        except Refused as refused:
+            self._refused(attempt, refused, after=stop.is_set())
+            stop.wait(_PAUSE)
+        except OffsetForgotten as error:
+            self._complain("forgotten", str(error))
 
     def check(self) -> None:
         """After a restart: what was told and acknowledged is there; most goes on to its end."""

@@ -17,6 +17,9 @@ BROKEN_PROMISES = {
     "refused": "answers that nothing explains",
     "down": "starts that failed",
     "undeleted": "deletions that failed",
+    "returned": "files that had ended or were deleted, and are served or readable again",
+    "exposed": "held files that are served, or that nginx could read",
+    "withheld": "files that are not served, although released, brought back or never ended",
 }
 """What must not happen, by the name it is counted under."""
 
@@ -41,7 +44,9 @@ class Figures:
     """Statuses other than success where an injection or the crash itself explains them."""
 
     deleted: int = 0
-    """Files deleted on a full disk."""
+    """Files deleted."""
+    changed: int = 0
+    """Ends, their taking back, holds, releases and deletions that were acknowledged."""
 
     def complain(self, promise: str, what: str) -> None:
         """Count a broken promise, and keep the first few in words."""

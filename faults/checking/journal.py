@@ -41,6 +41,8 @@ class Attempt:
     """A request that completes the file was sent: it may have been carried out."""
     stored: StoredFile | None = None
     """The node's acknowledgement."""
+    apart: bool = False
+    """It was ended or deleted since, or that is under way: it needn't be in its place."""
 
     @property
     def resumable(self) -> bool:
@@ -98,4 +100,8 @@ class Journal:
 
     def acknowledged(self) -> list[Attempt]:
         """Attempts whose file must be there."""
-        return [attempt for attempt in self._attempts.values() if attempt.stored is not None]
+        return [
+            attempt
+            for attempt in self._attempts.values()
+            if attempt.stored is not None and not attempt.apart
+        ]

@@ -23,6 +23,7 @@ _HEADS = (
     "resumed",
     "refusals",
     "deleted",
+    "changed",
     "recovery",
     "longest",
 )
@@ -45,6 +46,10 @@ compared once more, and a fresh store begins on an empty disk.
 - Clock step: agent and worker see a clock that is set 30 s, 10 min, a day or 400 days ahead or back
   in the middle of the load, are killed and start with it still wrong; then it is right again.
   Refusals are those of tokens and uploads that seem to be over, or not to have begun.
+- Ends and holds: beside uploads, some of which are held or end in a day, the clients end stored
+  files, now or in two seconds, bring them back, hold, release and delete them; half of the crashes
+  are power cuts. What a crash cut may have happened or not: the check asks once, and from then on
+  it has to stay so. `changed` counts what was acknowledged.
 - Restore: a control plane and two nodes; the control plane is killed and begins with one of its
   last three backups or an empty database. Recovery is the time until every file is known with its
   owner and safe, no deleted one is back, and the counters are right.
@@ -79,6 +84,7 @@ def _row(result: Row) -> list[str]:
         f"{figures.resumed:,}",
         f"{figures.explained.total():,}",
         f"{figures.deleted:,}",
+        f"{figures.changed:,}",
         f"{figures.recovery_median:.2f}",
         f"{figures.recovery_longest:.2f}",
     ]

@@ -78,6 +78,17 @@ def test_a_disk_that_something_else_fills_loses_nothing_and_is_deleted_from(
         assert row.figures.explained[507] > 0
 
 
+def test_what_ended_stays_so_and_what_is_held_is_served_to_nobody_whatever_crashes(
+    bench: runs.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for again in _tries(bench, monkeypatch):
+        (row,) = runs.ends(again, 4)
+        _assert_kept(row.figures)
+        if row.figures.changed > 4:
+            return
+    raise AssertionError("nothing ended, and nothing was held")
+
+
 def test_the_checks_see_what_a_node_loses_that_does_not_sync(
     bench: runs.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

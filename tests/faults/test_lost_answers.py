@@ -6,6 +6,8 @@ import os
 import secrets
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,19 @@ from faults.causing.filesystem import Disk
 from portside.quantities import MIB
 from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
+from tests.support.agent.stored_files import access, stored
+
+_UNSYNCED = """
+import os, sqlite3, sys
+index = sqlite3.connect(sys.argv[1])
+index.execute("PRAGMA synchronous = OFF")
+index.execute(
+    "UPDATE files SET stored = json_set(stored, '$.held', json('true')) WHERE file_id = ?",
+    (sys.argv[2],),
+)
+index.commit()
+os._exit(0)
+"""
 
 UPLOADS = "/api/v1/uploads"
 DATA = secrets.token_bytes(MIB)
@@ -109,6 +124,29 @@ def test_an_offset_that_was_told_is_there_after_a_power_cut(
         assert tus.offset_of(ask, target, sent) == end
     tus.append(ask, target, len(DATA) - 1, memoryview(DATA)[-1:], sent)
     assert [path.read_bytes() for path in agent.visible_files()] == [DATA]
+
+
+def test_what_a_start_tells_that_a_killed_process_wrote_is_there_after_a_power_cut(
+    agent: Agent, disk: Disk, ask: Connection
+) -> None:
+    file = stored(agent, "a.bin", b"x")
+    _write_index_in_place(agent)
+    disk.sync()
+    agent.kill()
+    ask.close()
+    # As of a process that was killed between writing the log and syncing it.
+    index = str(agent.root / "state" / "index.sqlite")
+    subprocess.run([sys.executable, "-c", _UNSYNCED, index, file.file_id], check=True)
+    agent.start()
+
+    def told() -> int:
+        target = f"/api/v1/files/{file.file_id}/content"
+        return ask.ask("GET", target, access(agent)).status
+
+    before = told()
+    ask.close()
+    _cut_power(agent, disk, ask)
+    assert (before, told()) == (403, 403)
 
 
 @pytest.mark.parametrize("layout", ["dated", "named"])

@@ -65,7 +65,7 @@ REPLICATION: Operations = {
                 },
             )
         },
-        (*_FILE_PROBLEMS, "not-found"),
+        (*_FILE_PROBLEMS, "not-found", "no-slot"),
         security=(REPLICATE_TOKEN,),
         parameters=(_HERE,),
     ),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from agent.host.sha256 import Sha256
 from agent.outbox.events import SCHEDULE
@@ -22,7 +23,7 @@ from portside.quantities import GIB, MIB
 from portside.wire.files import StoredFile
 from tests.support.agent.process import Agent
 from tests.support.agent.s3_server import ACCESS_KEY, SECRET_KEY, Asked, Front, S3Server
-from tests.support.agent.stored_files import access, ask, data_of, flip_a_bit, stored
+from tests.support.agent.stored_files import FILES, access, ask, data_of, flip_a_bit, stored
 from tests.support.agent.worker_process import Worker
 from tests.support.logs import text_of
 
@@ -397,6 +398,9 @@ def test_a_deleted_files_object_goes_and_nobody_elses(tier: Tier, make_node: Mak
     gone = stored(node.agent, "a.bin", b"content", layout="named")
     kept = stored(node.agent, "b.bin", b"content", layout="named")
     node.wait_for(lambda: done(node), PATIENCE)
+    allowed = access(node.agent, rights=("hold",))
+    assert ask(node.agent, "POST", f"/{gone.file_id}/hold", allowed).status_code == 200
+    node.wait_for(lambda: len(tier.objects()) == 3 and done(node), PATIENCE)
     # The name was given again elsewhere, and the object with it.
     tier.put(tier.key_of(kept), b"other", {"portside-file-id": "0" * 32})
     for each in (gone, kept):
@@ -449,9 +453,10 @@ def test_everything_comes_back_onto_an_empty_disk(tier: Tier, make_node: MakeNod
     assert (one.returncode, "1 files restored" in one.stdout) == (0, True), one.stderr
     restored = node.command("restore", "--all")
     assert restored.returncode == 1
-    assert "2 files restored (16.0 MiB), 1 were there, 1 are deleted ones, 2 refused" in (
-        restored.stdout
-    )
+    assert (
+        "2 files restored (16.0 MiB), 1 were there, 1 are deleted ones, "
+        "0 have come to their end, 2 refused"
+    ) in restored.stdout
     reasons = {
         line["key"]: line["reason"]
         for line in map(json.loads, restored.stderr.splitlines()[:-1])
@@ -495,6 +500,134 @@ def test_a_file_that_the_disk_damaged_is_replaced(tier: Tier, make_node: MakeNod
         assert data_of(node.agent, each).read_bytes() == b"content"
     assert list((node.agent.root / "quarantine").iterdir()) == []
     assert node.command("fsck", "--digests", "--minimum-age", "0").returncode == 0
+
+
+def _lose_the_disk(node: Worker) -> None:
+    node.stop()
+    node.agent.kill()
+    for folder in ("uploads", "staging", "quarantine", "ended", "state"):
+        shutil.rmtree(node.agent.root / folder, ignore_errors=True)
+        (node.agent.root / folder).mkdir()
+    node.agent.start()
+
+
+def test_onto_an_empty_disk_nothing_comes_back_that_ended_and_nothing_held_is_served(
+    tier: Tier, make_node: MakeNode
+) -> None:
+    node = make_node()
+    agent = node.agent
+    node.start()
+    made: dict[str, dict[str, Any]] = {
+        "stays": {},
+        "ends later": {"expires_in": 86400},
+        "ended": {},
+        "ended, by its metadata alone": {"expires_in": 86400},
+        "prolonged": {"expires_in": 1000},
+        "held": {"hold": True},
+        "taken down": {},
+        "released": {"hold": True},
+        "held, and ended": {"hold": True},
+        "marker damaged": {},
+    }
+    kept = {
+        name: stored(agent, f"{name}.bin", name.encode(), **claims) for name, claims in made.items()
+    }
+    node.wait_for(lambda: done(node), PATIENCE)
+
+    def change(name: str, way: str, sent: dict[str, Any]) -> None:
+        allowed = access(agent, rights=("delete", "hold"))
+        method = "PATCH" if way == "" else "POST"
+        url = f"{agent.url}{FILES}/{kept[name].file_id}{way}"
+        answer = requests.request(method, url, headers=allowed, json=sent, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    soon = int(time.time()) + 5000
+    change("ended", "", {"expires_in": 0})
+    change("prolonged", "", {"expires_at": soon})
+    change("taken down", "/hold", {"reason": "a complaint"})
+    change("released", "/release", {})
+    change("held, and ended", "", {"expires_in": 0})
+    change("marker damaged", "/hold", {})
+    node.wait_for(lambda: done(node), PATIENCE)
+    by_metadata = kept["ended, by its metadata alone"]
+    key = tier.key_of(by_metadata)
+    told = {**tier.metadata(key), "portside-said": '{"expires_at":1700000000,"held":false}'}
+    tier.put(key, tier.content(key), told)
+    tier.put(f"backup/.changed/{kept['marker damaged'].file_id}", b"{")
+    _lose_the_disk(node)
+
+    restored = node.command("restore", "--all")
+    assert "6 files restored" in restored.stdout, restored
+    assert "3 have come to their end, 1 refused" in restored.stdout
+    for name, expected in {
+        "stays": (200, False, None),
+        "ends later": (200, False, kept["ends later"].expires_at),
+        "prolonged": (200, False, soon),
+        "held": (403, True, None),
+        "taken down": (403, True, None),
+        "released": (200, False, None),
+        "ended": (404, None, None),
+        "ended, by its metadata alone": (404, None, None),
+        "held, and ended": (404, None, None),
+        "marker damaged": (404, None, None),
+    }.items():
+        file_id = kept[name].file_id
+        status = ask(agent, "GET", f"/{file_id}/content").status_code
+        said = ask(agent, "GET", f"/{file_id}").json()
+        assert (status, said.get("held"), said.get("expires_at")) == expected, name
+        place = data_of(agent, kept[name])
+        mode = place.stat().st_mode & 0o777 if place.exists() else None
+        assert mode == {200: 0o644, 403: 0o600, 404: None}[status], name
+    note = ask(agent, "GET", f"/{kept['taken down'].file_id}").json()["hold"]
+    assert note["reason"] == "a complaint"
+
+
+def test_the_bucket_is_told_what_it_was_not_told_at_a_backup(
+    tier: Tier, make_node: MakeNode
+) -> None:
+    node = make_node()
+    node.start()
+    file = stored(node.agent, "a.bin", b"content")
+    node.wait_for(lambda: done(node), PATIENCE)
+    node.stop()
+    allowed = access(node.agent, rights=("hold",))
+    assert ask(node.agent, "POST", f"/{file.file_id}/hold", allowed).status_code == 200
+    marker = f"backup/.changed/{file.file_id}"
+    # As of an index that was rebuilt, or on another node; and as of a release that told nothing.
+    for forgotten in ("DELETE FROM notes", "DELETE FROM notes WHERE key LIKE 'tier-told:%'"):
+        node.change("DELETE FROM deliveries")
+        node.change(forgotten)
+        tier.client.delete_object(Bucket=tier.bucket, Key=marker)
+        node.start()
+        node.wait_for(lambda: marker in tier.objects() and done(node), PATIENCE)
+        node.stop()
+        assert json.loads(tier.content(marker))["held"] is True
+    # A node that was away tells what it knew: the later word stays.
+    later = {"held": False, "hold": {"by": "ops", "at": "2100-01-01T00:00:00Z"}}
+    tier.put(marker, json.dumps(later).encode())
+    node.change("DELETE FROM notes")
+    node.start()
+    node.wait_for(lambda: node.logged("cold backups ordered") and done(node), PATIENCE)
+    assert json.loads(tier.content(marker))["held"] is False
+
+
+def test_a_damaged_file_is_replaced_by_its_object_and_stays_held_and_ending(
+    tier: Tier, make_node: MakeNode
+) -> None:
+    node = make_node()
+    node.start()
+    file = stored(node.agent, "a.bin", b"content", expires_in=86400)
+    node.wait_for(lambda: done(node), PATIENCE)
+    node.stop()
+    allowed = access(node.agent, rights=("hold",))
+    assert ask(node.agent, "POST", f"/{file.file_id}/hold", allowed).status_code == 200
+    flip_a_bit(data_of(node.agent, file))
+    restored = node.command("restore", "--all", "--digests")
+    assert "1 files restored" in restored.stdout, restored
+    assert data_of(node.agent, file).read_bytes() == b"content"
+    assert data_of(node.agent, file).stat().st_mode & 0o777 == 0o600
+    told = ask(node.agent, "GET", f"/{file.file_id}").json()
+    assert (told["held"], told["expires_at"]) == (True, file.expires_at)
 
 
 def test_a_download_that_is_cut_goes_on_where_it_was(tier: Tier, make_node: MakeNode) -> None:

@@ -14,11 +14,13 @@ import pytest
 import requests
 
 from agent.index.database import Database
+from agent.settings import load
+from agent.storage import ending
 from portside.inventory import EMPTY, toggled
 from portside.quantities import MIB
 from portside.tokens import SigningKey, verify_receipt
 from portside.wire.files import StoredFile
-from portside.wire.heartbeat import Heartbeat, Lease, Roster
+from portside.wire.heartbeat import Heartbeat, Lease, LifetimeOrder, Roster
 from portside.wire.keys import Keyset
 from tests.support.agent.control_double import ControlDouble, respond
 from tests.support.agent.process import Agent, first_line, slug_of
@@ -119,6 +121,29 @@ def test_a_heartbeat_names_every_upload_that_has_bytes_and_no_other(
     # Whoever can't be asked doesn't say that there is none.
     agent.kill()
     node.wait_for(lambda: control.heartbeats[-1].begun is None)
+
+
+def test_ends_that_were_ordered_while_the_worker_was_away_are_so_and_told(
+    node: Worker, control: ControlDouble
+) -> None:
+    agent = node.agent
+    over, back = (stored(agent, f"{each}.bin", b"x", expires_in=86400) for each in "ab")
+    settings = load(agent.home / "agent.toml")
+    database = Database(settings.index)
+    ending.change(settings, database, back.file_id, 1)
+    ending.end_due(settings, database, int(time.time()), 10)
+    database.close()
+    assert not data_of(agent, back).exists()
+    control.lifetimes = (
+        LifetimeOrder(file_id=over.file_id, version=4, expires_at=1),
+        LifetimeOrder(file_id=back.file_id, version=2, expires_at=None),
+    )
+    node.start()
+    node.wait_for(lambda: not control.lifetimes)
+    assert ask(agent, "GET", f"/{over.file_id}").status_code == 410
+    told = ask(agent, "GET", f"/{back.file_id}")
+    assert (told.status_code, told.json()["expires_at"]) == (200, None)
+    assert data_of(agent, back).read_bytes() == b"x"
 
 
 def test_what_is_in_quarantine_is_named_until_it_is_settled(

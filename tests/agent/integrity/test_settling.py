@@ -173,13 +173,20 @@ def test_a_way_back_that_is_cut_short_is_undone_at_the_next_start(
         if Path(target) == node.beside(file):
             raise KeyboardInterrupt
 
+    real_sync = Filesystem.sync_directory
+
+    def cut_behind_the_renames(disk: Filesystem, path: Path) -> None:
+        if path == node.data(file).parent:
+            raise KeyboardInterrupt
+        real_sync(disk, path)
+
     with monkeypatch.context() as patched:
         if step == "rename":
             patched.setattr(Path, "rename", rename_then_cut)
         elif step == "rename_without_replacing":
             patched.setattr(linux, step, cut)
         else:
-            patched.setattr(Filesystem, step, cut)
+            patched.setattr(Filesystem, step, cut_behind_the_renames)
         with pytest.raises(KeyboardInterrupt):
             settler.restore(one(node.settings, node.database, file.file_id))
     assert served(node, file) == 410

@@ -395,6 +395,69 @@ def test_a_copy_in_quarantine_is_repaired_by_a_push(target: Agent, key: SigningK
     assert rows(target, "SELECT key FROM notes WHERE key LIKE ?", f"%{file_id}") == []
 
 
+def test_what_is_said_of_a_damaged_copy_while_it_is_repaired_stays_said(
+    target: Agent, key: SigningKey
+) -> None:
+    source = Source(target, key, CONTENT)
+    source.put()
+    path = target.root / "uploads" / source.claims.path
+    path.write_bytes(b"X" + CONTENT[1:])
+    url = f"{target.url}/api/v1/files/{source.claims.file_id}"
+    verified = requests.post(
+        f"{url}/verify", headers=access(target, rights=("verify",)), timeout=60
+    )
+    assert verified.json()["intact"] is False
+    assert source.put_from(0, CONTENT[:MIB]).status_code == 204
+    held = requests.post(
+        f"{url}/hold",
+        json={"reason": "a complaint"},
+        headers=access(target, rights=("hold",)),
+        timeout=60,
+    )
+    assert held.status_code == 200, held.text
+    ends = int(time.time()) + 3600
+    kept = requests.patch(
+        url, json={"expires_at": ends}, headers=access(target, rights=("delete",)), timeout=60
+    )
+    assert kept.status_code == 200, kept.text
+
+    done = source.put_from(MIB)
+    assert done.status_code == 201, done.text
+    stored = StoredFile.model_validate(done.json())
+    assert (stored.held, stored.expires_at) == (True, ends)
+    assert stored.hold is not None and stored.hold.reason == "a complaint"
+    assert path.read_bytes() == CONTENT
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert requests.get(f"{url}/content", timeout=60).status_code == 403
+    assert not list((target.root / "quarantine").glob(f"{stored.file_id}*"))
+
+
+def test_a_held_file_is_fetched_from_the_agent_for_nginx_cant_read_it(
+    target: Agent, key: SigningKey
+) -> None:
+    source = Source(target, key, CONTENT, held=True)
+    assert source.put().status_code == 201
+    for _ in range(3):
+        fetched = requests.get(source.url, headers=source.headers(), timeout=60)
+        assert (fetched.status_code, fetched.content) == (200, CONTENT)
+        assert "X-Accel-Redirect" not in fetched.headers
+        assert int(fetched.headers["Content-Length"]) == len(CONTENT)
+    # So many at a time, for each takes a thread; who leaves makes room.
+    large = Source(target, key, CONTENT * 16, held=True)
+    assert large.put().status_code == 201
+    asking = [
+        requests.get(large.url, headers=large.headers(), timeout=60, stream=True) for _ in range(2)
+    ]
+    third = requests.get(large.url, headers=large.headers(), timeout=60)
+    assert (third.status_code, slug_of(third)) == (503, "no-slot")
+    for each in asking:
+        assert each.content == CONTENT * 16
+    wait_until(
+        lambda: requests.get(large.url, headers=large.headers(), timeout=60).status_code == 200,
+        target,
+    )
+
+
 def test_a_deleted_file_does_not_come_back(target: Agent, key: SigningKey) -> None:
     source = Source(target, key, CONTENT)
     source.put()

@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from agent.host.filesystem import Filesystem
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.integrity.lifetimes import LIVED, LifetimeRounds
+from agent.integrity.recovery import recover
 from agent.integrity.reindex import reindex
 from agent.settings import Settings, load
-from agent.storage import ending
+from agent.storage import deletion, ending, tombstones
 from agent.storage.attributes import Attributes
 from agent.storage.opening import open_index
 from agent.storage.quarantine import ended
@@ -24,6 +28,7 @@ from portside.clock import SETTLED, ClockWatch
 from portside.cluster.lifetimes import Lifetimes
 from portside.tokens import verify_receipt
 from portside.wire.files import StoredFile
+from tests.support.agent import damage
 from tests.support.agent.process import Agent, slug_of
 from tests.support.agent.stored_files import FILES, access, ask, attributes_of, data_of, stored
 
@@ -283,6 +288,79 @@ def test_ended_and_removed_files_stay_so_when_the_index_is_rebuilt(agent: Agent)
     assert [again.state(each) for each in (removed, resting, due)] == ["DELETED", "ENDED", "ENDED"]
     assert changes(again, resting, {"expires_in": "1d"}).status_code == 200
     assert data_of(agent, resting).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("cut_at", ["attributes", "data"])
+def test_a_way_back_that_was_cut_short_leaves_nothing_where_nginx_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    node = damage.Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    ending.end_due(node.settings, node.database, int(time.time()), 10)
+
+    def cut(disk: Filesystem, source: Path, target: Path) -> None:
+        if cut_at == "data":
+            source.rename(target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Filesystem, "rename_without_replacing", cut)
+        ending.change(node.settings, node.database, file.file_id, None)
+    recover(node.settings, node.database, node.index, node.committer)
+    assert not node.data(file).exists()
+    assert not node.beside(file).exists()
+    assert ended(node.settings, file.file_id).data.read_bytes() == b"1"
+    assert ending.change(node.settings, node.database, file.file_id, None) is not None
+    assert node.data(file).read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("remove", [deletion.delete, deletion.remove_copy])
+@pytest.mark.parametrize("cut_at", ["_carry_out", "_mark_gone"])
+def test_a_deletion_of_what_has_ended_is_finished_where_it_was_cut_or_called_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remove: Callable[..., bool], cut_at: str
+) -> None:
+    node = damage.Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    ending.end_due(node.settings, node.database, int(time.time()), 10)
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def state() -> Any:
+        return node.database.row("SELECT state FROM files WHERE file_id = ?", (file.file_id,))
+
+    for back in (True, False):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(deletion, cut_at, cut)
+            remove(node.settings, node.database, file.file_id)
+        if back and cut_at == "_carry_out":
+            # Nothing of it is done yet: whoever brings it back is heard.
+            assert ending.change(node.settings, node.database, file.file_id, None) is not None
+            recover(node.settings, node.database, node.index, node.committer)
+            assert state() == ("COMMITTED",)
+            assert node.data(file).read_bytes() == b"1"
+            ending.change(node.settings, node.database, file.file_id, 1)
+            ending.end_due(node.settings, node.database, int(time.time()), 10)
+            continue
+        recover(node.settings, node.database, node.index, node.committer)
+        assert state() == (("DELETED",) if remove is deletion.delete else None)
+        assert not ended(node.settings, file.file_id).data.exists()
+        break
+    assert ending.change(node.settings, node.database, file.file_id, None) is None
+    assert node.database.rows("SELECT key FROM notes WHERE key GLOB 'doomed:*'") == []
+    assert list(node.settings.staging.iterdir()) == []
+
+
+def test_the_order_to_delete_what_has_ended_is_kept_as_that_of_any_file(tmp_path: Path) -> None:
+    node = damage.Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    ending.end_due(node.settings, node.database, int(time.time()), 10)
+    assert deletion.delete(node.settings, node.database, file.file_id, order="an issuer's")
+    order = tombstones.order_of(node.settings, node.database, file.file_id)
+    assert order is not None and order.token == "an issuer's"
 
 
 def test_a_namespace_gives_a_lifetime_and_bounds_it() -> None:

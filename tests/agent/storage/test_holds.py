@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 import requests
 
 from agent.heartbeat.holds import HoldOrders
+from agent.index.database import Database
 from agent.index.search import look_up
 from agent.integrity.diagnosis import Finding
 from agent.integrity.fsck import Fsck
 from agent.integrity.fsck_areas import Orders
 from agent.integrity.recovery import recover
-from agent.storage import holds
+from agent.integrity.reindex import reindex
+from agent.settings import Settings
+from agent.storage import ending, holds
 from agent.storage.attributes import Attributes
-from agent.storage.quarantine import quarantine
+from agent.storage.quarantine import put_back, quarantine
 from portside.wire.files import HoldNote, StoredFile
 from portside.wire.heartbeat import NodeHold
 from tests.support.agent.damage import Node
@@ -116,6 +120,24 @@ def test_a_change_that_was_cut_short_is_closed_at_once_and_finished_at_the_next_
     assert _mode(node.data(file)) == (0o600 if held else 0o644)
 
 
+@pytest.mark.parametrize("by", ["fsck", "reindex"])
+@pytest.mark.parametrize("held", [True, False])
+def test_a_change_that_is_not_on_the_disk_yet_is_not_taken_back_by_who_puts_the_index_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, held: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1", hold=not held)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="so says the test"):
+        patch.setattr(holds, "_carry_out", _fails)
+        _set(node, file, held=held)
+    if by == "fsck":
+        _fsck(node, repair=True)
+    else:
+        reindex(node.settings)
+    assert (_row(node, file).held, _written(node, file).held) == (held, held)
+    assert _mode(node.data(file)) == (0o600 if held else 0o644)
+
+
 def test_fsck_closes_what_is_held_and_opens_nothing_of_it(tmp_path: Path) -> None:
     node = Node(Agent(tmp_path))
     file = node.commit("a.bin", b"1", hold=True)
@@ -160,6 +182,78 @@ def test_a_file_in_quarantine_can_be_held_for_when_it_is_back(tmp_path: Path) ->
     kept = node.settings.quarantine / f"{file.file_id}.attr.json"
     assert Attributes.model_validate_json(kept.read_bytes()).held
     assert _row(node, file).held
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_file_whose_time_is_over_can_be_held_for_when_it_is_back(
+    tmp_path: Path, moved: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    if moved:
+        assert ending.end_due(node.settings, node.database, int(time.time()), 10) == 1
+    else:
+        # Cut short behind the row.
+        node.set_state(file, "ENDED")
+    _set(node, file, held=True)
+    back = ending.change(node.settings, node.database, file.file_id, None)
+    assert back is not None and back.held
+    assert _row(node, file).held and _written(node, file).held
+    assert _mode(node.data(file)) == 0o600
+    _set(node, file, held=False)
+    assert _mode(node.data(file)) == 0o644
+
+
+def test_another_end_given_in_the_middle_of_a_hold_doesnt_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+
+    carry_out = holds._carry_out
+
+    def prolonged_first(settings: Settings, database: Database, file_id: str) -> None:
+        # As the worker does while the web side is between its two steps.
+        ending.change(settings, database, file_id, int(time.time()) + 60)
+        carry_out(settings, database, file_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holds, "_carry_out", prolonged_first)
+        _set(node, file, held=True)
+    assert _row(node, file).held and _written(node, file).held
+    assert _mode(node.data(file)) == 0o600
+    assert _row(node, file).expires_at is not None
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_is_put_back_is_as_was_said_last_whatever_was_known_before(
+    tmp_path: Path, held: bool
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1", hold=not held)
+    attributes = node.attributes(file)
+    quarantine(node.settings, node.database, file.file_id, "test")
+    # Meanwhile good bytes are fetched, which may take hours.
+    _set(node, file, held=held)
+    soon = int(time.time()) + 60
+    ending.change(node.settings, node.database, file.file_id, soon)
+    put_back(node.settings, node.database, attributes)
+    for told in (_row(node, file), _written(node, file)):
+        assert (told.held, told.hold, told.expires_at) == (held, NOTE, soon)
+    assert _mode(node.data(file)) == (0o600 if held else 0o644)
+
+
+def test_what_ended_in_quarantine_is_out_of_nginxs_reach_when_it_is_put_back(
+    tmp_path: Path,
+) -> None:
+    node = Node(Agent(tmp_path))
+    file = node.commit("a.bin", b"1")
+    attributes = node.attributes(file)
+    quarantine(node.settings, node.database, file.file_id, "test")
+    ending.change(node.settings, node.database, file.file_id, 1)
+    put_back(node.settings, node.database, attributes)
+    assert _mode(node.data(file)) == 0o600
 
 
 # -- over HTTP -------------------------------------------------------------------------------------

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from control.db.database import Database
+from control.db.models import File
 from control.problems import ProblemError
 from control.replication import draining
+from control.worker import expiry
 from portside.quantities import GIB
 from portside.wire.control import Holding
 from tests.support.control.simulation import DOWN, EVERY, Simulation
@@ -54,6 +58,29 @@ def test_a_drained_nodes_files_end_on_others_and_never_have_too_few_copies(
     cluster.never_below(2, files)
     for file_id in files:
         assert len(cluster.holders(file_id) - {"s01"}) == 2
+    must_be_empty(cluster, "s01")
+    cluster.counts_are_right()
+
+
+def test_held_files_are_drained_as_any_and_ended_ones_go_with_their_grace(
+    cluster: Simulation,
+) -> None:
+    plain, held, ended = (cluster.has("s01", "s02") for _ in range(3))
+    over = cluster.clock.now - timedelta(seconds=1)
+    changes = (
+        update(File).where(File.file_id == held).values(held=True),
+        update(File).where(File.file_id == ended).values(expires_at=over),
+    )
+    cluster.database.write(lambda session: [session.execute(each) for each in changes])
+    drain(cluster, "s01")
+    cluster.goes_on_until(lambda: holding(cluster, "s01").files == 1)
+    for file_id in (plain, held):
+        assert len(cluster.holders(file_id) - {"s01"}) == 2
+    # It may be taken back: nothing of it goes, and nobody gets it.
+    assert cluster.holders(ended) == {"s01", "s02"}
+    assert expiry.end_files(cluster.database, cluster.clock.now, 0.0) == 1
+    cluster.goes_on_until(lambda: holding(cluster, "s01").files == 0)
+    assert cluster.holders(ended) == set()
     must_be_empty(cluster, "s01")
     cluster.counts_are_right()
 

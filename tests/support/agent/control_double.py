@@ -19,7 +19,14 @@ from typing import Any
 from portside.inventory import EMPTY, toggled
 from portside.tokens import TokenRefused, verify_heartbeat
 from portside.wire.control import FileReceipt
-from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer, Lease, NodeHold, Roster
+from portside.wire.heartbeat import (
+    Heartbeat,
+    HeartbeatAnswer,
+    Lease,
+    LifetimeOrder,
+    NodeHold,
+    Roster,
+)
 from portside.wire.inventory import (
     BelievedFile,
     HeldFiles,
@@ -47,6 +54,8 @@ class ControlDouble:
         self.revoked: tuple[str, ...] = ()
         self.holds: tuple[NodeHold, ...] = ()
         """Told with every answer until they are confirmed."""
+        self.lifetimes: tuple[LifetimeOrder, ...] = ()
+        """As `holds`."""
         self.next_in = 0.2
         self.believed: dict[str, PurePosixPath] | None = None
         """Files that the node should have, and where; None says nothing of it."""
@@ -109,6 +118,10 @@ class ControlDouble:
             if leases:
                 self._leases.clear()
             self.heartbeats.append(heartbeat)
+            kept = {(each.file_id, each.version) for each in heartbeat.lifetimes}
+            self.lifetimes = tuple(
+                each for each in self.lifetimes if (each.file_id, each.version) not in kept
+            )
             done = {(each.file_id, each.version) for each in heartbeat.holds}
             self.holds = tuple(
                 each for each in self.holds if (each.file_id, each.version) not in done
@@ -121,6 +134,7 @@ class ControlDouble:
             revoked=self.revoked,
             work=leases,
             holds=self.holds,
+            lifetimes=self.lifetimes,
             inventory=None if self.believed is None else toggled(EMPTY, self.believed),
             learned_at=self.learned_at,
             next_in=self.next_in,
