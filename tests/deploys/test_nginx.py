@@ -233,7 +233,7 @@ def test_a_file_is_cached_as_long_as_its_name_stands_for_it(
     assert answer.headers.get_all("Cache-Control") == [policy]
     assert answer.headers["ETag"] == f'"{"0" * 64}"'
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert answer.headers["Content-Disposition"] is None
+    assert answer.headers["Content-Disposition"] == "attachment"
 
 
 def test_a_namespaces_own_time_goes_for_all_of_its_files(tmp_path: Path) -> None:
