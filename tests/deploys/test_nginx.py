@@ -147,6 +147,20 @@ def test_a_refusal_comes_in_the_agents_words_without_the_body(
     assert [request for request, _ in agent.requests] == ["GET /internal/preflight"]
 
 
+@pytest.mark.parametrize("path", [f"{UPLOAD}/slow.iso", "/api/v1/uploads/slow"])
+def test_whoever_does_not_read_an_answer_holds_nothing_of_the_agent(
+    nginx: Nginx, agent: AgentDouble, path: str
+) -> None:
+    # More than sockets take on the way.
+    more = "x" * 16 * MIB
+    agent.answer = lambda request, headers: (
+        reply(204) if "preflight" in request else reply(200, more)
+    )
+    with nginx.connect() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        wait_until(lambda: f"GET {path}" in agent.answered)
+
+
 def test_a_refusal_without_words_is_still_a_refusal(nginx: Nginx, agent: AgentDouble) -> None:
     agent.answer = lambda request, headers: reply(403)
     answer, body = nginx.ask("PUT", f"{UPLOAD}/a.iso", body=b"x")
