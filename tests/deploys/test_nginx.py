@@ -351,6 +351,8 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
         (f"{UPLOAD}/a.iso", {"Authorization": f"Bearer {TOKEN}", "Range": TOKEN}),
         (f"/{TOKEN}" * 200, {}),
         (f"/{TOKEN}%ZZ", {}),
+        (f"/nothing/%0A{TOKEN}", {}),
+        (f"/nothing/%0A{TOKEN}%FF", {}),
         # A line that isn't UTF-8 is none of JSON's.
         (f"/nothing/{TOKEN}%FF.bin", {}),
         ("/nothing/gr%F6%DFe.bin", {}),
