@@ -65,7 +65,7 @@ clients: packages $(VENV)/ready build/clients/venv/ready  ## other people's clie
 	$(PYTEST) -n 2 --durations=10 -m installed_clients tests/clients
 
 nginx-lint: $(VENV)/ready build/gixy-ng/venv/ready build/gixy-next/venv/ready  ## what two linters say of every nginx.conf
-	$(BIN)/python -m tests.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)
+	$(BIN)/python -m tests.support.deploys.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)
 
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.nginx_lint import Waiver, findings, mistakes
+from tests.support.deploys.nginx_lint import Waiver, findings, mistakes
 from tests.support.deploys.nginx_variants import variants
 
 _WAIVER = Waiver("a", "host", frozenset({"set $a 1;", "set $b 2;"}), "it is meant")

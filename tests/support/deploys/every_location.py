@@ -15,7 +15,10 @@ UPLOAD = "/api/internal/upload/a.iso"
 NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
 STORED = "default-src 'none'; sandbox"
 PICTURE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-FILM = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; sandbox allow-downloads allow-same-origin"
+FILM = (
+    "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; "
+    "sandbox allow-downloads allow-same-origin"
+)
 
 
 @dataclass(frozen=True, slots=True)
