@@ -1,4 +1,4 @@
-"""`python -m tests.support.deploys.nginx_lint NAME=PROGRAM ...`: what linters of nginx say of every nginx.conf.
+"""`python -m tests.support.deploys.nginx_lint NAME=PROGRAM ...`: linters on every nginx.conf.
 
 Neither gixy-ng nor gixy-next can be told in the configuration what to let pass. That stands here,
 with its reason, and is as narrow as can be: of a check it lets pass the named directives alone. A
