@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients bench faults fuzz format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients nginx-lint bench faults fuzz format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -64,6 +64,9 @@ clients: packages $(VENV)/ready build/clients/venv/ready  ## other people's clie
 	@$(call install,aria2 chromium default-jdk-headless firefox-esr rclone ruby wget)
 	$(PYTEST) -n 2 --durations=10 -m installed_clients tests/clients
 
+nginx-lint: $(VENV)/ready build/gixy-ng/venv/ready build/gixy-next/venv/ready  ## what two linters say of every nginx.conf
+	$(BIN)/python -m tests.support.deploys.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)
+
 bench: packages $(VENV)/ready  ## our figures beside peers', in one run
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	$(BIN)/python -m bench.upload
@@ -93,6 +96,8 @@ lock: $(VENV)/ready  ## pin versions and hashes anew
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra control --extra replica -o requirements/control.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(BIN)/uv pip compile $(LOCK) requirements/clients.in -o requirements/clients.txt
+	$(BIN)/uv pip compile $(LOCK) requirements/gixy-ng.in -o requirements/gixy-ng.txt
+	$(BIN)/uv pip compile $(LOCK) requirements/gixy-next.in -o requirements/gixy-next.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -111,11 +116,11 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml | packages
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Clients that are tested can't share a venv with what this project needs itself.
-build/clients/venv/ready: requirements/clients.txt | $(VENV)/ready
-	$(PYTHON) -m venv --clear build/clients/venv
-	$(BIN)/uv pip install --quiet --python build/clients/venv/bin/python --require-hashes -r $< || \
-		build/clients/venv/bin/pip install --quiet --require-hashes -r $<
+# Clients that are tested, and linters, can't share a venv with what this project needs itself.
+build/%/venv/ready: requirements/%.txt | $(VENV)/ready
+	$(PYTHON) -m venv --clear build/$*/venv
+	$(BIN)/uv pip install --quiet --python build/$*/venv/bin/python --require-hashes -r $< || \
+		build/$*/venv/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
 # Install what is missing of the given Debian packages, and nothing when nothing is.

@@ -54,6 +54,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "max_age": node.cluster.max_age,
         "private": sorted(set(node.cluster.uploads.private)),
         "script_extensions": sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
+        "strict_transport_security": node.cluster.tls.strict_transport_security,
         "problem_prefix": PROBLEM_PREFIX,
         "refusal_statuses": REFUSAL_STATUSES,
     }

@@ -52,6 +52,9 @@ _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 CLUSTER_VARIABLE = "PORTSIDE_CLUSTER"
 """Names the cluster file."""
 
+HSTS_SECONDS = 183 * 86400
+"""See Hsts: six months, whichever those are."""
+
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
 
@@ -265,15 +268,42 @@ class Cors(_Strict):
         return origins
 
 
+class Hsts(_Strict):
+    """For how long browsers come to a host with TLS alone, once they were there (RFC 6797).
+
+    Half a year: a visitor who comes twice a year is never without it, and a host that is given
+    another use is not bound for longer. 0 makes browsers forget it. `preload` asks for a place in
+    the list that browsers bring along, for the conditions of https://hstspreload.org.
+    """
+
+    max_age: Duration = Field(default=HSTS_SECONDS, ge=0, le=2 * 365 * 86400)
+    include_subdomains: bool = False
+    preload: bool = False
+
+    @model_validator(mode="after")
+    def _what_the_list_takes(self) -> Hsts:
+        if self.preload and not (self.include_subdomains and self.max_age >= 365 * 86400):
+            raise ValueError("preload needs include_subdomains and a max_age of 365d at least")
+        return self
+
+    @property
+    def header(self) -> str:
+        """Strict-Transport-Security (RFC 6797, section 6.1)."""
+        wanted = {"includeSubDomains": self.include_subdomains, "preload": self.preload}
+        return "; ".join([f"max-age={self.max_age}", *(name for name, on in wanted.items() if on)])
+
+
 class Tls(_Strict):
     """Certificates: `lab` = from a CA of the operator's own, `files` = yours, `acme` = asked for.
 
     With `files`, `directory` holds `<node id>.crt` (full chain) and `<node id>.key` for each node.
+    `hsts` holds for certificates that browsers trust: with the lab's they would lock people out.
     """
 
     mode: Literal["lab", "files", "acme"] = "lab"
     email: str | None = None
     directory: Path | None = None
+    hsts: Hsts = Hsts()
 
     @model_validator(mode="after")
     def _complete(self) -> Tls:
@@ -281,7 +311,14 @@ class Tls(_Strict):
             raise ValueError("mode acme needs 'email', an address for expiry warnings")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
+        if self.mode == "lab" and "hsts" in self.model_fields_set:
+            raise ValueError("hsts needs certificates that browsers trust: mode acme or files")
         return self
+
+    @property
+    def strict_transport_security(self) -> str:
+        """The header's value; empty without one."""
+        return "" if self.mode == "lab" else self.hsts.header
 
 
 class Replication(_Strict):

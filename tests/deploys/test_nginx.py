@@ -147,6 +147,20 @@ def test_a_refusal_comes_in_the_agents_words_without_the_body(
     assert [request for request, _ in agent.requests] == ["GET /internal/preflight"]
 
 
+@pytest.mark.parametrize("path", [f"{UPLOAD}/slow.iso", "/api/v1/uploads/slow"])
+def test_whoever_does_not_read_an_answer_holds_nothing_of_the_agent(
+    nginx: Nginx, agent: AgentDouble, path: str
+) -> None:
+    # More than sockets take on the way.
+    more = "x" * 16 * MIB
+    agent.answer = lambda request, headers: (
+        reply(204) if "preflight" in request else reply(200, more)
+    )
+    with nginx.connect() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        wait_until(lambda: f"GET {path}" in agent.answered)
+
+
 def test_a_refusal_without_words_is_still_a_refusal(nginx: Nginx, agent: AgentDouble) -> None:
     agent.answer = lambda request, headers: reply(403)
     answer, body = nginx.ask("PUT", f"{UPLOAD}/a.iso", body=b"x")
@@ -233,7 +247,7 @@ def test_a_file_is_cached_as_long_as_its_name_stands_for_it(
     assert answer.headers.get_all("Cache-Control") == [policy]
     assert answer.headers["ETag"] == f'"{"0" * 64}"'
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert answer.headers["Content-Disposition"] is None
+    assert answer.headers["Content-Disposition"] == "attachment"
 
 
 def test_a_namespaces_own_time_goes_for_all_of_its_files(tmp_path: Path) -> None:
@@ -337,6 +351,8 @@ def test_no_token_reaches_a_log(make_node: MakeNode, tmp_path: Path) -> None:
         (f"{UPLOAD}/a.iso", {"Authorization": f"Bearer {TOKEN}", "Range": TOKEN}),
         (f"/{TOKEN}" * 200, {}),
         (f"/{TOKEN}%ZZ", {}),
+        (f"/nothing/%0A{TOKEN}", {}),
+        (f"/nothing/%0A{TOKEN}%FF", {}),
         # A line that isn't UTF-8 is none of JSON's.
         (f"/nothing/{TOKEN}%FF.bin", {}),
         ("/nothing/gr%F6%DFe.bin", {}),

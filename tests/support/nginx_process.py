@@ -41,6 +41,7 @@ class AgentDouble:
     def __init__(self, path: Path) -> None:
         self.answer: Answer = allowing
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.answered: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         path.chmod(0o777)
@@ -74,6 +75,7 @@ class AgentDouble:
             received.read(int(headers.get("content-length", 0)))
             self.requests.append((request, headers))
             connection.sendall(self.answer(request, headers))
+            self.answered.append(request)
 
 
 def reply(status: int, body: str = "", **headers: str) -> bytes:

@@ -177,8 +177,8 @@ _CONTENT_HEADERS = {
 }
 _VALIDATORS = (
     "nginx adds ETag (the content's SHA-256) and Last-Modified (its commit), the same on every "
-    "node, and Surrogate-Key (the file's id and its namespace); a text in UTF-8 says so in its "
-    "Content-Type."
+    "node, Surrogate-Key (the file's id and its namespace) and Content-Security-Policy (a sandbox, "
+    "for the bytes are a stranger's); a text in UTF-8 says so in its Content-Type."
 )
 _CONTENT = {
     200: Answer(

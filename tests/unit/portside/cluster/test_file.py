@@ -140,6 +140,10 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("cors: {origins: [1]}", "cors.origins"),
         ("tls: {mode: files}", "tls"),
         ("tls: {mode: acme, email: nobody}", "tls"),
+        # Whoever was told to come with TLS alone, and doesn't trust it, is locked out.
+        ("tls: {mode: lab, hsts: {max_age: 1d}}", "tls"),
+        ("tls: {mode: files, directory: x, hsts: {max_age: 900d}}", "tls.hsts.max_age"),
+        ("tls: {mode: files, directory: x, hsts: {preload: true}}", "tls.hsts"),
         ("connect: telnet", "connect"),
         ("control: {url: 'http://a.b'}", "control.url"),
         ("control: {url: 'https://u@a.b'}", "control.url"),
@@ -253,6 +257,7 @@ def test_the_examples_defaults_are_the_defaults() -> None:
     example = load(ROOT / "clusters" / "example.yaml")
     plain = parse(SMALL)
     assert example.roles == plain.roles
+    assert example.tls.hsts == plain.tls.hsts
     assert example.ssh.model_copy(update={"key": None}) == plain.ssh
     assert example.uploads.model_copy(
         update={"extensions": plain.uploads.extensions, "private": ()}
