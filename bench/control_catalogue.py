@@ -25,6 +25,7 @@ _FILE = (
     *("file_id", "app_id", "namespace", "owner", "name", "path", "size", "sha256"),
     *("committed_at", "state", "factor", "present", "changed_at"),
 )
+_USAGE = ("app_id", "owner", "bytes", "files", "promised_bytes", "promised_files")
 _COPY = ("file_id", "node_id", "pool_id", "state", "since")
 
 _APPS = 10
@@ -93,6 +94,7 @@ def _tables(
     now = int(datetime.now(UTC).timestamp() * 1e6)
     yield "files", _FILE, _files(files, now)
     yield "copies", _COPY, _copies(files, nodes, now)
+    yield "usage", _USAGE, _usage(files)
 
 
 def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
@@ -114,6 +116,19 @@ def _files(files: int, now: int) -> Iterator[tuple[object, ...]]:
             COPIES,
             committed,
         )
+
+
+def _usage(files: int) -> Iterator[tuple[object, ...]]:
+    """What each owner of an app's has, and each app: of no owner."""
+    stored: Counter[tuple[str, str]] = Counter()
+    count: Counter[tuple[str, str]] = Counter()
+    for number in range(files):
+        app = f"app-{number % _APPS}"
+        for key in ((app, f"user-{number % _OWNERS}"), (app, "")):
+            stored[key] += _size(number)
+            count[key] += 1
+    for key in sorted(stored):
+        yield (*key, stored[key], count[key], 0, 0)
 
 
 def _copies(files: int, nodes: Sequence[str], now: int) -> Iterator[tuple[object, ...]]:

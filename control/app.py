@@ -20,12 +20,12 @@ from control.api import (
     sessions,
     usage,
 )
-from control.api.authorization import Access
-from control.api.conventions import Conventions
 from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
 from control.api.operations import API, OPERATIONS
-from control.api.request_log import RequestLog
-from control.api.resource import Services
+from control.api.requests.authorization import Access
+from control.api.requests.conventions import Conventions
+from control.api.requests.request_log import RequestLog
+from control.api.requests.resource import Services
 from control.cluster import issuer
 from control.cluster.key_use import KeyUse
 from control.cluster.snapshot import Snapshots

@@ -10,8 +10,8 @@ from typing import NoReturn
 import falcon
 from sqlalchemy.orm import Session
 
-from control.api import json_body
-from control.api.resource import Resource
+from control.api.requests import json_body
+from control.api.requests.resource import Resource
 from control.cluster import api_keys
 from control.cluster.api_keys import AppRefused, AppUnknown, NewKey
 from control.db.models import ApiKey, App

@@ -9,8 +9,8 @@ from falcon.util import mediatypes
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from control.api import json_body
-from control.api.resource import Resource, Services
+from control.api.requests import json_body
+from control.api.requests.resource import Resource, Services
 from control.files import lifetime_change, receipts, service, serving
 from control.problems import ProblemError
 from portside.tokens import SigningKey

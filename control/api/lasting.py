@@ -5,7 +5,7 @@ from __future__ import annotations
 import falcon
 
 from control.api.files import id_of
-from control.api.resource import Resource, Services
+from control.api.requests.resource import Resource, Services
 from control.files import serving
 from control.files.serving import Asked, Signing
 from portside.web.redirects import (

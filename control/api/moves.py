@@ -5,8 +5,8 @@ from __future__ import annotations
 import falcon
 from sqlalchemy.orm import Session
 
-from control.api import json_body
-from control.api.resource import Resource, Services
+from control.api.requests import json_body
+from control.api.requests.resource import Resource, Services
 from control.moves import service
 from control.moves.rules import Command
 from portside.web.resources import answers_head

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import falcon
 
-from control.api import json_body
 from control.api.metrics import Metrics
-from control.api.resource import Resource
+from control.api.requests import json_body
+from control.api.requests.resource import Resource
 from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories

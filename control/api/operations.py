@@ -453,7 +453,7 @@ def _completed(path: str, operation: Operation[Slug]) -> Operation[Slug]:
     return replace(
         operation,
         answers=answers,
-        # Nothing has control characters in its name (`control.api.conventions`).
+        # Nothing has control characters in its name (`control.api.requests.conventions`).
         problems=(*operation.problems, "not-found"),
         parameters=(*_parameters_of(path), *operation.parameters),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import falcon
 
-from control.api import json_body
-from control.api.resource import Resource
+from control.api.requests import json_body
+from control.api.requests.resource import Resource
 from control.nodes import pools
 from portside.web.resources import answers_head
 from portside.wire.control import NewPool, PoolSettings

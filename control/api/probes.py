@@ -8,7 +8,7 @@ from datetime import datetime
 import falcon
 from sqlalchemy import select
 
-from control.api import json_body
+from control.api.requests import json_body
 from control.cluster import own_clock
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db import migrations, replica

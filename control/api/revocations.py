@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import falcon
 
-from control.api import json_body
-from control.api.resource import Resource, Services
+from control.api.requests import json_body
+from control.api.requests.resource import Resource, Services
 from control.db.models import RevokedToken
 from control.sessions import revocations
 from portside.web.resources import answers_head

@@ -10,9 +10,9 @@ from typing import ClassVar
 import falcon
 from pydantic import Field
 
-from control.api import json_body
-from control.api.authorization import Access
 from control.api.metrics import Metrics
+from control.api.requests import json_body
+from control.api.requests.authorization import Access
 from control.problems import ProblemError
 from control.sessions.checks import AppRequest
 from control.sessions.opening import SessionOpener

@@ -6,8 +6,8 @@ import re
 
 import falcon
 
-from control.api import json_body
-from control.api.resource import Resource
+from control.api.requests import json_body
+from control.api.requests.resource import Resource
 from control.cluster import quotas
 from control.cluster.quotas import Holder
 from control.files import usage_pages
@@ -88,7 +88,7 @@ class OwnerQuotas(_Quotas):
 
     def _holder(self, request: falcon.Request, name: str) -> Holder:
         if "//" in request.env["PATH_INFO"].strip("/"):
-            # They are read as one (`control.api.conventions`): it would be another owner's.
+            # They are read as one (`control.api.requests.conventions`): it would be another owner's.
             raise ProblemError(
                 "malformed-request",
                 "this path has two slashes in a row: leave one out; the quota of an owner whose id "

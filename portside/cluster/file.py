@@ -311,7 +311,7 @@ class Tls(_Strict):
             raise ValueError("mode acme needs 'email', an address for expiry warnings")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
-        if self.mode == "lab" and "hsts" in self.model_fields_set:
+        if self.mode == "lab" and self.hsts != Hsts():
             raise ValueError("hsts needs certificates that browsers trust: mode acme or files")
         return self
 

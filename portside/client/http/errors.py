@@ -104,7 +104,7 @@ _ADVICE = {
     "size-mismatch": "mint the token for the file's exact size",
     "too-large": "raise uploads.max_size in the cluster file, or the token's size; for a stream, "
     "say --max-size",
-    "over-quota": "`portside usage` says who has how much, `portside rm` makes room",
+    "over-quota": "`portside usage` says who has how much, `portside rm FILE-ID` makes room",
     "type-refused": "name it after what it holds (--name); uploads.extensions lists what is taken",
     "key-missing": "log in with an API key: `portside login URL`",
     "key-unknown": "log in with a key that counts: `portside login URL`",

@@ -30,7 +30,9 @@ def test_what_was_to_be_tried_again_tomorrow_is_tried_now(tmp_path: Path) -> Non
                 "VALUES (?, ?, 'somewhere', 'WAITING', ?)",
                 ("a" * 32, kind, TOMORROW),
             )
-        connection.execute("INSERT INTO revoked VALUES ('token-1', ?)", (TOMORROW,))
+        connection.execute(
+            "INSERT INTO revoked (jti, expires_at) VALUES ('token-1', ?)", (TOMORROW,)
+        )
     set_back.bring_back(database, NOW)
     pushes = database.rows("SELECT due, ordered_at FROM pushes ORDER BY file_id")
     assert pushes == [(NOW, NOW), (NOW - 5, NOW - 5), (TOMORROW, NOW)]

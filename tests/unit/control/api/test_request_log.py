@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control.api.request_log import RequestLog
+from control.api.requests.request_log import RequestLog
 from portside.web.request_log import Answered
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from control.api.authorization import Access
+from control.api.requests.authorization import Access
 from control.cluster.snapshot import Snapshots
 from control.db.database import Database
 from control.settings import Settings
