@@ -107,7 +107,9 @@ class Revocations:
 
 
 _IS_HERE = "SELECT 1 FROM revoked_here WHERE token_id = ?"
-_KNOWN = "SELECT 1 FROM revoked WHERE jti = ? UNION ALL " + _IS_HERE
+_KNOWN = (
+    "SELECT 1 FROM revoked WHERE jti = ? UNION ALL SELECT 1 FROM revoked_here WHERE token_id = ?"
+)
 _HERE = "SELECT token_id, revoked_at, until, reason FROM revoked_here"
 _TOLD = (
     "SELECT jti, told_at, 0, '' FROM revoked WHERE jti NOT IN (SELECT token_id FROM revoked_here)"
