@@ -52,7 +52,8 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    counts = dict.fromkeys(Heartbeat.model_fields.keys() - {"quarantined", "run", "inodes"}, 0)
+    others = {"quarantined", "run", "inodes", "begun"}
+    counts = dict.fromkeys(Heartbeat.model_fields.keys() - others, 0)
     return Heartbeat.model_validate(
         {
             **counts,
