@@ -49,7 +49,7 @@ class Revocations:
 
     def refuse(self, token_id: str) -> None:
         """Raise ProblemError when the token with this id counts no more."""
-        if self._database.row("SELECT 1 FROM revoked WHERE jti = ?", (token_id,)) is not None:
+        if self._database.row(_KNOWN, (token_id, token_id)) is not None:
             raise ProblemError("token-revoked", "this token was revoked: ask for a new one")
 
     def add(self, jtis: Sequence[str]) -> int:
@@ -72,7 +72,10 @@ class Revocations:
 
     def all(self) -> list[Revoked]:
         """Every one that is known, the newest first."""
-        return [Revoked(*row) for row in self._database.rows(f"{_ALL} ORDER BY told_at DESC, jti")]
+        return [
+            Revoked(*row)
+            for row in self._database.rows(f"{_TOLD} UNION ALL {_HERE} ORDER BY 2 DESC, 1")
+        ]
 
     def revoke(self, token_id: str, until: int, reason: str, kept: Path) -> None:
         """Revoke a token on this node itself; `kept` is the file of those.
@@ -83,16 +86,15 @@ class Revocations:
         now = int(time.time())
         with self._database.transaction() as connection:
             _insert(connection, [Revoked(token_id, now, until, reason)])
-            rows = connection.execute(f"{_ALL} WHERE until >= ?", (now - KEPT,))
+            _forget_old(connection, now)
+            rows = connection.execute(_HERE)
             text = json.dumps([asdict(Revoked(*row)) for row in rows])
             durable_file.replace(kept, text.encode(), 0o600)
 
     def bring_in(self, kept: Path) -> None:
         """What was revoked on this node and the index doesn't know: it was made anew."""
         missing = [
-            each
-            for each in _read(kept)
-            if self._database.row("SELECT 1 FROM revoked WHERE jti = ?", (each.token_id,)) is None
+            each for each in _read(kept) if self._database.row(_IS_HERE, (each.token_id,)) is None
         ]
         if missing:
             with self._database.transaction() as connection:
@@ -104,22 +106,28 @@ class Revocations:
         return row is not None and now - int(row[0]) < KEPT // 2
 
 
-_ALL = "SELECT jti, told_at, until, reason FROM revoked"
+_IS_HERE = "SELECT 1 FROM revoked_here WHERE token_id = ?"
+_KNOWN = (
+    "SELECT 1 FROM revoked WHERE jti = ? UNION ALL SELECT 1 FROM revoked_here WHERE token_id = ?"
+)
+_HERE = "SELECT token_id, revoked_at, until, reason FROM revoked_here"
+_TOLD = (
+    "SELECT jti, told_at, 0, '' FROM revoked WHERE jti NOT IN (SELECT token_id FROM revoked_here)"
+)
 
 
 def _insert(connection: sqlite3.Connection, revoked: Sequence[Revoked]) -> None:
     connection.executemany(
-        "INSERT INTO revoked (jti, told_at, until, reason) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (jti) DO UPDATE SET until = max(until, excluded.until), "
+        "INSERT INTO revoked_here VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (token_id) DO UPDATE SET until = max(until, excluded.until), "
         "reason = excluded.reason",
         [(each.token_id, each.told_at, each.until, each.reason) for each in revoked],
     )
 
 
 def _forget_old(connection: sqlite3.Connection, now: int) -> None:
-    connection.execute(
-        "DELETE FROM revoked WHERE told_at < :old AND until < :old", {"old": now - KEPT}
-    )
+    connection.execute("DELETE FROM revoked WHERE told_at < ?", (now - KEPT,))
+    connection.execute("DELETE FROM revoked_here WHERE until < ?", (now - KEPT,))
 
 
 def _read(kept: Path) -> list[Revoked]:

@@ -251,10 +251,15 @@ _PROOFS = "ALTER TABLE pushes ADD COLUMN proof TEXT;"
 """What lets the target take the copy: `portside.orders.copies`."""
 
 _REVOKED_HERE = """
-ALTER TABLE revoked ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE revoked ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+CREATE TABLE revoked_here (
+    token_id TEXT PRIMARY KEY,
+    revoked_at INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
 """
-"""Tokens that were revoked on this node itself are kept until they would have ended (seconds)."""
+"""Tokens that were revoked on this node itself, `until` they would have ended. A table of its own:
+a release that is taken back writes to the other one as it has it. Times in seconds, UTC."""
 
 _USAGE = """
 CREATE TABLE usage (

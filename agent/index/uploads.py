@@ -215,7 +215,7 @@ class UploadIndex:
             "SELECT * FROM uploads WHERE state = 'OPEN' AND (deadline < ? OR (offset = 0 "
             "AND kind != 'final' AND length IS NOT 0 "
             "AND json_extract(details, '$.claims.exp') < ?) "
-            "OR jti IN (SELECT jti FROM revoked))",
+            "OR jti IN (SELECT jti FROM revoked UNION SELECT token_id FROM revoked_here))",
             (before, before),
         )
         return [_upload(row) for row in rows]

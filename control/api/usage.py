@@ -88,7 +88,7 @@ class OwnerQuotas(_Quotas):
 
     def _holder(self, request: falcon.Request, name: str) -> Holder:
         if "//" in request.env["PATH_INFO"].strip("/"):
-            # They are read as one (`control.api.requests.conventions`): it would be another owner's.
+            # Read as one (`control.api.requests.conventions`), it would be another owner's.
             raise ProblemError(
                 "malformed-request",
                 "this path has two slashes in a row: leave one out; the quota of an owner whose id "

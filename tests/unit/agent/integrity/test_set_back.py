@@ -30,9 +30,8 @@ def test_what_was_to_be_tried_again_tomorrow_is_tried_now(tmp_path: Path) -> Non
                 "VALUES (?, ?, 'somewhere', 'WAITING', ?)",
                 ("a" * 32, kind, TOMORROW),
             )
-        connection.execute(
-            "INSERT INTO revoked (jti, expires_at) VALUES ('token-1', ?)", (TOMORROW,)
-        )
+        revoked = "INSERT INTO revoked (jti, told_at) VALUES ('token-1', ?)"
+        connection.execute(revoked, (TOMORROW,))
     set_back.bring_back(database, NOW)
     pushes = database.rows("SELECT due, ordered_at FROM pushes ORDER BY file_id")
     assert pushes == [(NOW, NOW), (NOW - 5, NOW - 5), (TOMORROW, NOW)]

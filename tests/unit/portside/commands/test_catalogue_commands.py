@@ -52,8 +52,8 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    without_counts = {"quarantined", "run", "inodes", "begun"}
-    counts = dict.fromkeys(Heartbeat.model_fields.keys() - without_counts, 0)
+    others = {"quarantined", "run", "inodes", "begun"}
+    counts = dict.fromkeys(Heartbeat.model_fields.keys() - others, 0)
     return Heartbeat.model_validate(
         {
             **counts,
