@@ -8,7 +8,7 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
@@ -126,6 +126,21 @@ def unfit(
     }
 
 
+def _failed_lately(session: Session, file: models.File, now: datetime) -> set[str]:
+    """The nodes that a copy of this file was given up to."""
+    since = now - timedelta(seconds=leases.LONGEST_PAUSE)
+    return set(
+        session.scalars(
+            select(models.Work.place).where(
+                models.Work.file_id == file.file_id,
+                models.Work.kind == "replicate",
+                models.Work.state == "failed",
+                models.Work.ended_at > since,
+            )
+        )
+    )
+
+
 def _order_copy(
     session: Session,
     view: ClusterView,
@@ -137,7 +152,11 @@ def _order_copy(
     source = view.loads.source(standing.good)
     if source is None:
         return 0
-    target = view.place(file.size, unfit(session, view, file, copies))
+    out = unfit(session, view, file, copies)
+    # A source's word that a target fails has other files go on there, and this one elsewhere.
+    target = view.place(file.size, out | _failed_lately(session, file, now)) or view.place(
+        file.size, out
+    )
     if target is None:
         return 0
     draining = any(

@@ -89,3 +89,4 @@ def test_a_catalogue_that_is_gone_is_rebuilt_from_the_nodes_and_nothing_retires_
     checked = cluster.control.run("check", "--counters")
     assert checked.returncode == 0, checked.stderr
     assert cluster.control.run("believe").stdout == "", "nothing is there by one node's word alone"
+    assert cluster.control.run("believe", "s01").stdout.startswith("0 files of s01")
