@@ -65,6 +65,9 @@ class Connection:
     ) -> Answer:
         """Send a request, read the answer. Raises NodeGone; the next request connects again."""
         try:
+            if self._connection.sock is None:
+                # Outside of what is passed over below: without a connection there is no answer.
+                self._connection.connect()
             # An answer may come before the body is through, and close the connection behind it.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.request(method, target, body=body, headers=dict(headers or {}))
