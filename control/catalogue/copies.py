@@ -83,7 +83,7 @@ def named(
     file.owner, file.app_id, file.name, file.content_type = owner, app_id, name, content_type
     session.flush()
     for copy in copies_of(session, file.file_id).values():
-        if copy.state in HELD:
+        if copy.state in HELD and inventory.is_believed(file, copy.node_id):
             inventory.changed(session, copy.node_id, file.file_id)
 
 
@@ -191,7 +191,7 @@ def _count(session: Session, file: File, change: int, now: datetime) -> None:
 def _hold(session: Session, file: File, copy: Copy, change: int) -> None:
     """A copy takes these bytes of its node from now on, or gives them back."""
     session.flush()
-    if inventory.is_described(file):
+    if inventory.is_believed(file, copy.node_id):
         inventory.changed(session, copy.node_id, copy.file_id)
     if not _add(session, copy.pool_id, change) and copy.pool_id != copy.node_id:
         # The pool was deleted while the copy was on its way: it is in the node's own.

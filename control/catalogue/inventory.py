@@ -8,6 +8,8 @@ node's row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -41,9 +43,32 @@ def is_described(file: File) -> bool:
     return file.owner != UNKNOWN_OWNER or file.content_type is not None
 
 
+def is_believed(file: File, node_id: str) -> bool:
+    """Whether a copy on this node belongs into its digest, once it is there.
+
+    One of a file that is another node's word alone doesn't (`control.files.vouching`): so its node
+    finds a difference, tells what it has, and may bear that word out.
+    """
+    return is_described(file) and file.vouched_by in (None, node_id)
+
+
 def changed(session: Session, node_id: str, file_id: str) -> None:
     """A copy came to a node or went, in the transaction of the caller's that says so."""
     session.execute(insert(InventoryChange).values(node_id=node_id, file_id=file_id))
+
+
+def all_believed(session: Session, file_ids: Sequence[str]) -> None:
+    """These files are one node's word no more, in a moment: other nodes' copies count from then on.
+
+    Their rows are locked.
+    """
+    added = (
+        select(Copy.node_id, Copy.file_id)
+        .join(File, File.file_id == Copy.file_id)
+        .where(File.file_id.in_(file_ids), File.vouched_by != Copy.node_id)
+        .where(Copy.state.in_(HELD), DESCRIBED)
+    )
+    session.execute(insert(InventoryChange).from_select(["node_id", "file_id"], added))
 
 
 def digest(session: Session, node_id: str) -> str:
@@ -107,7 +132,8 @@ def known_on(node_id: str) -> Select[str]:
 
 def believed_on(node_id: str) -> ColumnElement[bool]:
     """Of copies with their files: those that a node's digest is of."""
-    return and_(Copy.node_id == node_id, Copy.state.in_(HELD), DESCRIBED)
+    is_told = or_(File.vouched_by.is_(None), File.vouched_by == node_id)
+    return and_(Copy.node_id == node_id, Copy.state.in_(HELD), DESCRIBED, is_told)
 
 
 def counted(session: Session, node_id: str) -> str:

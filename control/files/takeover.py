@@ -95,9 +95,10 @@ def take_over(
     new, more, borne_out = _alike(session, settings, held.node_id, list(files.values()))
     new = _insert_files(session, settings, held.node_id, new, proved, now)
     taken = [*new, *more]
+    # Before these copies are there, which count of themselves.
+    vouching.all_borne_out(session, settings, borne_out, now)
     _insert_copies(session, held.node_id, taken, now)
     _count(session, [each.file_id for each in more], now)
-    vouching.all_borne_out(session, settings, borne_out, now)
     _store(session, held.node_id, taken)
     for each in new:
         usage.changed(session, each.app, each.owner, usage.of_file(each.size))

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from control.catalogue import copies, inventory
+from control.catalogue import copies, inventory, usage
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.db.deferred_log import log_on_commit
 from control.db.models import File
@@ -24,6 +24,9 @@ from control.files import lifetimes
 from control.settings import Settings
 from portside.wire.claims import ReceiptClaims
 from portside.wire.inventory import HeldFile
+
+AT_ONCE = 1000
+"""Files that one statement names."""
 
 
 def heard(
@@ -55,6 +58,8 @@ def heard(
 
 def borne_out(session: Session, settings: Settings, file: File, now: datetime) -> None:
     """It is an ordinary file from here on. Its row is locked."""
+    session.flush()
+    inventory.all_believed(session, (file.file_id,))
     file.vouched_by, file.factor, file.changed_at = None, settings.factor, now
     session.flush()
 
@@ -64,6 +69,7 @@ def all_borne_out(
 ) -> None:
     """As `borne_out` of many, whose rows are locked."""
     if file_ids:
+        inventory.all_believed(session, file_ids)
         session.execute(
             update(File)
             .where(File.file_id.in_(file_ids))
@@ -74,15 +80,11 @@ def all_borne_out(
 
 def believe(session: Session, settings: Settings, node_id: str, now: datetime) -> int:
     """An operator takes a node's word for all that it alone has told; returns how many files."""
-    return len(
-        session.scalars(
-            update(File)
-            .where(File.vouched_by == node_id)
-            .values(vouched_by=None, factor=settings.factor, changed_at=now)
-            .returning(File.file_id)
-            .execution_options(synchronize_session=False)
-        ).all()
-    )
+    theirs = select(File.file_id).where(File.vouched_by == node_id).order_by(File.file_id)
+    file_ids = session.scalars(theirs.with_for_update()).all()
+    for start in range(0, len(file_ids), AT_ONCE):
+        all_borne_out(session, settings, file_ids[start : start + AT_ONCE], now)
+    return len(file_ids)
 
 
 def is_alike(file: File, told: HeldFile | ReceiptClaims) -> bool:
@@ -126,6 +128,7 @@ def _replace(
             copies.left(session, file, node_id, now)
         elif copy.state in ("present", "deleting"):
             copies.lost(session, file, node_id, now)
+    before = (file.app_id, file.owner, usage.of_file(file.size))
     if isinstance(told, HeldFile):
         file.owner, file.app_id = told.owner, told.app
         file.name, file.content_type = told.name, told.content_type
@@ -134,6 +137,10 @@ def _replace(
         file.name = told.path.name
     file.session_id, file.namespace = told.jti, told.path.parts[0]
     file.path, file.size, file.sha256 = str(told.path), told.size, told.sha256
+    if file.state in usage.COUNTED:
+        app_id, owner, counted = before
+        usage.changed(session, app_id, owner, -counted)
+    usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
     file.committed_at, file.state = told.committed_at, "committed"
     file.factor, file.held, file.hold = 1, told.held or file.held, None
     file.expires_at = lifetimes.moment_of(told.expires_at)
