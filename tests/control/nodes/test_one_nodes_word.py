@@ -21,7 +21,7 @@ from portside.tokens import LEEWAY, SigningKey, mint_copy_order
 from portside.wire.claims import CopyOrderClaims
 from portside.wire.inventory import HeldFile
 from tests.support.control.core import Core
-from tests.support.control.inventories import held, tells, with_proof
+from tests.support.control.inventories import asks, held, tells, with_proof
 
 # What a node is believed is decided in Python: one database is enough.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -99,6 +99,25 @@ def test_what_nothing_bears_out_is_copied_nowhere(core: Core) -> None:
         assert _vouched(core, lie) == STOLEN, what
     assert _repairs(core) == []
     assert core.database.read(obstacles.by_one_nodes_word) == [(STOLEN, len(lies))]
+    core.counts_are_right()
+
+
+def test_a_node_of_whose_copy_there_is_a_receipt_is_asked_until_it_bears_the_word_out(
+    core: Core,
+) -> None:
+    core.all_report()
+    file = held()
+    said = file.model_dump(include={"file_id", "jti", "path", "sha256", "committed_at"})
+    for node_id in ("s01", "s03"):
+        core.takes(core.nodes.receipt(node_id, core.clock.now, **said))
+    tells(core, "s01", file, is_proved=False)
+    assert _vouched(core, file) == "s01"
+    assert asks(core, "s01", file.file_id).same
+    assert asks(core, "s03", file.file_id).wanted == (file.file_id,)
+    tells(core, "s03", file, is_proved=False)
+    assert _vouched(core, file) is None
+    assert asks(core, "s01", file.file_id).same
+    assert asks(core, "s03", file.file_id).same
     core.counts_are_right()
 
 
