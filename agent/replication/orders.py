@@ -87,7 +87,7 @@ class CopyOrders:
         by_namespace = claims.namespace in self._settings.held
         if isinstance(proof, CopyOrderClaims) or roster.control_url is None:
             held = by_namespace if claims.held is None else claims.held
-            return Terms(held, claims.expires_at, scan=held and claims.scan)
+            return Terms(held, claims.expires_at, scan=bool(claims.held) and claims.scan)
         held = bool(claims.held) or proof.hold or by_namespace
         lifetime = self._settings.lifetimes.of(claims.namespace, proof.expires_in)
         ends = _later(claims.expires_at, end_of(claims.committed_at, lifetime))
