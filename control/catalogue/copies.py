@@ -77,7 +77,7 @@ def named(
     session: Session, file: File, *, owner: str, app_id: str | None, name: str, content_type: str
 ) -> None:
     """Whose a file is, known now that a node has told it; its row is locked."""
-    if file.state in usage.COUNTED:
+    if usage.counts(file):
         usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
         usage.changed(session, app_id, owner, usage.of_file(file.size))
     file.owner, file.app_id, file.name, file.content_type = owner, app_id, name, content_type

@@ -37,7 +37,8 @@ from control.db.models import File, UploadSession, Usage
 from portside.wire.bounds import LARGEST
 
 COUNTED = ("committed", "lost")
-"""States of a file that counts."""
+"""States of a file that counts, unless it is there by one node's word alone: a thief's would have
+its owner's room (`control.files.vouching`)."""
 
 EVERYBODY = ""
 """The owner of an app's own row."""
@@ -70,6 +71,11 @@ NOTHING = Amount()
 def of_file(size: int) -> Amount:
     """What a file of `size` bytes is."""
     return Amount(bytes=size, files=1)
+
+
+def counts(file: File) -> bool:
+    """Whether a file is its owner's and its app's to account for."""
+    return file.state in COUNTED and file.vouched_by is None
 
 
 def of_promise(most: int) -> Amount:
@@ -171,7 +177,7 @@ def counted(session: Session, *, only: Key | None = None) -> dict[Key, Amount]:
         literal(1).label("files"),
         zero.label("promised_bytes"),
         zero.label("promised_files"),
-    ).where(File.state.in_(COUNTED))
+    ).where(File.state.in_(COUNTED), File.vouched_by.is_(None))
     sessions = select(UploadSession.app_id, of_session, zero, zero, MOST, literal(1)).where(
         UploadSession.state == "open"
     )

@@ -244,7 +244,8 @@ def _file(
         )
     if not new or _is_called_off(session, file, upload):
         return file
-    usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
+    if usage.counts(file):
+        usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
     if upload is not None:
         # The first receipt to come may be any copy's: that of the upload itself is on its way then.
         copies.expect(session, file, upload.node_id, upload.pool_id, now)
@@ -275,8 +276,9 @@ def _correct(session: Session, file: File, claims: ReceiptClaims, now: datetime)
             copies.lost(session, file, node_id, now)
         elif copy.state == "copying":
             copies.left(session, file, node_id, now)
-    usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
-    usage.changed(session, file.app_id, file.owner, usage.of_file(claims.size))
+    if usage.counts(file):
+        usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
+        usage.changed(session, file.app_id, file.owner, usage.of_file(claims.size))
     file.sha256, file.size, file.path = claims.sha256, claims.size, str(claims.path)
     file.committed_at = claims.committed_at
     session.flush()

@@ -348,7 +348,8 @@ def remove(
 def delete_everywhere(session: Session, file: File, now: datetime) -> None:
     """Have every node that has the file delete it. Its row is locked; again it changes nothing."""
     if file.state not in ("deleting", "deleted"):
-        usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
+        if usage.counts(file):
+            usage.changed(session, file.app_id, file.owner, -usage.of_file(file.size))
         file.state, file.changed_at = "deleting", now
         session.flush()
         for node_id in _nodes_with_it(copies.copies_of(session, file.file_id).values()):

@@ -101,6 +101,8 @@ def take_over(
     _count(session, [each.file_id for each in more], now)
     _store(session, held.node_id, taken)
     for each in new:
+        if each.file_id not in proved:
+            continue
         usage.changed(session, each.app, each.owner, usage.of_file(each.size))
     if new:
         _note_learning(session, now)

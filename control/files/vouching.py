@@ -4,8 +4,9 @@ What comes without a session of ours (another issuer's upload, a file older than
 told by nodes, and a node may be a thief's. So its word counts in full once something else says the
 same: what an issuer signed and the node has kept with the file (`portside.orders.copies`), another
 node, or an operator. Until then the file is listed, served and deleted as every other, by and on
-the node that tells of it; but it is copied nowhere, keeps no name from anybody, and gives way to
-what is borne out. Its `factor` is 1 meanwhile: it isn't among those that lack copies.
+the node that tells of it; but it is copied nowhere, counts for no quota, keeps no name from
+anybody, and gives way to what is borne out. Its `factor` is 1 meanwhile: it isn't among those that
+lack copies.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def borne_out(session: Session, settings: Settings, file: File, now: datetime) -
     session.flush()
     inventory.all_believed(session, (file.file_id,))
     file.vouched_by, file.factor, file.changed_at = None, settings.factor, now
+    if usage.counts(file):
+        usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
     session.flush()
 
 
@@ -70,6 +73,13 @@ def all_borne_out(
     """As `borne_out` of many, whose rows are locked."""
     if file_ids:
         inventory.all_believed(session, file_ids)
+        counting = (
+            select(File.app_id, File.owner, File.size)
+            .where(File.file_id.in_(file_ids), File.vouched_by.is_not(None))
+            .where(File.state.in_(usage.COUNTED))
+        )
+        for app_id, owner, size in session.execute(counting):
+            usage.changed(session, app_id, owner, usage.of_file(size))
         session.execute(
             update(File)
             .where(File.file_id.in_(file_ids))
@@ -128,7 +138,6 @@ def _replace(
             copies.left(session, file, node_id, now)
         elif copy.state in ("present", "deleting"):
             copies.lost(session, file, node_id, now)
-    before = (file.app_id, file.owner, usage.of_file(file.size))
     if isinstance(told, HeldFile):
         file.owner, file.app_id = told.owner, told.app
         file.name, file.content_type = told.name, told.content_type
@@ -137,10 +146,6 @@ def _replace(
         file.name = told.path.name
     file.session_id, file.namespace = told.jti, told.path.parts[0]
     file.path, file.size, file.sha256 = str(told.path), told.size, told.sha256
-    if file.state in usage.COUNTED:
-        app_id, owner, counted = before
-        usage.changed(session, app_id, owner, -counted)
-    usage.changed(session, file.app_id, file.owner, usage.of_file(file.size))
     file.committed_at, file.state = told.committed_at, "committed"
     file.factor, file.held, file.hold = 1, told.held or file.held, None
     file.expires_at = lifetimes.moment_of(told.expires_at)

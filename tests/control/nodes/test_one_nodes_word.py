@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from control.catalogue import copies
+from control.catalogue import copies, usage
 from control.cluster.reach import EVERYTHING
 from control.files import service, vouching
 from control.problems import ProblemError
@@ -99,6 +99,8 @@ def test_what_nothing_bears_out_is_copied_nowhere(core: Core) -> None:
         assert _vouched(core, lie) == STOLEN, what
     assert _repairs(core) == []
     assert core.database.read(obstacles.by_one_nodes_word) == [(STOLEN, len(lies))]
+    # Whoever it says they are has no less left of a quota.
+    assert core.database.read(usage.total) == usage.NOTHING
     core.counts_are_right()
 
 
