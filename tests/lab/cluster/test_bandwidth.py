@@ -23,6 +23,13 @@ from tests.support.lab.requests import Node
 DOWNLOADS = 8 * MIB
 LIMITS = "  bandwidth: {node: 16MiB, owner: 12MiB, downloads: 8MiB}\n"
 SIZE = 256 * MIB
+METRICS = (
+    "/opt/portside/current/venv/bin/python -I -c 'from pathlib import Path; from portside.web "
+    'import unix_client; print(unix_client.get(Path("/run/portside/agent.sock"), '
+    '"/metrics").decode())\''
+)
+"""Asked on the node itself: to others they don't show."""
+
 WINDOWS = 12 * MIB
 """More than the buffers of an upload's way hold: behind it what is sent comes in."""
 
@@ -78,12 +85,11 @@ def test_an_owner_with_three_tokens_gets_as_much_as_one_with_a_session(
     before = [each.size for each in uploads]
     wait_for("twice as much comes", 60, lambda: uploads[3].size - before[3] > 2 * WINDOWS or None)
     *alice, bob = (each.size - was for each, was in zip(uploads, before, strict=True))
-    told = nodes[session.node_id].check_output(
-        "curl -s --unix-socket /run/portside/agent.sock http://agent/metrics | grep bandwidth"
-    )
+    told = nodes[session.node_id].check_output(METRICS)
     for each in uploads:
         each.close()
-    assert sum(alice) == pytest.approx(bob, rel=0.3)
+    # Three times as much if nobody shared it out.
+    assert 1 / 1.7 < sum(alice) / bob < 1.7
     assert 'portside_bandwidth_limit_bytes{of="node"} 1.6777216e+07' in told
 
 
@@ -116,5 +122,6 @@ def test_a_node_serves_no_more_than_it_may(
     for each in downloads:
         each.close()
     node.manage("DELETE", f"/api/v1/files/{stored.file_id}", "delete")
-    assert sum(came) / seconds == pytest.approx(DOWNLOADS, rel=0.25)
-    assert min(came) > 0.5 * max(came)
+    # A machine that is busy sends less; unbounded it is a hundred times as much.
+    assert sum(came) / seconds < 1.3 * DOWNLOADS
+    assert min(came) > 0.3 * max(came)
