@@ -101,7 +101,7 @@ def test_a_node_serves_no_more_than_it_may(
     node = talk[node_id]
     content = tmp_path / "large.bin"
     with content.open("wb") as file:
-        file.truncate(200 * MIB)
+        file.truncate(64 * MIB)
     with content.open("rb") as file:
         answer = node.put("large.bin", file)
     assert answer.status == 201, answer.body
