@@ -20,6 +20,7 @@ from tests.support.lab.deploy import deploy
 from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node
 
+BOUNDED = ("s01", "s02")
 DOWNLOADS = 8 * MIB
 LIMITS = "  bandwidth: {node: 16MiB, owner: 12MiB, downloads: 8MiB}\n"
 SIZE = 256 * MIB
@@ -36,13 +37,14 @@ WINDOWS = 12 * MIB
 
 @pytest.fixture(scope="module", autouse=True)
 def bounded(provisioned: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The lab's cluster with bounds, until these tests end."""
+    """Two of the lab's nodes with bounds, until these tests end."""
     path = tmp_path_factory.mktemp("bounded") / "lab.yaml"
     path.write_text(LAB.read_text() + LIMITS)
-    run = deploy(path)
+    here = [word for node_id in BOUNDED for word in ("--limit", node_id)]
+    run = deploy(path, *here, script="storage_node.py")
     assert run.succeeded, run.output
     yield
-    run = deploy(LAB)
+    run = deploy(LAB, *here, script="storage_node.py")
     assert run.succeeded, run.output
 
 
@@ -77,7 +79,7 @@ class _Transfer:
 def test_an_owner_with_three_tokens_gets_as_much_as_one_with_a_session(
     talk: Mapping[str, Node], nodes: Mapping[str, Host], control: ControlPlane
 ) -> None:
-    session = control.session(owner="bob", name="bob.bin", size=SIZE)
+    session = control.session(owner="bob", name="bob.bin", size=SIZE, node_id=BOUNDED[0])
     node = talk[session.node_id]
     tokens = [*(node.mint(sub="alice") for _ in range(3)), session.token]
     uploads = [_Transfer(node.open_put("bob.bin", SIZE, each), sends=True) for each in tokens]
@@ -93,11 +95,11 @@ def test_an_owner_with_three_tokens_gets_as_much_as_one_with_a_session(
     assert 'portside_bandwidth_limit_bytes{of="node"} 1.6777216e+07' in told
 
 
-@pytest.mark.parametrize("node_id", ["s01", "s02"])
+@pytest.mark.parametrize("node_id", BOUNDED)
 def test_a_node_serves_no_more_than_it_may(
     node_id: str, talk: Mapping[str, Node], tmp_path: Path
 ) -> None:
-    """Debian 12 and Debian 13: two versions of nginx."""
+    """Debian 12 and Debian 13: two releases of nginx."""
     node = talk[node_id]
     content = tmp_path / "large.bin"
     with content.open("wb") as file:

@@ -68,19 +68,20 @@ print(json.dumps({"status": answer.status, "seconds": seconds, "seen": sorted(se
 def door(nodes: Mapping[str, Host], talk: Mapping[str, Node]) -> Iterator[Node]:
     """s03 with the bounds that a cluster has by default."""
     host, node = nodes["s03"], talk["s03"]
-    before = host.check_output(f"cat {SETTINGS}")
+    before = f"{SETTINGS}.before"
+    host.check_output(f"cp -p {SETTINGS} {before}")
     shares = {"owner": defaults.SLOTS_PER_OWNER, "address": defaults.SLOTS_PER_ADDRESS}
     changes = "; ".join(
         f"s/^slots_per_{who} = .*/slots_per_{who} = {share}/" for who, share in shares.items()
     )
     try:
         host.check_output(f"sed -i '{changes}' {SETTINGS}")
-        assert host.file(SETTINGS).content_string != before
+        assert host.run(f"cmp {SETTINGS} {before}").rc == 1
         host.check_output(f"systemctl restart {AGENT}")
         node.wait_until_ready()
         yield node
     finally:
-        host.check_output(f"printf %s {shlex.quote(before)} > {SETTINGS}")
+        host.check_output(f"mv {before} {SETTINGS}")
         host.check_output(f"systemctl restart {AGENT}")
         node.wait_until_ready()
 
