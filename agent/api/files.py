@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import falcon
 from pydantic import ValidationError
 
 from agent.api.authorization import Access, plain_path
 from agent.cluster.roster import Rosters
+from agent.incoming.request_head import path_of
 from agent.index.database import Database
 from agent.index.files import name_taken
 from agent.index.search import Known, look_up, look_up_path, search, with_copies
@@ -246,7 +247,7 @@ class DownloadProbe:
             response.status = falcon.HTTP_204
         except ProblemError as found:
             problem = self._wrong.judged(request, found)
-            path = urlsplit(uri).path
+            path = path_of(uri)
             response.context.answered = Answered("GET", path, problem.status, problem.slug)
             response.status = falcon.HTTP_403
             response.set_headers(problem.headers)

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import falcon
 
@@ -29,6 +29,7 @@ from agent.api.files import (
 from agent.api.spellings import spellings
 from agent.cluster.rendezvous import ranked
 from agent.cluster.roster import Rosters
+from agent.incoming.request_head import path_of, query_of
 from agent.index import former
 from agent.index.database import Database
 from agent.index.former import Former
@@ -178,20 +179,20 @@ class Missing:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The answer for the client, about the target in `X-Original-URI`."""
         uri = request.get_header("X-Original-URI", default="")
-        asked = urlsplit(uri)
+        path, query = path_of(uri), query_of(uri)
         try:
             self._must_not_be_held(uri)
             gone = self._former(uri)
             meant = None if gone is not None else self._meant(request, uri)
             if meant is not None:
-                send_content(self._access, meant, response, asked.query)
+                send_content(self._access, meant, response, query)
                 return
             if gone is None or not self._whereabouts.lead_on(
-                response, asked.query, gone.file_id, gone.name, _namespace(gone)
+                response, query, gone.file_id, gone.name, _namespace(gone)
             ):
                 raise _unknown()
         except ProblemError as problem:
-            answer_problem(request, response, problem, asked.path)
+            answer_problem(request, response, problem, path)
 
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         """See on_get."""
@@ -207,7 +208,7 @@ class Missing:
 
     def _meant(self, request: falcon.Request, uri: str) -> StoredFile | None:
         """The file that is here under another spelling of the path, for who may have it."""
-        token = query_value(urlsplit(uri).query, TOKEN)
+        token = query_value(query_of(uri), TOKEN)
         for path in spellings(uri):
             stored = look_up_path(self._database, path)
             if stored is None:

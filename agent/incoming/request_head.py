@@ -21,6 +21,23 @@ _LARGEST = 2**63 - 1
 """Bytes: what a file's size can be told in on disk and in the index."""
 
 
+def path_of(target: str) -> str:
+    """The path of a request's target as it was sent, whatever that is."""
+    # Two slashes at its beginning name no host in a request line (RFC 9112, section 3.2.1).
+    # They come of a base URL with a slash at its end, and are one.
+    if target.startswith("/"):
+        return "/" + re.split("[?#]", target, maxsplit=1)[0].lstrip("/")
+    try:
+        return urlsplit(target).path
+    except ValueError:
+        return target
+
+
+def query_of(target: str) -> str:
+    """What stands behind the question mark of a request's target, as it was sent."""
+    return target.partition("#")[0].partition("?")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHead:
     """A request line and headers. `uri` is as it was sent; absent headers are empty."""
@@ -63,16 +80,12 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The path as it was sent, percent-encoded."""
-        # Two slashes at its beginning name no host in a request line (RFC 9112, section 3.2.1).
-        # They come of a base URL with a slash at its end, and are one.
-        if self.uri.startswith("/"):
-            return "/" + re.split("[?#]", self.uri, maxsplit=1)[0].lstrip("/")
-        return urlsplit(self.uri).path
+        return path_of(self.uri)
 
     @property
     def query(self) -> str:
         """What stands behind the path's question mark, as it was sent."""
-        return self.uri.partition("#")[0].partition("?")[2]
+        return query_of(self.uri)
 
     @property
     def authorization(self) -> str:

@@ -21,6 +21,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 LARGEST = 2**63 - 1
 """What SQLite's and PostgreSQL's integers, and a file's size, can be at most."""
 
+LARGEST_FILE = 2**50
+"""Bytes that no file has: pools add up what nodes say that they have, thousands of lies too."""
+
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 """Years before the last moment that Python and PostgreSQL know: deadlines, leeways and offsets of

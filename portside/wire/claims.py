@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from portside.wire.base import Message
 from portside.wire.bounds import (
+    LARGEST_FILE,
     MOST_COPIES,
     Amount,
     Label,
@@ -167,7 +168,7 @@ class ReplicateClaims(Message):
     jti: TokenId
     file_id: FileId
     path: SaidPath
-    size: Amount = Field(lt=2**62)
+    size: Amount = Field(lt=LARGEST_FILE)
     sha256: Sha256
     namespace: Namespace
     owner: Owner
@@ -233,7 +234,7 @@ class ReceiptClaims(Message):
     jti: TokenId
     file_id: FileId
     path: StoredPath
-    size: Amount
+    size: Amount = Field(lt=LARGEST_FILE)
     sha256: Sha256
     committed_at: Moment
     copies: tuple[Label, ...] = Field(max_length=MOST_COPIES, fail_fast=True)

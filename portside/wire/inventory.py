@@ -14,7 +14,16 @@ from pydantic import Field, model_validator
 
 from portside.inventory import EMPTY, toggled
 from portside.wire.base import Message
-from portside.wire.bounds import Amount, Label, Moment, Name, Prose, SaidPath, StoredPath
+from portside.wire.bounds import (
+    LARGEST_FILE,
+    Amount,
+    Label,
+    Moment,
+    Name,
+    Prose,
+    SaidPath,
+    StoredPath,
+)
 from portside.wire.fields import (
     AppId,
     ExpiresAt,
@@ -102,7 +111,7 @@ class HeldFile(Message):
     app: AppId | None = None
     name: Name = Field(min_length=1, max_length=1024)
     path: SaidPath
-    size: Amount = Field(lt=2**62)
+    size: Amount = Field(lt=LARGEST_FILE)
     sha256: Sha256
     content_type: MediaType
     committed_at: Moment

@@ -6,6 +6,8 @@ is `tests.support.control.inventories`.
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +19,7 @@ from control.files import service, vouching
 from control.problems import ProblemError
 from control.replication import obstacles
 from control.replication.repair import RepairRounds
-from portside.tokens import LEEWAY, SigningKey, mint_copy_order
+from portside.tokens import LEEWAY, RECEIPT_TYPE, SigningKey, mint_copy_order
 from portside.wire.claims import CopyOrderClaims
 from portside.wire.inventory import HeldFile
 from tests.support.control.core import Core
@@ -101,6 +103,19 @@ def test_what_nothing_bears_out_is_copied_nowhere(core: Core) -> None:
     assert core.database.read(obstacles.by_one_nodes_word) == [(STOLEN, len(lies))]
     # Whoever it says they are has no less left of a quota.
     assert core.database.read(usage.total) == usage.NOTHING
+    core.counts_are_right()
+
+
+def test_sizes_that_no_file_has_are_not_added_up(core: Core) -> None:
+    """Pools' sums would leave the range of the database's numbers."""
+    core.all_report()
+    payload = core.nodes.receipt(STOLEN, core.clock.now).split(".")[1]
+    said = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    for size in (2**50, 2**63 - 1):
+        huge = core.nodes.keys[STOLEN].sign(RECEIPT_TYPE, {**said, "size": size})
+        with pytest.raises(ProblemError) as problem:
+            core.takes(huge)
+        assert problem.value.slug == "token-claims"
     core.counts_are_right()
 
 
