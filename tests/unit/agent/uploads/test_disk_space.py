@@ -112,6 +112,20 @@ class Ledger(RuleBasedStateMachine):
             return
         self.resumable[key] = Sent(most, promised)
 
+    @rule(length=SIZES, token=st.sampled_from(["parted-1", "parted-2"]))
+    def create_part(self, length: int, token: str) -> None:
+        """Parts lie behind each other in their token's file, and end one by one."""
+        key = self.key()
+        start = sum(each.length or 0 for each in self.index.of_token(token))
+        part = replace(_row(key, length, length, length, token), kind="part", start=start)
+        try:
+            with self.ledger.promising(f"begin {key}", length):
+                self.index.add(part)
+        except ProblemError as problem:
+            assert problem.slug == "no-space"
+            return
+        self.resumable[key] = Sent(length, length)
+
     @precondition(lambda self: self.wholes)
     @rule(data=st.data(), count=SIZES)
     def bytes_of_a_whole(self, data: st.DataObject, count: int) -> None:
@@ -204,13 +218,15 @@ class Ledger(RuleBasedStateMachine):
         return sum(each.unknown for each in self.resumable.values())
 
 
-def _row(upload_id: str, length: int | None, promised: int, limit: int) -> Upload:
+def _row(
+    upload_id: str, length: int | None, promised: int, limit: int, token: str | None = None
+) -> Upload:
     now = int(time.time())
     claims = UploadClaims(
         iss="issuer",
         aud="s01",
         sub="alice",
-        jti=f"token-{upload_id}",
+        jti=token or f"token-{upload_id}",
         iat=now,
         nbf=now,
         exp=now + 600,
