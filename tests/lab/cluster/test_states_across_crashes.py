@@ -22,7 +22,7 @@ from tests.support.lab.killing import kill_agents, kill_control_plane
 from tests.support.lab.requests import Node
 
 CONTENT = os.urandom(2_000_000)
-LIFE = 15
+LIFE = 25
 """Seconds: long enough for two copies to be made first."""
 
 EVERYWHERE = 90.0
