@@ -10,7 +10,7 @@ from agent.index.usage import OPEN, Amounts, Used
 from agent.settings import Settings
 from agent.uploads.admission import Admission
 from portside.wire.claims import Quota
-from portside.wire.files import Allowance, OwnerUsage, QuotaUse, Share, UsageQuery
+from portside.wire.files import Allowance, FilesAndBytes, OwnerUsage, QuotaUse, UsageQuery
 
 
 class Usage:
@@ -32,10 +32,10 @@ class Usage:
             files=used.files,
             bytes=used.bytes,
             # What is about to be deleted is still here.
-            stored=_share(used.of("COMMITTED", "DELETING")),
-            uploading=_share(used.of(OPEN, "PENDING")),
-            ended=_share(used.of("ENDED")),
-            quarantined=_share(used.of("QUARANTINED")),
+            stored=_counted(used.of("COMMITTED", "DELETING")),
+            uploading=_counted(used.of(OPEN, "PENDING")),
+            ended=_counted(used.of("ENDED")),
+            quarantined=_counted(used.of("QUARANTINED")),
             quota=None if quota is None else _quota_use(quota, used),
         )
         response.content_type = falcon.MEDIA_JSON
@@ -43,8 +43,8 @@ class Usage:
         response.text = told.model_dump_json()
 
 
-def _share(amounts: Amounts) -> Share:
-    return Share(files=amounts.files, bytes=amounts.bytes)
+def _counted(amounts: Amounts) -> FilesAndBytes:
+    return FilesAndBytes(files=amounts.files, bytes=amounts.bytes)
 
 
 def _quota_use(quota: Quota, used: Used) -> QuotaUse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 
 import falcon
 
@@ -36,7 +37,7 @@ class UsagePages(Resource):
         )
 
 
-class _Quotas(Resource):
+class _Quotas(Resource, ABC):
     """What somebody may have: an operator says so, and nobody else."""
 
     def _get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
@@ -58,8 +59,9 @@ class _Quotas(Resource):
         self._database.write(lambda session: quotas.unset(session, holder, caller.app.app_id))
         self._tell(response, holder)
 
+    @abstractmethod
     def _holder(self, request: falcon.Request, name: str) -> Holder:
-        raise NotImplementedError
+        """Whose quota the path names. Raises ProblemError."""
 
     def _tell(self, response: falcon.Response, holder: Holder) -> None:
         json_body.answer(

@@ -160,7 +160,7 @@ class UsageQuery(Request):
     )
 
 
-class Share(Message):
+class FilesAndBytes(Message):
     """So many files, with so many bytes."""
 
     files: Amount = 0
@@ -194,10 +194,10 @@ class OwnerUsage(Message):
     owner: Name
     files: Amount
     bytes: Amount
-    stored: Share
-    uploading: Share
-    ended: Share
-    quarantined: Share
+    stored: FilesAndBytes
+    uploading: FilesAndBytes
+    ended: FilesAndBytes
+    quarantined: FilesAndBytes
     quota: QuotaUse | None = None
     """The one in the upload token that asked."""
 
