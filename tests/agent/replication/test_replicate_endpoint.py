@@ -22,6 +22,7 @@ from portside.tokens import (
     mint_upload,
     verify_receipt,
 )
+from portside.wire.bounds import LARGEST_FILE
 from portside.wire.claims import ReplicateClaims, UploadClaims
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook
@@ -346,7 +347,7 @@ def test_a_push_without_a_length_is_refused(target: Agent, key: SigningKey) -> N
 
 
 def test_a_full_disk_says_so_first(target: Agent, key: SigningKey) -> None:
-    source = Source(target, key, b"x", size=2**59)
+    source = Source(target, key, b"x", size=LARGEST_FILE - 1)
     answer = source.put_from(0, b"x")
     assert (answer.status_code, slug_of(answer)) == (507, "no-space")
     assert target.leftovers() == []
@@ -363,7 +364,7 @@ def test_nginx_hears_the_same_before_the_body(target: Agent, key: SigningKey) ->
         return requests.get(f"{target.url}/internal/preflight", headers=asked, timeout=60)
 
     assert ask(Source(target, key, CONTENT), len(CONTENT)).status_code == 204
-    refused = ask(Source(target, key, b"x", size=2**59), 2**59)
+    refused = ask(Source(target, key, b"x", size=LARGEST_FILE - 1), LARGEST_FILE - 1)
     assert (refused.status_code, refused.headers["X-Refusal-Status"]) == (403, "507")
     stranger = ask(Source(target, SigningKey.generate("s09"), CONTENT), len(CONTENT))
     assert stranger.headers["X-Refusal-Status"] == "401"

@@ -19,6 +19,7 @@ from portside.cluster.file import parse
 from portside.operator import certificates
 from portside.quantities import GIB, MIB
 from portside.tokens import SigningKey
+from portside.wire.bounds import LARGEST_FILE
 from portside.wire.files import StoredFile
 from tests.support import nginx_process
 from tests.support.agent.node_pairs import (
@@ -148,12 +149,12 @@ def test_nginx_gives_the_agents_refusals_before_it_takes_the_body(front: Front) 
     key = SigningKey.generate("s03")
     other = member(front.agent).model_copy(update={"node_id": "s03", "key": key.public()})
     introduce(front.agent, nodes=(member(front.agent), other))
-    full = Source(front.agent, key, b"x", size=2**59)
+    full = Source(front.agent, key, b"x", size=LARGEST_FILE - 1)
     url = full.url.replace(front.agent.url, front.url)
     answer = requests.put(
         url,
         data=b"x",
-        headers=full.headers(Content_Range=f"bytes 0-0/{2**59}"),
+        headers=full.headers(Content_Range=f"bytes 0-0/{LARGEST_FILE - 1}"),
         verify=str(front.ca),
         timeout=60,
     )
