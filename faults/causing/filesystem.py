@@ -21,7 +21,9 @@ _FS_IOC_SHUTDOWN = 0x8004587D
 """_IOR('X', 125, __u32), which ext4 took over from XFS (fs/ext4/ext4.h)."""
 
 _NOLOGFLUSH = 2
-_BUSY_SECONDS = 60.0
+_BUSY_SECONDS = 180.0
+"""How long something may hold on to a filesystem: a mount namespace that somebody made elsewhere on
+the computer (a container's start, the building of an image) has a copy of every mount."""
 
 
 class FilesystemFailed(Exception):
@@ -77,6 +79,7 @@ class Disk:
     def power_on(self) -> None:
         """Mount again after a cut. Nobody may use the filesystem any more."""
         self._unmount()
+        self._wait_until_let_go()
         self._mount()
 
     def wipe(self) -> None:
@@ -124,6 +127,21 @@ class Disk:
                 time.sleep(0.01)
             else:
                 return
+
+    def _wait_until_let_go(self) -> None:
+        """Mounted again while another mount namespace has it, it would be the one that was cut."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while self._is_alive():
+            if time.monotonic() > deadline:
+                raise FilesystemFailed(
+                    f"{self._device} is unmounted here, and another mount namespace still has it: "
+                    f"`grep -l {self.root} /proc/*/mounts` tells whose"
+                )
+            time.sleep(0.01)
+
+    def _is_alive(self) -> bool:
+        """Whether the kernel has this filesystem, wherever it is mounted."""
+        return Path("/sys/fs/ext4", Path(self._device).name).exists()
 
 
 def _run(*command: str) -> str:

@@ -102,6 +102,20 @@ def test_the_checks_see_what_a_node_loses_that_does_not_sync(
     raise AssertionError("the checks see no loss")
 
 
+def test_a_disk_that_something_else_holds_on_to_is_whole_again_after_a_cut(tmp_path: Path) -> None:
+    with Disk(tmp_path, 64 * MIB) as disk:
+        (disk.root / "synced").write_text("kept")
+        disk.sync()
+        # As a container's start does: it has a copy of every mount until it is done.
+        other = ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo; sleep 1"]
+        with subprocess.Popen(other, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            disk.cut()
+            disk.power_on()
+            assert (disk.root / "synced").read_text() == "kept"
+
+
 def test_what_was_not_synced_is_gone_after_a_cut_and_what_was_is_there(tmp_path: Path) -> None:
     with Disk(tmp_path, 64 * MIB) as disk:
         (disk.root / "synced").write_text("kept")
