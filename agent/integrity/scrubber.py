@@ -247,7 +247,6 @@ class Scrubber:
         if known is None or known.stored != file:
             # Deleted or replaced meanwhile: the row is changed before the data is.
             return
-        self._damaged += 1
         with lines_of_its_upload(self._settings.uploads / file.path):
             _log.critical(
                 "stored file is damaged", file_id=file.file_id, path=str(file.path), reason=reason
@@ -256,6 +255,8 @@ class Scrubber:
                 quarantine(self._settings, self._database, file.file_id, reason)
             except (DiskFull, DiskFailed, sqlite3.Error) as error:
                 self._postpone(file, f"it is damaged, and not in quarantine yet: {error}")
+        # Last: a report in between would count it without saying where it is.
+        self._damaged += 1
 
     def _postpone(self, file: StoredFile, reason: str) -> None:
         """Leave a file for later, unless it is gone anyway."""

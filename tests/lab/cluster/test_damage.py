@@ -30,7 +30,9 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
 ) -> None:
     node, host = talk["s02"], nodes["s02"]
     host.check_output(f"systemctl stop {WORKER}")
-    stored = node.put("damaged.bin", os.urandom(5 * MIB))
+    content = bytearray(os.urandom(5 * MIB))
+    content[3_000_000] = ord("Y")
+    stored = node.put("damaged.bin", bytes(content))
     file = json.loads(stored.body)
     path = f"/srv/portside/uploads/{file['path']}"
     host.check_output(f"printf 'X' | dd of='{path}' bs=1 seek=3000000 conv=notrunc status=none")
@@ -44,7 +46,9 @@ def test_a_flipped_bit_is_found_quarantined_and_reported(
     # Others may have a good copy.
     assert node.ask("GET", f"/uploads/{file['path']}").status == HTTPStatus.FOUND
     assert host.file(f"/srv/portside/quarantine/{file['file_id']}.data").size == 5 * MIB
-    # The worker tells of it in its next report, which /metrics and /health/ready show.
+    # The worker tells of it in its next report, which /health/ready and /metrics show.
+    wait_for(
+        "the node says so", 120, lambda: b"files-damaged" in node.ask("GET", "/health/ready").body
+    )
     found = re.compile(r"^portside_damaged_files_total [1-9]", re.MULTILINE)
     wait_for("the metric counts it", 120, lambda: found.search(host.check_output(METRICS)))
-    assert "damage" in node.ask("GET", "/health/ready").body.decode()
