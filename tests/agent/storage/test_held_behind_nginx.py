@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -24,8 +23,6 @@ from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access, data_of, stored
 from tests.support.cluster_files import CLUSTER
 from tests.support.nginx_process import Nginx
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="nginx needs root to become another user")
 
 
 @pytest.fixture
