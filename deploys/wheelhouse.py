@@ -127,9 +127,12 @@ def _pinned_wheels(kept: Path, lock: Path) -> Path:
         finished = Path(temporary, "wheels")
         finished.mkdir()
         each = {python: Path(temporary, python) for python in PYTHONS}
+        # Before the threads start: packaging reads markers by `ast`, which fails with a SystemError
+        # when two threads are in it at once (CPython 3.11).
+        pinned = {python: lock_for(python, text) for python in PYTHONS}
         with ThreadPoolExecutor() as pool:
             # As a list: the first error of any is raised.
-            list(pool.map(lambda python: _download(text, python, each[python]), PYTHONS))
+            list(pool.map(lambda python: _download(pinned[python], python, each[python]), PYTHONS))
         for wheel in (wheel for folder in each.values() for wheel in folder.iterdir()):
             wheel.replace(finished / wheel.name)
         _put_in_place(finished, directory)
@@ -208,13 +211,13 @@ def _entries(lock: str) -> Iterator[str]:
     return (" ".join(entry.split()) for entry in joined.splitlines() if entry.strip())
 
 
-def _download(lock: str, python: str, wheels: Path) -> None:
+def _download(pinned: str, python: str, wheels: Path) -> None:
     wheels.mkdir()
-    pinned = wheels.with_name(f"requirements-{python}.txt")
-    pinned.write_text(lock_for(python, lock), encoding="utf-8")
+    requirements = wheels.with_name(f"requirements-{python}.txt")
+    requirements.write_text(pinned, encoding="utf-8")
     _run(
         *("download", "--only-binary=:all:", "--no-deps", "--require-hashes"),
-        *("--requirement", str(pinned), "--dest", str(wheels)),
+        *("--requirement", str(requirements), "--dest", str(wheels)),
         *("--implementation", "cp", "--python-version", python),
         *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{_ARCHITECTURE}")),
     )

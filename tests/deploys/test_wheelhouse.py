@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,23 @@ def test_every_wheel_is_checked_by_hash_and_none_is_compiled(
     for call in downloads:
         assert {"--require-hashes", "--only-binary=:all:"} <= set(call)
         assert not any("index" in argument for argument in call)
+
+
+def test_no_two_threads_read_a_lock_at_once(
+    project: Path, pip: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ast`, by which its markers are read, isn't made for that in CPython 3.11."""
+    readers: list[int] = []
+    read = wheelhouse.lock_for
+
+    def noting(python: str, lock: str) -> str:
+        readers.append(threading.get_ident())
+        return read(python, lock)
+
+    monkeypatch.setattr(wheelhouse, "lock_for", noting)
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    wheelhouse.build(project, wheelhouse.AGENT)
+    assert readers == [threading.get_ident()] * len(wheelhouse.PYTHONS)
 
 
 def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
