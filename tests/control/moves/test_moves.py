@@ -268,8 +268,8 @@ def test_a_target_that_is_down_is_waited_for(cluster: Simulation) -> None:
     move_id = begin(cluster)
     cluster.disks["s03"].up = False
     cluster.goes_on(DOWN)
-    note = view(cluster, move_id).note
-    assert note is None or "s03" in note
+    assert "s03: down" in (view(cluster, move_id).note or "")
+    assert cluster.holders(file_id) == {"s01", "s02"}
     cluster.disks["s03"].up = True
     cluster.goes_on_until(lambda: cluster.holders(file_id) == {"s02", "s03"})
 
