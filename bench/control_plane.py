@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import control_catalogue
-from bench.processes import free_port, running
+from bench.processes import reserved_port, running
 from control.cluster import api_keys, rosters
 from control.cluster.api_keys import Scope
 from control.db.database import Database
@@ -108,7 +108,7 @@ def prepare(
 def control_plane(where: Place) -> Iterator[tuple[int, Mapping[str, int]]]:
     """gunicorn and the worker; yields the port, and each kind's first process."""
     environment = {CONFIG_VARIABLE: str(where.home / "control.toml"), "MALLOC_ARENA_MAX": "2"}
-    port = free_port()
+    port = reserved_port()
     web = [
         *(sys.executable, "-m", "gunicorn", "control.wsgi:application"),
         *("--worker-class", "gthread", "--workers", str(where.processes)),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import Server, accepts, free_port, running
+from bench.processes import Server, accepts, reserved_port, running
 from portside.sizing import Sizing
 
 _CONFIGURATION = """\
@@ -64,7 +64,7 @@ def front(
     directory: Path, sizing: Sizing, locations: str, around_servers: str = "", *, tls: bool = False
 ) -> Iterator[tuple[Server, int]]:
     """nginx with these locations, and its port; with `tls` the locations name a certificate."""
-    port = free_port()
+    port = reserved_port()
     configuration = directory / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(

@@ -10,7 +10,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ _START_SECONDS = 60.0
 _END_SECONDS = 15.0
 _RESET_PEAK = "5"
 """Written to /proc/<pid>/clear_refs: VmHWM starts again from the present size."""
+_for_good = threading.Lock()
+"""Lives to the end, and can be weakly referred to."""
 
 
 class ServerFailed(Exception):
@@ -115,12 +119,19 @@ def running(
         server.end()
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserved_port(owner: object = _for_good) -> int:
+    """A port of 127.0.0.1 for a server, for as long as `owner` lives: to the end if none is given.
+
+    A socket is bound to it and doesn't listen. So neither a bind to port 0 nor a connection that
+    goes out is given it, also while its server is down; a server that sets SO_REUSEADDR, as they
+    all do, may listen on it (socket(7)).
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    weakref.finalize(owner, held.close)
+    port: int = held.getsockname()[1]
+    return port
 
 
 def accepts(address: int | Path) -> Callable[[], bool]:

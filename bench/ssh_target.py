@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import processes
-from bench.processes import ServerFailed, accepts, free_port
+from bench.processes import ServerFailed, accepts, reserved_port
 
 _CONFIGURATION = """\
 ListenAddress 127.0.0.1:{port}
@@ -68,7 +68,7 @@ def serving(directory: Path) -> Iterator[SshTarget]:
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)],
             check=True,
         )
-    port = free_port()
+    port = reserved_port()
     folder = directory / "files"
     folder.mkdir()
     host_key = (directory / "host_key.pub").read_text(encoding="ascii")

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import nginx, packages
 from bench.contenders import Ground, Service
 from bench.http_client import Answer, Request, UploadFailed, ask
-from bench.processes import free_port, running
+from bench.processes import reserved_port, running
 
 _LOCATIONS = """\
         location / {{
@@ -41,7 +41,7 @@ class SeaweedFS:
     def serving(self, ground: Ground) -> Iterator[Service]:
         """`weed server -filer` on loopback behind nginx."""
         weed = packages.seaweedfs(ground.packages)
-        ports = Ports(*(free_port() for _ in range(6)))
+        ports = Ports(*(reserved_port() for _ in range(6)))
         data = ground.directory / "data"
         data.mkdir()
         locations = _LOCATIONS.format(filer=ports.filer, unbuffered=nginx.UNBUFFERED)

@@ -14,7 +14,7 @@ from random import Random
 from bench import packages
 from bench.contenders import seaweedfs
 from bench.contenders.tus import Tus
-from bench.processes import accepts, free_port
+from bench.processes import accepts, reserved_port
 from faults.causing import tus
 from faults.causing.connection import Connection, NodeGone
 from faults.causing.peer import Peer, Sent
@@ -139,7 +139,7 @@ class SeaweedFS(Peer):
     def lay_out(self) -> None:
         """Other ports, so that nothing of the last one is taken for this one."""
         super().lay_out()
-        self._ports = seaweedfs.Ports(*(free_port() for _ in range(6)))
+        self._ports = seaweedfs.Ports(*(reserved_port() for _ in range(6)))
 
     def command(self) -> list[str]:
         """`weed server`, everything it keeps on the disk."""

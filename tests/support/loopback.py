@@ -6,35 +6,18 @@ Ports that nobody else is given, and waiting for what is on its way to be there.
 from __future__ import annotations
 
 import socket
-import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.processes import reserved_port as reserved_port
 
 PATIENCE = 60.0
 """Seconds for whatever takes milliseconds on a computer that has nothing else to do."""
 
 _LISTENING, _WAITING_FOR_STRAYS = 0x0A, 0x06
 """States of a socket: TCP_LISTEN and TCP_TIME_WAIT (linux/tcp_states.h)."""
-
-_for_good = threading.Lock()
-
-
-def reserved_port(owner: object = _for_good) -> int:
-    """A port of 127.0.0.1 for a server, for as long as `owner` lives: to the end if none is given.
-
-    A socket is bound to it and doesn't listen. So neither a bind to port 0 nor a connection that
-    goes out is given it, also while its server is down; a server that sets SO_REUSEADDR, as they
-    all do, may listen on it (socket(7)).
-    """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    weakref.finalize(owner, held.close)
-    port: int = held.getsockname()[1]
-    return port
 
 
 def wait_until(happened: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -39,6 +39,7 @@ from tests.support.agent.process import SMALL_NODE, Agent, slug_of
 from tests.support.agent.receiver import Receiver
 from tests.support.agent.stored_files import access
 from tests.support.agent.worker_process import Worker
+from tests.support.loopback import reserved_port
 
 CONTENT = random.Random(4).randbytes(3 * MIB + 7)  # noqa: S311 (any bytes will do)
 SIZING = replace(SMALL_NODE, sync_window=MIB)
@@ -133,7 +134,7 @@ class Gate:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", reserved_port(self)))
         self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
         self.left = 2**62
         self.holds = False

@@ -35,6 +35,7 @@ from portside.wire.inventory import (
     InventoryPage,
 )
 from portside.wire.keys import Keyset
+from tests.support.loopback import reserved_port
 
 PATIENCE = 60.0
 """Seconds for anything that a node does by itself within few."""
@@ -72,7 +73,7 @@ class ControlDouble:
         self._ticket = secrets.token_hex(8)
         self._leases: list[Lease] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", reserved_port(self)), _handler_of(self))
         self._server.daemon_threads = True
         scheme = "http"
         if certificate is not None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.support.loopback import reserved_port
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -49,7 +51,7 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
                 """Keep the tests' output clean."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", reserved_port(self)), Handler)
         scheme = "http"
         if certificate is not None:
             scheme = "https"

@@ -131,7 +131,7 @@ class Front:
     def __init__(self, server: S3Server) -> None:
         self.asked: list[Asked] = []
         self.disturb: Disturbance = lambda asked: None
-        self._http = _FrontServer(("127.0.0.1", 0), _Handler)
+        self._http = _FrontServer(("127.0.0.1", reserved_port(self)), _Handler)
         self._http.front, self._http.backend = self, server.port
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))

@@ -35,6 +35,7 @@ from portside.wire.problem import PROBLEM_PREFIX, Problem
 from portside.wire.status import QuotaInForce, UsageView, UsageViews
 from tests.support.client.copy_double import CopyDouble
 from tests.support.client.node_double import NodeDouble, Server
+from tests.support.loopback import reserved_port
 
 API_KEY = "a-key-that-counts-0123456789"
 
@@ -76,7 +77,7 @@ class ControlDouble:
         class Bound(ControlHandler):
             control = double
 
-        self._server = Server(("127.0.0.1", 0), Bound)
+        self._server = Server(("127.0.0.1", reserved_port(self)), Bound)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.client.node_double import Server
+from tests.support.loopback import reserved_port
 
 Fault = Callable[["CopyHandler"], bool]
 """Answers a request in place of the double; False lets the double answer it."""
@@ -32,7 +33,7 @@ class CopyDouble:
         class Bound(CopyHandler):
             copy = double
 
-        self._server = Server(("127.0.0.1", 0), Bound)
+        self._server = Server(("127.0.0.1", reserved_port(self)), Bound)
         self._server.daemon_threads = True
         base = f"http://127.0.0.1:{self._server.server_address[1]}"
         if certificate is not None:

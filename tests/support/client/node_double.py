@@ -20,7 +20,7 @@ from portside.wire.files import StoredFile
 from portside.wire.keys import Keyset
 from portside.wire.problem import PROBLEM_PREFIX, Problem
 from tests.support.client.tus_double import TusDouble
-from tests.support.loopback import wait_until_hung_up
+from tests.support.loopback import reserved_port, wait_until_hung_up
 
 NODE_ID = "s01"
 
@@ -55,7 +55,7 @@ class NodeDouble:
         class Bound(Handler):
             double = node
 
-        self._server = Server(("127.0.0.1", 0), Bound)
+        self._server = Server(("127.0.0.1", reserved_port(self)), Bound)
         self._server.daemon_threads = True
         scheme, host = "http", "127.0.0.1"
         if certificate:

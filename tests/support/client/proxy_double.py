@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.support.client.node_double import Server
+from tests.support.loopback import reserved_port
 
 
 class ProxyDouble:
@@ -21,7 +22,7 @@ class ProxyDouble:
         class Bound(_Handler):
             proxy = double
 
-        self._server = Server(("127.0.0.1", 0), Bound)
+        self._server = Server(("127.0.0.1", reserved_port(self)), Bound)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(
