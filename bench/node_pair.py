@@ -25,8 +25,8 @@ from bench.contenders.portside import (
 from bench.http_client import UploadFailed
 from bench.processes import accepts
 from bench.source import Source
-from deploys.components.node import StorageNode
-from deploys.components.rendering import render
+from deploys.hosts.node import StorageNode
+from deploys.operations.rendering import render
 from portside.operator import certificates
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_access, mint_upload

@@ -14,10 +14,10 @@ from deploys.components.control_database import control_backups, control_databas
 from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
-from deploys.components.node import this_node
 from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
+from deploys.hosts.node import this_node
 
 if "control" in host.groups:
     node = this_node()

@@ -18,10 +18,10 @@ from deploys.components.control_replica import control_replica
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
-from deploys.components.node import StorageNode, this_node
 from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
+from deploys.hosts.node import StorageNode, this_node
 
 node = this_node()
 

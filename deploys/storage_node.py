@@ -13,10 +13,10 @@ from deploys.components.clamav import clamav
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
-from deploys.components.node import this_storage_node
 from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
+from deploys.hosts.node import this_storage_node
 
 if "storage" in host.groups:
     node = this_storage_node()

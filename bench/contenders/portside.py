@@ -28,10 +28,10 @@ from bench.processes import Server, accepts
 from bench.source import sha256_of
 from bench.tus_client import Place
 from deploys import layout
-from deploys.components.facts import NodeFacts
 from deploys.components.nginx import context
-from deploys.components.node import StorageNode
-from deploys.components.rendering import render
+from deploys.hosts.facts import NodeFacts
+from deploys.hosts.node import StorageNode
+from deploys.operations.rendering import render
 from portside.cluster.file import Cluster
 from portside.sizing import Sizing
 from portside.tokens import SigningKey, mint_upload

@@ -1,1 +1,1 @@
-"""One module per component of a node, each with one `@deploy`; facts and operations beside them."""
+"""One module per component of a node, each with one `@deploy`: what it installs and keeps up."""

@@ -8,9 +8,9 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.node import Node, StorageNode
-from deploys.components.operations import File, Level, converged, files_in_place
-from deploys.components.releases import (
+from deploys.hosts.node import Node, StorageNode
+from deploys.operations.files import File, files_in_place
+from deploys.operations.releases import (
     KEPT_RELEASES,
     Home,
     built_release,
@@ -18,8 +18,9 @@ from deploys.components.releases import (
     old_releases_removed,
     release_installed,
 )
-from deploys.components.reloading import reload_or_start, runs, unit_file
-from deploys.components.rendering import render
+from deploys.operations.reloading import reload_or_start, runs, unit_file
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from deploys.wheelhouse import AGENT
 from portside.operator import programs
 from portside.operator.keystore import Keystore, KeystoreError

@@ -5,17 +5,11 @@ from __future__ import annotations
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
-from deploys.components.node import Node, StorageNode
-from deploys.components.operations import (
-    Directory,
-    File,
-    Level,
-    converged,
-    directories_in_place,
-    files_in_place,
-    packages_installed,
-)
-from deploys.components.rendering import render
+from deploys.hosts.node import Node, StorageNode
+from deploys.operations.files import Directory, File, directories_in_place, files_in_place
+from deploys.operations.packages import packages_installed
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 
 _PACKAGES: tuple[str | tuple[str, ...], ...] = (
     "nginx",

@@ -10,16 +10,9 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.components.agent import keyset
 from deploys.components.control_database import database_url
-from deploys.components.node import Node, StorageNode
-from deploys.components.operations import (
-    Directory,
-    File,
-    Level,
-    converged,
-    directories_in_place,
-    files_in_place,
-)
-from deploys.components.releases import (
+from deploys.hosts.node import Node, StorageNode
+from deploys.operations.files import Directory, File, directories_in_place, files_in_place
+from deploys.operations.releases import (
     KEPT_RELEASES,
     Home,
     built_release,
@@ -27,8 +20,9 @@ from deploys.components.releases import (
     old_releases_removed,
     release_installed,
 )
-from deploys.components.reloading import reload_or_start, runs, unit_file
-from deploys.components.rendering import render
+from deploys.operations.reloading import reload_or_start, runs, unit_file
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from deploys.wheelhouse import CONTROL
 from portside import sizing
 from portside.operator import programs

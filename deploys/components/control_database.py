@@ -10,18 +10,12 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.node import Node
-from deploys.components.operations import (
-    Directory,
-    File,
-    Level,
-    converged,
-    directories_in_place,
-    files_in_place,
-    packages_installed,
-)
-from deploys.components.reloading import runs, unit_file
-from deploys.components.rendering import render
+from deploys.hosts.node import Node
+from deploys.operations.files import Directory, File, directories_in_place, files_in_place
+from deploys.operations.packages import packages_installed
+from deploys.operations.reloading import runs, unit_file
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from portside.cluster.file import Cluster
 
 SOCKET_FOLDER = "/run/postgresql"

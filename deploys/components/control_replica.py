@@ -13,18 +13,11 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.node import Node, StorageNode
-from deploys.components.operations import (
-    Directory,
-    File,
-    Guard,
-    Level,
-    converged,
-    directories_in_place,
-    files_in_place,
-)
-from deploys.components.reloading import runs, unit_file
-from deploys.components.rendering import render
+from deploys.hosts.node import Node, StorageNode
+from deploys.operations.files import Directory, File, Guard, directories_in_place, files_in_place
+from deploys.operations.reloading import runs, unit_file
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from portside import sizing
 from portside.cluster.replica import Replica
 from portside.operator.keystore import Keystore, KeystoreError

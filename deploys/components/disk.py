@@ -9,15 +9,9 @@ from __future__ import annotations
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
-from deploys.components.block_device import data_filesystem
-from deploys.components.node import StorageNode
-from deploys.components.operations import (
-    Directory,
-    File,
-    Guard,
-    directories_in_place,
-    files_in_place,
-)
+from deploys.hosts.node import StorageNode
+from deploys.operations.block_device import data_filesystem
+from deploys.operations.files import Directory, File, Guard, directories_in_place, files_in_place
 
 
 @deploy("Disk")

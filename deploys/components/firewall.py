@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
 
-from deploys.components.node import Node
-from deploys.components.operations import File, Level, converged, files_in_place
-from deploys.components.rendering import render
+from deploys.hosts.node import Node
+from deploys.operations.files import File, files_in_place
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 
 _FILE = "/etc/nftables.conf"
 _SERVICE = "nftables.service"

@@ -10,10 +10,11 @@ from typing import Any
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
-from deploys.components.node import Node
-from deploys.components.operations import File, Level, converged, files_in_place
-from deploys.components.reloading import reload_or_start
-from deploys.components.rendering import render
+from deploys.hosts.node import Node
+from deploys.operations.files import File, files_in_place
+from deploys.operations.reloading import reload_or_start
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from portside.cluster import bandwidth
 from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import paths

@@ -16,9 +16,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from deploys import layout
-from deploys.components import facts
-from deploys.components.node import Node, StorageNode
-from deploys.components.operations import File, Guard, files_in_place
+from deploys.hosts import facts
+from deploys.hosts.node import Node, StorageNode
+from deploys.operations.files import File, Guard, files_in_place
 from portside.cluster import roster as rosters
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.wire.keys import PublicKey

@@ -12,8 +12,8 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.node import Node
-from deploys.components.operations import File, files_in_place
+from deploys.hosts.node import Node
+from deploys.operations.files import File, files_in_place
 from portside.operator.keystore import Keystore, KeystoreError
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
-from deploys.components.facts import NodeFacts
-from deploys.components.node import Node
-from deploys.components.operations import File, Level, converged, files_in_place
-from deploys.components.rendering import render
+from deploys.hosts.facts import NodeFacts
+from deploys.hosts.node import Node
+from deploys.operations.files import File, files_in_place
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
 from portside.sizing import Sizing
 
 SYSCTL_FILE = "/etc/sysctl.d/90-portside.conf"

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host
 
-from deploys.components import facts, releases
-from deploys.components.node import Node, StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import Node, StorageNode
 from deploys.layout import PROJECT_ROOT
+from deploys.operations import releases
 from deploys.wheelhouse import Release
 from portside import sizing
 from portside.cluster.file import Cluster, load, parse

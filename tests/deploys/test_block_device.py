@@ -11,8 +11,8 @@ import pytest
 from pyinfra.api.exceptions import OperationError
 from pyinfra.context import ctx_host
 
-from deploys.components import block_device
-from deploys.components.block_device import Device, DeviceRefused, DeviceState, Plan, plan
+from deploys.operations import block_device
+from deploys.operations.block_device import Device, DeviceRefused, DeviceState, Plan, plan
 
 EMPTY = DeviceState(
     present=True,

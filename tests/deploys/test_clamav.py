@@ -13,7 +13,7 @@ from agent import settings as agent_settings
 from control import settings as control_settings
 from deploys import layout
 from deploys.components import agent, clamav
-from deploys.components.rendering import render
+from deploys.operations.rendering import render
 from portside.cluster.clamd import SOCKET
 from portside.cluster.file import ClusterError, parse
 from tests.support.cluster_files import CLUSTER

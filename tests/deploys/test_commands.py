@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploys import layout
-from deploys.components.operations import files_in_place
-from deploys.components.releases import command_on_path
+from deploys.operations.files import files_in_place
+from deploys.operations.releases import command_on_path
 from portside.operator.programs import AGENT, CONTROL, Program
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position

@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import PyinfraError
 from control import settings
 from deploys import layout
 from deploys.components import control, control_database
-from deploys.components.rendering import render
+from deploys.operations.rendering import render
 from portside.cluster.file import Cluster, parse
 from portside.tokens import SigningKey
 from tests.support.cluster_files import CLUSTER

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import pytest
 
-from deploys.components import facts
 from deploys.components.nginx import REFUSAL_STATUSES, configuration
-from deploys.components.node import StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB

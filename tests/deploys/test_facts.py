@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.components import facts
+from deploys.hosts import facts
 from portside.quantities import GIB, MIB
 from tests.support.deploys.this_computer import ThisComputer, own
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.problems import ProblemError, slugs
-from deploys.components import facts
 from deploys.components.nginx import REFUSAL_STATUSES, configuration
-from deploys.components.node import StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB

@@ -8,15 +8,16 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from deploys.components import operations
-from deploys.components.operations import Directory, File, Guard, Level
+from deploys.operations import files, services
+from deploys.operations.files import Directory, File, Guard
+from deploys.operations.services import Level
 from tests.support.deploys.this_computer import run_all, shell
 
 pytestmark = pytest.mark.usefixtures("this_computer")
 
-files_in_place = operations.files_in_place._inner
-directories_in_place = operations.directories_in_place._inner
-converged = operations.converged._inner
+files_in_place = files.files_in_place._inner
+directories_in_place = files.directories_in_place._inner
+converged = services.converged._inner
 
 
 def test_a_file_gets_its_content_mode_and_nothing_is_done_twice(tmp_path: Path, me: str) -> None:
@@ -107,7 +108,7 @@ def test_folders_get_their_modes_and_nothing_is_done_twice(tmp_path: Path, me: s
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where stamps are, and a log of what a service was told."""
-    monkeypatch.setattr(operations, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(services, "STATE", str(tmp_path / "state"))
     return tmp_path
 
 

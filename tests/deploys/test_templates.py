@@ -14,8 +14,9 @@ from gunicorn.config import Config
 
 from agent import settings
 from deploys import layout
-from deploys.components import agent, facts, tuning
-from deploys.components.rendering import render
+from deploys.components import agent, tuning
+from deploys.hosts import facts
+from deploys.operations.rendering import render
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from tests.support.cluster_files import CLUSTER

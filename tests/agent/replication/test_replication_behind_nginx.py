@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from deploys.components import facts
 from deploys.components.nginx import configuration
-from deploys.components.node import StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.operator import certificates

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from deploys import layout
-from deploys.components import facts
 from deploys.components.nginx import configuration
-from deploys.components.node import StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-from deploys.components import facts
 from deploys.components.agent import gunicorn_settings
 from deploys.components.nginx import configuration
-from deploys.components.node import StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import StorageNode
 from portside import sizing
 from portside.cluster.file import parse
 from portside.quantities import GIB

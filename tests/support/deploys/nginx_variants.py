@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from deploys.components import facts
 from deploys.components.nginx import configuration
-from deploys.components.node import Node, StorageNode
+from deploys.hosts import facts
+from deploys.hosts.node import Node, StorageNode
 from portside import sizing
 from portside.cluster.file import Cluster, parse
 from portside.quantities import GIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deploys.components.node import Node, StorageNode
+from deploys.hosts.node import Node, StorageNode
 
 MakeNode = Callable[..., StorageNode]
 MakeControl = Callable[..., Node]

@@ -9,7 +9,7 @@ import pytest
 from bench.contenders.portside import Portside, Way, front_parts, places_in, storage_node
 from bench.places import NODE
 from deploys import layout
-from deploys.components.rendering import render
+from deploys.operations.rendering import render
 from portside import sizing
 
 

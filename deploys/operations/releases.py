@@ -14,9 +14,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from deploys import layout
-from deploys.components import facts
-from deploys.components.operations import File
-from deploys.components.rendering import render
+from deploys.hosts import facts
+from deploys.operations.files import File
+from deploys.operations.rendering import render
 from deploys.wheelhouse import Product, Release, ReleaseError, build
 from portside.operator.programs import Program
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from deploys.components import facts
+from deploys.hosts import facts
 from deploys.layout import PROJECT_ROOT
 from portside import sizing
 from portside.cluster import file as cluster_file

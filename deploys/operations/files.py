@@ -1,5 +1,5 @@
-"""Operations that pyinfra lacks: checked files, atomic and never readable by others; directories in
-one round trip; services brought to the state of their files.
+"""Files, checked before they take effect, atomic and never readable by others; directories in one
+round trip.
 
 A file's content travels on the command's standard input: it appears in no argument list, no log and
 no temporary file that others could read.
@@ -17,10 +17,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
-from pyinfra.facts.deb import DebPackages
 
-from deploys.components import facts
-from deploys.layout import STATE
+from deploys.hosts import facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +63,6 @@ class Guard:
     def command(self) -> str:
         """Shell that fails with the message."""
         return f"{{ {self.condition}; }} || {{ echo {shlex.quote(self.message)} >&2; exit 1; }}"
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Files a service has read, and the shell that makes it read them again."""
-
-    watched: tuple[str, ...]
-    action: str
-
-
-@operation()
-def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[str]:
-    """Install what is missing; the package lists are fetched only then.
-
-    + packages: names of Debian packages; of several that do the same, any one will do, and the
-      first is installed if there is none
-    """
-    installed = host.get_fact(DebPackages)
-    choices = [(each,) if isinstance(each, str) else each for each in packages]
-    missing = [choice[0] for choice in choices if not any(name in installed for name in choice)]
-    if missing:
-        yield "apt-get update -qq"
-        yield (
-            "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
-            f"-o Dpkg::Options::=--force-confold {facts.quoted(missing)}"
-        )
 
 
 @operation()
@@ -166,42 +138,4 @@ def _as_wanted(state: facts.PathState | None, wanted: Directory | File) -> bool:
         kind,
         wanted.owner,
         wanted.mode,
-    )
-
-
-@operation()
-def converged(
-    service: str, levels: Sequence[Level] = (), holds: str = "true", otherwise: str = ""
-) -> Generator[str]:
-    """Bring a service to the state of its files, whoever changed them and whenever.
-
-    The digest of each level's files is compared with a stamp that is written last, after the action
-    succeeded: a run killed in between is finished by the next one. The strongest level that differs
-    acts; if none differs but `holds` doesn't hold, `otherwise` does.
-
-    + service: the stamp's name
-    + levels: watched files and actions, the strongest first
-    + holds: shell condition that must hold whatever the files say, such as "is running"
-    + otherwise: what makes it hold; the first level's action if empty
-    """
-    stamp = f"{STATE}/{service}.stamp"
-    state = host.get_fact(
-        facts.Converged, stamp=stamp, levels=[each.watched for each in levels], holds=holds
-    )
-    if state is None or len(state.stamped) != len(levels):
-        differs: int | None = 0 if levels else None
-        holding = state is not None and state.holds
-    else:
-        pairs = enumerate(zip(state.wanted, state.stamped, strict=True))
-        differs = next((i for i, (wanted, stamped) in pairs if wanted != stamped), None)
-        holding = state.holds
-    if differs is None and holding:
-        return
-    action = levels[differs].action if differs is not None else otherwise or levels[0].action
-    digests = " ".join(f"$(digest {facts.quoted(each.watched)})" for each in levels)
-    yield (
-        f"set -e; {facts.DIGEST_FUNCTION}; "
-        # Taken before the action: what is changed behind its back must count as not yet read.
-        f'seen="{digests}"; {action}\n'
-        f'install -d -m 0755 {STATE}; echo "$seen" > {stamp}.new; mv -fT {stamp}.new {stamp}'
     )

@@ -1,0 +1,1 @@
+"""What a node is, found out before anything on it is changed."""

@@ -1,0 +1,29 @@
+"""Debian packages: only what is missing, without a question."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+from pyinfra.facts.deb import DebPackages
+
+from deploys.hosts import facts
+
+
+@operation()
+def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[str]:
+    """Install what is missing; the package lists are fetched only then.
+
+    + packages: names of Debian packages; of several that do the same, any one will do, and the
+      first is installed if there is none
+    """
+    installed = host.get_fact(DebPackages)
+    choices = [(each,) if isinstance(each, str) else each for each in packages]
+    missing = [choice[0] for choice in choices if not any(name in installed for name in choice)]
+    if missing:
+        yield "apt-get update -qq"
+        yield (
+            "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
+            f"-o Dpkg::Options::=--force-confold {facts.quoted(missing)}"
+        )
