@@ -11,28 +11,37 @@ from pathlib import Path
 from lab.machines import Machine
 
 HOSTS = Path("/etc/hosts")
-BEGIN = "# portside lab: begin (python3 -m lab down removes this)"
-END = "# portside lab: end"
-_BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n", re.MULTILINE | re.DOTALL)
 
 
-def write(addresses: dict[Machine, str]) -> None:
-    _replace(with_block(HOSTS.read_text(), addresses))
+def begin(lab: str) -> str:
+    """The mark before a lab's lines."""
+    return f"# portside {lab}: begin (python3 -m lab down removes this)"
 
 
-def remove() -> None:
-    _replace(without_block(HOSTS.read_text()))
+def end(lab: str) -> str:
+    """The mark behind them."""
+    return f"# portside {lab}: end"
 
 
-def with_block(text: str, addresses: dict[Machine, str]) -> str:
-    kept = without_block(text)
+def write(lab: str, addresses: dict[Machine, str]) -> None:
+    _replace(with_block(HOSTS.read_text(), lab, addresses))
+
+
+def remove(lab: str) -> None:
+    _replace(without_block(HOSTS.read_text(), lab))
+
+
+def with_block(text: str, lab: str, addresses: dict[Machine, str]) -> str:
+    kept = without_block(text, lab)
     if kept and not kept.endswith("\n"):
         kept += "\n"
-    return f"{kept}{BEGIN}\n{lines(addresses)}{END}\n"
+    return f"{kept}{begin(lab)}\n{lines(addresses)}{end(lab)}\n"
 
 
-def without_block(text: str) -> str:
-    return _BLOCK.sub("", text)
+def without_block(text: str, lab: str) -> str:
+    first, last = re.escape(begin(lab)), re.escape(end(lab))
+    block = re.compile(rf"^{first}\n.*?^{last}\n", re.MULTILINE | re.DOTALL)
+    return block.sub("", text)
 
 
 def lines(addresses: dict[Machine, str]) -> str:

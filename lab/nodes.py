@@ -6,7 +6,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lab import hosts_file, vagrant
+from lab import hosts_file, ssh_config
 from lab.commands import Problem, explain
 from lab.machines import Machine
 from lab.terminal import say
@@ -49,7 +49,7 @@ def wait_for_ssh(machine: Machine) -> None:
 
 
 def set_names(machine: Machine, hosts: str) -> None:
-    """Vagrant names a machine only while it boots it: a run cut short there is made good here."""
+    """A machine's own name leads to its real address, as the others see it."""
     answered = checked(machine, SET_NAMES.format(name=machine.name), hosts).split()
     if answered != [machine.name, machine.host]:
         raise Problem(f"{machine.name} calls itself {answered}, not {machine.name}, {machine.host}")
@@ -64,9 +64,10 @@ def wait_for_boot(machine: Machine) -> list[str]:
     if verdict == "degraded":
         failed = checked(machine, "systemctl --failed --plain --no-legend")
         return [f"  note   {machine.name}: {line}" for line in failed.splitlines()]
+    config = ssh_config.path_of(machine.lab)
     raise Problem(
         f"{machine.name} did not finish booting in {BOOT_DEADLINE:.0f} s ({verdict or 'no answer'})"
-        f".\nWhat it waits for:  ssh -F {vagrant.SSH_CONFIG} {machine.name} systemctl list-jobs"
+        f".\nWhat it waits for:  ssh -F {config} {machine.name} systemctl list-jobs"
     )
 
 
@@ -79,5 +80,6 @@ def checked(machine: Machine, script: str, text: str = "") -> str:
 
 
 def ssh(machine: Machine, script: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    command = ["ssh", "-F", str(vagrant.SSH_CONFIG), "-o", "ConnectTimeout=5", machine.name, script]
+    config = str(ssh_config.path_of(machine.lab))
+    command = ["ssh", "-F", config, "-o", "ConnectTimeout=5", machine.name, script]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)

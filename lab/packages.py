@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from lab.commands import Problem, run, run_tied, succeeds
+from lab.commands import Problem, run, run_tied
 from lab.terminal import step
 
 NEEDED = (
@@ -17,8 +17,6 @@ NEEDED = (
     "lxc",
     "mmdebstrap",
     "openssh-client",
-    "vagrant",
-    "vagrant-lxc",
 )
 ELSEWHERE = (
     "Elsewhere use virtual machines:\n"
@@ -41,18 +39,8 @@ def install_missing() -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"install {' '.join(missing)}"):
         run_tied("apt-get", "update", "--quiet", env=quiet)
-        refuse_if_unknown(missing)
         run_tied(
             "apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *missing, env=quiet
-        )
-
-
-def refuse_if_unknown(names: list[str]) -> None:
-    """Debian 13 has no vagrant-lxc, for one."""
-    unknown = [name for name in names if not succeeds("apt-cache", "show", name)]
-    if unknown:
-        raise Problem(
-            f"this Debian has no {' '.join(unknown)}: the containers need Debian 12.\n{ELSEWHERE}"
         )
 
 

@@ -1,6 +1,7 @@
-"""What the lab keeps on a computer between runs: its SSH key, its lock, and whose lab is up.
+"""What labs keep on a computer between runs: their SSH key, their lock, and whose lab is up.
 
-One lab per computer: every clone would claim the same names in /etc/hosts.
+One lab of a name per computer: every clone would claim the same containers and the same names in
+/etc/hosts.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,15 +19,15 @@ from lab.terminal import say
 
 FOLDER = Path("/var/lib/portside-lab")
 KEY = FOLDER / "id_ed25519"
-OWNER = FOLDER / "clone"
+OWNERS = FOLDER / "labs"
+IMAGES = FOLDER / "images"
 LOCK = FOLDER / "lock"
-SCRATCH = FOLDER / "boxes.partial"
 FORWARDING_BEFORE = FOLDER / "ip_forward.before"
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Two lab commands at once would trip over each other's machines."""
+    """Two lab commands at once would trip over each other's network and images."""
     FOLDER.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
         try:
@@ -39,8 +40,9 @@ def locked() -> Iterator[None]:
         yield
 
 
-def refuse_if_taken(clone: Path) -> None:
-    owner = other_owner(clone)
+def refuse_if_taken(lab: str, clone: Path) -> None:
+    """Raises Problem when the lab of this name is another clone's."""
+    owner = other_owner(lab, clone)
     if owner is None:
         return
     if owner.is_dir():
@@ -54,31 +56,41 @@ def refuse_if_taken(clone: Path) -> None:
     )
 
 
-def other_owner(clone: Path) -> Path | None:
-    if not OWNER.exists():
+def other_owner(lab: str, clone: Path) -> Path | None:
+    """The clone whose lab of this name is up, unless it is this one."""
+    try:
+        owner = Path((OWNERS / lab).read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
         return None
-    owner = Path(OWNER.read_text().strip())
     return None if owner == clone else owner
 
 
-def claim(clone: Path) -> None:
-    OWNER.write_text(f"{clone}\n")
+def claim(lab: str, clone: Path) -> None:
+    OWNERS.mkdir(exist_ok=True)
+    (OWNERS / lab).write_text(f"{clone}\n", encoding="utf-8")
 
 
-def forget_node_keys(clone: Path, machines: list[Machine]) -> None:
+def forget_node_keys(clone: Path, machines: Sequence[Machine]) -> None:
     """Forget the public keys that deploys gathered from machines of these names (portside keys)."""
-    folder = Path(os.environ.get("PORTSIDE_SECRETS", clone / "secrets"), "lab", "nodes")
+    secrets = Path(os.environ.get("PORTSIDE_SECRETS", clone / "secrets"))
     for machine in machines:
-        (folder / f"{machine.name}.json").unlink(missing_ok=True)
+        (secrets / machine.lab / "nodes" / f"{machine.name}.json").unlink(missing_ok=True)
 
 
 def public_key() -> str:
-    """The lab's own key: Vagrant's well-known one is RSA, which today's sshd turns away."""
+    """The public half of the key that lets people into the machines, made when first asked for."""
     if not KEY.exists():
         comment = "portside-lab"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(KEY))
-    return KEY.with_suffix(".pub").read_text().strip()
+    return KEY.with_suffix(".pub").read_text(encoding="utf-8").strip()
+
+
+def release(lab: str) -> bool:
+    """Give the name back. Returns whether no lab is left on this computer."""
+    (OWNERS / lab).unlink(missing_ok=True)
+    return not (OWNERS.exists() and any(OWNERS.iterdir()))
 
 
 def forget() -> None:
+    """Remove what the labs kept, once the last of them is gone."""
     shutil.rmtree(FOLDER)

@@ -93,6 +93,7 @@ def test_only_what_leads_to_the_mirror_is_passed_on() -> None:
         'Acquire::http::Proxy::direct.example "DIRECT";\n'
         'Acquire::https::Proxy "";\n'
         'Acquire::Check-Valid-Until "false";\n'
+        'Acquire::Check-Date "false";\n'
         'Acquire::Languages "none";\n'
     )
     assert apt_sources.pick_options(dump) == [

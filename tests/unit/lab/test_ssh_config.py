@@ -1,34 +1,16 @@
 """One file tells every tool how to reach a machine, by its short name and by its full one."""
 
-from lab import vagrant
+from lab import ssh_config
 from lab.machines import Machine
 
-CLUSTER = [
-    Machine("s01", "portside.test", "bookworm", None),
-    Machine("s02", "portside.test", "trixie", None),
-]
-DUMP = """\
-Host s01
-  HostName 10.0.3.7
-  User vagrant
-  Port 22
-
-Host s02
-  HostName 10.0.3.8
-  User vagrant
-  Port 22
-"""
+S01 = Machine("lab", "s01", "portside.test", "bookworm", None)
+S02 = Machine("lab", "s02", "portside.test", "trixie", None)
 
 
-def test_full_names_are_added() -> None:
-    lines = vagrant.with_full_names(DUMP, CLUSTER).splitlines()
-    assert [line for line in lines if line.startswith("Host ")] == [
-        "Host s01 s01.portside.test",
-        "Host s02 s02.portside.test",
-    ]
+def test_a_machine_has_both_its_names() -> None:
+    assert ssh_config.entry(S01, "10.0.3.7").splitlines()[0] == "Host s01 s01.portside.test"
 
 
-def test_addresses_are_read_back() -> None:
-    expected = {"s01": "10.0.3.7", "s02": "10.0.3.8"}
-    assert vagrant.addresses_in(vagrant.with_full_names(DUMP, CLUSTER)) == expected
-    assert vagrant.addresses_in("") == {}
+def test_each_lab_has_a_file_of_its_own() -> None:
+    assert ssh_config.path_of("lab").name == "ssh-config"
+    assert ssh_config.path_of("odd").name == "odd.ssh-config"

@@ -1,15 +1,14 @@
-"""A box is built again when, and only when, something that decides its content has changed."""
+"""An image is built again when, and only when, something that decides its content has changed."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lab import boxes
+from lab import images
 from lab.apt_sources import Source
 
-RECIPE = boxes.Recipe(
+RECIPE = images.Recipe(
     release="trixie",
     sources=[Source("http://mirror.example/debian", "trixie", ("main",))],
     apt_options=[],
@@ -39,7 +38,6 @@ def test_every_ingredient_counts(change: dict[str, Any]) -> None:
     assert replace(RECIPE, **change).digest != RECIPE.digest
 
 
-def test_the_box_remembers_its_recipe() -> None:
-    metadata = json.loads(boxes.metadata(RECIPE))
-    assert metadata["recipe"] == RECIPE.digest
-    assert (metadata["provider"], metadata["version"]) == ("lxc", "1.0.0")
+def test_an_image_is_found_by_its_recipe() -> None:
+    assert RECIPE.image != replace(RECIPE, nameserver="10.0.4.1").image
+    assert RECIPE.image.name.startswith("trixie-")
