@@ -32,7 +32,7 @@ class Access:
 def access(cluster: Cluster, node_id: str, project_root: Path) -> Access:
     """How to reach a node of the cluster file. Raises VagrantError for a lab that isn't up."""
     if cluster.connect == "vagrant":
-        machine = vagrant.machine(project_root, node_id)
+        machine = vagrant.machine(project_root, cluster.name, node_id)
         # A lab machine made anew has a new host key: nothing to remember or to compare.
         return Access(machine.address, machine.port, machine.user, machine.key, forgetful=True)
     return Access(

@@ -1,4 +1,6 @@
-"""How to reach the lab's machines: `.vagrant/ssh-config`, an OpenSSH configuration dump.
+"""How to reach a lab's machines: `.vagrant/ssh-config`, an OpenSSH configuration.
+
+Another lab than the main one has a file with the name of its cluster: `.vagrant/odd.ssh-config`.
 
 One file read by pyinfra's inventory, by Fabric and by the tests: asking `vagrant ssh-config` takes
 seconds per machine.
@@ -30,12 +32,13 @@ class VagrantMachine:
     key: Path
 
 
-def machine(project_root: Path, node_id: str) -> VagrantMachine:
-    """The SSH access of the machine called `node_id`.
+def machine(project_root: Path, cluster: str, node_id: str) -> VagrantMachine:
+    """The SSH access of the machine called `node_id`, for the cluster of this name.
 
     Raises VagrantError when the lab isn't up or has no such machine.
     """
-    path = project_root / SSH_CONFIG
+    own = project_root / SSH_CONFIG.with_name(f"{cluster}.{SSH_CONFIG.name}")
+    path = own if own.exists() else project_root / SSH_CONFIG
     try:
         config = SSHConfig.from_path(str(path))
     except FileNotFoundError:

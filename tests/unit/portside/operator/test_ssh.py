@@ -38,6 +38,16 @@ def test_a_lab_machine_is_reached_as_vagrant_says(tmp_path: Path) -> None:
     assert line[-2:] == ("vagrant@192.0.2.1", "sudo id")
 
 
+def test_another_labs_machines_are_in_a_file_of_their_own(tmp_path: Path) -> None:
+    cluster = parse(NODES + "connect: vagrant")
+    (tmp_path / ".vagrant").mkdir()
+    for name, address in (("ssh-config", "192.0.2.1"), (f"{cluster.name}.ssh-config", "192.0.2.2")):
+        (tmp_path / ".vagrant" / name).write_text(
+            f"Host c01\n  HostName {address}\n  User vagrant\n  IdentityFile /keys/lab\n"
+        )
+    assert access(cluster, "c01", tmp_path).address == "192.0.2.2"
+
+
 def test_who_connects_by_itself_hears_the_same(tmp_path: Path) -> None:
     cluster = parse(NODES + "ssh: {user: deploy, port: 2222, key: ~/one}")
     reached = access(cluster, "c01", tmp_path)
