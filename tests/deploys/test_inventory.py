@@ -94,13 +94,13 @@ Host s01 s01.portside.test
 def test_a_lab_machine_is_found_in_vagrants_dump(tmp_path: Path) -> None:
     (tmp_path / ".vagrant").mkdir()
     (tmp_path / ".vagrant" / "ssh-config").write_text(SSH_CONFIG)
-    assert machine(tmp_path, "s01") == VagrantMachine(
+    assert machine(tmp_path, "lab", "s01") == VagrantMachine(
         "192.0.2.1", 2200, "vagrant", Path("/keys/lab")
     )
     with pytest.raises(VagrantError, match="no machine 's09'"):
-        machine(tmp_path, "s09")
+        machine(tmp_path, "lab", "s09")
 
 
 def test_without_a_lab_the_operator_hears_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(VagrantError, match="make up"):
-        machine(tmp_path, "s01")
+        machine(tmp_path, "lab", "s01")
