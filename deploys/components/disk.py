@@ -40,7 +40,6 @@ def disk(node: StorageNode) -> None:
                 Directory(f"{root}/{each}", service, 0o700)
                 for each in ("staging", "quarantine", "ended", "state")
             ),
-            Directory(f"{root}/nginx-temp", f"{layout.NGINX_USER}:root", 0o700),
         ],
         guards=mounted,
     )

@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from deploys.hosts import facts
+from deploys.hosts.mounts import mount_unit
 from deploys.layout import PROJECT_ROOT
 from portside import sizing
 from portside.cluster import file as cluster_file
@@ -77,6 +78,12 @@ class StorageNode(Node):
         """The block device of the data filesystem; None: it is a folder of the system's own."""
         device = self.cluster.nodes[self.node_id].device
         return None if device is None else str(device)
+
+    @property
+    def mount_unit(self) -> str | None:
+        """systemd's name of the mount that the data is on; None on the system's own filesystem."""
+        point = self.root if self.device else self.facts.mount_point
+        return None if point == PurePosixPath("/") else mount_unit(point)
 
 
 def this_storage_node() -> StorageNode:

@@ -20,7 +20,7 @@ EMPTY = DeviceState(
     filesystem=None,
     uuid=None,
     mounted_uuid=None,
-    in_fstab=False,
+    fstab_options=None,
     root_has_data=False,
 )
 
@@ -48,7 +48,7 @@ def test_a_device_with_the_right_filesystem_is_mounted_as_it_is() -> None:
 
 def test_a_mounted_device_is_left_alone() -> None:
     state = _state(
-        signatures=("ext4",), filesystem="ext4", uuid="1-2", mounted_uuid="1-2", in_fstab=True
+        signatures=("ext4",), filesystem="ext4", uuid="1-2", mounted_uuid="1-2", fstab_options="defaults"
     )
     assert _plan(state) == Plan(format=False, mount=False)
 
