@@ -22,6 +22,17 @@ from portside.cluster.roles import Role
 from portside.quantities import format_size
 
 
+def control_port_of(cluster: Cluster, node_id: str) -> int:
+    """Where the control plane is served by a node that has it."""
+    return CONTROL_PORT_BESIDE_STORAGE if "storage" in cluster.roles_of(node_id) else 443
+
+
+def ports_of(cluster: Cluster, node_id: str) -> tuple[int, ...]:
+    """What a node serves to the world."""
+    controls = "control" in cluster.roles_of(node_id)
+    return tuple(dict.fromkeys((80, 443, *([control_port_of(cluster, node_id)] if controls else ()))))
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node's id, its cluster, its machine and the numbers that follow."""
@@ -40,12 +51,12 @@ class Node:
     @property
     def control_port(self) -> int:
         """Where the control plane is served if this node has it: beside a storage node's 443."""
-        return CONTROL_PORT_BESIDE_STORAGE if "storage" in self.roles else 443
+        return control_port_of(self.cluster, self.node_id)
 
     @property
     def ports(self) -> tuple[int, ...]:
         """What the node serves to the world."""
-        return (80, 443) if "control" not in self.roles else (80, 443, self.control_port)
+        return ports_of(self.cluster, self.node_id)
 
     @property
     def host(self) -> str:

@@ -32,6 +32,7 @@ from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import GRACE, Lifetimes
+from portside.cluster.nginx import NginxSettings
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
@@ -410,6 +411,7 @@ class Cluster(_Strict):
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
     cors: Cors = Cors()
+    nginx: NginxSettings = NginxSettings()
     tls: Tls = Tls()
     replication: Replication = Replication()
     control: Control = Control()
