@@ -219,7 +219,7 @@ def _data(found: Surveyed, root: PurePosixPath, node_id: str) -> Iterator[str]:
     ]
     if missing:
         yield (
-            f"{root} is on {found.filesystem}, which has no {', no '.join(missing)}: stored files "
+            f"{root} is on {found.filesystem}, which lacks {_listed(tuple(missing))}: stored files "
             "wouldn't be safe; use ext4 or xfs"
         )
 
