@@ -47,6 +47,8 @@ AGENT_SOCKET = f"{RUNTIME}/agent.sock"
 
 UNITS = "/etc/systemd/system"
 AGENT_SERVICE, WORKER_SERVICE = (f"{service}.service" for service in AGENT.services)
+DISK_SERVICE = "portside-disk.service"
+"""Where the data is on a disk of its own: the agent runs while that is mounted."""
 
 CONTROL_USER = CONTROL.user
 CONTROL_HOME = "/var/lib/portside-control"

@@ -9,13 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
-from deploys.operations.files import (
-    Directory,
-    File,
-    directories_in_place,
-    files_in_place,
-    mode_in_place,
-)
+from deploys.operations.files import File, files_in_place, mode_in_place
 from deploys.operations.releases import (
     KEPT_RELEASES,
     Home,
@@ -84,20 +78,6 @@ def agent(node: StorageNode) -> None:
         name="Command on the PATH",
         files=[command_on_path(programs.AGENT, "PORTSIDE_AGENT_CONFIG", layout.AGENT_TOML)],
     )
-    directories_in_place(
-        name="Folders of the units",
-        directories=[
-            Directory(f"{unit_file(service)}.d")
-            for service in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
-        ],
-    )
-    files_in_place(
-        name="What the units need of the disk",
-        files=[
-            File(_disk_file(service), render("systemd/data_disk.conf.j2", node=node))
-            for service in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
-        ],
-    )
     files_in_place(
         name="Units",
         files=[
@@ -111,13 +91,7 @@ def agent(node: StorageNode) -> None:
         levels=[
             # A restart waits for running uploads, and takes no new ones meanwhile: only for what a
             # running master can't change.
-            Level(
-                (
-                    *(layout.MASTER, unit_file(layout.AGENT_SERVICE)),
-                    _disk_file(layout.AGENT_SERVICE),
-                ),
-                _restart(layout.AGENT_SERVICE),
-            ),
+            Level((layout.MASTER, unit_file(layout.AGENT_SERVICE)), _restart(layout.AGENT_SERVICE)),
             # For a new release or new settings the old worker finishes its uploads, while a new one
             # takes the next on the same socket.
             Level(
@@ -137,7 +111,6 @@ def agent(node: StorageNode) -> None:
             Level(
                 (
                     *(layout.CURRENT, unit_file(layout.WORKER_SERVICE), layout.AGENT_TOML),
-                    _disk_file(layout.WORKER_SERVICE),
                     *(layout.CA_CERTIFICATE, layout.COLD_CREDENTIALS),
                 ),
                 f"systemctl daemon-reload; systemctl enable --quiet {layout.WORKER_SERVICE}; "
@@ -182,10 +155,6 @@ def keyset(node: Node) -> str:
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
     return found.model_dump_json(indent=2, exclude_none=True) + "\n"
-
-
-def _disk_file(service: str) -> str:
-    return f"{unit_file(service)}.d/disk.conf"
 
 
 def _restart(service: str) -> str:

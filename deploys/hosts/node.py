@@ -13,7 +13,6 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from deploys.hosts import facts
-from deploys.hosts.mounts import mount_unit
 from deploys.layout import PROJECT_ROOT
 from portside import sizing
 from portside.cluster import file as cluster_file
@@ -91,10 +90,10 @@ class StorageNode(Node):
         return None if device is None else str(device)
 
     @property
-    def mount_unit(self) -> str | None:
-        """systemd's name of the mount that the data is on; None on the system's own filesystem."""
+    def mount(self) -> PurePosixPath | None:
+        """Where the filesystem of the data is mounted; None on the system's own."""
         point = self.root if self.device else self.facts.mount_point
-        return None if point == PurePosixPath("/") else mount_unit(point)
+        return None if point == PurePosixPath("/") else point
 
 
 def this_storage_node() -> StorageNode:
