@@ -77,6 +77,7 @@ class Survey(FactBase[Surveyed]):
             "root": root or "",
             "device": device or "",
             "ports": " ".join(f"{port:04X}" for port in ports),
+            "state": layout.STATE,
             "users": f"{layout.SERVICE_USER} {layout.CONTROL_USER}",
         }
         words = "; ".join(f"{key}={shlex.quote(value)}" for key, value in given.items())

@@ -2,7 +2,7 @@
 # what a filesystem can do is tried in a folder that is removed again.
 #
 # Set before: name (the node's DNS name), root (uploads.root), device (or empty), ports (hexadecimal),
-# users. Read by deploys/hosts/survey.py.
+# users, state (the deploy's own folder). Read by deploys/hosts/survey.py.
 say() { printf 'survey %s\n' "$*"; }
 LC_ALL=C
 export LC_ALL
@@ -58,7 +58,8 @@ as_packaged() {
 }
 conf=/etc/nginx/nginx.conf
 if [ -f $conf ]; then
-    if head -n 1 $conf | grep -q '^# Written by Portside'; then
+    # One that a deploy has put there is the deploy's, whatever became of it.
+    if [ -e "$state/nginx.stamp" ] || head -n 1 $conf | grep -q '^# Written by Portside'; then
         say "nginx.conf portside"
     elif ! as_packaged $conf; then
         say "nginx.conf own"
