@@ -78,7 +78,9 @@ def status(context: Context) -> None:
             ]
         place = cluster.uploads.root if "storage" in roles else "/"
         if "storage" in roles:
-            commands.append(f"[ -e {place}/{MARKER} ] || echo 'the data disk is not mounted on {place}'")
+            commands.append(
+                f"[ -e {place}/{MARKER} ] || echo 'the data disk is not mounted on {place}'"
+            )
         commands.append(f"df -h --output=target,size,used,avail,pcent {place} | tail -n 1")
         _run(connection, "; ".join(commands))
 

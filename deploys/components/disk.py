@@ -103,9 +103,7 @@ def disk(node: StorageNode) -> None:
 def watch_command(node: StorageNode, mount: PurePosixPath) -> str:
     """The program that starts the agent when its disk comes, and stops it when that goes."""
     services = (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
-    return render(
-        "disk/watch.sh.j2", mount=mount, root=node.root, layout=layout, services=services
-    )
+    return render("disk/watch.sh.j2", mount=mount, root=node.root, layout=layout, services=services)
 
 
 def watch_unit(mount: PurePosixPath) -> str:

@@ -21,7 +21,6 @@ from deploys.layout import PROJECT_ROOT
 from portside.cluster import file as cluster_file
 from portside.cluster.file import Cluster
 
-
 NodeKind = TypeVar("NodeKind", bound=Node)
 
 

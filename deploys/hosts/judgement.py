@@ -180,8 +180,9 @@ def _firewalls(found: Surveyed, asked: Asked) -> Iterator[str]:
 
 
 def _users(found: Surveyed) -> Iterator[str]:
+    # One that a deploy has made is a service's, whatever somebody has changed about it.
     for user, shell in found.users:
-        if not shell.endswith(("/nologin", "/false")):
+        if found.new and not shell.endswith(("/nologin", "/false")):
             yield (
                 f"somebody logs in as {user}, which services are to run as: rename that user "
                 f"(`usermod --login`), or `usermod --shell /usr/sbin/nologin {user}`"

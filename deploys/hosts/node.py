@@ -29,7 +29,9 @@ def control_port_of(cluster: Cluster, node_id: str) -> int:
 def ports_of(cluster: Cluster, node_id: str) -> tuple[int, ...]:
     """What a node serves to the world."""
     controls = "control" in cluster.roles_of(node_id)
-    return tuple(dict.fromkeys((80, 443, *([control_port_of(cluster, node_id)] if controls else ()))))
+    return tuple(
+        dict.fromkeys((80, 443, *([control_port_of(cluster, node_id)] if controls else ())))
+    )
 
 
 @dataclass(frozen=True, slots=True)

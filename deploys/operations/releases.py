@@ -27,8 +27,7 @@ MAKE_VENV = "make-venv"
 """In a release: makes its virtual environment for the node's Python, if that isn't done yet."""
 
 _MADE = (
-    f"./{MAKE_VENV}; "
-    "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master"
+    f"./{MAKE_VENV}; {{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; }} > master"
 )
 
 _one_build = threading.Lock()

@@ -48,7 +48,11 @@ def test_a_device_with_the_right_filesystem_is_mounted_as_it_is() -> None:
 
 def test_a_mounted_device_is_left_alone() -> None:
     state = _state(
-        signatures=("ext4",), filesystem="ext4", uuid="1-2", mounted_uuid="1-2", fstab_options="defaults"
+        signatures=("ext4",),
+        filesystem="ext4",
+        uuid="1-2",
+        mounted_uuid="1-2",
+        fstab_options="defaults",
     )
     assert _plan(state) == Plan(format=False, mount=False)
 

@@ -78,7 +78,10 @@ def test_a_host_as_it_should_be_is_deployed_to_without_a_word(found: Surveyed) -
         (_found(architecture="i386"), "architecture is i386"),
         (_found(kernel=(3, 10)), "kernel is 3.10: 4.19 is needed"),
         (_found(systemd=False), "systemd doesn't run"),
-        (_found(free=(("/opt", 300 << 20),)), "/opt has 300.0 MiB free: a first deploy needs 1.0 GiB"),
+        (
+            _found(free=(("/opt", 300 << 20),)),
+            "/opt has 300.0 MiB free: a first deploy needs 1.0 GiB",
+        ),
         (_found(options=(("/opt", ("rw", "noexec")),)), "/opt is mounted noexec"),
         (_found(options=(("/var", ("ro",)),)), "/var is mounted read-only"),
         (
@@ -103,10 +106,16 @@ def test_a_host_as_it_should_be_is_deployed_to_without_a_word(found: Surveyed) -
         (_found(firewalls=("ufw",)), "ufw is active beside Portside's own firewall: switch it off"),
         (_found(firewalls=("firewalld",)), "`systemctl disable --now firewalld`"),
         (_found(users=(("portside", "/bin/bash"),)), "somebody logs in as portside"),
-        (_found(real_root="/home/data"), "uploads.root is /home/data, and services don't see /home"),
+        (
+            _found(real_root="/home/data"),
+            "uploads.root is /home/data, and services don't see /home",
+        ),
         (_found(unmounted=("/srv",)), "/srv, where uploads.root is, isn't mounted"),
         (_found(marker="s02"), "/srv/portside holds the files of s02"),
-        (_found(holds=("photos", "mail")), "/srv/portside holds photos and mail, nothing of Portside"),
+        (
+            _found(holds=("photos", "mail")),
+            "/srv/portside holds photos and mail, nothing of Portside",
+        ),
         (_found(lacks=("writing",)), "nothing can be written where /srv/portside is to be"),
         (
             _found(filesystem="fuse.x", lacks=("noreplace-rename", "hard-links", "locks")),

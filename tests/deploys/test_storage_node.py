@@ -86,7 +86,9 @@ def test_other_nodes_are_not_touched() -> None:
 @pytest.mark.usefixtures("secrets")
 def test_a_machine_that_is_too_small_is_refused_before_any_change() -> None:
     small = {"MemTotal": ["memory_kib=131072", *PRISTINE["MemTotal"][1:]]}
-    with pytest.raises(PyinfraError, match=r"(?s)s01: nothing was changed.*128\.0 MiB of RAM is too"):
+    with pytest.raises(
+        PyinfraError, match=r"(?s)s01: nothing was changed.*128\.0 MiB of RAM is too"
+    ):
         deploy(small)
 
 

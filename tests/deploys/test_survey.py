@@ -57,9 +57,10 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
 
 
 def test_who_listens_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(
-        ("::1", 0), family=socket.AF_INET6
-    ) as other:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
         ports = (one.getsockname()[1], other.getsockname()[1])
         listeners = _look(ports=ports).listeners
     name = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
@@ -83,7 +84,9 @@ def test_what_a_login_shell_prints_is_no_answer() -> None:
     assert found.listeners == (Listener(443, "my proxy", "docker-1.scope"),)
 
 
-@pytest.mark.parametrize("path", ["/srv/portside", "/srv/lab-disk", "/", "/.hidden/a_b.c", "/mnt/HC_Volume-1"])
+@pytest.mark.parametrize(
+    "path", ["/srv/portside", "/srv/lab-disk", "/", "/.hidden/a_b.c", "/mnt/HC_Volume-1"]
+)
 def test_mounts_are_called_as_systemd_calls_them(path: str) -> None:
     tool = shutil.which("systemd-escape")
     assert tool is not None
