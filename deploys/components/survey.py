@@ -1,4 +1,4 @@
-"""Every host is looked at before anything is changed on any, and all that is wrong with it told at once.
+"""Every host is looked at before anything is changed on any; all that is wrong is told at once.
 
 Whatever would end a run half-way, or hurt what is on a host already, ends it here: what the host is
 (`deploys.hosts.judgement`), and what the operator's machine has for it.

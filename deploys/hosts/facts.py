@@ -18,6 +18,8 @@ from portside.wire.keys import PublicKey
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
 
+_SYSTEMS_OWN = PurePosixPath("/")
+
 SYSCTLS = (
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
@@ -48,15 +50,15 @@ class NodeFacts:
     settable_sysctls: frozenset[str]
     congestion_controls: frozenset[str]
     device_present: bool
-    mount_point: PurePosixPath = PurePosixPath("/")
+    mount_point: PurePosixPath = _SYSTEMS_OWN
 
 
 class Node(FactBase[NodeFacts]):
     """RAM (the smaller of MemTotal and the cgroup's limit), cores, disk, and what kind of node.
 
-    The disk is the data device if there is one, else the filesystem that `root` will be on, which is
-    mounted on `mount_point`. The SSH port is the one this very connection came in by, `open_files` init's hard limit: what a
-    container may not raise.
+    The disk is the data device if there is one, else the filesystem that `root` will be on, which
+    is mounted on `mount_point`. The SSH port is the one this very connection came in by,
+    `open_files` init's hard limit: what a container may not raise.
     """
 
     def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ _NO_SAFE_WAY = {
 class Asked:
     """What a node is to be, by the cluster file.
 
-    `root` is None where nothing is stored; `now` is seconds since the epoch by this computer's clock.
+    `root` is None where nothing is stored; `now` is this computer's time, seconds since the epoch.
     """
 
     node_id: str
@@ -82,8 +82,8 @@ def judge(found: Surveyed, asked: Asked) -> Judgement:
 def _system(found: Surveyed) -> Iterator[str]:
     if found.system != "debian" or found.version not in RELEASES:
         yield (
-            f"this is {found.system} {found.version}: nodes are Debian {' or '.join(RELEASES)}; have "
-            "it installed anew"
+            f"this is {found.system} {found.version}: nodes are Debian {' or '.join(RELEASES)}; "
+            "have it installed anew"
         )
     elif found.python not in (None, RELEASES[found.version]):
         yield (
@@ -119,7 +119,9 @@ def _room(found: Surveyed) -> Iterator[str]:
         if "ro" in options:
             yield f"{place} is mounted read-only: see `dmesg`, it may be a disk that fails"
     if "noexec" in dict(found.options).get("/opt", ()):
-        yield "/opt is mounted noexec, programs are installed there: `mount -o remount,exec`, and fstab"
+        yield (
+            "/opt is mounted noexec, and programs live there: `mount -o remount,exec /opt`, and fstab"
+        )
 
 
 def _listeners(found: Surveyed, asked: Asked) -> Iterator[str]:
@@ -150,21 +152,21 @@ def _nginx(found: Surveyed, asked: Asked) -> Iterator[str]:
         )
     elif found.nginx_sources:
         yield (
-            f"{_listed(found.nginx_sources)} would bring an nginx that isn't Debian's, whose modules "
-            "are needed: remove it"
+            f"{_listed(found.nginx_sources)} would bring an nginx that isn't Debian's, whose "
+            "modules are needed: remove it"
         )
     if found.nginx_conf == "portside" or not (found.nginx_conf or found.sites):
         return
     if found.nginx_conf == "own":
         yield (
-            "/etc/nginx/nginx.conf was changed by hand and would be replaced: move what you need of "
-            "it to a file in /etc/nginx/conf.d, say `nginx: {keep: true}` in the cluster file, and "
-            "move nginx.conf itself away"
+            "/etc/nginx/nginx.conf was changed by hand and would be replaced: move what you need "
+            "of it to a file in /etc/nginx/conf.d, say `nginx: {keep: true}` in the cluster file, "
+            "and move nginx.conf itself away"
         )
     if found.sites and not asked.keep_nginx:
         yield (
-            f"nginx serves {_listed(found.sites)}, which would be dropped: remove what isn't needed, "
-            "or say `nginx: {keep: true}` in the cluster file"
+            f"nginx serves {_listed(found.sites)}, which would be dropped: remove what isn't "
+            "needed, or say `nginx: {keep: true}` in the cluster file"
         )
 
 
@@ -194,14 +196,14 @@ def _data(found: Surveyed, root: PurePosixPath, node_id: str) -> Iterator[str]:
     hidden = next((place for place in HIDDEN if real.is_relative_to(place)), None)
     if hidden:
         yield (
-            f"uploads.root is {real}, and services don't see {hidden}: mount that folder on another "
-            f"one (in /etc/fstab: `{real} /srv/portside none bind`, then `mount /srv/portside`) and "
-            "name that"
+            f"uploads.root is {real}, and services don't see {hidden}: mount that folder on "
+            f"another one (in /etc/fstab: `{real} /srv/portside none bind`, then `mount "
+            "/srv/portside`) and name that"
         )
     for point in found.unmounted:
         yield (
-            f"{point}, where uploads.root is, isn't mounted: mount it (`mount {point}`; see `lsblk`); "
-            "files would be written to the system's disk"
+            f"{point}, where uploads.root is, isn't mounted: mount it (`mount {point}`; see "
+            "`lsblk`); files would be written to the system's disk"
         )
     if found.marker not in (None, node_id):
         yield (
@@ -239,8 +241,8 @@ def _notes(found: Surveyed, asked: Asked) -> Iterator[str]:
         yield f"{asked.host} doesn't resolve there: other nodes and clients need its DNS record"
     if found.nginx_conf == "portside" and found.sites and not asked.keep_nginx:
         yield (
-            f"{_listed(found.sites)} isn't served: remove it, or say `nginx: {{keep: true}}` in the "
-            "cluster file"
+            f"{_listed(found.sites)} isn't served: remove it, or say `nginx: {{keep: true}}` in "
+            "the cluster file"
         )
     if found.docker:
         yield "docker opens the ports that its containers publish, whatever the firewall says"

@@ -29,8 +29,8 @@ class DeviceState:
     root_has_data: bool
 
 
-_WITHOUT_ITS_DEVICE = "nofail,noatime,x-systemd.device-timeout=30s"
-"""Options that were written once: a disk that came after the boot stayed unmounted."""
+_OPTIONS_ONCE = "nofail,noatime,x-systemd.device-timeout=30s"
+"""With these alone, which were written once, a disk that came after the boot stayed unmounted."""
 
 
 class Device(FactBase[DeviceState]):
@@ -92,7 +92,7 @@ def plan(state: DeviceState, device: str, filesystem: str, root: str) -> Plan:
         )
     if state.mounted_uuid is not None:
         # An operator's own options stay.
-        return Plan(format=False, mount=state.fstab_options in (None, _WITHOUT_ITS_DEVICE))
+        return Plan(format=False, mount=state.fstab_options in (None, _OPTIONS_ONCE))
     if state.root_has_data:
         raise DeviceRefused(
             f"{root} holds files on the system's own disk, which a mount would hide: move them away"
@@ -132,15 +132,15 @@ def data_filesystem(device: str, filesystem: str, root: str) -> Generator[str]:
             f"{{ echo {dev} is not empty after all >&2; exit 1; }}; {_MKFS[filesystem]} {dev}"
         )
     if decided.mount:
-        # nofail: a node whose data disk is gone still boots and can be reached. One that comes later
-        # is mounted then: its device wants it (systemd.mount(5)). The last column has ext4 checked
-        # at boot, after the root filesystem.
+        # nofail: a node whose data disk is gone still boots and can be reached. One that comes
+        # later is mounted then: its device wants it (systemd.mount(5)). The last column has ext4
+        # checked at boot, after the root filesystem.
         check = "2" if filesystem == "ext4" else "0"
         yield (
             f"set -e; uuid=$(blkid --probe --match-tag UUID --output value {dev}); "
             '[ -n "$uuid" ]; '
             "appears=$(systemd-escape --path --suffix=device /dev/disk/by-uuid/$uuid); "
-            f"options={_WITHOUT_ITS_DEVICE},x-systemd.wanted-by=local-fs.target,"
+            f"options={_OPTIONS_ONCE},x-systemd.wanted-by=local-fs.target,"
             "x-systemd.wanted-by=$appears; "
             f"{{ awk '!({_of_root(root)})' /etc/fstab; printf '%s\\n' "
             f'"UUID=$uuid {root} {filesystem} $options 0 {check}"; }} > /etc/fstab.portside; '

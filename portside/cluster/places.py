@@ -17,8 +17,8 @@ def data_root(path: PurePosixPath) -> PurePosixPath:
     hidden = next((place for place in _HIDDEN if path.is_relative_to(place)), None)
     if hidden is not None:
         raise ValueError(
-            f"services don't see {hidden}: name another folder, and where that is the disk with the "
-            f"room, mount it there (in /etc/fstab: `{path} /srv/portside none bind`)"
+            f"services don't see {hidden}: name another folder, and where that is the disk with "
+            f"the room, mount it there (in /etc/fstab: `{path} /srv/portside none bind`)"
         )
     if str(path) in _PARENTS or any(path.is_relative_to(place) for place in _OTHERS):
         raise ValueError(f"{path} is the system's own: name a folder for uploads alone")
