@@ -119,9 +119,7 @@ def _room(found: Surveyed) -> Iterator[str]:
         if "ro" in options:
             yield f"{place} is mounted read-only: see `dmesg`, it may be a disk that fails"
     if "noexec" in dict(found.options).get("/opt", ()):
-        yield (
-            "/opt is mounted noexec, and programs live there: `mount -o remount,exec /opt`, and fstab"
-        )
+        yield ("/opt is mounted noexec, and programs live there: see its line in /etc/fstab")
 
 
 def _listeners(found: Surveyed, asked: Asked) -> Iterator[str]:

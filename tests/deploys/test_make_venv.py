@@ -1,4 +1,4 @@
-"""A release's packages are made where it is installed, and anew when the node's Python is replaced."""
+"""A release's packages are made on the node, and anew when the node's Python is replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def release(tmp_path: Path) -> Path:
     with zipfile.ZipFile(tmp_path / "wheels" / "portside-1-py3-none-any.whl", "w") as wheel:
         for name, text in (
             ("thing.py", "FOUND = True\n"),
-            ("portside-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: portside\nVersion: 1\n"),
+            (
+                "portside-1.dist-info/METADATA",
+                "Metadata-Version: 2.1\nName: portside\nVersion: 1\n",
+            ),
             (
                 "portside-1.dist-info/WHEEL",
                 "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -36,9 +39,7 @@ def release(tmp_path: Path) -> Path:
             wheel.writestr(name, text)
     (tmp_path / "requirements.txt").write_text("")
     script = tmp_path / MAKE_VENV
-    script.write_text(
-        render("base/make_venv.sh.j2", pip_wheel=layout.PIP_WHEEL, loads="thing")
-    )
+    script.write_text(render("base/make_venv.sh.j2", pip_wheel=layout.PIP_WHEEL, loads="thing"))
     script.chmod(0o755)
     return tmp_path
 

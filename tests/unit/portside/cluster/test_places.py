@@ -16,7 +16,7 @@ def test_a_folder_for_uploads_is_taken(path: str) -> None:
     assert data_root(PurePosixPath(path)) == PurePosixPath(path)
 
 
-@pytest.mark.parametrize("path", ["/home", "/home/uploads", "/root/x", "/tmp/x", "/run/x"])
+@pytest.mark.parametrize("path", ["/home", "/home/uploads", "/root/x", "/run/x"])
 def test_what_services_do_not_see_is_refused_with_a_way_around(path: str) -> None:
     with pytest.raises(ValueError, match=f"services don't see /.*{path} /srv/portside none bind"):
         data_root(PurePosixPath(path))
