@@ -36,6 +36,16 @@ def disk(node: StorageNode) -> None:
         mounted = [Guard(f"mountpoint -q {root}", f"{root} is not mounted: see `findmnt --verify`")]
 
     service = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
+    index = f"{root}/state/index.sqlite"
+    # A disk from before the system was installed anew: its users had other numbers. The index last:
+    # it is what a run that was broken off is known by.
+    converged(
+        name="Files of an earlier system are the agent's",
+        service="owner",
+        holds=f"[ ! -e {index} ] || [ $(stat -c %u {index}) = $(id -u {layout.SERVICE_USER}) ]",
+        otherwise=f"find {root} -xdev ! -user {layout.SERVICE_USER} ! -path {index} "
+        f"-exec chown -h {service} {{}} + && chown {service} {index}",
+    )
     directories_in_place(
         name="Data folders",
         directories=[

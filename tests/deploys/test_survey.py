@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -93,4 +93,4 @@ def test_mounts_are_called_as_systemd_calls_them(path: str) -> None:
     done = subprocess.run(
         [tool, "--path", "--suffix=mount", path], capture_output=True, text=True, check=True
     )
-    assert mount_unit(Path(path)) == done.stdout.strip()
+    assert mount_unit(PurePosixPath(path)) == done.stdout.strip()
