@@ -27,7 +27,7 @@ from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
 from portside.operator import ssh
 from portside.operator.keystore import Keystore, KeystoreError
-from portside.operator.programs import CONTROL, PROGRAMS
+from portside.operator.programs import CONTROL, MARKER, PROGRAMS
 from portside.operator.vagrant import VagrantError
 from portside.wire.control import NodeStateRequest
 
@@ -77,6 +77,10 @@ def status(context: Context) -> None:
                 f"{PROGRAMS[role].python} -I -c {ready}",
             ]
         place = cluster.uploads.root if "storage" in roles else "/"
+        if "storage" in roles:
+            commands.append(
+                f"[ -e {place}/{MARKER} ] || echo the data disk is not mounted on {place}"
+            )
         commands.append(f"df -h --output=target,size,used,avail,pcent {place} | tail -n 1")
         _run(connection, "; ".join(commands))
 

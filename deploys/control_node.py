@@ -15,12 +15,13 @@ from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_node
 
 if "control" in host.groups:
-    node = this_node()
+    node = surveyed(this_node)
     base(node=node)
     tuning(node=node)
     firewall(node=node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from portside.operator import programs
 from portside.operator.programs import AGENT, CONTROL
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,8 @@ AGENT_SOCKET = f"{RUNTIME}/agent.sock"
 
 UNITS = "/etc/systemd/system"
 AGENT_SERVICE, WORKER_SERVICE = (f"{service}.service" for service in AGENT.services)
+DISK_SERVICE = "portside-disk.service"
+"""Where the data is on a disk of its own: the agent runs while that is mounted."""
 
 CONTROL_USER = CONTROL.user
 CONTROL_HOME = "/var/lib/portside-control"
@@ -86,8 +89,7 @@ REPLICA_STATE = f"{CONTROL_HOME}/.control.sqlite-litestream"
 PIP_WHEEL = "/usr/share/python-wheels/pip-*.whl"
 """Debian's own, one on each release: python3-venv brings it along in python3-pip-whl."""
 
-MARKER = ".portside-root"
-"""In the root of the data filesystem: proves that it is mounted and whose it is."""
+MARKER = programs.MARKER
 
 COLD_MEMORY = 64 * 1024 * 1024
 """Bytes for the worker beside its own where there is a cold tier: boto3 takes some 30 MiB."""

@@ -14,12 +14,13 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
 
 if "storage" in host.groups:
-    node = this_storage_node()
+    node = surveyed(this_storage_node)
     base(node=node)
     tuning(node=node)
     firewall(node=node)

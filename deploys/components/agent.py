@@ -9,7 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
-from deploys.operations.files import File, files_in_place
+from deploys.operations.files import File, files_in_place, mode_in_place
 from deploys.operations.releases import (
     KEPT_RELEASES,
     Home,
@@ -63,6 +63,13 @@ def agent(node: StorageNode) -> None:
             name="Access key of the cold tier",
             files=[File(layout.COLD_CREDENTIALS, cold_credentials(node), owner, 0o600)],
         )
+    # Made on the node, and read by a running agent already: nothing has to start anew for it.
+    mode_in_place(
+        name="The node's key is the agent's alone",
+        path=layout.NODE_KEY,
+        owner=f"{layout.SERVICE_USER}:{layout.SERVICE_USER}",
+        mode=0o600,
+    )
     files_in_place(
         name="Settings",
         files=[File(layout.AGENT_TOML, agent_settings(node), private, 0o640, check=_CHECK)],
@@ -95,8 +102,7 @@ def agent(node: StorageNode) -> None:
                 reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
             ),
         ],
-        holds=f"{runs(layout.AGENT_SERVICE)} && "
-        f"[ \"$(stat -c '%U %a' {layout.NODE_KEY})\" = '{layout.SERVICE_USER} 600' ]",
+        holds=runs(layout.AGENT_SERVICE),
     )
     converged(
         name="Worker runs",

@@ -82,7 +82,8 @@ def base(node: Node) -> None:
         name="Time is kept",
         service="time",
         holds=_KEEPS_TIME,
-        otherwise="systemctl enable --now systemd-timesyncd",
+        otherwise="systemctl unmask --quiet systemd-timesyncd; "
+        "systemctl enable --quiet --now systemd-timesyncd",
     )
 
 

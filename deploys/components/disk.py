@@ -6,12 +6,19 @@ uploads, so a missing mount can't fill the system's disk.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
 from deploys.hosts.node import StorageNode
 from deploys.operations.block_device import data_filesystem
 from deploys.operations.files import Directory, File, Guard, directories_in_place, files_in_place
+from deploys.operations.reloading import runs, unit_file
+from deploys.operations.rendering import render
+from deploys.operations.services import Level, converged
+
+_WATCH = "/usr/local/libexec/portside-disk"
 
 
 @deploy("Disk")
@@ -29,6 +36,16 @@ def disk(node: StorageNode) -> None:
         mounted = [Guard(f"mountpoint -q {root}", f"{root} is not mounted: see `findmnt --verify`")]
 
     service = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
+    index = f"{root}/state/index.sqlite"
+    # A disk from before the system was installed anew: its users had other numbers. The index last:
+    # it is what a run that was broken off is known by.
+    converged(
+        name="Files of an earlier system are the agent's",
+        service="owner",
+        holds=f"[ ! -e {index} ] || [ $(stat -c %u {index}) = $(id -u {layout.SERVICE_USER}) ]",
+        otherwise=f"find {root} -xdev ! -user {layout.SERVICE_USER} ! -path {index} "
+        f"-exec chown -h {service} {{}} + && chown {service} {index}",
+    )
     directories_in_place(
         name="Data folders",
         directories=[
@@ -40,7 +57,6 @@ def disk(node: StorageNode) -> None:
                 Directory(f"{root}/{each}", service, 0o700)
                 for each in ("staging", "quarantine", "ended", "state")
             ),
-            Directory(f"{root}/nginx-temp", f"{layout.NGINX_USER}:root", 0o700),
         ],
         guards=mounted,
     )
@@ -56,3 +72,50 @@ def disk(node: StorageNode) -> None:
             ),
         ],
     )
+    if node.mount is None:
+        converged(
+            name="No disk is watched",
+            service="disk",
+            holds=f"[ ! -e {_WATCH} ]",
+            otherwise=f"systemctl disable --now --quiet {layout.DISK_SERVICE}; "
+            f"rm -f {_WATCH} {unit_file(layout.DISK_SERVICE)}; systemctl daemon-reload",
+        )
+        return
+    directories_in_place(name="Folder of programs", directories=[Directory("/usr/local/libexec")])
+    files_in_place(
+        name="What watches the disk",
+        files=[File(_WATCH, watch_command(node, node.mount), mode=0o755, check="sh -n {}")],
+    )
+    files_in_place(
+        name="Its unit",
+        files=[
+            File(
+                unit_file(layout.DISK_SERVICE),
+                watch_unit(node.mount),
+                check="systemd-analyze verify {}",
+            ),
+        ],
+    )
+    converged(
+        name="The disk is watched",
+        service="disk",
+        levels=[
+            Level(
+                (_WATCH, unit_file(layout.DISK_SERVICE)),
+                f"systemctl daemon-reload; systemctl enable --quiet {layout.DISK_SERVICE}; "
+                f"systemctl restart {layout.DISK_SERVICE}",
+            )
+        ],
+        holds=runs(layout.DISK_SERVICE),
+    )
+
+
+def watch_command(node: StorageNode, mount: PurePosixPath) -> str:
+    """The program that starts the agent when its disk comes, and stops it when that goes."""
+    services = (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
+    return render("disk/watch.sh.j2", mount=mount, root=node.root, layout=layout, services=services)
+
+
+def watch_unit(mount: PurePosixPath) -> str:
+    """The unit that runs it: it writes nowhere."""
+    return render("systemd/portside-disk.service.j2", mount=mount, command=_WATCH, writable="")

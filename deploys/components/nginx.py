@@ -28,6 +28,13 @@ REFUSAL_STATUSES = (
 )
 """What the agent may refuse an upload or a download with. nginx wants each written out."""
 
+_WELCOME = "/etc/nginx/sites-enabled/default"
+_WELCOMES = (
+    # As the package brought it: one that was changed is the operator's own.
+    f'{{ [ "$(readlink -f {_WELCOME})" = /etc/nginx/sites-available/default ] && '
+    "! dpkg --verify nginx-common | grep -q sites-available/default; }"
+)
+
 _RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
@@ -43,6 +50,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "paths": paths,
         "host": node.host,
         "roles": node.roles,
+        "keep": node.cluster.nginx.keep,
         "control_port": node.control_port,
         "root": node.cluster.uploads.root,
         "ipv6": node.facts.ipv6,
@@ -64,6 +72,13 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
 @deploy("nginx")
 def nginx(node: Node) -> None:
     """One nginx.conf, checked as a whole before it takes the old one's place."""
+    if node.cluster.nginx.keep:
+        converged(
+            name="Debian's welcome page is out of the way",
+            service="nginx-welcome",
+            holds=f"! {_WELCOMES}",
+            otherwise=f"rm {_WELCOME}",
+        )
     files_in_place(
         name="nginx.conf",
         files=[File(_FILE, configuration(node), check="nginx -t -q -c {}")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from portside.wire.keys import PublicKey
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
+
+_SYSTEMS_OWN = PurePosixPath("/")
 
 SYSCTLS = (
     "net.ipv4.tcp_rmem",
@@ -47,14 +50,15 @@ class NodeFacts:
     settable_sysctls: frozenset[str]
     congestion_controls: frozenset[str]
     device_present: bool
+    mount_point: PurePosixPath = _SYSTEMS_OWN
 
 
 class Node(FactBase[NodeFacts]):
     """RAM (the smaller of MemTotal and the cgroup's limit), cores, disk, and what kind of node.
 
-    The disk is the data device if there is one, else the filesystem that `root` will be on. The
-    SSH port is the one this very connection came in by, `open_files` init's hard limit: what a
-    container may not raise.
+    The disk is the data device if there is one, else the filesystem that `root` will be on, which
+    is mounted on `mount_point`. The SSH port is the one this very connection came in by,
+    `open_files` init's hard limit: what a container may not raise.
     """
 
     def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:
@@ -63,8 +67,7 @@ class Node(FactBase[NodeFacts]):
         disk = (
             f"blockdev --getsize64 {shlex.quote(device)} 2>/dev/null"
             if device
-            else f"p={shlex.quote(root)}; while [ ! -e $p ]; do p=$(dirname $p); done; "
-            "df --block-size=1 --output=size $p | tail -n 1"
+            else "df --block-size=1 --output=size $p | tail -n 1"
         )
         return (
             "echo memory_kib=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo); "
@@ -72,7 +75,9 @@ class Node(FactBase[NodeFacts]):
             "[ -r $f ] && echo limit=$(cat $f); done; "
             "echo cores=$(nproc); "
             "echo open_files=$(awk '/^Max open files/ {print $5}' /proc/1/limits); "
+            f"p={shlex.quote(root)}; while [ ! -e $p ]; do p=$(dirname $p); done; "
             f"echo disk=$({disk}); "
+            "echo mount_point=$(df --output=target $p | tail -n 1); "
             "systemd-detect-virt --container --quiet && echo container=yes; "
             "[ -e /proc/net/if_inet6 ] && echo ipv6=yes; "
             # sudo takes SSH_CONNECTION out of the environment; the session's shell still has it.
@@ -100,6 +105,7 @@ class Node(FactBase[NodeFacts]):
                 settable_sysctls=frozenset(v for k, v in lines if k == "sysctl"),
                 congestion_controls=frozenset(v for k, v in lines if k == "congestion"),
                 device_present=bool(disk),
+                mount_point=PurePosixPath(first["mount_point"]),
             )
         except (KeyError, ValueError) as error:
             raise FactProcessError(f"this is no Debian node we can read: {error!r}") from None
@@ -183,11 +189,13 @@ class Converged(FactBase[Convergence]):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseState:
-    """Releases of the agent on a node: the finished ones, newest first; unfinished; current."""
+    """Releases of the agent on a node: the finished ones, newest first; unfinished; current; those
+    that are finished but for the Python that the node has now."""
 
     complete: tuple[str, ...]
     incomplete: tuple[str, ...]
     current: str | None
+    of_another_python: tuple[str, ...] = ()
 
 
 class Releases(FactBase[ReleaseState]):
@@ -198,10 +206,14 @@ class Releases(FactBase[ReleaseState]):
         return ReleaseState((), (), None)
 
     def command(self, releases: str, current: str) -> str:
-        # By the time a release was finished, newest first; `ls -t` sorts what exists.
+        # By the time a release was finished, newest first; `ls -t` sorts what exists. One without
+        # a way to make its packages for another Python counts as unfinished where it needs that.
         return (
-            f"ls -1dt {releases}/*/.complete 2>/dev/null | "
-            "sed 's|/.complete$||; s|.*/|complete |'; "
+            "packages=venv/lib/$(basename $(readlink -f /usr/bin/python3)); "
+            f"for c in $(ls -1dt {releases}/*/.complete 2>/dev/null); do d=${{c%/.complete}}; "
+            "n=$(basename $d); if [ -e $d/$packages/.made ]; then echo complete $n; "
+            "elif [ -x $d/make-venv ]; then echo complete $n; echo another-python $n; "
+            "elif [ -d $d/$packages ]; then echo complete $n; else echo incomplete $n; fi; done; "
             f"for d in {releases}/*/; do [ -d $d ] && [ ! -e $d/.complete ] && "
             "echo incomplete $(basename $d); done; "
             f"[ -L {current} ] && echo current $(basename $(readlink {current})); true"
@@ -213,6 +225,7 @@ class Releases(FactBase[ReleaseState]):
             tuple(value for key, value in words if key == "complete"),
             tuple(value for key, value in words if key == "incomplete"),
             next((value for key, value in words if key == "current"), None),
+            tuple(value for key, value in words if key == "another-python"),
         )
 
 

@@ -21,6 +21,19 @@ from portside.cluster.roles import Role
 from portside.quantities import format_size
 
 
+def control_port_of(cluster: Cluster, node_id: str) -> int:
+    """Where the control plane is served by a node that has it."""
+    return CONTROL_PORT_BESIDE_STORAGE if "storage" in cluster.roles_of(node_id) else 443
+
+
+def ports_of(cluster: Cluster, node_id: str) -> tuple[int, ...]:
+    """What a node serves to the world."""
+    controls = "control" in cluster.roles_of(node_id)
+    return tuple(
+        dict.fromkeys((80, 443, *([control_port_of(cluster, node_id)] if controls else ())))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node's id, its cluster, its machine and the numbers that follow."""
@@ -39,12 +52,12 @@ class Node:
     @property
     def control_port(self) -> int:
         """Where the control plane is served if this node has it: beside a storage node's 443."""
-        return CONTROL_PORT_BESIDE_STORAGE if "storage" in self.roles else 443
+        return control_port_of(self.cluster, self.node_id)
 
     @property
     def ports(self) -> tuple[int, ...]:
         """What the node serves to the world."""
-        return (80, 443) if "control" not in self.roles else (80, 443, self.control_port)
+        return ports_of(self.cluster, self.node_id)
 
     @property
     def host(self) -> str:
@@ -77,6 +90,12 @@ class StorageNode(Node):
         """The block device of the data filesystem; None: it is a folder of the system's own."""
         device = self.cluster.nodes[self.node_id].device
         return None if device is None else str(device)
+
+    @property
+    def mount(self) -> PurePosixPath | None:
+        """Where the filesystem of the data is mounted; None on the system's own."""
+        point = self.root if self.device else self.facts.mount_point
+        return None if point == PurePosixPath("/") else point
 
 
 def this_storage_node() -> StorageNode:

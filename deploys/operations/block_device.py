@@ -25,8 +25,12 @@ class DeviceState:
     filesystem: str | None
     uuid: str | None
     mounted_uuid: str | None
-    in_fstab: bool
+    fstab_options: str | None
     root_has_data: bool
+
+
+_OPTIONS_ONCE = "nofail,noatime,x-systemd.device-timeout=30s"
+"""With these alone, which were written once, a disk that came after the boot stayed unmounted."""
 
 
 class Device(FactBase[DeviceState]):
@@ -40,7 +44,7 @@ class Device(FactBase[DeviceState]):
             "sed 's/^/signature /'; "
             f"blkid --probe --output export {dev} 2>/dev/null | sed 's/^/blkid /'; "
             f"echo mounted $(findmnt --noheadings --output UUID --mountpoint {path}); "
-            f"grep -qs ' {root} ' /etc/fstab && echo fstab; "
+            f"awk '{_of_root(root)} {{ print \"fstab\", $4 }}' /etc/fstab 2>/dev/null; "
             f"findmnt --mountpoint {path} >/dev/null || {{ ls -A {path} 2>/dev/null | grep -q . "
             "&& echo data; }; true"
         )
@@ -52,6 +56,7 @@ class Device(FactBase[DeviceState]):
         # blkid knows partition tables by PTTYPE and filesystems by TYPE.
         signatures += [probed[name] for name in ("TYPE", "PTTYPE") if name in probed]
         mounted = next((value for key, value in words if key == "mounted"), "")
+        options = next((value for key, value in words if key == "fstab"), None)
         keys = {key for key, _ in words}
         return DeviceState(
             present="present" in keys,
@@ -59,7 +64,7 @@ class Device(FactBase[DeviceState]):
             filesystem=probed.get("TYPE"),
             uuid=probed.get("UUID"),
             mounted_uuid=mounted or None,
-            in_fstab="fstab" in keys,
+            fstab_options=options,
             root_has_data="data" in keys,
         )
 
@@ -86,7 +91,8 @@ def plan(state: DeviceState, device: str, filesystem: str, root: str) -> Plan:
             f"unmount it, or name its device in the cluster file"
         )
     if state.mounted_uuid is not None:
-        return Plan(format=False, mount=not state.in_fstab)
+        # An operator's own options stay.
+        return Plan(format=False, mount=state.fstab_options in (None, _OPTIONS_ONCE))
     if state.root_has_data:
         raise DeviceRefused(
             f"{root} holds files on the system's own disk, which a mount would hide: move them away"
@@ -126,16 +132,36 @@ def data_filesystem(device: str, filesystem: str, root: str) -> Generator[str]:
             f"{{ echo {dev} is not empty after all >&2; exit 1; }}; {_MKFS[filesystem]} {dev}"
         )
     if decided.mount:
-        # nofail: a node whose data disk is gone still boots and can be reached. The last column has
-        # ext4 checked at boot, after the root filesystem.
+        # nofail: a node whose data disk is gone still boots and can be reached. One that comes
+        # later is mounted then: its device wants it (systemd.mount(5)). The last column has ext4
+        # checked at boot, after the root filesystem.
         check = "2" if filesystem == "ext4" else "0"
         yield (
             f"set -e; uuid=$(blkid --probe --match-tag UUID --output value {dev}); "
-            f'[ -n "$uuid" ]; install -d -m 0755 {root}; '
-            f"{{ grep -v ' {root} ' /etc/fstab || true; "
-            f'echo "UUID=$uuid {root} {filesystem} nofail,noatime,x-systemd.device-timeout=30s '
-            f'0 {check}"; }} > /etc/fstab.portside; '
+            '[ -n "$uuid" ]; '
+            "appears=$(systemd-escape --path --suffix=device /dev/disk/by-uuid/$uuid); "
+            f"options={_OPTIONS_ONCE},x-systemd.wanted-by=local-fs.target,"
+            "x-systemd.wanted-by=$appears; "
+            f"{{ awk '!({_of_root(root)})' /etc/fstab; printf '%s\\n' "
+            f'"UUID=$uuid {root} {filesystem} $options 0 {check}"; }} > /etc/fstab.portside; '
+            f"mountpoint -q {root} || {{ {_bare_mount_point(root)}; }}; "
             "findmnt --verify --tab-file /etc/fstab.portside >&2; "
             "mv -fT /etc/fstab.portside /etc/fstab; systemctl daemon-reload; "
             f"mountpoint -q {root} || mount {root}"
         )
+
+
+def _of_root(root: str) -> str:
+    """awk: whether a line of fstab is for this mount point."""
+    return f'$1 !~ /^#/ && $2 == "{root}"'
+
+
+def _bare_mount_point(root: str) -> str:
+    """Shell: a mount point into which nobody, not even root, can write while nothing is mounted.
+
+    Not every filesystem has chattr's flag. Without it the mode keeps out everybody but root.
+    """
+    return (
+        f"chattr -i {root} 2>/dev/null || true; install -d -o root -g root -m 0555 {root}; "
+        f"chattr +i {root} 2>/dev/null || true"
+    )

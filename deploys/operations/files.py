@@ -86,6 +86,20 @@ def directories_in_place(
 
 
 @operation()
+def mode_in_place(path: str, owner: str, mode: int) -> Generator[str]:
+    """Owner and mode of a file that the node makes itself, where it is made by now.
+
+    + path: the file
+    + owner: `user:group`
+    + mode: its permissions
+    """
+    state = host.get_fact(facts.PathStates, paths=[path]).get(path)
+    if state is not None and (f"{state.owner}:{state.group}", state.mode) != (owner, mode):
+        # Closed before it is given away.
+        yield f"chmod {mode:04o} {path} && chown {owner} {path}"
+
+
+@operation()
 def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Generator[StringCommand]:
     """Files with content, owner and mode, each checked before it takes effect.
 

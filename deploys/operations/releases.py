@@ -23,6 +23,13 @@ from portside.operator.programs import Program
 KEPT_RELEASES = 3
 """The one that runs, and two to go back to."""
 
+MAKE_VENV = "make-venv"
+"""In a release: makes its virtual environment for the node's Python, if that isn't done yet."""
+
+_MADE = (
+    f"./{MAKE_VENV}; {{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; }} > master"
+)
+
 _one_build = threading.Lock()
 
 
@@ -54,6 +61,7 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
     """The release in a virtual environment of its own, `current` pointing to it.
 
     A release counts only with its `.complete`, written last: what a killed run left is built anew.
+    Where the node's Python was replaced, every release gets its packages for the new one.
 
     + release: the wheelhouse on the operator's machine
     + home: where it lives
@@ -69,22 +77,15 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
             remote_temp_filename=f"{layout.PRIVATE_UPLOADS}/{release.digest}.tar",
         )
         yield StringCommand(
-            "set -e; umask 022; export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1; "
-            f"cd {directory}; tar -x --no-same-owner -f {archive}; "
-            # Debian's pip from its wheel, unpacked for this once: to install one into the release
-            # takes longer than all its wheels, and nothing that runs there has a use for it.
-            "python3 -m venv --without-pip venv; "
-            f"python3 -m zipfile -e {layout.PIP_WHEEL} pip; "
-            'pip() { venv/bin/python pip/pip install -q --no-index --no-deps "$@"; }; '
-            "pip --find-links wheels --require-hashes -r requirements.txt; "
-            "pip wheels/portside-*.whl; "
-            # A release that can't even be loaded must never become the current one.
-            f"venv/bin/python -I -c 'import {home.loads}'; "
-            "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master; "
-            # Archives of runs that were killed go too.
-            f"rm -rf pip wheels {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
-            "sync -f .; touch .complete"
+            f"set -e; umask 022; cd {directory}; tar -x --no-same-owner -f {archive}; "
+            f"cat > {MAKE_VENV}; chmod 0755 {MAKE_VENV}; {_MADE}; "
+            # Archives of runs that were killed go too. The wheels stay, for another Python.
+            f"rm -rf {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
+            "sync -f .; touch .complete",
+            _stdin=render("base/make_venv.sh.j2", pip_wheel=layout.PIP_WHEEL, loads=home.loads),
         )
+    for each in state.of_another_python:
+        yield StringCommand(f"set -e; cd {home.releases}/{each}; {_MADE}")
     if state.current != release.digest:
         # A link can't be replaced in place without a moment in which it is missing; a rename can.
         yield StringCommand(

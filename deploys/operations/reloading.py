@@ -28,6 +28,7 @@ def reload_or_start(service: str, complaint: str) -> str:
     `complaint` is shell that tells why, for when there is none within ten seconds.
     """
     return f"""\
+systemctl unmask --quiet {service}
 systemctl enable --quiet {service}
 if systemctl is-active --quiet {service}; then
     master=$(systemctl show --property MainPID --value {service})

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from deploys.hosts.mounts import mount_unit
 from deploys.layout import PROJECT_ROOT
 
 _environment = Environment(  # noqa: S701 (nginx and systemd files: HTML escapes would break them)
@@ -15,6 +16,7 @@ _environment = Environment(  # noqa: S701 (nginx and systemd files: HTML escapes
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_environment.filters["mount_unit"] = mount_unit
 
 
 def render(template: str, **values: Any) -> str:

@@ -32,6 +32,8 @@ from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import GRACE, Lifetimes
+from portside.cluster.nginx import NginxSettings
+from portside.cluster.places import data_root
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
@@ -114,7 +116,7 @@ class NodeSettings(_Strict):
 class Uploads(_Strict):
     """Where uploads live on a node and what a node accepts."""
 
-    root: RemotePath = PurePosixPath("/srv/portside")
+    root: Annotated[RemotePath, AfterValidator(data_root)] = PurePosixPath("/srv/portside")
     max_size: Size = Field(default=defaults.MAX_SIZE, gt=0)
     session_deadline: Duration = Field(default=defaults.SESSION_DEADLINE, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
@@ -410,6 +412,7 @@ class Cluster(_Strict):
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
     cors: Cors = Cors()
+    nginx: NginxSettings = NginxSettings()
     tls: Tls = Tls()
     replication: Replication = Replication()
     control: Control = Control()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from portside.cluster.roles import Role
 
+MARKER = ".portside-root"
+"""In the root of the data filesystem: proves that it is mounted and whose it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:

@@ -20,7 +20,7 @@ EMPTY = DeviceState(
     filesystem=None,
     uuid=None,
     mounted_uuid=None,
-    in_fstab=False,
+    fstab_options=None,
     root_has_data=False,
 )
 
@@ -48,13 +48,24 @@ def test_a_device_with_the_right_filesystem_is_mounted_as_it_is() -> None:
 
 def test_a_mounted_device_is_left_alone() -> None:
     state = _state(
-        signatures=("ext4",), filesystem="ext4", uuid="1-2", mounted_uuid="1-2", in_fstab=True
+        signatures=("ext4",),
+        filesystem="ext4",
+        uuid="1-2",
+        mounted_uuid="1-2",
+        fstab_options="defaults",
     )
     assert _plan(state) == Plan(format=False, mount=False)
 
 
-def test_a_mount_that_the_next_boot_would_forget_is_written_down() -> None:
-    state = _state(signatures=("ext4",), filesystem="ext4", uuid="1-2", mounted_uuid="1-2")
+@pytest.mark.parametrize("options", [None, "nofail,noatime,x-systemd.device-timeout=30s"])
+def test_a_mount_that_would_not_come_back_by_itself_is_written_down(options: str | None) -> None:
+    state = _state(
+        signatures=("ext4",),
+        filesystem="ext4",
+        uuid="1-2",
+        mounted_uuid="1-2",
+        fstab_options=options,
+    )
     assert _plan(state) == Plan(format=False, mount=True)
 
 

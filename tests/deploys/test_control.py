@@ -177,7 +177,7 @@ def test_a_bare_node_becomes_the_control_plane_in_order() -> None:
         position(commands, "nginx -t -q -c"),
         position(commands, "systemctl reload nginx.service"),
         position(commands, "/etc/portside/roster.json", "mv -fT"),
-        position(commands, "control.app, control.cli"),
+        position(commands, "install -d -m 0755 /opt/portside/control/releases/"),
         position(commands, "portside-control check"),
         position(commands, "mv -fT", "/etc/portside/control.toml"),
         position(

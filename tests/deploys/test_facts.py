@@ -12,7 +12,10 @@ from deploys.hosts import facts
 from portside.quantities import GIB, MIB
 from tests.support.deploys.this_computer import ThisComputer, own
 
-BARE = ["memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"]
+BARE = [
+    *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"),
+    "mount_point=/",
+]
 
 
 def test_ram_of_a_machine_is_its_memtotal() -> None:
@@ -104,7 +107,7 @@ def test_a_release_without_its_mark_does_not_count(
     this_computer: ThisComputer, tmp_path: Path
 ) -> None:
     for index, digest in enumerate(("old", "new")):
-        (tmp_path / digest).mkdir()
+        _packages(tmp_path / digest).mkdir(parents=True)
         (tmp_path / digest / ".complete").touch()
         os.utime(tmp_path / digest / ".complete", (index, index))
     (tmp_path / "killed").mkdir()
@@ -113,6 +116,29 @@ def test_a_release_without_its_mark_does_not_count(
         facts.Releases, releases=str(tmp_path), current=str(tmp_path / "current")
     )
     assert state == facts.ReleaseState(("new", "old"), ("killed",), "old")
+
+
+def _packages(release: Path) -> Path:
+    """Where a release has its packages for this computer's Python."""
+    return release / "venv" / "lib" / Path("/usr/bin/python3").resolve().name
+
+
+def test_a_release_for_another_python_needs_its_packages_made(
+    this_computer: ThisComputer, tmp_path: Path
+) -> None:
+    """Where it can make them: one from before releases could is as good as none."""
+    for digest in ("whole", "killed", "replaced", "before"):
+        (tmp_path / digest / "venv" / "lib" / "python3.9").mkdir(parents=True)
+        (tmp_path / digest / ".complete").touch()
+        (tmp_path / digest / "make-venv").touch(0o755)
+    (tmp_path / "before" / "make-venv").unlink()
+    for digest in ("whole", "killed"):
+        _packages(tmp_path / digest).mkdir()
+    (_packages(tmp_path / "whole") / ".made").touch()
+    state = this_computer.get_fact(facts.Releases, releases=str(tmp_path), current="/none")
+    assert state.incomplete == ("before",)
+    assert set(state.complete) == {"whole", "killed", "replaced"}
+    assert set(state.of_another_python) == {"killed", "replaced"}
 
 
 def test_a_node_without_releases_has_none(this_computer: ThisComputer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -574,5 +575,28 @@ def test_while_the_agent_restarts_clients_are_told_to_come_again(
         assert (asked.status, asked.headers["Retry-After"]) == (423, "5")
         assert asked.headers["Tus-Resumable"] == "1.0.0"
         assert running.ask("HEAD", "/api/v1/uploads/x")[0].status == 503
+    finally:
+        running.stop()
+
+
+def test_without_its_data_disk_a_node_says_so_and_nginx_needs_nothing_of_it(
+    make_node: MakeNode, tmp_path: Path
+) -> None:
+    path = nginx_process.write(configuration(make_node()), tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    running = Nginx(path)
+    try:
+        for method, asked in (
+            ("PUT", f"{UPLOAD}/a.iso"),
+            ("GET", "/health/ready"),
+            ("GET", "/uploads/a.iso"),
+        ):
+            answer, body = running.ask(method, asked, {}, b"x")
+            problem = json.loads(body)
+            assert (answer.status, problem["type"]) == (503, "urn:portside:problem:disk-unmounted")
+            assert "the data disk isn't mounted" in problem["detail"]
+        # A client of tus waits, as for a restart.
+        headers = {"Tus-Resumable": "1.0.0"}
+        assert running.ask("HEAD", "/api/v1/uploads/x", headers)[0].status == 423
     finally:
         running.stop()

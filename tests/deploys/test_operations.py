@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("this_computer")
 
 files_in_place = files.files_in_place._inner
 directories_in_place = files.directories_in_place._inner
+mode_in_place = files.mode_in_place._inner
 converged = services.converged._inner
 
 
@@ -60,6 +61,18 @@ def test_the_check_sees_the_candidate_and_the_old_file_still_in_place(
     path.write_text("old\n")
     check = f"grep -q new {{}} && grep -q old {path} && case {{}} in *.service) ;; *) false; esac"
     assert run_all(files_in_place(files=[File(str(path), "new\n", me, check=check)])) == (3, "")
+
+
+def test_a_file_that_the_node_made_gets_its_mode_back_and_keeps_its_content(
+    tmp_path: Path, me: str
+) -> None:
+    path = tmp_path / "node.key"
+    assert list(mode_in_place(path=str(path), owner=me, mode=0o600)) == []
+    path.write_text("secret\n")
+    path.chmod(0o644)
+    assert run_all(mode_in_place(path=str(path), owner=me, mode=0o600)) == (1, "")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("secret\n", 0o600)
+    assert list(mode_in_place(path=str(path), owner=me, mode=0o600)) == []
 
 
 def test_a_private_file_is_never_readable_by_others(tmp_path: Path, me: str) -> None:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import tomllib
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 import pytest
@@ -14,13 +14,13 @@ from gunicorn.config import Config
 
 from agent import settings
 from deploys import layout
-from deploys.components import agent, tuning
+from deploys.components import agent, control, nginx, tuning
 from deploys.hosts import facts
 from deploys.operations.rendering import render
 from portside.cluster.file import parse
 from portside.quantities import GIB, MIB
 from tests.support.cluster_files import CLUSTER
-from tests.support.deploys.nodes import MakeNode
+from tests.support.deploys.nodes import MakeControl, MakeNode
 
 
 def test_the_agent_reads_its_settings(make_node: MakeNode, tmp_path: Path) -> None:
@@ -167,12 +167,50 @@ def test_only_the_worker_reaches_the_network(make_node: MakeNode) -> None:
     assert not re.search("PrivateNetwork|IPAddressDeny", worker)
 
 
-def test_a_node_with_its_own_disk_does_not_start_without_it(make_node: MakeNode) -> None:
+@pytest.mark.parametrize("device", [True, False])
+def test_a_node_with_its_own_disk_does_not_start_without_it(
+    make_node: MakeNode, device: bool
+) -> None:
+    """Its own by the cluster file, or one that was mounted before Portside came."""
     with_device = CLUSTER.replace("s01: {}", "s01: {device: /dev/vdb}")
-    for text in agent.units(make_node(cluster=parse(with_device))).values():
-        assert "RequiresMountsFor=/srv/portside\n" in text
+    node = (
+        make_node(cluster=parse(with_device))
+        if device
+        else make_node(mount_point=PurePosixPath("/srv/portside"))
+    )
+    for text in agent.units(node).values():
+        assert "After=srv-portside.mount portside-disk.service\n" in text
+        # Not a dependency: one that fails at boot leaves the service dead for good.
+        assert "ConditionPathExists=/srv/portside/.portside-root\n" in text
+        assert not re.search("^(Requires|BindsTo|RequiresMountsFor)=", text, re.MULTILINE)
     for text in agent.units(make_node()).values():
-        assert "RequiresMountsFor" not in text
+        assert "portside-disk" not in text
+        assert "ConditionPathExists" not in text
+
+
+def test_services_have_time_to_make_their_packages_for_another_python(
+    make_node: MakeNode, make_control: MakeControl
+) -> None:
+    units = {**agent.units(make_node()), **control.units(make_control())}
+    assert len(units) == 4
+    for name, text in units.items():
+        home = "/opt/portside/control" if "control" in name else "/opt/portside"
+        assert f"ExecStartPre=-+{home}/current/make-venv\n" in text
+        assert "TimeoutStartSec=900\n" in text
+
+
+def test_an_operators_own_sites_are_included_where_they_are_kept(make_node: MakeNode) -> None:
+    kept = parse(CLUSTER + "nginx: {keep: true}\n")
+    without, with_them = (
+        nginx.configuration(make_node(cluster=each)) for each in (parse(CLUSTER), kept)
+    )
+    for included in ("conf.d/*.conf", "sites-enabled/*", "modules-enabled/*.conf"):
+        line = f"include /etc/nginx/{included};"
+        assert line not in without
+        assert line in with_them
+    # Loaded twice, nginx wouldn't start.
+    assert "load_module" in without
+    assert "load_module" not in with_them
 
 
 def test_a_container_sets_only_what_is_its_own(make_node: MakeNode) -> None:

@@ -114,6 +114,7 @@ def write(configuration: str, home: Path) -> Path:
     (home / "node.crt").write_bytes(pair.certificate_pem)
     (home / "node.key").write_bytes(pair.key_pem)
     (home / "data" / "uploads").mkdir(parents=True)
+    (home / "data" / layout.MARKER).touch()
     path = home / "nginx.conf"
     path.write_text(moved(configuration, home))
     return path

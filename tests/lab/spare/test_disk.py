@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
+from tests.support.lab.control_plane import wait_for
 from tests.support.lab.deploy import deploy
 from tests.support.lab.spare import Spare
 
@@ -48,7 +49,7 @@ def disk(spare: Spare, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dis
 
 def _remove(host: Host) -> None:
     """Nothing of the disk any more, as far as there was any of it."""
-    host.run(f"umount {ROOT}")
+    host.run(f"umount {ROOT}; chattr -i {ROOT}")
     host.check_output(
         f"sed -i '\\| {ROOT} |d' /etc/fstab && systemctl daemon-reload && "
         "losetup --associated /root/lab-disk.img --noheadings --output NAME | "
@@ -75,10 +76,12 @@ def test_an_empty_device_becomes_the_data_filesystem(disk: Disk) -> None:
     fstab = disk.host.check_output(f"grep ' {ROOT} ' /etc/fstab")
     assert fstab.startswith("UUID=")
     assert "nofail,noatime" in fstab
-    for service in ("portside-agent", "portside-agent-worker"):
-        needs = disk.host.check_output(f"systemctl show --property RequiresMountsFor {service}")
-        assert ROOT in needs
+    # The disk wants to be mounted when it comes after the boot: systemd.mount(5).
+    assert "x-systemd.wanted-by=dev-disk-by" in fstab
+    for service in ("portside-agent", "portside-agent-worker", "portside-disk"):
         assert disk.host.service(service).is_running
+    exposure = "systemd-analyze security --threshold=10 portside-disk.service"
+    assert disk.host.run(exposure).rc == 0
 
 
 def test_the_files_on_it_outlive_the_next_run(disk: Disk) -> None:
@@ -87,6 +90,39 @@ def test_the_files_on_it_outlive_the_next_run(disk: Disk) -> None:
     assert run.succeeded, run.output
     assert run.hosts("success") == {}
     assert disk.host.file(f"{ROOT}/uploads/precious").exists
+
+
+def test_a_disk_that_goes_stops_the_agent_and_nothing_is_written_in_its_place(
+    disk: Disk, spare: Spare
+) -> None:
+    disk.host.check_output(f"umount --lazy {ROOT}")
+    wait_for(
+        "the agent stops", 60, lambda: not disk.host.service("portside-agent").is_running or None
+    )
+    assert disk.host.run(f"touch {ROOT}/x").rc != 0
+    # nginx needs nothing of it: it starts, and says what is missing.
+    disk.host.check_output("systemctl restart nginx")
+    answer = spare.node.ask("GET", "/health/ready")
+    assert (answer.status, answer.slug) == (503, "disk-unmounted")
+    assert disk.host.check_output(f"ls -A {ROOT}") == ""
+
+
+def test_a_disk_that_comes_starts_the_agent_whoever_mounts_it(disk: Disk, spare: Spare) -> None:
+    disk.host.check_output(f"mount {ROOT}")
+    spare.node.wait_until_ready()
+    assert disk.host.file(f"{ROOT}/uploads/precious").exists
+
+
+def test_a_disk_that_is_back_at_once_is_seen_by_the_agent(disk: Disk, spare: Spare) -> None:
+    before = _main_process(disk.host)
+    disk.host.check_output(f"umount --lazy {ROOT} && mount {ROOT}")
+    wait_for("it starts anew", 60, lambda: _main_process(disk.host) not in (before, "0") or None)
+    spare.node.wait_until_ready()
+
+
+def _main_process(host: Host) -> str:
+    shown: str = host.check_output("systemctl show --property MainPID --value portside-agent")
+    return shown
 
 
 def test_an_unmounted_device_is_mounted_again_and_not_formatted(disk: Disk) -> None:

@@ -18,7 +18,11 @@ from deploys.layout import PROJECT_ROOT
 PRISTINE = {
     "MemTotal": [
         *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288", "ipv6=yes"),
-        *("sysctl=net.ipv4.tcp_rmem", "congestion=bbr", "ssh_port=2222"),
+        *("sysctl=net.ipv4.tcp_rmem", "congestion=bbr", "ssh_port=2222", "mount_point=/"),
+    ],
+    "survey <what> <value>": [
+        *("survey system debian 12", "survey architecture amd64", "survey kernel 6.1.0-28-amd64"),
+        *("survey systemd yes", "survey resolves s01.portside.test"),
     ],
 }
 """What a bare node says; every other fact is empty there."""

@@ -1,0 +1,107 @@
+"""Every host is looked at before anything is changed on any; all that is wrong is told at once.
+
+Whatever would end a run half-way, or hurt what is on a host already, ends it here: what the host is
+(`deploys.hosts.judgement`), and what the operator's machine has for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import host
+
+from deploys.components import agent, clamav, control, tls
+from deploys.hosts.judgement import Asked, Judgement, judge
+from deploys.hosts.node import Node, StorageNode, ports_of
+from deploys.hosts.survey import Survey, Surveyed
+from deploys.layout import PROJECT_ROOT
+from portside.cluster import file as cluster_file
+from portside.cluster.file import Cluster
+
+NodeKind = TypeVar("NodeKind", bound=Node)
+
+
+class HostUnfit(PyinfraError):
+    """A host that is left as it is: a line for each thing to mend there, or for it."""
+
+    def __init__(self, node_id: str, problems: list[str]) -> None:
+        self.problems = problems
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{node_id}: nothing was changed, {len(problems)} to mend first{listed}")
+
+
+def surveyed(look: Callable[[], NodeKind]) -> NodeKind:
+    """The node that pyinfra is preparing now, by `look`, if nothing stands in its way.
+
+    Notes are logged. Raises HostUnfit with every problem of this host.
+    """
+    node_id: str = host.data.node_id
+    found = _judged(node_id)
+    for note in found.notes:
+        host.log(note)
+    problems, node = [*found.problems], None
+    try:
+        node = look()
+        problems += _unprepared(node)
+    except PyinfraError as error:
+        problems.append(_line(error, node_id))
+    if problems or node is None:
+        raise HostUnfit(node_id, problems)
+    return node
+
+
+def _judged(node_id: str) -> Judgement:
+    cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
+    stores = "storage" in cluster.roles_of(node_id)
+    device = cluster.nodes[node_id].device if stores else None
+    asked = Asked(
+        node_id=node_id,
+        host=cluster.host(node_id),
+        ports=ports_of(cluster, node_id),
+        root=cluster.uploads.root if stores else None,
+        firewall=_has_firewall(cluster),
+        keep_nginx=cluster.nginx.keep,
+        now=time.time(),
+    )
+    found = host.get_fact(
+        Survey,
+        host_name=asked.host,
+        root=None if asked.root is None else str(asked.root),
+        device=None if device is None else str(device),
+        ports=asked.ports,
+    )
+    return judge(found or Surveyed(), asked)
+
+
+def _has_firewall(cluster: Cluster) -> bool:
+    settings = getattr(cluster, "firewall", None)
+    return settings is None or settings.mode == "on"
+
+
+def _unprepared(node: Node) -> Iterator[str]:
+    """What the operator's machine lacks for this node, or has wrongly."""
+    checks: list[Callable[[], object]] = [
+        lambda: tls.certificate_files(node),
+        lambda: tls.authority_file(node),
+        lambda: agent.keyset(node),
+    ]
+    if "control" in node.roles:
+        checks.append(lambda: control.issuer_key(node))
+    if isinstance(node, StorageNode):
+        if node.cluster.installs_clamd:
+            checks.append(lambda: clamav.must_fit(node))
+        if node.cluster.cold is not None:
+            checks.append(lambda: agent.cold_credentials(node))
+    for check in checks:
+        try:
+            check()
+        except PyinfraError as error:
+            yield _line(error, node.node_id)
+
+
+def _line(error: PyinfraError, node_id: str) -> str:
+    """Without the host's name, which stands above it."""
+    return str(error).removeprefix(f"{node_id}: ")

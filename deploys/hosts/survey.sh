@@ -1,0 +1,123 @@
+# What a node is and who is on it already, told line by line: `survey <what> <value>`. Changes nothing;
+# what a filesystem can do is tried in a folder that is removed again.
+#
+# Set before: name (the node's DNS name), root (uploads.root), device (or empty), ports (hexadecimal),
+# users, state (the deploy's own folder). Read by deploys/hosts/survey.py.
+say() { printf 'survey %s\n' "$*"; }
+LC_ALL=C
+export LC_ALL
+
+# --- the system
+(. /etc/os-release && say "system $ID ${VERSION_ID:-unknown}")
+say "architecture $(dpkg --print-architecture 2>/dev/null || uname -m)"
+say "kernel $(uname -r)"
+[ ! -d /run/systemd/system ] || say "systemd yes"
+[ ! -e /usr/bin/python3 ] || say "python $(basename "$(readlink -f /usr/bin/python3)")"
+say "time $(date +%s)"
+timeout 3 getent ahosts "$name" >/dev/null && say "resolves $name"
+for user in $users; do
+    shell=$(getent passwd "$user" | cut -d : -f 7)
+    [ -z "$shell" ] || say "user $user $shell"
+done
+[ -e /opt/portside/current ] || [ -e /opt/portside/control/current ] || say "new yes"
+for place in /opt /var; do
+    say "free $(df --block-size=1 --output=avail $place | tail -n 1) $place"
+    say "options $(findmnt --noheadings --output OPTIONS --target $place) $place"
+done
+
+# --- who listens: without `ss`, which a minimal Debian lacks
+for port in $ports; do
+    # Local address, state 0A (listening) and inode: proc_net_tcp in the kernel's documentation.
+    inodes=$(awk -v port=":$port" '$4 == "0A" && substr($2, length($2) - 4) == port { print $10 }' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+    for inode in $inodes; do
+        fd=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -print -quit 2>/dev/null)
+        process=${fd%/fd/*}
+        unit=$(sed -nE 's#.*/([^/]+\.(service|scope))(/.*)?$#\1#p' "$process/cgroup" 2>/dev/null |
+            head -n 1)
+        say "listens $port ${unit:--} $(cat "$process/comm" 2>/dev/null)"
+    done
+done
+
+# --- another nginx
+version=$(dpkg-query -W -f '${db:Status-Abbrev} ${Version} ${Provides}\n' nginx 2>/dev/null)
+case $version in
+    i*nginx-abi*) say "nginx debian" ;;
+    i*) say "nginx $(echo "$version" | cut -d ' ' -f 2)" ;;
+    *)
+        for file in $(grep -rlsE 'nginx\.org' /etc/apt/sources.list /etc/apt/sources.list.d); do
+            say "nginx-source $file"
+        done
+        ;;
+esac
+# As the package brought it: a conffile's digest is in dpkg's own list.
+as_packaged() {
+    listed=$(dpkg-query -W -f '${Conffiles}\n' nginx-common 2>/dev/null |
+        awk -v path="$1" '$1 == path { print $2 }')
+    [ "$(md5sum < "$1" | cut -d ' ' -f 1)" = "$listed" ]
+}
+conf=/etc/nginx/nginx.conf
+if [ -f $conf ]; then
+    # One that a deploy has put there is the deploy's, whatever became of it.
+    if [ -e "$state/nginx.stamp" ] || head -n 1 $conf | grep -q '^# Written by Portside'; then
+        say "nginx.conf portside"
+    elif ! as_packaged $conf; then
+        say "nginx.conf own"
+    fi
+fi
+for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf; do
+    [ -f "$site" ] || continue
+    default=/etc/nginx/sites-available/default
+    if [ "$(readlink -f "$site")" = $default ] && as_packaged $default; then
+        continue
+    fi
+    say "site $site"
+done
+
+# --- other firewalls
+grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null && say "firewall ufw"
+systemctl is-active --quiet firewalld 2>/dev/null && say "firewall firewalld"
+systemctl is-active --quiet docker 2>/dev/null && say "docker yes"
+
+# --- where the files will be
+[ -n "$root" ] || exit 0
+say "real $(realpath -m "$root")"
+marker=$root/.portside-root
+[ ! -e "$marker" ] || say "marker $(head -n 1 "$marker")"
+# Mounts that the data is to be on: of fstab, and those that the agent was told of by an earlier deploy.
+{
+    awk '$1 !~ /^#/ && $2 != "/" { print $2 }' /etc/fstab 2>/dev/null
+    sed -n 's/^BindsTo=\(.*\)\.mount$/\1/p' /etc/systemd/system/portside-agent.service 2>/dev/null |
+        while read -r unit; do systemd-escape --unescape --path "$unit"; done
+} | sort -u | while read -r point; do
+    case $root/ in
+        "$point"/*) mountpoint -q "$point" || say "unmounted $point" ;;
+    esac
+done
+[ ! -e "$marker" ] && [ -z "$device" ] || exit 0
+if [ -d "$root" ]; then
+    ls -A "$root" |
+        grep -vxE 'uploads|staging|quarantine|ended|state|nginx-temp|lost\+found|\.candidate-.*' |
+        head -n 3 | while read -r entry; do say "holds $entry"; done
+fi
+# What agent/host/filesystem.py tries again once it runs there.
+place=$root
+while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+say "filesystem $(findmnt --noheadings --output FSTYPE --target "$place")"
+probe=$(mktemp -d "$place/.portside-probe-XXXXXX" 2>/dev/null) || {
+    say "lacks writing"
+    exit 0
+}
+trap 'rm -rf "$probe"' EXIT
+cd "$probe" || exit 0
+: > file
+# renameat2(2) with RENAME_NOREPLACE: perl-base is part of every Debian.
+number=316
+[ "$(uname -m)" = x86_64 ] || number=276
+perl -e 'exit(syscall($ARGV[0] + 0, -100, $ARGV[1], -100, $ARGV[2], 1) != 0)' $number file moved &&
+    mv moved file || say "lacks noreplace-rename"
+ln file linked 2>/dev/null || say "lacks hard-links"
+sync . 2>/dev/null || say "lacks directory-fsync"
+flock --nonblock file true 2>/dev/null || say "lacks locks"
+: 2>/dev/null > "$(printf '%0255d' 0)" || say "lacks long-names"
+dd if=/dev/zero of=file bs=4096 count=1 oflag=direct 2>/dev/null || say "lacks direct-io"

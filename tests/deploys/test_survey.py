@@ -1,0 +1,96 @@
+"""The look at a host, by a real shell on this computer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from deploys.hosts.mounts import mount_unit
+from deploys.hosts.survey import Listener, Survey, Surveyed
+from tests.support.deploys.this_computer import ThisComputer
+
+
+def _look(root: Path | None = None, ports: tuple[int, ...] = ()) -> Surveyed:
+    found: Surveyed = ThisComputer().get_fact(
+        Survey,
+        host_name="localhost",
+        root=None if root is None else str(root),
+        device=None,
+        ports=ports,
+    )
+    return found
+
+
+def test_a_place_for_data_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    found = _look(tmp_path / "not" / "yet")
+    assert found.lacks == ()
+    assert found.filesystem
+    assert (found.marker, found.holds, found.real_root) == (None, (), f"{tmp_path}/not/yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_nothing_can_be_written_is_told() -> None:
+    assert "writing" in _look(Path("/proc/portside")).lacks
+
+
+def test_data_of_a_node_is_known_by_its_marker_and_not_tried_again(tmp_path: Path) -> None:
+    (tmp_path / ".portside-root").write_text("s01\n")
+    (tmp_path / "photos").mkdir()
+    found = _look(tmp_path)
+    assert (found.marker, found.holds, found.filesystem) == ("s01", (), None)
+
+
+def test_what_is_not_portsides_in_the_root_is_named(tmp_path: Path) -> None:
+    for name in ("uploads", "staging", "lost+found", "my photos"):
+        (tmp_path / name).mkdir()
+    assert _look(tmp_path).holds == ("my photos",)
+
+
+def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/home")
+    assert _look(tmp_path / "link" / "data").real_root == "/home/data"
+
+
+def test_who_listens_is_named() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
+        ports = (one.getsockname()[1], other.getsockname()[1])
+        listeners = _look(ports=ports).listeners
+    name = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
+    assert [(each.port, each.process) for each in listeners] == [(port, name) for port in ports]
+    assert _look(ports=ports).listeners == ()
+
+
+def test_the_system_is_told() -> None:
+    found = _look()
+    assert found.system == "debian"
+    assert found.python == Path("/usr/bin/python3").resolve().name
+    assert found.kernel >= (4, 19)
+    assert found.resolves
+    assert {place for place, _ in found.free} == {"/opt", "/var"}
+
+
+def test_what_a_login_shell_prints_is_no_answer() -> None:
+    lines = ["Welcome!", "survey kernel 6.1.0-28-amd64", "listens 0050 - apache2"]
+    found = Survey().process([*lines, "survey listens 01BB docker-1.scope my proxy"])
+    assert found.kernel == (6, 1)
+    assert found.listeners == (Listener(443, "my proxy", "docker-1.scope"),)
+
+
+@pytest.mark.parametrize(
+    "path", ["/srv/portside", "/srv/lab-disk", "/", "/.hidden/a_b.c", "/mnt/HC_Volume-1"]
+)
+def test_mounts_are_called_as_systemd_calls_them(path: str) -> None:
+    tool = shutil.which("systemd-escape")
+    assert tool is not None
+    done = subprocess.run(
+        [tool, "--path", "--suffix=mount", path], capture_output=True, text=True, check=True
+    )
+    assert mount_unit(PurePosixPath(path)) == done.stdout.strip()
