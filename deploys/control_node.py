@@ -18,16 +18,18 @@ from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_node
+from deploys.runs.part import one_hosts_part
 
 if "control" in host.groups:
-    node = this_node()
-    base(node=node)
-    tuning(node=node)
-    firewall(node=node)
-    tls(node=node)
-    nginx(node=node)
-    roster(node=node)
-    control_database(node=node)
-    control(node=node)
-    control_backups(node=node)
-    control_replica(node=node)
+    with one_hosts_part():
+        node = this_node()
+        base(node=node)
+        tuning(node=node)
+        firewall(node=node)
+        tls(node=node)
+        nginx(node=node)
+        roster(node=node)
+        control_database(node=node)
+        control(node=node)
+        control_backups(node=node)
+        control_replica(node=node)

@@ -17,15 +17,17 @@ from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
+from deploys.runs.part import one_hosts_part
 
 if "storage" in host.groups:
-    node = this_storage_node()
-    base(node=node)
-    tuning(node=node)
-    firewall(node=node)
-    disk(node=node)
-    tls(node=node)
-    clamav(node=node)
-    agent(node=node)
-    nginx(node=node)
-    roster(node=node)
+    with one_hosts_part():
+        node = this_storage_node()
+        base(node=node)
+        tuning(node=node)
+        firewall(node=node)
+        disk(node=node)
+        tls(node=node)
+        clamav(node=node)
+        agent(node=node)
+        nginx(node=node)
+        roster(node=node)
