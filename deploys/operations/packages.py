@@ -9,6 +9,7 @@ from pyinfra.context import host, state
 from pyinfra.facts.deb import DebPackages
 
 from deploys.operations import apt
+from deploys.runs import request
 
 
 @operation()
@@ -23,6 +24,8 @@ def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[s
     missing = [choice[0] for choice in choices if not any(name in installed for name in choice)]
     if not missing:
         return
+    if request.current().dry:
+        host.log(f"packages to install: {', '.join(missing)}")
     if state.is_executing:
         apt.wait_until_free()
     yield apt.mended()

@@ -36,10 +36,9 @@ def summary(found: Iterable[Trouble], hosts: int) -> list[str]:
     failed = sum(map(len, by_words.values()))
     if not failed:
         return []
-    of = "1 of 1 host isn't" if hosts == 1 else f"{failed} of {hosts} hosts"
-    verb = "" if hosts == 1 else " isn't" if failed == 1 else " aren't"
+    verdict = "isn't as it should be" if failed == 1 else "aren't as they should be"
     return [
-        f"{of}{verb} as it should be:" if failed == 1 else f"{of}{verb} as they should be:",
+        f"{failed} of {hosts} {'host' if hosts == 1 else 'hosts'} {verdict}:",
         *(f"{', '.join(names)}: {words}" for words, names in by_words.items()),
     ]
 
