@@ -18,10 +18,10 @@ from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_node
-from deploys.runs.part import one_hosts_part
+from deploys.runs.trouble import contained
 
 if "control" in host.groups:
-    with one_hosts_part():
+    with contained():
         node = this_node()
         base(node=node)
         tuning(node=node)

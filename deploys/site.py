@@ -22,9 +22,9 @@ from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
-from deploys.runs.part import one_hosts_part
+from deploys.runs.trouble import contained
 
-with one_hosts_part():
+with contained():
     node = this_node()
 
     base(node=node)

@@ -17,10 +17,10 @@ from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
-from deploys.runs.part import one_hosts_part
+from deploys.runs.trouble import contained
 
 if "storage" in host.groups:
-    with one_hosts_part():
+    with contained():
         node = this_storage_node()
         base(node=node)
         tuning(node=node)

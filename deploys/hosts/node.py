@@ -14,6 +14,7 @@ from pyinfra.context import host
 
 from deploys.hosts import facts
 from deploys.layout import PROJECT_ROOT
+from deploys.runs.arrival import arrive
 from portside import sizing
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster
@@ -90,9 +91,10 @@ def this_storage_node() -> StorageNode:
 def this_node() -> Node:
     """The node that pyinfra is preparing now: a StorageNode if that is among its roles.
 
-    Raises PyinfraError, before anything is changed, for a machine that is too small, or without the
-    disk it should have.
+    Raises PyinfraError, before anything is changed, for a machine that isn't let in well enough, is
+    too small, or is without the disk it should have.
     """
+    arrive()
     node_id = host.data.node_id
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
     device = cluster.nodes[node_id].device

@@ -21,11 +21,9 @@ from pyinfra.context import ctx_config, ctx_host, ctx_state, host
 
 from deploys.runs import trouble
 from deploys.runs.complaints import Complaints
-from deploys.runs.part import one_hosts_part
 from deploys.runs.summary import summary
-from deploys.runs.trouble import PREPARING, RunRefused, Trouble
+from deploys.runs.trouble import PREPARING, RunRefused, Trouble, contained
 from portside.operator.keystore import KeystoreError
-from tests.support.deploys.fake_host import LOGIN
 
 FAILS = {">&2; exit 1": {"success": False}}
 """The fake host's shell, which succeeds otherwise, obeys a command that fails."""
@@ -73,7 +71,7 @@ def prepared(
         (
             f"@fake/{name}",
             {
-                "fake_responses": {**LOGIN, **(responses or {}).get(name, {})},
+                "fake_responses": (responses or {}).get(name, {}),
                 "fake_delay": 0,
                 "fake_delay_jitter": 0,
             },
@@ -89,7 +87,7 @@ def prepared(
             state.activate_host(each)
         state.set_stage(StateStage.Prepare)
         for each in inventory:
-            with ctx_host.use(each), one_hosts_part():
+            with ctx_host.use(each), contained():
                 deploy()
         for each in inventory:
             each.connector.executed_commands.clear()
