@@ -76,12 +76,12 @@ def refusal(found: LoginState, user: str) -> str | None:
         )
     if user == "root" or found.sudo == "works":
         return None
-    rule = f"`echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/portside`"
+    rule = f"`echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/zz-portside`"
     return {
         "asks": f"sudo: a password is required of {user}. None is ever sent: let it in without, "
         f"as root there: {rule}, or log in as root (`ssh.user: root`)",
         "terminal": f"sudo wants a terminal: as root there, `echo 'Defaults:{user} !requiretty' > "
-        "/etc/sudoers.d/portside-terminal`, or log in as root (`ssh.user: root`)",
+        "/etc/sudoers.d/zz-terminal`, or log in as root (`ssh.user: root`)",
         "refuses": f"sudo refuses {user}: as root there, {rule}, or log in as root "
         "(`ssh.user: root`)",
         "missing": f"{user} isn't root, and sudo isn't installed: as root there, `apt-get install "
