@@ -75,8 +75,10 @@ _KNOWN = tuple(
             "file",
         ),
         (
-            r"connection refused|unable to connect to port",
-            "nothing listens there: is SSH on another port than `ssh.port` of the cluster file?",
+            # paramiko says it of a port that nothing listens on and of a host that is gone.
+            r"unable to connect to port",
+            "is it up, does a firewall let SSH in, and is `ssh.port` of the cluster file right? Then "
+            f"{AGAIN}",
         ),
         (
             r"timed out|timeout|no route to host|network is unreachable|host is down",
@@ -94,9 +96,11 @@ _KNOWN = tuple(
 )
 
 _SAYS_NOTHING = re.compile(
-    r"Error(?: \(ignored.*\))?(: executed \d+ commands.*)?|could not load fact.*", re.DOTALL
+    r"Error(: executed \d+ commands.*|: could not load fact: .*)?|"
+    r"\S*sh: warning: setlocale: .*|perl: warning: .*"
 )
-"""pyinfra's own last line about a command that failed: the reason came before it."""
+"""pyinfra's own last line about a command that failed, and a login's locale that isn't there: the
+reason is another line."""
 
 LONGEST = 300
 """Characters of a reason: apt's can be a page."""

@@ -22,7 +22,8 @@ def print_summary(state: State) -> None:
     """Say it on standard error; nothing where nothing went wrong."""
     if not state.initialised:
         return
-    lines = summary(_all_troubles(state), len(state.inventory))
+    meant = [host for host in state.inventory if state.is_host_in_limit(host)]
+    lines = summary(_all_troubles(state), len(meant))
     if lines:
         print("\n--> " + "\n    ".join(lines), file=sys.stderr, flush=True)
 
