@@ -66,8 +66,8 @@ def installed(packages: Sequence[str]) -> str:
 def _apt(verb: str, *words: str) -> str:
     dpkg = " ".join(f"-o Dpkg::Options::={each}" for each in _DPKG)
     return (
-        f"apt-get {verb} -y -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 {dpkg} "
-        f"{facts.quoted(words)} </dev/null"
+        f"apt-get {verb} -y -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "
+        f"-o Dpkg::Use-Pty=0 {dpkg} {facts.quoted(words)} </dev/null"
     )
 
 
@@ -105,7 +105,7 @@ class AptBusy(FactBase[Busy | None]):
             if line == "cloud-init":
                 return Busy("cloud-init, which sets the machine up")
             if line.startswith("busy "):
-                _, process, name, *unit = line.split(" ")
+                _, process, name, *unit = line.split()
                 known = f"{unit[0]} ({name}, pid {process})" if unit else f"{name} (pid {process})"
                 return Busy(known)
         return None

@@ -73,5 +73,5 @@ def set_clock(now: float) -> str:
 
 def _off(found: ClockState, now: float) -> str:
     seconds = found.seconds - now
-    amount = timedelta(seconds=round(abs(seconds)))
+    amount = timedelta(minutes=round(abs(seconds) / 60))
     return f"{amount} {'ahead' if seconds > 0 else 'behind'}"

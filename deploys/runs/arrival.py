@@ -3,14 +3,16 @@ asked, and as the only run that is at it."""
 
 from __future__ import annotations
 
-from deploys.runs.connection import notice_when_lost
+from deploys.runs.connection import hold_on
 from deploys.runs.lock import hold
 from deploys.runs.login import check_login
 
 
 def arrive() -> None:
-    """At the host that is being prepared, before it is looked at. Raises PyinfraError, or RunRefused
-    when somebody else's run is at it."""
-    notice_when_lost()
+    """At the host that is being prepared, before it is looked at.
+
+    Raises PyinfraError, or RunRefused when somebody else's run is at it.
+    """
+    hold_on()
     check_login()
     hold()

@@ -1,4 +1,4 @@
-"""A connection whose other end is gone without a word: noticed within a minute, not in two hours.
+"""A connection that is gone: noticed within a minute, and the trouble of its host alone.
 
 A machine that loses its power says nothing. TCP believes in it for as long as nothing is sent, and
 for a quarter of an hour when something is.
@@ -7,7 +7,11 @@ for a quarter of an hour when something is.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
+from pyinfra.api.exceptions import ConnectError
 from pyinfra.context import host
 
 KEEPALIVE = 15
@@ -17,9 +21,12 @@ PATIENCE = 60
 """Seconds for which nothing that was sent is acknowledged: then the connection counts as lost."""
 
 
-def notice_when_lost() -> None:
-    """Let the SSH connection of the host that is being prepared end when nothing comes back."""
-    client = getattr(host.connector, "client", None)
+def hold_on() -> None:
+    """See that the connection of the host that is being prepared can end without the run's end."""
+    connector = host.connector
+    for name in ("run_shell_command", "put_file"):
+        setattr(connector, name, _own_trouble(getattr(connector, name)))
+    client = getattr(connector, "client", None)
     transport = client.get_transport() if client is not None else None
     if transport is None:
         return
@@ -28,3 +35,17 @@ def notice_when_lost() -> None:
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and isinstance(transport.sock, socket.socket):
         transport.sock.setsockopt(socket.IPPROTO_TCP, option, PATIENCE * 1000)
+
+
+def _own_trouble(call: Callable[..., Any]) -> Callable[..., Any]:
+    """What pyinfra's operations don't expect of a connection, as the OSError that they do: EOFError
+    of one that ends while it is asked for a channel, ConnectError of a login without SFTP."""
+
+    @wraps(call)
+    def told(*arguments: Any, **named: Any) -> Any:
+        try:
+            return call(*arguments, **named)
+        except (EOFError, ConnectError) as error:
+            raise ConnectionError(str(error) or "connection lost") from error
+
+    return told

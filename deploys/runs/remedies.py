@@ -77,12 +77,17 @@ _KNOWN = tuple(
         (
             # paramiko says it of a port that nothing listens on and of a host that is gone.
             r"unable to connect to port",
-            "is it up, does a firewall let SSH in, and is `ssh.port` of the cluster file right? Then "
+            "is it up, does a firewall let SSH in, is `ssh.port` of the cluster file right? Then "
             f"{AGAIN}",
         ),
         (
             r"timed out|timeout|no route to host|network is unreachable|host is down",
             f"it doesn't answer: is it up, and does a firewall let SSH in? Then {AGAIN}",
+        ),
+        (
+            r"unable to establish sftp",
+            "its SSH has no SFTP, by which files come: `Subsystem sftp internal-sftp` belongs into "
+            f"/etc/ssh/sshd_config there, then {AGAIN}",
         ),
         (
             r"session not active|socket is closed|connection (reset|lost)|broken pipe|eof",
