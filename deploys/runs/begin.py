@@ -14,10 +14,12 @@ from deploys.runs.summary import print_summary
 
 def begin() -> None:
     """See that nothing will be asked of nobody; listen for what goes wrong, to sum it up."""
-    request.read()
+    state = ctx_state.get()  # type: ignore[no-untyped-call]
+    # With -y pyinfra doesn't look first; of `--dry -y` nothing would be left.
+    state.check_for_changes |= request.read().dry
     request.end_when_interrupted()
     logger.addHandler(complaints)
-    atexit.register(print_summary, ctx_state.get())  # type: ignore[no-untyped-call]
+    atexit.register(print_summary, state)
 
 
 def hosts_fail_alone() -> None:

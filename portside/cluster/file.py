@@ -340,7 +340,9 @@ class Control(_Strict):
     `database` is `sqlite`, `postgresql` (installed there) or a URL. `heartbeat` is seconds between
     two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
-    how many of the database's hourly ones stay, `replica` where it is copied to all the time.
+    how many of the database's hourly ones stay, `replica` where it is copied to all the time. `probe`
+    says whether it asks nodes whether they answer from outside: behind NAT that doesn't lead back in
+    they may answer everybody but it.
     """
 
     url: str | None = None
@@ -350,6 +352,7 @@ class Control(_Strict):
     repair_after: Duration = Field(default=defaults.REPAIR_AFTER, ge=0, le=30 * 86400)
     backups: int = Field(default=48, ge=1, le=10_000)
     replica: Replica | None = None
+    probe: bool = True
 
     @field_validator("url", mode="after")
     @classmethod

@@ -60,7 +60,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     logger.removeHandler(complaints)
     # pyinfra leaves it behind where its block ended by an exception.
-    ctx_host.reset()  # type: ignore[no-untyped-call]
+    ctx_host.reset()
 
 
 @contextmanager
