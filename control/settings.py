@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     repair_after: float = Field(default=defaults.REPAIR_AFTER, ge=0)
     """Seconds for which a node that is down is waited for before its files are copied again."""
     probe: bool = True
-    """Whether nodes are asked from here if they answer; else their heartbeats alone are believed."""
+    """Whether nodes are asked from here if they answer; else their heartbeats alone count."""
     ca: Path | None = None
     """Trusted instead of the system's CAs where nodes are asked from here."""
     sessions_per_app: int = Field(default=60_000, gt=0)

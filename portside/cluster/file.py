@@ -340,9 +340,9 @@ class Control(_Strict):
     `database` is `sqlite`, `postgresql` (installed there) or a URL. `heartbeat` is seconds between
     two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
-    how many of the database's hourly ones stay, `replica` where it is copied to all the time. `probe`
-    says whether it asks nodes whether they answer from outside: behind NAT that doesn't lead back in
-    they may answer everybody but it.
+    how many of the database's hourly ones stay, `replica` where it is copied to all the time.
+    `probe` says whether it asks nodes if they answer from outside: behind NAT that doesn't lead
+    back in they may answer everybody but it.
     """
 
     url: str | None = None
