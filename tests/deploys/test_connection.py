@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,10 +59,11 @@ def test_what_pyinfra_does_not_expect_of_a_connection_fails_the_operation_alone(
     connector = Connector(None, error)
     with ctx_host.use(Host(connector)):
         connection.hold_on()
-    for call in (
+    calls: list[Callable[[], None]] = [
         lambda: connector.run_shell_command("true", _sudo=True),
         lambda: connector.put_file("here", "there"),
-    ):
+    ]
+    for call in calls:
         # pyinfra takes an OSError of a command for the end of that command.
         with pytest.raises(OSError) as raised:
             call()
@@ -71,10 +73,12 @@ def test_what_pyinfra_does_not_expect_of_a_connection_fails_the_operation_alone(
 
 
 def test_a_connection_that_is_silent_is_given_up_after_a_minute() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as sock:
-            transport = Transport(sock)
-            with ctx_host.use(Host(Connector(Client(transport), EOFError()))):
-                connection.hold_on()
-            patience = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert (transport.keepalive, patience) == (15, 60_000)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as sock,
+    ):
+        transport = Transport(sock)
+        with ctx_host.use(Host(Connector(Client(transport), EOFError()))):
+            connection.hold_on()
+        patience = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert (transport.keepalive, patience) == (15, 60_000)
