@@ -3,6 +3,7 @@
 from pyinfra.context import config
 
 from deploys.layout import PRIVATE_UPLOADS
+from deploys.runs.begin import begin
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 
@@ -12,3 +13,5 @@ config.TEMP_DIR = PRIVATE_UPLOADS
 
 # A node that is booting answers within this many seconds.
 config.CONNECT_TIMEOUT = 15
+
+begin()

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """Seconds of silence after which a node is `down`: it gets no uploads any more."""
     repair_after: float = Field(default=defaults.REPAIR_AFTER, ge=0)
     """Seconds for which a node that is down is waited for before its files are copied again."""
+    probe: bool = True
+    """Whether nodes are asked from here if they answer; else their heartbeats alone count."""
     ca: Path | None = None
     """Trusted instead of the system's CAs where nodes are asked from here."""
     sessions_per_app: int = Field(default=60_000, gt=0)

@@ -19,16 +19,18 @@ from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_node
+from deploys.runs.trouble import contained
 
 if "control" in host.groups:
-    node = surveyed(this_node)
-    base(node=node)
-    tuning(node=node)
-    firewall(node=node)
-    tls(node=node)
-    nginx(node=node)
-    roster(node=node)
-    control_database(node=node)
-    control(node=node)
-    control_backups(node=node)
-    control_replica(node=node)
+    with contained():
+        node = surveyed(this_node)
+        base(node=node)
+        tuning(node=node)
+        firewall(node=node)
+        tls(node=node)
+        nginx(node=node)
+        roster(node=node)
+        control_database(node=node)
+        control(node=node)
+        control_backups(node=node)
+        control_replica(node=node)

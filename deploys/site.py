@@ -23,28 +23,30 @@ from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
+from deploys.runs.trouble import contained
 
-node = surveyed(this_node)
+with contained():
+    node = surveyed(this_node)
 
-base(node=node)
-tuning(node=node)
-firewall(node=node)
-tls(node=node)
+    base(node=node)
+    tuning(node=node)
+    firewall(node=node)
+    tls(node=node)
 
-if isinstance(node, StorageNode):
-    disk(node=node)
-    clamav(node=node)
-    agent(node=node)
+    if isinstance(node, StorageNode):
+        disk(node=node)
+        clamav(node=node)
+        agent(node=node)
 
-# Before the roster: the control plane asks each node in it from outside, and leaves out for a while
-# one that doesn't answer.
-nginx(node=node)
+    # Before the roster: the control plane asks each node in it from outside, and leaves out for a
+    # while one that doesn't answer.
+    nginx(node=node)
 
-# Every node's key is gathered before any node's roster is written.
-roster(node=node)
+    # Every node's key is gathered before any node's roster is written.
+    roster(node=node)
 
-if "control" in host.groups:
-    control_database(node=node)
-    control(node=node)
-    control_backups(node=node)
-    control_replica(node=node)
+    if "control" in host.groups:
+        control_database(node=node)
+        control(node=node)
+        control_backups(node=node)
+        control_replica(node=node)

@@ -18,15 +18,17 @@ from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
+from deploys.runs.trouble import contained
 
 if "storage" in host.groups:
-    node = surveyed(this_storage_node)
-    base(node=node)
-    tuning(node=node)
-    firewall(node=node)
-    disk(node=node)
-    tls(node=node)
-    clamav(node=node)
-    agent(node=node)
-    nginx(node=node)
-    roster(node=node)
+    with contained():
+        node = surveyed(this_storage_node)
+        base(node=node)
+        tuning(node=node)
+        firewall(node=node)
+        disk(node=node)
+        tls(node=node)
+        clamav(node=node)
+        agent(node=node)
+        nginx(node=node)
+        roster(node=node)

@@ -63,6 +63,24 @@ def check(
     return found
 
 
+def forget(database: Database) -> None:
+    """Let no node be left out for what asking found, where none is asked any more.
+
+    DatabaseUnavailable.
+    """
+    found = Node.outside_problem.is_not(None)
+    answered = {"outside_at": None, "outside_problem": None, "failures": 0, "avoid_until": None}
+    database.write(
+        lambda session: session.execute(
+            update(Node)
+            .where(found)
+            .values(**answered)
+            .execution_options(synchronize_session=False)
+        ),
+        durable=False,
+    )
+
+
 def _due(session: Session, before: datetime, share: float) -> Sequence[tuple[str, str]]:
     """Node and URL of those whose turn it is."""
     wanted = Node.in_roster, Node.wanted != "retired"

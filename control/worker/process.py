@@ -41,12 +41,14 @@ def run(settings: Settings) -> None:
     _notify("READY=1")
     _log.info("worker started")
     trusted = reachability.trust(settings.ca)
+    if not settings.probe:
+        _forget_asking(database)
     due, ours = 0.0, False
     while True:
         if time.monotonic() >= due:
             due = time.monotonic() + EVERY
             ours = rounds.go()
-        if ours:
+        if ours and settings.probe:
             _ask_nodes(database, trusted)
         _notify("WATCHDOG=1")
         try:
@@ -64,6 +66,15 @@ def _ask_nodes(database: Database, trusted: ssl.SSLContext) -> None:
         reachability.check(
             database, trusted, datetime.now(UTC), reachability.EVERY, TICK / reachability.EVERY
         )
+
+
+def _forget_asking(database: Database) -> None:
+    """Let go of what was found while nodes were still asked: nobody will ask again."""
+    try:
+        reachability.forget(database)
+    except DatabaseUnavailable as error:
+        # So that systemd starts this one anew: what is left would leave nodes out for good.
+        raise SystemExit(f"the database is away: {error}") from None
 
 
 def _notify(state: str) -> None:

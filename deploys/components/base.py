@@ -6,6 +6,7 @@ from pyinfra.api.deploy import deploy
 
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
+from deploys.operations.clock import clock_right
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
 from deploys.operations.rendering import render
@@ -45,6 +46,8 @@ def base(node: Node) -> None:
             Directory(layout.PRIVATE_UPLOADS, f"{node.login_user}:root", 0o700),
         ],
     )
+    # apt refuses lists from the future.
+    clock_right(name="Clock is right")
     packages_installed(
         name="Packages",
         packages=[

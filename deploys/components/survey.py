@@ -18,6 +18,7 @@ from deploys.hosts.judgement import Asked, Judgement, judge
 from deploys.hosts.node import Node, StorageNode, ports_of
 from deploys.hosts.survey import Survey, Surveyed
 from deploys.layout import PROJECT_ROOT
+from deploys.runs.arrival import arrive
 from portside.cluster import file as cluster_file
 from portside.cluster.file import Cluster
 
@@ -38,6 +39,7 @@ def surveyed(look: Callable[[], NodeKind]) -> NodeKind:
 
     Notes are logged. Raises HostUnfit with every problem of this host.
     """
+    arrive()
     node_id: str = host.data.node_id
     found = _judged(node_id)
     for note in found.notes:

@@ -109,8 +109,8 @@ def this_storage_node() -> StorageNode:
 def this_node() -> Node:
     """The node that pyinfra is preparing now: a StorageNode if that is among its roles.
 
-    Raises PyinfraError, before anything is changed, for a machine that is too small, or without the
-    disk it should have.
+    Raises PyinfraError, before anything is changed, for a machine that isn't let in well enough, is
+    too small, or is without the disk it should have.
     """
     node_id = host.data.node_id
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))

@@ -19,6 +19,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from deploys.hosts import facts
+from deploys.operations import differences
+from deploys.runs import request
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Gener
     ]
     if not changed:
         return
+    if request.current().dry:
+        differences.show(changed, states)
     for guard in guards:
         yield StringCommand(guard.command)
     remove = f"rm -f {facts.quoted(each.candidate for each in changed)}"

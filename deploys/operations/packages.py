@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 from pyinfra.facts.deb import DebPackages
 
-from deploys.hosts import facts
+from deploys.operations import apt
+from deploys.runs import request
 
 
 @operation()
@@ -21,9 +22,12 @@ def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[s
     installed = host.get_fact(DebPackages)
     choices = [(each,) if isinstance(each, str) else each for each in packages]
     missing = [choice[0] for choice in choices if not any(name in installed for name in choice)]
-    if missing:
-        yield "apt-get update -qq"
-        yield (
-            "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
-            f"-o Dpkg::Options::=--force-confold {facts.quoted(missing)}"
-        )
+    if not missing:
+        return
+    if request.current().dry:
+        host.log(f"packages to install: {', '.join(missing)}")
+    if state.is_executing:
+        apt.wait_until_free()
+    yield apt.mended()
+    yield apt.lists_fetched()
+    yield apt.installed(missing)

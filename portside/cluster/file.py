@@ -343,6 +343,8 @@ class Control(_Strict):
     two signs of life of a node, `dead_after` the silence after which it gets no uploads any more,
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
     how many of the database's hourly ones stay, `replica` where it is copied to all the time.
+    `probe` says whether it asks nodes if they answer from outside: behind NAT that doesn't lead
+    back in they may answer everybody but it.
     """
 
     url: str | None = None
@@ -352,6 +354,7 @@ class Control(_Strict):
     repair_after: Duration = Field(default=defaults.REPAIR_AFTER, ge=0, le=30 * 86400)
     backups: int = Field(default=48, ge=1, le=10_000)
     replica: Replica | None = None
+    probe: bool = True
 
     @field_validator("url", mode="after")
     @classmethod

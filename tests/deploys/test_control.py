@@ -51,6 +51,15 @@ def test_the_control_plane_reads_its_settings(
     assert read.extensions == cluster.uploads.extensions
 
 
+@pytest.mark.parametrize(("said", "asks"), [("", True), ("control: {probe: off}\n", False)])
+def test_a_control_plane_behind_nat_can_be_told_not_to_ask_nodes(
+    make_control: MakeControl, tmp_path: Path, said: str, asks: bool
+) -> None:
+    path = tmp_path / "control.toml"
+    path.write_text(control.control_settings(make_control(parse(CLUSTER + said))))
+    assert settings.load(path).probe is asks
+
+
 def test_quotas_arrive_as_they_were_said(make_control: MakeControl, tmp_path: Path) -> None:
     odd = 'o\\"\U0001f600'
     owners = json.dumps({odd: {"bytes": None}}, ensure_ascii=False)

@@ -103,6 +103,18 @@ def test_a_certificate_for_another_name_is_none(
         assert "certificate isn't trusted" in str(_problem(core, trusted))
 
 
+def test_what_asking_found_is_let_go_of_where_nobody_asks_any_more(
+    core: Core, trusted: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with _server(502, None, tmp_path) as url:
+        _at(core, url)
+        assert _problem(core, trusted) is not None
+    reachability.forget(core.database)
+    core.snapshots.forget()
+    signs = core.snapshots.current().nodes["s02"].signs
+    assert (signs.outside_problem, signs.failures, signs.avoid_until) == (None, 0, None)
+
+
 @pytest.mark.parametrize("status", [200, 302, 502])
 def test_another_answer_is_a_problem(
     core: Core, trusted: ssl.SSLContext, tmp_path: Path, status: int

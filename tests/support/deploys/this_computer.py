@@ -13,6 +13,12 @@ from pyinfra.api.command import StringCommand
 class ThisComputer:
     """Stands for pyinfra's host: its facts are read here, with a real shell."""
 
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def log(self, line: str) -> None:
+        self.said.append(line)
+
     def get_fact(self, fact: type[Any], **arguments: Any) -> Any:
         output = shell(StringCommand(fact().command(**arguments)))
         lines = output.stdout.splitlines()
@@ -46,3 +52,21 @@ def run_all(commands: Iterable[str | StringCommand]) -> tuple[int, str]:
 def own(path: Path) -> str:
     """`user:group` of whoever runs the tests: nobody else may be given files without root."""
     return f"{path.owner()}:{path.group()}"
+
+
+class Programs:
+    """Programs of a machine that this computer isn't: found before its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "programs"
+        self._folder.mkdir()
+
+    def make(self, name: str, script: str) -> None:
+        """One that runs this shell script."""
+        path = self._folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as pyinfra would where these are installed."""
+        return shell(f"PATH={self._folder}:$PATH; export PATH; {command}")

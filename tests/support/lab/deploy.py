@@ -9,11 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploys.layout import PROJECT_ROOT
+from deploys.runs import lock
+from portside.cluster.file import load
+from portside.operator import ssh
 
 _SOURCES = (
     *("agent", "clusters", "control", "deploys", "portside", "requirements", "templates"),
@@ -59,8 +65,9 @@ def deploy(
         check=False,
         timeout=600,
     )
-    # A run that is aborted while it is prepared prints no JSON.
-    results = json.loads(done.stdout)["results"]["operations"] if done.stdout.strip() else []
+    # A run that is aborted while it is prepared prints no JSON, and one that only looks no results.
+    said = json.loads(done.stdout)["results"] if done.stdout.strip() else None
+    results = said["operations"] if said else []
     return Run(done.returncode == 0, _plain(done.stderr + done.stdout), results)
 
 
@@ -83,6 +90,20 @@ def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
                 process.send_signal(signal.SIGKILL)
                 return
     raise AssertionError(f"the run ended without {operation}:\n{said}")
+
+
+@contextmanager
+def holding_the_lock(cluster: Path, node_id: str, who: str) -> Iterator[None]:
+    """Somebody else's run is at the node for as long as the block lasts."""
+    script = lock.script(lock.FILE, who, datetime.now(UTC))
+    words = ssh.command(load(cluster), node_id, ["sh", "-c", script], PROJECT_ROOT)
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate()
 
 
 def copy_project(directory: Path) -> Path:
