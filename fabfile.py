@@ -225,7 +225,6 @@ def _connection(to: ssh.Access, keystore: Keystore) -> Connection:
         to.address,
         user=to.user,
         port=to.port,
-        gateway=to.proxy,
         config=fabric.Config(ssh_config=paramiko_client.NO_CONFIG),
         connect_timeout=host_keys.CONNECT_TIMEOUT,
         connect_kwargs={"key_filename": [str(key) for key in keys]} if keys else {},
@@ -241,7 +240,7 @@ def _logged_in(cluster: Cluster, node_id: str) -> Connection:
     for line in host_keys.meet(cluster, {node_id: to}, keystore).values():
         raise host_keys.HostKeyError(line)
     connection = _connection(to, keystore)
-    paramiko_client.log_in(connection.open, node_id, to, keystore)
+    paramiko_client.log_in(connection.open, connection.connect_kwargs, node_id, to, keystore)
     return connection
 
 

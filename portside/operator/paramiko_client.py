@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from paramiko import RejectPolicy, SSHClient, SSHConfig
 from paramiko.ssh_exception import BadHostKeyException, SSHException
 
 from portside.operator import host_keys
+from portside.operator.detour import Detour
 from portside.operator.host_keys import HostKeyError
 from portside.operator.keystore import Keystore
 from portside.operator.ssh import Access
@@ -32,10 +34,21 @@ def believe_pinned_only(client: SSHClient, to: Access, keystore: Keystore) -> No
         client.load_system_host_keys(str(keystore.known_hosts))
 
 
-def log_in(connect: Callable[[], object], node_id: str, to: Access, keystore: Keystore) -> None:
-    """Call `connect` with the agent that the node wants. Raises HostKeyError for all that fails."""
+def log_in(
+    connect: Callable[[], object],
+    arguments: dict[str, Any],
+    node_id: str,
+    to: Access,
+    keystore: Keystore,
+) -> None:
+    """Call `connect` with the way to the node among its `arguments`, and the agent it wants.
+
+    Raises HostKeyError for all that fails.
+    """
     # Paramiko asks the agent that the environment names.
     os.environ[_AGENT_VARIABLE] = to.agent or _usual_agent
+    if to.proxy:
+        arguments["sock"] = Detour(to.proxy)
     try:
         connect()
     except BadHostKeyException:

@@ -10,6 +10,7 @@ from typing import Any
 from portside import durable_file
 from portside.cluster.file import Cluster
 from portside.operator import host_keys, ssh
+from portside.operator.detour import PerConnection
 from portside.operator.keystore import Keystore
 
 _REMOVAL = "    ssh-keygen -R "
@@ -80,4 +81,5 @@ def _host(node_id: str, to: ssh.Access, keystore: Keystore, config: Path) -> dic
         "ssh_config_file": str(config),
         "ssh_strict_host_key_checking": "yes",
         "ssh_known_hosts_file": str(keystore.known_hosts),
+        **({"ssh_paramiko_connect_kwargs": PerConnection(to.proxy)} if to.proxy else {}),
     }

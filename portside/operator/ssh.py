@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,10 +139,10 @@ def pinned_only(to: Access, keystore: Keystore) -> tuple[str, ...]:
     return tuple(word for option in options for word in ("-o", option))
 
 
-def paramiko_config(accesses: dict[str, Access]) -> str:
-    """An OpenSSH configuration for programs that use paramiko: `Host <node id>` for each node.
+def paramiko_config(accesses: Mapping[str, Access]) -> str:
+    """An OpenSSH configuration for pyinfra, which can't be told all of it otherwise.
 
-    It says what pyinfra can't be told otherwise: the way to the node, and what one logs in with.
+    `Host <node id>` for each node; the way over other hosts is no part of it.
     """
     lines = []
     for node_id, to in accesses.items():
@@ -150,7 +150,6 @@ def paramiko_config(accesses: dict[str, Access]) -> str:
         lines += [f"  User {to.user}"]
         lines += [f"  IdentityFile {each}" for each in ((to.key,) if to.key else to.identities)]
         lines += [f"  IdentityAgent {to.agent}"] if to.agent else []
-        lines += [f"  ProxyCommand {to.proxy}"] if to.proxy else []
     return "\n".join(lines) + "\n"
 
 

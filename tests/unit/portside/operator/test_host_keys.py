@@ -182,9 +182,7 @@ def test_a_node_with_another_key_than_before_is_refused_until_it_is_forgotten(
     cluster = _cluster(server, known, "accept-new")
     other = generate(tmp_path / "other")
     kind, blob = other.split()
-    host_keys.pin(
-        keystore, [("s01", f"[127.0.0.1]:{server.port}", host_keys.HostKey(kind, blob))]
-    )
+    host_keys.pin(keystore, [("s01", f"[127.0.0.1]:{server.port}", host_keys.HostKey(kind, blob))])
     with pytest.raises(HostKeyError, match="made anew: portside keys forget s01"):
         remote.run(cluster, "s01", ["true"], tmp_path, keystore)
     assert host_keys.forget(keystore, "s01")

@@ -164,5 +164,4 @@ def test_paramiko_gets_it_all_under_the_nodes_id(tmp_path: Path, config: Path) -
         "  Port 22",
         "  User root",
     ]
-    assert "  ProxyCommand nc -X 5 192.0.2.7 22 %" in text.splitlines()
     assert f"  IdentityAgent {tmp_path}/agent" in text.splitlines()
