@@ -19,6 +19,7 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.ssh import ssh_server
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
@@ -28,6 +29,7 @@ node = this_node()
 base(node=node)
 tuning(node=node)
 firewall(node=node)
+ssh_server(node=node)
 tls(node=node)
 
 if isinstance(node, StorageNode):

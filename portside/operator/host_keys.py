@@ -166,6 +166,11 @@ def pin(keystore: Keystore, keys: list[tuple[str, str, HostKey]]) -> None:
         _write(keystore.known_hosts, lines)
 
 
+def keeps(keystore: Keystore, name: str, key: HostKey) -> bool:
+    """Whether a host's key is kept under this name."""
+    return (name, key) in _entries(keystore.known_hosts)
+
+
 def forget(keystore: Keystore, node_id: str) -> bool:
     """Forget a node's host keys. Returns whether there were any."""
     if not keystore.known_hosts.exists():
