@@ -7,7 +7,7 @@ from pyinfra.context import host
 
 from deploys import layout
 from deploys.hosts.node import Node
-from deploys.hosts.ssh_server import SshServer
+from deploys.hosts.ssh_server import SshServer, SshServerState
 from deploys.operations.files import File
 from deploys.operations.guarded import guarded
 from deploys.operations.reloading import unit_file
@@ -29,12 +29,8 @@ def firewall(node: Node) -> None:
     A policy of dropping in a table of somebody else's still drops: nftables asks every table.
     """
     if node.cluster.firewall.mode == "off":
-        _none(node)
+        _none()
         return
-    found = host.get_fact(SshServer)
-    # Every port of the SSH server, and the one this connection came in by: a node must stay within
-    # reach. Behind a forwarded port that is not the one in the cluster file.
-    ssh_ports = {*(found.ports if found else ()), *([node.facts.ssh_port or 22])}
     guarded(
         name="Firewall rules, proven by a new login",
         subject="firewall",
@@ -43,7 +39,7 @@ def firewall(node: Node) -> None:
                 _RULES,
                 render(
                     "nftables/firewall.nft.j2",
-                    ports=[*ssh_ports, *node.ports],
+                    ports=open_ports(node, host.get_fact(SshServer)),
                     allowed=node.cluster.firewall.rules,
                 ),
                 check="nft -c -f {}",
@@ -73,7 +69,17 @@ fi""",
     )
 
 
-def _none(node: Node) -> None:
+def open_ports(node: Node, server: SshServerState | None) -> list[int]:
+    """TCP ports that are open to all: what the node serves, and every way in by SSH.
+
+    That is each port of the SSH server, and the one this very connection came in by: behind a
+    forwarded port it is not the one in the cluster file.
+    """
+    listens = server.ports if server else ()
+    return sorted({*node.ports, *listens, node.facts.ssh_port or node.cluster.ssh.port or 22})
+
+
+def _none() -> None:
     converged(
         name="No firewall of ours",
         service="firewall",

@@ -134,14 +134,17 @@ def _begin(
     revert = render(
         "base/revert.sh.j2", folder=folder, subject=subject, paths=paths, undo=undo.strip()
     )
-    saved = (f"[ ! -e {path} ] || cp -a --parents {path} {folder}.new/files" for path in paths)
+    saved = (
+        f"[ ! -e {path} ] || cp -a {path} {folder}.new/{number}"
+        for number, path in enumerate(paths)
+    )
     lines = [
         "set -e",
         # What an earlier run changed and nobody has proven is no state to go back to.
         f"if [ -e {folder}.reverting ]; then sh {folder}.reverting/revert again; fi",
         f"if [ -e {folder} ]; then sh {folder}/revert; fi",
         f"rm -rf {folder}.new {folder}.proven",
-        f"install -d -m 0700 {_FOLDER} {folder}.new {folder}.new/files",
+        f"install -d -m 0700 {_FOLDER} {folder}.new",
         *saved,
         f"cat > {folder}.new/revert <<'REVERT'\n{revert}REVERT",
         f"sync -f {_FOLDER}",
