@@ -74,17 +74,21 @@ def guarded(
 
 def proven_by_new_login(state: State, host: Host, subject: str) -> bool:
     """Log in anew, the way this run did, and become root. Without success the change is undone."""
-    failure = "no answer"
+    failure = ""
     deadline = time.monotonic() + PROVEN_WITHIN
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
         try:
-            with gevent.Timeout(deadline - time.monotonic(), ConnectError("no answer in time")):
+            with gevent.Timeout(left, ConnectError(failure or "no answer")):
                 if _new_login(state, host):
                     return True
             failure = "the login is there, but root's rights are not"
+            break
         except (PyinfraError, OSError, EOFError) as error:
             failure = str(error)
-        # A service that is just reading its settings again may refuse for a moment.
+        # Who is refused is refused again, and the server shuts out those who go on trying.
+        if failure.startswith("Authentication"):
+            break
+        # A service that is just reading its settings again may not answer for a moment.
         time.sleep(1)
     _undo_now(host, subject)
     host.log_styled(

@@ -120,7 +120,7 @@ def test_who_says_it_before_is_named(make_node: MakeNode) -> None:
     said = contradictions(found, _text(make_node(), found))
     assert len(said) == 1
     assert said[0].startswith(
-        "/etc/ssh/sshd_config.d/10-mine.conf says `passwordauthentication yes` before"
+        "/etc/ssh/sshd_config.d/10-mine.conf says `PasswordAuthentication yes` before"
     )
 
 
