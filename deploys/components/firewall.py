@@ -8,7 +8,7 @@ from pyinfra.context import host
 from deploys import layout
 from deploys.hosts.node import Node
 from deploys.hosts.ssh_server import SshServer, SshServerState
-from deploys.operations.files import File
+from deploys.operations.files import File, Guard
 from deploys.operations.guarded import guarded
 from deploys.operations.reloading import unit_file
 from deploys.operations.rendering import render
@@ -17,6 +17,9 @@ from deploys.operations.services import converged
 _RULES = f"{layout.SETTINGS}/firewall.nft"
 _SERVICE = "portside-firewall.service"
 _UNIT = unit_file(_SERVICE)
+
+_BESIDE = f"{layout.UNITS}/nftables.service.d"
+_AFTER_FLUSHES = f"{_BESIDE}/portside.conf"
 
 _DEBIANS = "/etc/nftables.conf"
 _WAS_OURS = f"grep -q '^# Written by Portside' {_DEBIANS} 2>/dev/null"
@@ -45,7 +48,9 @@ def firewall(node: Node) -> None:
                 check="nft -c -f {}",
             ),
             File(_UNIT, render("systemd/portside-firewall.service.j2", rules=_RULES)),
+            File(_AFTER_FLUSHES, render("systemd/nftables_reload.conf.j2", rules=_RULES)),
         ],
+        guards=[Guard(f"mkdir -p {_BESIDE}", f"{_BESIDE} can't be made")],
         # Starting it reads the rules; a running one reads them again, in one transaction.
         apply=f"systemctl daemon-reload && systemctl enable --quiet {_SERVICE} && "
         f"systemctl reload-or-restart {_SERVICE}",
@@ -84,7 +89,7 @@ def _none() -> None:
         name="No firewall of ours",
         service="firewall",
         holds=f"! {{ [ -e {_UNIT} ] || nft list table inet portside; }}",
-        otherwise=f"systemctl disable --quiet --now {_SERVICE} || true; rm -f {_UNIT} {_RULES}; "
+        otherwise=f"systemctl disable --quiet --now {_SERVICE} || true; rm -f {_UNIT} {_RULES} {_AFTER_FLUSHES}; "
         f"systemctl daemon-reload; nft delete table inet portside 2>/dev/null || true; "
         f"if {_WAS_OURS}; then {_debians_own_file()}; fi",
     )
