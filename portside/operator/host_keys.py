@@ -107,13 +107,13 @@ def look(to: Access) -> Seen:
     """What key a host shows now, and whether OpenSSH's own files know it. Raises HostKeyError."""
     with tempfile.TemporaryDirectory(prefix="portside-") as folder:
         fresh = Path(folder, "fresh")
-        log = _handshake(to, fresh, *_with_its_own_files(to, fresh))
+        log, on_the_way = _handshake(to, fresh, *_with_its_own_files(to, fresh))
         shown = _SHOWN.search(log)
         written = _first_key(fresh)
         if written:
             return Seen(written, known=False)
         if not shown or "Host key verification failed" in log:
-            raise HostKeyError(_reason(log))
+            raise HostKeyError(_reason(log, on_the_way))
         # Known to OpenSSH, perhaps as a certificate: the plain key is what everybody can compare.
         plain = shown[1].replace("-cert-v01@openssh.com", "")
         again = Path(folder, "again")
@@ -251,8 +251,8 @@ def _with_its_own_files(to: Access, fresh: Path) -> tuple[str, ...]:
     return (f'UserKnownHostsFile="{fresh}" {own}', "HashKnownHosts=no")
 
 
-def _handshake(to: Access, fresh: Path, *options: str) -> str:
-    """Connect up to where one would log in; returns what OpenSSH says of it."""
+def _handshake(to: Access, fresh: Path, *options: str) -> tuple[str, str]:
+    """Connect up to where one would log in; returns what OpenSSH says of it, and hosts on the way."""
     log = fresh.with_suffix(".log")
     every = (
         *options,
@@ -276,18 +276,21 @@ def _handshake(to: Access, fresh: Path, *options: str) -> str:
             timeout=4 * CONNECT_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {4 * CONNECT_TIMEOUT} seconds"
+        return f"no answer within {4 * CONNECT_TIMEOUT} seconds", ""
     except FileNotFoundError:
-        return "there is no `ssh` on this computer: install openssh-client"
+        return "there is no `ssh` on this computer: install openssh-client", ""
     own = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return f"{done.stderr}\n{own}"
+    return own, done.stderr
 
 
-def _reason(log: str) -> str:
-    """The last thing that OpenSSH said to people."""
-    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in log:
+def _reason(log: str, on_the_way: str) -> str:
+    """The last thing that OpenSSH said to people; of a host on the way, if that failed."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in log + on_the_way:
         return "its SSH host key isn't the one in your known_hosts: is this the right machine?"
-    said = [line.strip() for line in log.splitlines() if not _NOISE.match(line)]
+    if "Host key verification failed" in on_the_way:
+        return "a host on the way to it isn't known to your OpenSSH: log in there once with `ssh`"
+    lines = (line.strip() for text in (log, on_the_way) for line in text.splitlines())
+    said = [line for line in lines if not _NOISE.match(line)]
     return f"can't be reached over SSH: {said[-1] if said else 'no reason was given'}"
 
 

@@ -90,6 +90,7 @@ def access(cluster: Cluster, node_id: str, project_root: Path) -> Access:
     overrides = tuple(f"{keyword}={value}" for keyword, value in said.items() if value is not None)
     found = _effective(name, config, overrides)
     user, port = found["user"][0], int(found["port"][0])
+    proxy = _proxy(found, name, cluster, config)
     return Access(
         address=found["hostname"][0],
         port=port,
@@ -101,14 +102,14 @@ def access(cluster: Cluster, node_id: str, project_root: Path) -> Access:
             for path in (Path(each).expanduser() for each in found.get("identityfile", ()))
             if path.is_file()
         ),
-        proxy=_proxy(found, name, cluster, config),
+        proxy=proxy,
         agent=_agent(found),
         options=(
             *(("-F", str(config)) if config else ()),
             # An account of root's, where the configuration says none, is our default alone.
             *("-p", str(port), "-l", user),
             *(("-i", str(key.expanduser())) if key else ()),
-            *(("-o", f"ProxyJump={said['ProxyJump']}") if said["ProxyJump"] else ()),
+            *("-o", f"ProxyCommand={proxy.replace('%', '%%') if proxy else 'none'}"),
         ),
     )
 
