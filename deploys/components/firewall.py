@@ -90,7 +90,7 @@ def _none() -> None:
         service="firewall",
         holds=f"! {{ [ -e {_UNIT} ] || nft list table inet portside; }}",
         otherwise=f"systemctl disable --quiet --now {_SERVICE} || true; rm -f {_UNIT} {_RULES} {_AFTER_FLUSHES}; "
-        f"systemctl daemon-reload; nft delete table inet portside 2>/dev/null || true; "
+        "systemctl daemon-reload; nft delete table inet portside 2>/dev/null || true; "
         f"if {_WAS_OURS}; then {_debians_own_file()}; fi",
     )
 
