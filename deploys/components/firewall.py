@@ -89,7 +89,8 @@ def _none() -> None:
         name="No firewall of ours",
         service="firewall",
         holds=f"! {{ [ -e {_UNIT} ] || nft list table inet portside; }}",
-        otherwise=f"systemctl disable --quiet --now {_SERVICE} || true; rm -f {_UNIT} {_RULES} {_AFTER_FLUSHES}; "
+        otherwise=f"systemctl disable --quiet --now {_SERVICE} || true; "
+        f"rm -f {_UNIT} {_RULES} {_AFTER_FLUSHES}; "
         "systemctl daemon-reload; nft delete table inet portside 2>/dev/null || true; "
         f"if {_WAS_OURS}; then {_debians_own_file()}; fi",
     )

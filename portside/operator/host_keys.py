@@ -252,7 +252,7 @@ def _with_its_own_files(to: Access, fresh: Path) -> tuple[str, ...]:
 
 
 def _handshake(to: Access, fresh: Path, *options: str) -> tuple[str, str]:
-    """Connect up to where one would log in; returns what OpenSSH says of it, and hosts on the way."""
+    """Connect up to where one would log in; returns what OpenSSH, and hosts on the way, say."""
     log = fresh.with_suffix(".log")
     every = (
         *options,
