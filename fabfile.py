@@ -25,10 +25,9 @@ from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
-from portside.operator import ssh
+from portside.operator import host_keys, paramiko_client, remote, ssh
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, MARKER, PROGRAMS
-from portside.operator.vagrant import VagrantError
 from portside.wire.control import NodeStateRequest
 
 _ROOT = Path(__file__).resolve().parent
@@ -46,8 +45,8 @@ print(answer.read().decode())
 _APP = "operator"
 """The name of the API key that these tasks use: `portside app list` shows it."""
 
-_MISTAKES = (ClusterError, VagrantError)
-"""There is no such cluster, or no lab: the message says so."""
+_MISTAKES = (ClusterError, *remote.MISTAKES)
+"""There is no such cluster, or no lab, or a node can't be reached: the message says so."""
 
 _Task = TypeVar("_Task", bound=Callable[..., None])
 
@@ -65,7 +64,7 @@ def status(context: Context) -> None:
         roles = cluster.roles_of(node_id)
         services = [
             "nginx",
-            "nftables",
+            *(["portside-firewall"] if cluster.firewall.mode == "on" else []),
             *(name for role in roles for name in PROGRAMS[role].services),
         ]
         commands = [f"for s in {' '.join(services)}; do echo $s $(systemctl is-active $s); done"]
@@ -179,7 +178,7 @@ def _new_key(cluster: Cluster, keystore: Keystore) -> str:
     nodes = cluster.with_role("control")
     if not nodes:
         sys.exit(f"cluster {cluster.name!r} has no node with the role control")
-    with _connection(cluster, nodes[0]) as connection:
+    with _logged_in(cluster, nodes[0]) as connection:
         # One whose key got lost is in the way of the new one.
         _as_root(connection, _app("revoke", _APP), hide=True)
         made = _as_root(connection, _app("create", _APP, "--scope", "admin"), hide=True)
@@ -202,21 +201,51 @@ def _nodes(context: Context) -> Iterator[tuple[str, Connection, Cluster]]:
         unknown = [node_id for node_id in chosen if node_id not in cluster.nodes]
         if unknown:
             sys.exit(f"no node {unknown[0]!r} in the cluster file: {', '.join(cluster.nodes)}")
-        for node_id in chosen:
-            with _connection(cluster, node_id) as connection:
-                yield node_id, connection, cluster
-    except _MISTAKES as error:
+    except ClusterError as error:
         sys.exit(str(error))
+    unreached = False
+    for node_id in chosen:
+        try:
+            connection = _logged_in(cluster, node_id)
+        except _MISTAKES as error:
+            # The others are asked all the same.
+            print(error, file=sys.stderr)
+            unreached = True
+            continue
+        with connection:
+            yield node_id, connection, cluster
+    if unreached:
+        sys.exit(1)
 
 
 def _services(cluster: Cluster, node_id: str) -> list[str]:
     return [name for role in cluster.roles_of(node_id) for name in PROGRAMS[role].services]
 
 
-def _connection(cluster: Cluster, node_id: str) -> Connection:
+def _connection(to: ssh.Access, keystore: Keystore) -> Connection:
+    """A connection that believes the pinned host key alone, and isn't open yet."""
+    keys = [to.key] if to.key else list(to.identities)
+    connection = Connection(
+        to.address,
+        user=to.user,
+        port=to.port,
+        config=fabric.Config(ssh_config=paramiko_client.NO_CONFIG),
+        connect_timeout=host_keys.CONNECT_TIMEOUT,
+        connect_kwargs={"key_filename": [str(key) for key in keys]} if keys else {},
+    )
+    paramiko_client.believe_pinned_only(connection.client, to, keystore)
+    return connection
+
+
+def _logged_in(cluster: Cluster, node_id: str) -> Connection:
+    """An open connection to a node whose host key is agreed on. Raises one of _MISTAKES."""
     to = ssh.access(cluster, node_id, _ROOT)
-    keys = {"key_filename": str(to.key)} if to.key else {}
-    return Connection(to.address, user=to.user, port=to.port, connect_kwargs=keys)
+    keystore = Keystore.for_cluster(cluster, _ROOT)
+    for line in host_keys.meet(cluster, {node_id: to}, keystore).values():
+        raise host_keys.HostKeyError(line)
+    connection = _connection(to, keystore)
+    paramiko_client.log_in(connection.open, connection.connect_kwargs, node_id, to, keystore)
+    return connection
 
 
 def _run(connection: Connection, command: str) -> None:

@@ -15,6 +15,7 @@ from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
@@ -27,6 +28,7 @@ if "control" in host.groups:
         base(node=node)
         tuning(node=node)
         firewall(node=node)
+        ssh_server(node=node)
         tls(node=node)
         nginx(node=node)
         roster(node=node)

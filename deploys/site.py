@@ -19,6 +19,7 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
@@ -31,6 +32,7 @@ with contained():
     base(node=node)
     tuning(node=node)
     firewall(node=node)
+    ssh_server(node=node)
     tls(node=node)
 
     if isinstance(node, StorageNode):

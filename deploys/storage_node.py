@@ -14,6 +14,7 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
@@ -26,6 +27,7 @@ if "storage" in host.groups:
         base(node=node)
         tuning(node=node)
         firewall(node=node)
+        ssh_server(node=node)
         disk(node=node)
         tls(node=node)
         clamav(node=node)

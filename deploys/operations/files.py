@@ -111,27 +111,37 @@ def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Gener
     + files: what should be there
     + guards: conditions that must hold first
     """
-    states = host.get_fact(facts.PathStates, paths=[each.path for each in files])
-    changed = [
-        each
-        for each in files
-        if not _as_wanted(states.get(each.path), each) or states[each.path].digest != each.digest
-    ]
+    there = host.get_fact(facts.PathStates, paths=[each.path for each in files])
+    changed = changed_files(files, there)
     if not changed:
         return
     if request.current().dry:
         differences.show(changed, states)
     for guard in guards:
         yield StringCommand(guard.command)
-    remove = f"rm -f {facts.quoted(each.candidate for each in changed)}"
-    for each in changed:
+    yield from candidates(changed)
+    renames = (f"mv -fT {facts.quoted((each.candidate, each.path))}" for each in changed)
+    yield StringCommand(" && ".join(renames))
+
+
+def changed_files(files: Sequence[File], there: dict[str, facts.PathState]) -> list[File]:
+    """Those that aren't as wanted: content, owner or mode."""
+    return [
+        each
+        for each in files
+        if not _as_wanted(there.get(each.path), each) or there[each.path].digest != each.digest
+    ]
+
+
+def candidates(files: Sequence[File]) -> Generator[StringCommand]:
+    """Write each beside its place and check it there. A failed check removes all of them."""
+    remove = f"rm -f {facts.quoted(each.candidate for each in files)}"
+    for each in files:
         yield _written(each, remove)
-    for each in changed:
+    for each in files:
         if each.check:
             check = each.check.replace("{}", shlex.quote(each.candidate))
             yield StringCommand(f"{{ {check}; }} || {{ {remove}; exit 1; }}")
-    renames = (f"mv -fT {facts.quoted((each.candidate, each.path))}" for each in changed)
-    yield StringCommand(" && ".join(renames))
 
 
 def _written(file: File, remove: str) -> StringCommand:

@@ -31,12 +31,14 @@ from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
+from portside.cluster.firewall import Firewall
 from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.nginx import NginxSettings
 from portside.cluster.places import data_root
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
+from portside.cluster.ssh import NodeSsh, Ssh
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
@@ -94,14 +96,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Ssh(_Strict):
-    """How the operator's machine reaches the nodes when `connect: ssh`."""
-
-    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*$")
-    port: int = Field(default=22, ge=1, le=65535)
-    key: Path | None = None
-
-
 class NodeSettings(_Strict):
     """One VPS. Empty is normal: the name alone says what it does."""
 
@@ -109,8 +103,9 @@ class NodeSettings(_Strict):
     region: Region | None = None
     weight: int = Field(default=1, ge=0, le=1000)
     tier: Literal["hot", "warm", "cold"] = "hot"
-    address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:-]+$")
+    address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9:][A-Za-z0-9._:-]*$")
     device: RemotePath | None = None
+    ssh: NodeSsh = NodeSsh()
 
 
 class Uploads(_Strict):
@@ -402,6 +397,8 @@ class Cluster(_Strict):
     domain: str
     connect: Literal["ssh", "vagrant"] = "ssh"
     ssh: Ssh = Ssh()
+    firewall: Firewall = Firewall()
+    hardening: Literal["off", "standard", "strict"] = "standard"
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
@@ -419,6 +416,12 @@ class Cluster(_Strict):
     tls: Tls = Tls()
     replication: Replication = Replication()
     control: Control = Control()
+
+    @field_validator("hardening", mode="before")
+    @classmethod
+    def _as_yaml_reads_it(cls, hardening: Any) -> Any:
+        """YAML 1.1 takes off without quotes for false."""
+        return "off" if hardening is False else hardening
 
     @field_validator("domain", mode="after")
     @classmethod

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from portside.commands.common import ClusterFile, load_cluster
-from portside.operator import ssh
+from portside.commands.common import ClusterFile, keystore_of, load_cluster
+from portside.operator import remote
 from portside.operator.programs import CONTROL
-from portside.operator.vagrant import VagrantError
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """What isn't ours is for `portside-control app` on the node."""
@@ -36,8 +34,9 @@ def command(
     if not nodes:
         raise ValueError(f"cluster {cluster.name!r} has no node with the role control")
     words = CONTROL.as_its_user("app", *arguments)
+    keystore = keystore_of(cluster, file)
     try:
-        line = ssh.command(cluster, nodes[0], words, Path.cwd())
-    except VagrantError as error:
+        code = remote.run(cluster, nodes[0], words, Path.cwd(), keystore)
+    except remote.MISTAKES as error:
         raise ValueError(str(error)) from None
-    raise typer.Exit(subprocess.run(line, check=False).returncode)
+    raise typer.Exit(code)

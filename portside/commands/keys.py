@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
-from portside.operator import certificates
+from portside.operator import certificates, host_keys
 from portside.wire.keys import PublicKey
 
 app = typer.Typer(
@@ -61,13 +61,22 @@ def forget(
     node_id: Annotated[str, typer.Argument(metavar="NODE", help="The node's id, as s01.")],
     file: ClusterFile = None,
 ) -> None:
-    """Forget a node's public key: it was made anew, or has left the cluster.
+    """Forget a node's public key and its SSH host keys: it was made anew, or has left the cluster.
 
-    The next deploy gathers the key that it then shows.
+    The next deploy asks about the host key that it then shows, and gathers its own key.
     """
-    if not keystore_of(load_cluster(file), file).forget_node_key(node_id):
+    keystore = keystore_of(load_cluster(file), file)
+    forgot = [
+        what
+        for what, done in (
+            ("key", keystore.forget_node_key(node_id)),
+            ("SSH host keys", host_keys.forget(keystore, node_id)),
+        )
+        if done
+    ]
+    if not forgot:
         raise ValueError(f"no key of {node_id!r} is known: see `portside keys show`")
-    typer.echo(f"forgot the key of {node_id}")
+    typer.echo(f"forgot the {' and the '.join(forgot)} of {node_id}")
 
 
 def _validity(key: PublicKey) -> str:

@@ -12,6 +12,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/roster.json                 the roster that was last deployed
+    secrets/<cluster>/known_hosts                 the nodes' SSH host keys: no others count
     secrets/<cluster>/operator.key                an API key of the control plane, for day-2 tasks
 
 Every file is born with its final mode and appears whole, by rename.
@@ -81,13 +82,18 @@ class Keystore:
         parent = Path(elsewhere).expanduser() if elsewhere else project_root / "secrets"
         return cls(parent / cluster.name, cluster.name)
 
+    @property
+    def known_hosts(self) -> Path:
+        """The nodes' SSH host keys, as OpenSSH writes them (sshd(8))."""
+        return self.directory / "known_hosts"
+
     def init(self, cluster: Cluster) -> list[str]:
         """Make what is missing: an issuer key and the CA. Returns a line for each thing made.
 
         Raises KeystoreError when what is there can't be used.
         """
         made = []
-        with self._locked():
+        with self.locked():
             if not self._issuer_paths():
                 made.append(self._make_issuer_key(cluster.name))
             if not self._ca_crt.exists():
@@ -185,7 +191,7 @@ class Keystore:
         crt = self.directory / "tls" / f"{node_id}.crt"
         key = crt.with_suffix(".key")
         self.ca_certificate()
-        with self._locked():
+        with self.locked():
             ca = self._load_ca()
             if not (crt.exists() and key.exists()) or not certificates.still_good(
                 crt.read_bytes(), key.read_bytes(), ca, host
@@ -209,7 +215,7 @@ class Keystore:
         if wrong:
             raise KeystoreError(f"the public key of {node_id} can't be used: {wrong}")
         path = self._node_key(node_id)
-        with self._locked():
+        with self.locked():
             if path.exists() and _read_node_key(path) == key:
                 return False
             durable_file.replace(
@@ -219,7 +225,7 @@ class Keystore:
 
     def forget_node_key(self, node_id: str) -> bool:
         """Forget a node that left the cluster. Returns whether its key was known."""
-        with self._locked():
+        with self.locked():
             known = self._node_key(node_id).exists()
             self._node_key(node_id).unlink(missing_ok=True)
         return known
@@ -240,7 +246,7 @@ class Keystore:
 
         Raises KeystoreError.
         """
-        with self._locked():
+        with self.locked():
             previous = self.deployed_roster()
             renewed = roster.renew(previous, wanted, now)
             if renewed != previous:
@@ -257,7 +263,7 @@ class Keystore:
 
     def keep_operator_key(self, key: str) -> None:
         """Keep the operator's API key, in place of the one before."""
-        with self._locked():
+        with self.locked():
             durable_file.replace(self._operator_key, f"{key}\n".encode(), _PRIVATE_FILE)
 
     @property
@@ -319,7 +325,7 @@ class Keystore:
         )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """One process at a time makes keys: two would each write half of a pair."""
         if not self.directory.exists():
             _make_directory(self.directory.parent)

@@ -14,7 +14,6 @@ from pyinfra.api.exceptions import PyinfraError
 from control import settings
 from deploys import layout
 from deploys.components import control, control_database
-from deploys.operations.rendering import render
 from portside.cluster.file import Cluster, parse
 from portside.tokens import SigningKey
 from tests.support.cluster_files import CLUSTER
@@ -154,19 +153,6 @@ def test_beside_storage_the_uploads_and_the_nodes_key_are_out_of_reach(
     hidden = "InaccessiblePaths=-/srv/portside -/etc/portside/node.key\n"
     assert all(hidden in text for text in control.units(make_control(both, "s01")).values())
     assert not any("Inaccessible" in text for text in control.units(make_control()).values())
-
-
-def test_the_firewall_opens_the_control_planes_port_where_it_is_another(
-    make_control: MakeControl,
-) -> None:
-    both = parse(CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}"))
-    for node, ports in (
-        (make_control(), "80, 443"),
-        (make_control(both, "s01"), "80, 443, 8443"),
-        (make_control(node_id="s01"), "80, 443"),
-    ):
-        rules = render("nftables/nftables.conf.j2", ports=[22, *node.ports])
-        assert f"tcp dport {{ 22, {ports} }} accept" in rules
 
 
 # -- the whole deploy ------------------------------------------------------------------------------

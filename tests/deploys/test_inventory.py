@@ -13,11 +13,12 @@ import pytest
 
 from deploys.layout import PROJECT_ROOT
 from portside.operator.vagrant import VagrantError, VagrantMachine, machine
+from tests.support.ssh_server import generate, ssh_server
 
 CLUSTER = """
 name: test
 domain: example.net
-ssh: {user: deploy, port: 2222, key: /keys/one}
+ssh: {config: /dev/null, user: deploy, port: 2222, key: /keys/one}
 nodes:
   s01: {}
   s02: {address: 192.0.2.7}
@@ -30,7 +31,11 @@ def _pyinfra(cluster: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", "pyinfra", "inventory", *arguments],
         cwd=PROJECT_ROOT,
-        env={**os.environ, "PORTSIDE_CLUSTER": str(cluster)},
+        env={
+            **os.environ,
+            "PORTSIDE_CLUSTER": str(cluster),
+            "PORTSIDE_SECRETS": str(cluster.parent / "secrets"),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -56,11 +61,45 @@ def test_groups_follow_the_roles(hosts: dict[str, dict[str, Any]]) -> None:
     }
 
 
-def test_hosts_are_reached_by_address_or_else_by_name(hosts: dict[str, dict[str, Any]]) -> None:
-    assert hosts["s01"]["data"]["ssh_hostname"] == "s01.example.net"
-    assert hosts["s02"]["data"]["ssh_hostname"] == "192.0.2.7"
-    assert hosts["s02"]["data"]["ssh_port"] == 2222
-    assert hosts["s02"]["data"]["ssh_key"] == "/keys/one"
+def test_hosts_are_reached_by_their_ids_in_our_own_configuration(
+    tmp_path: Path, hosts: dict[str, dict[str, Any]]
+) -> None:
+    data = hosts["s02"]["data"]
+    assert (data["ssh_hostname"], data["ssh_port"]) == ("s02", 2222)
+    assert data["ssh_key"] == "/keys/one"
+    assert data["ssh_config_file"] == str(tmp_path / "secrets" / "test" / "ssh_config")
+
+
+def test_only_pinned_host_keys_count(tmp_path: Path, hosts: dict[str, dict[str, Any]]) -> None:
+    for host in hosts.values():
+        assert host["data"]["ssh_strict_host_key_checking"] == "yes"
+        assert host["data"]["ssh_known_hosts_file"] == f"{tmp_path}/secrets/test/known_hosts"
+
+
+def test_pyinfra_finds_host_keys_and_way_in_one_file(tmp_path: Path) -> None:
+    """What the connector makes of it, with a real server behind another one."""
+    generate(tmp_path / "login")
+    key = tmp_path / "login"
+    with ssh_server(tmp_path, "node", key) as node, ssh_server(tmp_path, "gate", key) as gate:
+        (tmp_path / "known").write_text(f"[127.0.0.1]:{gate.port} {gate.host_key}\n")
+        (tmp_path / "config").write_text(
+            f"UserKnownHostsFile {tmp_path}/known\nIdentityFile {key}\nUser {node.user}\n"
+        )
+        path = tmp_path / "cluster.yaml"
+        path.write_text(
+            f"name: test\ndomain: example.net\nssh: {{config: {tmp_path}/config, "
+            f"host_keys: accept-new, jump: '{gate.user}@127.0.0.1:{gate.port}'}}\n"
+            f"nodes: {{s01: {{address: 127.0.0.1, ssh: {{port: {node.port}}}}}}}\n"
+        )
+        done = _pyinfra(path, "exec", "-y", "--", "true")
+        assert done.returncode == 0, done.stderr
+        known = tmp_path / "secrets" / "test" / "known_hosts"
+        other = generate(tmp_path / "other")
+        known.write_text(f"[127.0.0.1]:{node.port} {other} s01\n")
+        done = _pyinfra(path, "exec", "-y", "--", "true")
+        assert done.returncode != 0
+        assert "portside keys forget s01" in done.stderr + done.stdout
+        assert "ssh-keygen -R" not in done.stderr + done.stdout
 
 
 def test_only_root_goes_without_sudo(tmp_path: Path, hosts: dict[str, dict[str, Any]]) -> None:

@@ -233,11 +233,3 @@ def test_windows_and_dirty_pages_follow_the_ram(make_node: MakeNode, ram: int) -
     wanted = tuning.wanted(node.sizing)
     assert wanted["net.ipv4.tcp_rmem"].split()[2] == str(node.sizing.tcp_window)
     assert wanted["vm.dirty_bytes"] == str(node.sizing.dirty_bytes)
-
-
-def test_the_firewall_opens_three_ports_and_drops_the_rest() -> None:
-    rules = render("nftables/nftables.conf.j2", ports=[2222, 443, 80, 443])
-    assert "tcp dport { 80, 443, 2222 } accept" in rules
-    assert "policy drop;" in rules
-    assert rules.count("dport") == 2  # the other is DHCPv6
-    assert "flush ruleset" not in rules

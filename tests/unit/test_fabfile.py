@@ -12,9 +12,12 @@ import fabfile
 from portside.client.control import Control
 from portside.cluster.file import Cluster, parse
 from portside.commands.storage import nodes
+from portside.operator import host_keys
 from portside.operator.keystore import Keystore
+from portside.operator.ssh import access
 from portside.wire.control import DrainProgress, NodeStateRequest, NodeView
 from tests.support.client.control_double import API_KEY, ControlDouble, refuse
+from tests.support.ssh_server import SshServer, generate, ssh_server
 
 CONTROL_OF = fabfile._control
 CLUSTER = "name: test\ndomain: portside.test\nnodes: {s01: {}, c01: {}}\n"
@@ -125,8 +128,43 @@ def test_without_a_control_plane_there_is_nobody_to_ask(keystore: Keystore) -> N
         CONTROL_OF(alone, keystore, API_KEY)
 
 
-def test_nodes_are_reached_as_the_cluster_file_says() -> None:
-    cluster = parse(CLUSTER + "ssh: {user: deploy, port: 2222, key: /keys/one}")
-    to = fabfile._connection(cluster, "s01")
+def test_nodes_are_reached_as_the_cluster_file_says(tmp_path: Path) -> None:
+    cluster = parse(CLUSTER + "ssh: {user: deploy, port: 2222, key: /keys/one, config: /dev/null}")
+    reached = access(cluster, "s01", tmp_path)
+    to = fabfile._connection(reached, Keystore(tmp_path, "test"))
     assert (to.host, to.user, to.port) == ("s01.portside.test", "deploy", 2222)
     assert to.connect_kwargs["key_filename"] == ["/keys/one"]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SshServer]:
+    generate(tmp_path / "login")
+    with ssh_server(tmp_path, "node", tmp_path / "login") as running:
+        yield running
+
+
+@pytest.mark.parametrize("jumps", [False, True])
+def test_a_task_believes_the_pinned_host_key_and_no_other(
+    server: SshServer, keystore: Keystore, tmp_path: Path, jumps: bool
+) -> None:
+    # The server is its own jump host: it lets on to itself.
+    at = f"[127.0.0.1]:{server.port}"
+    names = f"{at},[localhost]:{server.port}"
+    (tmp_path / "known").write_text(f"{names} {server.host_key}\n")
+    (tmp_path / "ssh_config").write_text(
+        f"UserKnownHostsFile {tmp_path}/known\nIdentityFile {server.key}\n"
+    )
+    jump = f"{server.user}@localhost:{server.port}" if jumps else "none"
+    cluster = parse(
+        "name: test\ndomain: portside.test\n"
+        f"ssh: {{config: {tmp_path}/ssh_config, key: {server.key}, user: {server.user}, "
+        f"port: {server.port}, host_keys: strict, jump: '{jump}'}}\n"
+        "nodes: {s01: {address: 127.0.0.1}}\n"
+    )
+    with fabfile._logged_in(cluster, "s01") as connection:
+        assert connection.run("true", hide=True, in_stream=False).ok
+    host_keys.forget(keystore, "s01")
+    other = host_keys.HostKey(*generate(tmp_path / "other").split())
+    host_keys.pin(keystore, [("s01", at, other)])
+    with pytest.raises(host_keys.HostKeyError, match="portside keys forget s01"):
+        fabfile._logged_in(cluster, "s01")

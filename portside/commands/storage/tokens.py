@@ -7,7 +7,6 @@ SSH. A token goes there through stdin, for a command line shows in the process l
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +19,17 @@ from portside.client import login
 from portside.client.pasted import secret_of
 from portside.cluster.file import Cluster
 from portside.commands.common import (
+    USAGE,
     ClusterFile,
     control_plane,
+    keystore_of,
     load_cluster,
     print_table,
     printable,
     the_login,
 )
-from portside.operator import ssh
+from portside.operator import remote
 from portside.operator.programs import AGENT
-from portside.operator.vagrant import VagrantError
 from portside.tokens import TokenRefused, unverified_claims
 from portside.wire.fields import JTI_PATTERN
 from portside.wire.keys import RevocationRequest
@@ -70,7 +70,7 @@ def revoke(
     cluster = _without_control_plane(node, file)
     if cluster is not None:
         words = AGENT.as_its_user("revoke", "-", *(("--reason", reason) if reason else ()))
-        _on_nodes(cluster, node or _nodes_of(cluster, text), words, text)
+        _on_nodes(cluster, file, node or _nodes_of(cluster, text), words, text)
         return
     try:
         # The signature alone makes a token longer than any id.
@@ -96,7 +96,13 @@ def revoked(
     if cluster is not None:
         if as_json:
             raise ValueError("--json is for the control plane's list: nodes print lines with tabs")
-        _on_nodes(cluster, node or cluster.with_role("storage"), AGENT.as_its_user("revoked"), "")
+        _on_nodes(
+            cluster,
+            file,
+            node or cluster.with_role("storage"),
+            AGENT.as_its_user("revoked"),
+            "",
+        )
         return
     with control_plane() as control:
         found = control.revoked()
@@ -154,17 +160,20 @@ def _nodes_of(cluster: Cluster, text: str) -> Sequence[str]:
     return [named] if named in every else every
 
 
-def _on_nodes(cluster: Cluster, nodes: Sequence[str], words: Sequence[str], stdin: str) -> None:
-    """Run the node's own command on each. Raises typer.Exit with the worst code, ValueError."""
+def _on_nodes(
+    cluster: Cluster, file: Path | None, nodes: Sequence[str], words: Sequence[str], stdin: str
+) -> None:
+    """Run the node's own command on each. Raises typer.Exit with the worst code."""
     worst = 0
+    keystore = keystore_of(cluster, file)
     for node_id in nodes:
         try:
-            line = ssh.command(cluster, node_id, words, Path.cwd())
-        except VagrantError as error:
-            raise ValueError(str(error)) from None
-        done = subprocess.run(line, input=stdin, text=True, check=False)
-        if done.returncode:
+            code = remote.run(cluster, node_id, words, Path.cwd(), keystore, stdin)
+        except remote.MISTAKES as error:
+            typer.echo(f"portside: {error}", err=True)
+            code = USAGE
+        if code:
             typer.echo(f"portside: {node_id}: not done", err=True)
-        worst = max(worst, abs(done.returncode))
+        worst = max(worst, abs(code))
     if worst:
         raise typer.Exit(worst)

@@ -48,7 +48,7 @@ def test_nothing_else_listens(storage: Host) -> None:
     assert open_ports(storage) == {"22", "80", "443"}
 
 
-@pytest.mark.parametrize("service", ["nginx", "nftables", *SERVICES])
+@pytest.mark.parametrize("service", ["nginx", "portside-firewall", *SERVICES])
 def test_services_run_and_come_back_after_a_boot(storage: Host, service: str) -> None:
     assert storage.service(service).is_running
     assert storage.service(service).is_enabled

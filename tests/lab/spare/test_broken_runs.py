@@ -44,7 +44,16 @@ def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
     ("template", "operation", "path"),
     [
         ("nginx/nginx.conf.j2", "nginx | nginx.conf", "/etc/nginx/nginx.conf"),
-        ("nftables/nftables.conf.j2", "Firewall | Firewall rules", "/etc/nftables.conf"),
+        (
+            "nftables/firewall.nft.j2",
+            "Firewall | Firewall rules, proven by a new login",
+            "/etc/portside/firewall.nft",
+        ),
+        (
+            "base/sshd.conf.j2",
+            "SSH server | SSH server, proven by a new login",
+            "/etc/ssh/sshd_config.d/40-portside.conf",
+        ),
         ("agent/agent.toml.j2", "Agent | Settings", "/etc/portside/agent.toml"),
     ],
 )

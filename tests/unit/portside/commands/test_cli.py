@@ -24,6 +24,7 @@ from portside import cli
 from portside.commands.common import print_table
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey, unverified_claims, verify_upload
+from tests.support import ssh_double
 from tests.support.client.command import PUT, Run, mint
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.client.node_double import NodeDouble, lie, refuse_at_once, send_go_ahead, tamper
@@ -702,12 +703,11 @@ def test_a_user_without_a_name_says_whose_file_it_is(
 # -- app -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("project")
-def test_app_runs_the_control_planes_own_command_on_its_node(tmp_path: Path) -> None:
+def test_app_runs_the_control_planes_own_command_on_its_node(project: Path, tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "ssh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 3\n')
-    (programs / "ssh").chmod(0o755)
+    ssh_double.write(programs, 'printf "%s\\n" "$@"\nexit 3')
+    ssh_double.met(project / "secrets" / "test", "c01.portside.test")
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("portside")),
@@ -724,6 +724,6 @@ def test_app_runs_the_control_planes_own_command_on_its_node(tmp_path: Path) -> 
     )
     assert done.returncode == 3, done.stderr
     *_, address, line = done.stdout.splitlines()
-    assert address.startswith("root@c01.")
+    assert address == "c01.portside.test"
     assert line.endswith("/portside-control app create web --scope 'a b'")
     assert line.startswith("runuser -u portside-control -- ")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from portside.operator.keystore import Keystore
+from tests.support import ssh_double
 from tests.support.client.command import Run
 from tests.support.client.control_double import ControlDouble
 from tests.support.cluster_files import CLUSTER
@@ -16,7 +17,7 @@ from tests.support.cluster_files import CLUSTER
 ALONE = CLUSTER.replace(", c01: {}", "")
 """Without a control plane."""
 
-SSH = """#!/bin/sh
+SSH = """\
 echo "$@" >> {home}/lines
 cat >> {home}/input
 exit {code}
@@ -28,8 +29,8 @@ def ssh(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An `ssh` that notes what it is to run and what it is told; returns the folder of that."""
     (project / "cluster.yaml").write_text(ALONE)
     monkeypatch.setenv("PATH", f"{project}:{os.environ['PATH']}")
-    (project / "ssh").write_text(SSH.format(home=project, code=0))
-    (project / "ssh").chmod(0o755)
+    ssh_double.write(project, SSH.format(home=project, code=0))
+    ssh_double.met(project / "secrets" / "test", "s01.portside.test", "s02.portside.test")
     return project
 
 
@@ -74,7 +75,8 @@ def test_without_a_control_plane_the_tokens_own_node_is_told_through_stdin(
     run = Run("token", "revoke", "-", "--reason", "on a wall", stdin=given)
     assert run.code == 0, run.err
     line, stdin = told_on(ssh)
-    assert "root@s02.portside.test" in line
+    assert "-l root -o" in line
+    assert "-- s02.portside.test " in line
     assert line.endswith("/portside-agent revoke - --reason 'on a wall'")
     assert stdin == given
 
@@ -83,7 +85,7 @@ def test_of_an_id_every_node_is_told_or_those_that_are_named(ssh: Path) -> None:
     assert Run("token", "revoke", "a-token-of-mine").code == 0
     assert Run("token", "revoke", "--node", "s02", "a-token-of-mine").code == 0
     *lines, stdin = told_on(ssh)
-    assert ["s01." in line for line in lines] == [True, False, False]
+    assert ["-- s01." in line for line in lines] == [True, False, False]
     assert stdin == "a-token-of-mine" * 3
     assert Run("token", "revoked").code == 0
     assert [line.endswith("/portside-agent revoked") for line in told_on(ssh)[3:-1]] == [True, True]
@@ -100,6 +102,6 @@ def test_whom_to_tell_is_never_guessed(ssh: Path, logged_in: ControlDouble) -> N
         assert (run.code, said in run.err) == (2, True), run.err
     assert not (ssh / "lines").exists()
     assert logged_in.revoked == []
-    (ssh / "ssh").write_text(SSH.format(home=ssh, code=1))
+    ssh_double.write(ssh, SSH.format(home=ssh, code=1))
     run = Run("token", "revoke", "a-token-of-mine", "--node", "s01", "--node", "s02")
     assert (run.code, run.err.count(": not done")) == (1, 2)
