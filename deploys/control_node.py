@@ -13,7 +13,9 @@ from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
 from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
+from deploys.components.hardening import hardening
 from deploys.components.nginx import nginx
+from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
@@ -24,7 +26,9 @@ if "control" in host.groups:
     base(node=node)
     tuning(node=node)
     firewall(node=node)
+    hardening(node=node)
     tls(node=node)
+    nginx_sandbox(node=node)
     nginx(node=node)
     roster(node=node)
     control_database(node=node)

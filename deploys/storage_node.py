@@ -12,7 +12,9 @@ from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
+from deploys.components.hardening import hardening
 from deploys.components.nginx import nginx
+from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
@@ -23,8 +25,10 @@ if "storage" in host.groups:
     base(node=node)
     tuning(node=node)
     firewall(node=node)
+    hardening(node=node)
     disk(node=node)
     tls(node=node)
+    nginx_sandbox(node=node)
     clamav(node=node)
     agent(node=node)
     nginx(node=node)

@@ -31,6 +31,7 @@ from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
+from portside.cluster.hardening import Hardening
 from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
@@ -409,6 +410,7 @@ class Cluster(_Strict):
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
+    hardening: Hardening = "standard"
     cors: Cors = Cors()
     tls: Tls = Tls()
     replication: Replication = Replication()
