@@ -86,7 +86,7 @@ def hardening(node: Node) -> None:
             service="hardening",
         )
         return
-    settings = kernel_settings(level, found)
+    settings = kernel_settings(level, found, node.facts.container)
     packages_installed(name="Upgrades of security", packages=["unattended-upgrades"])
     files = wanted(level, found, settings)
     directories_in_place(
@@ -139,14 +139,18 @@ def assignments(text: str) -> list[tuple[str, str]]:
     return re.findall(r"^([a-z][\w.*]*) = (.*)$", text, re.MULTILINE)
 
 
-def kernel_settings(level: Hardening, found: SystemFacts) -> str:
-    """The file of sysctl.d, without what this node can't set or a file of the operator's does."""
+def kernel_settings(level: Hardening, found: SystemFacts, container: bool) -> str:
+    """The file of sysctl.d, without what this node can't set or a file of the operator's does.
+
+    A container's own are those of its network, even where it could write the others: they are the
+    machine's underneath, and everybody's on it.
+    """
     lines = []
     for line in _sysctl(level).splitlines(keepends=True):
         for key, _ in assignments(line):
             if _said(key, found.theirs):
                 line = f"# Said in another file here: {key}\n"
-            elif key not in found.settable:
+            elif key not in found.settable or (container and not key.startswith("net.")):
                 line = f"# Not this node's to set: {key}\n"
         lines.append(line)
     return "".join(lines)
@@ -160,7 +164,7 @@ def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
         File(SYSCTL_FILE, settings),
         File(
             JOURNALD,
-            render("hardening/journald.conf.j2", journal=journal, log_disk=found.log_disk),
+            render("hardening/journald.conf.j2", journal=journal),
         ),
         File(SYSTEM, render("hardening/system.conf.j2")),
         File(LIMITS, render("hardening/limits.conf.j2")),

@@ -1,4 +1,4 @@
-"""nginx in a sandbox: a drop-in beside Debian's unit, in force without an upload that is cut for it.
+"""nginx in a sandbox: a drop-in beside Debian's unit, and no upload is cut to put it in force.
 
 A sandbox is made when a service starts, and nginx is never restarted while it serves: on a new node
 it is put in before anything is served, on one that serves it counts from the next start. Until then

@@ -1,4 +1,4 @@
-"""What of a node's Debian is to be tightened: what can be, what an operator has said, what waits."""
+"""A node's system before it is tightened: what can be, what its operator said, what waits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class System(FactBase[SystemFacts]):
             "echo log_disk=$(df --block-size=1 --output=size /var/log | tail -n 1)"
             f"{_REPLACED.replace('UNITS', quoted(units))}"
             f"for timer in {quoted(timers)}; do "
-            '[ "$(systemctl is-enabled $timer 2>/dev/null)" = masked ] && echo masked=$timer; done; '
+            '[ "$(systemctl is-enabled $timer 2>/dev/null)" = masked ] && echo masked=$timer; '
+            "done; "
             f'[ -s {marker} ] && [ "$(cat {marker})" = '
             '"$(systemctl show --property InvocationID --value nginx.service)" ] && '
             "echo nginx_before_sandbox=yes; "
@@ -93,5 +94,5 @@ class System(FactBase[SystemFacts]):
 
 
 def path(key: str) -> str:
-    """Where the kernel has a setting; with `*` in it, a shell's pattern for one of each interface."""
+    """Where the kernel has a setting; `*` in it stands for each interface."""
     return "/proc/sys/" + key.replace(".", "/")

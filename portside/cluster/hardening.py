@@ -21,5 +21,5 @@ def _word(value: Any) -> Any:
 
 
 Hardening = Annotated[Literal["off", "standard", "strict"], BeforeValidator(_word)]
-"""`off` leaves Debian as it is, `standard` takes nothing that a node does, `strict` is for nodes that
-do nothing else."""
+"""`off` leaves Debian as it is, `standard` takes nothing from a node, `strict` is for nodes that do
+nothing else."""
