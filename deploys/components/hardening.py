@@ -32,10 +32,11 @@ SYSCTL_FILE = "/etc/sysctl.d/99-security-portside.conf"
 JOURNALD = "/etc/systemd/journald.conf.d/50-portside.conf"
 SYSTEM = "/etc/systemd/system.conf.d/50-portside.conf"
 LIMITS = "/etc/security/limits.d/50-portside.conf"
+WAITING = f"{layout.UNITS}/unattended-upgrades.service.d/50-portside.conf"
 UPGRADES = "/etc/apt/apt.conf.d/52portside-upgrades"
 NEEDRESTART = "/etc/needrestart/conf.d/50-portside.conf"
 
-STANDARD = (SYSCTL_FILE, JOURNALD, SYSTEM, LIMITS, UPGRADES, NEEDRESTART)
+STANDARD = (SYSCTL_FILE, JOURNALD, SYSTEM, LIMITS, WAITING, UPGRADES, NEEDRESTART)
 
 MODULES = "/etc/modprobe.d/50-portside.conf"
 UMASK = "/etc/profile.d/50-portside.sh"
@@ -53,13 +54,16 @@ _TIMERS_STARTED = "; ".join(
     for timer in _TIMERS
 )
 
-_UNITS = (
-    "nginx.service",
-    *(
-        f"{each}.service"
-        for program in (programs.AGENT, programs.CONTROL)
-        for each in program.services
-    ),
+_UNITS = tuple(
+    f"{each}.service" for program in (programs.AGENT, programs.CONTROL) for each in program.services
+)
+
+# nginx alone can change what it runs without an end to anything: a new master takes the sockets,
+# the old one's workers finish what they have (https://nginx.org/en/docs/control.html#upgrade).
+# While they still do, there is nothing to do yet.
+_NGINX_IS_THE_INSTALLED = (
+    "[ -e /run/nginx.pid.oldbin ] || "
+    "! grep -q ' /usr/.* (deleted)$' /proc/$(cat /run/nginx.pid)/maps"
 )
 
 _READ_AGAIN = "systemctl daemon-reload; systemctl try-restart systemd-journald.service"
@@ -76,9 +80,9 @@ def hardening(node: Node) -> None:
         timers=_TIMERS if level != "off" else (),
         marker=layout.NGINX_BEFORE_SANDBOX,
     )
-    for line in notices(found):
-        host.log(line)
     if level == "off":
+        for line in notices(found):
+            host.log(line)
         files_gone(
             name="Debian is left as it is",
             paths=(*STANDARD, *STRICT),
@@ -86,14 +90,16 @@ def hardening(node: Node) -> None:
             service="hardening",
         )
         return
-    settings = kernel_settings(level, found, node.facts.container)
-    packages_installed(name="Upgrades of security", packages=["unattended-upgrades"])
+    settings, left_out = kernel_settings(level, found, node.facts.container)
+    for line in notices(found, left_out):
+        host.log(line)
     files = wanted(level, found, settings)
     directories_in_place(
         name="Folders of what the system keeps to",
         directories=[Directory(each) for each in _folders(files)],
     )
     files_in_place(name="What the system keeps to", files=files)
+    packages_installed(name="Upgrades of security", packages=["unattended-upgrades"])
     if level == "standard":
         files_gone(name="What is for `strict` alone is gone", paths=STRICT)
     converged(
@@ -105,15 +111,23 @@ def hardening(node: Node) -> None:
     converged(
         name="The system keeps to it",
         service="hardening",
-        levels=[Level((JOURNALD, SYSTEM), f"{_READ_AGAIN}; {_TIMERS_STARTED}")],
+        levels=[Level((JOURNALD, SYSTEM, WAITING), f"{_READ_AGAIN}; {_TIMERS_STARTED}")],
         holds=_TIMERS_RUN,
         otherwise=_TIMERS_STARTED,
     )
+    converged(
+        name="nginx runs what is installed",
+        service="nginx-installed",
+        holds=_NGINX_IS_THE_INSTALLED,
+        otherwise="invoke-rc.d nginx upgrade",
+    )
 
 
-def notices(found: SystemFacts) -> list[str]:
+def notices(found: SystemFacts, left_out: Collection[str] = ()) -> list[str]:
     """What an operator should hear of a node in each run until it is no longer so."""
     lines = []
+    if left_out:
+        lines.append(f"the kernel underneath has its own: {', '.join(left_out)}")
     if found.masked:
         lines.append(
             f"no security upgrades by themselves: {', '.join(found.masked)} "
@@ -139,21 +153,24 @@ def assignments(text: str) -> list[tuple[str, str]]:
     return re.findall(r"^([a-z][\w.*]*) = (.*)$", text, re.MULTILINE)
 
 
-def kernel_settings(level: Hardening, found: SystemFacts, container: bool) -> str:
-    """The file of sysctl.d, without what this node can't set or a file of the operator's does.
+def kernel_settings(level: Hardening, found: SystemFacts, container: bool) -> tuple[str, list[str]]:
+    """The file of sysctl.d, without what a file of the operator's sets, or this node can't.
+
+    With the keys that it can't.
 
     A container's own are those of its network, even where it could write the others: they are the
     machine's underneath, and everybody's on it.
     """
-    lines = []
+    lines, left_out = [], []
     for line in _sysctl(level).splitlines(keepends=True):
         for key, _ in assignments(line):
             if _said(key, found.theirs):
                 line = f"# Said in another file here: {key}\n"
             elif key not in found.settable or (container and not key.startswith("net.")):
                 line = f"# Not this node's to set: {key}\n"
+                left_out.append(key)
         lines.append(line)
-    return "".join(lines)
+    return "".join(lines), left_out
 
 
 def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
@@ -168,6 +185,7 @@ def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
         ),
         File(SYSTEM, render("hardening/system.conf.j2")),
         File(LIMITS, render("hardening/limits.conf.j2")),
+        File(WAITING, render("hardening/unattended-upgrades.conf.j2")),
         File(
             UPGRADES,
             render("hardening/apt.conf.j2", strict=strict),

@@ -28,7 +28,7 @@ def _everything(level: Hardening) -> SystemFacts:
 
 
 def _files(level: Hardening, found: SystemFacts) -> dict[str, str]:
-    settings = hardening.kernel_settings(level, found, container=False)
+    settings, _ = hardening.kernel_settings(level, found, container=False)
     return {each.path: each.content for each in hardening.wanted(level, found, settings)}
 
 
@@ -108,15 +108,18 @@ def test_what_a_level_does_not_have_is_taken_away(
 
 def test_what_a_node_cannot_set_is_left_out_with_a_word_of_it() -> None:
     found = SystemFacts(frozenset({"kernel.dmesg_restrict"}), frozenset(), GIB)
-    text = hardening.kernel_settings("standard", found, container=False)
+    text, left_out = hardening.kernel_settings("standard", found, container=False)
     assert hardening.assignments(text) == [("kernel.dmesg_restrict", "1")]
+    assert "net.ipv4.tcp_syncookies" in left_out
+    assert "net.ipv4.tcp_syncookies" in hardening.notices(found, left_out)[0]
     assert "# Not this node's to set: net.ipv4.tcp_syncookies\n" in text
 
 
 def test_a_container_sets_nothing_that_is_the_machines_underneath() -> None:
-    text = hardening.kernel_settings("strict", _everything("strict"), container=True)
+    text, left_out = hardening.kernel_settings("strict", _everything("strict"), container=True)
     assert _keys(text)
     assert all(key.startswith("net.") for key in _keys(text))
+    assert "kernel.core_pattern" in left_out
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,9 @@ def test_a_container_sets_nothing_that_is_the_machines_underneath() -> None:
 def test_what_an_operator_has_said_of_the_kernel_stays(theirs: str, left: str) -> None:
     every = _everything("strict")
     found = SystemFacts(every.settable, frozenset({theirs}), GIB)
-    assert every.settable - _keys(hardening.kernel_settings("strict", found, False)) == {left}
+    text, left_out = hardening.kernel_settings("strict", found, container=False)
+    assert every.settable - _keys(text) == {left}
+    assert left_out == []
 
 
 def test_a_node_is_read_in_one_round_trip(tmp_path: Path) -> None:
