@@ -82,15 +82,12 @@ def test_a_data_disk_may_come_and_go_under_it(
     assert (PurePosixPath(writable) in paths) if writable else PurePosixPath("/") not in paths
 
 
-def test_what_signs_is_out_of_its_sight(drop_ins: dict[str, str]) -> None:
+def test_of_portsides_settings_it_sees_the_certificate_alone(drop_ins: dict[str, str]) -> None:
+    """Whatever comes into that folder later: a file that is named must be there to be hidden."""
     for text in drop_ins.values():
-        hidden = {
-            path.removeprefix("-")
-            for line in text.splitlines()
-            if line.startswith("InaccessiblePaths=")
-            for path in line.partition("=")[2].split()
-        }
-        assert hidden >= {layout.NODE_KEY, layout.ISSUER_KEY, layout.STATE}
+        assert f"\nTemporaryFileSystem={layout.SETTINGS}:ro\n" in text
+        shown = [line for line in text.splitlines() if line.startswith("Bind")]
+        assert shown == [f"BindReadOnlyPaths={layout.TLS}"]
 
 
 @pytest.mark.usefixtures("release", "secrets")
