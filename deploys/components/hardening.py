@@ -15,6 +15,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from deploys import layout
+from deploys.components.banners import banners
 from deploys.hosts.node import Node
 from deploys.hosts.system import System, SystemFacts, path
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
@@ -31,17 +32,22 @@ SYSCTL_FILE = "/etc/sysctl.d/99-security-portside.conf"
 
 JOURNALD = "/etc/systemd/journald.conf.d/50-portside.conf"
 SYSTEM = "/etc/systemd/system.conf.d/50-portside.conf"
+COREDUMP = "/etc/systemd/coredump.conf.d/50-portside.conf"
 LIMITS = "/etc/security/limits.d/50-portside.conf"
 WAITING = f"{layout.UNITS}/unattended-upgrades.service.d/50-portside.conf"
 UPGRADES = "/etc/apt/apt.conf.d/52portside-upgrades"
 NEEDRESTART = "/etc/needrestart/conf.d/50-portside.conf"
 
-STANDARD = (SYSCTL_FILE, JOURNALD, SYSTEM, LIMITS, WAITING, UPGRADES, NEEDRESTART)
+STANDARD = (SYSCTL_FILE, JOURNALD, SYSTEM, COREDUMP, LIMITS, WAITING, UPGRADES, NEEDRESTART)
 
 MODULES = "/etc/modprobe.d/50-portside.conf"
-UMASK = "/etc/profile.d/50-portside.sh"
+PROFILE = "/etc/profile.d/50-portside.sh"
 
-STRICT = (MODULES, UMASK)
+STRICT = (MODULES, PROFILE)
+
+# Programs alone, no services: what runs with replaced libraries is restarted, files can be compared
+# with their packages, and a new password is a good one.
+_STRICT_PACKAGES = ("needrestart", "debsums", "libpam-passwdqc")
 
 _TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 _TIMERS_RUN = " && ".join(
@@ -89,6 +95,7 @@ def hardening(node: Node) -> None:
             then=_READ_AGAIN,
             service="hardening",
         )
+        banners(own=False)
         return
     settings, left_out = kernel_settings(level, found, node.facts.container)
     for line in notices(found, left_out):
@@ -99,9 +106,13 @@ def hardening(node: Node) -> None:
         directories=[Directory(each) for each in _folders(files)],
     )
     files_in_place(name="What the system keeps to", files=files)
-    packages_installed(name="Upgrades of security", packages=["unattended-upgrades"])
+    packages_installed(
+        name="Upgrades of security",
+        packages=["unattended-upgrades", *(_STRICT_PACKAGES if level == "strict" else ())],
+    )
     if level == "standard":
         files_gone(name="What is for `strict` alone is gone", paths=STRICT)
+    banners(own=level == "strict")
     converged(
         name="The kernel keeps to it",
         service="hardening-kernel",
@@ -184,6 +195,7 @@ def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
             render("hardening/journald.conf.j2", journal=journal),
         ),
         File(SYSTEM, render("hardening/system.conf.j2")),
+        File(COREDUMP, render("hardening/coredump.conf.j2")),
         File(LIMITS, render("hardening/limits.conf.j2")),
         File(WAITING, render("hardening/unattended-upgrades.conf.j2")),
         File(
@@ -191,12 +203,12 @@ def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
             render("hardening/apt.conf.j2", strict=strict),
             check="APT_CONFIG={} apt-config dump >/dev/null",
         ),
-        File(NEEDRESTART, render("hardening/needrestart.conf.j2")),
+        File(NEEDRESTART, render("hardening/needrestart.conf.j2", strict=strict)),
     ]
     if strict:
         files += [
             File(MODULES, render("hardening/modprobe.conf.j2")),
-            File(UMASK, render("hardening/umask.sh.j2")),
+            File(PROFILE, render("hardening/profile.sh.j2")),
         ]
     return files
 

@@ -192,7 +192,7 @@ def test_needrestart_leaves_alone_what_may_have_an_upload() -> None:
     services = ["nginx.service", layout.AGENT_SERVICE, layout.CONTROL_WORKER_SERVICE]
     program = (
         "our %nrconf; "
-        + render("hardening/needrestart.conf.j2").removesuffix("1;\n")
+        + render("hardening/needrestart.conf.j2", strict=True).removesuffix("1;\n")
         + "my @left = keys %{$nrconf{override_rc}};"
         + "print join ' ', grep { my $s = $_; grep { $s =~ $_ } @left } @ARGV"
     )
