@@ -8,7 +8,7 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from deploys.operations import files, services
+from deploys.operations import files, removal, services
 from deploys.operations.files import Directory, File, Guard
 from deploys.operations.services import Level
 from tests.support.deploys.this_computer import run_all, shell
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("this_computer")
 files_in_place = files.files_in_place._inner
 directories_in_place = files.directories_in_place._inner
 converged = services.converged._inner
+files_gone = removal.files_gone._inner
 
 
 def test_a_file_gets_its_content_mode_and_nothing_is_done_twice(tmp_path: Path, me: str) -> None:
@@ -166,3 +167,20 @@ def test_a_stopped_service_is_started_though_no_file_changed(state: Path) -> Non
     (state / "unit").write_text("1")
     _converge(state)
     assert _converge(state, holds="false") == ["restart"]
+
+
+def test_files_that_go_are_told_of_before_they_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies on the way is finished by the next: the stamp is the last to go."""
+    monkeypatch.setattr(removal, "STATE", str(tmp_path))
+    stamp, ours, told = (tmp_path / each for each in ("service.stamp", "ours", "told"))
+    gone = {"paths": [str(ours)], "service": "service"}
+    assert list(files_gone(**gone, then="false")) == []
+    ours.touch()
+    stamp.touch()
+    assert run_all(files_gone(**gone, then="false")) == (0, "")
+    assert (ours.exists(), stamp.exists()) == (False, True)
+    assert run_all(files_gone(**gone, then=f"touch {told}")) == (1, "")
+    assert (told.exists(), stamp.exists()) == (True, False)
+    assert list(files_gone(**gone)) == []
