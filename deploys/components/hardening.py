@@ -24,7 +24,6 @@ from deploys.operations.removal import files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.cluster.hardening import Hardening
-from portside.operator import programs
 from portside.quantities import GIB, MIB
 
 SYSCTL_FILE = "/etc/sysctl.d/99-security-portside.conf"
@@ -45,9 +44,8 @@ PROFILE = "/etc/profile.d/50-portside.sh"
 
 STRICT = (MODULES, PROFILE)
 
-# Programs alone, no services: what runs with replaced libraries is restarted, files can be compared
-# with their packages, and a new password is a good one.
-_STRICT_PACKAGES = ("needrestart", "debsums", "libpam-passwdqc")
+# Programs, no services: files can be compared with their packages, a new password is a good one.
+_STRICT_PACKAGES = ("debsums", "libpam-passwdqc")
 
 _TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 _TIMERS_RUN = " && ".join(
@@ -58,10 +56,6 @@ _TIMERS_RUN = " && ".join(
 _TIMERS_STARTED = "; ".join(
     f'[ "$(systemctl is-enabled {timer})" = masked ] || systemctl enable --quiet --now {timer}'
     for timer in _TIMERS
-)
-
-_UNITS = tuple(
-    f"{each}.service" for program in (programs.AGENT, programs.CONTROL) for each in program.services
 )
 
 # nginx alone can change what it runs without an end to anything: a new master takes the sockets,
@@ -82,9 +76,14 @@ def hardening(node: Node) -> None:
     found = host.get_fact(
         System,
         keys=[key for key, _ in assignments(_sysctl(level))],
-        units=_UNITS,
         timers=_TIMERS if level != "off" else (),
         marker=layout.NGINX_BEFORE_SANDBOX,
+    )
+    converged(
+        name="nginx runs what is installed",
+        service="nginx-installed",
+        holds=_NGINX_IS_THE_INSTALLED,
+        otherwise="invoke-rc.d nginx upgrade",
     )
     if level == "off":
         for line in notices(found):
@@ -126,12 +125,6 @@ def hardening(node: Node) -> None:
         holds=_TIMERS_RUN,
         otherwise=_TIMERS_STARTED,
     )
-    converged(
-        name="nginx runs what is installed",
-        service="nginx-installed",
-        holds=_NGINX_IS_THE_INSTALLED,
-        otherwise="invoke-rc.d nginx upgrade",
-    )
 
 
 def notices(found: SystemFacts, left_out: Collection[str] = ()) -> list[str]:
@@ -149,10 +142,12 @@ def notices(found: SystemFacts, left_out: Collection[str] = ()) -> list[str]:
             "nginx's sandbox, as it is now, counts from its next start: with the node's next "
             "reboot, or `systemctl restart nginx`, which ends running uploads and downloads"
         )
-    if found.replaced:
+    # nginx is brought to what is installed by this very run.
+    replaced = [unit for unit in found.replaced if unit != "nginx.service"]
+    if replaced:
         lines.append(
-            f"{', '.join(found.replaced)} run what an upgrade has replaced: restart them, or the "
-            "node, when few uploads run"
+            f"run what an upgrade has replaced: {', '.join(replaced)}. Restart them, or the node, "
+            "when few uploads run"
         )
     if found.reboot:
         lines.append("a new kernel waits for a reboot of this node")
@@ -203,7 +198,7 @@ def wanted(level: Hardening, found: SystemFacts, settings: str) -> list[File]:
             render("hardening/apt.conf.j2", strict=strict),
             check="APT_CONFIG={} apt-config dump >/dev/null",
         ),
-        File(NEEDRESTART, render("hardening/needrestart.conf.j2", strict=strict)),
+        File(NEEDRESTART, render("hardening/needrestart.conf.j2")),
     ]
     if strict:
         files += [

@@ -25,11 +25,15 @@ done
 """
 
 # A library or program that apt has replaced is still in memory: as a file that is gone.
-_REPLACED = """
-for unit in UNITS; do
-    pid=$(systemctl show --property MainPID --value $unit 2>/dev/null)
-    [ ${pid:-0} -gt 0 ] && grep -q ' /usr/.* (deleted)$' /proc/$pid/maps && echo replaced=$unit
-done
+_REPLACED = r"""
+running=$(systemctl list-units --type=service --state=running --plain --no-legend 2>/dev/null |
+    cut -d ' ' -f 1)
+[ -z "$running" ] || systemctl show --property Id,MainPID $running |
+    awk -F = '$1 == "Id" { unit = $2 } $1 == "MainPID" { pid = $2 }
+        unit && pid { print unit, pid; unit = pid = "" }' |
+    while read -r unit pid; do
+        grep -q ' /usr/.* (deleted)$' /proc/$pid/maps 2>/dev/null && echo replaced=$unit
+    done
 """
 
 
@@ -37,7 +41,7 @@ done
 class SystemFacts:
     """`settable` and `theirs` are keys of the kernel: those that this node may set, and those that
     a file of the operator's sets. `log_disk` is the size in bytes of the disk of the logs.
-    `replaced` are units that run what an upgrade has replaced on disk, `reboot` says that the
+    `replaced` are services that run what an upgrade has replaced on disk, `reboot` says that the
     kernel is such. `masked` are timers that somebody has switched off for good.
     `nginx_before_sandbox`: nginx has run since before its sandbox was written.
     """
@@ -58,14 +62,12 @@ class System(FactBase[SystemFacts]):
     def default() -> SystemFacts:
         return SystemFacts(frozenset(), frozenset(), 0)
 
-    def command(
-        self, keys: Sequence[str], units: Sequence[str], timers: Sequence[str], marker: str
-    ) -> str:
+    def command(self, keys: Sequence[str], timers: Sequence[str], marker: str) -> str:
         settable = "; ".join(f"settable {shlex.quote(key)} {path(key)}" for key in keys)
         return (
             f"{_SETTABLE}{settable or 'true'}{_THEIRS}"
             "echo log_disk=$(df --block-size=1 --output=size /var/log | tail -n 1)"
-            f"{_REPLACED.replace('UNITS', quoted(units))}"
+            f"{_REPLACED}"
             f"for timer in {quoted(timers)}; do "
             '[ "$(systemctl is-enabled $timer 2>/dev/null)" = masked ] && echo masked=$timer; '
             "done; "

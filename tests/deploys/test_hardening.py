@@ -144,7 +144,7 @@ def test_a_node_is_read_in_one_round_trip(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     keys = ["kernel.dmesg_restrict", "net.ipv4.conf.*.accept_redirects", "kernel.not_there"]
     fact = System()
-    command = fact.command(keys, ("not-there.service",), ("apt-daily.timer",), str(marker))
+    command = fact.command(keys, ("apt-daily.timer",), str(marker))
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
     found = fact.process(done.stdout.splitlines())
     assert done.stderr == ""
@@ -192,7 +192,7 @@ def test_needrestart_leaves_alone_what_may_have_an_upload() -> None:
     services = ["nginx.service", layout.AGENT_SERVICE, layout.CONTROL_WORKER_SERVICE]
     program = (
         "our %nrconf; "
-        + render("hardening/needrestart.conf.j2", strict=True).removesuffix("1;\n")
+        + render("hardening/needrestart.conf.j2").removesuffix("1;\n")
         + "my @left = keys %{$nrconf{override_rc}};"
         + "print join ' ', grep { my $s = $_; grep { $s =~ $_ } @left } @ARGV"
     )
@@ -222,5 +222,6 @@ def test_an_operator_hears_what_waits_and_what_to_do() -> None:
     upgrades, sandbox, replaced, kernel = hardening.notices(found)
     assert "systemctl unmask apt-daily.timer" in upgrades
     assert "systemctl restart nginx" in sandbox
-    assert replaced.startswith("nginx.service, portside-agent.service")
+    # nginx has taken it up by the end of the run that says so.
+    assert "replaced: portside-agent.service. Restart" in replaced
     assert "reboot" in kernel

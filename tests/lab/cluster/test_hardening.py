@@ -69,7 +69,7 @@ def test_an_upload_goes_on_while_nginx_takes_up_a_replaced_library(
             "nginx.conf",
             "nginx serves it",
         }
-        assert "portside-agent.service, portside-agent-worker.service run what" in run.output
+        assert "run what an upgrade has replaced: portside-agent-worker.service" in run.output
         host.check_output("! grep ' /usr/.*(deleted)' /proc/$(cat /run/nginx.pid)/maps")
         running.sendall(content[MIB:])
         assert read_answer(running).status == 201
