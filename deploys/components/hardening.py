@@ -83,7 +83,7 @@ def hardening(node: Node) -> None:
         name="nginx runs what is installed",
         service="nginx-installed",
         holds=_NGINX_IS_THE_INSTALLED,
-        otherwise="invoke-rc.d nginx upgrade",
+        otherwise="nginx -t -q && invoke-rc.d nginx upgrade",
     )
     if level == "off":
         for line in notices(found):
