@@ -13,7 +13,9 @@ from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
 from deploys.components.control_replica import control_replica
 from deploys.components.firewall import firewall
+from deploys.components.hardening import hardening
 from deploys.components.nginx import nginx
+from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
 from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
@@ -29,7 +31,9 @@ if "control" in host.groups:
         tuning(node=node)
         firewall(node=node)
         ssh_server(node=node)
+        hardening(node=node)
         tls(node=node)
+        nginx_sandbox(node=node)
         nginx(node=node)
         roster(node=node)
         control_database(node=node)

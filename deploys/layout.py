@@ -19,6 +19,9 @@ STATE = "/var/lib/portside-deploy"
 PRIVATE_UPLOADS = f"{STATE}/uploads"
 """Where uploads rest before root takes them. 0700, the login user's."""
 
+NGINX_BEFORE_SANDBOX = f"{STATE}/nginx-before-sandbox"
+"""Which start of nginx (systemd's InvocationID) was before its sandbox was written as it is."""
+
 HOME = "/var/lib/portside"
 
 SETTINGS = "/etc/portside"

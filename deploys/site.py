@@ -17,7 +17,9 @@ from deploys.components.control_database import control_backups, control_databas
 from deploys.components.control_replica import control_replica
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
+from deploys.components.hardening import hardening
 from deploys.components.nginx import nginx
+from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
 from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
@@ -33,7 +35,9 @@ with contained():
     tuning(node=node)
     firewall(node=node)
     ssh_server(node=node)
+    hardening(node=node)
     tls(node=node)
+    nginx_sandbox(node=node)
 
     if isinstance(node, StorageNode):
         disk(node=node)

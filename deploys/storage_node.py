@@ -12,7 +12,9 @@ from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
+from deploys.components.hardening import hardening
 from deploys.components.nginx import nginx
+from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
 from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
@@ -28,8 +30,10 @@ if "storage" in host.groups:
         tuning(node=node)
         firewall(node=node)
         ssh_server(node=node)
+        hardening(node=node)
         disk(node=node)
         tls(node=node)
+        nginx_sandbox(node=node)
         clamav(node=node)
         agent(node=node)
         nginx(node=node)

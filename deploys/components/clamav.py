@@ -43,6 +43,11 @@ def settings() -> str:
     return render("clamav/clamd.conf.j2", socket=SOCKET, scans=_SCANS)
 
 
+def override() -> str:
+    """What of clamd's unit is not as Debian has it: its sandbox, and that uploads come first."""
+    return render("clamav/override.conf.j2", writable=_SCANS)
+
+
 @deploy("ClamAV")
 def clamav(node: StorageNode) -> None:
     """The package, its settings, and that it runs as soon as it can."""
@@ -61,7 +66,7 @@ def clamav(node: StorageNode) -> None:
         name="Settings of ClamAV",
         files=[
             File(_SETTINGS, settings()),
-            File(f"{_OVERRIDE}/portside.conf", render("clamav/override.conf.j2")),
+            File(f"{_OVERRIDE}/portside.conf", override()),
             File(unit_file(_PATH), render(f"clamav/{_PATH}.j2")),
         ],
     )

@@ -116,7 +116,7 @@ def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Gener
     if not changed:
         return
     if request.current().dry:
-        differences.show(changed, states)
+        differences.show(changed, there)
     for guard in guards:
         yield StringCommand(guard.command)
     yield from candidates(changed)

@@ -31,7 +31,10 @@ def reload_or_start(service: str, complaint: str) -> str:
 systemctl unmask --quiet {service}
 systemctl enable --quiet {service}
 if systemctl is-active --quiet {service}; then
-    master=$(systemctl show --property MainPID --value {service})
+    # After an upgrade of nginx its old master finishes what it has. systemd still takes it for the
+    # main one, while the pid file names the one that takes the next requests.
+    master=$(cat "$(systemctl show --property PIDFile --value {service})" 2>/dev/null ||
+        systemctl show --property MainPID --value {service})
     before=" $(cat /proc/$master/task/$master/children) "
     systemctl reload {service}
     fresh=

@@ -32,6 +32,7 @@ from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.firewall import Firewall
+from portside.cluster.hardening import Hardening
 from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.nginx import NginxSettings
 from portside.cluster.places import data_root
@@ -411,6 +412,7 @@ class Cluster(_Strict):
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
+    hardening: Hardening = "standard"
     cors: Cors = Cors()
     nginx: NginxSettings = NginxSettings()
     tls: Tls = Tls()

@@ -8,7 +8,7 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from deploys.operations import files, services
+from deploys.operations import files, removal, services
 from deploys.operations.files import Directory, File, Guard
 from deploys.operations.services import Level
 from tests.support.deploys.this_computer import run_all, shell
@@ -19,6 +19,7 @@ files_in_place = files.files_in_place._inner
 directories_in_place = files.directories_in_place._inner
 mode_in_place = files.mode_in_place._inner
 converged = services.converged._inner
+files_gone = removal.files_gone._inner
 
 
 def test_a_file_gets_its_content_mode_and_nothing_is_done_twice(tmp_path: Path, me: str) -> None:
@@ -179,3 +180,23 @@ def test_a_stopped_service_is_started_though_no_file_changed(state: Path) -> Non
     (state / "unit").write_text("1")
     _converge(state)
     assert _converge(state, holds="false") == ["restart"]
+
+
+def test_files_that_go_are_told_of_before_they_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies on the way is finished by the next: the stamp is the last to go."""
+    monkeypatch.setattr(removal, "STATE", str(tmp_path))
+    stamp, ours, told = (tmp_path / each for each in ("service.stamp", "ours", "told"))
+
+    def gone(then: str) -> tuple[int, str]:
+        return run_all(files_gone(paths=[str(ours)], service="service", then=then))
+
+    assert gone("false") == (0, "")
+    ours.touch()
+    stamp.touch()
+    assert gone("echo no >&2; false") == (0, "no\n")
+    assert (ours.exists(), stamp.exists()) == (False, True)
+    assert gone(f"touch {told}") == (1, "")
+    assert (told.exists(), stamp.exists()) == (True, False)
+    assert gone("false") == (0, "")
