@@ -35,9 +35,10 @@ if isinstance(node, StorageNode):
     clamav(node=node)
     agent(node=node)
 
-# Before the roster: the control plane asks each node in it from outside, and leaves out for a while
-# one that doesn't answer.
+# Both before the roster: the control plane asks each node in it from outside, and leaves out for a
+# while one that doesn't answer. A certificate's authority comes to nginx before it gives one.
 nginx(node=node)
+acme(node=node)
 
 # Every node's key is gathered before any node's roster is written.
 roster(node=node)

@@ -116,6 +116,18 @@ def files_in_place(files: Sequence[File], guards: Sequence[Guard] = ()) -> Gener
     yield StringCommand(" && ".join(renames))
 
 
+@operation()
+def files_absent(files: Sequence[str], first: str = "true") -> Generator[str]:
+    """Files that have no use any more are gone.
+
+    + files: their paths
+    + first: shell that comes before, where any of them is there
+    """
+    there = host.get_fact(facts.PathStates, paths=list(files))
+    if there:
+        yield f"{first}; rm -f {facts.quoted(there)}"
+
+
 def _written(file: File, remove: str) -> StringCommand:
     """Write the candidate from standard input: private first, then owner, mode, digest."""
     candidate = shlex.quote(file.candidate)
