@@ -9,6 +9,7 @@ part of it.
 
 from pyinfra.context import host
 
+from deploys.components.acme import acme
 from deploys.components.agent import agent
 from deploys.components.base import base
 from deploys.components.clamav import clamav

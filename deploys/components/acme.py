@@ -1,8 +1,8 @@
 """A certificate from an ACME authority (RFC 8555), and what renews it: Debian's certbot.
 
-certbot has a folder of its own here, and a timer: what an operator asks for with certbot besides is
-left to Debian's. Certificate and renewal are `portside-certificate` (programs/certificate.py), which
-the deploy runs by its unit too: what works in its sandbox today works in sixty days.
+certbot has a folder of its own here, and a timer: what an operator asks for with certbot besides
+is left to Debian's. Certificate and renewal are `portside-certificate` (programs/certificate.py),
+which the deploy runs by its unit too: what works in its sandbox today works in sixty days.
 """
 
 from __future__ import annotations

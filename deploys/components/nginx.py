@@ -69,14 +69,11 @@ def nginx(node: Node) -> None:
         name="nginx.conf",
         files=[File(_FILE, configuration(node), check="nginx -t -q -c {}")],
     )
+    # A certificate that renews itself is taken up by what renews it (components/acme.py).
+    renewed = () if node.cluster.tls.mode == "acme" else (layout.TLS_PAIR,)
     converged(
         name="nginx serves it",
         service="nginx",
-        # A certificate that renews itself is taken up by who renews it (components/acme.py).
-        levels=[
-            Level(
-                (_FILE, *(() if node.cluster.tls.mode == "acme" else (layout.TLS_PAIR,))), _RELOAD
-            )
-        ],
+        levels=[Level((_FILE, *renewed), _RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

@@ -1,8 +1,8 @@
 """The node's certificate and key, and the authority it knows the others by, from the operator's
 machine.
 
-A node that asks an ACME authority for them (components/acme.py) begins with a certificate that nobody
-trusts: nginx needs one to start, and has to serve port 80 before there can be another.
+A node that asks an ACME authority for them (components/acme.py) begins with a certificate that
+nobody trusts: nginx needs one to start, and has to serve port 80 before there can be another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deploys.operations.files import File, files_in_place
 from deploys.operations.services import converged
 from portside.operator.keystore import Keystore, KeystoreError
 
-# Signed by itself, for no host: no client takes it for the node's. What is there and can be read stays.
+# Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
 _PLACEHOLDER = f"""\
 cd {layout.TLS}; umask 077
 if openssl x509 -noout -in node.pem && openssl pkey -noout -in node.pem; then

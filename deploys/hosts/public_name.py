@@ -108,7 +108,7 @@ def closed(name: str, addresses: Iterable[Address]) -> list[str]:
     says nothing.
     """
     return [
-        f"port 80 of {name} ({address}) doesn't answer from here: open it in the provider's firewall"
+        f"port 80 of {name} ({address}) doesn't answer: open it in the provider's firewall"
         for address in _sorted(addresses)
         if _times_out(address)
     ]
@@ -118,8 +118,8 @@ def astray(name: str, path: str, expected: str) -> list[str]:
     """What is wrong with the answers to a GET of `path` at each of the name's addresses."""
     found = ((address, _fetched(name, address, path)) for address in _sorted(resolve(name)))
     return [
-        f"http://{name}{path} at {address} should be a file of this node, and it is {got}: something "
-        "else answers there, or keeps port 80 from outside"
+        f"http://{name}{path} at {address} should be a file of this node, and it is {got}: "
+        "something else answers there, or keeps port 80 from outside"
         for address, got in found
         if got is not None and got != expected
     ]

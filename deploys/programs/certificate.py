@@ -5,10 +5,10 @@
     portside-certificate check           says nothing and exits with 0 while all is as it should be
     portside-certificate status          one line: until when it is valid, what failed last
 
-certbot asks, and decides when it is time. Then this compares what certbot has with what nginx reads, and
-that with what nginx serves, whoever changed which: what one run couldn't finish, the next one does.
+certbot asks, and decides when it is time. Then this compares what certbot has with what nginx
+reads, and that with what nginx serves: what one run couldn't finish, the next does.
 
-nginx reads one file with chain and key, which is replaced by rename: no crash leaves one half of a pair.
+nginx reads one file with chain and key, replaced by rename: no crash leaves one half of a pair.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def renew_before(lifetime: float) -> float:
 
 def as_interval(seconds: float) -> str:
     """A time as certbot's `renew_before_expiry` has it."""
-    return f"{seconds / 3600:.0f} hours" if seconds < 2 * _DAY * 5 else f"{seconds / _DAY:.0f} days"
+    return f"{seconds / 3600:.0f} hours"
 
 
 # -- why not -------------------------------------------------------------------------------------
@@ -67,8 +67,8 @@ _REMEDIES = (
     ),
     (
         r"^unauthorized|incorrectResponse|Invalid response",
-        "something else answers at this name on port 80: have every A and AAAA record of it lead to "
-        "this node, and no proxy stand between",
+        "something else answers at this name on port 80: have every A and AAAA record of it lead "
+        "to this node, and no proxy stand between",
     ),
     (
         r"^connection|^tls|Timeout during connect|Connection refused",
@@ -78,7 +78,7 @@ _REMEDIES = (
     (r"rejectedIdentifier|forbidden by policy|policy forbids", "this name gets none there"),
     (
         r"externalAccount|external account",
-        "this authority wants an account that is made by hand, which is not supported: choose another",
+        "this authority wants an account made by hand, which is not supported: choose another",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|certificate verify failed",
@@ -421,7 +421,7 @@ def main(arguments: list[str], file: str = SETTINGS) -> str | int:
         return 0
     if arguments not in (["renew"], ["renew", "--now"]):
         return str(__doc__)
-    with open(Path(settings.home) / ".lock", "w") as lock:
+    with (Path(settings.home) / ".lock").open("w") as lock:
         # The timer's and the deploy's come one after the other.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -1,4 +1,4 @@
-"""Which ACME authority (RFC 8555) certificates come from: where its directory is, what it is asked for."""
+"""Which ACME authority (RFC 8555) certificates come from, and what it is asked for."""
 
 from __future__ import annotations
 
