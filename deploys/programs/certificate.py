@@ -54,52 +54,67 @@ def as_interval(seconds: float) -> str:
 
 # -- why not -------------------------------------------------------------------------------------
 
-_REMEDIES = (
+_ELSEWHERE = (
+    "something else answers at this name on port 80: have every A and AAAA record of it lead to "
+    "this node, and no proxy stand between"
+)
+_CLOSED = (
+    "the authority has to reach port 80 from outside: open it at the provider, and in every "
+    "firewall between"
+)
+_REFUSED = "this authority gives none for this name"
+_RECORDS = "create or mend the name's DNS records"
+_REMEDIES = {
+    "rateLimited": "wait until then: more tries only prolong it, and the certificate that is there "
+    "stays; to try things out there is `tls: {staging: true}`",
+    "caa": "have the domain's CAA records allow this authority, or remove them",
+    "dns": _RECORDS,
+    "dnssec": "mend the domain's DNSSEC",
+    "unauthorized": _ELSEWHERE,
+    "incorrectResponse": _ELSEWHERE,
+    "connection": _CLOSED,
+    "tls": _CLOSED,
+    "rejectedIdentifier": _REFUSED,
+    "unsupportedIdentifier": _REFUSED,
+    "externalAccountRequired": "it wants an account made by hand, which is not supported: choose "
+    "another authority",
+    "serverInternal": "the trouble is the authority's: try again later",
+}
+"""By the kinds of problem that an authority tells (RFC 8555, section 6.7)."""
+
+_ON_THE_WAY = (
     (
-        r"rateLimited|too many|rate limit|retry after",
-        "wait until then, more tries only prolong it (the certificate that is there stays); "
-        "to try things out there is `tls: {staging: true}`",
+        "certificate verify failed",
+        "have `tls.authority` in the cluster file name the certificate that it is known by",
     ),
-    (r"\bcaa\b", "have the domain's CAA records allow this authority, or remove them"),
     (
-        r"NXDOMAIN|SERVFAIL|\bdnss?e?c?\b|no valid A|unknownHost",
-        "create or mend the name's DNS records",
-    ),
-    (
-        r"^unauthorized|incorrectResponse|Invalid response",
-        "something else answers at this name on port 80: have every A and AAAA record of it lead "
-        "to this node, and no proxy stand between",
-    ),
-    (
-        r"^connection|^tls|Timeout during connect|Connection refused",
-        "the authority has to reach port 80 from outside: open it at the provider, and in every "
-        "firewall between",
-    ),
-    (r"rejectedIdentifier|forbidden by policy|policy forbids", "this name gets none there"),
-    (
-        r"externalAccount|external account",
-        "this authority wants an account made by hand, which is not supported: choose another",
-    ),
-    (
-        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed",
-        "name the certificate of the authority's own CA in `tls.authority`",
-    ),
-    (
-        r"Max retries exceeded|Connection(Error|Refused|Reset)|name resolution|timed out",
-        "the node doesn't reach the authority: see to its name servers and to outgoing HTTPS",
+        "Connection (refused|reset)|name resolution|not known|timed out|unreachable|No route",
+        "the node doesn't reach it: see to its address, name servers, outgoing HTTPS",
     ),
 )
+"""What keeps the node from asking at all, as Python has it."""
 
 
-def explain(output: str) -> str:
-    """What certbot's output says, in one line: the authority's own words, and what to do."""
-    kind = _found(r"^ *Type: *(\S+)", output)
-    words = _found(r"^ *Detail: *(.+)", output) or _last_words(output)
-    said = f"{kind}: {words}" if kind else words
-    for pattern, remedy in _REMEDIES:
-        if re.search(pattern, said, re.IGNORECASE):
-            return f"{said.rstrip('.')}. What to do: {remedy}"
-    return said
+def explain(output: str, log: str) -> str:
+    """Why certbot failed, in one line: the authority's own words, and what to do.
+
+    The log has the authority's answers also where certbot 2.1 shows an error of its own instead.
+    """
+    kind, words = _found(r"^ *Type: *(\S+)", output), _found(r"^ *Detail: *(.+)", output)
+    if kind is None:
+        answer = _found(r"^acme\.messages\.Error: urn:ietf:params:acme:error:(.+)", log) or ""
+        kind, _, words = answer.partition(" :: ")
+        words = words.partition(" :: ")[2] or words
+    if kind:
+        remedy = _REMEDIES.get(kind)
+        return f"{kind}: {_with(words or '', remedy)}"
+    said = _last_words(output)
+    fits = (remedy for pattern, remedy in _ON_THE_WAY if re.search(pattern, said, re.IGNORECASE))
+    return _with(said, next(fits, None))
+
+
+def _with(words: str, remedy: str | None) -> str:
+    return f"{words.rstrip('.')}. What to do: {remedy}" if remedy else words
 
 
 def _found(pattern: str, text: str) -> str | None:
@@ -109,14 +124,15 @@ def _found(pattern: str, text: str) -> str | None:
 
 def _last_words(output: str) -> str:
     """The line that says why; around it certbot tells where else one could look."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    if "An unexpected error occurred:" in lines:
-        return " ".join(lines[lines.index("An unexpected error occurred:") + 1 :][:1]) or "?"
     passing = (
-        r"Ask for help|See the logfile|Saving debug log|Some challenges|^Hint|^Plugins selected"
+        "Ask for help|See the logfile|Saving debug log|Some challenges|Hint|Plugins|"
+        "An unexpected error occurred|Account registered|Requesting a certificate|Renewing"
     )
-    said = [line for line in lines if not re.search(passing, line)]
-    return said[-1] if said else "certbot failed and said nothing"
+    lines = [line.strip() for line in output.splitlines()]
+    said = [line for line in lines if line and not re.match(passing, line)]
+    line = said[0] if said else "certbot failed and said nothing"
+    # A Python exception with all that led to it: what was at the bottom of it.
+    return _found(r"(certificate verify failed: [^(']+|\[Errno -?\d+\] [^')]+)", line) or line
 
 
 # -- what there is ---------------------------------------------------------------------------------
@@ -271,17 +287,17 @@ def renew(settings: Settings, now: bool) -> None:
 
 def ask(settings: Settings, forced: bool) -> None:
     """Have certbot ask for a certificate if there is none or it is due. Raises NotRenewed."""
-    output = _certbot(settings, forced)
-    if output is not None and "account that does not exist" in output:
+    why_not = _certbot(settings, forced)
+    if why_not is not None and why_not.startswith("accountDoesNotExist"):
         # An authority that began anew: ours is made anew too.
         shutil.rmtree(Path(settings.home) / "certbot" / "accounts", ignore_errors=True)
-        output = _certbot(settings, forced)
-    if output is not None:
-        raise NotRenewed(f"no certificate from {settings.directory_url}: {explain(output)}")
+        why_not = _certbot(settings, forced)
+    if why_not is not None:
+        raise NotRenewed(f"no certificate from {settings.directory_url}: {why_not}")
 
 
 def _certbot(settings: Settings, forced: bool) -> str | None:
-    """What it said if it failed, else None."""
+    """Why it failed, in one line; None: it didn't."""
     environment = {
         "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         "LC_ALL": "C.UTF-8",
@@ -308,7 +324,13 @@ def _certbot(settings: Settings, forced: bool) -> str | None:
         return f"certbot can't be run: {error}"
     except subprocess.TimeoutExpired:
         return "certbot didn't end within a quarter of an hour: timed out"
-    return None if done.returncode == 0 else done.stdout + "\n" + done.stderr
+    if done.returncode == 0:
+        return None
+    try:
+        log = (Path(settings.logs) / "letsencrypt.log").read_text(errors="replace")
+    except OSError:
+        log = ""
+    return explain(f"{done.stdout}\n{done.stderr}", log)
 
 
 def take_over(settings: Settings, pair: Pair) -> None:
@@ -342,9 +364,19 @@ def have_it_served(settings: Settings) -> None:
             return
         time.sleep(0.2)
     raise NotRenewed(
-        "nginx goes on with the certificate that it had: `nginx -t` on the node says why, and "
-        f"`{Path(sys.argv[0]).name} renew` goes on from here"
+        f"nginx goes on with the certificate that it had ({_complaint()}): once `nginx -t` finds "
+        "nothing, `portside-certificate renew` goes on from here"
     )
+
+
+def _complaint() -> str:
+    shown = subprocess.run(
+        ("journalctl", "--unit=nginx.service", "--lines=20", "--output=cat"),
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return (re.findall(r"\[emerg\] (.+)", shown) or ["it says nothing"])[-1]
 
 
 def what_is_wrong(settings: Settings) -> str | None:
@@ -358,7 +390,7 @@ def what_is_wrong(settings: Settings) -> str | None:
         return "the certificate is another authority's, or of another profile"
     if not pair.begins <= time.time() < pair.ends:
         return f"the certificate was valid until {_day(pair.ends)}"
-    if _leaf(Path(settings.pair).read_text()) != pair.leaf:
+    if _in_file(settings) != pair.leaf:
         return "nginx has another certificate"
     if _nginx_runs() and _served(settings) != pair.leaf:
         return "nginx serves another certificate"
@@ -382,8 +414,11 @@ def _nginx_runs() -> bool:
     return subprocess.run(("systemctl", "is-active", "--quiet", "nginx.service")).returncode == 0
 
 
-def _in_file(settings: Settings) -> bytes:
-    return _leaf(Path(settings.pair).read_text())
+def _in_file(settings: Settings) -> bytes | None:
+    try:
+        return _leaf(Path(settings.pair).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _served(settings: Settings) -> bytes | None:
