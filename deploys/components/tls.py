@@ -22,7 +22,7 @@ from deploys.operations.services import converged
 from portside.operator.keystore import Keystore, KeystoreError
 
 # Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
-_PLACEHOLDER = f"""\
+PLACEHOLDER = f"""\
 cd {layout.TLS}; umask 077
 if openssl x509 -noout -in node.pem && openssl pkey -noout -in node.pem; then
     chown root:root node.pem; chmod 0600 node.pem
@@ -32,7 +32,7 @@ else
     cat .candidate.crt .candidate.key > .candidate-node.pem
     rm .candidate.key .candidate.crt; mv -fT .candidate-node.pem node.pem
 fi >/dev/null 2>&1"""
-_HAS_ONE = (
+HAS_ONE = (
     f"[ \"$(stat -c '%U:%G %a' {layout.TLS_PAIR})\" = 'root:root 600' ] && "
     f"openssl x509 -noout -in {layout.TLS_PAIR} && openssl pkey -noout -in {layout.TLS_PAIR}"
 )
@@ -51,8 +51,8 @@ def tls(node: Node) -> None:
         converged(
             name="A certificate to begin with",
             service="placeholder",
-            holds=_HAS_ONE,
-            otherwise=_PLACEHOLDER,
+            holds=HAS_ONE,
+            otherwise=PLACEHOLDER,
         )
 
 

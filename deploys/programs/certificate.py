@@ -2,7 +2,7 @@
 """This node's certificate: asked for at an ACME authority, and renewed in time.
 
     portside-certificate renew [--now]   what the timer does; --now: although it isn't due
-    portside-certificate check           says nothing and exits with 0 while all is as it should be
+    portside-certificate check           says what isn't as it should be, and then exits with 1
     portside-certificate status          one line: until when it is valid, what failed last
 
 certbot asks, and decides when it is time. Then this compares what certbot has with what nginx
@@ -277,10 +277,12 @@ def renew(settings: Settings, now: bool) -> None:
     except NotRenewed as problem:
         refused = problem
     lineage.have_it_renewed_in_time()
-    # Although it was refused: an earlier run may have got one and then come no further.
-    if refused is None or lineage.exists():
+    try:
+        # Also when it was refused: an earlier run may have got one and then come no further.
         take_over(settings, lineage.pair())
         have_it_served(settings)
+    except NotRenewed as problem:
+        raise refused or problem from None
     if refused is not None:
         raise refused
 
@@ -376,7 +378,7 @@ def _complaint() -> str:
         text=True,
         check=False,
     ).stdout
-    return (re.findall(r"\[emerg\] (.+)", shown) or ["it says nothing"])[-1]
+    return str((re.findall(r"\[emerg\] (?:\S+: )?(.+)", shown) or ["it says nothing"])[-1])
 
 
 def what_is_wrong(settings: Settings) -> str | None:
@@ -450,7 +452,7 @@ def main(arguments: list[str], file: str = SETTINGS) -> str | int:
     """The exit code, or what to end with."""
     settings = Settings(**tomllib.loads(Path(file).read_text()))
     if arguments == ["check"]:
-        return 0 if what_is_wrong(settings) is None else 1
+        return what_is_wrong(settings) or 0
     if arguments == ["status"]:
         print(status(settings))
         return 0
