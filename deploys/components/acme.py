@@ -7,6 +7,7 @@ which the deploy runs by its unit too: what works in its sandbox today works in 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Generator
 from pathlib import Path
@@ -96,7 +97,7 @@ def acme(node: Node) -> None:
             name=f"Unit {name}",
             files=[File(unit_file(name), text, check="systemd-analyze verify {}")],
         )
-    answers_at_its_name(name="Answers at its name, port 80", name_of_node=node.host)
+    answers_at_its_name(name="Answers at its name, port 80", node=node)
     converged(
         name="Certificate, and its renewal",
         service="certificate",
@@ -116,7 +117,7 @@ def refuse_what_can_not_work(node: Node) -> None:
 
     A node that has its certificate isn't held up by what may be wrong around it.
     """
-    found = host.get_fact(public_name.CertificateState, command=layout.CERTIFICATE_COMMAND)
+    found = _look(settings(node))
     problems = [] if found.certified else names_and_ports(node, found)
     profile = node.cluster.tls.profile
     if profile and found.debian is not None and found.debian < FIRST_WITH_PROFILES:
@@ -138,22 +139,31 @@ def names_and_ports(node: Node, found: public_name.Certified) -> list[str]:
 
 
 @operation()
-def answers_at_its_name(name_of_node: str) -> Generator[str]:
+def answers_at_its_name(node: Node) -> Generator[str]:
     """Whoever asks for a challenge's file at the node's name gets it: tried before an authority.
 
-    + name_of_node: its DNS name
+    + node: whose name it is
     """
-    found = host.get_fact(public_name.CertificateState, command=layout.CERTIFICATE_COMMAND)
-    if found.certified:
+    if _look(settings(node)).certified:
         return
     token = f"portside-{secrets.token_hex(16)}"
     folder = f"{layout.ACME_WEBROOT}{_CHALLENGES}"
     yield f"umask 022; mkdir -p {folder} && echo {token} > {folder}/{token}"
     wrong: list[str] = []
     if state.is_executing:
-        wrong = public_name.astray(name_of_node, f"{_CHALLENGES}/{token}", f"{token}\n")
+        wrong = public_name.astray(node.host, f"{_CHALLENGES}/{token}", f"{token}\n")
     yield f"rm -f {folder}/portside-*"
     yield from (Guard("false", each).command for each in wrong)
+
+
+def _look(wanted: str) -> public_name.Certified:
+    found: public_name.Certified = host.get_fact(
+        public_name.CertificateState,
+        command=layout.CERTIFICATE_COMMAND,
+        settings=layout.ACME_SETTINGS,
+        digest=hashlib.sha256(wanted.encode()).hexdigest(),
+    )
+    return found
 
 
 def _writable() -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.support.deploys.this_computer import ThisComputer
 
 NAME = "s01.portside.test"
 OWN = ("192.0.2.7", "2001:db8::7")
+DIGEST = hashlib.sha256(b"host = 's01'\n").hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -48,11 +51,19 @@ def test_a_name_leads_to_its_node_alone(
     assert problem in " ".join(found)
 
 
-def test_a_node_says_what_it_knows_of_itself(this_computer: ThisComputer) -> None:
-    found: Certified = this_computer.get_fact(CertificateState, command="/nowhere/at/all")
-    assert not found.certified
+@pytest.mark.parametrize(
+    ("command", "digest", "certified"),
+    [("true", DIGEST, True), ("false", DIGEST, False), ("true", "0" * 64, False)],
+)
+def test_a_certificate_counts_by_the_settings_that_are_wanted(
+    this_computer: ThisComputer, tmp_path: Path, command: str, digest: str, certified: bool
+) -> None:
+    (tmp_path / "acme.toml").write_text("host = 's01'\n")
+    found: Certified = this_computer.get_fact(
+        CertificateState, command=command, settings=str(tmp_path / "acme.toml"), digest=digest
+    )
+    assert found.certified is certified
     assert ip_address("127.0.0.1") not in found.addresses
-    assert this_computer.get_fact(CertificateState, command="/bin/true").certified
 
 
 def test_what_a_node_says_is_understood() -> None:
