@@ -42,6 +42,12 @@ except urllib.error.HTTPError as error:
 print(answer.read().decode())
 """
 
+# One that renews itself tells what went wrong as well.
+_CERTIFICATE = (
+    "echo certificate $(portside-certificate status 2>/dev/null || "
+    "openssl x509 -noout -enddate -in /etc/portside/tls/node.pem)"
+)
+
 _APP = "operator"
 """The name of the API key that these tasks use: `portside app list` shows it."""
 
@@ -58,7 +64,7 @@ def _task(**options: Any) -> Callable[[_Task], _Task]:
 
 @_task()
 def status(context: Context) -> None:
-    """Release, services, readiness and disk of each node."""
+    """Release, services, readiness, certificate and disk of each node."""
     for node_id, connection, cluster in _nodes(context):
         print(f"== {node_id}")
         roles = cluster.roles_of(node_id)
@@ -75,6 +81,7 @@ def status(context: Context) -> None:
                 f"echo {role} release $(basename $(readlink {PROGRAMS[role].current}))",
                 f"{PROGRAMS[role].python} -I -c {ready}",
             ]
+        commands.append(_CERTIFICATE)
         place = cluster.uploads.root if "storage" in roles else "/"
         if "storage" in roles:
             commands.append(

@@ -8,6 +8,7 @@ keys were gathered before; everything at once: deploys/site.py.
 
 from pyinfra.context import host
 
+from deploys.components.acme import acme
 from deploys.components.base import base
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
@@ -35,6 +36,7 @@ if "control" in host.groups:
         tls(node=node)
         nginx_sandbox(node=node)
         nginx(node=node)
+        acme(node=node)
         roster(node=node)
         control_database(node=node)
         control(node=node)

@@ -35,8 +35,10 @@ CA_CERTIFICATE = f"{SETTINGS}/ca.crt"
 COLD_CREDENTIALS = f"{SETTINGS}/cold.credentials"
 """The access key of the cold tier's bucket: 0600, the service user's."""
 TLS = f"{SETTINGS}/tls"
-TLS_CERTIFICATE = f"{TLS}/node.crt"
-TLS_KEY = f"{TLS}/node.key"
+TLS_PAIR = f"{TLS}/node.pem"
+"""Chain and key in one file: whatever happens, nginx finds both halves of the same pair."""
+TLS_FORMER = (f"{TLS}/node.crt", f"{TLS}/node.key")
+"""Where they were as two files."""
 
 PROGRAM = AGENT.home
 """The agent's: its releases, and the link to the one that runs."""
@@ -93,6 +95,16 @@ PIP_WHEEL = "/usr/share/python-wheels/pip-*.whl"
 """Debian's own, one on each release: python3-venv brings it along in python3-pip-whl."""
 
 MARKER = programs.MARKER
+
+ACME_SETTINGS = f"{SETTINGS}/acme.toml"
+ACME_HOME = "/var/lib/portside-acme"
+"""certbot's account, certificates and keys; root's."""
+ACME_WEBROOT = f"{ACME_HOME}/webroot"
+"""What nginx serves the authority at port 80, to prove that the name is this node's."""
+ACME_LOGS = "/var/log/portside-acme"
+CERTIFICATE_COMMAND = "/usr/local/sbin/portside-certificate"
+CERTIFICATE_SERVICE = "portside-certificate.service"
+CERTIFICATE_TIMER = "portside-certificate.timer"
 
 COLD_MEMORY = 64 * 1024 * 1024
 """Bytes for the worker beside its own where there is a cold tier: boto3 takes some 30 MiB."""

@@ -9,6 +9,7 @@ part of it.
 
 from pyinfra.context import host
 
+from deploys.components.acme import acme
 from deploys.components.agent import agent
 from deploys.components.base import base
 from deploys.components.clamav import clamav
@@ -44,9 +45,10 @@ with contained():
         clamav(node=node)
         agent(node=node)
 
-    # Before the roster: the control plane asks each node in it from outside, and leaves out for a
-    # while one that doesn't answer.
+    # Both before the roster: the control plane asks each node in it from outside, and leaves out for a
+    # while one that doesn't answer. A certificate's authority comes to nginx before it gives one.
     nginx(node=node)
+    acme(node=node)
 
     # Every node's key is gathered before any node's roster is written.
     roster(node=node)

@@ -7,6 +7,7 @@ Run it again at any time: what is as it should be is left alone. The whole clust
 
 from pyinfra.context import host
 
+from deploys.components.acme import acme
 from deploys.components.agent import agent
 from deploys.components.base import base
 from deploys.components.clamav import clamav
@@ -37,4 +38,5 @@ if "storage" in host.groups:
         clamav(node=node)
         agent(node=node)
         nginx(node=node)
+        acme(node=node)
         roster(node=node)

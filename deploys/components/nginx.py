@@ -64,6 +64,7 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "private": sorted(set(node.cluster.uploads.private)),
         "script_extensions": sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
         "strict_transport_security": node.cluster.tls.strict_transport_security,
+        "acme": node.cluster.tls.mode == "acme",
         "problem_prefix": PROBLEM_PREFIX,
         "refusal_statuses": REFUSAL_STATUSES,
     }
@@ -83,9 +84,11 @@ def nginx(node: Node) -> None:
         name="nginx.conf",
         files=[File(_FILE, configuration(node), check="nginx -t -q -c {}")],
     )
+    # A certificate that renews itself is taken up by what renews it (components/acme.py).
+    renewed = () if node.cluster.tls.mode == "acme" else (layout.TLS_PAIR,)
     converged(
         name="nginx serves it",
         service="nginx",
-        levels=[Level((_FILE, layout.TLS_CERTIFICATE, layout.TLS_KEY), _RELOAD)],
+        levels=[Level((_FILE, *renewed), _RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

@@ -1,5 +1,9 @@
 """The node's certificate and key, and the authority it knows the others by, from the operator's
-machine."""
+machine.
+
+A node that asks an ACME authority for them (components/acme.py) begins with a certificate that
+nobody trusts: nginx needs one to start, and has to serve port 80 before there can be another.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,42 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.hosts.node import Node
 from deploys.operations.files import File, files_in_place
+from deploys.operations.services import converged
 from portside.operator.keystore import Keystore, KeystoreError
+
+# Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
+PLACEHOLDER = f"""\
+cd {layout.TLS}; umask 077
+if openssl x509 -noout -in node.pem && openssl pkey -noout -in node.pem; then
+    chown root:root node.pem; chmod 0600 node.pem
+else
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 3650 \\
+        -subj '/CN=no certificate yet' -keyout .candidate.key -out .candidate.crt
+    cat .candidate.crt .candidate.key > .candidate-node.pem
+    rm .candidate.key .candidate.crt; mv -fT .candidate-node.pem node.pem
+fi >/dev/null 2>&1"""
+HAS_ONE = (
+    f"[ \"$(stat -c '%U:%G %a' {layout.TLS_PAIR})\" = 'root:root 600' ] && "
+    f"openssl x509 -noout -in {layout.TLS_PAIR} && openssl pkey -noout -in {layout.TLS_PAIR}"
+)
 
 
 @deploy("TLS")
 def tls(node: Node) -> None:
     """A checked pair: nginx could start with a wrong one only to fail at the next boot."""
-    certificate, key = certificate_files(node)
     authority = authority_file(node)
-    files_in_place(
-        name="Certificate and key",
-        files=[
-            File(layout.TLS_CERTIFICATE, certificate, mode=0o640),
-            File(layout.TLS_KEY, key, mode=0o600),
-            *([] if authority is None else [File(layout.CA_CERTIFICATE, authority)]),
-        ],
-    )
+    files = [] if authority is None else [File(layout.CA_CERTIFICATE, authority)]
+    if node.cluster.tls.mode != "acme":
+        files.append(File(layout.TLS_PAIR, "".join(certificate_files(node)), mode=0o600))
+    if files:
+        files_in_place(name="Certificate and key", files=files)
+    if node.cluster.tls.mode == "acme":
+        converged(
+            name="A certificate to begin with",
+            service="placeholder",
+            holds=HAS_ONE,
+            otherwise=PLACEHOLDER,
+        )
 
 
 def certificate_files(node: Node) -> tuple[str, str]:
@@ -38,8 +62,6 @@ def certificate_files(node: Node) -> tuple[str, str]:
     Raises PyinfraError, before anything is changed, when there is no usable pair.
     """
     mode, directory = node.cluster.tls.mode, node.cluster.tls.directory
-    if mode == "acme":
-        raise PyinfraError("tls.mode: acme is not available yet: use 'files' or 'lab'")
     try:
         if mode == "lab":
             keystore = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT)
@@ -60,9 +82,12 @@ def authority_file(node: Node) -> str | None:
 
     Raises PyinfraError, before anything is changed, when it is missing.
     """
-    if node.cluster.tls.mode != "lab":
+    mode, named = node.cluster.tls.mode, node.cluster.tls.authority
+    if mode != "lab" and named is None:
         return None
     try:
+        if mode != "lab" and named is not None:
+            return _read((layout.PROJECT_ROOT / named).expanduser())
         return _read(Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).ca_certificate())
     except (KeystoreError, OSError) as error:
         raise PyinfraError(f"{node.node_id}: no certificate authority: {error}") from None

@@ -29,6 +29,7 @@ from pydantic import (
 
 from portside.bucket import Bucket
 from portside.cluster import defaults
+from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, DirectoryUrl, Profile
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.firewall import Firewall
@@ -295,28 +296,55 @@ class Tls(_Strict):
     """Certificates: `lab` = from a CA of the operator's own, `files` = yours, `acme` = asked for.
 
     With `files`, `directory` holds `<node id>.crt` (full chain) and `<node id>.key` for each node.
-    `hsts` holds for certificates that browsers trust: with the lab's they would lock people out.
+    With `acme`, nodes ask Let's Encrypt, with `staging` the one of it that is for trying, or the
+    authority at `directory_url`; `profile` is one of the kinds of certificate that it offers.
+    `authority` holds the CA certificates that the cluster's own are known by, where those that
+    every system knows don't do. `hsts` holds for certificates that browsers trust: with the lab's
+    they would lock people out.
     """
 
     mode: Literal["lab", "files", "acme"] = "lab"
     email: str | None = None
+    staging: bool = False
+    directory_url: DirectoryUrl | None = None
+    profile: Profile | None = None
     directory: Path | None = None
+    authority: Path | None = None
     hsts: Hsts = Hsts()
 
     @model_validator(mode="after")
     def _complete(self) -> Tls:
         if self.mode == "acme" and not (self.email and _EMAIL.fullmatch(self.email)):
-            raise ValueError("mode acme needs 'email', an address for expiry warnings")
+            raise ValueError("mode acme needs 'email', an address where the authority reaches you")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
         if self.mode == "lab" and self.hsts != Hsts():
             raise ValueError("hsts needs certificates that browsers trust: mode acme or files")
         return self
 
+    @model_validator(mode="after")
+    def _asked_for(self) -> Tls:
+        of_acme = {
+            "staging": self.staging,
+            "directory_url": self.directory_url,
+            "profile": self.profile,
+        }
+        useless = [name for name, said in of_acme.items() if said]
+        if self.mode != "acme" and useless:
+            raise ValueError(f"{' and '.join(useless)}: only with mode acme")
+        if self.staging and self.directory_url:
+            raise ValueError("staging is Let's Encrypt's: leave it out beside a directory_url")
+        return self
+
+    @property
+    def acme_directory(self) -> str:
+        """The ACME directory that nodes ask."""
+        return self.directory_url or (LETS_ENCRYPT_STAGING if self.staging else LETS_ENCRYPT)
+
     @property
     def strict_transport_security(self) -> str:
         """The header's value; empty without one."""
-        return "" if self.mode == "lab" else self.hsts.header
+        return "" if self.mode == "lab" or self.staging else self.hsts.header
 
 
 class Replication(_Strict):

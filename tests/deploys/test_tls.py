@@ -66,12 +66,6 @@ def test_missing_files_are_named(tmp_path: Path, make_node: MakeNode) -> None:
         certificate_files(make_node(cluster=cluster))
 
 
-def test_acme_is_refused_in_words(make_node: MakeNode) -> None:
-    cluster = parse(CLUSTER + "tls: {mode: acme, email: ops@portside.test}\n")
-    with pytest.raises(PyinfraError, match="acme is not available yet"):
-        certificate_files(make_node(cluster=cluster))
-
-
 def test_without_keys_the_operator_hears_what_to_run(
     tmp_path: Path, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,3 +93,12 @@ def test_the_labs_own_authority_goes_to_the_nodes_and_no_one_elses(
     assert authority_file(node) == keystore.ca_certificate().read_text()
     files = parse(CLUSTER + "tls: {mode: files, directory: /nowhere}\n")
     assert authority_file(make_node(cluster=files)) is None
+
+
+def test_an_authority_that_is_named_goes_to_the_nodes(tmp_path: Path, make_node: MakeNode) -> None:
+    (tmp_path / "ca.pem").write_text("certificates")
+    said = f"tls: {{mode: acme, email: ops@portside.test, authority: {tmp_path}/ca.pem}}\n"
+    assert authority_file(make_node(cluster=parse(CLUSTER + said))) == "certificates\n"
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(PyinfraError, match=r"s01: no certificate authority: .*ca\.pem"):
+        authority_file(make_node(cluster=parse(CLUSTER + said)))

@@ -93,8 +93,7 @@ def moved(configuration: str, home: Path) -> str:
     for old, new in (
         *(of_an_agent if "upstream agent" in text else ()),
         *(of_control if "upstream control" in text else ()),
-        (layout.TLS_CERTIFICATE, f"{home}/node.crt"),
-        (layout.TLS_KEY, f"{home}/node.key"),
+        (layout.TLS_PAIR, f"{home}/node.pem"),
         ("/var/log/nginx", str(home)),
         ("/run/nginx.pid", f"{home}/nginx.pid"),
     ):
@@ -111,8 +110,7 @@ def moved(configuration: str, home: Path) -> str:
 def write(configuration: str, home: Path) -> Path:
     """A folder in which nginx can check or serve `configuration`."""
     pair = certificates.issue(certificates.make_ca("test"), HOST)
-    (home / "node.crt").write_bytes(pair.certificate_pem)
-    (home / "node.key").write_bytes(pair.key_pem)
+    (home / "node.pem").write_bytes(pair.certificate_pem + pair.key_pem)
     (home / "data" / "uploads").mkdir(parents=True)
     (home / "data" / layout.MARKER).touch()
     path = home / "nginx.conf"

@@ -60,8 +60,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     path = nginx_process.write(configuration(storage), home)
     ca = certificates.make_ca("test")
     pair = certificates.issue(ca, HOST)
-    (home / "node.crt").write_bytes(pair.certificate_pem)
-    (home / "node.key").write_bytes(pair.key_pem)
+    (home / "node.pem").write_bytes(pair.certificate_pem + pair.key_pem)
     (home / "ca.crt").write_bytes(ca.certificate_pem)
     nginx = nginx_process.Nginx(path)
     agent = Agent(

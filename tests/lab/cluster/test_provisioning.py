@@ -84,7 +84,7 @@ def test_services_are_sandboxed(storage: Host, service: str, exposure: int) -> N
         ("/etc/portside/keyset.json", "root:portside", 0o640),
         ("/etc/portside/node.key", "portside:portside", 0o600),
         ("/etc/portside/tls", "root:root", 0o700),
-        ("/etc/portside/tls/node.key", "root:root", 0o600),
+        ("/etc/portside/tls/node.pem", "root:root", 0o600),
         ("/srv/portside", "portside:portside", 0o755),
         ("/srv/portside/uploads", "portside:portside", 0o2755),
         ("/srv/portside/staging", "portside:portside", 0o700),

@@ -49,8 +49,7 @@ class StorageProcesses:
         self.node_id = node_id
         configured = nginx_process.write(configuration(storage), home)
         pair = certificates.issue(ca, _HOST)
-        (home / "node.crt").write_bytes(pair.certificate_pem)
-        (home / "node.key").write_bytes(pair.key_pem)
+        (home / "node.pem").write_bytes(pair.certificate_pem + pair.key_pem)
         (home / "ca.crt").write_bytes(ca.certificate_pem)
         self._nginx: Nginx | None = Nginx(configured)
         self.url = f"https://{_HOST}:{self._nginx.https_port}"

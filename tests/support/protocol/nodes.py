@@ -81,7 +81,6 @@ def _certificate_for_this_computer(home: Path) -> Path:
     """Clients nobody here wrote check certificates: one they accept, and the CA to accept it by."""
     ca = certificates.make_ca("test")
     pair = certificates.issue(ca, HOST)
-    (home / "node.crt").write_bytes(pair.certificate_pem)
-    (home / "node.key").write_bytes(pair.key_pem)
+    (home / "node.pem").write_bytes(pair.certificate_pem + pair.key_pem)
     (home / "ca.crt").write_bytes(ca.certificate_pem)
     return home / "ca.crt"

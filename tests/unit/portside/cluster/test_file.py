@@ -140,6 +140,13 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("cors: {origins: [1]}", "cors.origins"),
         ("tls: {mode: files}", "tls"),
         ("tls: {mode: acme, email: nobody}", "tls"),
+        (
+            "tls: {mode: acme, email: a@b.c, directory_url: 'http://ca.test/dir'}",
+            "tls.directory_url",
+        ),
+        ("tls: {mode: acme, email: a@b.c, profile: 'six days'}", "tls.profile"),
+        ("tls: {mode: acme, email: a@b.c, staging: true, directory_url: 'https://a.b/c'}", "tls"),
+        ("tls: {mode: lab, staging: true}", "tls"),
         # Whoever was told to come with TLS alone, and doesn't trust it, is locked out.
         ("tls: {mode: lab, hsts: {max_age: 1d}}", "tls"),
         ("tls: {mode: files, directory: x, hsts: {max_age: 900d}}", "tls.hsts.max_age"),
