@@ -13,7 +13,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
@@ -65,7 +64,6 @@ def acme(node: Node) -> None:
             first=f"systemctl disable --quiet --now {layout.CERTIFICATE_TIMER} 2>/dev/null || true",
         )
         return
-    refuse_what_can_not_work(node)
     packages_installed(name="certbot", packages=["certbot"])
     directories_in_place(
         name="Folders",
@@ -112,8 +110,8 @@ def settings(node: Node) -> str:
     return render("acme/acme.toml.j2", layout=layout, node=node, tls=node.cluster.tls)
 
 
-def refuse_what_can_not_work(node: Node) -> None:
-    """Raises PyinfraError, before anything is changed, with all that is in a certificate's way.
+def obstacles(node: Node) -> list[str]:
+    """All that is in a certificate's way, a line each: found before anything is changed.
 
     A node that has its certificate isn't held up by what may be wrong around it.
     """
@@ -125,8 +123,7 @@ def refuse_what_can_not_work(node: Node) -> None:
             f"tls.profile: {profile} needs certbot 4.0, which comes with Debian "
             f"{FIRST_WITH_PROFILES}; this is {found.debian}: leave it out, or upgrade the node"
         )
-    if problems:
-        raise PyinfraError("\n".join(f"{node.node_id}: {each}" for each in problems))
+    return problems
 
 
 def names_and_ports(node: Node, found: public_name.Certified) -> list[str]:

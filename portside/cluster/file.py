@@ -427,7 +427,6 @@ class Cluster(_Strict):
     connect: Literal["ssh", "vagrant"] = "ssh"
     ssh: Ssh = Ssh()
     firewall: Firewall = Firewall()
-    hardening: Literal["off", "standard", "strict"] = "standard"
     roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
