@@ -36,7 +36,7 @@ class Rosters:
         with self._lock:
             seen = (_stamp(self._deployed), _stamp(self._received))
             if seen != self._seen:
-                found = [_read(path) for path in (self._deployed, self._received)]
+                found = [read(path) for path in (self._deployed, self._received)]
                 known = [roster for roster in found if roster is not None]
                 self._roster = max(known, key=lambda each: each.version, default=self._roster)
                 self._seen = seen

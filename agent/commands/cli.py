@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent import settings, worker
-from agent.cluster import identity
+from agent.cluster import announced, identity
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
@@ -74,6 +74,7 @@ def main() -> None:
 
 def _identity(found: Settings, arguments: argparse.Namespace) -> None:
     if arguments.take_over is not None:
+        announced.wait(found, arguments.take_over)
         key = identity.take_over(found.node_key, found.node_id, arguments.take_over)
     elif arguments.prepare:
         key = identity.prepare(found.node_key, found.node_id)
