@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fabric
 from fabric import Connection
@@ -25,7 +26,7 @@ from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
-from portside.operator import ssh
+from portside.operator import rotation, ssh
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, PROGRAMS
 from portside.operator.vagrant import VagrantError
@@ -130,6 +131,67 @@ def undrain(context: Context, node: str) -> None:
 def retire(context: Context, node: str) -> None:
     """Let a drained node go for good; then its line in the cluster file can go too."""
     _want(node, NodeStateRequest(state="retired"))
+
+
+@_task(
+    help={
+        "what": "issuer, nodes, operator, or all",
+        "finish": "only let go of private keys that have ended",
+    }
+)
+def rotate_keys(context: Context, what: str = "all", finish: bool = False) -> None:
+    """Replace keys while everything goes on; what broke off is finished by the next run."""
+    if what not in rotation.KINDS:
+        sys.exit(f"--what {what}: one of {', '.join(rotation.KINDS)}")
+    try:
+        path = cluster_file.find(_ROOT)
+        cluster = cluster_file.load(path)
+        keystore = Keystore.for_cluster(cluster, _ROOT)
+        hands = _Hands(path, cluster, keystore)
+        if finish:
+            rotation.finish(keystore, print)
+            hands.deploy_keys()
+        else:
+            rotation.rotate(cluster, keystore, cast(rotation.What, what), hands, print)
+    except (*_MISTAKES, KeystoreError, rotation.RotationStopped, OSError) as error:
+        sys.exit(str(error))
+
+
+class _Hands:
+    """What a rotation needs done on machines."""
+
+    def __init__(self, path: Path, cluster: Cluster, keystore: Keystore) -> None:
+        self._path = path
+        self._cluster = cluster
+        self._keystore = keystore
+
+    def deploy_keys(self) -> Collection[str]:
+        """Run deploys/keys.py; the ids of the nodes that have everything then."""
+        self._keystore.begin_step()
+        pyinfra = Path(sys.executable).with_name("pyinfra")
+        named = {cluster_file.CLUSTER_VARIABLE: str(self._path.absolute())}
+        # How it ends is no matter: each node that has everything says so in the keystore.
+        subprocess.run(
+            [pyinfra, "inventory", "deploys/keys.py", "-y"],
+            cwd=_ROOT,
+            env={**os.environ, **named},
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        begun = self._keystore.rotation()
+        return () if begun is None else begun.confirmed
+
+    def new_operator_key(self) -> None:
+        """Another API key, kept here; the one before counts for ten minutes more."""
+        node_id = self._cluster.with_role("control")[0]
+        if self._keystore.operator_key() is not None:
+            with _connection(self._cluster, node_id) as connection:
+                made = _as_root(connection, _app("rotate", _APP, "--old-for", "10m"), hide=True)
+            if made.ok:
+                self._keystore.keep_operator_key(str(made.stdout).split()[-1])
+                return
+        # There is none yet, or one got lost on its way here and is in the way of another.
+        _new_key(self._cluster, self._keystore)
 
 
 def _want(node_id: str, wish: NodeStateRequest, watch: bool = False) -> None:

@@ -67,7 +67,8 @@ def _stamp(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(path: Path) -> Roster | None:
+def read(path: Path) -> Roster | None:
+    """The roster in a file; None where there is none that can be used."""
     try:
         return Roster.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -131,9 +131,9 @@ def foreign_issuer(
         return None
     return (
         f"{node_id} trusts the issuer key {', '.join(sorted(trusted))}, which is not in "
-        f"{keystore}: is this the cluster's keystore (PORTSIDE_SECRETS)? A lost key is brought back "
-        "by `portside keys import FILE` (the control node has it as /etc/portside/issuer.json); to "
-        "begin anew, "
+        f"{keystore}: is this the cluster's keystore (PORTSIDE_SECRETS)? A lost key is brought "
+        "back by `portside keys import FILE` (the control node has it as "
+        "/etc/portside/issuer.json); to begin anew, "
         f"move {keystore}/issuer away and run `portside keys init --new-issuer`: tokens that are "
         "out count no more then"
     )
