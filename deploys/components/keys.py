@@ -75,8 +75,7 @@ def key_rotated(node_id: str, keystore: Keystore) -> Generator[StringCommand | F
         if shown is None:
             yield StringCommand(Guard("false", f"{node_id} shows no next key").command)
         else:
-            arguments = (node_id, shown, datetime.now(UTC))
-            yield FunctionCommand(keystore.keep_following_key, arguments, {})
+            yield FunctionCommand(keystore.keep_following_key, (node_id, shown), {})
 
 
 @operation()

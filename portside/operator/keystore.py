@@ -233,6 +233,12 @@ class Keystore:
         with self._locked():
             self._rotation.unlink(missing_ok=True)
 
+    def begin_step(self) -> None:
+        """From now on a rotation hears anew which nodes have what is deployed."""
+        rotation = self.rotation()
+        if rotation is not None:
+            self.keep_rotation(rotation.model_copy(update={"confirmed": ()}))
+
     def confirm(self, node_id: str) -> None:
         """A node has every key that a rotation has brought so far."""
         rotation = self.rotation()
@@ -345,13 +351,13 @@ class Keystore:
         except (ValueError, OSError) as error:
             raise KeystoreError(str(error)) from None
 
-    def keep_following_key(self, node_id: str, key: PublicKey, now: datetime) -> None:
+    def keep_following_key(self, node_id: str, key: PublicKey) -> None:
         """Keep the key that is to take the place of a node's. Raises KeystoreError."""
         wrong = _not_the_key_of(node_id, key)
         if wrong:
             raise KeystoreError(f"the next key of {node_id} can't be used: {wrong}")
         with self._locked():
-            others = self.other_keys(node_id).with_following(key, now)
+            others = self.other_keys(node_id).with_following(key)
             node_keys.write(self._other_keys(node_id), others)
 
     def adopt_following_key(self, node_id: str, now: datetime) -> None:
@@ -369,9 +375,7 @@ class Keystore:
                 )
             self.keep_node_key(node_id, others.following)
         with self._locked():
-            done = self.other_keys(node_id).model_copy(
-                update={"following": None, "prepared_at": None}
-            )
+            done = self.other_keys(node_id).model_copy(update={"following": None})
             node_keys.write(self._other_keys(node_id), done)
 
     def is_prepared(self, node_id: str, since: datetime) -> bool:

@@ -27,7 +27,6 @@ class OtherKeys(BaseModel):
 
     following: PublicKey | None = None
     """The one that is to take over; everybody is told of it first."""
-    prepared_at: AwareDatetime | None = None
     former: tuple[PublicKey, ...] = ()
     """The newest first, each with its end."""
     taken_over_at: AwareDatetime | None = None
@@ -38,9 +37,9 @@ class OtherKeys(BaseModel):
         following = () if self.following is None else (self.following,)
         return (*following, *self.former)[:MOST_KEYS]
 
-    def with_following(self, key: PublicKey, now: datetime) -> OtherKeys:
+    def with_following(self, key: PublicKey) -> OtherKeys:
         """Once a node has made its next key."""
-        return self.model_copy(update={"following": key, "prepared_at": now})
+        return self.model_copy(update={"following": key})
 
     def taken_over(self, before: PublicKey, now: datetime) -> OtherKeys:
         """Once the node signs with what was the next key, and no longer with `before`."""

@@ -86,7 +86,7 @@ def rotate(
     keystore.end_rotation()
 
 
-def finish(cluster: Cluster, keystore: Keystore, hands: Hands, say: Callable[[str], None]) -> None:
+def finish(keystore: Keystore, say: Callable[[str], None]) -> None:
     """Let go of private halves of keys that have ended. Raises RotationStopped, KeystoreError."""
     if keystore.rotation() is not None:
         raise RotationStopped("a rotation isn't done yet: run `fab rotate-keys`, which goes on")
