@@ -64,6 +64,8 @@ def key_rotated(node_id: str, keystore: Keystore) -> Generator[StringCommand | F
     if keystore.has_taken_over(node_id, rotation.begun_at):
         return
     following = keystore.other_keys(node_id).following
+    if following is not None and not rotation.told:
+        return
     if following is not None:
         # It waits until the control plane has told of the key, so that whoever has to believe the
         # next signature knows it.

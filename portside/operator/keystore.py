@@ -65,6 +65,8 @@ class Rotation(BaseModel):
     begun_at: AwareDatetime
     issuer: bool = False
     nodes: tuple[str, ...] = ()
+    told: bool = False
+    """Whether everybody has heard of the nodes' next keys, so that they may sign."""
     operator: bool = False
     confirmed: tuple[str, ...] = ()
 
@@ -377,11 +379,6 @@ class Keystore:
         with self._locked():
             done = self.other_keys(node_id).model_copy(update={"following": None})
             node_keys.write(self._other_keys(node_id), done)
-
-    def is_prepared(self, node_id: str, since: datetime) -> bool:
-        """Whether the key is known that is to follow a node's, or follows it already."""
-        others = self.other_keys(node_id)
-        return others.following is not None or self.has_taken_over(node_id, since)
 
     def has_taken_over(self, node_id: str, since: datetime) -> bool:
         """Whether a node has signed with another key since then."""

@@ -128,9 +128,10 @@ def _nodes(
     say: Callable[[str], None],
 ) -> None:
     todo = [node_id for node_id in begun.nodes if node_id in cluster.nodes]
-    if any(not keystore.is_prepared(node_id, begun.begun_at) for node_id in todo):
+    if not begun.told:
         say("nodes: each makes its next key, and everybody is told of them")
         _everywhere(cluster, hands)
+        keystore.keep_rotation(begun.model_copy(update={"told": True}))
     say("nodes: each signs with its next key")
     _everywhere(cluster, hands)
     late = [each for each in todo if not keystore.has_taken_over(each, begun.begun_at)]
