@@ -21,12 +21,13 @@ from invoke.context import Context
 
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused
-from portside.client.login import CA_VARIABLE
+from portside.client.login import named_ca
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
 from portside.operator import rotation, ssh
+from portside.operator.authority import authority_of
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, PROGRAMS
 from portside.operator.vagrant import VagrantError
@@ -227,8 +228,7 @@ def _control(cluster: Cluster, keystore: Keystore, key: str) -> Control:
     """The control plane, asked with this key. Raises ValueError where there is none."""
     if cluster.control_url is None:
         raise ValueError(f"cluster {cluster.name!r} has no control plane")
-    named = os.environ.get(CA_VARIABLE)
-    ca = keystore.ca_certificate() if cluster.tls.mode == "lab" else Path(named) if named else None
+    ca = authority_of(cluster, keystore, _ROOT) or named_ca()
     return Control(cluster.control_url, key, ca)
 
 

@@ -297,12 +297,15 @@ class Tls(_Strict):
     """Certificates: `lab` = from a CA of the operator's own, `files` = yours, `acme` = asked for.
 
     With `files`, `directory` holds `<node id>.crt` (full chain) and `<node id>.key` for each node.
-    `hsts` holds for certificates that browsers trust: with the lab's they would lock people out.
+    `authority` holds the CA certificates that the cluster's own are known by, where those that
+    every system knows don't do. `hsts` holds for certificates that browsers trust: with the lab's
+    they would lock people out.
     """
 
     mode: Literal["lab", "files", "acme"] = "lab"
     email: str | None = None
     directory: Path | None = None
+    authority: Path | None = None
     hsts: Hsts = Hsts()
 
     @model_validator(mode="after")
@@ -311,6 +314,8 @@ class Tls(_Strict):
             raise ValueError("mode acme needs 'email', an address for expiry warnings")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
+        if self.mode == "lab" and self.authority is not None:
+            raise ValueError("authority: mode lab has one of its own, from `portside keys init`")
         if self.mode == "lab" and self.hsts != Hsts():
             raise ValueError("hsts needs certificates that browsers trust: mode acme or files")
         return self

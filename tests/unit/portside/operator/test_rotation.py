@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from portside import durable_file
 from portside.cluster import roster
 from portside.cluster.file import Cluster, parse
 from portside.operator import rotation
@@ -118,6 +119,12 @@ class Machines:
 
 def ignore(line: str) -> None:
     pass
+
+
+@pytest.fixture(autouse=True)
+def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are killed here, and the kernel goes on: some hundred fsyncs would show nothing."""
+    monkeypatch.setattr(durable_file, "sync", lambda descriptor: None)
 
 
 @pytest.fixture
