@@ -6,6 +6,9 @@ client knows it and its handshakes are cheap.
 
 from __future__ import annotations
 
+import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS = 3650
@@ -26,6 +30,9 @@ EXPIRING_DAYS = 14
 
 _BACKDATE = timedelta(hours=1)
 """Certificates start this far in the past: a node's clock may be behind the operator's."""
+
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +233,15 @@ def _called(certificate: x509.Certificate) -> str:
 
 
 def _authorities(pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        return []
+    """Those that can be read: of a system's hundreds an odd one must not hide the others."""
+    found = []
+    with warnings.catch_warnings():
+        # Some have serial numbers that RFC 5280 doesn't allow.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for each in _CERTIFICATE.findall(pem):
+            with suppress(ValueError):
+                found.append(x509.load_pem_x509_certificate(each))
+    return found
 
 
 def expiry(certificate_pem: bytes) -> datetime:

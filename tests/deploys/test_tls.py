@@ -58,7 +58,7 @@ def test_an_authority_that_is_none_is_refused(
     ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
 ) -> None:
     (tmp_path / "ca.pem").write_text(_pair(ca)[0])
-    with pytest.raises(PyinfraError, match="no certificate authority: .* may sign no other"):
+    with pytest.raises(PyinfraError, match=r"no certificate authority: .* may sign no other"):
         authority_file(make_node(cluster=_files(tmp_path, "ca.pem")))
 
 
