@@ -115,3 +115,8 @@ def test_an_authority_that_is_none_is_refused(pem: bytes, word: str) -> None:
     check_authority(ROOT.certificate_pem, NOW)
     with pytest.raises(ValueError, match=word):
         check_authority(pem, NOW)
+
+
+def test_an_odd_certificate_among_the_systems_hides_no_other() -> None:
+    odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    assert judged(FULL, roots=odd + ROOT.certificate_pem) == []
