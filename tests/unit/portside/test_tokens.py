@@ -248,9 +248,9 @@ def test_what_a_key_signed_in_its_time_is_proof_after_it() -> None:
     later = NOW + timedelta(days=30)
     assert verify_uploaded(signed(), ended, "s01", later).aud == "s01"
     assert refusal(signed(), now=later, keys=ended) == "token-unknown-key"
-    begun = {"iat": UNIX + 7200, "nbf": UNIX + 7200, "exp": UNIX + 8000}
+    too_late = signed(iat=UNIX + 7200, nbf=UNIX + 7200, exp=UNIX + 8000)
     with pytest.raises(TokenRefused, match="its key had ended when it was signed"):
-        verify_uploaded(signed(**begun), ended, "s01", later)
+        verify_uploaded(too_late, ended, "s01", later)
     # What was signed in the future was signed now at the latest.
     with pytest.raises(TokenRefused, match="its key had ended"):
         verify_uploaded(signed(iat=UNIX + 10**9), ended, "s01", later)
