@@ -86,12 +86,14 @@ def _certificates(cluster: Cluster, file: Path | None) -> tuple[list[str], list[
     wrong: list[str] = []
     told: list[str] = []
     named, directory, now = cluster.tls.authority, cluster.tls.directory, datetime.now(UTC)
-    roots = system_authorities()
+    # Where the authority can't be used, that is what is to be said, of no chain anything.
+    roots = system_authorities() if named is None else None
     if named is not None:
         path = located(named, *folders_of(file))
         try:
-            roots = path.read_bytes()
-            certificates.check_authority(roots, now)
+            authority = path.read_bytes()
+            certificates.check_authority(authority, now)
+            roots = authority
         except OSError as error:
             wrong.append(f"tls.authority: {path}: {error.strerror}")
         except ValueError as error:
