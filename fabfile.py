@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fabric
 from fabric import Connection
@@ -20,12 +21,13 @@ from invoke.context import Context
 
 from portside.client.control import Control
 from portside.client.http.errors import ControlError, ControlRefused
-from portside.client.login import CA_VARIABLE
+from portside.client.login import named_ca
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterError
 from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
-from portside.operator import host_keys, paramiko_client, remote, ssh
+from portside.operator import host_keys, paramiko_client, remote, rotation, ssh
+from portside.operator.authority import authority_of
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, MARKER, PROGRAMS
 from portside.wire.control import NodeStateRequest
@@ -142,6 +144,67 @@ def retire(context: Context, node: str) -> None:
     _want(node, NodeStateRequest(state="retired"))
 
 
+@_task(
+    help={
+        "what": "issuer, nodes, operator, or all",
+        "finish": "only let go of private keys that have ended",
+    }
+)
+def rotate_keys(context: Context, what: str = "all", finish: bool = False) -> None:
+    """Replace keys while everything goes on; what broke off is finished by the next run."""
+    if what not in rotation.KINDS:
+        sys.exit(f"--what {what}: one of {', '.join(rotation.KINDS)}")
+    try:
+        path = cluster_file.find(_ROOT)
+        cluster = cluster_file.load(path)
+        keystore = Keystore.for_cluster(cluster, _ROOT)
+        hands = _Hands(path, cluster, keystore)
+        if finish:
+            rotation.finish(keystore, print)
+            hands.deploy_keys()
+        else:
+            rotation.rotate(cluster, keystore, cast(rotation.What, what), hands, print)
+    except (*_MISTAKES, KeystoreError, rotation.RotationStopped, OSError) as error:
+        sys.exit(str(error))
+
+
+class _Hands:
+    """What a rotation needs done on machines."""
+
+    def __init__(self, path: Path, cluster: Cluster, keystore: Keystore) -> None:
+        self._path = path
+        self._cluster = cluster
+        self._keystore = keystore
+
+    def deploy_keys(self) -> Collection[str]:
+        """Run deploys/keys.py; the ids of the nodes that have everything then."""
+        self._keystore.begin_step()
+        pyinfra = Path(sys.executable).with_name("pyinfra")
+        named = {cluster_file.CLUSTER_VARIABLE: str(self._path.absolute())}
+        # How it ends is no matter: each node that has everything says so in the keystore.
+        subprocess.run(
+            [pyinfra, "inventory", "deploys/keys.py", "-y"],
+            cwd=_ROOT,
+            env={**os.environ, **named},
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        begun = self._keystore.rotation()
+        return () if begun is None else begun.confirmed
+
+    def new_operator_key(self) -> None:
+        """Another API key, kept here; the one before counts for ten minutes more."""
+        node_id = self._cluster.with_role("control")[0]
+        if self._keystore.operator_key() is not None:
+            with _connection(self._cluster, node_id) as connection:
+                made = _as_root(connection, _app("rotate", _APP, "--old-for", "10m"), hide=True)
+            if made.ok:
+                self._keystore.keep_operator_key(str(made.stdout).split()[-1])
+                return
+        # There is none yet, or one got lost on its way here and is in the way of another.
+        _new_key(self._cluster, self._keystore)
+
+
 def _want(node_id: str, wish: NodeStateRequest, watch: bool = False) -> None:
     try:
         cluster = cluster_file.load(cluster_file.find(_ROOT))
@@ -175,8 +238,7 @@ def _control(cluster: Cluster, keystore: Keystore, key: str) -> Control:
     """The control plane, asked with this key. Raises ValueError where there is none."""
     if cluster.control_url is None:
         raise ValueError(f"cluster {cluster.name!r} has no control plane")
-    named = os.environ.get(CA_VARIABLE)
-    ca = keystore.ca_certificate() if cluster.tls.mode == "lab" else Path(named) if named else None
+    ca = authority_of(cluster, keystore, _ROOT) or named_ca()
     return Control(cluster.control_url, key, ca)
 
 

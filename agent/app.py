@@ -23,6 +23,7 @@ from agent.api.metrics_page import NodeGauges
 from agent.api.openapi.components import API
 from agent.api.openapi.operations import OPERATIONS
 from agent.cluster import identity
+from agent.cluster.issuers import Issuers
 from agent.cluster.roster import Rosters
 from agent.index.files import FileIndex
 from agent.index.revocations import Revocations
@@ -56,7 +57,6 @@ from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
 from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
-from portside.wire.keys import Keyset
 
 _log = structlog.get_logger()
 
@@ -66,11 +66,9 @@ def create_app(settings: Settings) -> App:
 
     Raises NodeUnfit, IdentityError, DiskFull or DiskFailed when the node can't take uploads at all.
     """
-    key = identity.load(settings.node_key, settings.node_id)
+    key = identity.follow(settings.node_key, settings.node_id)
     rosters = Rosters(settings)
-    # A keyset may have nodes' keys beside the issuers': they sign no upload, download or access.
-    nodes = {settings.node_id, *(node.node_id for node in rosters.current().nodes)}
-    keyset = Keyset.model_validate_json(settings.keyset.read_bytes()).without(nodes)
+    issuers = Issuers(settings, rosters)
     health = NodeHealth(settings)
     database = open_index(settings)
     index = FileIndex(database)
@@ -88,7 +86,7 @@ def create_app(settings: Settings) -> App:
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     policy = UploadPolicy(
         settings=settings,
-        keyset=keyset,
+        issuers=issuers.current,
         index=index,
         uploads=upload_index,
         health=health,
@@ -113,10 +111,10 @@ def create_app(settings: Settings) -> App:
     resumables = ResumableUploads(policy, intake)
     replicas = ReplicaReceiver(
         Sources(settings.node_id, rosters),
-        CopyOrders(settings, keyset, rosters),
+        CopyOrders(settings, issuers.current, rosters),
         *(database, intake),
     )
-    access = Access(settings, keyset, database)
+    access = Access(settings, issuers.current, database)
     verifier = Verifier(settings, database)
 
     _log.info(
@@ -168,7 +166,7 @@ def create_app(settings: Settings) -> App:
     app.add_route("/internal/missing", lasting.Missing(database, access, whereabouts))
     status = system.Status(settings, health, admission, metrics, progress)
     app.add_route(paths.UPLOAD_STATUS, status)
-    app.add_route(paths.KEYS, system.Keys(key))
+    app.add_route(paths.KEYS, system.Keys(settings.node_id, key, rosters))
     app.add_route("/health/ready", probes.Ready(settings, health, admission))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app

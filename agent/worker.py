@@ -87,7 +87,7 @@ def run(settings: Settings) -> None:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.put(received))
-    key = identity.load(settings.node_key, settings.node_id)
+    key = identity.follow(settings.node_key, settings.node_id)
     database = open_index(settings)
     worker = Worker(settings, database, key)
     # Building pydantic's validators leaves several MiB of freed memory behind.

@@ -45,8 +45,9 @@ with contained():
         clamav(node=node)
         agent(node=node)
 
-    # Both before the roster: the control plane asks each node in it from outside, and leaves out for
-    # a while one that doesn't answer. A certificate's authority comes to nginx before it gives one.
+    # Both before the roster: the control plane asks each node in it from outside, and leaves out
+    # for a while one that doesn't answer. A certificate's authority comes to nginx before it gives
+    # one.
     nginx(node=node)
     acme(node=node)
 

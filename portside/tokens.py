@@ -88,12 +88,22 @@ class SigningKey:
 
     def __init__(self, private: Ed25519PrivateKey, owner: str) -> None:
         self._private = private
-        self.owner = owner
+        self._owner = owner
         self._x = base64url.encode(private.public_key().public_bytes_raw())
-        self.kid = thumbprint(self._x)
+        self._kid = thumbprint(self._x)
 
     def __repr__(self) -> str:
         return f"SigningKey(owner={self.owner!r}, kid={self.kid!r})"
+
+    @property
+    def owner(self) -> str:
+        """An issuer's name or a node's id."""
+        return self._owner
+
+    @property
+    def kid(self) -> str:
+        """The key's id: its thumbprint (RFC 7638)."""
+        return self._kid
 
     @classmethod
     def generate(cls, owner: str) -> SigningKey:
@@ -161,12 +171,12 @@ def verify_upload(
 def verify_uploaded(
     token: str, keyset: Keyset, node_id: str | None, now: datetime | None = None
 ) -> UploadClaims:
-    """What an upload token allowed `node_id`, or whichever node, also after its time.
-
-    Raises TokenRefused.
+    """What an upload token allowed `node_id`, or whichever node, also after its time and its
+    key's. Raises TokenRefused.
     """
     moment = now or datetime.now(UTC)
-    claims = _parsed(UploadClaims, _verified_payload(token, UPLOAD_TYPE, keyset, moment))
+    payload = _verified_payload(token, UPLOAD_TYPE, keyset, moment, late=True)
+    claims = _parsed(UploadClaims, payload)
     if node_id is not None and claims.aud != node_id:
         raise TokenRefused(
             "token-wrong-node", f"the token was for node {claims.aud!r}, not {node_id!r}"
@@ -281,9 +291,10 @@ def mint_receipt(key: SigningKey, claims: ReceiptClaims) -> str:
 
 
 def verify_receipt(token: str, keyset: Keyset, now: datetime | None = None) -> ReceiptClaims:
-    """What a node attests to. Receipts don't expire. Raises TokenRefused."""
+    """What a node attests to. Receipts don't expire, nor with their keys. Raises TokenRefused."""
     moment = now or datetime.now(UTC)
-    claims = _parsed(ReceiptClaims, _verified_payload(token, RECEIPT_TYPE, keyset, moment))
+    payload = _verified_payload(token, RECEIPT_TYPE, keyset, moment, late=True)
+    claims = _parsed(ReceiptClaims, payload)
     if claims.aud != RECEIPT_AUDIENCE:
         raise TokenRefused("token-claims", f"a receipt's audience is {RECEIPT_AUDIENCE!r}")
     return claims
@@ -374,21 +385,28 @@ def verify_copy_order(
     Raises TokenRefused.
     """
     moment = now or datetime.now(UTC)
-    claims = _parsed(CopyOrderClaims, _verified_payload(token, ORDER_TYPE, keyset, moment))
+    payload = _verified_payload(token, ORDER_TYPE, keyset, moment, late=late)
+    claims = _parsed(CopyOrderClaims, payload)
     ends = max(claims.exp, int(moment.timestamp()) + 1) if late else claims.exp
     _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
     return claims
 
 
 def _verified_payload(
-    token: str, token_type: str, keyset: Keyset, moment: datetime
+    token: str, token_type: str, keyset: Keyset, moment: datetime, *, late: bool = False
 ) -> dict[str, Any]:
+    """What a trusted key has signed, as far as the key counts at `moment`.
+
+    `late`: what it signed while it counted is proof for good. A key that was rotated out has a
+    `not_after` in the keyset; one that was stolen is taken out of it, and proves nothing.
+    """
     header = unverified_header(token)
     if header.get("alg") != ALGORITHM:
         raise TokenRefused("token-algorithm", f"only {ALGORITHM} signatures are taken")
     if header.get("typ") != token_type:
         raise TokenRefused("token-type", f"this needs a token of typ {token_type!r}")
-    key = keyset.find(str(header.get("kid")), moment)
+    kid = str(header.get("kid"))
+    key = keyset.known(kid) if late else keyset.find(kid, moment)
     if key is None:
         raise TokenRefused("token-unknown-key", "no trusted key has this token's 'kid'")
     try:
@@ -411,7 +429,26 @@ def _verified_payload(
         raise TokenRefused("token-malformed", f"the token can't be read: {error}") from None
     if payload.get("iss") != key.owner:
         raise TokenRefused("token-claims", "'iss' is not the owner of the key that signed")
+    if late and not key.valid_at(_signed_at(payload, moment)):
+        raise TokenRefused("token-unknown-key", "its key had ended when it was signed")
     return payload
+
+
+def _signed_at(payload: Mapping[str, Any], now: datetime) -> datetime:
+    """When something was signed by its own `iat`, which lies ahead for nobody."""
+    told = payload.get("iat")
+    try:
+        return min(datetime.fromtimestamp(float(told or 0), UTC), now)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise TokenRefused("token-claims", "'iat' is no moment") from None
+
+
+def key_id(token: str) -> str:
+    """The id of the key that a token says it is signed with; empty where it says none."""
+    try:
+        return str(unverified_header(token).get("kid", ""))
+    except TokenRefused:
+        return ""
 
 
 def unverified_header(token: str) -> dict[str, Any]:

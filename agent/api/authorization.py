@@ -40,9 +40,11 @@ _UPLOADS = b"/uploads/"
 class Access:
     """Decisions of one node. Each raises ProblemError with the first thing that is wrong."""
 
-    def __init__(self, settings: Settings, keyset: Keyset, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, issuers: Callable[[], Keyset], database: Database
+    ) -> None:
         self._settings = settings
-        self._keyset = keyset
+        self._issuers = issuers
         self._database = database
         self._revocations = Revocations(database)
 
@@ -172,15 +174,14 @@ class Access:
         return stored is not None and stored.sha256 == sha256
 
     def _download_claims(self, token: str, *, resuming: bool) -> DownloadClaims:
-        claims = self._verified(
-            lambda: verify_download(token, self._keyset, self._settings.node_id, resuming=resuming)
-        )
+        issuers, node_id = self._issuers(), self._settings.node_id
+        claims = self._verified(lambda: verify_download(token, issuers, node_id, resuming=resuming))
         self._revocations.refuse(token_id(token, claims.jti))
         return claims
 
     def _upload_claims(self, token: str) -> UploadClaims:
         claims = self._verified(
-            lambda: verify_upload(token, self._keyset, self._settings.node_id, resuming=True)
+            lambda: verify_upload(token, self._issuers(), self._settings.node_id, resuming=True)
         )
         self._revocations.refuse(claims.jti)
         return claims
@@ -193,7 +194,9 @@ class Access:
                 "send 'Authorization: Bearer <access token>'; for a file's content a download "
                 "token will do, as the parameter 'token' of its URL",
             )
-        claims = self._verified(lambda: verify_access(token, self._keyset, self._settings.node_id))
+        claims = self._verified(
+            lambda: verify_access(token, self._issuers(), self._settings.node_id)
+        )
         self._revocations.refuse(token_id(token, claims.jti))
         return claims
 

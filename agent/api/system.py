@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import falcon
 
+from agent.cluster.roster import Rosters
 from agent.host import filesystem
 from agent.settings import Settings
 from agent.telemetry.health import NodeHealth
@@ -81,12 +82,21 @@ class Status:
 
 
 class Keys:
-    """The node's public key as a JWK set (RFC 7517)."""
+    """The node's public keys as a JWK set (RFC 7517), the one that signs now first.
 
-    def __init__(self, key: SigningKey) -> None:
-        self._document = Keyset(keys=(key.public(),)).model_dump_json(exclude_none=True)
+    While a key is being replaced the next one is among them, so that whoever keeps what is told
+    here knows it beforehand; receipts of the ones before count for good.
+    """
+
+    def __init__(self, node_id: str, key: SigningKey, rosters: Rosters) -> None:
+        self._node_id = node_id
+        self._key = key
+        self._rosters = rosters
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """What a receipt's signature is checked with."""
         response.content_type = JWK_SET
-        response.text = self._document
+        signs, own = self._key.public(), self._rosters.current().find(self._node_id)
+        others = () if own is None else own.keyset.keys
+        keys = (signs, *(each for each in others if each.kid != signs.kid))
+        response.text = Keyset(keys=keys).model_dump_json(exclude_none=True)

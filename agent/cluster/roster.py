@@ -36,7 +36,7 @@ class Rosters:
         with self._lock:
             seen = (_stamp(self._deployed), _stamp(self._received))
             if seen != self._seen:
-                found = [_read(path) for path in (self._deployed, self._received)]
+                found = [read(path) for path in (self._deployed, self._received)]
                 known = [roster for roster in found if roster is not None]
                 self._roster = max(known, key=lambda each: each.version, default=self._roster)
                 self._seen = seen
@@ -67,7 +67,8 @@ def _stamp(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(path: Path) -> Roster | None:
+def read(path: Path) -> Roster | None:
+    """The roster in a file; None where there is none that can be used."""
     try:
         return Roster.model_validate_json(path.read_bytes())
     except FileNotFoundError:

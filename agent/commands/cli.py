@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent import settings, worker
-from agent.cluster import identity
+from agent.cluster import announced, identity
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         found = settings.load(arguments.config)
         if arguments.command == "identity":
-            _identity(found, arguments.create)
+            _identity(found, arguments)
         elif arguments.command == "check":
             _check(found)
         elif arguments.command == "reindex":
@@ -72,9 +72,17 @@ def main() -> None:
         sys.exit(1)
 
 
-def _identity(found: Settings, create: bool) -> None:
-    act = identity.create if create else identity.load
-    print(act(found.node_key, found.node_id).public().model_dump_json(exclude_none=True))
+def _identity(found: Settings, arguments: argparse.Namespace) -> None:
+    if arguments.take_over is not None:
+        announced.wait(found, arguments.take_over)
+        key = identity.take_over(found.node_key, found.node_id, arguments.take_over)
+    elif arguments.prepare:
+        key = identity.prepare(found.node_key, found.node_id)
+    elif arguments.create:
+        key = identity.create(found.node_key, found.node_id)
+    else:
+        key = identity.load(found.node_key, found.node_id)
+    print(key.public().model_dump_json(exclude_none=True))
 
 
 def _check(found: Settings) -> None:
@@ -182,7 +190,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portside-agent", description="A storage node's agent.")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("identity", help="print the node's public key as a JWK")
-    show.add_argument("--create", action="store_true", help="make the key first if there is none")
+    ways = show.add_mutually_exclusive_group()
+    ways.add_argument("--create", action="store_true", help="make the key first if there is none")
+    ways.add_argument(
+        "--prepare", action="store_true", help="make the one that is to follow it, and print that"
+    )
+    ways.add_argument(
+        "--take-over",
+        metavar="KID",
+        help="sign with the prepared key from now on, as the roster"
+        " knows it already: `fab rotate-keys` does both",
+    )
     commands.add_parser("check", help="check settings, keys and the data filesystem")
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
     _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))

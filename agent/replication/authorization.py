@@ -28,11 +28,11 @@ class Sources:
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <replicate token>'")
         roster = self._rosters.current()
-        # A node is known by its key in the roster and by no other: one that it had before may be
+        # A node is known by its keys in the roster and by no other: one that it had before may be
         # a thief's. One that is retired is trusted no more, whoever has its key now.
         nodes = [node for node in roster.nodes if node.state != "retired"]
         known = {node.node_id for node in nodes}
-        keys = [node.key for node in nodes if node.key.owner == node.node_id]
+        keys = [key for node in nodes for key in node.keyset.keys if key.owner == node.node_id]
         try:
             claims = verify_replicate(token, Keyset(keys=tuple(keys)), self._node_id)
         except TokenRefused as refused:

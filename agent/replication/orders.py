@@ -7,6 +7,7 @@ compared or repaired, and nothing new comes of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.cluster.roster import Rosters
@@ -41,9 +42,9 @@ class Terms:
 class CopyOrders:
     """The issuers' word on copies that come to one node. Thread-safe."""
 
-    def __init__(self, settings: Settings, keyset: Keyset, rosters: Rosters) -> None:
+    def __init__(self, settings: Settings, issuers: Callable[[], Keyset], rosters: Rosters) -> None:
         self._settings = settings
-        self._keyset = keyset
+        self._issuers = issuers
         self._rosters = rosters
 
     def check(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Terms:
@@ -58,11 +59,8 @@ class CopyOrders:
                 "is to be upgraded",
             )
         roster = self._rosters.current()
-        nodes = {self._settings.node_id, *(node.node_id for node in roster.nodes)}
-        # A keyset may have nodes' keys beside the issuers'.
-        issuers = self._keyset.without(nodes)
         try:
-            proof = verify_proof(asked.proof, issuers, claims)
+            proof = verify_proof(asked.proof, self._issuers(), claims)
         except TokenRefused as refused:
             raise ProblemError("order-refused", f"what {HEADER} says: {refused}") from None
         if isinstance(proof, UploadClaims):

@@ -42,7 +42,6 @@ from portside.wire import paths
 from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
 from portside.wire.heartbeat import RosterNode
-from portside.wire.keys import Keyset
 from portside.wire.problem import Problem
 
 PATIENCE = 60.0
@@ -309,7 +308,7 @@ def judged(
 def _check_receipt(receipt: str, errand: Errand) -> None:
     """Raise TokenRefused or ValueError unless it is the target's own word for this very file."""
     target, stored = errand.target, errand.stored
-    claims = verify_receipt(receipt, Keyset(keys=(target.key,)), datetime.now(UTC))
+    claims = verify_receipt(receipt, target.keyset, datetime.now(UTC))
     if claims.iss != target.node_id:
         raise ValueError(f"it is {claims.iss!r}'s")
     told = (claims.file_id, claims.path, claims.size, claims.sha256)

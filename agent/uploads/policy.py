@@ -6,6 +6,7 @@ decided about in `agent.uploads.preflight`, uploads that go on in `agent.resumab
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -39,7 +40,7 @@ class UploadPolicy:
     """The rules of one node, and what they look at. Every one of them raises ProblemError."""
 
     settings: Settings
-    keyset: Keyset
+    issuers: Callable[[], Keyset]
     index: FileIndex
     uploads: UploadIndex
     health: NodeHealth
@@ -79,7 +80,7 @@ class UploadPolicy:
         if token is None:
             raise ProblemError("token-missing", "send 'Authorization: Bearer <upload token>'")
         try:
-            claims = verify_upload(token, self.keyset, self.settings.node_id, resuming=resuming)
+            claims = verify_upload(token, self.issuers(), self.settings.node_id, resuming=resuming)
         except TokenRefused as refused:
             problem = clock.refused(self.settings, refused)
             if resuming and refused.code == "token-expired":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import falcon
 
 from control.api.requests import json_body
@@ -16,7 +18,7 @@ from portside.wire.keys import Keyset, RevocationRequest, RevokedView, RevokedVi
 class Revocations(Resource):
     """Every token that is revoked. Nobody takes it back: whoever may have it gets a new one."""
 
-    def __init__(self, services: Services, trusted: Keyset) -> None:
+    def __init__(self, services: Services, trusted: Callable[[], Keyset]) -> None:
         super().__init__(services)
         self._trusted = trusted
 
@@ -30,7 +32,7 @@ class Revocations(Resource):
         """201 with the revocation, also of a token that was revoked before."""
         caller = self._access.need(request, "admin")
         wish, now = json_body.parse(request, RevocationRequest), self._clock()
-        asked = revocations.asked_for(wish, self._trusted, now)
+        asked = revocations.asked_for(wish, self._trusted(), now)
         by = caller.app.app_id
         row = self._database.write(
             lambda session: revocations.revoke(session, asked, wish.reason, by, now)

@@ -72,8 +72,9 @@ def _of_this_cluster(session: Session, settings: Settings, revision: str) -> str
             f"nobody can say whether it is of this cluster: {unusable}: deploy the roster first"
         ) from None
     # Keys are made by the nodes themselves and never travel: who has one of them is of the cluster.
-    # A node that was made anew has another, all of them have not.
-    if keys and roster.nodes and not any(node.key.x in keys for node in roster.nodes):
+    # A node that was made anew has another, all of them have not; the roster has former ones too.
+    told = {key.x for node in roster.nodes for key in node.keyset.keys}
+    if keys and told and not told & keys.keys():
         raise BackupRefused(
             f"it is of another cluster: none of its nodes ({', '.join(sorted(keys.values()))}) has "
             f"the key of one of cluster {settings.cluster!r}"
@@ -81,5 +82,5 @@ def _of_this_cluster(session: Session, settings: Settings, revision: str) -> str
     files, newest = session.execute(
         select(func.count(File.file_id), func.max(File.committed_at))
     ).one()
-    told = f", the newest of {newest:%Y-%m-%dT%H:%M:%SZ}" if newest else ""
-    return f"schema {revision}, {len(rows)} nodes, {files} files{told}"
+    latest = f", the newest of {newest:%Y-%m-%dT%H:%M:%SZ}" if newest else ""
+    return f"schema {revision}, {len(rows)} nodes, {files} files{latest}"

@@ -1,12 +1,19 @@
-"""The issuer's key, which signs upload and download tokens."""
+"""The issuer's key, which signs upload and download tokens, and the keys that nodes trust.
+
+Both files are followed: a rotation changes them under the running control plane.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
 from control.settings import Settings
+from portside.keyring.followed_file import FollowedFile
+from portside.keyring.signing import FollowedKey
 from portside.tokens import SigningKey
 from portside.wire.keys import Keyset
 
@@ -18,7 +25,8 @@ class IssuerKeyUnusable(Exception):
 
 
 def load(settings: Settings) -> SigningKey | None:
-    """The issuer's key; None where there is none, so that everything but sessions works.
+    """The issuer's key, and whichever takes its place; None where there is none, so that
+    everything but sessions works.
 
     Raises IssuerKeyUnusable.
     """
@@ -26,16 +34,14 @@ def load(settings: Settings) -> SigningKey | None:
     if path is None:
         return None
     try:
-        key = SigningKey.from_json(path.read_text(encoding="utf-8"))
+        key = FollowedKey(path, lambda now: _read(now, settings.issuer))
     except FileNotFoundError:
         _log.warning("issuer key missing", path=str(path))
         return None
-    except (OSError, ValueError) as error:
-        raise IssuerKeyUnusable(f"{path}: {error}") from None
-    if key.owner != settings.issuer:
-        raise IssuerKeyUnusable(
-            f"{path} is the key of {key.owner!r}, 'issuer' says {settings.issuer!r}"
-        )
+    except OSError as error:
+        raise IssuerKeyUnusable(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise IssuerKeyUnusable(f"{path}{error}") from None
     wrong = stranger(settings, key)
     if wrong:
         # Everything but sessions works all the same.
@@ -43,17 +49,35 @@ def load(settings: Settings) -> SigningKey | None:
     return key
 
 
-def trusted(settings: Settings, key: SigningKey | None) -> Keyset:
-    """The keys whose download tokens nodes take; without a keyset of theirs the issuer's alone."""
-    own = () if key is None else (key.public(),)
-    if settings.keyset is None:
-        return Keyset(keys=own)
+def _read(path: Path, issuer: str) -> SigningKey:
     try:
-        return Keyset.model_validate_json(settings.keyset.read_bytes())
+        key = SigningKey.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f": {error}") from None
+    if key.owner != issuer:
+        raise ValueError(f" is the key of {key.owner!r}, 'issuer' says {issuer!r}")
+    return key
+
+
+def trusted(settings: Settings, key: SigningKey | None) -> Callable[[], Keyset]:
+    """Asks for the keys whose tokens nodes take; without a keyset of theirs the issuer's alone."""
+
+    def own() -> Keyset:
+        return Keyset(keys=() if key is None else (key.public(),))
+
+    if settings.keyset is None:
+        return own
+    try:
+        return FollowedFile(settings.keyset, read_keyset).current
     except (OSError, ValueError) as error:
         # `stranger` has told; whoever has an app's key is served all the same.
         _log.error("keyset unusable", path=str(settings.keyset), error=str(error))
-        return Keyset(keys=own)
+        return own
+
+
+def read_keyset(path: Path) -> Keyset:
+    """A keyset's file. Raises OSError, and ValueError for what is no keyset."""
+    return Keyset.model_validate_json(path.read_bytes())
 
 
 def stranger(settings: Settings, key: SigningKey) -> str | None:
@@ -61,7 +85,7 @@ def stranger(settings: Settings, key: SigningKey) -> str | None:
     if settings.keyset is None:
         return None
     try:
-        keyset = Keyset.model_validate_json(settings.keyset.read_bytes())
+        keyset = read_keyset(settings.keyset)
     except (OSError, ValueError) as error:
         return f"{settings.keyset}: {error}"
     if keyset.find(key.kid, datetime.now(UTC)) is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, cast, select, type_coerce
 from sqlalchemy.orm import Session
 
@@ -102,7 +103,7 @@ class NodeReader:
         """`dead_after`: seconds of silence after which a node is down."""
         self._dead_after = dead_after
         self._made: Mapping[str, _Made] = {}
-        self._keysets: dict[str, Keyset] = {}
+        self._keysets: dict[tuple[str, str | None], Keyset] = {}
 
     def read(
         self, session: Session, now: datetime, listening: datetime | None, pause: Pause
@@ -138,7 +139,7 @@ class NodeReader:
             region=row.region,
             weight=row.weight,
             tier=row.tier,
-            keyset=self._keyset(row.key),
+            keyset=self._keyset(row.key, row.other_keys),
             signs=signs,
             state=state,
             reasons=node_states.reasons(signs, state, now),
@@ -151,11 +152,12 @@ class NodeReader:
         ends = [end for end in (now + silent, signs.avoid_until) if end is not None and end >= now]
         return _Made(row, node, listening, min(ends, default=None))
 
-    def _keyset(self, key: str) -> Keyset:
-        known = self._keysets.get(key)
+    def _keyset(self, key: str, others: str | None) -> Keyset:
+        known = self._keysets.get((key, others))
         if known is None:
-            known = Keyset(keys=(PublicKey.model_validate_json(key),))
-            self._keysets[key] = known
+            own = PublicKey.model_validate_json(key)
+            known = Keyset(keys=(own, *_KEYS.validate_json(others or "[]")))
+            self._keysets[key, others] = known
         return known
 
 
@@ -237,10 +239,13 @@ def _moment(microseconds: int | None) -> datetime | None:
 _TOLD = ("heartbeat", "ticket", "sent_at", "outside_at")
 """What changes with every heartbeat and is for others to read."""
 
+_JSON = ("key", "other_keys")
+_KEYS = TypeAdapter(tuple[PublicKey, ...])
+
 # Keys as text: each is parsed once.
 _NODES = select(
-    *(_as_stored(each) for each in Node.__table__.columns if each.key not in ("key", *_TOLD)),
-    cast(Node.key, Text).label("key"),
+    *(_as_stored(each) for each in Node.__table__.columns if each.key not in (*_JSON, *_TOLD)),
+    *(cast(Node.__table__.columns[name], Text).label(name) for name in _JSON),
 ).order_by(Node.node_id)
 _POOLS = select(*(_as_stored(each) for each in Pool.__table__.columns)).order_by(Pool.pool_id)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import select, update
@@ -55,7 +56,8 @@ def take_over(session: Session, deployed: Roster, now: datetime) -> bool:
             "region": node.region,
             "weight": node.weight,
             "tier": node.tier,
-            "key": node.key.model_dump(mode="json", exclude_none=True),
+            "key": _stored(node.key),
+            "other_keys": [_stored(key) for key in node.other_keys] or None,
             "in_roster": True,
         }
         if insert_if_new(
@@ -143,10 +145,15 @@ def published(session: Session, settings: Settings, version: int) -> Roster:
                 tier=node.tier,
                 state=_published_state(node),
                 key=PublicKey.model_validate(node.key),
+                other_keys=tuple(map(PublicKey.model_validate, node.other_keys or ())),
             )
             for node in rows
         ),
     )
+
+
+def _stored(key: PublicKey) -> dict[str, Any]:
+    return key.model_dump(mode="json", exclude_none=True)
 
 
 def _published_state(node: Node) -> NodeState:

@@ -170,6 +170,8 @@ class Node(Base):
     tier: Mapped[str] = mapped_column(default="hot")
     key: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Its public key (JWK), which signs heartbeats and receipts."""
+    other_keys: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    """Those that count beside it: the next one, those that were rotated out."""
     in_roster: Mapped[bool] = mapped_column(default=True)
     """False once a deploy has left it out: it is answered no more."""
     wanted: Mapped[WantedState] = mapped_column(Text, default="active")

@@ -8,7 +8,7 @@ its path on any node of the cluster; for the node that is sent to one of its own
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -93,7 +93,7 @@ class Signing:
     """The issuer's key, if there is one, and the keys whose download tokens are believed."""
 
     key: SigningKey | None
-    trusted: Keyset
+    trusted: Callable[[], Keyset]
 
 
 def fetch(
@@ -202,7 +202,7 @@ def _right(
         # Which node it is for is no secret, and verified in the next line with all else.
         node_id = str(unverified_claims(asked.token).get("aud"))
         resuming = asked.resumed == file.sha256
-        issuers = signing.trusted.without(snapshot.nodes)
+        issuers = signing.trusted().without(snapshot.nodes)
         claims = verify_download(asked.token, issuers, node_id, now, resuming=resuming)
     except TokenRefused as refused:
         raise ProblemError.from_token(refused) from None

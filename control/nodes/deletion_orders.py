@@ -55,7 +55,7 @@ class DeletionOrders:
     def issuers(self, nodes: Collection[str]) -> Keyset:
         """The keys whose word counts. A keyset may have keys of `nodes` beside the issuers': a
         node's word is what isn't enough."""
-        return self._issuers.without(nodes)
+        return self._issuers().without(nodes)
 
     def prove(
         self,

@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
+from deploys.components.keys import keyset
 from deploys.hosts.node import Node, StorageNode
 from deploys.operations.files import File, files_in_place, mode_in_place
 from deploys.operations.releases import (
@@ -96,7 +97,8 @@ def agent(node: StorageNode) -> None:
             # takes the next on the same socket.
             Level(
                 (
-                    *(layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF, layout.KEYSET),
+                    # Keys aren't among them: the agent follows their files.
+                    *(layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF),
                     layout.CA_CERTIFICATE,
                 ),
                 reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
@@ -146,15 +148,6 @@ def cold_credentials(node: Node) -> str:
         return Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).cold_credentials()
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
-
-
-def keyset(node: Node) -> str:
-    """The public keys of the issuers, for keyset.json. Raises PyinfraError without any."""
-    try:
-        found = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).keyset()
-    except KeystoreError as error:
-        raise PyinfraError(str(error)) from None
-    return found.model_dump_json(indent=2, exclude_none=True) + "\n"
 
 
 def _restart(service: str) -> str:

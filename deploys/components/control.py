@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
-from deploys.components.agent import keyset
 from deploys.components.control_database import database_url
+from deploys.components.keys import issuer_key, keyset
 from deploys.hosts.node import Node, StorageNode
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.releases import (
@@ -26,7 +25,6 @@ from deploys.operations.services import Level, converged
 from deploys.wheelhouse import CONTROL
 from portside import sizing
 from portside.operator import programs
-from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(
     CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.app, control.cli"
@@ -162,15 +160,6 @@ def units(node: Node) -> dict[str, str]:
     }
 
 
-def issuer_key(node: Node) -> str:
-    """The private key that signs tokens, as a JWK. Raises PyinfraError without one."""
-    try:
-        key = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).issuer_key()
-    except KeystoreError as error:
-        raise PyinfraError(str(error)) from None
-    return key.to_json().rstrip("\n") + "\n"
-
-
 def _database_elsewhere(node: Node, owner: str) -> list[File]:
     if database_url(node.cluster) is not None:
         return []
@@ -179,7 +168,8 @@ def _database_elsewhere(node: Node, owner: str) -> list[File]:
 
 
 def _read_by_both() -> tuple[str, ...]:
+    # Keys aren't among them: the control plane follows their files.
     return (
         *(layout.CONTROL_CURRENT, layout.CONTROL_TOML, layout.CONTROL_GUNICORN_CONF),
-        *(layout.KEYSET, layout.ISSUER_KEY, layout.CONTROL_DATABASE_URL, layout.CA_CERTIFICATE),
+        *(layout.CONTROL_DATABASE_URL, layout.CA_CERTIFICATE),
     )

@@ -33,7 +33,10 @@ def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand | 
     """
     shown = host.get_fact(facts.PublicKeyShown, key=layout.NODE_KEY, command=layout.AGENT_COMMAND)
     known = keystore.node_keys().get(node_id)
-    if shown.key is None or (known and known != shown.key):
+    following = keystore.other_keys(node_id).following
+    if following is not None and shown.key == following:
+        yield FunctionCommand(keystore.adopt_following_key, (node_id, datetime.now(UTC)), {})
+    elif shown.key is None or (known and known != shown.key):
         wrong = stranger(node_id, known, shown) or f"{node_id} shows no public key"
         yield StringCommand(Guard("false", wrong).command)
     elif known is None:
@@ -47,7 +50,9 @@ def roster_in_place(node: Node, keystore: Keystore) -> Generator[StringCommand]:
     + node: where it is written
     + keystore: who is known
     """
-    wanted = rosters.build(node.cluster, keystore.node_keys())
+    known = keystore.node_keys()
+    others = {node_id: keystore.other_keys(node_id).all for node_id in known}
+    wanted = rosters.build(node.cluster, known, other_keys=others)
     now = datetime.now(UTC)
     # A version is only used up once a roster is deployed with it.
     renewed = (
@@ -67,6 +72,7 @@ def roster(node: Node) -> None:
     keystore = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT)
     try:
         known = keystore.node_keys().get(node.node_id)
+        following = keystore.other_keys(node.node_id).following
         keystore.deployed_roster()
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
@@ -74,16 +80,24 @@ def roster(node: Node) -> None:
         shown = host.get_fact(
             facts.PublicKeyShown, key=layout.NODE_KEY, command=layout.AGENT_COMMAND
         )
-        refused = stranger(node.node_id, known, shown)
+        refused = stranger(node.node_id, known, shown, following)
         if refused:
             raise PyinfraError(refused)
         key_gathered(name="The node's public key", node_id=node.node_id, keystore=keystore)
     roster_in_place(name="roster.json", node=node, keystore=keystore)
 
 
-def stranger(node_id: str, known: PublicKey | None, shown: facts.KeyShown) -> str | None:
+def stranger(
+    node_id: str,
+    known: PublicKey | None,
+    shown: facts.KeyShown,
+    following: PublicKey | None = None,
+) -> str | None:
     """Why a node can't be the one it was, if so."""
     if known is None or shown.key == known or (shown.made and shown.key is None):
+        return None
+    if following is not None and shown.key == following:
+        # A rotation broke off behind the node's last step.
         return None
     now = "has none now" if shown.key is None else f"shows {shown.key.kid}"
     return (

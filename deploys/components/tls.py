@@ -10,8 +10,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 
@@ -19,6 +17,8 @@ from deploys import layout
 from deploys.hosts.node import Node
 from deploys.operations.files import File, files_in_place
 from deploys.operations.services import converged
+from portside.client.http.trust import system_authorities
+from portside.operator import certificates
 from portside.operator.keystore import Keystore, KeystoreError
 
 # Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
@@ -71,8 +71,10 @@ def certificate_files(node: Node) -> tuple[str, str]:
             certificate = folder / f"{node.node_id}.crt"
             key = folder / f"{node.node_id}.key"
         pair = _read(certificate), _read(key)
-        check_pair(*pair, host=node.host, moment=datetime.now(UTC))
-    except (KeystoreError, OSError, ValueError, x509.ExtensionNotFound) as error:
+        certificates.check_pair(
+            pair[0].encode(), pair[1].encode(), node.host, datetime.now(UTC), _roots(node)
+        )
+    except (KeystoreError, OSError, ValueError) as error:
         raise PyinfraError(f"{node.node_id}: no certificate to use: {error}") from None
     return pair
 
@@ -87,23 +89,17 @@ def authority_file(node: Node) -> str | None:
         return None
     try:
         if mode != "lab" and named is not None:
-            return _read((layout.PROJECT_ROOT / named).expanduser())
+            text = _read(layout.PROJECT_ROOT / named.expanduser())
+            certificates.check_authority(text.encode(), datetime.now(UTC))
+            return text
         return _read(Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).ca_certificate())
-    except (KeystoreError, OSError) as error:
+    except (KeystoreError, OSError, ValueError) as error:
         raise PyinfraError(f"{node.node_id}: no certificate authority: {error}") from None
 
 
-def check_pair(certificate: str, key: str, host: str, moment: datetime) -> None:
-    """Raise ValueError unless the first certificate is for `host` and `key`, and valid now."""
-    found = x509.load_pem_x509_certificates(certificate.encode())[0]
-    if found.public_key() != load_pem_private_key(key.encode(), password=None).public_key():
-        raise ValueError("the key belongs to another certificate")
-    if not found.not_valid_before_utc <= moment < found.not_valid_after_utc:
-        raise ValueError(f"the certificate is not valid now: it ends {found.not_valid_after_utc}")
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    dns_names = names.get_values_for_type(x509.DNSName)
-    if host not in dns_names and "*." + host.partition(".")[2] not in dns_names:
-        raise ValueError(f"the certificate is for {', '.join(dns_names)}, not for {host}")
+def _roots(node: Node) -> bytes | None:
+    authority = authority_file(node)
+    return system_authorities() if authority is None else authority.encode()
 
 
 def _read(path: Path) -> str:

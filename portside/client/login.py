@@ -94,6 +94,12 @@ def current() -> Login | None:
     )
 
 
+def named_ca() -> Path | None:
+    """The authority that the environment names."""
+    named = os.environ.get(CA_VARIABLE)
+    return Path(named) if named else None
+
+
 def keep(login: Login) -> Path:
     """Replace the kept login, at once and for good. Raises OSError and NotLoggedIn."""
     path = login_file()

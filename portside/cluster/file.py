@@ -318,6 +318,8 @@ class Tls(_Strict):
             raise ValueError("mode acme needs 'email', an address where the authority reaches you")
         if self.mode == "files" and self.directory is None:
             raise ValueError("mode files needs 'directory', which holds <node id>.crt and .key")
+        if self.mode == "lab" and self.authority is not None:
+            raise ValueError("authority: mode lab has one of its own, from `portside keys init`")
         if self.mode == "lab" and self.hsts != Hsts():
             raise ValueError("hsts needs certificates that browsers trust: mode acme or files")
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from portside.wire.heartbeat import Roster, RosterNode
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     from portside.cluster.file import Cluster
 
 
-def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> Roster:
+def build(
+    cluster: Cluster,
+    keys: Mapping[str, PublicKey],
+    version: int = 0,
+    other_keys: Mapping[str, tuple[PublicKey, ...]] = MappingProxyType({}),
+) -> Roster:
     """The cluster file's storage nodes as a roster, with their public keys by node id.
+
+    `other_keys` count beside them, while keys are replaced and after that.
 
     A node whose key isn't known yet is left out: nobody could believe what it signs.
     """
@@ -38,6 +46,7 @@ def build(cluster: Cluster, keys: Mapping[str, PublicKey], version: int = 0) -> 
                 weight=cluster.nodes[node_id].weight,
                 tier=cluster.nodes[node_id].tier,
                 key=keys[node_id],
+                other_keys=other_keys.get(node_id, ()),
             )
             for node_id in cluster.with_role("storage")
             if node_id in keys

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 import yaml
 
+from portside.client.http.trust import system_authorities
 from portside.cluster.file import Cluster, ClusterError
-from portside.commands.common import ClusterFile, cluster_path, load_cluster, print_table
+from portside.commands.common import (
+    ClusterFile,
+    cluster_path,
+    folders_of,
+    load_cluster,
+    print_table,
+)
+from portside.operator import certificates
+from portside.operator.authority import located
 from portside.quantities import GIB, KIB, MIB
 
 app = typer.Typer(
@@ -48,18 +59,62 @@ def show(
 
 @app.command()
 def check(file: ClusterFile = None) -> None:
-    """Say every mistake in the cluster file at once. Exit code 0: none, 1: some."""
+    """Say every mistake in the cluster file at once, and in the certificates that it names.
+
+    Exit code 0: none, 1: some.
+    """
     try:
         path = cluster_path(file)
         cluster = load_cluster(path)
     except ClusterError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    wrong, told = _certificates(cluster, file)
+    for line in (*wrong, *told):
+        typer.echo(line, err=True)
+    if wrong:
+        raise typer.Exit(1)
     storage, control = len(cluster.with_role("storage")), len(cluster.with_role("control"))
     typer.echo(
         f"{path}: right. Cluster {cluster.name!r}: {len(cluster.nodes)} nodes, {storage} for "
         f"storage, {control} for control"
     )
+
+
+def _certificates(cluster: Cluster, file: Path | None) -> tuple[list[str], list[str]]:
+    """What is wrong with certificates of the operator's own, and what soon will be."""
+    wrong: list[str] = []
+    told: list[str] = []
+    named, directory, now = cluster.tls.authority, cluster.tls.directory, datetime.now(UTC)
+    # Where the authority can't be used, that is what is to be said, of no chain anything.
+    roots = system_authorities() if named is None else None
+    if named is not None:
+        path = located(named, *folders_of(file))
+        try:
+            authority = path.read_bytes()
+            certificates.check_authority(authority, now)
+            roots = authority
+        except OSError as error:
+            wrong.append(f"tls.authority: {path}: {error.strerror}")
+        except ValueError as error:
+            wrong.append(f"tls.authority: {path}: {error}")
+    if cluster.tls.mode != "files" or directory is None:
+        return wrong, told
+    folder = located(directory, *folders_of(file))
+    if not folder.is_dir():
+        return [*wrong, f"tls.directory: there is no folder {folder}"], told
+    for node_id in cluster.nodes:
+        certificate = folder / f"{node_id}.crt"
+        try:
+            pair = certificate.read_bytes(), certificate.with_suffix(".key").read_bytes()
+        except OSError as error:
+            wrong.append(f"{error.filename}: {error.strerror}")
+            continue
+        found = certificates.problems(*pair, cluster.host(node_id), now, roots)
+        wrong += [f"{certificate}: {each}" for each in found]
+        if not found and (soon := certificates.soon(pair[0], now)):
+            told.append(f"{certificate}: {soon}")
+    return wrong, told
 
 
 def _configuration(cluster: Cluster) -> dict[str, Any]:

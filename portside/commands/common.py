@@ -115,6 +115,12 @@ def keystore_of(loaded: Cluster, file: Path | None) -> Keystore:
     return there if there.directory.is_dir() else here
 
 
+def folders_of(file: Path | None) -> tuple[Path, ...]:
+    """Where a relative path of the cluster file may start: here, beside the file, or above it."""
+    folder = cluster_path(file).absolute().parent
+    return (Path.cwd(), folder, folder.parent)
+
+
 def exit_code(error: Exception) -> int:
     """What a script is told of an error; whatever isn't named here is wrong usage."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), USAGE)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
 from portside.operator import certificates, host_keys
+from portside.operator.issuer_keys import IssuerKey
 from portside.wire.keys import PublicKey
 
 app = typer.Typer(
@@ -19,7 +22,17 @@ app = typer.Typer(
 
 
 @app.command()
-def init(file: ClusterFile = None) -> None:
+def init(
+    file: ClusterFile = None,
+    new_issuer: Annotated[
+        bool,
+        typer.Option(
+            "--new-issuer",
+            help="Begin anew with an issuer key, the one before being lost: nodes take it for a "
+            "day, and tokens that are out count no more.",
+        ),
+    ] = False,
+) -> None:
     """Make what the cluster is missing: an issuer key, a certificate authority.
 
     What is there already stays as it is. Everything lies in secrets/<cluster>, or in
@@ -27,7 +40,7 @@ def init(file: ClusterFile = None) -> None:
     """
     cluster = load_cluster(file)
     keystore = keystore_of(cluster, file)
-    made = keystore.init(cluster)
+    made = keystore.init(cluster, new_issuer=new_issuer)
     for line in made:
         typer.echo(f"made {line}")
     if not made:
@@ -39,8 +52,7 @@ def show(file: ClusterFile = None) -> None:
     """List keys and certificates: ids, validity and paths. Never a private part."""
     keystore = keystore_of(load_cluster(file), file)
     rows = [
-        ("issuer key", key.public.kid, _validity(key.public), str(key.path))
-        for key in keystore.issuer_keys()
+        ("issuer key", key.public.kid, _state(key), str(key.path)) for key in keystore.issuer_keys()
     ]
     ca = keystore.ca_certificate()
     for what, name, path in [
@@ -77,6 +89,43 @@ def forget(
     if not forgot:
         raise ValueError(f"no key of {node_id!r} is known: see `portside keys show`")
     typer.echo(f"forgot the {' and the '.join(forgot)} of {node_id}")
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A private issuer key (JWK); - reads it from stdin."),
+    ],
+    file: ClusterFile = None,
+) -> None:
+    """Bring back an issuer's key: from a backup, or from the control node that signs with it.
+
+    ssh root@c01.example.net cat /etc/portside/issuer.json | portside keys import -
+    """
+    keystore = keystore_of(load_cluster(file), file)
+    text = sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8")
+    kid = keystore.import_issuer_key(text)
+    typer.echo(f"issuer key {kid} is kept" if kid else "that key is here already")
+
+
+@app.command()
+def distrust(
+    kid: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys show` has it.")],
+    file: ClusterFile = None,
+) -> None:
+    """Forget a former issuer key that was stolen: nothing that it signed counts any more.
+
+    In force with the next deploy. The key that signs is replaced first: `fab rotate-keys`.
+    """
+    keystore_of(load_cluster(file), file).distrust_issuer_key(kid)
+    typer.echo(f"forgot the issuer key {kid}: deploy, so that nodes do, too")
+
+
+def _state(key: IssuerKey) -> str:
+    if key.waiting:
+        return "next"
+    return _validity(key.public) + ("" if key.signing else ", public half")
 
 
 def _validity(key: PublicKey) -> str:

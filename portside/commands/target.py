@@ -9,10 +9,11 @@ from pathlib import Path
 
 import typer
 
-from portside.client import UploadClient
+from portside.client import UploadClient, login
 from portside.client.pasted import secret_in, secret_of
 from portside.cluster.file import Cluster
-from portside.commands.common import keystore_of, load_cluster
+from portside.commands.common import folders_of, keystore_of, load_cluster
+from portside.operator.authority import authority_of
 from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
 
@@ -57,8 +58,7 @@ def target_of(
         raise typer.BadParameter(
             f"{node_id!r} is no storage node of cluster {cluster.name!r}", param_hint="--node"
         )
-    if ca is None and cluster.tls.mode == "lab":
-        ca = keystore.ca_certificate()
+    ca = ca or authority_of(cluster, keystore, *folders_of(file)) or login.named_ca()
     client = _client(url or cluster.public_base_url(node_id), ca)
     return Target(client, node_id, token, cluster, keystore)
 

@@ -11,6 +11,8 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
+    secrets/<cluster>/other_keys/<node>.json      those that count beside them, for a rotation
+    secrets/<cluster>/rotation.json               how far a rotation of keys has come
     secrets/<cluster>/roster.json                 the roster that was last deployed
     secrets/<cluster>/known_hosts                 the nodes' SSH host keys: no others count
     secrets/<cluster>/operator.key                an API key of the control plane, for day-2 tasks
@@ -25,16 +27,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from portside import durable_file
 from portside.cluster import roster
 from portside.cluster.file import Cluster
-from portside.operator import certificates
+from portside.operator import certificates, issuer_keys, node_keys
+from portside.operator.issuer_keys import IssuerKey, IssuerKeyUnusable
+from portside.operator.node_keys import OtherKeys
 from portside.tokens import SigningKey
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset, PublicKey, thumbprint
@@ -42,30 +45,37 @@ from portside.wire.keys import Keyset, PublicKey, thumbprint
 SECRETS_VARIABLE = "PORTSIDE_SECRETS"
 """Names the folder that holds a folder per cluster, in place of `secrets/` in the project."""
 
+_NEW_ISSUER = timedelta(days=1)
+"""For how long a deploy may put an issuer that was made on purpose in a lost one's place."""
+
 _PRIVATE_FILE = 0o600
 _PUBLIC_FILE = 0o644
 _DIRECTORY = 0o700
-_FOLDERS = ("issuer", "ca", "tls", "nodes")
+_FOLDERS = ("issuer", "ca", "tls", "nodes", "other_keys")
 
 
 class KeystoreError(Exception):
     """Secrets that are missing or can't be used; the message says what to run."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerKey:
-    """One issuer key on disk: its private half, its public entry, when it was made (UTC)."""
+class Rotation(BaseModel):
+    """What of a rotation is still to be done. `confirmed`: who has what was last deployed."""
 
-    path: Path
-    signing: SigningKey
-    public: PublicKey
-    created_at: datetime
+    model_config = ConfigDict(frozen=True)
 
+    begun_at: AwareDatetime
+    issuer: bool = False
+    nodes: tuple[str, ...] = ()
+    told: bool = False
+    """Whether everybody has heard of the nodes' next keys, so that they may sign."""
+    operator: bool = False
+    confirmed: tuple[str, ...] = ()
 
-class _IssuerFile(BaseModel):
-    """What an issuer's file holds beside its JWK. Without a date, every dated key is newer."""
-
-    created_at: AwareDatetime = datetime.fromtimestamp(0, UTC)
+    @property
+    def kinds(self) -> str:
+        """What is to be done, in words."""
+        todo = {"issuer": self.issuer, "nodes": bool(self.nodes), "operator": self.operator}
+        return ", ".join(name for name, wanted in todo.items() if wanted) or "nothing"
 
 
 class Keystore:
@@ -87,22 +97,33 @@ class Keystore:
         """The nodes' SSH host keys, as OpenSSH writes them (sshd(8))."""
         return self.directory / "known_hosts"
 
-    def init(self, cluster: Cluster) -> list[str]:
+    def init(self, cluster: Cluster, *, new_issuer: bool = False) -> list[str]:
         """Make what is missing: an issuer key and the CA. Returns a line for each thing made.
+
+        With `new_issuer` the key may take the place of another issuer's that was lost.
 
         Raises KeystoreError when what is there can't be used.
         """
         made = []
         with self.locked():
             if not self._issuer_paths():
-                made.append(self._make_issuer_key(cluster.name))
+                self._must_be_new(new_issuer=new_issuer)
+                made.append(self._make_issuer_key(cluster.name, new_issuer=new_issuer))
+            elif new_issuer:
+                raise KeystoreError(
+                    f"there is an issuer key already, in {self.directory / 'issuer'}: "
+                    "`fab rotate-keys --what issuer` replaces it, and no upload fails"
+                )
             if not self._ca_crt.exists():
                 made.append(self._make_ca(cluster.name))
         return made
 
     def issuer_keys(self) -> list[IssuerKey]:
         """Every issuer key, newest first. Raises KeystoreError when there is none."""
-        found = [_read_issuer_key(path) for path in self._issuer_paths()]
+        try:
+            found = [issuer_keys.read(path) for path in self._issuer_paths()]
+        except IssuerKeyUnusable as error:
+            raise KeystoreError(str(error)) from None
         if not found:
             raise self._nothing_here()
         return sorted(found, key=lambda key: (key.created_at, key.public.kid), reverse=True)
@@ -112,10 +133,16 @@ class Keystore:
 
         Raises KeystoreError when there is none.
         """
+        signing = self.signing_issuer_key().signing
+        assert signing is not None  # noqa: S101 (IssuerKey.signs_at)
+        return signing
+
+    def signing_issuer_key(self) -> IssuerKey:
+        """The same with what is noted of it. Raises KeystoreError."""
         now = datetime.now(UTC)
         for key in self.issuer_keys():
-            if key.public.valid_at(now):
-                return key.signing
+            if key.signs_at(now):
+                return key
         raise KeystoreError(
             f"every issuer key of cluster {self.cluster_name!r} is past its 'not_after' or before "
             f"its 'not_before': mend or remove the files in {self.directory / 'issuer'}"
@@ -124,6 +151,108 @@ class Keystore:
     def keyset(self) -> Keyset:
         """The public halves of all issuer keys: what a node trusts. Raises KeystoreError."""
         return Keyset(keys=tuple(key.public for key in self.issuer_keys()))
+
+    def waiting_issuer_key(self) -> IssuerKey | None:
+        """The key that nodes are told of before it signs, if there is one. Raises KeystoreError."""
+        return next((key for key in self.issuer_keys() if key.waiting), None)
+
+    def make_waiting_issuer_key(self, issuer: str, now: datetime) -> IssuerKey:
+        """A key that nodes are to be told of before it signs."""
+        with self.locked():
+            return issuer_keys.make(self.directory / "issuer", issuer, now, waiting=True)
+
+    def sign_with(self, key: IssuerKey) -> None:
+        """Have a key sign that has waited; the one before counts on."""
+        with self.locked():
+            issuer_keys.change(key, waiting=None)
+
+    def end_other_issuer_keys(self, signs: IssuerKey, ends: datetime) -> list[IssuerKey]:
+        """Give every key but the one that signs an end, where it has none. Raises KeystoreError."""
+        with self.locked():
+            return [
+                issuer_keys.change(key, not_after=ends.isoformat())
+                for key in self.issuer_keys()
+                if key.public.kid != signs.public.kid and key.public.not_after is None
+            ]
+
+    def let_go_of_ended(self, now: datetime) -> list[str]:
+        """Remove the private halves of issuer keys that have ended; a line for each.
+
+        What they signed in their time is proof for good: the public halves stay in the keyset.
+        """
+        with self.locked():
+            ended = issuer_keys.ended(self.issuer_keys(), now)
+            for key in ended:
+                issuer_keys.change(key, d=None)
+        return [f"issuer: the private half of {key.public.kid} is gone" for key in ended]
+
+    def distrust_issuer_key(self, kid: str) -> None:
+        """Forget an issuer key altogether, for it was stolen: nothing it signed counts any more.
+
+        Raises KeystoreError for the one that signs, and for one that is unknown.
+        """
+        with self.locked():
+            key = next((each for each in self.issuer_keys() if each.public.kid == kid), None)
+            if key is None:
+                raise KeystoreError(f"no issuer key {kid!r} is known: see `portside keys show`")
+            if key.public.kid == self.signing_issuer_key().public.kid:
+                raise KeystoreError(
+                    f"{kid} is the key that signs: first `fab rotate-keys --what issuer`"
+                )
+            key.path.unlink()
+
+    def import_issuer_key(self, text: str) -> str | None:
+        """Keep an issuer's private JWK from elsewhere; its id, or None when it was here already.
+
+        Raises KeystoreError for what is none, or another cluster's.
+        """
+        with self.locked():
+            try:
+                owner = json.loads(text).get("owner")
+                if owner != self.cluster_name:
+                    raise KeystoreError(
+                        f"it is the key of {owner!r}, this is cluster {self.cluster_name!r}"
+                    )
+                key, new = issuer_keys.keep(self.directory / "issuer", text, datetime.now(UTC))
+            except (ValueError, AttributeError):
+                raise KeystoreError("it is no private key (a JWK in JSON)") from None
+            except IssuerKeyUnusable as error:
+                raise KeystoreError(str(error)) from None
+        return key.public.kid if new else None
+
+    def rotation(self) -> Rotation | None:
+        """What of a rotation is still to be done; None: none is under way. Raises KeystoreError."""
+        try:
+            return Rotation.model_validate_json(self._rotation.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, OSError) as error:
+            raise KeystoreError(f"{self._rotation} can't be used: {error}: remove it") from None
+
+    def keep_rotation(self, rotation: Rotation) -> Rotation:
+        """Note how far a rotation has come."""
+        with self.locked():
+            content = rotation.model_dump_json(indent=2) + "\n"
+            durable_file.replace(self._rotation, content.encode(), _PRIVATE_FILE)
+        return rotation
+
+    def end_rotation(self) -> None:
+        """Nothing of it is to be done any more."""
+        with self.locked():
+            self._rotation.unlink(missing_ok=True)
+
+    def begin_step(self) -> None:
+        """From now on a rotation hears anew which nodes have what is deployed."""
+        rotation = self.rotation()
+        if rotation is not None:
+            self.keep_rotation(rotation.model_copy(update={"confirmed": ()}))
+
+    def confirm(self, node_id: str) -> None:
+        """A node has every key that a rotation has brought so far."""
+        rotation = self.rotation()
+        if rotation is not None:
+            confirmed = tuple(sorted({*rotation.confirmed, node_id}))
+            self.keep_rotation(rotation.model_copy(update={"confirmed": confirmed}))
 
     def cold_credentials(self) -> str:
         """The access key of the cold tier's bucket, as the operator wrote it down.
@@ -223,9 +352,53 @@ class Keystore:
             )
         return True
 
+    def other_keys(self, node_id: str) -> OtherKeys:
+        """A node's keys beside the one that signs. Raises KeystoreError."""
+        try:
+            return node_keys.read(self._other_keys(node_id))
+        except (ValueError, OSError) as error:
+            raise KeystoreError(str(error)) from None
+
+    def keep_following_key(self, node_id: str, key: PublicKey) -> None:
+        """Keep the key that is to take the place of a node's. Raises KeystoreError."""
+        wrong = _not_the_key_of(node_id, key)
+        if wrong:
+            raise KeystoreError(f"the next key of {node_id} can't be used: {wrong}")
+        with self.locked():
+            others = self.other_keys(node_id).with_following(key)
+            node_keys.write(self._other_keys(node_id), others)
+
+    def adopt_following_key(self, node_id: str, now: datetime) -> None:
+        """The node signs with its next key: it is the node's now. Raises KeystoreError."""
+        others, known = self.other_keys(node_id), self.node_keys().get(node_id)
+        if others.following is None or known is None:
+            raise KeystoreError(f"no key of {node_id} is known that is to follow")
+        # First the former ones: broken off in between, this is done once more.
+        if known != others.following:
+            with self.locked():
+                kept = others.taken_over(known, now)
+                node_keys.write(
+                    self._other_keys(node_id),
+                    kept.model_copy(update={"following": others.following}),
+                )
+            self.keep_node_key(node_id, others.following)
+        with self.locked():
+            done = self.other_keys(node_id).model_copy(update={"following": None})
+            node_keys.write(self._other_keys(node_id), done)
+
+    def has_taken_over(self, node_id: str, since: datetime) -> bool:
+        """Whether a node has signed with another key since then."""
+        others = self.other_keys(node_id)
+        return (
+            others.following is None
+            and others.taken_over_at is not None
+            and others.taken_over_at >= since
+        )
+
     def forget_node_key(self, node_id: str) -> bool:
         """Forget a node that left the cluster. Returns whether its key was known."""
         with self.locked():
+            self._other_keys(node_id).unlink(missing_ok=True)
             known = self._node_key(node_id).exists()
             self._node_key(node_id).unlink(missing_ok=True)
         return known
@@ -277,6 +450,13 @@ class Keystore:
     def _node_key(self, node_id: str) -> Path:
         return self.directory / "nodes" / f"{node_id}.json"
 
+    def _other_keys(self, node_id: str) -> Path:
+        return self.directory / "other_keys" / f"{node_id}.json"
+
+    @property
+    def _rotation(self) -> Path:
+        return self.directory / "rotation.json"
+
     def _node_key_paths(self) -> list[Path]:
         return sorted((self.directory / "nodes").glob("[!.]*.json"))
 
@@ -292,12 +472,23 @@ class Keystore:
         # A name with a leading dot is a file another process is just writing.
         return sorted((self.directory / "issuer").glob("[!.]*.json"))
 
-    def _make_issuer_key(self, issuer: str) -> str:
-        key = SigningKey.generate(issuer)
-        path = self.directory / "issuer" / f"{key.kid}.json"
-        content = {**json.loads(key.to_json()), "created_at": datetime.now(UTC).isoformat()}
-        durable_file.replace(path, (json.dumps(content) + "\n").encode(), _PRIVATE_FILE)
-        return f"issuer key {key.kid} in {path}"
+    def _must_be_new(self, *, new_issuer: bool) -> None:
+        """Raise KeystoreError where an issuer key is missing that was there: another one in its
+        place would end every token that is out, and every proof in the cluster."""
+        if not new_issuer and (self._node_key_paths() or self._roster.exists()):
+            raise KeystoreError(
+                f"{self.directory} knows nodes and has no issuer key: it was lost or is elsewhere. "
+                "Bring it back with `portside keys import FILE` (the control node has it as "
+                "/etc/portside/issuer.json), or begin anew with `portside keys init --new-issuer`: "
+                "then tokens that are out count no more"
+            )
+
+    def _make_issuer_key(self, issuer: str, *, new_issuer: bool) -> str:
+        now = datetime.now(UTC)
+        until = (now + _NEW_ISSUER).isoformat() if new_issuer else None
+        notes = {} if until is None else {"replaces_until": until}
+        key = issuer_keys.make(self.directory / "issuer", issuer, now, **notes)
+        return f"issuer key {key.public.kid} in {key.path}"
 
     def _make_ca(self, cluster_name: str) -> str:
         made = certificates.make_ca(cluster_name)
@@ -339,20 +530,6 @@ class Keystore:
             yield
         finally:
             os.close(descriptor)
-
-
-def _read_issuer_key(path: Path) -> IssuerKey:
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text)
-        signing = SigningKey.from_json(text)
-        public = PublicKey.model_validate({**data, "kid": signing.kid})
-        created = _IssuerFile.model_validate(data).created_at
-    except ValidationError as error:
-        raise KeystoreError(f"{path} is no issuer key: {error.errors()[0]['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise KeystoreError(f"{path} is no issuer key: {error}") from None
-    return IssuerKey(path, signing, public, created)
 
 
 def _read_node_key(path: Path) -> PublicKey:

@@ -29,7 +29,7 @@ from portside.wire.bounds import (
 )
 from portside.wire.fields import ExpiresAt, FileId, Order, Sha256, Ticket, TokenId
 from portside.wire.files import HoldNote
-from portside.wire.keys import PublicKey
+from portside.wire.keys import MOST_KEYS, Keyset, PublicKey
 from portside.wire.status import (
     INODES_PER_FILE,
     InodeStatus,
@@ -51,6 +51,15 @@ class RosterNode(Message):
     tier: Tier = "hot"
     state: NodeState = "active"
     key: PublicKey
+    """The one that signs, as far as the deploy knows."""
+    other_keys: tuple[PublicKey, ...] = Field(default=(), max_length=MOST_KEYS, fail_fast=True)
+    """The one that is to take its place, and those that it took the place of: these until their
+    `not_after`, but for what they had signed before. Releases before this one know of none."""
+
+    @property
+    def keyset(self) -> Keyset:
+        """Every key that the node's word may be signed with."""
+        return Keyset(keys=(self.key, *self.other_keys))
 
 
 class Roster(Message):

@@ -21,6 +21,9 @@ from portside.wire.fields import TokenId
 MOST_REVOCATIONS = 10_000
 """Tokens that operators have revoked at a time: who has more to revoke needs a new issuer's key."""
 
+MOST_KEYS = 16
+"""Of a node beside the one that signs: the next, and those that were rotated out."""
+
 LONGEST_UNKNOWN = 366 * 86400
 """Seconds for which a token is revoked of which nothing but its id is known."""
 
@@ -60,6 +63,10 @@ class Keyset(Message):
     def find(self, kid: str, moment: datetime) -> PublicKey | None:
         """The trusted key with this id if it is valid at `moment`, else None."""
         return next((k for k in self.keys if k.kid == kid and k.valid_at(moment)), None)
+
+    def known(self, kid: str) -> PublicKey | None:
+        """The key with this id, also before and after its time."""
+        return next((k for k in self.keys if k.kid == kid), None)
 
     def without(self, owners: Container[str]) -> Keyset:
         """The keys that none of these own: an issuer's are those that are no node's."""

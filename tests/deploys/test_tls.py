@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from deploys.components.tls import authority_file, certificate_files, check_pair
-from portside.cluster.file import parse
+from deploys.components.tls import authority_file, certificate_files
+from portside.cluster.file import Cluster, parse
 from portside.operator import certificates
 from portside.operator.keystore import Keystore
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys.nodes import MakeNode
 
 HOST = "s01.portside.test"
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -24,30 +22,14 @@ def ca() -> certificates.Pair:
     return certificates.make_ca("test")
 
 
+def _files(folder: Path, authority: str | None = None) -> Cluster:
+    named = "" if authority is None else f", authority: {folder / authority}"
+    return parse(CLUSTER + f"tls: {{mode: files, directory: {folder}{named}}}\n")
+
+
 def _pair(ca: certificates.Pair, host: str = HOST) -> tuple[str, str]:
     made = certificates.issue(ca, host)
     return made.certificate_pem.decode(), made.key_pem.decode()
-
-
-@pytest.mark.parametrize("host", [HOST, "*.portside.test"])
-def test_a_pair_for_the_host_is_taken(ca: certificates.Pair, host: str) -> None:
-    check_pair(*_pair(ca, host), host=HOST, moment=NOW)
-
-
-def test_a_certificate_for_another_host_is_refused(ca: certificates.Pair) -> None:
-    with pytest.raises(ValueError, match=r"is for s02\.portside\.test, not for s01"):
-        check_pair(*_pair(ca, "s02.portside.test"), host=HOST, moment=NOW)
-
-
-def test_another_certificates_key_is_refused(ca: certificates.Pair) -> None:
-    with pytest.raises(ValueError, match="belongs to another certificate"):
-        check_pair(_pair(ca)[0], _pair(ca)[1], host=HOST, moment=NOW)
-
-
-@pytest.mark.parametrize("days", [-2, 400])
-def test_a_certificate_is_refused_outside_its_time(ca: certificates.Pair, days: int) -> None:
-    with pytest.raises(ValueError, match="not valid now"):
-        check_pair(*_pair(ca), host=HOST, moment=NOW + timedelta(days=days))
 
 
 def test_the_operators_own_files_are_found_by_node_id(
@@ -56,8 +38,28 @@ def test_the_operators_own_files_are_found_by_node_id(
     certificate, key = _pair(ca)
     (tmp_path / "s01.crt").write_text(certificate.rstrip())
     (tmp_path / "s01.key").write_text(key)
-    cluster = parse(CLUSTER + f"tls: {{mode: files, directory: {tmp_path}}}\n")
-    assert certificate_files(make_node(cluster=cluster)) == (certificate, key)
+    (tmp_path / "ca.pem").write_bytes(ca.certificate_pem)
+    node = make_node(cluster=_files(tmp_path, "ca.pem"))
+    assert certificate_files(node) == (certificate, key)
+    assert authority_file(node) == ca.certificate_pem.decode()
+
+
+def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(
+    ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
+) -> None:
+    certificate, key = _pair(ca)
+    (tmp_path / "s01.crt").write_text(certificate)
+    (tmp_path / "s01.key").write_text(key)
+    with pytest.raises(PyinfraError, match=r"s01: no certificate to use: .*tls\.authority"):
+        certificate_files(make_node(cluster=_files(tmp_path)))
+
+
+def test_an_authority_that_is_none_is_refused(
+    ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
+) -> None:
+    (tmp_path / "ca.pem").write_text(_pair(ca)[0])
+    with pytest.raises(PyinfraError, match=r"no certificate authority: .* may sign no other"):
+        authority_file(make_node(cluster=_files(tmp_path, "ca.pem")))
 
 
 def test_missing_files_are_named(tmp_path: Path, make_node: MakeNode) -> None:

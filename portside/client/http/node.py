@@ -21,6 +21,7 @@ from portside.client.http.connection import UploadAdapter
 from portside.client.http.errors import NodeUnavailable, ReceiptRefused, Refused, describe
 from portside.client.http.session import AnswerUnusable, Session
 from portside.client.http.trust import trusted_authorities
+from portside.tokens import key_id
 from portside.wire import paths
 from portside.wire.files import StoredFile
 from portside.wire.keys import Keyset
@@ -83,6 +84,14 @@ class NodeClient:
                     f"{self.base_url + paths.KEYS}: answered with no key set: is this a node?"
                 ) from None
         return self._keys
+
+    def keys_for(self, receipt: str) -> Keyset:
+        """The keys, asked for once more where none of them signed this receipt: the node may have
+        another one since the upload began. Raises NodeUnavailable and Refused.
+        """
+        if self.keys().known(key_id(receipt)) is None:
+            self._keys = None
+        return self.keys()
 
     def ask(
         self,

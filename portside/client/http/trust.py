@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import truststore
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Each names a file or a folder of authorities, in place of the system's: OpenSSL's own names
@@ -41,8 +44,20 @@ def trusted_authorities(ca: Path | None, environment: Mapping[str, str] = os.env
             if not Path(named).exists():
                 raise ValueError(f"{name}: there is no {named}: name a file of CA certificates")
             return named
+    if sys.platform in ("darwin", "win32"):
+        # In no file is what was added to the keychain, nor in macOS's /etc/ssl/cert.pem.
+        truststore.inject_into_ssl()
+        return True
     # True is what requests brings along, for a system that has no file of its own.
     return next((str(path) for path in _system_files() if path.is_file()), True)
+
+
+def system_authorities() -> bytes | None:
+    """The certificates that this system trusts, PEM; None where no file has them."""
+    trusted = trusted_authorities(None)
+    if isinstance(trusted, str) and Path(trusted).is_file():
+        return Path(trusted).read_bytes()
+    return None
 
 
 def _system_files() -> Iterator[Path]:

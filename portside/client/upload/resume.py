@@ -23,7 +23,6 @@ from portside.client.upload.tus import Uploads
 from portside.client.watcher import Watcher
 from portside.tokens import unverified_claims
 from portside.wire.files import StoredFile
-from portside.wire.keys import Keyset
 
 _SILENT = Watcher()
 
@@ -60,11 +59,11 @@ def put_resumable(
     given = token if isinstance(token, str) else None
     told_apart = kind if given is None else ("token", str(unverified_claims(given).get("jti")))
     identity = (str(path.resolve()), client.base_url, *told_apart)
-    keys = client.node_keys()
+    # Asked first: a wrong URL or CA shows before the first gigabyte.
+    client.node_keys()
     with OpenFile(path) as file, StateFile(state_folder(), identity, UploadState) as state_file:
         run = _Run(
             client.node,
-            keys,
             file,
             state_file,
             token,
@@ -79,7 +78,6 @@ def put_resumable(
 @dataclass(frozen=True, slots=True)
 class _Run:
     node: NodeClient
-    keys: Keyset
     file: OpenFile
     state_file: StateFile[UploadState]
     token: str | Callable[[], str]
@@ -129,7 +127,7 @@ class _Run:
             send = self._send_whole if state.part_size is None else self._send_parts
             stored = send(uploads, state, claims, content, begun)
             sent = Sent.of(claims, self.file.size, content.sha256())
-        check_receipt(stored, self.keys, sent)
+        check_receipt(stored, self.node.keys_for(stored.receipt), sent)
         self.state_file.clear()
         return stored
 

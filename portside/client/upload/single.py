@@ -77,7 +77,7 @@ class UploadClient:
         """
         claims = unverified_claims(token)
         # Asked first: a wrong URL or CA shows before the first gigabyte, not after the last.
-        keys = self.node.keys()
+        self.node.keys()
         place = _upload_path(claims.get("name") or name or path.name)
         with FileBody(path, on_progress) as body:
             try:
@@ -86,7 +86,7 @@ class UploadClient:
                 stored = stored_before(self.node, str(claims.get("file_id")), path, refused)
             complete = body.sent == body.size
             sent = Sent.of(claims, body.size, body.sha256() if complete else sha256_of(path))
-        check_receipt(stored, keys, sent)
+        check_receipt(stored, self.node.keys_for(stored.receipt), sent)
         return stored
 
     def _put_patiently(

@@ -53,7 +53,7 @@ class StreamUpload:
         ReceiptRefused, and TokenRefused for a token that is none.
         """
         claims = unverified_claims(token)
-        keys = client.node_keys()
+        client.node_keys()
         uploads = Uploads(client.node, token)
         patience = Patience(self._watcher.waiting)
         name, size = str(claims.get("name") or self._name), self.size()
@@ -75,6 +75,7 @@ class StreamUpload:
                 with suppress(UploadError):
                     uploads.discard(begun)
                 raise
+        keys = client.node.keys_for(stored.receipt)
         check_receipt(stored, keys, Sent.of(claims, end, self._stream.sha256()))
         return stored
 

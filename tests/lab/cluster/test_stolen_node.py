@@ -6,6 +6,7 @@ Its worker is silent meanwhile, and the thief speaks in its place: heartbeats, r
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -163,8 +164,8 @@ def test_nothing_is_planted(
     thief: Thief, talk: Mapping[str, Node], nodes: Mapping[str, Host], name: str
 ) -> None:
     planted = f"{name.partition('.')[0]}-{secrets.token_hex(4)}.{name.partition('.')[2]}"
-    as_issuer = SigningKey.from_json(thief.key.to_json())
-    as_issuer.owner = "lab"
+    own = json.loads(thief.key.to_json())
+    as_issuer = SigningKey.from_json(json.dumps({**own, "owner": "lab"}))
     for owner in (None, thief.key, as_issuer):
         answer = thief.pushes(talk["s01"], planted, owner)
         assert answer.status in (401, 403), answer.body

@@ -34,6 +34,7 @@ from portside.tokens import (
     verify_download,
     verify_receipt,
     verify_upload,
+    verify_uploaded,
 )
 from portside.wire.claims import ReceiptClaims, UploadClaims
 from portside.wire.fields import JTI_PATTERN
@@ -239,6 +240,22 @@ def test_while_keys_rotate_both_are_good() -> None:
     both = Keyset(keys=(KEY.public(), STRANGER.public()))
     for key in (KEY, STRANGER):
         verify_upload(signed(key), both, "s01", NOW)
+
+
+def test_what_a_key_signed_in_its_time_is_proof_after_it() -> None:
+    """A file's token, a receipt: who rotates keys ends no word that was given before."""
+    ended = Keyset(keys=(KEY.public(not_after=NOW + timedelta(hours=1)),))
+    later = NOW + timedelta(days=30)
+    assert verify_uploaded(signed(), ended, "s01", later).aud == "s01"
+    assert refusal(signed(), now=later, keys=ended) == "token-unknown-key"
+    too_late = signed(iat=UNIX + 7200, nbf=UNIX + 7200, exp=UNIX + 8000)
+    with pytest.raises(TokenRefused, match="its key had ended when it was signed"):
+        verify_uploaded(too_late, ended, "s01", later)
+    # What was signed in the future was signed now at the latest.
+    with pytest.raises(TokenRefused, match="its key had ended"):
+        verify_uploaded(signed(iat=UNIX + 10**9), ended, "s01", later)
+    with pytest.raises(TokenRefused, match="no trusted key"):
+        verify_uploaded(signed(), Keyset(), "s01", later)
 
 
 # -- claims ----------------------------------------------------------------------------------------

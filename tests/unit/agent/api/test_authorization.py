@@ -46,7 +46,9 @@ def access(issuer: SigningKey, tmp_path_factory: pytest.TempPathFactory) -> Acce
         scrub_every=1,
         sizing=size(Machine(ram=GIB, cores=1, disk=GIB)),
     )
-    return Access(settings, Keyset(keys=(issuer.public(),)), Database(folder / "index.sqlite"))
+    return Access(
+        settings, lambda: Keyset(keys=(issuer.public(),)), Database(folder / "index.sqlite")
+    )
 
 
 def _opens(access: Access, issuer: SigningKey, target: bytes) -> bool:

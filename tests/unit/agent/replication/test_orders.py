@@ -55,7 +55,7 @@ def _orders(control_url: str | None = "https://c01.portside.test") -> CopyOrders
         scrub_every=1,
         sizing=size(Machine(ram=GIB, cores=1, disk=GIB)),
     )
-    return CopyOrders(settings, Keyset(keys=(ISSUER.public(),)), _Known(control_url))
+    return CopyOrders(settings, lambda: Keyset(keys=(ISSUER.public(),)), _Known(control_url))
 
 
 def _claims(**changed: Any) -> ReplicateClaims:

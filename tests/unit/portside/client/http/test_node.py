@@ -12,6 +12,9 @@ import pytest
 
 from portside.client import NodeUnavailable, UploadClient
 from portside.operator.keystore import Keystore
+from portside.tokens import SigningKey
+from portside.wire import paths
+from portside.wire.keys import Keyset
 from tests.support.client.node_double import Handler, NodeDouble, send_go_ahead, store
 from tests.support.client.proxy_double import ProxyDouble
 from tests.support.client.tokens import token
@@ -146,3 +149,17 @@ def test_a_name_that_isnt_found_is_told_in_plain_words(
         "https://nowhere.invalid: no connection: Failed to resolve 'nowhere.invalid' "
         "(so says the resolver)"
     )
+
+
+def test_a_node_whose_key_was_replaced_under_an_upload_is_asked_for_it(file: Path) -> None:
+    node = NodeDouble()
+    try:
+        client = UploadClient(node.url)
+        client.node_keys()
+        following = SigningKey.generate("s01")
+        node.key = following
+        node.keys = Keyset(keys=(*node.keys.keys, following.public()))
+        client.put(file, token())
+        assert [path for _, path, _ in node.requests].count(paths.KEYS) == 2
+    finally:
+        node.close()

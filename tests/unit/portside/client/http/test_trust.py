@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+import truststore
 
 from portside.client.http import trust
 from portside.client.http.trust import VARIABLES, trusted_authorities
@@ -43,3 +45,13 @@ def test_a_file_that_isnt_there_is_told_with_who_names_it() -> None:
         trusted_authorities(Path("/nowhere"), {})
     with pytest.raises(ValueError, match="SSL_CERT_FILE: there is no /nowhere"):
         trusted_authorities(None, {"SSL_CERT_FILE": "/nowhere"})
+
+
+def test_what_was_added_to_a_keychain_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows keep their authorities in no file that has them all."""
+    asked: list[bool] = []
+    monkeypatch.setattr(truststore, "inject_into_ssl", lambda: asked.append(True))
+    for platform in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert trusted_authorities(None, {}) is True
+    assert len(asked) == 2

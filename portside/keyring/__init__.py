@@ -1,0 +1,1 @@
+"""Keys that services read from files and follow while they run: a rotation needs no restart."""
