@@ -80,7 +80,6 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
             "pip wheels/portside-*.whl; "
             # A release that can't even be loaded must never become the current one.
             f"venv/bin/python -I -c 'import {home.loads}'; "
-            "{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; } > master; "
             # Archives of runs that were killed go too.
             f"rm -rf pip wheels {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
             "sync -f .; touch .complete"
