@@ -11,7 +11,7 @@ import array
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _FIRST_PASSED = 3
