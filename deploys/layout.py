@@ -40,8 +40,8 @@ RELEASES = AGENT.releases
 CURRENT = AGENT.current
 AGENT_COMMAND = AGENT.command
 
-SERVE_COMMAND = "/usr/local/libexec/portside-serve"
 SERVE_LIBRARY = "/usr/local/lib/portside"
+SERVE_COMMAND = f"{SERVE_LIBRARY}/portside-serve"
 """What runs the web sides, and its modules: outside any release, for it outlives each."""
 
 RUNTIME = "/run/portside"

@@ -14,6 +14,8 @@ from deploys.operations.files import Directory, File
 from deploys.operations.rendering import render
 
 _SOURCES = layout.PROJECT_ROOT / "portside" / "serving"
+_PARSES = "python3 -IB -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' {}"
+"""By the node's Python, which may be older than the one here."""
 
 
 def unit_file(name: str) -> str:
@@ -71,10 +73,10 @@ def serving_files() -> list[File]:
     """What serves: `portside.serving` as it is here, and the command."""
     command = render("base/serve.py.j2", library=layout.SERVE_LIBRARY)
     modules = [
-        File(f"{_library()}/{path.name}", path.read_text(encoding="utf-8"))
+        File(f"{_library()}/{path.name}", path.read_text(encoding="utf-8"), check=_PARSES)
         for path in sorted(_SOURCES.glob("*.py"))
     ]
-    return [*modules, File(layout.SERVE_COMMAND, command, mode=0o755, check="{} --help >/dev/null")]
+    return [*modules, File(layout.SERVE_COMMAND, command, mode=0o755, check=_PARSES)]
 
 
 def next_generation(service: str, socket: str) -> str:
