@@ -17,7 +17,7 @@ class Status:
     failed: int = 0
     waits: bool = False
     most: int = 0
-    serving: tuple[int, ...] = ()
+    serving: int | None = None
     draining: tuple[int, ...] = ()
 
     def outcome(self, number: int) -> str | None:
@@ -39,19 +39,16 @@ def read(path: Path) -> Status:
     try:
         said = json.loads(path.read_text(encoding="ascii"))
         known = {name: said[name] for name in Status.__slots__ if name in said}
-        for name in ("serving", "draining"):
-            known[name] = tuple(known.get(name, ()))
-        return Status(**known)
+        return Status(**{**known, "draining": tuple(known.get("draining", ()))})
     except (OSError, ValueError, TypeError, AttributeError):
         return Status()
 
 
 def in_words(status: Status) -> str:
     """For people: `systemctl status` shows it."""
-    serving = " ".join(map(str, status.serving)) or "nobody"
-    words = f"{serving} serves"
+    words = "nobody serves" if status.serving is None else f"{status.serving} serves"
     if status.draining:
-        words += f", {len(status.draining)} before it finish what they have"
+        words += f"; before it, and finishing what they have: {' '.join(map(str, status.draining))}"
     if status.waits:
         words += "; the next waits for one of them, for memory's sake"
     return words

@@ -58,13 +58,13 @@ class Succession:
     def __init__(
         self,
         most: int,
-        serving: Iterable[int] = (),
+        serving: int | None = None,
         draining: Iterable[int] = (),
         asked: int = 1,
     ) -> None:
         """`most`: generations at once. `serving` and `draining` were there before."""
         self.most = most
-        self.serving = set(serving)
+        self.serving = serving
         self.draining = set(draining)
         self.starting: int | None = None
         self.asked = asked
@@ -77,8 +77,7 @@ class Succession:
     @property
     def alive(self) -> set[int]:
         """Every generation."""
-        starting = set() if self.starting is None else {self.starting}
-        return self.serving | self.draining | starting
+        return self.draining | {each for each in (self.serving, self.starting) if each is not None}
 
     @property
     def waits(self) -> bool:
@@ -87,8 +86,8 @@ class Succession:
         return not is_over and self._begun < self.asked
 
     def begin(self) -> list[Action]:
-        """The first thing to do."""
-        return self._next()
+        """The first thing to do. Who was found draining may never have been told."""
+        return [*(Drain(each) for each in sorted(self.draining)), *self._next()]
 
     def reload(self) -> list[Action]:
         """A new generation is asked for."""
@@ -103,12 +102,12 @@ class Succession:
         """The one that was started can serve."""
         if process != self.starting:
             return []
-        before = sorted(self.serving)
-        self.starting = None
+        before, self.serving, self.starting = self.serving, process, None
         self.served = self._begun
-        self.serving = {process}
-        self.draining |= set(before)
-        return [*(Drain(each) for each in before), *self._next()]
+        if before is None:
+            return self._next()
+        self.draining.add(before)
+        return [Drain(before), *self._next()]
 
     def overdue(self) -> list[Action]:
         """The one that was started takes too long."""
@@ -125,11 +124,13 @@ class Succession:
         if process == self.starting:
             self.starting = None
             self.failed = self._begun
-        for group in (self.serving, self.draining, self._handed):
-            group.discard(process)
+        if process == self.serving:
+            self.serving = None
+        self.draining.discard(process)
+        self._handed.discard(process)
         if self._stopping:
             return [] if self.alive else [Leave(0)]
-        if not self.serving and self.starting is None:
+        if self.serving is None and self.starting is None:
             # Nobody knows why: systemd starts it anew, at the pace that its unit says.
             return [Leave(1)]
         return self._next()
@@ -137,7 +138,7 @@ class Succession:
     def _next(self) -> list[Action]:
         if not self.waits:
             return []
-        if self.serving and len(self.alive) >= self.most:
+        if self.serving is not None and len(self.alive) >= self.most:
             fresh = sorted(self.draining - self._handed)
             self._handed |= set(fresh)
             return [HandBack(each) for each in fresh]

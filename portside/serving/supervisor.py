@@ -68,14 +68,16 @@ class Supervisor:
         self._code: int | None = None
         before = status.read(status.runtime_file(runtime))
         alive = [each for each in self._registry.alive() if self._watch(each)]
-        draining = set(alive) & set(before.draining)
-        self._succession = Succession(most, set(alive) - draining, draining, asked=before.asked + 1)
+        serving = before.serving if before.serving in alive else None
+        # Beside it those that drain, and one that had just been started: this one starts its own.
+        draining = set(alive) - {serving}
+        self._succession = Succession(most, serving, draining, asked=before.asked + 1)
 
     def run(self) -> int:
         """Serve until it is told to end; returns the exit code."""
         self._listen_to_signals()
-        if self._succession.serving:
-            print(f"takes over from {sorted(self._succession.serving)}", flush=True)
+        if self._succession.serving is not None:
+            print(f"takes over from {self._succession.serving}", flush=True)
         self._do(self._succession.begin())
         while self._code is None:
             for key, _ in self._selector.select(timeout=1.0):
@@ -195,7 +197,7 @@ class Supervisor:
         if time.monotonic() > self._due:
             self._due = time.monotonic() + OVERDUE
             self._do(self._succession.overdue())
-        if not self._succession.serving:
+        if self._succession.serving is None:
             # The start may take as long as it needs: TimeoutStartSec= is from here on.
             notify("EXTEND_TIMEOUT_USEC=60000000", os.environ)
 
@@ -207,11 +209,11 @@ class Supervisor:
             failed=at.failed,
             waits=at.waits,
             most=at.most,
-            serving=tuple(sorted(at.serving)),
+            serving=at.serving,
             draining=tuple(sorted(at.draining)),
         )
         status.write(status.runtime_file(self._runtime), said)
-        if at.serving:
+        if at.serving is not None:
             notify(f"READY=1\nSTATUS={status.in_words(said)}", os.environ)
 
 

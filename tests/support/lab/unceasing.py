@@ -84,9 +84,7 @@ def _form(node: Node, content: bytes, pause: float, tally: Tally) -> None:
     _stored(_sent(node, f"POST {UPLOAD} HTTP/1.1", headers, body, pause), content)
 
 
-def _sent(
-    node: Node, line: str, headers: dict[str, str], body: bytes, pause: float
-) -> Answer:
+def _sent(node: Node, line: str, headers: dict[str, str], body: bytes, pause: float) -> Answer:
     """One request whose body comes in twenty pieces with a pause behind each."""
     told = {
         "Host": node.host,
