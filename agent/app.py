@@ -51,7 +51,7 @@ from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
-from agent.uploads.shared import ledger
+from agent.uploads.shared import handing_back, ledger
 from agent.uploads.shares import SlotShares
 from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> App:
         bandwidth=Bandwidth(settings.bandwidth),
         shared=ledger.beside(settings.agent_socket),
     )
+    handing_back.watch(admission, settings.agent_socket.parent)
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     policy = UploadPolicy(

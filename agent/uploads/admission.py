@@ -158,7 +158,9 @@ class Admission:
                 self._running[demand.key] = demand
                 if demand.disk:
                     self._space.requests[demand.key] = demand.disk
-                receiving = self._slots.take(demand.key, demand.kind, demand.sender)
+                receiving = self._slots.take(
+                    demand.key, demand.kind, demand.sender, resumable=demand.resumable
+                )
                 self._note(demand.key)
         return Reservation(self, demand, receiving, granted)
 
@@ -339,6 +341,11 @@ class Admission:
             raise ProblemError(
                 "upload-in-progress", "this token's upload is running: wait for its answer"
             )
+
+    def hand_back(self) -> int:
+        """End requests that their clients can go on with in another process; returns how many."""
+        with self._lock:
+            return self._slots.hand_back()
 
     def shortages(self) -> tuple[str, ...]:
         """Why every new upload is refused with 507, in words for people; empty when none is."""

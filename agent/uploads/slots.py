@@ -32,6 +32,7 @@ class Holder:
     kind: Kind
     parties: frozenset[tuple[str, str]]
     receiving: Receiving
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,15 @@ class Slots:
             gave_way=self.ended,
         )
 
-    def take(self, key: str, kind: Kind, sender: Sender | None) -> Receiving:
+    def take(
+        self, key: str, kind: Kind, sender: Sender | None, *, resumable: bool = False
+    ) -> Receiving:
         """Give `key` a slot, and see that enough others are free."""
         pace = self._bandwidth.pace(key, kind, sender)
         receiving = Receiving(self.shares.least_rate, self._clock, pace)
-        self._holders[key] = Holder(kind, frozenset(self.parties(kind, sender)), receiving)
+        self._holders[key] = Holder(
+            kind, frozenset(self.parties(kind, sender)), receiving, resumable
+        )
         going = sum(each.receiving.told for each in self._holders.values())
         while self.used - going > SCARCE * self.limit and self._end_idlest(self._holders.values()):
             going += 1
@@ -97,6 +102,17 @@ class Slots:
         holder = self._holders.pop(key, None)
         if holder is not None:
             holder.receiving.close()
+
+    def hand_back(self) -> int:
+        """Tell those whose clients can go on elsewhere to give way; returns how many are told."""
+        found = [
+            each.receiving
+            for each in self._holders.values()
+            if each.resumable and not each.receiving.told
+        ]
+        for receiving in found:
+            receiving.give_way(handed_back=True)
+        return len(found)
 
     def taken(self, kind: Kind, sender: Sender | None) -> Taken | None:
         """Why such an upload gets no slot; None when it does."""
