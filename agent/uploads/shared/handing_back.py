@@ -1,9 +1,8 @@
 """A process that drains hands back what another one can go on with, when memory is short.
 
-Uploads that go on may take hours, in one request after the other or in one long one; as long as one
-is at work, so is its process. A client of a resumable upload has no use for that: it is told to come
-again, what it has sent is durable, and the process that serves takes the rest. What came in one
-request can't be handed back.
+An upload may take hours, and as long as its request is at work, so is its process. A client of a
+resumable upload has no use for that: it is told to come again, what it has sent is durable, and the
+process that serves takes the rest. What comes in one request can't be handed back.
 """
 
 from __future__ import annotations
