@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from portside.serving import asking, status
@@ -23,6 +24,9 @@ def main() -> None:
     else:
         latest = status.read(status.runtime_file(arguments.socket.parent)).asked
         complaint = asking.wait_for(arguments.socket.parent, latest, arguments.within)
+        if complaint is None:
+            # What is asked from here on, the new one answers.
+            time.sleep(asking.LINGER)
     if complaint is not None:
         sys.exit(f"not taken over: {complaint}")
 

@@ -16,6 +16,10 @@ PATIENCE = 30.0
 """Seconds in which those that drain may hand back what they have, before it is said that it waits.
 """
 
+LINGER = 2.5
+"""Seconds in which gunicorn still answers on connections that were kept open when it is told to
+drain (STOP_KEEPALIVE_LINGER of its gthread worker, and a little)."""
+
 
 def ask(runtime: Path, supervisor: int, within: float) -> str | None:
     """Have the supervisor with this process number reload. See wait_for."""
