@@ -21,6 +21,9 @@ from portside.quantities import KIB
 from tests.support.lab.requests import UPLOAD, Answer, Node, read_answer
 
 _TUS = {"Tus-Resumable": "1.0.0"}
+_PATIENCE = 300.0
+"""Seconds: a computer that carries a whole lab may be slow, and that drops nothing."""
+
 _TRIES = 60
 """Of a tus upload, half a second apart."""
 
@@ -93,7 +96,7 @@ def _sent(node: Node, line: str, headers: dict[str, str], body: bytes, pause: fl
         **headers,
     }
     head = "\r\n".join([line, *(f"{key}: {value}" for key, value in told.items()), "", ""])
-    with node.connect() as connection:
+    with node.connect(_PATIENCE) as connection:
         connection.sendall(head.encode())
         _pieces(connection.sendall, body, pause)
         return read_answer(connection)
@@ -157,7 +160,7 @@ def _patched(
         **token,
     }
     lines = [f"PATCH {place} HTTP/1.1", *(f"{key}: {value}" for key, value in told.items())]
-    with node.connect() as connection:
+    with node.connect(_PATIENCE) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         _pieces(connection.sendall, content[offset:], pause)
         return read_answer(connection)
