@@ -197,7 +197,7 @@ class Supervisor:
         if time.monotonic() > self._due:
             self._due = time.monotonic() + OVERDUE
             self._do(self._succession.overdue())
-        if self._succession.serving is None:
+        if not self._succession.served:
             # The start may take as long as it needs: TimeoutStartSec= is from here on.
             notify("EXTEND_TIMEOUT_USEC=60000000", os.environ)
 
@@ -213,7 +213,8 @@ class Supervisor:
             draining=tuple(sorted(at.draining)),
         )
         status.write(status.runtime_file(self._runtime), said)
-        if at.serving is not None:
+        # The unit has started once this one's own generation serves, or can't for now.
+        if at.serving is not None and (at.served or at.failed or at.waits):
             notify(f"READY=1\nSTATUS={status.in_words(said)}", os.environ)
 
 
