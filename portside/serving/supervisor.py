@@ -63,7 +63,6 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, int] = {}
         """Descriptor (pidfd_open(2)) by process."""
-        self._ready_end: int | None = None
         self._due = 0.0
         self._code: int | None = None
         before = status.read(status.runtime_file(runtime))
@@ -116,9 +115,8 @@ class Supervisor:
                 os._exit(127)
         os.close(told)
         status.hand_back_file(self._runtime, process).unlink(missing_ok=True)
-        self._ready_end = ready
         self._due = time.monotonic() + OVERDUE
-        self._selector.register(ready, selectors.EVENT_READ, lambda: self._heard(process))
+        self._selector.register(ready, selectors.EVENT_READ, lambda: self._heard(process, ready))
         self._succession.started(process)
         self._watch(process)
 
@@ -135,13 +133,11 @@ class Supervisor:
         arguments = [program, *self._command[1:]]
         os.execve(program, arguments, _environment(os.environ, told))  # noqa: S606
 
-    def _heard(self, process: int) -> None:
+    def _heard(self, process: int, ready: int) -> None:
         """The pipe has a byte, or its end: then the process has ended, which is told otherwise."""
-        assert self._ready_end is not None  # noqa: S101
-        is_ready = bool(os.read(self._ready_end, 1))
-        self._selector.unregister(self._ready_end)
-        os.close(self._ready_end)
-        self._ready_end = None
+        is_ready = bool(os.read(ready, 1))
+        self._selector.unregister(ready)
+        os.close(ready)
         if is_ready:
             self._do(self._succession.ready(process))
 
