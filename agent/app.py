@@ -52,6 +52,7 @@ from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.policy import UploadPolicy
 from agent.uploads.preflight import Preflight
 from agent.uploads.rate_limit import UploadRate
+from agent.uploads.shared import handing_back, ledger
 from agent.uploads.shares import SlotShares
 from agent.uploads.write_path import WritePath
 from portside.web.app import App, add_common_routes, new_app
@@ -81,7 +82,9 @@ def create_app(settings: Settings) -> App:
         shares=_shares(settings),
         usage=UsageIndex(database),
         bandwidth=Bandwidth(settings.bandwidth),
+        shared=ledger.beside(settings.agent_socket),
     )
+    handing_back.watch(admission, settings.agent_socket.parent)
     metrics = Metrics()
     metrics.registry.register(NodeGauges(settings, database, health, admission))
     policy = UploadPolicy(

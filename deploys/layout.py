@@ -44,9 +44,11 @@ PROGRAM = AGENT.home
 """The agent's: its releases, and the link to the one that runs."""
 RELEASES = AGENT.releases
 CURRENT = AGENT.current
-MASTER = f"{CURRENT}/master"
-"""Says which gunicorn and Python a release has: a running master keeps its own."""
 AGENT_COMMAND = AGENT.command
+
+SERVE_LIBRARY = "/usr/local/lib/portside"
+SERVE_COMMAND = f"{SERVE_LIBRARY}/portside-serve"
+"""What runs the web sides, and its modules: outside any release, for it outlives each."""
 
 RUNTIME = "/run/portside"
 AGENT_SOCKET = f"{RUNTIME}/agent.sock"
@@ -75,7 +77,6 @@ ISSUER_KEY = f"{SETTINGS}/issuer.json"
 CONTROL_PROGRAM = CONTROL.home
 CONTROL_RELEASES = CONTROL.releases
 CONTROL_CURRENT = CONTROL.current
-CONTROL_MASTER = f"{CONTROL_CURRENT}/master"
 CONTROL_COMMAND = CONTROL.command
 BACKUP_COMMAND = "/usr/local/libexec/portside-control-backup"
 

@@ -29,6 +29,16 @@ REPLICA_BASE = 128 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 6 * MIB
 
+GENERATION = 60 * MIB
+"""What one process of the agent's web side has of its own, with its gunicorn and without uploads:
+what several share is counted once, in AGENT_BASE."""
+
+SUPERVISOR = 12 * MIB
+"""What starts them."""
+
+MOST_GENERATIONS = 8
+"""Who changes a node more often within the two hours of an upload can wait."""
+
 CLAMD_BASE = round(1.3 * GIB)
 """ClamAV's daemon with its official signatures, which are all in memory; they grow from year to
 year. ClamAV's manual wants machines of 3 GiB and more."""
@@ -172,6 +182,17 @@ def size(machine: Machine) -> Sizing:
         agent_memory_max=agent_max,
         worker_memory_max=max(WORKER_BASE * 5 // 4, machine.ram // 8),
     )
+
+
+def generations(sizing: Sizing) -> int:
+    """Processes of the agent's web side at once: one that serves, others that finish uploads.
+
+    As many as fit under MemoryHigh beside the uploads at full admission, two at least: without
+    them nothing could take over.
+    """
+    uploads = sizing.upload_slots * (sizing.upload_memory + THREADS_PER_UPLOAD * THREAD_STACK)
+    left = sizing.agent_memory_high - uploads - SUPERVISOR
+    return _clamp(left // GENERATION, 2, MOST_GENERATIONS)
 
 
 def inodes_kept_free(total: int) -> int:

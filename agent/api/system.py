@@ -77,7 +77,11 @@ class Status:
             committed=committed,
             failures=failures,
             recent_failures=self._metrics.recent_failures.newest_first(),
-            under_way=self._progress.tokens_under_way(),
+            under_way=tuple(
+                dict.fromkeys(
+                    (*self._progress.tokens_under_way(), *self._admission.tokens_elsewhere())
+                )
+            ),
         )
 
 

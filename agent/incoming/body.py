@@ -44,6 +44,10 @@ class TooSlow(BodyCut):
     """The client was waited for until its slot was needed for another."""
 
 
+class HandedBack(BodyCut):
+    """This process is to end; the client can go on with another one."""
+
+
 class Body(Protocol):
     """Bytes of one file."""
 
@@ -85,7 +89,7 @@ class SizedBody:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
     def fill(self, buffer: memoryview) -> int:
-        """See Body.fill. Raises TooSlow when it is to give way."""
+        """See Body.fill. Raises TooSlow or HandedBack when it is to give way."""
         want = min(len(buffer), self._left)
         filled = self._fill_ahead(buffer[:want])
         self._receiving.begin()
@@ -115,7 +119,7 @@ class SizedBody:
         is_fast = True
         while filled < len(buffer):
             if self._receiving.told or not (is_fast or self._receiving.wait(self._connection)):
-                raise TooSlow("nothing, or next to nothing, came for too long", filled)
+                raise _given_way(self._receiving, filled)
             count = self._receive(buffer[filled:], filled, is_fast)
             self._receiving.came(count)
             filled += count
@@ -161,7 +165,7 @@ class ChunkedBody:
         return len(held)
 
     def fill(self, buffer: memoryview) -> int:
-        """See Body.fill. Raises TooSlow when it is to give way."""
+        """See Body.fill. Raises TooSlow or HandedBack when it is to give way."""
         self._receiving.begin()
         ordinary, self._unreader.sock = self._unreader.sock, self._watched
         try:
@@ -179,7 +183,7 @@ class ChunkedBody:
                 data: bytes = self._input.read(min(_CHUNK, len(buffer) - filled))
             except _GivesWay:
                 filled += self._salvage(buffer[filled:])
-                raise TooSlow("nothing, or next to nothing, came for too long", filled) from None
+                raise _given_way(self._receiving, filled) from None
             except (OSError, EOFError):
                 # gunicorn's parser errors for a chunked body that ends early are OSErrors.
                 filled += self._salvage(buffer[filled:])
@@ -200,6 +204,12 @@ class ChunkedBody:
         count = min(len(held), len(room))
         room[:count] = held[:count]
         return count
+
+
+def _given_way(receiving: Receiving, filled: int) -> BodyCut:
+    if receiving.handed_back:
+        return HandedBack("another process of the node takes over", filled)
+    return TooSlow("nothing, or next to nothing, came for too long", filled)
 
 
 class _GivesWay(Exception):

@@ -39,7 +39,7 @@ class Receiving:
 
     __slots__ = (
         *("_behind", "_clock", "_lock", "_seconds_a_byte", "_since", "_waker"),
-        *("pace", "told"),
+        *("handed_back", "pace", "told"),
     )
 
     def __init__(
@@ -59,6 +59,8 @@ class Receiving:
         """None where nothing bounds how fast bytes come: then nobody asks for a piece."""
         self.told = False
         """Whether this upload was told to give way."""
+        self.handed_back = False
+        """Whether that was because its client can go on with it in a process that stays."""
 
     def begin(self) -> None:
         """The client is waited for from now on."""
@@ -83,9 +85,10 @@ class Receiving:
         since = self._since
         return 0.0 if since is None else self._behind + self._clock() - since
 
-    def give_way(self) -> None:
+    def give_way(self, *, handed_back: bool = False) -> None:
         """Tell whoever waits for this client's bytes to stop."""
         with self._lock:
+            self.handed_back = handed_back
             self.told = True
             if self._waker is not None:
                 os.eventfd_write(self._waker, 1)

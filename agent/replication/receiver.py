@@ -306,7 +306,7 @@ class ReplicaReceiver:
             )
 
     def _extend(self, upload: Upload, claims: ReplicateClaims, sending: Sending) -> Reached:
-        demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy")
+        demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy", resumable=True)
         with (
             self._admission.admit(demand) as reservation,
             self._staged.open(upload) as staging,

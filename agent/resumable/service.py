@@ -361,7 +361,7 @@ class ResumableUploads:
 
 def _demand(upload: Upload, asked: ResumableRequest) -> Demand:
     sender = Sender(upload.jti, upload.details.claims.sub, asked.address)
-    return Demand(upload.upload_id, None, 0, sender=sender)
+    return Demand(upload.upload_id, None, 0, sender=sender, resumable=True)
 
 
 def _check_head(upload: Upload, head: bytes) -> None:

@@ -2,6 +2,8 @@
 
 An upload is admitted only when everything it can come to need is there, so that none fails half-way
 for memory or space. The same numbers answer the preflight, the upload itself and upload-status.
+While an old process finishes its uploads, it and the new one count what both have given
+(`agent.uploads.shared`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from agent.problems import ProblemError
 from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.disk_space import Begun, DiskSpace
 from agent.uploads.quotas import Claim, Grown, Quotas, Usage, grown_to
+from agent.uploads.shared.entries import Elsewhere, Entry
+from agent.uploads.shared.ledger import SharedLedger
 from agent.uploads.shares import Kind, Sender, SlotShares
 from agent.uploads.slots import Slots
 from portside.cluster.bandwidth import BandwidthLimits
@@ -57,6 +61,8 @@ class Demand:
     claim: Claim | None = None
     """What it takes of its owner's quota; None where the index tells of that, or nothing is taken.
     """
+    resumable: bool = False
+    """Whether its client can go on with it in another request."""
 
 
 EVERYTHING = SlotShares(per_token=2**31, per_owner=1, per_address=1)
@@ -108,7 +114,7 @@ class Reservation:
 
 
 class Admission:
-    """The ledger of one agent process. Thread-safe."""
+    """The ledger of a node, as one process keeps it. Thread-safe."""
 
     def __init__(
         self,
@@ -119,7 +125,9 @@ class Admission:
         shares: SlotShares = EVERYTHING,
         usage: Usage | None = None,
         bandwidth: Bandwidth | None = None,
+        shared: SharedLedger | None = None,
     ) -> None:
+        """`shared`: with what other processes of the node give; without it this one is alone."""
         self.spare = SpareThreads()
         self._bandwidth = bandwidth or Bandwidth(BandwidthLimits())
         self._slots = Slots(sizing.upload_slots, shares, self._bandwidth)
@@ -127,7 +135,9 @@ class Admission:
         self._quotas = Quotas(usage)
         self._sizing = sizing
         self._memory_available = memory_available
-        self._lock = threading.Condition()
+        self._shared = shared
+        self._elsewhere = Elsewhere()
+        self._lock = threading.Condition(threading.RLock())
         self._running: dict[str, Demand] = {}
 
     def check(self, demand: Demand) -> None:
@@ -135,27 +145,73 @@ class Admission:
 
         A slot that an idle upload gives back for it will be there.
         """
-        with self._lock:
+        with self._deciding():
             self._check(demand, soon=True)
 
     def admit(self, demand: Demand) -> Reservation:
         """Reserve everything in `demand` at once. Raises ProblemError when any of it is short."""
         with self._lock:
             self._wait_for_a_slot(demand)
-            self._check(demand)
-            granted = 0 if demand.claim is None else self._quotas.hold(demand.key, demand.claim)
-            self._running[demand.key] = demand
-            if demand.disk:
-                self._space.requests[demand.key] = demand.disk
-            receiving = self._slots.take(demand.key, demand.kind, demand.sender)
+            with self._deciding():
+                self._check(demand)
+                granted = 0 if demand.claim is None else self._quotas.hold(demand.key, demand.claim)
+                self._running[demand.key] = demand
+                if demand.disk:
+                    self._space.requests[demand.key] = demand.disk
+                receiving = self._slots.take(
+                    demand.key, demand.kind, demand.sender, resumable=demand.resumable
+                )
+                self._note(demand.key)
         return Reservation(self, demand, receiving, granted)
+
+    @contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """What is decided here counts what other processes have given up to this moment."""
+        with self._lock:
+            if self._shared is None:
+                yield
+                return
+            with self._shared.alone() as elsewhere:
+                self._count(elsewhere)
+                yield
+
+    def _count(self, elsewhere: Elsewhere) -> None:
+        self._elsewhere = elsewhere
+        self._slots.elsewhere = self._space.elsewhere = self._quotas.elsewhere = elsewhere
+
+    def _note(self, key: str) -> None:
+        """Tell the other processes what this one has given under a key by now. In `_deciding`."""
+        if self._shared is None:
+            return
+        demand, disk = self._running.get(key), self._space.requests.get(key, 0)
+        held = self._quotas.held(key)
+        if demand is None and not disk and held is None:
+            self._shared.remove(key)
+            return
+        sender = None if demand is None else demand.sender
+        owner, token, claimed = held or (None, None, None)
+        self._shared.put(
+            Entry(
+                key=key,
+                kind=None if demand is None else demand.kind,
+                path=None if demand is None or demand.path is None else str(demand.path),
+                disk=disk,
+                inodes=0 if demand is None else demand.inodes,
+                parties=() if demand is None else self._slots.parties(demand.kind, sender),
+                token=token or ("" if sender is None else sender.token),
+                owner=owner or ("" if sender is None else sender.owner),
+                claimed=claimed,
+                resumable=demand is not None and demand.resumable,
+            )
+        )
 
     def _wait_for_a_slot(self, demand: Demand) -> None:
         """Until an idle upload that has the slot has given way."""
         with self.spare.waiting() as may_wait:
             until = time.monotonic() + MAKING_WAY
             while may_wait and (left := until - time.monotonic()) > 0:
-                taken = self._slots.taken(demand.kind, demand.sender)
+                with self._deciding():
+                    taken = self._slots.taken(demand.kind, demand.sender)
                 if taken is None or not self._slots.make_way(taken):
                     return
                 self._lock.wait(left)
@@ -167,33 +223,37 @@ class Admission:
         Yields how many of `claim` its owner may have; without one all. Raises ProblemError unless
         they can be had.
         """
-        with self._lock:
+        with self._deciding():
             self._space.check(size)
             granted = size if claim is None else self._quotas.hold(key, claim)
             self._space.requests[key] = size
+            self._note(key)
         try:
             yield granted
         finally:
-            with self._lock:
+            with self._deciding():
                 self._space.requests.pop(key, None)
                 self._quotas.let_go(key)
+                self._note(key)
 
     def reach(self, key: str, claim: Claim, size: int) -> int:
         """A request's file has `size` bytes by now; up to where it goes on without asking again.
 
         Raises ProblemError when they are more than its owner may have.
         """
-        with self._lock:
-            return self._quotas.hold(key, grown_to(claim, size))
+        with self._deciding():
+            granted = self._quotas.hold(key, grown_to(claim, size))
+            self._note(key)
+            return granted
 
     def check_quota(self, claim: Claim) -> None:
         """Raise ProblemError when an upload's owner may not have as much."""
-        with self._lock:
+        with self._deciding():
             self._quotas.check(claim)
 
     def used(self, owner: str) -> Used:
         """What an owner has on this node, by the numbers that quotas are held to."""
-        with self._lock:
+        with self._deciding():
             return self._quotas.used(owner)
 
     @contextmanager
@@ -203,13 +263,14 @@ class Admission:
         Within its promise they are there; beyond, as long as nobody else was promised them: raises
         ProblemError otherwise.
         """
-        with self._lock:
+        with self._deciding():
             left = self._space.check_step(key, size)
         # While free space may or may not show them they count twice: that errs on the safe side.
         yield
-        with self._lock:
+        with self._deciding():
             if key in self._space.requests:
                 self._space.requests[key] = left
+                self._note(key)
 
     def has_taken(self, key: str, size: int) -> None:
         """A resumable upload has blocks for `size` bytes from its own beginning."""
@@ -223,12 +284,12 @@ class Admission:
 
     def check_idle(self, key: str) -> None:
         """Raise ProblemError while an upload with this key is running."""
-        with self._lock:
+        with self._deciding():
             self._check_idle(key)
 
     def check_space(self, size: int, inodes: int, claim: Claim | None = None) -> None:
         """Raise ProblemError unless so many bytes and inodes of disk can be had now."""
-        with self._lock:
+        with self._deciding():
             if claim is not None:
                 self._quotas.check(claim)
             self._space.check(size)
@@ -236,17 +297,19 @@ class Admission:
 
     def release(self, demand: Demand) -> None:
         """Give back what `admit` reserved."""
-        with self._lock:
+        with self._deciding():
             self._running.pop(demand.key, None)
             self._space.requests.pop(demand.key, None)
             self._quotas.let_go(demand.key)
             self._slots.give_back(demand.key)
+            self._note(demand.key)
             self._lock.notify_all()
 
     def _check(self, demand: Demand, *, soon: bool = False) -> None:
         self._check_idle(demand.key)
-        if demand.path is not None and any(
-            other.path == demand.path for other in self._running.values()
+        if demand.path is not None and (
+            any(other.path == demand.path for other in self._running.values())
+            or self._elsewhere.has_path(str(demand.path))
         ):
             raise ProblemError(
                 "name-taken", f"{demand.path} is being uploaded by someone else right now"
@@ -266,22 +329,32 @@ class Admission:
         self._space.check_inodes(demand.inodes, self._inodes_running())
 
     def _inodes_running(self) -> int:
-        return sum(each.inodes for each in self._running.values())
+        return sum(each.inodes for each in self._running.values()) + self._elsewhere.inodes
 
     def _check_idle(self, key: str) -> None:
-        if key in self._running:
+        other = self._elsewhere.find(key)
+        if other is not None and other.resumable:
+            raise ProblemError(
+                "upload-locked", "another request is still at this upload: try again"
+            )
+        if key in self._running or other is not None:
             raise ProblemError(
                 "upload-in-progress", "this token's upload is running: wait for its answer"
             )
 
+    def hand_back(self) -> int:
+        """End requests that their clients can go on with in another process; returns how many."""
+        with self._lock:
+            return self._slots.hand_back()
+
     def shortages(self) -> tuple[str, ...]:
         """Why every new upload is refused with 507, in words for people; empty when none is."""
-        with self._lock:
+        with self._deciding():
             return self._space.shortages(self._inodes_running())
 
     def slots(self) -> SlotStatus:
         """Slots in use and their bound."""
-        with self._lock:
+        with self._deciding():
             return self._slots.status()
 
     def bandwidth(self) -> BandwidthStatus:
@@ -290,8 +363,9 @@ class Admission:
 
     def memory(self) -> MemoryStatus:
         """Memory held by uploads, its bound, and the node's."""
-        with self._lock:
-            reserved = len(self._running) * self._sizing.upload_memory
+        with self._deciding():
+            uploads = len(self._running) + len(self._elsewhere.with_slots)
+        reserved = uploads * self._sizing.upload_memory
         return MemoryStatus(
             reserved=reserved,
             limit=self._sizing.upload_slots * self._sizing.upload_memory,
@@ -302,5 +376,10 @@ class Admission:
 
     def disk(self) -> DiskStatus:
         """Space on the data filesystem and what is promised of it."""
-        with self._lock:
+        with self._deciding():
             return self._space.status(self._inodes_running())
+
+    def tokens_elsewhere(self) -> tuple[str, ...]:
+        """The ids of the tokens for which bytes come in other processes."""
+        with self._deciding():
+            return self._elsewhere.tokens

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.problems import ProblemError
+from agent.uploads.shared.entries import Elsewhere
 from portside.cluster import defaults
 from portside.quantities import format_size
 from portside.sizing import Sizing, inodes_kept_free
@@ -42,13 +43,15 @@ def promise_for(length: int | None, limit: int) -> int:
 
 @dataclass(slots=True)
 class DiskSpace:
-    """The promises of one agent process, and those of the index. Used under the ledger's lock."""
+    """The promises of all agent processes, and those of the index. Used under the ledger's lock."""
 
     root: Path
     sizing: Sizing
     begun: Begun
     requests: dict[str, int] = field(default_factory=dict)
     """Bytes still promised to each request that stores a file by itself, or begins an upload."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    """What other processes have promised."""
     taken: dict[str, int] = field(default_factory=dict)
     """Bytes from its own beginning for which a resumable upload has blocks. The index knows fewer:
     those that it has been told are durable."""
@@ -95,7 +98,7 @@ class DiskSpace:
             max(0, promised - max(offset, self.taken.get(upload_id, 0)))
             for upload_id, promised, offset in rows
         )
-        return sum(self.requests.values()) + resumable
+        return sum(self.requests.values()) + self.elsewhere.disk + resumable
 
     def _left(self, key: str) -> int:
         if key in self.requests:

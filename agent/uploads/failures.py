@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.incoming.body import BodyCut, TooSlow
+from agent.incoming.body import BodyCut, HandedBack, TooSlow
 from agent.incoming.form import FormRefused
 from agent.problems import ProblemError
 from agent.storage.commit import of_index
@@ -16,6 +16,9 @@ from agent.telemetry.health import NodeHealth
 from agent.uploads.pipeline import BodyTooLarge
 from agent.uploads.slots import RETRY_AFTER
 from portside.quantities import format_size
+
+_SOON = {"Retry-After": "1"}
+"""The other process is there already."""
 
 
 @contextmanager
@@ -32,6 +35,10 @@ def failures_as_problems(health: NodeHealth, limit: int) -> Iterator[None]:
             "too-slow",
             f"{error}, and others need the slot: send the rest again, without long pauses",
             RETRY_AFTER,
+        ) from None
+    except HandedBack as error:
+        raise ProblemError(
+            "throttled", f"{error}: send the rest again, from the offset that it tells", _SOON
         ) from None
     except BodyCut as error:
         raise ProblemError("body-cut", f"{error}: send the rest again") from None

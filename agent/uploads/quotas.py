@@ -18,6 +18,7 @@ from agent.index.usage import OPEN, AtWork, Used
 from agent.problems import ProblemError
 from agent.storage.staging import STEP
 from agent.uploads.disk_space import promise_for
+from agent.uploads.shared.entries import Elsewhere
 from portside.quantities import format_size
 from portside.wire.claims import Quota, UploadClaims
 
@@ -63,14 +64,15 @@ class _Held:
 
 @dataclass(slots=True)
 class Quotas:
-    """What the requests of one agent process have been let in with. Used under the ledger's lock.
+    """What the requests of all agent processes have been let in with. Under the ledger's lock.
 
-    Of an upload that goes on its row tells. During a reload the process that drains has some of its
-    own, of which this one hears when they are stored.
+    Of an upload that goes on its row tells.
     """
 
     usage: Usage | None
     """None where nobody asks: then nobody has anything."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    """What the requests of other processes have been let in with."""
     _held: dict[str, _Held] = field(default_factory=dict)
 
     def check(self, claim: Claim) -> int:
@@ -97,9 +99,15 @@ class Quotas:
         """Nothing is held any more; what was stored meanwhile has its row."""
         self._held.pop(key, None)
 
+    def held(self, key: str) -> tuple[str, str, int] | None:
+        """What is held under a key: whose it is, for which token, and how much."""
+        held = self._held.get(key)
+        return None if held is None else (held.owner, held.work.token, held.work.bytes)
+
     def used(self, owner: str, but: str | None = None) -> Used:
         """What an owner has at this moment, but for the uploads of one token."""
         at_work = [each.work for each in self._held.values() if each.owner == owner]
+        at_work += [AtWork(each.token, each.claimed or 0) for each in self.elsewhere.of(owner)]
         return Used({}) if self.usage is None else self.usage.of(owner, at_work, but)
 
 

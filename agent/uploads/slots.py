@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from agent.incoming.receiving import Receiving
 from agent.problems import ProblemError
 from agent.uploads.bandwidth import Bandwidth
+from agent.uploads.shared.entries import Elsewhere
 from agent.uploads.shares import Kind, Sender, Share, SlotShares, part
 from portside.wire.status import SlotStatus
 
@@ -31,6 +32,7 @@ class Holder:
     kind: Kind
     parties: frozenset[tuple[str, str]]
     receiving: Receiving
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Taken:
 
 
 class Slots:
-    """The slots of one agent process, under the lock of its ledger."""
+    """The slots of a node, of which this process has given some. Under the lock of the ledger."""
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class Slots:
         self.shares = shares
         self.ended = 0
         """Uploads that were told to give way, since the start."""
+        self.elsewhere = Elsewhere()
+        """Those that other processes have given: who has them can't be told to give way here."""
         self._holders: dict[str, Holder] = {}
 
     @property
     def used(self) -> int:
-        """Slots in use."""
-        return len(self._holders)
+        """Slots in use, of all processes."""
+        return len(self._holders) + len(self.elsewhere.with_slots)
 
     def status(self) -> SlotStatus:
         """As upload-status tells it."""
@@ -75,22 +79,40 @@ class Slots:
             gave_way=self.ended,
         )
 
-    def take(self, key: str, kind: Kind, sender: Sender | None) -> Receiving:
+    def take(
+        self, key: str, kind: Kind, sender: Sender | None, *, resumable: bool = False
+    ) -> Receiving:
         """Give `key` a slot, and see that enough others are free."""
         pace = self._bandwidth.pace(key, kind, sender)
         receiving = Receiving(self.shares.least_rate, self._clock, pace)
-        parties = frozenset(each.party for each in self._shares(kind, sender))
-        self._holders[key] = Holder(kind, parties, receiving)
+        self._holders[key] = Holder(
+            kind, frozenset(self.parties(kind, sender)), receiving, resumable
+        )
         going = sum(each.receiving.told for each in self._holders.values())
         while self.used - going > SCARCE * self.limit and self._end_idlest(self._holders.values()):
             going += 1
         return receiving
+
+    def parties(self, kind: Kind, sender: Sender | None) -> tuple[tuple[str, str], ...]:
+        """Whose shares such an upload counts against."""
+        return tuple(each.party for each in self._shares(kind, sender))
 
     def give_back(self, key: str) -> None:
         """`key` has no slot any more."""
         holder = self._holders.pop(key, None)
         if holder is not None:
             holder.receiving.close()
+
+    def hand_back(self) -> int:
+        """Tell those whose clients can go on elsewhere to give way; returns how many are told."""
+        found = [
+            each.receiving
+            for each in self._holders.values()
+            if each.resumable and not each.receiving.told
+        ]
+        for receiving in found:
+            receiving.give_way(handed_back=True)
+        return len(found)
 
     def taken(self, kind: Kind, sender: Sender | None) -> Taken | None:
         """Why such an upload gets no slot; None when it does."""
@@ -114,10 +136,11 @@ class Slots:
     def _reasons(self, kind: Kind, sender: Sender | None) -> Iterator[Taken]:
         for share in self._shares(kind, sender):
             own = tuple(each for each in self._holders.values() if share.party in each.parties)
-            if len(own) >= share.most:
-                yield _beyond(share, own)
+            others = sum(share.party in each.parties for each in self.elsewhere.with_slots)
+            if len(own) + others >= share.most:
+                yield _beyond(share, own, len(own) + others)
         holders = tuple(self._holders.values())
-        if len(holders) >= self.limit:
+        if self.used >= self.limit:
             yield _taken(f"all {self.limit} upload slots are in use: try again", holders)
         if kind == "upload":
             return
@@ -127,7 +150,8 @@ class Slots:
         quarter = max(1, self.limit // 4)
         most = quarter if kind == "copy" else max(1, self.limit - quarter)
         alike = tuple(each for each in holders if each.kind == kind)
-        if len(alike) >= most:
+        others = sum(each.kind == kind for each in self.elsewhere.with_slots)
+        if len(alike) + others >= most:
             what = "copies" if kind == "copy" else "uploads that wait for their copy"
             yield _taken(f"all {most} slots for {what} are in use: try again", alike)
 
@@ -136,9 +160,9 @@ class Slots:
         return () if sender is None or kind == "copy" else self.shares.of(sender, self.limit)
 
 
-def _beyond(share: Share, own: tuple[Holder, ...]) -> Taken:
+def _beyond(share: Share, own: tuple[Holder, ...], count: int) -> Taken:
     detail = (
-        f"{share.words} has {len(own)} uploads under way, and {share.most} at once is the most it "
+        f"{share.words} has {count} uploads under way, and {share.most} at once is the most it "
         "may have: try again when one has ended"
     )
     return Taken(ProblemError("too-many-uploads", detail, RETRY_AFTER), own)

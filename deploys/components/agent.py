@@ -10,7 +10,12 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.components.keys import keyset
 from deploys.hosts.node import Node, StorageNode
-from deploys.operations.files import File, files_in_place, mode_in_place
+from deploys.operations.files import (
+    File,
+    directories_in_place,
+    files_in_place,
+    mode_in_place,
+)
 from deploys.operations.releases import (
     KEPT_RELEASES,
     Home,
@@ -19,10 +24,18 @@ from deploys.operations.releases import (
     old_releases_removed,
     release_installed,
 )
-from deploys.operations.reloading import reload_or_start, runs, unit_file
+from deploys.operations.reloading import (
+    next_generation,
+    runs,
+    serving_directories,
+    serving_files,
+    unit_file,
+    unit_taken_over,
+)
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.wheelhouse import AGENT
+from portside import sizing
 from portside.operator import programs
 from portside.operator.keystore import Keystore, KeystoreError
 
@@ -39,8 +52,6 @@ _CHECK = (
     f"{_IDENTITY} && runuser -u {layout.SERVICE_USER} -- "
     f"{layout.AGENT_COMMAND} check --config {{}} >/dev/null"
 )
-
-_LAST_WORDS = f"journalctl --no-pager --lines 5 --unit {layout.AGENT_SERVICE}"
 
 _READY = render("gunicorn/ready.py.j2", socket=layout.AGENT_SOCKET, service=layout.AGENT_SERVICE)
 
@@ -79,6 +90,8 @@ def agent(node: StorageNode) -> None:
         name="Command on the PATH",
         files=[command_on_path(programs.AGENT, "PORTSIDE_AGENT_CONFIG", layout.AGENT_TOML)],
     )
+    directories_in_place(name="Folders of what serves it", directories=serving_directories())
+    files_in_place(name="What serves it", files=serving_files())
     files_in_place(
         name="Units",
         files=[
@@ -90,18 +103,19 @@ def agent(node: StorageNode) -> None:
         name="Agent runs and is ready",
         service="agent",
         levels=[
-            # A restart waits for running uploads, and takes no new ones meanwhile: only for what a
-            # running master can't change.
-            Level((layout.MASTER, unit_file(layout.AGENT_SERVICE)), _restart(layout.AGENT_SERVICE)),
-            # For a new release or new settings the old worker finishes its uploads, while a new one
-            # takes the next on the same socket.
+            # Either way the old process goes on until a new one serves, then finishes its uploads.
+            Level(
+                (unit_file(layout.AGENT_SERVICE), *(each.path for each in serving_files())),
+                f"{_identity()}\n{unit_taken_over(layout.AGENT_SERVICE, layout.AGENT_SOCKET)}"
+                f"{_wait_until_ready()}",
+            ),
             Level(
                 (
                     # Keys aren't among them: the agent follows their files.
                     *(layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF),
                     layout.CA_CERTIFICATE,
                 ),
-                reload_or_start(layout.AGENT_SERVICE, _LAST_WORDS) + _wait_until_ready(),
+                next_generation(layout.AGENT_SERVICE, layout.AGENT_SOCKET) + _wait_until_ready(),
             ),
         ],
         holds=runs(layout.AGENT_SERVICE),
@@ -137,7 +151,13 @@ def gunicorn_settings(node: StorageNode) -> str:
 def units(node: StorageNode) -> dict[str, str]:
     """The text of both units by name."""
     return {
-        name: render(f"systemd/{name}.j2", node=node, layout=layout, writable=node.root)
+        name: render(
+            f"systemd/{name}.j2",
+            node=node,
+            layout=layout,
+            writable=node.root,
+            generations=sizing.generations(node.sizing),
+        )
         for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
     }
 
@@ -150,12 +170,8 @@ def cold_credentials(node: Node) -> str:
         raise PyinfraError(str(error)) from None
 
 
-def _restart(service: str) -> str:
-    identity = _IDENTITY.replace("{}", layout.AGENT_TOML)
-    return (
-        f"{identity}; systemctl daemon-reload; systemctl enable --quiet {service}; "
-        f"systemctl restart {service}; {_wait_until_ready()}"
-    )
+def _identity() -> str:
+    return _IDENTITY.replace("{}", layout.AGENT_TOML)
 
 
 def _wait_until_ready() -> str:

@@ -19,7 +19,14 @@ from deploys.operations.releases import (
     old_releases_removed,
     release_installed,
 )
-from deploys.operations.reloading import reload_or_start, runs, unit_file
+from deploys.operations.reloading import (
+    next_generation,
+    runs,
+    serving_directories,
+    serving_files,
+    unit_file,
+    unit_taken_over,
+)
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.wheelhouse import CONTROL
@@ -34,10 +41,12 @@ HOME = Home(
 THREADS = 16
 """Requests at once, and connections to the database, of each process."""
 
+GENERATIONS = 2
+"""Processes of the web side at once: no request takes long, so that an old one is soon gone."""
+
 _AS_ITSELF = f"runuser -u {layout.CONTROL_USER} -- "
 _CHECK = f"{_AS_ITSELF}{layout.CONTROL_COMMAND} check --config {{}} >/dev/null"
 _MIGRATE = f"{_AS_ITSELF}{layout.CONTROL_COMMAND} migrate"
-_LAST_WORDS = f"journalctl --no-pager --lines 5 --unit {layout.CONTROL_SERVICE}"
 _READY = render(
     "gunicorn/ready.py.j2", socket=layout.CONTROL_SOCKET, service=layout.CONTROL_SERVICE
 )
@@ -77,6 +86,8 @@ def control(node: Node) -> None:
         name="Command on the PATH",
         files=[command_on_path(programs.CONTROL, "PORTSIDE_CONTROL_CONFIG", layout.CONTROL_TOML)],
     )
+    directories_in_place(name="Folders of what serves it", directories=serving_directories())
+    files_in_place(name="What serves it", files=serving_files())
     files_in_place(
         name="Units",
         files=[
@@ -88,17 +99,16 @@ def control(node: Node) -> None:
         name="Control plane runs and is ready",
         service="control",
         levels=[
-            Level(
-                (layout.CONTROL_MASTER, unit_file(layout.CONTROL_SERVICE)),
-                f"{_MIGRATE}; systemctl daemon-reload; "
-                f"systemctl enable --quiet {layout.CONTROL_SERVICE}; "
-                f"systemctl restart {layout.CONTROL_SERVICE}; {_WAIT_UNTIL_READY}",
-            ),
-            # The old workers still answer while the database is migrated under them: a migration
+            # The old processes still answer while the database is migrated under them: a migration
             # never takes away what the release before it uses.
             Level(
+                (unit_file(layout.CONTROL_SERVICE), *(each.path for each in serving_files())),
+                f"{_MIGRATE}\n{unit_taken_over(layout.CONTROL_SERVICE, layout.CONTROL_SOCKET)}"
+                f"{_WAIT_UNTIL_READY}",
+            ),
+            Level(
                 _read_by_both(),
-                f"{_MIGRATE}\n{reload_or_start(layout.CONTROL_SERVICE, _LAST_WORDS)}"
+                f"{_MIGRATE}\n{next_generation(layout.CONTROL_SERVICE, layout.CONTROL_SOCKET)}"
                 f"{_WAIT_UNTIL_READY}",
             ),
         ],
@@ -152,6 +162,7 @@ def units(node: Node) -> dict[str, str]:
             layout=layout,
             writable=layout.CONTROL_HOME,
             memory_max=sizing.control_memory(node.facts.machine),
+            generations=GENERATIONS,
             postgresql=node.cluster.control.database.get_secret_value() == "postgresql",
             stores=isinstance(node, StorageNode),
             root=node.cluster.uploads.root,

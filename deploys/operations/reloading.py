@@ -1,12 +1,21 @@
-"""Services: that they run, and a reload that is seen to work: new workers are the only proof.
+"""Services: that they run, and changes seen to be taken up: new processes are the only proof.
 
-`systemctl reload` succeeds once the signal is sent. A master that can't take its new configuration
-(an address in use, say) logs it and goes on with the old one.
+`systemctl reload` of nginx succeeds once the signal is sent. A master that can't take its new
+configuration (an address in use, say) logs it and goes on with the old one. Services of our own run
+by generations (`portside.serving`): their reload and restart wait until the new one serves.
 """
 
 from __future__ import annotations
 
+import shlex
+
 from deploys import layout
+from deploys.operations.files import Directory, File
+from deploys.operations.rendering import render
+
+_SOURCES = layout.PROJECT_ROOT / "portside" / "serving"
+_PARSES = "python3 -IB -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' {}"
+"""By the node's Python, which may be older than the one here."""
 
 
 def unit_file(name: str) -> str:
@@ -54,3 +63,63 @@ else
     systemctl start {service}
 fi
 """
+
+
+def serving_directories() -> list[Directory]:
+    """Where what serves lies: outside any release, so that every release is served by it."""
+    return [
+        Directory(str(folder))
+        for folder in (layout.SERVE_LIBRARY, f"{layout.SERVE_LIBRARY}/portside", _library())
+    ]
+
+
+def serving_files() -> list[File]:
+    """What serves: `portside.serving` as it is here, and the command."""
+    command = render("base/serve.py.j2", library=layout.SERVE_LIBRARY)
+    modules = [
+        File(f"{_library()}/{path.name}", path.read_text(encoding="utf-8"), check=_PARSES)
+        for path in sorted(_SOURCES.glob("*.py"))
+    ]
+    return [*modules, File(layout.SERVE_COMMAND, command, mode=0o755, check=_PARSES)]
+
+
+def next_generation(service: str, socket: str) -> str:
+    """Shell: a running service takes up what it reads, a stopped one starts; the old processes
+    finish what they have, and go on with everything where the new one fails.
+    """
+    return f"""\
+systemctl enable --quiet {service}
+if systemctl is-active --quiet {service}; then
+    systemctl reload {service} || {_complaint(service)}
+else
+    systemctl start {service} || {_complaint(service)}
+fi
+{_wait(service, socket)}"""
+
+
+def unit_taken_over(service: str, socket: str) -> str:
+    """Shell: as `next_generation`, under the unit as it is by now."""
+    return f"""\
+systemctl daemon-reload
+systemctl enable --quiet {service}
+main=$(systemctl show --property MainPID --value {service})
+if [ "$main" != 0 ] && ! tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}; then
+    # Installed before there were generations: this is gunicorn, which would take no uploads for as
+    # long as it finishes its own. Its worker does so without it.
+    kill -KILL $main
+fi
+systemctl restart {service} || {_complaint(service)}
+{_wait(service, socket)}"""
+
+
+def _wait(service: str, socket: str) -> str:
+    return f"{layout.SERVE_COMMAND} --socket {shlex.quote(socket)} wait || {_complaint(service)}\n"
+
+
+def _complaint(service: str) -> str:
+    journal = f"journalctl --no-pager --lines 8 --output cat --unit {service}"
+    return f"{{ echo '{service} has not taken over:' >&2; {journal} >&2; exit 1; }}"
+
+
+def _library() -> str:
+    return f"{layout.SERVE_LIBRARY}/portside/serving"

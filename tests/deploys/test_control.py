@@ -120,7 +120,8 @@ def unit_files(
     paths = {}
     for name, text in {**control.units(node), **control_database.backup_units(node)}.items():
         paths[name] = tmp_path / name
-        for program in (f"{layout.CONTROL_CURRENT}/venv/bin/", layout.BACKUP_COMMAND):
+        own = f"{layout.CONTROL_CURRENT}/venv/bin/"
+        for program in (own, layout.BACKUP_COMMAND, layout.SERVE_COMMAND):
             text = text.replace(program, "/bin/true ")
         paths[name].write_text(text)
     return paths

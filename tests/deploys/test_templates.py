@@ -132,7 +132,9 @@ def unit_files(make_node: MakeNode, tmp_path: Path) -> list[Path]:
     paths = []
     for name, text in agent.units(make_node()).items():
         path = tmp_path / name
-        path.write_text(text.replace(f"{layout.CURRENT}/venv/bin/", "/bin/true "))
+        for program in (f"{layout.CURRENT}/venv/bin/", layout.SERVE_COMMAND):
+            text = text.replace(program, "/bin/true ")
+        path.write_text(text)
         paths.append(path)
     return paths
 

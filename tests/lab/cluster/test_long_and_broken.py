@@ -36,9 +36,14 @@ def _gunicorn_timeout(host: Host) -> int:
 
 def _worker_pid(host: Host) -> int | None:
     """None while the next one hasn't been started."""
-    master = int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
-    workers = host.check_output(f"cat /proc/{master}/task/{master}/children").split()
-    return int(workers[-1]) if workers else None
+    process = host.check_output(f"systemctl show --value -p MainPID {AGENT}")
+    # The supervisor's latest generation, and that one's worker.
+    for _ in range(2):
+        children = host.check_output(f"cat /proc/{process}/task/{process}/children").split()
+        if not children:
+            return None
+        process = children[-1]
+    return int(process)
 
 
 def _trickle(node: Node, seconds: float) -> None:

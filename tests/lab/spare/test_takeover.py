@@ -32,7 +32,11 @@ def _release_of(host: Host) -> str:
     return str(host.check_output("readlink /opt/portside/current"))
 
 
-def _master(host: Host) -> int:
+def _children(host: Host, process: int) -> list[int]:
+    return list(map(int, host.check_output(f"cat /proc/{process}/task/{process}/children").split()))
+
+
+def _supervisor(host: Host) -> int:
     return int(host.check_output(f"systemctl show --value -p MainPID {AGENT}"))
 
 
@@ -41,7 +45,7 @@ def test_a_new_release_takes_uploads_while_the_old_one_finishes_its_own(
     newer_project: Path, spare: Spare
 ) -> None:
     node, host = spare.node, spare.host
-    before, master = _release_of(host), _master(host)
+    before, supervisor = _release_of(host), _supervisor(host)
     content = os.urandom(8 * MIB)
     with node.open_put("across.bin", len(content), node.mint()) as running:
         running.sendall(content[: 4 * MIB])
@@ -52,10 +56,11 @@ def test_a_new_release_takes_uploads_while_the_old_one_finishes_its_own(
         # It didn't wait for the upload, which nothing but this test will end.
         assert seconds < 500
         assert _release_of(host) != before
-        assert _master(host) == master
-        workers = host.check_output(f"cat /proc/{master}/task/{master}/children").split()
-        assert len(workers) == 2
-        loaded = host.check_output(f"cat /proc/{workers[-1]}/maps")
+        assert _supervisor(host) == supervisor
+        generations = _children(host, supervisor)
+        assert len(generations) == 2
+        (worker,) = _children(host, generations[-1])
+        loaded = host.check_output(f"cat /proc/{worker}/maps")
         assert _release_of(host) in loaded
         assert before not in loaded
 

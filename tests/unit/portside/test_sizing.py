@@ -9,7 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portside.quantities import GIB, MIB
-from portside.sizing import MIN_RAM, Machine, Sizing, explain, size
+from portside.sizing import (
+    GENERATION,
+    MIN_RAM,
+    SUPERVISOR,
+    Machine,
+    Sizing,
+    explain,
+    generations,
+    size,
+)
 
 MACHINES = st.builds(
     Machine,
@@ -47,6 +56,21 @@ def test_everything_of_ours_stays_under_sixty_percent_of_ram(machine: Machine) -
 @pytest.mark.parametrize("cores", [1, 2, 8, 128])
 def test_the_sizes_people_rent_carry_what_is_promised(ram: int, cores: int, slots: int) -> None:
     assert size(Machine(ram=ram, cores=cores, disk=40 * GIB)).upload_slots >= slots
+
+
+@given(MACHINES)
+@example(SMALLEST)
+@example(LARGEST)
+def test_processes_that_drain_stay_within_the_units_memory(machine: Machine) -> None:
+    sizing = size(machine)
+    uploads = sizing.upload_slots * sizing.upload_memory
+    taken = SUPERVISOR + generations(sizing) * GENERATION + uploads
+    assert taken <= sizing.agent_memory_max
+
+
+@pytest.mark.parametrize(("ram", "most"), [(384, 2), (512, 3), (1024, 5), (4096, 8)])
+def test_a_node_changes_over_while_others_still_drain(ram: int, most: int) -> None:
+    assert generations(size(Machine(ram=ram * MIB, cores=1, disk=20 * GIB))) == most
 
 
 @given(MACHINES)

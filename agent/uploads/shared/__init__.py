@@ -1,0 +1,1 @@
+"""What the processes of one node share of the ledger, while one of them finishes its uploads."""

@@ -1,0 +1,96 @@
+"""What one upload has of the node, as other processes of the web side are told of it. Pure.
+
+While an old process finishes its uploads, a new one takes others: both admit by the sum of what
+both have given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from agent.uploads.shares import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that has been let in, or what is promised for a moment to one that begins."""
+
+    key: str
+    """Of the ledger: a token's id, a resumable upload's, or what a promise is for."""
+    kind: Kind | None = None
+    """None for a promise without a slot."""
+    path: str | None = None
+    """The file's, where it is known."""
+    disk: int = 0
+    """Bytes that it may still come to take."""
+    inodes: int = 0
+    parties: tuple[tuple[str, str], ...] = ()
+    """Whose shares of the slots it counts against."""
+    token: str = ""
+    owner: str = ""
+    claimed: int | None = None
+    """Bytes that it may come to of its owner's quota; None where the index tells of that."""
+    resumable: bool = False
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether bytes come, or an answer is waited for."""
+        return self.kind is not None
+
+
+def to_bytes(entry: Entry) -> bytes:
+    """As it is written."""
+    without = {key: value for key, value in asdict(entry).items() if value not in (None, "", ())}
+    return json.dumps(without, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def from_bytes(data: bytes) -> Entry:
+    """As another release may have written it: what isn't known is passed over.
+
+    Raises ValueError, TypeError.
+    """
+    said = json.loads(data)
+    known = {name: said[name] for name in Entry.__slots__ if name in said}
+    known["parties"] = tuple((kind, who) for kind, who in known.get("parties", ()))
+    return Entry(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other processes have given, as of one moment."""
+
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def with_slots(self) -> tuple[Entry, ...]:
+        """Those that have a slot."""
+        return tuple(each for each in self.entries if each.has_slot)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that they may still come to take."""
+        return sum(each.disk for each in self.entries)
+
+    @property
+    def inodes(self) -> int:
+        """Likewise."""
+        return sum(each.inodes for each in self.entries)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The ids of the tokens for which bytes are coming."""
+        return tuple({each.token: None for each in self.with_slots if each.token})
+
+    def of(self, owner: str) -> Iterable[Entry]:
+        """What counts against an owner's quota."""
+        return (each for each in self.entries if each.owner == owner and each.claimed is not None)
+
+    def find(self, key: str) -> Entry | None:
+        """The request that is at this."""
+        return next((each for each in self.with_slots if each.key == key), None)
+
+    def has_path(self, path: str) -> bool:
+        """Whether somebody else's file is to come to be there."""
+        return any(each.path == path for each in self.entries)

@@ -1,0 +1,129 @@
+"""The ledger as the processes of one node share it: what each has given, in a file of its own.
+
+Such a file is locked by its process for as long as that lives, so that what a killed one had is
+free at once: the kernel lets go of the lock. An entry is a record of fixed size that is written in
+place, whatever the number of uploads. One lock over all of them makes a decision and its record one
+step: two processes never give away the same slot. All of this is in /run, which is memory.
+
+As long as there is one process, nothing has to be read: a step costs four system calls.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from agent.uploads.shared.entries import Elsewhere, Entry, from_bytes, to_bytes
+
+_RECORD = 2048
+"""Bytes of an entry, filled up with zeros. The longest has some 1,600: a path has 700 at most."""
+
+_SUFFIX = ".entries"
+
+_log = structlog.get_logger()
+
+
+class SharedLedger:
+    """This process's part of a node's ledger, and a view of the others'. Not thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder = folder
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Two processes may have one number, one after the other.
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+        self._places: dict[str, int] = {}
+        self._free: list[int] = []
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with self.alone():
+            # Under the lock: nobody finds it before it is locked itself, and takes it for dead.
+            self._own = os.open(folder / self._name, flags, 0o600)
+            fcntl.flock(self._own, fcntl.LOCK_EX)
+
+    @contextmanager
+    def alone(self) -> Iterator[Elsewhere]:
+        """No other process decides in this context. Yields what the others have given."""
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield self._elsewhere()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def put(self, entry: Entry) -> None:
+        """Write an entry, or the same one anew. In `alone`."""
+        place = self._places.get(entry.key)
+        if place is None:
+            place = self._free.pop() if self._free else len(self._places)
+            self._places[entry.key] = place
+        data = to_bytes(entry)
+        if len(data) > _RECORD:
+            # Of a name in a script that takes six characters for one: what counts still counts.
+            data = to_bytes(Entry(entry.key[:256], entry.kind, None, entry.disk, entry.inodes))
+        os.pwrite(self._own, data.ljust(_RECORD, b"\0"), place * _RECORD)
+
+    def remove(self, key: str) -> None:
+        """Strike an entry out. In `alone`."""
+        place = self._places.pop(key, None)
+        if place is not None:
+            self._free.append(place)
+            os.pwrite(self._own, bytes(_RECORD), place * _RECORD)
+
+    def close(self) -> None:
+        """As the end of the process does: all that it had is free."""
+        os.close(self._own)
+        os.close(self._lock)
+
+    def _elsewhere(self) -> Elsewhere:
+        others = [
+            name
+            for name in os.listdir(self._folder)  # noqa: PTH208 (names alone: this is asked often)
+            if name.endswith(_SUFFIX) and name != self._name
+        ]
+        return Elsewhere(tuple(entry for name in others for entry in self._read(name)))
+
+    def _read(self, name: str) -> list[Entry]:
+        """The entries of a process that lives; the file of one that doesn't is removed."""
+        path = self._folder / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            return list(_entries(data))
+        else:
+            path.unlink(missing_ok=True)
+            return []
+        finally:
+            os.close(descriptor)
+
+
+def _entries(data: bytes) -> Iterator[Entry]:
+    for start in range(0, len(data), _RECORD):
+        record = data[start : start + _RECORD].rstrip(b"\0")
+        if record:
+            try:
+                yield from_bytes(record)
+            except (ValueError, TypeError) as error:
+                _log.warning("entry of another process can't be read", reason=str(error))
+
+
+def beside(socket_path: Path) -> SharedLedger | None:
+    """The ledger of the service that listens there; None where its folder can't be written to.
+
+    Then each process has a ledger of its own: on a node the deploy's unit sees to it.
+    """
+    try:
+        return SharedLedger(socket_path.parent / "ledger")
+    except OSError as error:
+        _log.warning("the ledger can't be shared with a process that drains", reason=str(error))
+        return None

@@ -1,0 +1,57 @@
+"""Ask a supervisor for a new generation, and wait until one serves: what `systemctl reload` runs.
+
+Its outcome is the reload's: systemd, the deploy and people see whether the new one has taken over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from portside.serving import status
+
+PATIENCE = 30.0
+"""Seconds in which those that drain may hand back what they have, before it is said that it waits.
+"""
+
+LINGER = 2.5
+"""Seconds in which gunicorn still answers on connections that were kept open when it is told to
+drain (STOP_KEEPALIVE_LINGER of its gthread worker, and a little)."""
+
+
+def ask(runtime: Path, supervisor: int, within: float) -> str | None:
+    """Have the supervisor with this process number reload. See wait_for."""
+    path = status.runtime_file(runtime)
+    before = status.read(path).asked
+    os.kill(supervisor, signal.SIGHUP)
+    deadline = time.monotonic() + within
+    while (asked := status.read(path).asked) == before:
+        if time.monotonic() > deadline:
+            return "it doesn't react"
+        time.sleep(0.02)
+    return wait_for(runtime, asked, deadline - time.monotonic())
+
+
+def wait_for(runtime: Path, number: int, within: float) -> str | None:
+    """Wait until what was asked as `number` serves. None when it does, else why not, for people."""
+    path = status.runtime_file(runtime)
+    begun = time.monotonic()
+    while True:
+        said = status.read(path)
+        outcome = said.outcome(number)
+        if outcome == "served":
+            return None
+        if outcome == "failed":
+            return "the new process ended before it could serve, the one before it goes on"
+        passed = time.monotonic() - begun
+        if said.waits and passed > min(PATIENCE, within):
+            return (
+                f"{len(said.draining)} older processes still finish uploads, and there is memory "
+                f"for {said.most} processes: the new one takes over by itself as soon as one of "
+                "them has ended, in two hours at the latest; the one before it goes on"
+            )
+        if passed > within:
+            return f"the new process can't serve yet after {within:.0f} s"
+        time.sleep(0.05)
