@@ -40,6 +40,8 @@ RELEASES = AGENT.releases
 CURRENT = AGENT.current
 MASTER = f"{CURRENT}/master"
 """Says which gunicorn and Python a release has: a running master keeps its own."""
+BEFORE = f"{PROGRAM}/before"
+"""What ran before a change that is under way: there to go back to until the change is proven."""
 AGENT_COMMAND = AGENT.command
 
 RUNTIME = "/run/portside"

@@ -9,7 +9,7 @@ part of it.
 
 from pyinfra.context import host
 
-from deploys.components.agent import agent
+from deploys.components.agent import agent, agent_release, old_releases
 from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.control import control
@@ -19,9 +19,11 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.takeover import NAME, turn_for
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
+from deploys.operations.turns import in_turn
 
 node = this_node()
 
@@ -33,11 +35,15 @@ tls(node=node)
 if isinstance(node, StorageNode):
     disk(node=node)
     clamav(node=node)
-    agent(node=node)
-
-# Before the roster: the control plane asks each node in it from outside, and leaves out for a while
-# one that doesn't answer.
-nginx(node=node)
+    agent_release(node=node)
+    # Before the roster: the control plane asks each node in it from outside, and leaves out for a
+    # while one that doesn't answer.
+    with in_turn(turn_for(node), name=NAME):
+        agent(node=node)
+        nginx(node=node)
+    old_releases()
+else:
+    nginx(node=node)
 
 # Every node's key is gathered before any node's roster is written.
 roster(node=node)

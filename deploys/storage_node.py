@@ -7,16 +7,18 @@ Run it again at any time: what is as it should be is left alone. The whole clust
 
 from pyinfra.context import host
 
-from deploys.components.agent import agent
+from deploys.components.agent import agent, agent_release, old_releases
 from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
+from deploys.components.takeover import NAME, turn_for
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
+from deploys.operations.turns import in_turn
 
 if "storage" in host.groups:
     node = this_storage_node()
@@ -26,6 +28,9 @@ if "storage" in host.groups:
     disk(node=node)
     tls(node=node)
     clamav(node=node)
-    agent(node=node)
-    nginx(node=node)
+    agent_release(node=node)
+    with in_turn(turn_for(node), name=NAME):
+        agent(node=node)
+        nginx(node=node)
+    old_releases()
     roster(node=node)

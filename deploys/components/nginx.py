@@ -20,7 +20,8 @@ from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import paths
 from portside.wire.problem import PROBLEM_PREFIX
 
-_FILE = "/etc/nginx/nginx.conf"
+FILE = "/etc/nginx/nginx.conf"
+"""The whole of it."""
 
 REFUSAL_STATUSES = (
     *(400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 417, 422, 423, 429, 460),
@@ -66,11 +67,16 @@ def nginx(node: Node) -> None:
     """One nginx.conf, checked as a whole before it takes the old one's place."""
     files_in_place(
         name="nginx.conf",
-        files=[File(_FILE, configuration(node), check="nginx -t -q -c {}")],
+        files=[File(FILE, configuration(node), check="nginx -t -q -c {}")],
     )
+    serves()
+
+
+def serves() -> None:
+    """nginx on the files that are there."""
     converged(
         name="nginx serves it",
         service="nginx",
-        levels=[Level((_FILE, layout.TLS_CERTIFICATE, layout.TLS_KEY), _RELOAD)],
+        levels=[Level((FILE, layout.TLS_CERTIFICATE, layout.TLS_KEY), _RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

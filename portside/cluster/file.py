@@ -35,6 +35,7 @@ from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
+from portside.cluster.rollout import Rollout
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
@@ -413,6 +414,7 @@ class Cluster(_Strict):
     tls: Tls = Tls()
     replication: Replication = Replication()
     control: Control = Control()
+    rollout: Rollout = Rollout()
 
     @field_validator("domain", mode="after")
     @classmethod

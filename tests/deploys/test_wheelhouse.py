@@ -33,7 +33,7 @@ delta==2.0 ; implementation_name != 'PyPy' \\
     [("3.11", "beta==1.30 --hash=sha256:ba"), ("3.13", "beta==2.2.0 --hash=sha256:bb")],
 )
 def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
-    assert wheelhouse.lock_for(python, LOCK).splitlines() == [
+    assert wheelhouse.lock_for(python, "x86_64", LOCK).splitlines() == [
         "alpha==1.0 --hash=sha256:aa --hash=sha256:ab",
         beta,
         "delta==2.0 --hash=sha256:da",
@@ -43,7 +43,7 @@ def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
 def test_every_entry_of_the_real_lock_is_pinned_by_hash() -> None:
     lock = (PROJECT_ROOT / "requirements" / "agent.txt").read_text()
     for python in wheelhouse.PYTHONS:
-        lines = wheelhouse.lock_for(python, lock).splitlines()
+        lines = wheelhouse.lock_for(python, "x86_64", lock).splitlines()
         assert lines
         assert all("==" in line and " --hash=sha256:" in line for line in lines)
 
@@ -111,7 +111,7 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
         "download-3.13.whl",
         "wheel.whl",
     }
-    assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
+    assert [path.name for path in built.directory.parent.iterdir()] == [f"{built.digest}-x86_64"]
     assert wheelhouse.build(project, wheelhouse.AGENT) == built
     assert len(pip) == 3
 
@@ -169,9 +169,9 @@ def test_no_two_threads_read_a_lock_at_once(
     readers: list[int] = []
     read = wheelhouse.lock_for
 
-    def noting(python: str, lock: str) -> str:
+    def noting(python: str, architecture: str, lock: str) -> str:
         readers.append(threading.get_ident())
-        return read(python, lock)
+        return read(python, architecture, lock)
 
     monkeypatch.setattr(wheelhouse, "lock_for", noting)
     (project / "requirements" / "agent.txt").write_text(LOCK)

@@ -18,8 +18,11 @@ from deploys.layout import PROJECT_ROOT
 PRISTINE = {
     "MemTotal": [
         *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288", "ipv6=yes"),
+        "architecture=x86_64",
         *("sysctl=net.ipv4.tcp_rmem", "congestion=bbr", "ssh_port=2222"),
     ],
+    # The file by which it is proven came back from it.
+    "python3 -I -": ["proof: null"],
 }
 """What a bare node says; every other fact is empty there."""
 
