@@ -23,7 +23,7 @@ from deploys.components.takeover import NAME, turn_for
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
-from deploys.operations.turns import in_turn
+from deploys.operations.turns import in_turn, nobody_failed
 
 node = this_node()
 
@@ -49,6 +49,7 @@ else:
 roster(node=node)
 
 if "control" in host.groups:
+    nobody_failed(name="Storage nodes have taken over")
     control_database(node=node)
     control(node=node)
     control_backups(node=node)

@@ -165,7 +165,9 @@ def _keep(files: tuple[str, ...]) -> str:
     return (
         f"set -e; umask 077; if [ ! -d {layout.BEFORE} ]; then rm -rf {new}; mkdir {new}; "
         f'basename "$(readlink {layout.CURRENT})" > {new}/release; '
-        f"for f in {facts.quoted(files)}; do [ ! -e $f ] || cp -a --parents $f {new}; done; "
+        # Below /, as it were: cp loses its way with a path that begins there (coreutils 9.1).
+        f"cd /; for f in {facts.quoted(files)}; do "
+        f"[ ! -e $f ] || cp -a --parents ${{f#/}} {new}; done; "
         f"sync -f {new}; mv -T {new} {layout.BEFORE}; fi; cat {layout.BEFORE}/release"
     )
 
