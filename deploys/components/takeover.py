@@ -9,8 +9,9 @@ What was kept of a release that was replaced stays with it, for `deploys/rollbac
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyinfra.api.exceptions import NestedOperationError
@@ -41,7 +42,7 @@ is no worse."""
 _SERVICES = ("agent", "worker", "nginx")
 """Whose stamps say what they were last told."""
 
-_LAST_WORDS = "journalctl --no-pager --output cat --lines 5 " + " ".join(
+_LAST_WORDS = "journalctl --no-pager --output cat --lines 20 " + " ".join(
     f"--unit {name}" for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
 )
 
@@ -137,13 +138,31 @@ class TakeOver:
 
     def _last_words(self) -> str:
         lines = run(self.state, self.host, _LAST_WORDS).stdout.splitlines()
-        return "".join(f"\n    {line}" for line in lines)
+        return "".join(f"\n    {line}" for line in complaints(lines))
+
+    def note(self, command: str) -> None:
+        """Write something down on the node, by a line of shell. Raises TurnFailed."""
+        self._must(command, "it can't be noted down")
 
     def _must(self, command: str, otherwise: str) -> Ran:
         ran = run(self.state, self.host, command)
         if not ran.succeeded:
             raise TurnFailed(f"{otherwise}: {ran.stderr.strip()}: mend that and run again")
         return ran
+
+
+def complaints(log: Sequence[str]) -> list[str]:
+    """The last of a log's lines that complain, in short: what the agent says is JSON."""
+    found = []
+    for line in log:
+        try:
+            said = json.loads(line)
+            if said["level"] in ("warning", "error", "critical"):
+                why = str(said.get("exception", "")).rpartition("\n")[2]
+                found.append(": ".join(each for each in (said["event"], why) if each))
+        except (ValueError, TypeError, KeyError):
+            found.append(line)
+    return [line[:200] for line in found[-3:]]
 
 
 def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
