@@ -28,21 +28,21 @@ class Failed(Exception):
 class _Connection(http.client.HTTPSConnection):
     """TLS with the host that is named, at the address that is given."""
 
-    def __init__(self, host: str, address: str, context: ssl.SSLContext) -> None:
-        super().__init__(host, 443, context=context, timeout=PATIENCE)
-        self._where, self._tls = address, context
+    def __init__(self, host: str, port: int, address: str, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, context=context, timeout=PATIENCE)
+        self._where, self._tls = (address, port), context
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._where, 443), PATIENCE)
+        plain = socket.create_connection(self._where, PATIENCE)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
-def out_of_reach(host: str, authority: str | None) -> str | None:
+def out_of_reach(host: str, authority: str | None, port: int = 443) -> str | None:
     """Why this machine can't talk to the host by its public name, if it can't.
 
     `authority` is the PEM text of whom to trust in place of the system's.
     """
-    connection = _Connection(host, host, ssl.create_default_context(cadata=authority))
+    connection = _Connection(host, port, host, ssl.create_default_context(cadata=authority))
     try:
         connection.connect()
     except OSError as error:
@@ -61,6 +61,7 @@ def round_trip(
     content: str,
     authority: str | None = None,
     address: str | None = None,
+    port: int = 443,
 ) -> tuple[str, str, str] | None:
     """Upload, download, delete: the check that failed, what was seen, the refusal's short name.
 
@@ -77,7 +78,7 @@ def round_trip(
         check: str, wanted: tuple[int, ...], method: str, path: str, token: str, body: bytes = b""
     ) -> bytes:
         headers = {"Authorization": "Bearer " + token} if token else {}
-        connection = _Connection(host, address or host, context)
+        connection = _Connection(host, port, address or host, context)
         try:
             connection.request(method, path, body or None, headers)
             answer = connection.getresponse()

@@ -135,7 +135,7 @@ class Turns:
         while queue:
             batch, queue = queue[:size], queue[size:]
             if self.stopped_by is not None:
-                self._leave_as_they_are(batch)
+                self.outcomes |= {each: self.leave_as_it_is(each) for each in batch}
                 continue
             self._all_at_once(batch)
             # The canary was alone.
@@ -161,18 +161,10 @@ class Turns:
             else:
                 self.outcomes[of] = True
 
-    def _leave_as_they_are(self, hosts: list[Host]) -> None:
-        for each in hosts:
-            complain(each, f"left as it was, for {self.stopped_by} failed: mend that and run again")
-            self.outcomes[each] = False
-
-
-@operation()
-def nobody_failed() -> Generator[str]:
-    """End this host's part of the run where a node's turn failed: it is left as it was."""
-    stopped_by = turns_of(host.state).stopped_by if state.is_executing else None
-    if stopped_by is not None:
-        yield f"echo 'left as it was, for {stopped_by} failed: mend that and run again' >&2; false"
+    def leave_as_it_is(self, of: Host) -> bool:
+        """Say why nothing is done on a host: False, for it is no success."""
+        complain(of, f"left as it was, for {self.stopped_by} failed: mend that and run again")
+        return False
 
 
 def complain(of: Host, message: str) -> None:
@@ -210,6 +202,17 @@ def turn_taken() -> Generator[FunctionCommand]:
 
 def _take(state: State, host: Host) -> bool:
     return turns_of(state).take(host)
+
+
+@operation(_set_in_op=False)
+def nobody_failed() -> Generator[FunctionCommand]:
+    """End this host's part of the run where a node's turn failed: it is left as it was."""
+    if state.is_executing and turns_of(host.state).stopped_by is not None:
+        yield FunctionCommand(_leave_as_it_is, (), {})
+
+
+def _leave_as_it_is(state: State, host: Host) -> bool:
+    return turns_of(state).leave_as_it_is(host)
 
 
 def waits_for_its_turn(find: Callable[[], Turn | None], name: str) -> None:
