@@ -96,33 +96,38 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        old = self._must(_keep(files_of_a_release(self.node)), "what runs can't be kept").stdout
+        old = self._must(
+            _keep(files_of_a_release(self.node)), "what runs can't be kept"
+        ).stdout.strip()
         failed = self.change()
         wrong = failed or self._judged(before, prover.failure())
         if wrong is None:
-            self._must(_SETTLE, "what was kept can't be put away")
+            self._must(_settle(), "what was kept can't be put away")
             return
-        new = run(self.state, self.host, f"basename $(readlink {layout.CURRENT})").stdout.strip()
+        tried = self._must(
+            f"basename $(readlink {layout.CURRENT})", "no release runs here"
+        ).stdout.strip()
         words = self._last_words()
-        what = f"release {new}" if new != old.strip() else "the new settings"
+        what = f"release {tried}" if tried != old else "the new settings"
         said = f"{what} failed: {wrong}"
         if before is not None:
             raise TurnFailed(
                 f"{said}. It didn't work before either ({before}): left as it is, no other node is "
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
             )
-        self._go_back(prover, said, old.strip(), words)
+        self._go_back(prover, said, old, tried, words)
 
     def _judged(self, before: Failure | None, after: Failure | None) -> str | None:
         """What is wrong with the node as it is now, if that is worse than it was."""
         if after is None:
+            self.host.log("proven: a file went in, came back and was deleted")
             return None
         if before is not None and before.slug == after.slug and after.slug in REFUSALS:
-            self.host.log(f"as before, it takes no upload now ({after}): not proven")
+            self.host.log(f"as before, it takes no upload now: {after}")
             return None
         return str(after)
 
-    def _go_back(self, prover: Prover, said: str, old: str, words: str) -> None:
+    def _go_back(self, prover: Prover, said: str, old: str, tried: str, words: str) -> None:
         put_back = put_in_place(self, layout.BEFORE, old)
         still = put_back or prover.failure()
         if still:
@@ -130,7 +135,7 @@ class TakeOver:
                 f"{said}; going back to {old} failed too: {still}. No other node is touched: look "
                 f"at `fab -H {self.node.node_id} logs`, then run again{words}"
             )
-        self._must(_RETURNED, "what was kept can't be put away")
+        self._must(_returned(tried), "what was kept can't be put away")
         raise TurnFailed(
             f"{said}; it went back to {old} and works again, no other node is touched. See "
             f"`fab -H {self.node.node_id} logs`, mend it and run again{words}"
@@ -167,7 +172,8 @@ def complaints(log: Sequence[str]) -> list[str]:
 
 def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
     """A release and what was kept with it, taken up by the services; what failed, if anything."""
-    ran = run(over.state, over.host, _restore(kept, release, files_of_a_release(over.node)))
+    restore = _restore(kept, release, files_of_a_release(over.node))
+    ran = run(over.state, over.host, f"{restore}; systemctl daemon-reload")
     if not ran.succeeded:
         return ran.stderr.strip() or "its files can't be put in place"
     try:
@@ -192,35 +198,38 @@ def _keep(files: tuple[str, ...]) -> str:
 
 
 def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
-    """Shell: what was kept in its place again, and every service due to read it.
+    """Shell: what was kept in its place again, for services to be brought to it.
 
-    What was tried counts as read: whether a service has to restart for what comes back is seen by
-    comparing with that.
+    What one was told last, it has read: whether it has to reload or to restart for what comes back
+    is seen by comparing with that. Where it was told in vain it has to do one of them anyway.
     """
     stamps = [f"{layout.STATE}/{name}.stamp" for name in _SERVICES]
     directory = f"{layout.RELEASES}/{release}"
     return (
-        f"set -e; for s in {facts.quoted(stamps)}; do [ ! -e $s.told ] || mv -fT $s.told $s; "
-        "[ ! -e $s ] || sed -i 's/[^ ]*$/-/' $s; done; "
+        f"set -e; for s in {facts.quoted(stamps)}; do [ ! -e $s.told ] || "
+        "{ mv -fT $s.told $s; sed -i 's/[^ ]*$/-/' $s; }; done; "
         f"[ -e {directory}/.complete ] || {{ echo release {shlex.quote(release)} is gone >&2; "
         "exit 1; }; "
         f"for f in {facts.quoted(files)}; do if [ -e {kept}$f ]; then "
         f"cp -a {kept}$f $f.back; mv -fT $f.back $f; else rm -f $f; fi; done; "
         f"ln -sfn releases/{shlex.quote(release)} {layout.CURRENT}.new; "
-        f"mv -fT {layout.CURRENT}.new {layout.CURRENT}; systemctl daemon-reload"
+        f"mv -fT {layout.CURRENT}.new {layout.CURRENT}"
     )
 
 
-_SETTLE = (
-    f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-    f"old=$(cat {layout.BEFORE}/release); rm -f $now/.left $now/.returned; "
-    f'if [ "$old" != "$now" ] && [ -d "$old" ]; then rm -rf $old/settings; '
-    f"mv -T {layout.BEFORE} $old/settings; else rm -rf {layout.BEFORE}; fi"
-)
-"""Shell: what was kept goes to the release that it was kept of."""
+def _settle() -> str:
+    """Shell: what was kept goes to the release that it was kept of."""
+    return (
+        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
+        f"old=$(cat {layout.BEFORE}/release); rm -rf $now/.left $now/.returned $now/settings; "
+        f'if [ "$old" != "$now" ] && [ -d "$old" ]; then rm -rf $old/settings; '
+        f"mv -T {layout.BEFORE} $old/settings; else rm -rf {layout.BEFORE}; fi"
+    )
 
-_RETURNED = (
-    f"set -e; cd {layout.RELEASES}; touch $(basename $(readlink {layout.CURRENT}))/.returned; "
-    f"rm -rf {layout.BEFORE}"
-)
-"""Shell: the node runs what was kept."""
+
+def _returned(tried: str) -> str:
+    """Shell: the node runs what was kept, and not what it tried."""
+    return (
+        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
+        f"[ {tried} = $now ] || touch {tried}/.left $now/.returned; rm -rf {layout.BEFORE}"
+    )
