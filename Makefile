@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients nginx-lint bench faults fuzz format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -86,6 +86,9 @@ faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 40 mi
 
 fuzz: packages $(VENV)/ready  ## odd requests by the ten thousand: a minute or two
 	$(BIN)/python -m fuzz
+
+release: packages $(VENV)/ready  ## the tag of a version, and its wheelhouses: make release VERSION=1.2.3
+	$(BIN)/python -m deploys.tagging $(VERSION)
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

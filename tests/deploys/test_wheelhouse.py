@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -189,3 +191,41 @@ def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.Mo
         wheelhouse.build(project, wheelhouse.AGENT)
     assert list((project / "build" / "releases").iterdir()) == []
     assert list((project / "build" / "wheels").iterdir()) == []
+
+
+def test_the_same_sources_are_the_same_bytes_whoever_builds_them_and_when(
+    project: Path, pip: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    first = wheelhouse.build(project, wheelhouse.AGENT).archive.read_bytes()
+    shutil.rmtree(project / "build")
+    for path in project.rglob("*"):
+        os.utime(path, (0, 0))
+        path.chmod(0o700)
+    assert wheelhouse.build(project, wheelhouse.AGENT).archive.read_bytes() == first
+
+
+def test_each_machine_gets_wheels_of_its_own(project: Path, pip: list[tuple[str, ...]]) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    releases = [
+        wheelhouse.build(project, wheelhouse.AGENT, each) for each in wheelhouse.ARCHITECTURES
+    ]
+    assert len({each.digest for each in releases}) == 1
+    assert len({each.directory for each in releases}) == 2
+    for machine in wheelhouse.ARCHITECTURES:
+        asked = [call for call in pip if f"manylinux_2_28_{machine}" in call]
+        assert len(asked) == len(wheelhouse.PYTHONS)
+        assert all(each.endswith(machine) for call in asked for each in call if "manylinux" in each)
+
+
+def test_a_machine_for_which_there_are_no_releases_is_named(project: Path) -> None:
+    with pytest.raises(wheelhouse.ReleaseError, match="no releases for machines of armv7l, only"):
+        wheelhouse.build(project, wheelhouse.AGENT, "armv7l")
+
+
+@pytest.mark.parametrize("lock", ["agent", "control"])
+def test_no_machine_needs_a_package_that_the_others_do_not(lock: str) -> None:
+    text = (PROJECT_ROOT / "requirements" / f"{lock}.txt").read_text()
+    for python in wheelhouse.PYTHONS:
+        each = {wheelhouse.lock_for(python, machine, text) for machine in wheelhouse.ARCHITECTURES}
+        assert len(each) == 1

@@ -20,7 +20,13 @@ from tests.support.protocol.nodes import HOST, Node
 
 def _task(node: Node, **changed: Any) -> dict[str, Any]:
     agent, file_id = node.agent, secrets.token_hex(16)
-    own = {"namespace": CANARY, "sub": CANARY, "file_id": file_id, "layout": "named", "size": 8}
+    own: dict[str, Any] = {
+        "namespace": CANARY,
+        "sub": CANARY,
+        "file_id": file_id,
+        "layout": "named",
+        "size": 8,
+    }
     claims = access_claims(agent.issuer.owner, "s01", {"rights": ("delete",), "namespace": CANARY})
     task = {
         "host": HOST,
