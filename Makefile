@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients nginx-lint bench faults fuzz release format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -63,6 +63,11 @@ clients: packages $(VENV)/ready build/clients/venv/ready  ## other people's clie
 	@command -v npm >/dev/null || { $(call install,nodejs npm); }
 	@$(call install,aria2 chromium default-jdk-headless firefox-esr rclone ruby wget)
 	$(PYTEST) -n 2 --durations=10 -m installed_clients tests/clients
+
+upgrades: lab  ## from every tag to what is here, on the lab's spare machine: minutes for each
+	@# A clone without history has no tags.
+	@! test -f "$$(git rev-parse --git-dir)/shallow" || git fetch --quiet --tags --unshallow
+	$(PYTEST) -vv tests/upgrades
 
 nginx-lint: $(VENV)/ready build/gixy-ng/venv/ready build/gixy-next/venv/ready  ## what two linters say of every nginx.conf
 	$(BIN)/python -m tests.support.deploys.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)

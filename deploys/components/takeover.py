@@ -10,6 +10,7 @@ What was kept of a release that was replaced stays with it, for `deploys/rollbac
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ _SERVICES = ("agent", "worker", "nginx")
 
 _LAST_WORDS = "journalctl --no-pager --output cat --lines 20 " + " ".join(
     f"--unit {name}" for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
+)
+
+
+_COMES_AND_GOES = re.compile(
+    r"^(Start|Stopp|Reload|Finish)(ing|ed) |: (Deactivated successfully|Consumed .* CPU time)"
 )
 
 
@@ -157,7 +163,10 @@ class TakeOver:
 
 
 def complaints(log: Sequence[str]) -> list[str]:
-    """The last of a log's lines that complain, in short: what the agent says is JSON."""
+    """The last of a log's lines that complain, in short.
+
+    What the agent says is JSON; of what systemd says its coming and going is left out.
+    """
     found = []
     for line in log:
         try:
@@ -166,7 +175,8 @@ def complaints(log: Sequence[str]) -> list[str]:
                 why = str(said.get("exception", "")).rpartition("\n")[2]
                 found.append(": ".join(each for each in (said["event"], why) if each))
         except (ValueError, TypeError, KeyError):
-            found.append(line)
+            if not _COMES_AND_GOES.search(line):
+                found.append(line)
     return [line[:200] for line in found[-3:]]
 
 

@@ -282,12 +282,13 @@ def test_a_release_that_is_taken_over_again_is_as_good_as_any(node: Node) -> Non
 
 def test_of_a_log_only_what_complains_is_shown_and_in_short() -> None:
     log = [
-        "Started portside-agent.service",
+        "Started portside-agent.service - Portside agent.",
+        "portside-agent.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED",
         '{"event": "request answered", "level": "info"}',
         '{"event": "unforeseen error", "level": "error", "exception": "Traceback\\nValueError: x"}',
         "y" * 1000,
     ]
-    assert complaints(log) == [log[0], "unforeseen error: ValueError: x", "y" * 200]
+    assert complaints(log) == [log[1], "unforeseen error: ValueError: x", "y" * 200]
 
 
 def test_keys_are_no_part_of_what_is_gone_back_to(make_node: MakeNode) -> None:
