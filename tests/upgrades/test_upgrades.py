@@ -35,7 +35,7 @@ _WIPE = (
     "rm -rf /opt/portside /var/lib/portside-deploy/*.stamp /srv/portside/* "
     "/srv/portside/.portside-root /etc/portside/agent.toml"
 )
-"""The release before it is newer: an agent takes an index of a newer one, but that is no upgrade."""
+"""What the machine was before is newer: an agent takes its index, but that is no upgrade."""
 
 
 @pytest.mark.parametrize("release", earlier_releases())

@@ -10,7 +10,7 @@ from pathlib import Path
 from deploys.layout import PROJECT_ROOT
 from portside.operator import vagrant
 
-BEFORE_THE_FIRST_TAG = "fa7fc88e"
+BEFORE_THE_FIRST_TAG = "fa7fc88d0566749475d11f9c3db51df3d191e9c6"
 """What was deployed when tags were begun with. It may go once three tags are there."""
 
 
