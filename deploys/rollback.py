@@ -9,8 +9,8 @@ plane is not gone back with: docs/upgrade.md.
 
 from pyinfra.context import host
 
-from deploys.components.rollback import rollback
 from deploys.hosts.node import this_storage_node
+from deploys.rollout.going_back import rollback
 
 if "storage" in host.groups:
     rollback(node=this_storage_node(), wanted=host.data.get("release"))

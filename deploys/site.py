@@ -19,11 +19,11 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
-from deploys.components.takeover import NAME, turn_for
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
-from deploys.operations.turns import in_turn, nobody_failed
+from deploys.rollout.takeover import NAME, turn_for
+from deploys.rollout.turns import in_turn, nobody_failed
 
 node = this_node()
 

@@ -14,11 +14,11 @@ from deploys.components.disk import disk
 from deploys.components.firewall import firewall
 from deploys.components.nginx import nginx
 from deploys.components.roster import roster
-from deploys.components.takeover import NAME, turn_for
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
-from deploys.operations.turns import in_turn
+from deploys.rollout.takeover import NAME, turn_for
+from deploys.rollout.turns import in_turn
 
 if "storage" in host.groups:
     node = this_storage_node()

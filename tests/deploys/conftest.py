@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host
 
-from deploys import round_trip
 from deploys.hosts import facts
 from deploys.hosts.node import Node, StorageNode
 from deploys.layout import PROJECT_ROOT
 from deploys.operations import releases
+from deploys.rollout import round_trip
 from deploys.wheelhouse import Release
 from portside import sizing
 from portside.cluster.file import Cluster, load, parse

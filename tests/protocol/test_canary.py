@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploys import round_trip
+from deploys.rollout import round_trip
 from portside.names import CANARY
 from portside.tokens import mint_access
 from tests.support.minting import access_claims

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.components.takeover import NAME as TURN
+from deploys.rollout.takeover import NAME as TURN
 from tests.support.lab.deploy import copy_project, deploy, deploy_and_kill
 from tests.support.lab.machine import nginx_workers, something_listens
 from tests.support.lab.requests import Node

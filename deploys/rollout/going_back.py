@@ -6,10 +6,10 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from deploys import layout
-from deploys.components.takeover import TakeOver, put_in_place
 from deploys.hosts.node import StorageNode
 from deploys.hosts.way_back import WayBack
-from deploys.operations.turns import Turn, TurnFailed, waits_for_its_turn
+from deploys.rollout.takeover import TakeOver, put_in_place
+from deploys.rollout.turns import Turn, TurnFailed, waits_for_its_turn
 
 
 @deploy("Rollback")

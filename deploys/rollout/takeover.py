@@ -21,11 +21,11 @@ from pyinfra.api.state import State
 
 from deploys import layout
 from deploys.components import agent, nginx
-from deploys.components.proof import Failure, Prover
 from deploys.hosts import facts
 from deploys.hosts.node import StorageNode
 from deploys.operations.running import Ran, run
-from deploys.operations.turns import Held, Turn, TurnFailed
+from deploys.rollout.proof import Failure, Prover
+from deploys.rollout.turns import Held, Turn, TurnFailed
 from portside.operator.programs import AGENT
 
 NAME = "Nodes take over, one after the other"

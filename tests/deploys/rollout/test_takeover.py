@@ -11,12 +11,13 @@ import pytest
 from pyinfra.api.host import Host
 
 from deploys import layout
-from deploys.components import agent, nginx, rollback, takeover
-from deploys.components.proof import Failure
-from deploys.components.takeover import TakeOver, complaints
+from deploys.components import agent, nginx
 from deploys.hosts.way_back import WayBack, Ways
 from deploys.operations.running import Ran
-from deploys.operations.turns import TurnFailed
+from deploys.rollout import going_back, takeover
+from deploys.rollout.proof import Failure
+from deploys.rollout.takeover import TakeOver, complaints
+from deploys.rollout.turns import TurnFailed
 from tests.support.deploys.nodes import MakeNode
 from tests.support.deploys.this_computer import shell
 
@@ -242,7 +243,7 @@ def _go_back(node: Node, wanted: str | None = None) -> None:
     over = TakeOver(
         _ANY, _ANY, cast("Host", node), lambda: takeover.put_in_place(over, kept, release)
     )
-    rollback._go(over, ways.current, release)
+    going_back._go(over, ways.current, release)
 
 
 def test_a_node_goes_back_to_what_it_ran_with_the_settings_of_that_time_and_stays(

@@ -18,10 +18,11 @@ from typing import Any
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
-from deploys import layout, round_trip
+from deploys import layout
 from deploys.components.tls import authority_file
 from deploys.hosts.node import StorageNode
 from deploys.operations.running import run
+from deploys.rollout import round_trip
 from portside.names import CANARY
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey, mint_access, mint_upload

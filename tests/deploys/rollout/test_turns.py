@@ -18,7 +18,7 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_state, host
 
-from deploys.operations.turns import Held, Turn, TurnFailed, in_turn, nobody_failed
+from deploys.rollout.turns import Held, Turn, TurnFailed, in_turn, nobody_failed
 
 NODES = ("s03", "s01", "s02", "s04")
 """As they come in the cluster file."""
