@@ -47,7 +47,6 @@ _LAST_WORDS = "journalctl --no-pager --output cat --lines 20 " + " ".join(
     f"--unit {name}" for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
 )
 
-
 _COMES_AND_GOES = re.compile(
     r"^(Start|Stopp|Reload|Finish)(ing|ed) |: (Deactivated successfully|Consumed .* CPU time)"
 )
@@ -102,21 +101,22 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        old = self._must(
-            _keep(files_of_a_release(self.node)), "what runs can't be kept"
-        ).stdout.strip()
+        kept = self._must(_keep(files_of_a_release(self.node)), "what runs can't be kept").stdout
+        # The last lines: a login shell may have had something to say before.
+        interrupted, old = "interrupted" in kept.splitlines(), _last_line(kept)
         failed = self.change()
         wrong = failed or self._judged(before, prover.failure())
         if wrong is None:
             self._must(_settle(), "what was kept can't be put away")
             return
-        tried = self._must(
-            f"basename $(readlink {layout.CURRENT})", "no release runs here"
-        ).stdout.strip()
+        tried = _last_line(
+            self._must(f"basename $(readlink {layout.CURRENT})", "no release runs here").stdout
+        )
         words = self._last_words()
         what = f"release {tried}" if tried != old else "the new settings"
         said = f"{what} failed: {wrong}"
-        if before is not None:
+        # What a run that was killed left needn't work; what that run kept did.
+        if before is not None and not interrupted:
             raise TurnFailed(
                 f"{said}. It didn't work before either ({before}): left as it is, no other node is "
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
@@ -162,6 +162,10 @@ class TakeOver:
         return ran
 
 
+def _last_line(said: str) -> str:
+    return said.strip().rpartition("\n")[2]
+
+
 def complaints(log: Sequence[str]) -> list[str]:
     """The last of a log's lines that complain, in short.
 
@@ -203,7 +207,8 @@ def _keep(files: tuple[str, ...]) -> str:
         # Below /, as it were: cp loses its way with a path that begins there (coreutils 9.1).
         f"cd /; for f in {facts.quoted(files)}; do "
         f"[ ! -e $f ] || cp -a --parents ${{f#/}} {new}; done; "
-        f"sync -f {new}; mv -T {new} {layout.BEFORE}; fi; cat {layout.BEFORE}/release"
+        f"sync -f {new}; mv -T {new} {layout.BEFORE}; else echo interrupted; fi; "
+        f"cat {layout.BEFORE}/release"
     )
 
 
