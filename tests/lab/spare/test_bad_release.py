@@ -1,4 +1,4 @@
-"""A release that doesn't work goes back by itself; one that turns out bad later, when it is told."""
+"""A release that does not work goes back by itself; a node goes back when it is told to."""
 
 from __future__ import annotations
 
