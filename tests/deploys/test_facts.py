@@ -12,7 +12,10 @@ from deploys.hosts import facts
 from portside.quantities import GIB, MIB
 from tests.support.deploys.this_computer import ThisComputer, own
 
-BARE = ["memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"]
+BARE = [
+    *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"),
+    "architecture=aarch64",
+]
 
 
 def test_ram_of_a_machine_is_its_memtotal() -> None:
@@ -119,3 +122,7 @@ def test_a_node_without_releases_has_none(this_computer: ThisComputer, tmp_path:
     missing = str(tmp_path / "missing")
     state = this_computer.get_fact(facts.Releases, releases=missing, current=missing)
     assert state == facts.ReleaseState((), (), None)
+
+
+def test_a_node_says_which_machine_it_is() -> None:
+    assert facts.Node().process(BARE).architecture == "aarch64"
