@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients nginx-lint bench faults fuzz format lock clean packages
+.PHONY: up down nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -64,6 +64,11 @@ clients: packages $(VENV)/ready build/clients/venv/ready  ## other people's clie
 	@$(call install,aria2 chromium default-jdk-headless firefox-esr rclone ruby wget)
 	$(PYTEST) -n 2 --durations=10 -m installed_clients tests/clients
 
+upgrades: lab  ## from every tag to what is here, on the lab's spare machine: minutes for each
+	@# A clone without history has no tags.
+	@! test -f "$$(git rev-parse --git-dir)/shallow" || git fetch --quiet --tags --unshallow
+	$(PYTEST) -vv tests/upgrades
+
 nginx-lint: $(VENV)/ready build/gixy-ng/venv/ready build/gixy-next/venv/ready  ## what two linters say of every nginx.conf
 	$(BIN)/python -m tests.support.deploys.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)
 
@@ -86,6 +91,9 @@ faults: packages $(VENV)/ready  ## crash figures, ours beside peers': some 40 mi
 
 fuzz: packages $(VENV)/ready  ## odd requests by the ten thousand: a minute or two
 	$(BIN)/python -m fuzz
+
+release: packages $(VENV)/ready  ## the tag of a version, and its wheelhouses: make release VERSION=1.2.3
+	$(BIN)/python -m deploys.tagging $(VERSION)
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

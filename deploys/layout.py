@@ -44,6 +44,8 @@ PROGRAM = AGENT.home
 """The agent's: its releases, and the link to the one that runs."""
 RELEASES = AGENT.releases
 CURRENT = AGENT.current
+BEFORE = f"{PROGRAM}/before"
+"""What ran before a change that is under way: there to go back to until the change is proven."""
 AGENT_COMMAND = AGENT.command
 
 SERVE_LIBRARY = "/usr/local/lib/portside"

@@ -10,7 +10,7 @@ part of it.
 from pyinfra.context import host
 
 from deploys.components.acme import acme
-from deploys.components.agent import agent
+from deploys.components.agent import agent, agent_release, old_releases
 from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.control import control
@@ -27,6 +27,8 @@ from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
+from deploys.rollout.takeover import NAME, turn_for
+from deploys.rollout.turns import in_turn, nobody_failed
 from deploys.runs.trouble import contained
 
 with contained():
@@ -43,18 +45,23 @@ with contained():
     if isinstance(node, StorageNode):
         disk(node=node)
         clamav(node=node)
-        agent(node=node)
+        agent_release(node=node)
+        with in_turn(turn_for(node), name=NAME):
+            agent(node=node)
+            nginx(node=node)
+        old_releases()
+    else:
+        nginx(node=node)
 
-    # Both before the roster: the control plane asks each node in it from outside, and leaves out
-    # for a while one that doesn't answer. A certificate's authority comes to nginx before it gives
-    # one.
-    nginx(node=node)
+    # Before the roster, as nginx: the control plane asks each node in it from outside, and leaves
+    # out for a while one that doesn't answer. An authority comes to nginx before it certifies.
     acme(node=node)
 
     # Every node's key is gathered before any node's roster is written.
     roster(node=node)
 
     if "control" in host.groups:
+        nobody_failed(name="Storage nodes have taken over")
         control_database(node=node)
         control(node=node)
         control_backups(node=node)

@@ -8,7 +8,7 @@ Run it again at any time: what is as it should be is left alone. The whole clust
 from pyinfra.context import host
 
 from deploys.components.acme import acme
-from deploys.components.agent import agent
+from deploys.components.agent import agent, agent_release, old_releases
 from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.disk import disk
@@ -22,6 +22,8 @@ from deploys.components.survey import surveyed
 from deploys.components.tls import tls
 from deploys.components.tuning import tuning
 from deploys.hosts.node import this_storage_node
+from deploys.rollout.takeover import NAME, turn_for
+from deploys.rollout.turns import in_turn
 from deploys.runs.trouble import contained
 
 if "storage" in host.groups:
@@ -36,7 +38,10 @@ if "storage" in host.groups:
         tls(node=node)
         nginx_sandbox(node=node)
         clamav(node=node)
-        agent(node=node)
-        nginx(node=node)
+        agent_release(node=node)
+        with in_turn(turn_for(node), name=NAME):
+            agent(node=node)
+            nginx(node=node)
+        old_releases()
         acme(node=node)
         roster(node=node)

@@ -2,11 +2,12 @@
 named by what is in them.
 
 A node has no compiler and no package index: it gets every wheel it needs, for each Python it may
-run (Debian 12 and 13), pinned by hash in requirements/<product>.txt. The same sources give the same
-name, so a release is built once and installed once. What a lock pins is downloaded once, for all
-releases with the same lock.
+run (Debian 12 and 13) on its machine, pinned by hash in requirements/<product>.txt. The same
+sources give the same name and the same bytes, so a release is built once and installed once. What a
+lock pins is downloaded once, for all releases with the same lock.
 
-`python -m deploys.wheelhouse` builds what the next deploy will install.
+`python -m deploys.wheelhouse` builds what the next deploy will install on x86_64, with `--all` for
+every machine.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _PLATFORMS = (
     "manylinux_2_17",
     "manylinux2014",
 )
-_ARCHITECTURE = "x86_64"
+
+ARCHITECTURES = ("x86_64", "aarch64")
+"""What `uname -m` says on the machines that releases are made for."""
 
 _README = "README.md"
 """Needed to build our own wheel, and no reason for a new release."""
@@ -72,10 +75,14 @@ CONTROL = Product("control")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A built wheelhouse: `archive` holds the wheels and the lock."""
+    """A built wheelhouse: `archive` holds the wheels and the lock.
+
+    `digest` names the sources, the same on every machine; `architecture` is whose wheels they are.
+    """
 
     digest: str
     directory: Path
+    architecture: str = ARCHITECTURES[0]
 
     @property
     def archive(self) -> Path:
@@ -83,13 +90,18 @@ class Release:
         return self.directory / _ARCHIVE
 
 
-def build(project_root: Path, product: Product) -> Release:
+def build(project_root: Path, product: Product, architecture: str = ARCHITECTURES[0]) -> Release:
     """The product's release of the sources as they are now, built if it isn't there yet.
 
     Raises ReleaseError. Two builds at once are harmless: the first to finish stays.
     """
+    if architecture not in ARCHITECTURES:
+        raise ReleaseError(
+            f"there are no releases for machines of {architecture}, only for "
+            f"{' and '.join(ARCHITECTURES)}"
+        )
     releases = project_root / "build" / "releases"
-    release = _release(releases, source_digest(project_root, product))
+    release = _release(releases, source_digest(project_root, product), architecture)
     if release.directory.exists():
         return release
     releases.mkdir(parents=True, exist_ok=True)
@@ -97,16 +109,17 @@ def build(project_root: Path, product: Product) -> Release:
         # Built from a copy: an edit made meanwhile is part of the next release, not half of this.
         sources = Path(temporary, "sources")
         _copy_sources(project_root, product, sources)
-        release = _release(releases, source_digest(sources, product))
-        finished = Path(temporary, release.digest)
-        wheels = _pinned_wheels(project_root / "build" / "wheels", sources / product.lock)
+        release = _release(releases, source_digest(sources, product), architecture)
+        finished = Path(temporary, release.directory.name)
+        kept = project_root / "build" / "wheels"
+        wheels = _pinned_wheels(kept, sources / product.lock, architecture)
         _build_wheelhouse(sources, product, wheels, finished)
         _put_in_place(finished, release.directory)
     return release
 
 
-def _release(releases: Path, digest: str) -> Release:
-    return Release(digest, releases / digest)
+def _release(releases: Path, digest: str, architecture: str) -> Release:
+    return Release(digest, releases / f"{digest}-{architecture}", architecture)
 
 
 def _copy_sources(project_root: Path, product: Product, to: Path) -> None:
@@ -116,10 +129,10 @@ def _copy_sources(project_root: Path, product: Product, to: Path) -> None:
         shutil.copyfile(path, copy)
 
 
-def _pinned_wheels(kept: Path, lock: Path) -> Path:
+def _pinned_wheels(kept: Path, lock: Path, architecture: str) -> Path:
     """The folder with every wheel that the lock pins, downloaded if it isn't there yet."""
     text = lock.read_text(encoding="utf-8")
-    directory = kept / hashlib.sha256(text.encode()).hexdigest()[:16]
+    directory = kept / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{architecture}"
     if directory.exists():
         return directory
     kept.mkdir(parents=True, exist_ok=True)
@@ -129,10 +142,15 @@ def _pinned_wheels(kept: Path, lock: Path) -> Path:
         each = {python: Path(temporary, python) for python in PYTHONS}
         # Before the threads start: packaging reads markers by `ast`, which fails with a SystemError
         # when two threads are in it at once (CPython 3.11).
-        pinned = {python: lock_for(python, text) for python in PYTHONS}
+        pinned = {python: lock_for(python, architecture, text) for python in PYTHONS}
         with ThreadPoolExecutor() as pool:
             # As a list: the first error of any is raised.
-            list(pool.map(lambda python: _download(pinned[python], python, each[python]), PYTHONS))
+            list(
+                pool.map(
+                    lambda python: _download(pinned[python], python, architecture, each[python]),
+                    PYTHONS,
+                )
+            )
         for wheel in (wheel for folder in each.values() for wheel in folder.iterdir()):
             wheel.replace(finished / wheel.name)
         _put_in_place(finished, directory)
@@ -142,12 +160,21 @@ def _pinned_wheels(kept: Path, lock: Path) -> Path:
 def _build_wheelhouse(sources: Path, product: Product, pinned: Path, directory: Path) -> None:
     own = directory / "wheels"
     own.mkdir(parents=True)
-    _run("wheel", "--no-deps", "--wheel-dir", str(own), str(sources))
-    with tarfile.open(directory / _ARCHIVE, "w") as archive:
-        archive.add(sources / product.lock, "requirements.txt")
-        for wheel in sorted([*pinned.iterdir(), *own.iterdir()]):
-            archive.add(wheel, f"wheels/{wheel.name}")
+    # By the locked hatchling that is here, not by the newest there is: the same bytes each time.
+    _run("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(own), str(sources))
+    with tarfile.open(directory / _ARCHIVE, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(sources / product.lock, "requirements.txt", filter=_nobodys)
+        for wheel in sorted([*pinned.iterdir(), *own.iterdir()], key=lambda path: path.name):
+            archive.add(wheel, f"wheels/{wheel.name}", filter=_nobodys)
     shutil.rmtree(own)
+
+
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without what depends on who builds, and when."""
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mode = 0o644
+    return member
 
 
 def _put_in_place(finished: Path, directory: Path) -> None:
@@ -178,15 +205,15 @@ def _sources(project_root: Path, product: Product) -> Iterator[Path]:
                 yield path
 
 
-def lock_for(python: str, lock: str) -> str:
-    """The lock's entries that apply to this Python on Debian, without their markers.
+def lock_for(python: str, architecture: str, lock: str) -> str:
+    """The lock's entries that apply to this Python on such a Debian, without their markers.
 
     pip evaluates markers for the Python it runs on, not for the one it downloads for.
     """
     environment = {
         "implementation_name": "cpython",
         "os_name": "posix",
-        "platform_machine": _ARCHITECTURE,
+        "platform_machine": architecture,
         "platform_python_implementation": "CPython",
         "platform_system": "Linux",
         "python_full_version": f"{python}.0",
@@ -211,7 +238,7 @@ def _entries(lock: str) -> Iterator[str]:
     return (" ".join(entry.split()) for entry in joined.splitlines() if entry.strip())
 
 
-def _download(pinned: str, python: str, wheels: Path) -> None:
+def _download(pinned: str, python: str, architecture: str, wheels: Path) -> None:
     wheels.mkdir()
     requirements = wheels.with_name(f"requirements-{python}.txt")
     requirements.write_text(pinned, encoding="utf-8")
@@ -219,7 +246,7 @@ def _download(pinned: str, python: str, wheels: Path) -> None:
         *("download", "--only-binary=:all:", "--no-deps", "--require-hashes"),
         *("--requirement", str(requirements), "--dest", str(wheels)),
         *("--implementation", "cp", "--python-version", python),
-        *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{_ARCHITECTURE}")),
+        *(word for each in _PLATFORMS for word in ("--platform", f"{each}_{architecture}")),
     )
 
 
@@ -244,5 +271,6 @@ def _run(command: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    for each in (AGENT, CONTROL):
-        build(PROJECT_ROOT, each)
+    for machine in ARCHITECTURES if "--all" in sys.argv[1:] else ARCHITECTURES[:1]:
+        for each in (AGENT, CONTROL):
+            build(PROJECT_ROOT, each, machine)

@@ -19,6 +19,10 @@ MAX_NAME_BYTES = 240
 
 ATTRIBUTES_SUFFIX = ".attr.json"
 
+CANARY = "portside-canary"
+"""Namespace and owner of the files by which a deploy sees that a node works. Each lives for a
+moment, and nobody is told of it."""
+
 _LONGEST_EXTENSION = 32
 """What is longer behind the last dot is text, not an extension: it may be cut."""
 

@@ -16,6 +16,7 @@ from typing import Literal
 from agent.index.files import Delivery
 from agent.outbox.retry import Following, Schedule, given_up
 from portside.backoff import Backoff
+from portside.names import CANARY
 from portside.wire import paths
 from portside.wire.files import StoredFile, surrogate_key
 from portside.wire.hooks import Hook, HookClaims, HookEvent, Occasion, origin_of
@@ -65,6 +66,9 @@ DONE = Outcome("done")
 
 def hooks_for(hooks: Sequence[Hook], namespace: str) -> list[Hook]:
     """The hooks of a namespace, those of every namespace among them."""
+    if namespace == CANARY:
+        # Files by which a node is tried out are no app's.
+        return []
     return [hook for hook in hooks if hook.namespace in ("*", namespace)]
 
 

@@ -42,7 +42,7 @@ from agent.storage.staging import (
 )
 from portside import durable_file
 from portside.cluster.lifetimes import end_of
-from portside.names import attributes_path, dated_path, named_path
+from portside.names import CANARY, attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
 from portside.wire import paths
 from portside.wire.claims import ReceiptClaims, UploadClaims
@@ -222,8 +222,12 @@ class Committer:
     def _record(self, stored: StoredFile) -> None:
         """The row COMMITTED, and with it what is to be told and where the file is to be backed up.
 
-        Hooks hear of a file from the node that it was uploaded to, not from each copy's.
+        Hooks hear of a file from the node that it was uploaded to, not from each copy's. Of a file
+        by which the node is tried out nobody hears.
         """
+        if stored.namespace == CANARY:
+            self._index.commit(stored.file_id)
+            return
         deliveries = cold_orders.deliveries_for(self._settings.cold, stored.namespace)
         is_copy = self._index.is_copy(stored.file_id)
         if awaits_scan(stored):

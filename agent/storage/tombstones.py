@@ -25,28 +25,35 @@ from agent.index.files import microseconds
 from agent.settings import Settings
 from agent.storage.attributes import Attributes
 from agent.storage.quarantine import Kept, ended
-from portside.names import ATTRIBUTES_SUFFIX
+from portside.names import ATTRIBUTES_SUFFIX, CANARY
 
 _log = structlog.get_logger()
 
 KEPT = timedelta(days=30)
 
+KEPT_OF_A_CANARY = timedelta(hours=1)
+"""A deploy's own file by which it sees that the node works: its token counts for five minutes, and
+no other node has a copy that could bring it back."""
+
 
 def purge(settings: Settings, database: Database, now: datetime, beat: Callable[[], None]) -> int:
     """Remove tombstones older than 30 days; returns how many. `beat` is called for each looked at.
 
-    Raises OSError or sqlite3.Error; what is left is removed the next time.
+    Those of canaries go after an hour. Raises OSError or sqlite3.Error; what is left is removed the
+    next time.
     """
     cutoff = now - KEPT
-    rows = database.rows(
-        "SELECT file_id FROM files WHERE state = 'DELETED' AND committed_at < ?",
-        (microseconds(cutoff),),
-    )
     purged = 0
-    for (file_id,) in rows:
-        beat()
-        with database.transaction() as connection:
-            purged += _purged(settings, connection, file_id, cutoff)
+    for namespace, until in ((None, cutoff), (CANARY, now - KEPT_OF_A_CANARY)):
+        rows = database.rows(
+            "SELECT file_id FROM files WHERE state = 'DELETED' AND committed_at < ? "
+            "AND namespace = coalesce(?, namespace)",
+            (microseconds(until), namespace),
+        )
+        for (file_id,) in rows:
+            beat()
+            with database.transaction() as connection:
+                purged += _purged(settings, connection, file_id, until)
     with database.transaction() as connection:
         connection.execute("DELETE FROM departed WHERE removed_at < ?", (int(cutoff.timestamp()),))
         removals.drop_older(connection, cutoff)

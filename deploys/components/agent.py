@@ -22,6 +22,7 @@ from deploys.operations.releases import (
     built_release,
     command_on_path,
     old_releases_removed,
+    release_current,
     release_installed,
 )
 from deploys.operations.reloading import (
@@ -57,10 +58,16 @@ _READY = render("gunicorn/ready.py.j2", socket=layout.AGENT_SOCKET, service=layo
 
 
 @deploy("Agent")
+def agent_release(node: StorageNode) -> None:
+    """The release beside those that are there: nothing that runs is touched."""
+    release_installed(name="Release", release=built_release(HOME, node), home=HOME)
+
+
+@deploy("Agent")
 def agent(node: StorageNode) -> None:
-    """Release, keys, settings, units; then both services brought to that state."""
-    release, trusted = built_release(HOME), keyset(node)
-    release_installed(name="Release", release=release, home=HOME)
+    """The release that runs, keys, settings, units; then both services brought to that state."""
+    release, trusted = built_release(HOME, node), keyset(node)
+    release_current(name="Release is the current one", release=release, home=HOME)
     private = f"root:{layout.SERVICE_USER}"
     files_in_place(
         name="Keys of the issuers, gunicorn's settings",
@@ -99,6 +106,11 @@ def agent(node: StorageNode) -> None:
             for name, text in units(node).items()
         ],
     )
+    services(node)
+
+
+def services(node: StorageNode) -> None:
+    """Both services, on the files that are there."""
     converged(
         name="Agent runs and is ready",
         service="agent",
@@ -135,6 +147,11 @@ def agent(node: StorageNode) -> None:
         ],
         holds=runs(layout.WORKER_SERVICE),
     )
+
+
+@deploy("Agent")
+def old_releases() -> None:
+    """Only those stay that can be gone back to."""
     old_releases_removed(name="Old releases are gone", home=HOME, keep=KEPT_RELEASES)
 
 

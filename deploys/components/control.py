@@ -17,6 +17,7 @@ from deploys.operations.releases import (
     built_release,
     command_on_path,
     old_releases_removed,
+    release_current,
     release_installed,
 )
 from deploys.operations.reloading import (
@@ -56,7 +57,7 @@ _WAIT_UNTIL_READY = f"{layout.CONTROL_CURRENT}/venv/bin/python -I -c {shlex.quot
 @deploy("Control plane")
 def control(node: Node) -> None:
     """Release, keys, settings, units; the database migrated; both services on that state."""
-    release, trusted, issuer = built_release(HOME), keyset(node), issuer_key(node)
+    release, trusted, issuer = built_release(HOME, node), keyset(node), issuer_key(node)
     own = f"{layout.CONTROL_USER}:{layout.CONTROL_USER}"
     shared = f"root:{layout.SERVICE_USER}"
     private = f"root:{layout.CONTROL_USER}"
@@ -69,6 +70,7 @@ def control(node: Node) -> None:
         ],
     )
     release_installed(name="Release", release=release, home=HOME)
+    release_current(name="Release is the current one", release=release, home=HOME)
     files_in_place(
         name="Keys, gunicorn's settings",
         files=[

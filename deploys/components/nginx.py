@@ -20,7 +20,8 @@ from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import paths
 from portside.wire.problem import PROBLEM_PREFIX
 
-_FILE = "/etc/nginx/nginx.conf"
+FILE = "/etc/nginx/nginx.conf"
+"""The whole of it."""
 
 REFUSAL_STATUSES = (
     *(400, 401, 403, 404, 405, 409, 410, 411, 412, 413, 415, 417, 422, 423, 429, 460),
@@ -82,13 +83,18 @@ def nginx(node: Node) -> None:
         )
     files_in_place(
         name="nginx.conf",
-        files=[File(_FILE, configuration(node), check="nginx -t -q -c {}")],
+        files=[File(FILE, configuration(node), check="nginx -t -q -c {}")],
     )
+    serves(node)
+
+
+def serves(node: Node) -> None:
+    """nginx on the files that are there."""
     # A certificate that renews itself is taken up by what renews it (components/acme.py).
     renewed = () if node.cluster.tls.mode == "acme" else (layout.TLS_PAIR,)
     converged(
         name="nginx serves it",
         service="nginx",
-        levels=[Level((_FILE, *renewed), _RELOAD)],
+        levels=[Level((FILE, *renewed), _RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

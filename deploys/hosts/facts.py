@@ -51,6 +51,8 @@ class NodeFacts:
     congestion_controls: frozenset[str]
     device_present: bool
     mount_point: PurePosixPath = _SYSTEMS_OWN
+    architecture: str = "x86_64"
+    """As `uname -m` says it: which release the node gets."""
 
 
 class Node(FactBase[NodeFacts]):
@@ -73,7 +75,7 @@ class Node(FactBase[NodeFacts]):
             "echo memory_kib=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo); "
             "for f in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do "
             "[ -r $f ] && echo limit=$(cat $f); done; "
-            "echo cores=$(nproc); "
+            "echo cores=$(nproc); echo architecture=$(uname -m); "
             "echo open_files=$(awk '/^Max open files/ {print $5}' /proc/1/limits); "
             f"p={shlex.quote(root)}; while [ ! -e $p ]; do p=$(dirname $p); done; "
             f"echo disk=$({disk}); "
@@ -98,6 +100,7 @@ class Node(FactBase[NodeFacts]):
             disk = first["disk"].strip()
             return NodeFacts(
                 machine=Machine(ram=ram, cores=int(first["cores"]), disk=int(disk or 0)),
+                architecture=first["architecture"],
                 container="container" in first,
                 ipv6="ipv6" in first,
                 ssh_port=int(first["ssh_port"]) if "ssh_port" in first else None,

@@ -7,14 +7,17 @@ import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from weakref import WeakKeyDictionary
 
 from pyinfra.api.command import FileUploadCommand, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
+from pyinfra.api.state import State
 from pyinfra.context import host
 
 from deploys import layout
 from deploys.hosts import facts
+from deploys.hosts.node import Node
 from deploys.operations.files import File
 from deploys.operations.rendering import render
 from deploys.wheelhouse import Product, Release, ReleaseError, build
@@ -31,6 +34,8 @@ _MADE = (
 )
 
 _one_build = threading.Lock()
+_built: WeakKeyDictionary[State, dict[tuple[Product, str], Release]] = WeakKeyDictionary()
+"""By the run: all of its nodes get the same release, whatever is edited meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +51,26 @@ class Home:
     loads: str
 
 
-def built_release(home: Home) -> Release:
-    """The release of the sources as they are. Raises PyinfraError when it can't be built."""
+def built_release(home: Home, node: Node) -> Release:
+    """The release of the sources as they were when this run first asked, for the node's machine.
+
+    Raises PyinfraError when it can't be built.
+    """
+    wanted = home.product, node.facts.architecture
     # Hosts are prepared side by side: the first builds, the others wait for it.
     with _one_build:
-        try:
-            return build(layout.PROJECT_ROOT, home.product)
-        except ReleaseError as error:
-            raise PyinfraError(str(error)) from None
+        built = _built.setdefault(host.state, {})
+        if wanted not in built:
+            try:
+                built[wanted] = build(layout.PROJECT_ROOT, *wanted)
+            except ReleaseError as error:
+                raise PyinfraError(str(error)) from None
+        return built[wanted]
 
 
 @operation()
 def release_installed(release: Release, home: Home) -> Generator[StringCommand | FileUploadCommand]:
-    """The release in a virtual environment of its own, `current` pointing to it.
+    """The release in a virtual environment of its own, beside the one that runs.
 
     A release counts only with its `.complete`, written last: what a killed run left is built anew.
     Where the node's Python was replaced, every release gets its packages for the new one.
@@ -86,6 +98,16 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
         )
     for each in state.of_another_python:
         yield StringCommand(f"set -e; cd {home.releases}/{each}; {_MADE}")
+
+
+@operation()
+def release_current(release: Release, home: Home) -> Generator[StringCommand]:
+    """The link to the release that runs. Services take it up when they are told to.
+
+    + release: which one
+    + home: where it lives
+    """
+    state = host.get_fact(facts.Releases, releases=home.releases, current=home.current)
     if state.current != release.digest:
         # A link can't be replaced in place without a moment in which it is missing; a rename can.
         yield StringCommand(

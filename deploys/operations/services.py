@@ -30,6 +30,9 @@ def converged(
     succeeded: a run killed in between is finished by the next one. The strongest level that differs
     acts; if none differs but `holds` doesn't hold, `otherwise` does.
 
+    What the service is about to read is noted beside the stamp before the action: whoever undoes a
+    change that failed half-way has to know.
+
     + service: the stamp's name
     + levels: watched files and actions, the strongest first
     + holds: shell condition that must hold whatever the files say, such as "is running"
@@ -53,6 +56,6 @@ def converged(
     yield (
         f"set -e; {facts.DIGEST_FUNCTION}; "
         # Taken before the action: what is changed behind its back must count as not yet read.
-        f'seen="{digests}"; {action}\n'
-        f'install -d -m 0755 {STATE}; echo "$seen" > {stamp}.new; mv -fT {stamp}.new {stamp}'
+        f'seen="{digests}"; install -d -m 0755 {STATE}; echo "$seen" > {stamp}.told; {action}\n'
+        f"mv -fT {stamp}.told {stamp}"
     )

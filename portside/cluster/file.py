@@ -40,6 +40,7 @@ from portside.cluster.places import data_root
 from portside.cluster.quotas import Quotas
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
+from portside.cluster.rollout import Rollout
 from portside.cluster.ssh import NodeSsh, Ssh
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
@@ -447,6 +448,7 @@ class Cluster(_Strict):
     tls: Tls = Tls()
     replication: Replication = Replication()
     control: Control = Control()
+    rollout: Rollout = Rollout()
 
     @field_validator("hardening", mode="before")
     @classmethod

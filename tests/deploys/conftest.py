@@ -14,6 +14,7 @@ from deploys.hosts import facts
 from deploys.hosts.node import Node, StorageNode
 from deploys.layout import PROJECT_ROOT
 from deploys.operations import releases
+from deploys.rollout import round_trip
 from deploys.wheelhouse import Release
 from portside import sizing
 from portside.cluster.file import Cluster, load, parse
@@ -84,7 +85,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     """A wheelhouse that needn't be built."""
     made = Release("0123456789abcdef", tmp_path)
     made.archive.touch()
-    monkeypatch.setattr(releases, "build", lambda project_root, product: made)
+    monkeypatch.setattr(releases, "build", lambda project_root, product, architecture: made)
     return made
 
 
@@ -98,6 +99,12 @@ def this_computer() -> Iterator[ThisComputer]:
 @pytest.fixture
 def me(tmp_path: Path) -> str:
     return own(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that isn't there has no public name: it is proven from itself."""
+    monkeypatch.setattr(round_trip, "out_of_reach", lambda host, authority: "there is no such host")
 
 
 @pytest.fixture(autouse=True)

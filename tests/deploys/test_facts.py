@@ -15,6 +15,7 @@ from tests.support.deploys.this_computer import ThisComputer, own
 BARE = [
     *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288"),
     "mount_point=/",
+    "architecture=aarch64",
 ]
 
 
@@ -145,3 +146,7 @@ def test_a_node_without_releases_has_none(this_computer: ThisComputer, tmp_path:
     missing = str(tmp_path / "missing")
     state = this_computer.get_fact(facts.Releases, releases=missing, current=missing)
     assert state == facts.ReleaseState((), (), None)
+
+
+def test_a_node_says_which_machine_it_is() -> None:
+    assert facts.Node().process(BARE).architecture == "aarch64"

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from deploys.operations import releases
+from deploys.wheelhouse import Product, Release
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE
@@ -40,6 +42,34 @@ def test_a_bare_node_is_provisioned_in_order() -> None:
         _position(commands, "systemctl reload nginx.service"),
     ]
     assert order == sorted(order)
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_node_gets_the_one_release_that_was_built_for_its_machine(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def build(project_root: Path, product: Product, architecture: str) -> Release:
+        asked.append(architecture)
+        return release
+
+    monkeypatch.setattr(releases, "build", build)
+    machine = [
+        each.replace("architecture=x86_64", "architecture=aarch64") for each in PRISTINE["MemTotal"]
+    ]
+    deploy({**PRISTINE, "MemTotal": machine})
+    assert asked == ["aarch64"]
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_new_node_that_does_not_do_its_work_fails_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said = 'proof: ["upload", "403 token-refused: who are you", "token-refused"]'
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        deploy({**PRISTINE, "python3 -I -": [said]})
+    assert "the new node doesn't do its work: upload: 403 token-refused" in caplog.text
 
 
 def test_no_secret_is_in_any_command(secrets: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -33,7 +35,7 @@ delta==2.0 ; implementation_name != 'PyPy' \\
     [("3.11", "beta==1.30 --hash=sha256:ba"), ("3.13", "beta==2.2.0 --hash=sha256:bb")],
 )
 def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
-    assert wheelhouse.lock_for(python, LOCK).splitlines() == [
+    assert wheelhouse.lock_for(python, "x86_64", LOCK).splitlines() == [
         "alpha==1.0 --hash=sha256:aa --hash=sha256:ab",
         beta,
         "delta==2.0 --hash=sha256:da",
@@ -43,7 +45,7 @@ def test_markers_are_those_of_the_nodes_python(python: str, beta: str) -> None:
 def test_every_entry_of_the_real_lock_is_pinned_by_hash() -> None:
     lock = (PROJECT_ROOT / "requirements" / "agent.txt").read_text()
     for python in wheelhouse.PYTHONS:
-        lines = wheelhouse.lock_for(python, lock).splitlines()
+        lines = wheelhouse.lock_for(python, "x86_64", lock).splitlines()
         assert lines
         assert all("==" in line and " --hash=sha256:" in line for line in lines)
 
@@ -111,7 +113,7 @@ def test_a_release_is_built_once_and_whole(project: Path, pip: list[tuple[str, .
         "download-3.13.whl",
         "wheel.whl",
     }
-    assert [path.name for path in built.directory.parent.iterdir()] == [built.digest]
+    assert [path.name for path in built.directory.parent.iterdir()] == [f"{built.digest}-x86_64"]
     assert wheelhouse.build(project, wheelhouse.AGENT) == built
     assert len(pip) == 3
 
@@ -169,9 +171,9 @@ def test_no_two_threads_read_a_lock_at_once(
     readers: list[int] = []
     read = wheelhouse.lock_for
 
-    def noting(python: str, lock: str) -> str:
+    def noting(python: str, architecture: str, lock: str) -> str:
         readers.append(threading.get_ident())
-        return read(python, lock)
+        return read(python, architecture, lock)
 
     monkeypatch.setattr(wheelhouse, "lock_for", noting)
     (project / "requirements" / "agent.txt").write_text(LOCK)
@@ -189,3 +191,41 @@ def test_a_build_that_fails_leaves_nothing(project: Path, monkeypatch: pytest.Mo
         wheelhouse.build(project, wheelhouse.AGENT)
     assert list((project / "build" / "releases").iterdir()) == []
     assert list((project / "build" / "wheels").iterdir()) == []
+
+
+def test_the_same_sources_are_the_same_bytes_whoever_builds_them_and_when(
+    project: Path, pip: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    first = wheelhouse.build(project, wheelhouse.AGENT).archive.read_bytes()
+    shutil.rmtree(project / "build")
+    for path in project.rglob("*"):
+        os.utime(path, (0, 0))
+        path.chmod(0o700)
+    assert wheelhouse.build(project, wheelhouse.AGENT).archive.read_bytes() == first
+
+
+def test_each_machine_gets_wheels_of_its_own(project: Path, pip: list[tuple[str, ...]]) -> None:
+    (project / "requirements" / "agent.txt").write_text(LOCK)
+    releases = [
+        wheelhouse.build(project, wheelhouse.AGENT, each) for each in wheelhouse.ARCHITECTURES
+    ]
+    assert len({each.digest for each in releases}) == 1
+    assert len({each.directory for each in releases}) == 2
+    for machine in wheelhouse.ARCHITECTURES:
+        asked = [call for call in pip if f"manylinux_2_28_{machine}" in call]
+        assert len(asked) == len(wheelhouse.PYTHONS)
+        assert all(each.endswith(machine) for call in asked for each in call if "manylinux" in each)
+
+
+def test_a_machine_for_which_there_are_no_releases_is_named(project: Path) -> None:
+    with pytest.raises(wheelhouse.ReleaseError, match="no releases for machines of armv7l, only"):
+        wheelhouse.build(project, wheelhouse.AGENT, "armv7l")
+
+
+@pytest.mark.parametrize("lock", ["agent", "control"])
+def test_no_machine_needs_a_package_that_the_others_do_not(lock: str) -> None:
+    text = (PROJECT_ROOT / "requirements" / f"{lock}.txt").read_text()
+    for python in wheelhouse.PYTHONS:
+        each = {wheelhouse.lock_for(python, machine, text) for machine in wheelhouse.ARCHITECTURES}
+        assert len(each) == 1

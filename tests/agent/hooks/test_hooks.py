@@ -16,6 +16,7 @@ from agent.index.database import Database
 from agent.outbox.events import SCHEDULE
 from agent.settings import load
 from agent.storage.deletion import delete, remove_copy
+from portside.names import CANARY
 from portside.tokens import verify_hook
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook, HookEvent
@@ -380,3 +381,16 @@ def test_a_commit_that_a_crash_cut_short_is_delivered_when_it_is_finished(
         worker.start()
         worker.wait_for(lambda: receiver.received)
     assert json.loads(receiver.received[0].body)["file"]["file_id"] == stored.file_id
+
+
+def test_nobody_is_told_of_a_file_by_which_the_node_is_tried_out(make_worker: MakeWorker) -> None:
+    hook = Hook(namespace="*", command=("true",), events=("committed", "deleted"))
+    worker = make_worker(hook)
+    stored = _put(worker, namespace=CANARY)
+    settings = load(worker.agent.home / "agent.toml")
+    database = Database(settings.index)
+    try:
+        assert delete(settings, database, stored.file_id)
+    finally:
+        database.close()
+    assert _deliveries(worker) == []

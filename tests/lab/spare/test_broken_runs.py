@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploys.rollout.takeover import NAME as TURN
 from tests.support.lab.deploy import copy_project, deploy, deploy_and_kill
 from tests.support.lab.machine import nginx_workers, something_listens
 from tests.support.lab.requests import Node
@@ -36,7 +37,7 @@ def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
         raise AssertionError("killed too late to tell anything")
 
     healing = deploy(changed)
-    assert healing.hosts("success") == {"nginx | nginx serves it": [NODE]}
+    assert healing.hosts("success") == {TURN: [NODE], "nginx | nginx serves it": [NODE]}
     assert _allowed_origin(spare.node, new) == new
 
 

@@ -19,11 +19,14 @@ PRISTINE = {
     "MemTotal": [
         *("memory_kib=4030464", "cores=2", "disk=105226698752", "open_files=524288", "ipv6=yes"),
         *("sysctl=net.ipv4.tcp_rmem", "congestion=bbr", "ssh_port=2222", "mount_point=/"),
+        "architecture=x86_64",
     ],
     "survey <what> <value>": [
         *("survey system debian 12", "survey architecture amd64", "survey kernel 6.1.0-28-amd64"),
         *("survey systemd yes", "survey resolves s01.portside.test"),
     ],
+    # The file by which it is proven came back from it.
+    "python3 -I -": ["proof: null"],
 }
 """What a bare node says; every other fact is empty there."""
 

@@ -47,7 +47,7 @@ class Run:
         for line in self.output.splitlines():
             if "--> Starting operation: " in line:
                 operation = line.partition("operation: ")[2].strip()
-            elif "] Error" in line:
+            elif re.search(r"\] (nested +)?Error", line):
                 return operation
         return None
 
@@ -86,7 +86,7 @@ def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
         for line in map(_plain, process.stderr):
             said += line
             reached = reached or f"operation: {operation}" in line
-            if reached and f"[{node_id}] Success" in line:
+            if reached and re.search(rf"\[{node_id}\] (nested +)?Success", line):
                 process.send_signal(signal.SIGKILL)
                 return
     raise AssertionError(f"the run ended without {operation}:\n{said}")

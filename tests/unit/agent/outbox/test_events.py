@@ -15,6 +15,7 @@ from agent.index.files import Delivery
 from agent.outbox import events
 from agent.outbox.events import DONE, SCHEDULE, Outcome, after, answered
 from agent.outbox.retry import LONGEST_ERROR, Following
+from portside.names import CANARY
 from portside.tokens import SigningKey, TokenRefused, mint_hook, verify_hook
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook, HookEvent
@@ -55,6 +56,10 @@ def test_a_namespace_has_its_own_hooks_and_those_of_every_one() -> None:
     assert events.hooks_for([EVERY, IMAGES], "images") == [EVERY, IMAGES]
     assert events.hooks_for([EVERY, IMAGES], "isos") == [EVERY]
     assert events.hooks_for([IMAGES], "isos") == []
+
+
+def test_no_hook_hears_of_a_file_by_which_a_node_is_tried_out() -> None:
+    assert events.hooks_for([EVERY], CANARY) == []
 
 
 def test_a_file_is_delivered_to_each_target_once() -> None:

@@ -16,7 +16,7 @@ from agent.storage.attributes import Attributes
 from agent.storage.deletion import delete
 from agent.storage.quarantine import quarantine
 from agent.storage.tombstones import purge
-from portside.names import attributes_path
+from portside.names import CANARY, attributes_path
 from portside.quantities import GIB
 from portside.sizing import Machine, size
 from portside.wire.files import StoredFile
@@ -57,11 +57,13 @@ def database(settings: Settings) -> Iterator[Database]:
 def commit(settings: Settings, database: Database) -> Callable[..., StoredFile]:
     """Makes a committed file, at a path and moment."""
 
-    def make(path: str = "isos/a.bin", committed_at: datetime = LONG_AGO) -> StoredFile:
+    def make(
+        path: str = "isos/a.bin", committed_at: datetime = LONG_AGO, namespace: str = "isos"
+    ) -> StoredFile:
         stored = StoredFile(
             file_id=secrets.token_hex(16),
             node_id="s01",
-            namespace="isos",
+            namespace=namespace,
             owner="user-7",
             name="a.bin",
             path=PurePosixPath(path),
@@ -150,3 +152,16 @@ def test_the_tombstone_of_a_quarantined_file_is_removed_too(
     assert _purge(settings, database, 31) == 1
     assert list(settings.quarantine.iterdir()) == []
     assert _known(database) == set()
+
+
+def test_a_canary_leaves_nothing_behind_an_hour_later(
+    settings: Settings, database: Database, commit: Callable[..., StoredFile]
+) -> None:
+    canary = commit(f"{CANARY}/a.bin", committed_at=NOW - timedelta(minutes=1), namespace=CANARY)
+    other = commit("isos/b.bin", committed_at=NOW - timedelta(minutes=1))
+    for each in (canary, other):
+        delete(settings, database, each.file_id)
+    assert _purge(settings, database, 0.9 / 24) == 0
+    assert _purge(settings, database, 1.1 / 24) == 1
+    assert _known(database) == {other.file_id}
+    assert not _attributes(settings, canary).exists()
