@@ -196,7 +196,7 @@ class _Hands:
         """Another API key, kept here; the one before counts for ten minutes more."""
         node_id = self._cluster.with_role("control")[0]
         if self._keystore.operator_key() is not None:
-            with _connection(self._cluster, node_id) as connection:
+            with _logged_in(self._cluster, node_id) as connection:
                 made = _as_root(connection, _app("rotate", _APP, "--old-for", "10m"), hide=True)
             if made.ok:
                 self._keystore.keep_operator_key(str(made.stdout).split()[-1])

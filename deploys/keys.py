@@ -9,9 +9,12 @@ key that signs, each node's next key, the roster. No service is restarted or rel
 from deploys.components.keys import keys, keys_confirmed
 from deploys.components.roster import roster
 from deploys.hosts.node import this_node
+from deploys.runs.arrival import arrive
+from deploys.runs.trouble import contained
 
-node = this_node()
-
-keys(node=node)
-roster(node=node)
-keys_confirmed(node=node)
+with contained():
+    arrive()
+    node = this_node()
+    keys(node=node)
+    roster(node=node)
+    keys_confirmed(node=node)

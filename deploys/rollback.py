@@ -11,6 +11,10 @@ from pyinfra.context import host
 
 from deploys.hosts.node import this_storage_node
 from deploys.rollout.going_back import rollback
+from deploys.runs.arrival import arrive
+from deploys.runs.trouble import contained
 
 if "storage" in host.groups:
-    rollback(node=this_storage_node(), wanted=host.data.get("release"))
+    with contained():
+        arrive()
+        rollback(node=this_storage_node(), wanted=host.data.get("release"))

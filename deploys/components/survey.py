@@ -13,7 +13,7 @@ from typing import TypeVar
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from deploys.components import acme, agent, clamav, control, tls
+from deploys.components import acme, agent, clamav, keys, tls
 from deploys.hosts.judgement import Asked, Judgement, judge
 from deploys.hosts.node import Node, StorageNode, ports_of
 from deploys.hosts.survey import Survey, Surveyed
@@ -87,14 +87,14 @@ def _unprepared(node: Node) -> Iterator[str]:
     """What the operator's machine lacks for this node, or has wrongly."""
     checks: list[Callable[[], object]] = [
         lambda: tls.authority_file(node),
-        lambda: agent.keyset(node),
+        lambda: keys.keyset(node),
     ]
     if node.cluster.tls.mode == "acme":
         yield from acme.obstacles(node)
     else:
         checks.append(lambda: tls.certificate_files(node))
     if "control" in node.roles:
-        checks.append(lambda: control.issuer_key(node))
+        checks.append(lambda: keys.issuer_key(node))
     if isinstance(node, StorageNode):
         if node.cluster.installs_clamd:
             checks.append(lambda: clamav.must_fit(node))

@@ -29,9 +29,6 @@ KEPT_RELEASES = 3
 MAKE_VENV = "make-venv"
 """In a release: makes its virtual environment for the node's Python, if that isn't done yet."""
 
-_MADE = (
-    f"./{MAKE_VENV}; {{ venv/bin/python --version; grep '^gunicorn==' requirements.txt; }} > master"
-)
 
 _one_build = threading.Lock()
 _built: WeakKeyDictionary[State, dict[tuple[Product, str], Release]] = WeakKeyDictionary()
@@ -90,14 +87,14 @@ def release_installed(release: Release, home: Home) -> Generator[StringCommand |
         )
         yield StringCommand(
             f"set -e; umask 022; cd {directory}; tar -x --no-same-owner -f {archive}; "
-            f"cat > {MAKE_VENV}; chmod 0755 {MAKE_VENV}; {_MADE}; "
+            f"cat > {MAKE_VENV}; chmod 0755 {MAKE_VENV}; ./{MAKE_VENV}; "
             # Archives of runs that were killed go too. The wheels stay, for another Python.
             f"rm -rf {home.releases}/.*.tar {layout.PRIVATE_UPLOADS}/*.tar; "
             "sync -f .; touch .complete",
             _stdin=render("base/make_venv.sh.j2", pip_wheel=layout.PIP_WHEEL, loads=home.loads),
         )
     for each in state.of_another_python:
-        yield StringCommand(f"set -e; cd {home.releases}/{each}; {_MADE}")
+        yield StringCommand(f"set -e; cd {home.releases}/{each}; ./{MAKE_VENV}")
 
 
 @operation()

@@ -192,7 +192,7 @@ def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
         return ran.stderr.strip() or "its files can't be put in place"
     try:
         agent.services(over.node)
-        nginx.serves()
+        nginx.serves(over.node)
     except NestedOperationError:
         return "a service didn't take it: what it said is above"
     return None

@@ -296,5 +296,5 @@ def test_of_a_log_only_what_complains_is_shown_and_in_short() -> None:
 def test_keys_are_no_part_of_what_is_gone_back_to(make_node: MakeNode) -> None:
     files = takeover.files_of_a_release(make_node())
     assert layout.AGENT_TOML in files
-    for key in (layout.KEYSET, layout.NODE_KEY, layout.TLS_KEY, layout.ROSTER):
+    for key in (layout.KEYSET, layout.NODE_KEY, layout.TLS_PAIR, layout.ROSTER):
         assert key not in files

@@ -20,6 +20,7 @@ from deploys.layout import PROJECT_ROOT
 from deploys.runs import lock
 from portside.cluster.file import load
 from portside.operator import ssh
+from portside.operator.keystore import Keystore
 
 _SOURCES = (
     *("agent", "clusters", "control", "deploys", "portside", "requirements", "templates"),
@@ -96,7 +97,9 @@ def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
 def holding_the_lock(cluster: Path, node_id: str, who: str) -> Iterator[None]:
     """Somebody else's run is at the node for as long as the block lasts."""
     script = lock.script(lock.FILE, who, datetime.now(UTC))
-    words = ssh.command(load(cluster), node_id, ["sh", "-c", script], PROJECT_ROOT)
+    found = load(cluster)
+    keystore = Keystore.for_cluster(found, PROJECT_ROOT)
+    words = ssh.command(ssh.access(found, node_id, PROJECT_ROOT), ["sh", "-c", script], keystore)
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
