@@ -97,7 +97,10 @@ def hardening(node: Node) -> None:
         banners(own=False)
         return
     settings, left_out = kernel_settings(level, found, node.facts.container)
-    for line in notices(found, left_out):
+    if left_out:
+        where = "in this container" if node.facts.container else "on this kernel"
+        host.log(f"can't be set {where}, left out: {', '.join(left_out)}")
+    for line in notices(found):
         host.log(line)
     files = wanted(level, found, settings)
     directories_in_place(
@@ -127,11 +130,9 @@ def hardening(node: Node) -> None:
     )
 
 
-def notices(found: SystemFacts, left_out: Collection[str] = ()) -> list[str]:
+def notices(found: SystemFacts) -> list[str]:
     """What an operator should hear of a node in each run until it is no longer so."""
     lines = []
-    if left_out:
-        lines.append(f"the kernel underneath has its own: {', '.join(left_out)}")
     if found.masked:
         lines.append(
             f"no security upgrades by themselves: {', '.join(found.masked)} "

@@ -129,3 +129,17 @@ def test_its_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_clamd_is_as_good_as_alone_with_what_it_looks_at(tmp_path: Path) -> None:
+    unit = tmp_path / "clamav-daemon.service"
+    own = "[Service]\nExecStart=/usr/sbin/clamd --foreground=true\n"
+    unit.write_text(own + clamav.override())
+    for judge in (("verify", "--man=no"), ("security", "--offline=true", "--threshold=5")):
+        done = subprocess.run(
+            ["systemd-analyze", *judge, str(unit)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, unit.name in done.stderr) == (0, False), done.stdout + done.stderr
+    # Debian's unit starts as root to make what clamav-daemon.socket has made: it can't here.
+    assert "\nUser=clamav\nGroup=clamav\n" in clamav.override()
+    assert "\nExecStartPre=\n" in clamav.override()
