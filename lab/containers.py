@@ -103,4 +103,9 @@ def _wait_for_address(machine: Machine) -> None:
 def remove(machine: Machine) -> None:
     if look(machine).state not in ("absent", "broken", "stopped"):
         run("lxc-stop", "--kill", "--name", machine.container)
-    shutil.rmtree(FOLDER / machine.container, ignore_errors=True)
+    folder = FOLDER / machine.container
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # The mount point of a data disk is immutable: deploys/operations/block_device.py.
+        succeeds("find", str(folder), "-xdev", "-type", "d", "-exec", "chattr", "-i", "{}", "+")
+        shutil.rmtree(folder, ignore_errors=True)

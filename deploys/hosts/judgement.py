@@ -203,6 +203,9 @@ def _data(found: Surveyed, root: PurePosixPath, node_id: str) -> Iterator[str]:
             f"{point}, where uploads.root is, isn't mounted: mount it (`mount {point}`; see "
             "`lsblk`); files would be written to the system's disk"
         )
+    if found.unmounted:
+        # What is seen there now is the bare mount point.
+        return
     if found.marker not in (None, node_id):
         yield (
             f"{root} holds the files of {found.marker}: is this the right machine, or its disk? "

@@ -84,14 +84,15 @@ systemctl is-active --quiet docker 2>/dev/null && say "docker yes"
 say "real $(realpath -m "$root")"
 marker=$root/.portside-root
 [ ! -e "$marker" ] || say "marker $(head -n 1 "$marker")"
-# Mounts that the data is to be on: of fstab, and those that the agent was told of by an earlier deploy.
+# Mounts that the data is to be on: of fstab, and the one that an earlier deploy had watched.
 {
     awk '$1 !~ /^#/ && $2 != "/" { print $2 }' /etc/fstab 2>/dev/null
-    sed -n 's/^BindsTo=\(.*\)\.mount$/\1/p' /etc/systemd/system/portside-agent.service 2>/dev/null |
-        while read -r unit; do systemd-escape --unescape --path "$unit"; done
+    sed -n 's/^mount=//p' /usr/local/libexec/portside-disk 2>/dev/null
 } | sort -u | while read -r point; do
+    # A device that the cluster file names is mounted by the deploy itself.
+    [ -z "$device" ] || [ "$point" != "$root" ] || continue
     case $root/ in
-        "$point"/*) mountpoint -q "$point" || say "unmounted $point" ;;
+        "${point%/}"/*) mountpoint -q "$point" || say "unmounted $point" ;;
     esac
 done
 [ ! -e "$marker" ] && [ -z "$device" ] || exit 0

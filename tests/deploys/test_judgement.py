@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploys.hosts.judgement import Asked, judge
+from deploys.hosts.judgement import RELEASES, Asked, judge
 from deploys.hosts.survey import Listener, Surveyed
+from deploys.wheelhouse import PYTHONS
 
 NOW = 1_800_000_000
 ASKED = Asked(
@@ -110,7 +111,10 @@ def test_a_host_as_it_should_be_is_deployed_to_without_a_word(found: Surveyed) -
             _found(real_root="/home/data"),
             "uploads.root is /home/data, and services don't see /home",
         ),
-        (_found(unmounted=("/srv",)), "/srv, where uploads.root is, isn't mounted"),
+        (
+            _found(unmounted=("/srv",), lacks=("writing",)),
+            "/srv, where uploads.root is, isn't mounted",
+        ),
         (_found(marker="s02"), "/srv/portside holds the files of s02"),
         (
             _found(holds=("photos", "mail")),
@@ -128,6 +132,10 @@ def test_what_would_end_a_run_or_hurt_what_is_there_is_said_with_a_remedy(
 ) -> None:
     (problem,) = judge(found, ASKED).problems
     assert said in problem
+
+
+def test_a_release_has_wheels_for_each_python_that_is_taken() -> None:
+    assert set(RELEASES.values()) == {f"python{version}" for version in PYTHONS}
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -51,6 +51,26 @@ def test_what_is_not_portsides_in_the_root_is_named(tmp_path: Path) -> None:
     assert _look(tmp_path).holds == ("my photos",)
 
 
+def test_a_mount_that_is_to_be_there_and_is_not_is_told(tmp_path: Path) -> None:
+    """By fstab, or by what an earlier deploy had watched; a named device is mounted by the run."""
+    root = Path("/srv/portside-test-mount/data")
+    script = str(Survey().command("localhost", str(root), None, ()))
+    for place in ("/etc/fstab", "/usr/local/libexec/portside-disk"):
+        (tmp_path / Path(place).name).write_text("")
+        script = script.replace(place, str(tmp_path / Path(place).name))
+
+    def unmounted(script: str) -> tuple[str, ...]:
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        return Survey().process(done.stdout.splitlines()).unmounted
+
+    assert unmounted(script) == ()
+    (tmp_path / "fstab").write_text(f"/dev/vdb\t{root.parent} ext4 nofail 0 2\n#x {root} ext4\n")
+    assert unmounted(script) == (str(root.parent),)
+    (tmp_path / "portside-disk").write_text(f"#!/bin/sh\nmount={root}\n")
+    assert unmounted(script) == (str(root.parent), str(root))
+    assert unmounted(script.replace("device=''", "device=/dev/vdb")) == (str(root.parent),)
+
+
 def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/home")
     assert _look(tmp_path / "link" / "data").real_root == "/home/data"
