@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from datetime import UTC, datetime
 
-from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
@@ -25,7 +25,7 @@ from portside.wire.keys import PublicKey
 
 
 @operation()
-def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand | FunctionCommand]:
+def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand]:
     """The node's public key in the operator's keystore.
 
     + node_id: whose
@@ -40,7 +40,10 @@ def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand | 
         wrong = stranger(node_id, known, shown) or f"{node_id} shows no public key"
         yield StringCommand(Guard("false", wrong).command)
     elif known is None:
-        yield FunctionCommand(keystore.keep_node_key, (node_id, shown.key), {})
+        if state.is_executing:
+            # Not by a FunctionCommand: what that raises is shown with its traceback.
+            keystore.keep_node_key(node_id, shown.key)
+        yield StringCommand("true")
 
 
 @operation()

@@ -91,7 +91,7 @@ _KNOWN = tuple(
         ),
         (
             r"session not active|socket is closed|connection (reset|lost)|broken pipe|eof",
-            f"the connection to it was lost: once it is back, {AGAIN}",
+            f"once it is back, {AGAIN}",
         ),
         (
             r"cannot allocate memory|out of memory|\bkilled$",

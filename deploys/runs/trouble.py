@@ -65,7 +65,8 @@ def contained() -> Iterator[None]:
     except RunRefused:
         raise
     except _EXPECTED as error:
-        said = str(error) or type(error).__name__
+        # Some name the node themselves, for whoever reads one line alone.
+        said = (str(error) or type(error).__name__).removeprefix(f"{here.name}: ")
         troubles.setdefault(here.name, Trouble(here.name, PREPARING, said))
         # It will be given no operation, so it is in nobody's count either.
         state.ops[here].clear()
@@ -89,16 +90,17 @@ class _Watch(BaseStateCallback):
         complaints.by_host[host.name].clear()
         data = state.ops[host].get(op_hash)
         if data is not None:
-            data.command_generator = _guarded(data.command_generator, state, host)
+            where = _name(state, op_hash)
+            data.command_generator = _guarded(data.command_generator, state, host, where)
 
     @staticmethod
     def operation_host_error(
         state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
         """Note why it failed. What it would have come to after that is no failure of its own."""
-        where = ", ".join(sorted(state.get_op_meta(op_hash).names))
         said, remedy = explain(_told(host))
-        troubles.setdefault(host.name, Trouble(host.name, where, said, remedy))
+        trouble = Trouble(host.name, _name(state, op_hash), said, remedy)
+        troubles.setdefault(host.name, trouble)
         for other, data in list(state.ops[host].items()):
             if other != op_hash and not data.operation_meta.is_complete():
                 del state.ops[host][other]
@@ -114,8 +116,12 @@ def _told(host: Host) -> list[str]:
     return told
 
 
+def _name(state: State, op_hash: str) -> str:
+    return ", ".join(sorted(state.get_op_meta(op_hash).names))
+
+
 def _guarded(
-    commands: Callable[[], Iterator[PyinfraCommand]], state: State, host: Host
+    commands: Callable[[], Iterator[PyinfraCommand]], state: State, host: Host, where: str
 ) -> Callable[[], Iterator[PyinfraCommand]]:
     """The operation's commands; what it raises becomes a command that fails with those words."""
 
@@ -128,7 +134,9 @@ def _guarded(
                     break
                 yield command
         except _EXPECTED as error:
-            yield _failing(str(error) or type(error).__name__)
+            said = str(error) or type(error).__name__
+            troubles.setdefault(host.name, Trouble(host.name, where, said, explain([said])[1]))
+            yield _failing(said)
             return
         if host in state.failed_hosts:
             yield _failing(_NOT_READ)

@@ -49,7 +49,7 @@ class Host:
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (EOFError(), "was lost"),
+        (EOFError(), "is back"),
         (ConnectError("Unable to establish SFTP connection."), "Subsystem sftp"),
     ],
 )

@@ -29,7 +29,7 @@ from deploys.runs.remedies import LONGEST, explain
         ("Could not resolve hostname ([Errno -2] Name or service not known)", "DNS"),
         ("Could not connect ([Errno None] Unable to connect to port 22 on 10.0.3.9)", "is it up"),
         ("Could not connect (timed out)", "is it up"),
-        ("Command socket/SSH error: SSHException('SSH session not active',)", "was lost"),
+        ("Command socket/SSH error: SSHException('SSH session not active',)", "is back"),
         ("Command socket/SSH error: ConnectionError('Unable to establish SFTP')", "Subsystem sftp"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.components import roster
+from deploys.runs import trouble
 from portside.operator.keystore import Keystore
 from portside.tokens import SigningKey
 from portside.wire.keys import PublicKey
@@ -42,6 +44,22 @@ def test_a_nodes_key_is_gathered_before_the_roster_is_written(keystore: Keystore
     assert keystore.deployed_roster() is not None
     written = position(commands, "mv -fT", layout.ROSTER)
     assert position(commands, "systemctl restart portside-agent.service") < written
+
+
+def test_a_keystore_that_cannot_be_written_is_told_without_a_traceback(
+    keystore: Keystore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # Full since the run began: until then everything in it could be read and written.
+    monkeypatch.setattr(Keystore, "keep_node_key", full)
+    monkeypatch.setattr(trouble, "troubles", {})
+    fails = {"No space left on device": {"success": False}}
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        _deploy({**_shows(KEY), **fails})
+    assert "Traceback" not in caplog.text
+    assert "Errno 28" in trouble.troubles["@fake/s01"].said
 
 
 def test_the_roster_names_every_storage_node_whose_key_is_known(keystore: Keystore) -> None:
