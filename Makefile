@@ -114,6 +114,7 @@ clean:
 
 packages:
 	@$(call install,$(PACKAGES))
+	@test -x /usr/sbin/sshd || { $(call install,openssh-server); }
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml | packages
 	$(PYTHON) -m venv $(VENV)

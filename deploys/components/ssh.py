@@ -15,10 +15,10 @@ from deploys.hosts.ssh_server import CONFIG, DROP_INS, SshServer, SshServerState
 from deploys.operations.files import File
 from deploys.operations.guarded import guarded
 from deploys.operations.rendering import render
-from portside.operator import host_keys
+from portside.operator import known_hosts
 from portside.operator import ssh as operators_ssh
-from portside.operator.host_keys import HostKey
 from portside.operator.keystore import Keystore
+from portside.operator.known_hosts import HostKey
 
 # The first file that says something counts (sshd_config(5)): before 50-cloud-init.conf, by which
 # hosters let passwords in, and after what an operator numbers lower on purpose.
@@ -43,6 +43,8 @@ def ssh_server(node: Node) -> None:
         keys = [HostKey(kind, blob) for kind, blob in found.host_keys]
         host_keys_gathered(name="The server's host keys", node=node, keys=keys)
     off = node.cluster.hardening == "off"
+    if off and not any(each.file == DROP_IN for each in found.settings):
+        return
     text = "" if off else _drop_in(node, found)
     guarded(
         name="SSH server, proven by a new login",
@@ -68,10 +70,10 @@ def host_keys_gathered(node: Node, keys: list[HostKey]) -> Any:
     """
     keystore = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT)
     to = operators_ssh.access(node.cluster, node.node_id, layout.PROJECT_ROOT)
-    new = [key for key in keys if not host_keys.keeps(keystore, to.known_as, key)]
+    new = [key for key in keys if not known_hosts.keeps(keystore, to.known_as, key)]
     if new:
         pairs = [(node.node_id, to.known_as, key) for key in new]
-        yield FunctionCommand(host_keys.pin, (keystore, pairs), {})
+        yield FunctionCommand(known_hosts.pin, (keystore, pairs), {})
 
 
 def contradictions(found: SshServerState, text: str) -> list[str]:

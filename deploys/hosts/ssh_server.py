@@ -70,7 +70,7 @@ class SshServer(FactBase[SshServerState | None]):
 
     def command(self) -> str:
         return (
-            "command -v sshd >/dev/null || exit 0; echo sshd; "
+            "PATH=$PATH:/usr/sbin; command -v sshd >/dev/null || exit 0; echo sshd; "
             # One that is started per connection has no such folder yet.
             "[ -d /run/sshd ] || mkdir -m 0755 /run/sshd; "
             "sshd -T 2>/dev/null | sed -n 's/^listenaddress /listens /p'; "

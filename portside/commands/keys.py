@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
-from portside.operator import certificates, host_keys
+from portside.operator import certificates, known_hosts
 from portside.operator.issuer_keys import IssuerKey
 from portside.wire.keys import PublicKey
 
@@ -82,7 +82,7 @@ def forget(
         what
         for what, done in (
             ("key", keystore.forget_node_key(node_id)),
-            ("SSH host keys", host_keys.forget(keystore, node_id)),
+            ("SSH host keys", known_hosts.forget(keystore, node_id)),
         )
         if done
     ]

@@ -10,8 +10,6 @@ pyinfra, Fabric and OpenSSH then all believe this one file and nothing else.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import subprocess
 import sys
@@ -21,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from portside import durable_file
 from portside.cluster.file import Cluster
+from portside.operator import known_hosts
 from portside.operator.keystore import Keystore
+from portside.operator.known_hosts import HostKey
 from portside.operator.ssh import Access
 
 CONNECT_TIMEOUT = 15
@@ -35,24 +34,6 @@ _NOISE = re.compile(r"^(debug\d:|OpenSSH_|Warning: Permanently added|\s*$)")
 
 class HostKeyError(Exception):
     """A node that can't be met; the message says why, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostKey:
-    """A host's public key: its type and its blob in base64 (RFC 4253, section 6.6)."""
-
-    kind: str
-    blob: str
-
-    @property
-    def fingerprint(self) -> str:
-        """As `ssh-keygen -l` shows it."""
-        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
-        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-    def __str__(self) -> str:
-        name = self.kind.removeprefix("ssh-").removeprefix("ecdsa-sha2-").upper()
-        return f"{name} {self.fingerprint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +55,7 @@ def meet(
     `agrees` is asked; None: a terminal, if there is one. Returns a line for each node that isn't
     known afterwards: it can't be reached, or its key was refused.
     """
-    pinned = _names(keystore.known_hosts)
+    pinned = known_hosts.names(keystore.known_hosts)
     new = {
         node_id: to
         for node_id, to in accesses.items()
@@ -92,7 +73,7 @@ def meet(
     strange = {node_id: each.key for node_id, each in found.items() if not each.known}
     if strange and not _trusted(cluster, new, strange, agrees):
         failed |= {node_id: _refused(cluster, node_id, key) for node_id, key in strange.items()}
-    pin(
+    known_hosts.pin(
         keystore,
         [
             (node_id, new[node_id].known_as, each.key)
@@ -132,7 +113,7 @@ def look(to: Access) -> Seen:
 
 def changed(to: Access, node_id: str, keystore: Keystore) -> str | None:
     """A line if a node shows another key now than it is known by, else None."""
-    kept = {key for name, key in _entries(keystore.known_hosts) if name == to.known_as}
+    kept = {key for name, key in known_hosts.entries(keystore.known_hosts) if name == to.known_as}
     if to.forgetful or not kept:
         return None
     try:
@@ -149,37 +130,6 @@ def stranger(node_id: str, keystore: Keystore) -> str:
         f"{node_id}: its SSH host key isn't the one in {keystore.known_hosts}: is this the right "
         f"machine? If it was made anew: portside keys forget {node_id}"
     )
-
-
-def pin(keystore: Keystore, keys: list[tuple[str, str, HostKey]]) -> None:
-    """Keep host keys: of a node's id, under a name, each. Those that are kept already stay."""
-    if not keys:
-        return
-    with keystore.locked():
-        lines = _lines(keystore.known_hosts)
-        there = set(_entries(keystore.known_hosts))
-        lines += [
-            f"{name} {key.kind} {key.blob} {node_id}"
-            for node_id, name, key in keys
-            if (name, key) not in there
-        ]
-        _write(keystore.known_hosts, lines)
-
-
-def keeps(keystore: Keystore, name: str, key: HostKey) -> bool:
-    """Whether a host's key is kept under this name."""
-    return (name, key) in _entries(keystore.known_hosts)
-
-
-def forget(keystore: Keystore, node_id: str) -> bool:
-    """Forget a node's host keys. Returns whether there were any."""
-    if not keystore.known_hosts.exists():
-        return False
-    with keystore.locked():
-        lines = _lines(keystore.known_hosts)
-        left = [line for line in lines if line.split()[3:] != [node_id]]
-        _write(keystore.known_hosts, left)
-    return left != lines
 
 
 def _tried(to: Access) -> Seen | str:
@@ -295,24 +245,4 @@ def _reason(log: str, on_the_way: str) -> str:
 
 
 def _first_key(path: Path) -> HostKey | None:
-    return next((key for _, key in _entries(path)), None)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        return []
-
-
-def _entries(path: Path) -> list[tuple[str, HostKey]]:
-    rows = [line.split() for line in _lines(path) if not line.startswith(("#", "@"))]
-    return [(row[0], HostKey(row[1], row[2])) for row in rows if len(row) > 2]
-
-
-def _names(path: Path) -> set[str]:
-    return {name for name, _ in _entries(path)}
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    durable_file.replace(path, "".join(f"{line}\n" for line in lines).encode(), 0o600)
+    return next((key for _, key in known_hosts.entries(path)), None)

@@ -156,8 +156,16 @@ def test_a_deploy_checks_the_drop_in_before_and_proves_it_after() -> None:
 
 
 @pytest.mark.usefixtures("release")
-def test_without_hardening_a_drop_in_of_ours_goes(secrets: Path) -> None:
+@pytest.mark.parametrize("there", [False, True])
+def test_without_hardening_a_drop_in_of_ours_goes(secrets: Path, there: bool) -> None:
     path = secrets.parent.parent / "cluster.yaml"
     path.write_text(f"{CLUSTER}hardening: off\n")
-    commands = fake_host.deploy("storage_node.py", IN_USE, "s01", ["storage"])
-    assert not any("candidate-40-portside" in command for command in commands)
+    drop_ins = {"40-portside.conf": ["PasswordAuthentication no"]} if there else {}
+    responses = {
+        **PRISTINE,
+        "command -v sshd": lines(drop_ins=drop_ins),
+        f"for p in {DROP_IN}": [f"file 600 root root 0 {DROP_IN}"] if there else [],
+    }
+    commands = fake_host.deploy("storage_node.py", responses, "s01", ["storage"])
+    removed = [c for c in commands if f"rm -f {DROP_IN}\n" in c and "reload ssh.service" in c]
+    assert len(removed) == there

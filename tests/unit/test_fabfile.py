@@ -12,7 +12,7 @@ import fabfile
 from portside.client.control import Control
 from portside.cluster.file import Cluster, parse
 from portside.commands.storage import nodes
-from portside.operator import host_keys
+from portside.operator import host_keys, known_hosts
 from portside.operator.keystore import Keystore
 from portside.operator.ssh import access
 from portside.wire.control import DrainProgress, NodeStateRequest, NodeView
@@ -163,8 +163,8 @@ def test_a_task_believes_the_pinned_host_key_and_no_other(
     )
     with fabfile._logged_in(cluster, "s01") as connection:
         assert connection.run("true", hide=True, in_stream=False).ok
-    host_keys.forget(keystore, "s01")
-    other = host_keys.HostKey(*generate(tmp_path / "other").split())
-    host_keys.pin(keystore, [("s01", at, other)])
+    known_hosts.forget(keystore, "s01")
+    other = known_hosts.HostKey(*generate(tmp_path / "other").split())
+    known_hosts.pin(keystore, [("s01", at, other)])
     with pytest.raises(host_keys.HostKeyError, match="portside keys forget s01"):
         fabfile._logged_in(cluster, "s01")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portside.cluster.file import Cluster, parse
-from portside.operator import host_keys, remote
+from portside.operator import host_keys, known_hosts, remote
 from portside.operator.host_keys import HostKeyError
 from portside.operator.keystore import Keystore
 from portside.operator.ssh import Access, access
@@ -182,9 +182,11 @@ def test_a_node_with_another_key_than_before_is_refused_until_it_is_forgotten(
     cluster = _cluster(server, known, "accept-new")
     other = generate(tmp_path / "other")
     kind, blob = other.split()
-    host_keys.pin(keystore, [("s01", f"[127.0.0.1]:{server.port}", host_keys.HostKey(kind, blob))])
+    known_hosts.pin(
+        keystore, [("s01", f"[127.0.0.1]:{server.port}", known_hosts.HostKey(kind, blob))]
+    )
     with pytest.raises(HostKeyError, match="made anew: portside keys forget s01"):
         remote.run(cluster, "s01", ["true"], tmp_path, keystore)
-    assert host_keys.forget(keystore, "s01")
-    assert not host_keys.forget(keystore, "s01")
+    assert known_hosts.forget(keystore, "s01")
+    assert not known_hosts.forget(keystore, "s01")
     assert remote.run(cluster, "s01", ["true"], tmp_path, keystore) == 0
