@@ -59,6 +59,11 @@ def test_the_lab_needs_nothing_but_the_standard_library() -> None:
     assert wrong == {}
 
 
+def test_what_nodes_run_with_debians_python_needs_nothing_but_the_standard_library() -> None:
+    for path in modules_of("deploys/programs"):
+        assert tops(imports_of(path)) - set(sys.stdlib_module_names) == set(), path
+
+
 @pytest.mark.parametrize("name", TOP_LEVEL_FILES)
 def test_the_files_at_the_top_import_the_kernel_only(name: str) -> None:
     allowed = set(sys.stdlib_module_names) | TOP_LEVEL_FILES[name]
