@@ -69,6 +69,19 @@ def test_1_2_has_forward_secrecy_and_aead_alone(nginx: Nginx) -> None:
     }
 
 
+def test_a_client_gets_the_servers_choice_unless_it_would_rather_have_chacha20(
+    nginx: Nginx,
+) -> None:
+    aes_128, aes_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
+    chacha20 = "ECDHE-ECDSA-CHACHA20-POLY1305"
+    for wanted, given in (
+        ((aes_256, aes_128), aes_128),
+        ((chacha20, aes_128), chacha20),
+        ((aes_128, chacha20), aes_128),
+    ):
+        assert shaken(nginx, ssl.TLSVersion.TLSv1_2, ":".join(wanted)) == given
+
+
 def test_no_ticket_outlives_forward_secrecy_and_nothing_asks_ocsp(nginx: Nginx) -> None:
     said = subprocess.run(
         [

@@ -1,0 +1,93 @@
+"""No second issuer is made in silence, and a lost key comes back from where it signs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from portside.cli import app
+from portside.cluster.file import parse
+from portside.operator.authority import authority_of
+from portside.operator.keystore import Keystore, KeystoreError
+from portside.tokens import SigningKey
+
+HEAD = "name: test\ndomain: portside.test\nnodes: {s01: {}}\n"
+CLUSTER = parse(HEAD)
+
+
+@pytest.fixture
+def keystore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keystore:
+    (tmp_path / "cluster.yaml").write_text(HEAD)
+    monkeypatch.setenv("PORTSIDE_CLUSTER", str(tmp_path / "cluster.yaml"))
+    monkeypatch.setenv("PORTSIDE_SECRETS", str(tmp_path / "secrets"))
+    kept = Keystore.for_cluster(CLUSTER, tmp_path)
+    kept.init(CLUSTER)
+    return kept
+
+
+def _lose(keystore: Keystore) -> str:
+    """The issuer's key is gone from here; what the control node has of it."""
+    text = keystore.issuer_key().to_json()
+    for path in (keystore.directory / "issuer").iterdir():
+        path.unlink()
+    return text
+
+
+def test_where_nodes_are_known_a_missing_issuer_is_not_made_anew(keystore: Keystore) -> None:
+    keystore.keep_node_key("s01", SigningKey.generate("s01").public())
+    _lose(keystore)
+    with pytest.raises(KeystoreError, match=r"has no issuer key: .*keys import FILE"):
+        keystore.init(CLUSTER)
+    assert not list((keystore.directory / "issuer").iterdir())
+    (made,) = keystore.init(CLUSTER, new_issuer=True)
+    assert made.startswith("issuer key")
+
+
+def test_beside_an_issuer_no_other_is_made(keystore: Keystore) -> None:
+    with pytest.raises(KeystoreError, match=r"`fab rotate-keys --what issuer` replaces it"):
+        keystore.init(CLUSTER, new_issuer=True)
+
+
+def test_a_lost_key_comes_back_from_the_control_node(keystore: Keystore) -> None:
+    kid = keystore.issuer_key().kid
+    text = _lose(keystore)
+    for said in (f"issuer key {kid} is kept", "that key is here already"):
+        done = CliRunner().invoke(app, ["keys", "import", "-"], input=text)
+        assert (done.exit_code, done.output.strip()) == (0, said)
+    assert keystore.issuer_key().kid == kid
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SigningKey.generate("another").to_json(), "the key of 'another'"),
+        (SigningKey.generate("test").public().model_dump_json(), "no private half"),
+        ("[]", "no private key"),
+        ("{}", "the key of None"),
+        (json.dumps({"owner": "test"}), "no issuer key"),
+    ],
+    ids=["another cluster's", "a public half", "a list", "nothing", "no key in it"],
+)
+def test_what_is_no_key_of_this_clusters_is_not_kept(
+    keystore: Keystore, text: str, said: str
+) -> None:
+    before = keystore.keyset()
+    with pytest.raises(KeystoreError, match=said):
+        keystore.import_issuer_key(text)
+    assert keystore.keyset() == before
+
+
+def test_the_cluster_file_says_which_authority_the_operators_commands_trust(
+    keystore: Keystore, tmp_path: Path
+) -> None:
+    assert authority_of(CLUSTER, keystore, tmp_path) == keystore.ca_certificate()
+    files = "tls: {mode: files, directory: tls"
+    assert authority_of(parse(HEAD + files + "}\n"), keystore, tmp_path) is None
+    own = parse(HEAD + files + ", authority: ca.pem}\n")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "ca.pem").touch()
+    found = authority_of(own, keystore, tmp_path, tmp_path / "beside")
+    assert found == tmp_path / "beside" / "ca.pem"
