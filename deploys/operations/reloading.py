@@ -104,12 +104,31 @@ systemctl daemon-reload
 systemctl enable --quiet {service}
 main=$(systemctl show --property MainPID --value {service})
 if [ "$main" != 0 ] && ! tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}; then
-    # Installed before there were generations: this is gunicorn, which would take no uploads for as
-    # long as it finishes its own. Its worker does so without it.
-    kill -KILL $main
+{_from_gunicorn_alone(service, socket)}
+else
+    systemctl restart {service} || {_complaint(service)}
 fi
-systemctl restart {service} || {_complaint(service)}
 {_wait(service, socket)}"""
+
+
+def _from_gunicorn_alone(service: str, socket: str) -> str:
+    """Shell: from a unit that runs gunicorn itself, as before there were generations.
+
+    Told to stop, that would take no uploads for as long as it finishes its own. Its worker finishes
+    them without it; what comes from now on waits in the queue of a new socket. Its private /tmp is
+    kept, which a restart takes away: SQLite may ask for it.
+    """
+    return f"""\
+    {layout.SERVE_COMMAND} --socket {shlex.quote(socket)} inherit $main
+    private="systemd-private-*-{service}-*/tmp"
+    for folder in /tmp/$private /var/tmp/$private; do
+        [ ! -d $folder ] || mount --bind $folder $folder
+    done
+    # Its own queue is empty by then.
+    sleep 1
+    systemctl restart --no-block {service}
+    kill -KILL $main
+    systemctl start {service} || {_complaint(service)}"""
 
 
 def _wait(service: str, socket: str) -> str:

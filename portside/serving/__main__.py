@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from portside.serving import asking, status
+from portside.serving.listening import keep_for
 from portside.serving.supervisor import Supervisor
 
 
@@ -19,6 +20,9 @@ def main() -> None:
             arguments.socket, arguments.release, arguments.most, arguments.command
         )
         sys.exit(supervisor.run())
+    if arguments.verb == "inherit":
+        keep_for(arguments.main, arguments.socket)
+        sys.exit()
     if arguments.verb == "reload":
         complaint = asking.ask(arguments.socket.parent, arguments.supervisor, arguments.within)
     else:
@@ -41,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, help="what a generation runs")
     reload = verbs.add_parser("reload", help="start a new generation and wait until it serves")
     reload.add_argument("supervisor", type=int, help="the process of `run`")
+    inherit = verbs.add_parser("inherit", help="keep a new socket for who comes after a server")
+    inherit.add_argument("main", type=int, help="the main process of the server's unit")
     wait = verbs.add_parser("wait", help="wait until what was asked last serves")
     for verb in (reload, wait):
         verb.add_argument("--within", type=float, default=270.0, help="seconds")

@@ -11,6 +11,7 @@ import array
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,12 +21,24 @@ _FIRST_PASSED = 3
 _BACKLOG = 2048
 """Connections that wait while a process starts; the kernel has `net.core.somaxconn` at most."""
 
+_FORGET = "FDSTOREREMOVE=1\nFDNAME=web"
+"""First: of more than one systemd would keep the oldest (FileDescriptorStoreMax=1)."""
+
+_STORE = "FDSTORE=1\nFDNAME=web\nFDPOLL=0"
+
+_SYSTEMD = "/run/systemd/notify"
+"""Where systemd listens for its services."""
+
+_SCM_CREDENTIALS = 2
+"""<bits/socket.h>; Python's socket module lacks it."""
+
 _MODE_MASK = 0o117
 """Whoever is in the service's group may connect: nginx. Nobody else."""
 
 
 def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socket:
-    """The one that systemd has kept, if it has, else a new one that is at `path` at once.
+    """The one that systemd has kept, if it has, else a new one that is at `path` at once, and kept
+    from now on until the unit is stopped.
 
     Raises OSError.
     """
@@ -37,11 +50,15 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
             return kept
         # Its name was removed: nobody could connect.
         kept.close()
-    return _bound(path)
+    listener, candidate = _beside(path)
+    notify(_FORGET, environment)
+    notify(_STORE, environment, [listener.fileno()])
+    # It takes the place of whatever socket is there, without a moment in which there is none.
+    candidate.replace(path)
+    return listener
 
 
-def _bound(path: Path) -> socket.socket:
-    """Take the place of whatever socket is there, without a moment in which there is none."""
+def _beside(path: Path) -> tuple[socket.socket, Path]:
     candidate = path.with_name(f".{path.name}.new")
     candidate.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -51,14 +68,25 @@ def _bound(path: Path) -> socket.socket:
     finally:
         os.umask(mask)
     listener.listen(_BACKLOG)
+    return listener, candidate
+
+
+def keep_for(process: int, path: Path, systemd: str = _SYSTEMD) -> None:
+    """Have systemd keep a new socket at `path` for the unit whose main process this is.
+
+    For a server that binds its own socket and knows nothing of this: what comes from now on waits
+    for its successor, what came before it still accepts. Root only. Raises OSError.
+    """
+    listener, candidate = _beside(path)
+    owner = path.parent.stat()
+    os.chown(candidate, owner.st_uid, owner.st_gid)
+    # Root may speak for any process (unix(7), SCM_CREDENTIALS: struct ucred).
+    speaker = (socket.SOL_SOCKET, _SCM_CREDENTIALS, struct.pack("iII", process, 0, 0))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendmsg([_FORGET.encode()], [speaker], 0, systemd)
+        sender.sendmsg([_STORE.encode()], [speaker, _passing([listener.fileno()])], 0, systemd)
     candidate.replace(path)
-    return listener
-
-
-def keep(listener: socket.socket, environment: Mapping[str, str]) -> None:
-    """Have systemd keep the socket until the unit is stopped."""
-    # The first of FileDescriptorStoreMax=1; one that is kept already isn't taken twice.
-    notify("FDSTORE=1\nFDNAME=web\nFDPOLL=0", environment, [listener.fileno()])
+    listener.close()
 
 
 def notify(message: str, environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> None:
@@ -66,11 +94,15 @@ def notify(message: str, environment: Mapping[str, str], descriptors: Sequence[i
     address = environment.get("NOTIFY_SOCKET")
     if not address:
         return
-    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    beside = [_passing(descriptors)] if descriptors else []
     place = "\0" + address[1:] if address[0] == "@" else address
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
         # systemd itself starts anew at times: what it misses is told again with the next event.
         contextlib.suppress(OSError),
     ):
-        sender.sendmsg([message.encode()], beside if descriptors else (), 0, place)
+        sender.sendmsg([message.encode()], beside, 0, place)
+
+
+def _passing(descriptors: Sequence[int]) -> tuple[int, int, bytes]:
+    return socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes()

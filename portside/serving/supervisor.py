@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from portside.serving import status
-from portside.serving.listening import keep, listening_socket, notify
+from portside.serving.listening import listening_socket, notify
 from portside.serving.registry import Registry
 from portside.serving.status import Status
 from portside.serving.succession import (
@@ -51,11 +51,11 @@ class Supervisor:
         Raises OSError.
         """
         listener = listening_socket(path, os.environ)
-        keep(listener, os.environ)
         # First of all descriptors, for nothing else has this one yet.
-        if listener.fileno() != _SOCKET:
-            os.dup2(listener.fileno(), _SOCKET, inheritable=False)
-        self._listener = listener
+        own = listener.detach()
+        if own != _SOCKET:
+            os.dup2(own, _SOCKET, inheritable=False)
+            os.close(own)
         self._runtime = runtime = path.parent
         self._release = release
         self._command = command

@@ -83,10 +83,12 @@ class Unit:
             *(sys.executable, "-m", "portside.serving", "--socket", str(self.socket), "run"),
             *("--release", str(self.release), "--most", str(most), f"{self.release}/program"),
         ]
+        # What the one before has said is none of this one's.
+        self.heard()
+        self.said.clear()
         kept = () if self.kept is None else (self.kept,)
         if kept:
             command = [sys.executable, "-c", START, str(self.kept), *command]
-        self.said.clear()
         self.main = subprocess.Popen(
             command,
             env=self.environment | {"PYTHONPATH": str(Path(__file__).parents[4])},
@@ -99,6 +101,9 @@ class Unit:
             while True:
                 data, descriptors, _, _ = socket.recv_fds(self.notifications, 4096, 1)
                 self.said.append(data.decode())
+                if "FDSTOREREMOVE" in self.said[-1] and self.kept is not None:
+                    os.close(self.kept)
+                    self.kept = None
                 for each in descriptors:
                     self.keep(each)
         return self.said
@@ -220,7 +225,7 @@ def test_what_memory_has_no_room_for_waits_until_an_old_one_has_ended(unit: Unit
         os.kill(unit.main.pid, signal.SIGHUP)  # type: ignore[union-attr]
         wait_until(lambda: unit.status().waits)
         assert unit.ask()[0] == second
-        assert status.hand_back_file(unit.socket.parent, first).exists()
+        wait_until(status.hand_back_file(unit.socket.parent, first).exists)
         slow.sendall(b"go on")
         assert _answer(slow)[0] == first
     wait_until(lambda: unit.status().serving not in (None, first, second))
@@ -251,6 +256,16 @@ def test_a_service_that_cannot_start_ends_so_that_systemd_tries_again(unit: Unit
         timeout=30,
     )
     assert ended.returncode == 1
+
+
+def test_a_socket_whose_name_was_removed_is_bound_anew_and_kept(unit: Unit) -> None:
+    unit.start()
+    unit.end(signal.SIGUSR1)
+    unit.socket.unlink()
+    for _ in range(2):
+        unit.start()
+        assert unit.ask()[1] == "one"
+        unit.end(signal.SIGUSR1)
 
 
 def test_the_socket_is_for_the_group_and_nobody_else(unit: Unit) -> None:
