@@ -106,7 +106,6 @@ class Turn:
 class Turns:
     """The turns of one run of pyinfra."""
 
-    state: State
     waiting: dict[Host, Turn] = field(default_factory=dict)
     outcomes: dict[Host, bool] = field(default_factory=dict)
     stopped_by: str | None = None
@@ -117,17 +116,15 @@ class Turns:
         """Whether the host's turn succeeded. Whoever asks first sees to all that wait."""
         with self._one:
             if of not in self.outcomes:
-                self._see_to_all()
+                self._see_to_all(of.state)
         return self.outcomes[of]
 
-    def _see_to_all(self) -> None:
+    def _see_to_all(self, run: State) -> None:
         # In the inventory's order, which is that of the cluster file.
         hosts = [
             each
-            for each in self.state.inventory
-            if each in self.waiting
-            and each not in self.outcomes
-            and each in self.state.active_hosts
+            for each in run.inventory
+            if each in self.waiting and each not in self.outcomes and each in run.active_hosts
         ]
         self._all_at_once([each for each in hosts if not self.waiting[each].alone])
         queue = [each for each in hosts if self.waiting[each].alone]
@@ -177,7 +174,7 @@ _all_turns: WeakKeyDictionary[State, Turns] = WeakKeyDictionary()
 
 def turns_of(run: State) -> Turns:
     """The turns of a run of pyinfra."""
-    return _all_turns.setdefault(run, Turns(run))
+    return _all_turns.setdefault(run, Turns())
 
 
 @operation()
