@@ -35,13 +35,15 @@ def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand]:
     known = keystore.node_keys().get(node_id)
     following = keystore.other_keys(node_id).following
     if following is not None and shown.key == following:
-        yield FunctionCommand(keystore.adopt_following_key, (node_id, datetime.now(UTC)), {})
+        if state.is_executing:
+            # Not by a FunctionCommand: what that raises is shown with its traceback.
+            keystore.adopt_following_key(node_id, datetime.now(UTC))
+        yield StringCommand("true")
     elif shown.key is None or (known and known != shown.key):
         wrong = stranger(node_id, known, shown) or f"{node_id} shows no public key"
         yield StringCommand(Guard("false", wrong).command)
     elif known is None:
         if state.is_executing:
-            # Not by a FunctionCommand: what that raises is shown with its traceback.
             keystore.keep_node_key(node_id, shown.key)
         yield StringCommand("true")
 
