@@ -27,7 +27,8 @@ ELSEWHERE = SCANNED + "clamd: tcp:192.0.2.7:3310\n"
 
 def _deploy(tmp_path: Path, text: str, memory_kib: int = 4030464) -> list[str]:
     (tmp_path / "cluster.yaml").write_text(text)
-    machine = {"MemTotal": [f"memory_kib={memory_kib}", *PRISTINE["MemTotal"][1:]]}
+    memory = [f"memory_kib={memory_kib}", *PRISTINE["MemTotal"][1:]]
+    machine = {**PRISTINE, "MemTotal": memory}
     return fake_host.deploy("storage_node.py", machine, "s01", ["storage"])
 
 

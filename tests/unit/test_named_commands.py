@@ -129,7 +129,12 @@ def check(command: str) -> None:
             _by_invoke(words)
         case "systemctl":
             units = {name for each in PROGRAMS.values() for name in each.services}
-            if words[1:] and words[1].removesuffix(".service") not in units:
+            # What is to be switched off is somebody else's.
+            if (
+                words[1:]
+                and words[0] != "disable"
+                and words[1].removesuffix(".service") not in units
+            ):
                 raise NoSuchCommand(f"no unit of ours: {words}")
 
 
