@@ -24,11 +24,11 @@ from deploys.operations.files import (
     File,
     Guard,
     directories_in_place,
-    files_absent,
     files_in_place,
 )
 from deploys.operations.packages import packages_installed
 from deploys.operations.reloading import runs, unit_file
+from deploys.operations.removal import files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.programs import certificate
@@ -58,9 +58,9 @@ systemctl start {layout.CERTIFICATE_SERVICE} 2>/dev/null || {{
 def acme(node: Node) -> None:
     """With `tls: {mode: acme}` a certificate that renews itself; otherwise nothing that would."""
     if node.cluster.tls.mode != "acme":
-        files_absent(
+        files_gone(
             name="Nothing renews it by itself",
-            files=[*layout.TLS_FORMER, *_OWN_FILES],
+            paths=[*layout.TLS_FORMER, *_OWN_FILES],
             first=f"systemctl disable --quiet --now {layout.CERTIFICATE_TIMER} 2>/dev/null || true",
         )
         return
@@ -102,7 +102,7 @@ def acme(node: Node) -> None:
         levels=[Level(_OWN_FILES, _OBTAIN)],
         holds=f"{runs(layout.CERTIFICATE_TIMER)} && {layout.CERTIFICATE_COMMAND} check",
     )
-    files_absent(name="Nothing is left of former places", files=layout.TLS_FORMER)
+    files_gone(name="Nothing is left of former places", paths=layout.TLS_FORMER)
 
 
 def settings(node: Node) -> str:

@@ -144,18 +144,6 @@ def candidates(files: Sequence[File]) -> Generator[StringCommand]:
             yield StringCommand(f"{{ {check}; }} || {{ {remove}; exit 1; }}")
 
 
-@operation()
-def files_absent(files: Sequence[str], first: str = "true") -> Generator[str]:
-    """Files that have no use any more are gone.
-
-    + files: their paths
-    + first: shell that comes before, where any of them is there
-    """
-    there = host.get_fact(facts.PathStates, paths=list(files))
-    if there:
-        yield f"{first}; rm -f {facts.quoted(there)}"
-
-
 def _written(file: File, remove: str) -> StringCommand:
     """Write the candidate from standard input: private first, then owner, mode, digest."""
     candidate = shlex.quote(file.candidate)

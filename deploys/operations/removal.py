@@ -12,10 +12,13 @@ from deploys.layout import STATE
 
 
 @operation()
-def files_gone(paths: Sequence[str], then: str = "", service: str = "") -> Generator[str]:
+def files_gone(
+    paths: Sequence[str], first: str = "", then: str = "", service: str = ""
+) -> Generator[str]:
     """Files that shall not be there.
 
     + paths: what is removed; never anything that the deploy didn't write
+    + first: shell that comes before, where any of them is there
     + then: shell for when something was removed
     + service: the stamp of `converged` for these files. It goes last: a run that was killed before
       that is finished by the next.
@@ -24,7 +27,7 @@ def files_gone(paths: Sequence[str], then: str = "", service: str = "") -> Gener
     there = host.get_fact(facts.PathStates, paths=[*paths, *stamps])
     if not there:
         return
-    steps = [f"rm -f {facts.quoted(paths)}", *([then] if then else [])]
+    steps = [first, f"rm -f {facts.quoted(paths)}", then]
     if stamps:
         steps.append(f"rm -f {facts.quoted(stamps)}")
-    yield "set -e\n" + "\n".join(steps)
+    yield "\n".join(["set -e", *filter(None, steps)])

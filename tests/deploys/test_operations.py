@@ -18,7 +18,6 @@ pytestmark = pytest.mark.usefixtures("this_computer")
 files_in_place = files.files_in_place._inner
 directories_in_place = files.directories_in_place._inner
 mode_in_place = files.mode_in_place._inner
-files_absent = files.files_absent._inner
 converged = services.converged._inner
 files_gone = removal.files_gone._inner
 
@@ -36,9 +35,9 @@ def test_what_has_no_use_any_more_goes_once_its_service_has_stopped(tmp_path: Pa
     old, never = tmp_path / "old.timer", tmp_path / "never"
     old.touch()
     paths, first = [str(old), str(never)], f"cp {old} {tmp_path}/stopped"
-    assert run_all(files_absent(files=paths, first=first)) == (1, "")
+    assert run_all(files_gone(paths=paths, first=first)) == (1, "")
     assert [path.name for path in tmp_path.iterdir()] == ["stopped"]
-    assert list(files_absent(files=paths, first=first)) == []
+    assert list(files_gone(paths=paths, first=first)) == []
 
 
 @pytest.mark.parametrize("change", ["content", "mode"])
