@@ -28,7 +28,8 @@ def _reachable() -> bool:
 
 
 @pytest.mark.parametrize(
-    ("template", "old", "new", "operation", "path"),
+    # `alone`: whether the node has only its timer, or the operator's side still gets there too.
+    ("template", "old", "new", "operation", "path", "alone"),
     [
         (
             "nftables/firewall.nft.j2",
@@ -36,6 +37,7 @@ def _reachable() -> bool:
             "tcp dport { 2222 }",
             FIREWALL,
             "/etc/portside/firewall.nft",
+            True,
         ),
         (
             "base/sshd.conf.j2",
@@ -43,11 +45,11 @@ def _reachable() -> bool:
             "AllowUsers nobody",
             SSH_SERVER,
             "/etc/ssh/sshd_config.d/40-portside.conf",
+            False,
         ),
     ],
+    ids=["firewall", "ssh"],
 )
-# Whether the operator's side still gets there to undo it, or the node is alone with its timer.
-@pytest.mark.parametrize("alone", [False, True])
 def test_a_change_that_locks_out_is_undone(
     spare: Spare,
     tmp_path: Path,
