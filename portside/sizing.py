@@ -25,6 +25,9 @@ RING_BUFFERS = 4
 AGENT_BASE = 72 * MIB
 WORKER_BASE = 72 * MIB
 CONTROL_BASE = 192 * MIB
+CONTROL_HANDOVER = 48 * MIB
+"""Of its web side beside that: while a new process takes over, there are two of 90 MiB, and what
+starts them."""
 REPLICA_BASE = 128 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 6 * MIB

@@ -163,7 +163,8 @@ def units(node: Node) -> dict[str, str]:
             f"systemd/{name}.j2",
             layout=layout,
             writable=layout.CONTROL_HOME,
-            memory_max=sizing.control_memory(node.facts.machine),
+            memory_max=sizing.control_memory(node.facts.machine)
+            + (sizing.CONTROL_HANDOVER if name == layout.CONTROL_SERVICE else 0),
             generations=GENERATIONS,
             postgresql=node.cluster.control.database.get_secret_value() == "postgresql",
             stores=isinstance(node, StorageNode),

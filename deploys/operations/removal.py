@@ -27,7 +27,8 @@ def files_gone(
     there = host.get_fact(facts.PathStates, paths=[*paths, *stamps])
     if not there:
         return
-    steps = [first, f"rm -f {facts.quoted(paths)}", then]
+    left = [each for each in paths if each in there]
+    steps = [first, f"rm -f {facts.quoted(left)}" if left else "", then]
     if stamps:
         steps.append(f"rm -f {facts.quoted(stamps)}")
     yield "\n".join(["set -e", *filter(None, steps)])

@@ -97,10 +97,13 @@ def test_the_labs_own_authority_goes_to_the_nodes_and_no_one_elses(
     assert authority_file(make_node(cluster=files)) is None
 
 
-def test_an_authority_that_is_named_goes_to_the_nodes(tmp_path: Path, make_node: MakeNode) -> None:
-    (tmp_path / "ca.pem").write_text("certificates")
+def test_an_authority_that_is_named_goes_to_the_nodes(
+    ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
+) -> None:
+    authority = ca.certificate_pem.decode()
+    (tmp_path / "ca.pem").write_text(authority)
     said = f"tls: {{mode: acme, email: ops@portside.test, authority: {tmp_path}/ca.pem}}\n"
-    assert authority_file(make_node(cluster=parse(CLUSTER + said))) == "certificates\n"
+    assert authority_file(make_node(cluster=parse(CLUSTER + said))) == authority
     (tmp_path / "ca.pem").unlink()
     with pytest.raises(PyinfraError, match=r"s01: no certificate authority: .*ca\.pem"):
         authority_file(make_node(cluster=parse(CLUSTER + said)))
