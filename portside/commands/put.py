@@ -135,8 +135,8 @@ def command(
     ca: Annotated[
         Path | None,
         typer.Option(
-            help="Authority to trust; without it the login's, or the lab's own where tls.mode is "
-            "lab, else the system's.",
+            help="Authority to trust; without it the login's, or the cluster file's (the lab's "
+            "own, or tls.authority), else the system's.",
             show_default=False,
         ),
     ] = None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -168,3 +170,22 @@ def test_a_task_believes_the_pinned_host_key_and_no_other(
     known_hosts.pin(keystore, [("s01", at, other)])
     with pytest.raises(host_keys.HostKeyError, match="portside keys forget s01"):
         fabfile._logged_in(cluster, "s01")
+
+
+def test_a_rotation_goes_by_what_nodes_confirm_whatever_becomes_of_the_run(
+    keystore: Keystore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run is of a program that isn't there: no node has anything, and no key signs."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pyinfra").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "pyinfra").chmod(0o755)
+    rotate_keys = cast(Any, fabfile.rotate_keys).body
+    signs = keystore.issuer_key().kid
+    with pytest.raises(SystemExit, match="c01, s01: not reached"):
+        rotate_keys(None, what="issuer")
+    assert keystore.issuer_key().kid == signs
+    with pytest.raises(SystemExit, match="a rotation isn't done yet"):
+        rotate_keys(None, finish=True)
+    with pytest.raises(SystemExit, match="--what owner: one of issuer, nodes, operator, all"):
+        rotate_keys(None, what="owner")
