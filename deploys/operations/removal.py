@@ -27,8 +27,7 @@ def files_gone(
     there = host.get_fact(facts.PathStates, paths=[*paths, *stamps])
     if not there:
         return
-    left = [each for each in paths if each in there]
-    steps = [first, f"rm -f {facts.quoted(left)}" if left else "", then]
+    steps = [first, f"rm -f {facts.quoted(paths)}", then]
     if stamps:
         steps.append(f"rm -f {facts.quoted(stamps)}")
     yield "\n".join(["set -e", *filter(None, steps)])

@@ -67,7 +67,7 @@ _KNOWN = tuple(
         (
             r"host key .*(does not match|mismatch)|key for server .* does not match",
             "it shows another SSH host key than before: if it was installed anew, forget the old "
-            "one with `portside keys forget` and its id; if not, somebody may be in between",
+            "one with `portside keys forget NODE`; if not, somebody may be in between",
         ),
         (
             r"could not resolve hostname|name or service not known",

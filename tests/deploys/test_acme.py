@@ -106,7 +106,7 @@ def test_nothing_renews_a_certificate_that_is_no_longer_asked_for() -> None:
     timer = f"{layout.UNITS}/{layout.CERTIFICATE_TIMER}"
     left = {**PRISTINE, f"{timer} ": [f"file 644 root root 0 {timer}"]}
     commands = fake_host.deploy("site.py", left, "s01", ["storage"])
-    gone = position(commands, f"--now {layout.CERTIFICATE_TIMER}", f"rm -f {timer}")
+    gone = position(commands, f"--now {layout.CERTIFICATE_TIMER}", "rm -f", timer)
     assert position(commands, "nginx -t -q -c") < gone
 
 

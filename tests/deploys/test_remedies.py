@@ -25,7 +25,10 @@ from deploys.runs.remedies import LONGEST, explain
         ("E: Failed to fetch http://m/a.deb 404 Not Found", "apt-get update"),
         ("E: Sub-process /usr/bin/dpkg returned an error code (1)", "dpkg --configure -a"),
         ("Authentication error (username=ops)", "ssh.key"),
-        ("SSH error (Host key for server 's01' does not match: got 'x')", "portside keys forget"),
+        (
+            "SSH error (Host key for server 's01' does not match: got 'x')",
+            "portside keys forget NODE",
+        ),
         ("Could not resolve hostname ([Errno -2] Name or service not known)", "DNS"),
         ("Could not connect ([Errno None] Unable to connect to port 22 on 10.0.3.9)", "is it up"),
         ("Could not connect (timed out)", "is it up"),

@@ -42,6 +42,7 @@ _LINE = re.compile(r"^    ((?:portside|fab) [^#\n]*)", re.MULTILINE)
 
 _FILE_ID = "0" * 32
 _STAND_INS = {
+    "NODE": "s01",
     "URL": "https://c01.example.net",
     "create|list|revoke": "list",
     "...": "x",
@@ -128,13 +129,10 @@ def check(command: str) -> None:
         case "fab":
             _by_invoke(words)
         case "systemctl":
-            units = {name for each in PROGRAMS.values() for name in each.services}
+            units = {"nginx", *(name for each in PROGRAMS.values() for name in each.services)}
+            named = [each for each in words[1:] if not each.startswith("-")]
             # What is to be switched off is somebody else's.
-            if (
-                words[1:]
-                and words[0] != "disable"
-                and words[1].removesuffix(".service") not in units
-            ):
+            if named and words[0] != "disable" and named[0].removesuffix(".service") not in units:
                 raise NoSuchCommand(f"no unit of ours: {words}")
 
 
