@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
+.PHONY: up down odd nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -94,6 +94,11 @@ fuzz: packages $(VENV)/ready  ## odd requests by the ten thousand: a minute or t
 
 release: packages $(VENV)/ready  ## the tag of a version, and its wheelhouses: make release VERSION=1.2.3
 	$(BIN)/python -m deploys.tagging $(VERSION)
+
+odd: packages $(VENV)/ready  ## VPSes as providers hand them out, from bare to verified: 20 minutes
+	@$(call install,nmap)
+	$(PYTHON) -m lab --machines lab/odd.json up
+	$(PYTEST) -vv --durations=0 tests/lab/odd; outcome=$$?; $(PYTHON) -m lab --machines lab/odd.json down; exit $$outcome
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
