@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 
 import pytest
 from testinfra.host import Host
 
+from deploys.layout import PROJECT_ROOT
+from portside.cluster.file import load
+from portside.operator.keystore import Keystore
 from tests.support.lab.odd import CONTROL, FIRST, NODES, SECOND, Operator, make_odd
+from tests.support.lab.requests import Node, talking_to
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,15 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
 def machines(operator: Operator) -> Mapping[str, Host]:
     """The machines by their ids."""
     return {node_id: operator.logged_in(node_id) for node_id in NODES}
+
+
+@pytest.fixture(scope="session")
+def talk(operator: Operator) -> Mapping[str, Node]:
+    """The storage nodes as clients know them."""
+    cluster = load(operator.file)
+    keystore = Keystore.for_cluster(cluster, PROJECT_ROOT)
+    trust = ssl.create_default_context(cafile=operator.authority)
+    return {
+        node_id: talking_to(cluster, node_id, trust, keystore.issuer_key())
+        for node_id in (FIRST, SECOND)
+    }

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import ssl
 import subprocess
 import sys
 import threading
@@ -18,26 +17,12 @@ import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
-from portside.cluster.file import load
-from portside.operator.keystore import Keystore
 from portside.quantities import MIB
 from tests.support.lab.deploy import Run, deploy
 from tests.support.lab.odd import CONTROL, FIRST, ODD, SECOND, Operator
-from tests.support.lab.requests import Node, talking_to
+from tests.support.lab.requests import Node
 
 CONTAINER = "portside-odd-"
-
-
-@pytest.fixture(scope="module")
-def talk(operator: Operator) -> Mapping[str, Node]:
-    """The storage nodes as clients know them."""
-    cluster = load(operator.file)
-    keystore = Keystore.for_cluster(cluster, PROJECT_ROOT)
-    trust = ssl.create_default_context(cafile=operator.authority)
-    return {
-        node_id: talking_to(cluster, node_id, trust, keystore.issuer_key())
-        for node_id in (FIRST, SECOND)
-    }
 
 
 def _portside(operator: Operator, *words: str) -> str:
@@ -70,7 +55,7 @@ def _holds_files(node: Node) -> None:
 
 @contextmanager
 def _killing(host: Host, what: str) -> Iterator[None]:
-    """What is run with these words is killed as soon as it is there; they don't match themselves."""
+    """What runs with these words is killed once it is there; they don't match themselves."""
     over = threading.Event()
 
     def kill() -> None:

@@ -47,10 +47,8 @@ class Operator:
         )
         ca = certificates.make_ca("an authority of one's own")
         self.authority.write_bytes(ca.certificate_pem)
-        for node_id in NODES:
-            pair = certificates.issue(ca, f"{node_id}.{DOMAIN}")
-            (self.folder / f"{node_id}.crt").write_bytes(pair.certificate_pem)
-            (self.folder / f"{node_id}.key").write_bytes(pair.key_pem)
+        (self.folder / "ca.key").write_bytes(ca.key_pem)
+        self.certify()
         self.file.write_text(
             f"name: odd\ndomain: {DOMAIN}\n"
             f"ssh: {{config: {self.folder}/ssh_config, host_keys: accept-new}}\n"
@@ -62,6 +60,15 @@ class Operator:
             "replication: {factor: 2}\n"
             "limits: {slots_per_owner: 1, promised_per_owner: 1, slots_per_address: 1}\n"
         )
+
+    def certify(self) -> None:
+        """A new certificate for each node, by the same authority."""
+        key = (self.folder / "ca.key").read_bytes()
+        ca = certificates.Pair(self.authority.read_bytes(), key)
+        for node_id in NODES:
+            pair = certificates.issue(ca, f"{node_id}.{DOMAIN}")
+            (self.folder / f"{node_id}.crt").write_bytes(pair.certificate_pem)
+            (self.folder / f"{node_id}.key").write_bytes(pair.key_pem)
 
     def logged_in(self, node_id: str) -> Host:
         """The machine over SSH as its operator, with root's rights."""

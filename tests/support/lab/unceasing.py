@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,7 +40,9 @@ class Tally:
 
 
 @contextmanager
-def uploads_without_a_pause(node: Node, seconds: float = 3.0) -> Iterator[Tally]:
+def uploads_without_a_pause(
+    node: Node, seconds: float = 3.0, kinds: Collection[str] = ("put", "form", "tus")
+) -> Iterator[Tally]:
     """Two of each kind at every moment of this context: one that takes so long, one at once."""
     tally, over = Tally(), threading.Event()
 
@@ -59,6 +61,7 @@ def uploads_without_a_pause(node: Node, seconds: float = 3.0) -> Iterator[Tally]
     threads = [
         threading.Thread(target=go_on, args=(kind, send, pause), name=f"{kind} {pause}")
         for kind, send in (("put", _put), ("form", _form), ("tus", _tus))
+        if kind in kinds
         for pause in (0.0, seconds / 20)
     ]
     for each in threads:
