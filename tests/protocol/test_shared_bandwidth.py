@@ -197,12 +197,12 @@ def test_a_newer_request_takes_over_from_one_that_waits_for_bandwidth(
 ) -> None:
     agent = bounded[0].agent
     tus = Tus(agent, name="a.bin", sub="taken-over")
-    place = "/api" + tus.create(4 * len(BODY)).headers["Location"].partition("/api")[2]
-    older = threading.Thread(target=tus.append, args=(place, 0, 4 * BODY))
+    place = "/api" + tus.create(ENDLESS).headers["Location"].partition("/api")[2]
+    older = threading.Thread(target=tus.append, args=(place, 0, 32 * BODY))
     older.start()
     wait_until(lambda: agent.status()["bandwidth"]["waiting"] > 0)
     offset = tus.offset(place)
-    assert 0 < offset < 4 * len(BODY)
+    assert 0 < offset < 32 * len(BODY)
     assert tus.append(place, offset, BODY[: 1 * MIB]).status_code == 204
     older.join()
     tus.delete(place)
