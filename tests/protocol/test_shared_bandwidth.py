@@ -29,7 +29,7 @@ BODY = bytes(2 * MIB)
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Nginx]]:
-    """A node on which an upload is idle after half a second."""
+    """A node on which an upload is idle after two seconds."""
     homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
     settings = {
         "bandwidth.node": 8 * MIB,
@@ -37,7 +37,7 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Ng
         "bandwidth.upload": 5 * MIB,
         "slots_per_token": 4,
         "slots_per_owner": 0.5,
-        "idle_after": 0.5,
+        "idle_after": 2.0,
     }
     with node_behind_nginx(*homes, settings=settings) as (node, nginx):
         yield node, nginx
@@ -121,7 +121,9 @@ def test_an_upload_that_waits_for_bandwidth_gives_way_to_nobody(
     uploads = [endless("alice") for _ in range(share)]
     wait_until(lambda: all(each.size for each in uploads))
     before = node.agent.status()
-    wait_until(lambda: _waited(node.agent) > before["bandwidth"]["waited_seconds"] + share)
+    waited = before["bandwidth"]["waited_seconds"]
+    # Each has waited for longer than an idle one is let be.
+    wait_until(lambda: _waited(node.agent) > waited + 3 * share)
     token = {"Authorization": f"Bearer {node.agent.mint(sub='alice')}"}
     answer, _ = nginx.ask("PUT", f"{paths.UPLOAD}/one-more.bin", token, b"x")
     assert answer.status == 429
