@@ -29,7 +29,7 @@ BODY = bytes(2 * MIB)
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Nginx]]:
-    """A node on which an upload is idle after half a second."""
+    """A node on which an upload is idle after two seconds."""
     homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
     settings = {
         "bandwidth.node": 8 * MIB,
@@ -37,7 +37,7 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Ng
         "bandwidth.upload": 5 * MIB,
         "slots_per_token": 4,
         "slots_per_owner": 0.5,
-        "idle_after": 0.5,
+        "idle_after": 2.0,
     }
     with node_behind_nginx(*homes, settings=settings) as (node, nginx):
         yield node, nginx
@@ -121,7 +121,9 @@ def test_an_upload_that_waits_for_bandwidth_gives_way_to_nobody(
     uploads = [endless("alice") for _ in range(share)]
     wait_until(lambda: all(each.size for each in uploads))
     before = node.agent.status()
-    wait_until(lambda: _waited(node.agent) > before["bandwidth"]["waited_seconds"] + share)
+    waited = before["bandwidth"]["waited_seconds"]
+    # Each has waited for longer than an idle one is let be.
+    wait_until(lambda: _waited(node.agent) > waited + 3 * share)
     token = {"Authorization": f"Bearer {node.agent.mint(sub='alice')}"}
     answer, _ = nginx.ask("PUT", f"{paths.UPLOAD}/one-more.bin", token, b"x")
     assert answer.status == 429
@@ -197,12 +199,12 @@ def test_a_newer_request_takes_over_from_one_that_waits_for_bandwidth(
 ) -> None:
     agent = bounded[0].agent
     tus = Tus(agent, name="a.bin", sub="taken-over")
-    place = "/api" + tus.create(4 * len(BODY)).headers["Location"].partition("/api")[2]
-    older = threading.Thread(target=tus.append, args=(place, 0, 4 * BODY))
+    place = "/api" + tus.create(ENDLESS).headers["Location"].partition("/api")[2]
+    older = threading.Thread(target=tus.append, args=(place, 0, 32 * BODY))
     older.start()
     wait_until(lambda: agent.status()["bandwidth"]["waiting"] > 0)
     offset = tus.offset(place)
-    assert 0 < offset < 4 * len(BODY)
+    assert 0 < offset < 32 * len(BODY)
     assert tus.append(place, offset, BODY[: 1 * MIB]).status_code == 204
     older.join()
     tus.delete(place)
