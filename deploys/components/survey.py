@@ -20,7 +20,6 @@ from deploys.hosts.survey import Survey, Surveyed
 from deploys.layout import PROJECT_ROOT
 from deploys.runs.arrival import arrive
 from portside.cluster import file as cluster_file
-from portside.cluster.file import Cluster
 
 NodeKind = TypeVar("NodeKind", bound=Node)
 
@@ -64,7 +63,7 @@ def _judged(node_id: str) -> Judgement:
         host=cluster.host(node_id),
         ports=ports_of(cluster, node_id),
         root=cluster.uploads.root if stores else None,
-        firewall=_has_firewall(cluster),
+        firewall=cluster.firewall.mode == "on",
         keep_nginx=cluster.nginx.keep,
         now=time.time(),
     )
@@ -76,11 +75,6 @@ def _judged(node_id: str) -> Judgement:
         ports=asked.ports,
     )
     return judge(found or Surveyed(), asked)
-
-
-def _has_firewall(cluster: Cluster) -> bool:
-    settings = getattr(cluster, "firewall", None)
-    return settings is None or settings.mode == "on"
 
 
 def _unprepared(node: Node) -> Iterator[str]:

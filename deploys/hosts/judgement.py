@@ -16,7 +16,7 @@ from portside.quantities import GIB, format_size
 RELEASES = {"12": "python3.11", "13": "python3.13"}
 """Debian's releases that nodes may have, and what their `python3` is: releases bring its wheels."""
 
-ARCHITECTURES = ("amd64",)
+ARCHITECTURES = ("amd64", "arm64")
 """In Debian's words."""
 
 LEAST_KERNEL = (4, 19)

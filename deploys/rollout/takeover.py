@@ -23,6 +23,7 @@ from deploys import layout
 from deploys.components import agent, nginx
 from deploys.hosts import facts
 from deploys.hosts.node import StorageNode
+from deploys.operations.releases import MAKE_VENV
 from deploys.operations.running import Ran, run
 from deploys.rollout.proof import Failure, Prover
 from deploys.rollout.turns import Held, Turn, TurnFailed
@@ -225,6 +226,8 @@ def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
         "{ mv -fT $s.told $s; sed -i 's/[^ ]*$/-/' $s; }; done; "
         f"[ -e {directory}/.complete ] || {{ echo release {shlex.quote(release)} is gone >&2; "
         "exit 1; }; "
+        # Another Python may be there by now; releases from before that don't know of it.
+        f"[ ! -x {directory}/{MAKE_VENV} ] || {directory}/{MAKE_VENV}; "
         f"for f in {facts.quoted(files)}; do if [ -e {kept}$f ]; then "
         f"cp -a {kept}$f $f.back; mv -fT $f.back $f; else rm -f $f; fi; done; "
         f"ln -sfn releases/{shlex.quote(release)} {layout.CURRENT}.new; "
