@@ -9,19 +9,19 @@ keys were gathered before; everything at once: deploys/site.py.
 from pyinfra.context import host
 
 from deploys.components.acme import acme
-from deploys.components.base import base
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
 from deploys.components.control_replica import control_replica
-from deploys.components.firewall import firewall
-from deploys.components.hardening import hardening
+from deploys.components.machine.base import base
+from deploys.components.machine.firewall import firewall
+from deploys.components.machine.hardening import hardening
+from deploys.components.machine.ssh import ssh_server
+from deploys.components.machine.tuning import tuning
 from deploys.components.nginx import nginx
 from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
-from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
 from deploys.components.tls import tls
-from deploys.components.tuning import tuning
 from deploys.hosts.node import this_node
 from deploys.runs.trouble import contained
 

@@ -11,21 +11,21 @@ from pyinfra.context import host
 
 from deploys.components.acme import acme
 from deploys.components.agent import agent, agent_release, old_releases
-from deploys.components.base import base
 from deploys.components.clamav import clamav
 from deploys.components.control import control
 from deploys.components.control_database import control_backups, control_database
 from deploys.components.control_replica import control_replica
-from deploys.components.disk import disk
-from deploys.components.firewall import firewall
-from deploys.components.hardening import hardening
+from deploys.components.machine.base import base
+from deploys.components.machine.disk import disk
+from deploys.components.machine.firewall import firewall
+from deploys.components.machine.hardening import hardening
+from deploys.components.machine.ssh import ssh_server
+from deploys.components.machine.tuning import tuning
 from deploys.components.nginx import nginx
 from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
-from deploys.components.ssh import ssh_server
 from deploys.components.survey import surveyed
 from deploys.components.tls import tls
-from deploys.components.tuning import tuning
 from deploys.hosts.node import StorageNode, this_node
 from deploys.rollout.takeover import NAME, turn_for
 from deploys.rollout.turns import in_turn, nobody_failed

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -123,12 +123,14 @@ def storage_node(root: Path, sizing: Sizing, node_id: str = _NODE) -> StorageNod
             "name": _ISSUER,
             "domain": "portside.test",
             "nodes": {node_id: {}},
-            "uploads": {"root": str(root)},
             "tls": {"mode": "lab"},
             # All of a bench's users come from one address.
             "limits": {"slots_per_address": 1, "requests_per_address": 100_000},
         }
     )
+    # Without a check: a bench's node is no service, and may live where services see nothing.
+    uploads = cluster.uploads.model_copy(update={"root": PurePosixPath(root)})
+    cluster = cluster.model_copy(update={"uploads": uploads})
     found = NodeFacts(
         machine=NODE,
         container=False,

@@ -116,7 +116,7 @@ def is_of_a_suite(name: str) -> bool:
 def test_every_folder_is_a_room_and_no_corridor() -> None:
     modules = Counter(
         path.parent.relative_to(ROOT)
-        for package in ("agent", "control", "portside")
+        for package in ("agent", "control", "portside", "deploys")
         for path in modules_of(package)
         if path.name != "__init__.py"
     )

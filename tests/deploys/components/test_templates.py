@@ -14,7 +14,8 @@ from gunicorn.config import Config
 
 from agent import settings
 from deploys import layout
-from deploys.components import agent, control, nginx, tuning
+from deploys.components import agent, control, nginx
+from deploys.components.machine import tuning
 from deploys.hosts import facts
 from deploys.operations.rendering import render
 from portside.cluster.file import parse

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pyinfra.context import ctx_host
 
-from deploys.components import ssh
-from deploys.components.ssh import DROP_IN, contradictions
+from deploys.components.machine import ssh
+from deploys.components.machine.ssh import DROP_IN, contradictions
 from deploys.hosts.ssh_server import SshServer, SshServerState
 from portside.cluster.file import parse
 from tests.support.cluster_files import CLUSTER

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploys.components import firewall
-from deploys.components.firewall import open_ports
+from deploys.components.machine import firewall
+from deploys.components.machine.firewall import open_ports
 from deploys.hosts.ssh_server import SshServer
 from deploys.operations.rendering import render
 from portside.cluster.file import parse

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deploys.components import disk
+from deploys.components.machine import disk
 from tests.support.deploys.nodes import MakeNode
 from tests.support.loopback import wait_until
 

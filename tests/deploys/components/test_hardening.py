@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploys import layout
-from deploys.components import hardening
+from deploys.components.machine import hardening
 from deploys.hosts.system import System, SystemFacts
 from deploys.operations.rendering import render
 from portside.cluster.hardening import Hardening

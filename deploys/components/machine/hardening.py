@@ -15,7 +15,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from deploys import layout
-from deploys.components.banners import banners
+from deploys.components.machine.banners import banners
 from deploys.hosts.node import Node
 from deploys.hosts.system import System, SystemFacts, path
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place

@@ -1,0 +1,1 @@
+"""What makes of a Debian a node, before anything of Portside runs on it."""
