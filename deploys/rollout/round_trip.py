@@ -15,7 +15,10 @@ PATIENCE = 30
 """Seconds for each answer."""
 
 FULL = 20
-"""Seconds in which a node that says 503 is asked again: its slots may be taken for a moment."""
+"""Seconds in which a node is asked again that has no room for a request at this moment."""
+
+FOR_A_MOMENT = (429, 503)
+"""Slots may all be taken, and others behind this address may have asked for much (RFC 6585, 4)."""
 
 
 class Failed(Exception):
@@ -78,31 +81,26 @@ def round_trip(
         check: str, wanted: tuple[int, ...], method: str, path: str, token: str, body: bytes = b""
     ) -> bytes:
         headers = {"Authorization": "Bearer " + token} if token else {}
-        connection = _Connection(host, port, address or host, context)
-        try:
-            connection.request(method, path, body or None, headers)
-            answer = connection.getresponse()
-            said = answer.read(1 << 20)
-        except (OSError, http.client.HTTPException) as error:
-            raise Failed(check, str(error) or repr(error)) from None
-        finally:
-            connection.close()
-        if answer.status not in wanted:
-            raise Failed(check, *_told(answer.status, said))
-        return said
-
-    def store() -> bytes:
         deadline = time.monotonic() + FULL
         while True:
+            connection = _Connection(host, port, address or host, context)
             try:
-                return ask("upload", (201,), "PUT", "/api/internal/upload/" + name, upload, data)
-            except Failed as failed:
-                if not failed.args[1].startswith("503") or time.monotonic() > deadline:
-                    raise
+                connection.request(method, path, body or None, headers)
+                answer = connection.getresponse()
+                said = answer.read(1 << 20)
+            except (OSError, http.client.HTTPException) as error:
+                raise Failed(check, str(error) or repr(error)) from None
+            finally:
+                connection.close()
+            if answer.status in wanted:
+                return said
+            if answer.status not in FOR_A_MOMENT or time.monotonic() > deadline:
+                raise Failed(check, *_told(answer.status, said))
             time.sleep(1)
 
     try:
-        stored = json.loads(store())
+        place = "/api/internal/upload/" + name
+        stored = json.loads(ask("upload", (201,), "PUT", place, upload, data))
         if stored["sha256"] != hashlib.sha256(data).hexdigest():
             raise Failed("upload", "the node has another SHA-256 than was sent")
         if ask("download", (200,), "GET", "/uploads/" + stored["path"], "") != data:

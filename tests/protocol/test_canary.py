@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import http.client
 import inspect
 import json
 import secrets
+import ssl
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from deploys.rollout import round_trip
 from portside.names import CANARY
 from portside.tokens import mint_access
+from tests.support.cluster_files import CLUSTER
 from tests.support.minting import access_claims
-from tests.support.protocol.nodes import HOST, Node
+from tests.support.protocol.nodes import HOST, Node, node_behind_nginx
 
 
 def _task(node: Node, **changed: Any) -> dict[str, Any]:
@@ -77,3 +83,25 @@ def test_who_is_not_trusted_or_not_there_is_out_of_reach(node: Node) -> None:
     assert round_trip.out_of_reach(HOST, node.ca.read_text(), port) is None
     assert "certificate verify failed" in str(round_trip.out_of_reach(HOST, None, port))
     assert "refused" in str(round_trip.out_of_reach(HOST, node.ca.read_text(), 1))
+
+
+def test_a_node_that_has_no_room_for_a_moment_is_asked_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    homes = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("agent")
+    bounded = f"{CLUSTER}limits: {{requests_per_address: 60}}\n"
+    with node_behind_nginx(*homes, cluster=bounded) as (node, _):
+        while _status_of_a_request(node) != HTTPStatus.TOO_MANY_REQUESTS:
+            pass
+        assert round_trip.round_trip(**_task(node)) is None
+
+
+def _status_of_a_request(node: Node) -> int:
+    """What a request by someone else behind this computer's address is answered."""
+    trust = ssl.create_default_context(cafile=node.ca)
+    connection = http.client.HTTPSConnection(urlsplit(node.url).netloc, context=trust)
+    try:
+        connection.request("GET", "/api/v1/files")
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -66,6 +66,7 @@ def test_an_upload_goes_on_while_nginx_takes_up_a_replaced_library(
         run = deploy(LAB, "--limit", "s02")
         assert run.succeeded, run.output
         assert {name.rpartition(" | ")[2] for name in run.hosts("success")} == {
+            "Nodes take over, one after the other",
             "nginx runs what is installed",
             "nginx serves it",
         }

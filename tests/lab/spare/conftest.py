@@ -25,6 +25,8 @@ def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spare]:
     cluster = load(file)
     keystore = Keystore.for_cluster(cluster, PROJECT_ROOT)
     keystore.init(cluster)
+    # The machine may have been made anew since this cluster was last deployed to it.
+    keystore.forget_node_key(NODE)
     run = deploy(file)
     assert run.succeeded, run.output
     trust = ssl.create_default_context(cafile=str(keystore.ca_certificate()))

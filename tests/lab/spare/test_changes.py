@@ -43,7 +43,11 @@ def test_a_deploy_that_changes_the_unit_drops_no_upload(spare: Spare, tmp_path: 
     with uploads_without_a_pause(spare.node) as tally:
         run = deploy(spare.file, project=project)
         assert run.succeeded, run.output
-    assert run.hosts("success").keys() == {"Agent | Units", "Agent | Agent runs and is ready"}
+    assert run.hosts("success").keys() == {
+        "Nodes take over, one after the other",
+        "Agent | Units",
+        "Agent | Agent runs and is ready",
+    }
     _nothing_was_dropped(tally)
 
 

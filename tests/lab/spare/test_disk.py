@@ -33,7 +33,7 @@ def disk(spare: Spare, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dis
     host = spare.host
     # A run that was cut short may have left it mounted, and then no device is new.
     _remove(host)
-    host.check_output("truncate --size 256M /root/lab-disk.img")
+    host.check_output("truncate --size 512M /root/lab-disk.img")
     device = host.check_output("losetup --find --show /root/lab-disk.img")
     cluster = tmp_path_factory.mktemp("disk") / "lab.yaml"
     cluster.write_text(
@@ -139,6 +139,6 @@ def test_another_nodes_disk_is_not_taken_over(disk: Disk) -> None:
     disk.host.check_output(f"echo s09 > {marker}")
     run = deploy(disk.cluster)
     assert not run.succeeded
-    assert f"{ROOT} holds another node's files" in run.output
+    assert f"{ROOT} holds the files of s09: is this the right machine" in run.output
     assert disk.host.file(marker).content_string == "s09\n"
     disk.host.check_output(f"echo s04 > {marker}")

@@ -29,6 +29,7 @@ def test_modes_and_settings_are_put_back_and_nothing_starts_anew(spare: Spare) -
         "Base | Folders of the service",
         "Tuning | Kernel settings are in force",
         "Disk | Data folders",
+        "Nodes take over, one after the other",
         "Agent | The node's key is the agent's alone",
     }
     key = host.file("/etc/portside/node.key")

@@ -24,6 +24,9 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 _PATIENCE = 300.0
 """Seconds: a computer that carries a whole lab may be slow, and that drops nothing."""
 
+_EVERY = 0.4
+"""Seconds from one quick upload to the next of its kind: within what one owner may begin."""
+
 _TRIES = 60
 """Of a tus upload, half a second apart."""
 
@@ -43,7 +46,8 @@ class Tally:
 def uploads_without_a_pause(
     node: Node, seconds: float = 3.0, kinds: Collection[str] = ("put", "form", "tus")
 ) -> Iterator[Tally]:
-    """Two of each kind at every moment of this context: one that takes so long, one at once."""
+    """Of each kind one that takes so long is under way at every moment of this context, and quick
+    ones begin all the while."""
     tally, over = Tally(), threading.Event()
 
     def go_on(kind: str, send: Callable[[Node, bytes, float, Tally], None], pause: float) -> None:
@@ -56,7 +60,9 @@ def uploads_without_a_pause(
             except (AssertionError, OSError, http.client.HTTPException) as error:
                 tally.failed.append(f"{kind} after {time.monotonic() - begun:.1f} s: {error!r}")
             if not pause:
-                tally.longest = max(tally.longest, time.monotonic() - begun)
+                took = time.monotonic() - begun
+                tally.longest = max(tally.longest, took)
+                over.wait(_EVERY - took)
 
     threads = [
         threading.Thread(target=go_on, args=(kind, send, pause), name=f"{kind} {pause}")
