@@ -111,6 +111,16 @@ fi
 {_wait(service, socket)}"""
 
 
+def room(socket: str) -> str:
+    """Shell: whether a service could take something up at once. One that doesn't run could."""
+    command = layout.SERVE_COMMAND
+    # Those of releases before it don't know of this verb.
+    return (
+        f"! {command} --help 2>/dev/null | grep -q room || "
+        f"{command} --socket {shlex.quote(socket)} room"
+    )
+
+
 def _from_gunicorn_alone(service: str, socket: str) -> str:
     """Shell: from a unit that runs gunicorn itself, as before there were generations.
 

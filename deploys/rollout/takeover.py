@@ -24,6 +24,7 @@ from deploys.components import agent, nginx
 from deploys.hosts import facts
 from deploys.hosts.node import StorageNode
 from deploys.operations.releases import MAKE_VENV
+from deploys.operations.reloading import room
 from deploys.operations.running import Ran, run
 from deploys.rollout.proof import Failure, Prover
 from deploys.rollout.turns import Held, Turn, TurnFailed
@@ -98,6 +99,7 @@ class TakeOver:
 
     def carry_out(self) -> None:
         """Change, prove, and put back what doesn't pass. Raises TurnFailed."""
+        self._must_have_room()
         prover = Prover(self.node, self.host)
         before = prover.failure()
         if before is not None:
@@ -123,6 +125,15 @@ class TakeOver:
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
             )
         self._go_back(prover, said, old, tried, words)
+
+    def _must_have_room(self) -> None:
+        """For a process beside those that still finish uploads, before anything is changed."""
+        ran = run(self.state, self.host, room(layout.AGENT_SOCKET))
+        if not ran.succeeded:
+            raise TurnFailed(
+                f"nothing was changed: {_last_line(ran.stderr)}. Run again then, or leave it out "
+                f"with --exclude {self.node.node_id}"
+            )
 
     def _judged(self, before: Failure | None, after: Failure | None) -> str | None:
         """What is wrong with the node as it is now, if that is worse than it was."""

@@ -23,6 +23,8 @@ def main() -> None:
     if arguments.verb == "inherit":
         keep_for(arguments.main, arguments.socket)
         sys.exit()
+    if arguments.verb == "room":
+        sys.exit(asking.make_room(arguments.socket.parent))
     if arguments.verb == "reload":
         complaint = asking.ask(arguments.socket.parent, arguments.supervisor, arguments.within)
     else:
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     reload.add_argument("supervisor", type=int, help="the process of `run`")
     inherit = verbs.add_parser("inherit", help="keep a new socket for who comes after a server")
     inherit.add_argument("main", type=int, help="the main process of the server's unit")
+    verbs.add_parser("room", help="wait a little until a new generation could start at once")
     wait = verbs.add_parser("wait", help="wait until what was asked last serves")
     for verb in (reload, wait):
         verb.add_argument("--within", type=float, default=270.0, help="seconds")

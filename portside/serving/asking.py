@@ -1,6 +1,7 @@
 """Ask a supervisor for a new generation, and wait until one serves: what `systemctl reload` runs.
 
 Its outcome is the reload's: systemd, the deploy and people see whether the new one has taken over.
+Who is about to change something asks first whether there is room for a new one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 from portside.serving import status
+from portside.serving.status import Status
 
 PATIENCE = 30.0
 """Seconds in which those that drain may hand back what they have, before it is said that it waits.
@@ -48,10 +50,37 @@ def wait_for(runtime: Path, number: int, within: float) -> str | None:
         passed = time.monotonic() - begun
         if said.waits and passed > min(PATIENCE, within):
             return (
-                f"{len(said.draining)} older processes still finish uploads, and there is memory "
-                f"for {said.most} processes: the new one takes over by itself as soon as one of "
-                "them has ended, in two hours at the latest; the one before it goes on"
+                f"{_without_room(said)}: the new one takes over by itself as soon as one of them "
+                "has ended, in two hours at the latest; the one before it goes on"
             )
         if passed > within:
             return f"the new process can't serve yet after {within:.0f} s"
         time.sleep(0.05)
+
+
+def make_room(runtime: Path, within: float = PATIENCE) -> str | None:
+    """Wait until a new generation could start at once; None when it could, else why not.
+
+    Those that drain are asked to hand back what can go on elsewhere.
+    """
+    path = status.runtime_file(runtime)
+    deadline = time.monotonic() + within
+    while True:
+        said = status.read(path)
+        if said.serving is None or 1 + len(said.draining) < said.most:
+            return None
+        if time.monotonic() > deadline:
+            return (
+                f"{_without_room(said)}: there is room for a new one once one of them has ended, "
+                "in two hours at the latest"
+            )
+        for process in said.draining:
+            status.hand_back_file(runtime, process).touch()
+        time.sleep(0.1)
+
+
+def _without_room(said: Status) -> str:
+    return (
+        f"as many older processes as there is memory for still finish uploads "
+        f"({len(said.draining)}, beside the one that serves)"
+    )

@@ -79,6 +79,8 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     places = {"RELEASES": "releases", "CURRENT": "current", "BEFORE": "before", "STATE": "stamps"}
     for name, place in places.items():
         monkeypatch.setattr(layout, name, str(tmp_path / place))
+    # Not there, as before there were generations.
+    monkeypatch.setattr(layout, "SERVE_COMMAND", str(tmp_path / "portside-serve"))
     monkeypatch.setattr(
         takeover,
         "files_of_a_release",
@@ -134,6 +136,17 @@ def test_what_fails_its_proof_goes_back_with_its_settings(node: Node) -> None:
     assert not (node.root / "etc" / "new.socket").exists()
     assert node.told == ["agent", "nginx"]
     assert not (node.root / "before").exists()
+
+
+def test_a_node_whose_memory_is_full_of_older_processes_is_left_as_it_is(node: Node) -> None:
+    serve = Path(layout.SERVE_COMMAND)
+    serve.write_text(
+        '#!/bin/sh\ncase "$*" in *--help) echo room ;; *) echo 2 older >&2; exit 1 ;; esac\n'
+    )
+    serve.chmod(0o755)
+    with pytest.raises(TurnFailed, match=r"nothing was changed: 2 older\. .*--exclude s01"):
+        node.take_over(_to_new(node))
+    assert node.runs() == ("old", "old")
 
 
 def test_an_operation_that_fails_half_way_goes_back_too(node: Node) -> None:

@@ -232,6 +232,24 @@ def test_what_memory_has_no_room_for_waits_until_an_old_one_has_ended(unit: Unit
     assert not status.hand_back_file(unit.socket.parent, first).exists()
 
 
+def test_who_is_about_to_change_something_hears_whether_there_is_room(unit: Unit) -> None:
+    folder = unit.socket.parent
+    assert asking.make_room(folder) is None
+    unit.start(most=2)
+    assert asking.make_room(folder) is None
+    first, _ = unit.ask()
+    with unit.connected(b"slow") as slow:
+        assert unit.reload() is None
+        unit.taken_over_from(first)
+        assert "as many older processes" in (asking.make_room(folder, within=0.1) or "")
+        # Its clients can go on elsewhere with what can be resumed.
+        assert status.hand_back_file(folder, first).exists()
+        slow.sendall(b"go on")
+        assert _answer(slow)[0] == first
+    assert asking.make_room(folder) is None
+    assert not status.hand_back_file(folder, first).exists()
+
+
 def test_a_stop_waits_for_what_is_under_way(unit: Unit) -> None:
     unit.start()
     with unit.connected(b"slow") as slow:
@@ -287,7 +305,10 @@ def test_who_waits_hears_why(tmp_path: Path) -> None:
     path = status.runtime_file(tmp_path)
     for said, words in (
         (Status(asked=2, failed=2, serving=1), "ended before it could serve"),
-        (Status(asked=2, waits=True, most=3, draining=(5, 6)), "2 older processes still finish"),
+        (
+            Status(asked=2, waits=True, most=3, draining=(5, 6)),
+            "still finish uploads (2,",
+        ),
         (Status(asked=2), "can't serve yet"),
     ):
         status.write(path, said)
