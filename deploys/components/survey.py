@@ -29,8 +29,11 @@ class HostUnfit(PyinfraError):
 
     def __init__(self, node_id: str, problems: list[str]) -> None:
         self.problems = problems
-        listed = "".join(f"\n  - {problem}" for problem in problems)
-        super().__init__(f"{node_id}: nothing was changed, {len(problems)} to mend first{listed}")
+        [said, *others] = problems
+        if others:
+            listed = "".join(f"\n  - {problem}" for problem in problems)
+            said = f"{len(problems)} things to mend first{listed}"
+        super().__init__(f"{node_id}: {said}")
 
 
 def surveyed(look: Callable[[], NodeKind]) -> NodeKind:

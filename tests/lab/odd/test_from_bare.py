@@ -19,10 +19,17 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.quantities import MIB
 from tests.support.lab.deploy import Run, deploy
-from tests.support.lab.odd import CONTROL, FIRST, ODD, SECOND, Operator
+from tests.support.lab.odd import (
+    CONTROL,
+    FIRST,
+    ODD,
+    SECOND,
+    Operator,
+    cut_the_power,
+    give_power,
+    reboot,
+)
 from tests.support.lab.requests import Node
-
-CONTAINER = "portside-odd-"
 
 
 def _portside(operator: Operator, *words: str) -> str:
@@ -51,6 +58,12 @@ def _holds_files(node: Node) -> None:
     assert answer.status == 201, answer.body
     path = answer.headers["Location"].removeprefix(f"https://{node.host}")
     assert node.download_digest(path) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def _refusal(node: Node) -> str:
+    answer = node.put("a.bin", b"x")
+    assert answer.status == 503
+    return answer.slug
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def test_they_hold_files_and_copies(operator: Operator, talk: Mapping[str, Node]
     path = operator.folder / "by-command.bin"
     path.write_bytes(os.urandom(MIB))
     said = _portside(operator, "put", "--node", FIRST, "--namespace", "lab", str(path))
-    assert said.startswith(f"https://{FIRST}.odd.test/uploads/lab/")
+    assert said.startswith(f"https://{CONTROL}.odd.test/f/")
 
 
 def test_only_what_is_named_is_let_in(machines: Mapping[str, Host]) -> None:
@@ -137,10 +150,7 @@ def test_a_disk_that_is_away_is_said_and_one_that_is_back_is_used(
 ) -> None:
     node, host = talk[SECOND], machines[SECOND]
     host.check_output("systemctl stop portside-agent-worker; umount -l /srv/portside")
-    _until(lambda: node.ask("GET", "/health/ready").status == 503)
-    answer = node.put("a.bin", b"x")
-    assert answer.status == 503
-    assert answer.slug == "disk-unmounted"
+    _until(lambda: _refusal(node) == "disk-unmounted")
     assert host.run("touch /srv/portside/x").rc != 0
     host.check_output("mount /srv/portside")
     node.wait_until_ready()
@@ -151,14 +161,14 @@ def test_a_disk_that_is_away_is_said_and_one_that_is_back_is_used(
 def test_a_full_disk_and_a_host_that_is_down_are_theirs_alone(
     operator: Operator, machines: Mapping[str, Host], talk: Mapping[str, Node]
 ) -> None:
-    subprocess.run(["lxc-stop", "--kill", "--name", f"{CONTAINER}{FIRST}"], check=True)
+    cut_the_power(FIRST)
     full = (ODD / "full-disk.sh").read_text()
     machines[SECOND].check_output("sh -c %s", full)
     try:
         run = deploy(operator.file)
     finally:
         machines[SECOND].check_output("umount /opt/portside")
-        subprocess.run(["lxc-start", "--name", f"{CONTAINER}{FIRST}"], check=True)
+        give_power(FIRST)
     assert not run.succeeded
     assert "Traceback" not in run.output
     assert "is it up" in _line_about(run, FIRST)
@@ -177,8 +187,8 @@ def test_a_dist_upgrade_is_outlived(
         "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y full-upgrade "
         "-o Dpkg::Options::=--force-confold >/dev/null"
     )
-    subprocess.run(["lxc-stop", "--reboot", "--name", f"{CONTAINER}{FIRST}"], check=True)
-    _until(lambda: host.run("systemctl is-active portside-agent").rc == 0, 600)
+    reboot(FIRST, host)
+    talk[FIRST].wait_until_ready()
     _holds_files(talk[FIRST])
     assert deploy(operator.file).succeeded
     again = deploy(operator.file)

@@ -14,7 +14,7 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import CLUSTER_VARIABLE
 from tests.support.lab.deploy import Run, copy_project, deploy
-from tests.support.lab.odd import SECOND, Operator
+from tests.support.lab.odd import SECOND, Operator, cut_the_power, give_power, reboot
 from tests.support.lab.requests import Node
 from tests.support.lab.unceasing import uploads_without_a_pause
 
@@ -64,16 +64,21 @@ def test_no_change_drops_an_upload(
     assert min(tally.stored[kind] for kind in ("put", "form", "tus")) >= 100, tally
 
 
-def test_a_reboot_drops_no_resumable_upload(
+def test_a_reboot_and_a_cut_of_the_power_drop_no_resumable_upload(
     machines: Mapping[str, Host], talk: Mapping[str, Node]
 ) -> None:
     with uploads_without_a_pause(talk[SECOND], 10.0, kinds=("tus",)) as tally:
         time.sleep(5)
-        subprocess.run(["lxc-stop", "--reboot", "--name", f"portside-odd-{SECOND}"], check=True)
+        reboot(SECOND, machines[SECOND])
+        talk[SECOND].wait_until_ready()
+        time.sleep(5)
+        cut_the_power(SECOND)
+        give_power(SECOND)
         talk[SECOND].wait_until_ready()
         time.sleep(5)
     assert tally.failed == []
     assert tally.stored["tus"] > 0
+    # A reboot waits for what is under way.
     assert tally.resumed > 0
 
 

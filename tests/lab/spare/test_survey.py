@@ -26,7 +26,7 @@ def test_every_problem_of_a_host_is_told_and_nothing_is_changed(
             "systemctl stop lab-web; systemctl start nginx; rm -r /srv/others/photos /srv/others"
         )
     assert not run.succeeded
-    assert f"{NODE}: nothing was changed, 2 to mend first" in run.output
+    assert f"{NODE}: before anything was changed: 2 things to mend first" in run.output
     assert "port 80 is held by python3 (lab-web.service): stop it" in run.output
     assert "/srv/others holds photos, nothing of Portside's" in run.output
     assert host.check_output("sha256sum < /etc/portside/agent.toml") == before

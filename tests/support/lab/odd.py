@@ -14,10 +14,13 @@ from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.operator import certificates
+from tests.support.lab.control_plane import wait_for
 
 ODD = PROJECT_ROOT / "lab" / "odd"
 BARE = PROJECT_ROOT / ".vagrant" / "odd.ssh-config"
 """The lab's own, for machines as they come up."""
+CONTAINER = "portside-odd-"
+"""What its name begins with, for LXC."""
 CONTROL, FIRST, SECOND = NODES = ("eu-c1", "eu-s1", "eu-s2")
 DOMAIN = "odd.test"
 
@@ -80,6 +83,23 @@ class Operator:
         )
 
 
+def reboot(node_id: str, host: Host) -> None:
+    """Shut the machine down and boot it anew, as its operator would; it may take a while."""
+    before = _booted(host)
+    subprocess.run(["lxc-stop", "--reboot", "--name", f"{CONTAINER}{node_id}"], check=True)
+    wait_for("it boots", 600, lambda: _booted(host) not in ("", before) or None)
+
+
+def cut_the_power(node_id: str) -> None:
+    """Nothing that runs on the machine hears of it."""
+    subprocess.run(["lxc-stop", "--kill", "--name", f"{CONTAINER}{node_id}"], check=True)
+
+
+def give_power(node_id: str) -> None:
+    """Boot a machine that is off."""
+    subprocess.run(["lxc-start", "--name", f"{CONTAINER}{node_id}"], check=True)
+
+
 def make_odd(node_id: str, *names: str) -> None:
     """Run scripts of lab/odd on a machine that is as it came up."""
     for name in names:
@@ -89,6 +109,15 @@ def make_odd(node_id: str, *names: str) -> None:
             check=True,
             capture_output=True,
         )
+
+
+def _booted(host: Host) -> str:
+    """When the machine did; nothing while it can't be asked."""
+    try:
+        return str(host.run("ps -o lstart= -p 1").stdout)
+    except RuntimeError:
+        # testinfra's, where SSH itself fails.
+        return ""
 
 
 def _identity() -> str:
