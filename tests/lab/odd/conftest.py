@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from testinfra.host import Host
 
 from deploys.layout import PROJECT_ROOT
 from portside.cluster.file import load
-from portside.operator.keystore import Keystore
+from portside.operator.keystore import SECRETS_VARIABLE, Keystore
 from tests.support.lab.odd import CONTROL, FIRST, NODES, SECOND, Operator, make_odd
 from tests.support.lab.requests import Node, talking_to
 
 
 @pytest.fixture(scope="session")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    """With bare machines, each odd in its own way."""
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """With bare machines, each odd in its own way, and secrets of their own."""
     operator = Operator(tmp_path_factory.mktemp("operator"))
     operator.begin()
     make_odd(CONTROL, "foreign-locale", "own-port")
     make_odd(FIRST, "noexec", "umask-077", "dpkg-was-killed", "apt-is-busy", "own-port")
     make_odd(SECOND, "own-disk", "apache", "own-port")
-    return operator
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(SECRETS_VARIABLE, str(operator.folder / "secrets"))
+        yield operator
 
 
 @pytest.fixture(scope="session")
