@@ -60,6 +60,7 @@ def test_no_change_drops_an_upload(
         _rotate_keys(operator)
         for _ in range(5):
             host.check_output(f"systemctl reload {AGENT}")
+    print(tally)
     assert tally.failed == []
     assert min(tally.stored[kind] for kind in ("put", "form", "tus")) >= 100, tally
 
@@ -76,6 +77,7 @@ def test_a_reboot_and_a_cut_of_the_power_drop_no_resumable_upload(
         give_power(SECOND)
         talk[SECOND].wait_until_ready()
         time.sleep(5)
+    print(tally)
     assert tally.failed == []
     assert tally.stored["tus"] > 0
     # A reboot waits for what is under way.

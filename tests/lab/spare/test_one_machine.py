@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,13 @@ from tests.support.lab.spare import NODE, Spare
 
 
 @pytest.fixture
-def box(spare: Spare, changed_cluster: Callable[[str, str], Path]) -> Path:
+def box(spare: Spare, changed_cluster: Callable[[str, str], Path]) -> Iterator[Path]:
     """A cluster file in which the node is the control plane too, with PostgreSQL.
 
     It has never been that before: a deploy takes nothing away, so that goes by hand.
     """
-    spare.host.run(f"systemctl disable --quiet --now {' '.join(SERVICES)} {TIMER} postgresql")
+    off = f"systemctl disable --quiet --now {' '.join(SERVICES)} {TIMER} postgresql"
+    spare.host.run(off)
     spare.host.check_output(
         "rm -rf /etc/systemd/system/portside-control* /opt/portside/control "
         "/var/lib/portside-control /var/backups/portside-control /etc/portside/control* "
@@ -27,7 +28,8 @@ def box(spare: Spare, changed_cluster: Callable[[str, str], Path]) -> Path:
     )
     path = changed_cluster(f"{NODE}: {{}}", f"{NODE}: {{roles: [storage, control]}}")
     path.write_text(path.read_text().replace("database: sqlite", "database: postgresql"))
-    return path
+    yield path
+    spare.host.run(off)
 
 
 @pytest.mark.usefixtures("put_back")
