@@ -44,8 +44,8 @@ PROFILE = "/etc/profile.d/50-portside.sh"
 
 STRICT = (MODULES, PROFILE)
 
-# Programs, no services: files can be compared with their packages, a new password is a good one, and
-# who logs in has a folder for temporary files that nobody else sees.
+# Programs, no services: files can be compared with their packages, a new password is a good one,
+# and who logs in has a folder for temporary files that nobody else sees.
 _STRICT_PACKAGES = ("debsums", "libpam-passwdqc", "libpam-tmpdir")
 
 _TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
