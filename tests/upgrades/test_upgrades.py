@@ -24,6 +24,7 @@ from portside.operator.keystore import Keystore
 from portside.quantities import MIB
 from tests.support.lab.deploy import deploy
 from tests.support.lab.earlier import check_out, earlier_releases
+from tests.support.lab.places import LAB
 from tests.support.lab.requests import Node, read_answer, talking_to
 from tests.support.lab.spare import NODE, cluster_of_one
 from tests.support.lab.ssh import logged_in
@@ -47,7 +48,10 @@ def test_nothing_is_lost_on_the_way_from_an_earlier_release(release: str, tmp_pa
     keystore.init(cluster)
     with logged_in([NODE]) as hosts:
         hosts[NODE].run(_WIPE)
-    before = deploy(file, project=check_out(release, tmp_path / "then", cluster.name))
+    then = check_out(release, tmp_path / "then", cluster.name)
+    earlier = tmp_path / "earlier.yaml"
+    earlier.write_text(cluster_of_one(then / LAB.relative_to(PROJECT_ROOT)))
+    before = deploy(earlier, project=then)
     assert before.succeeded, before.output
     trust = ssl.create_default_context(cafile=str(keystore.ca_certificate()))
     upgraded(talking_to(cluster, NODE, trust, keystore.issuer_key()), file)

@@ -22,9 +22,9 @@ class Spare:
     node: Node
 
 
-def cluster_of_one() -> str:
+def cluster_of_one(lab: Path = LAB) -> str:
     """The lab's cluster file with this one storage node in place of the lab's own."""
-    text = LAB.read_text()
+    text = lab.read_text()
     for old, new in (
         ("name: lab", "name: spare"),
         ("  c01: {}\n  s01: {}\n  s02: {}\n  s03: {}\n", f"  {NODE}: {{}}\n"),
