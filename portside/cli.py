@@ -26,7 +26,13 @@ from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
 from portside.commands import cluster, files, get, keys, login, put, size, token
-from portside.commands.common import INTERRUPTED, USAGE, exit_code, say
+from portside.commands.common import (
+    ID_MAY_BEGIN_WITH_A_DASH,
+    INTERRUPTED,
+    USAGE,
+    exit_code,
+    say,
+)
 from portside.commands.storage import moves, nodes, pools, tokens, usage
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
@@ -77,7 +83,7 @@ app = typer.Typer(
 app.add_typer(cluster.app, name="cluster")
 app.command("size")(size.command)
 app.add_typer(keys.app, name="keys")
-token.app.command("revoke")(tokens.revoke)
+token.app.command("revoke", context_settings=ID_MAY_BEGIN_WITH_A_DASH)(tokens.revoke)
 token.app.command("revoked")(tokens.revoked)
 app.add_typer(token.app, name="token")
 app.command("app", context_settings=app_keys.PASSED_ON)(app_keys.command)

@@ -107,8 +107,14 @@ class SigningKey:
 
     @classmethod
     def generate(cls, owner: str) -> SigningKey:
-        """A new key from the operating system's randomness."""
-        return cls(Ed25519PrivateKey.generate(), owner)
+        """A new key from the operating system's randomness.
+
+        One of 64 has an id that begins with a dash, which command lines take for an option: another
+        one is made then.
+        """
+        while (key := cls(Ed25519PrivateKey.generate(), owner)).kid.startswith("-"):
+            pass
+        return key
 
     @classmethod
     def from_json(cls, text: str) -> SigningKey:

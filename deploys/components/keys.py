@@ -69,7 +69,8 @@ def key_rotated(node_id: str, keystore: Keystore) -> Generator[StringCommand | F
     if following is not None:
         # It waits until the control plane has told of the key, so that whoever has to believe the
         # next signature knows it.
-        yield StringCommand(f"{_IDENTITY} --take-over {following.kid} >/dev/null")
+        # With `=`: an id may begin with a dash, which would make an option of it.
+        yield StringCommand(f"{_IDENTITY} --take-over={following.kid} >/dev/null")
         return
     yield StringCommand(f"{_IDENTITY} --prepare >/dev/null")
     if state.is_executing:

@@ -38,6 +38,9 @@ from portside.redaction import redact
 
 USAGE, REFUSED, UNAVAILABLE, UNVERIFIED, INTERRUPTED = 2, 3, 4, 5, 130
 
+ID_MAY_BEGIN_WITH_A_DASH = {"ignore_unknown_options": True}
+"""For commands that are given ids of keys or tokens: what is no option of theirs is an id."""
+
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (Refused, REFUSED),
     (ControlRefused, REFUSED),

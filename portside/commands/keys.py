@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from portside.commands.common import ClusterFile, keystore_of, load_cluster, print_table
+from portside.commands.common import (
+    ID_MAY_BEGIN_WITH_A_DASH,
+    ClusterFile,
+    keystore_of,
+    load_cluster,
+    print_table,
+)
 from portside.operator import certificates, known_hosts
 from portside.operator.issuer_keys import IssuerKey
 from portside.wire.keys import PublicKey
@@ -109,7 +115,7 @@ def import_(
     typer.echo(f"issuer key {kid} is kept" if kid else "that key is here already")
 
 
-@app.command()
+@app.command(context_settings=ID_MAY_BEGIN_WITH_A_DASH)
 def distrust(
     kid: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys show` has it.")],
     file: ClusterFile = None,

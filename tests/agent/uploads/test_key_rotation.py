@@ -76,7 +76,7 @@ def test_uploads_go_on_while_the_issuers_and_the_nodes_keys_are_replaced(agent: 
         _tell(agent, 1, own, prepared)
         assert [key.kid for key in _keys_told(agent).keys] == [own.kid, prepared.kid]
         agent.issuer = following
-        assert _identity(agent, "--take-over", prepared.kid) == prepared
+        assert _identity(agent, f"--take-over={prepared.kid}") == prepared
         ended = own.model_copy(update={"not_after": datetime.now(UTC) + AHEAD})
         _tell(agent, 2, prepared, ended)
         _trust(

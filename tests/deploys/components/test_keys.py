@@ -68,7 +68,7 @@ def test_a_node_signs_with_it_once_all_were_told_and_the_roster_follows(
     keystore.keep_rotation(Rotation(begun_at=datetime.now(UTC), nodes=("s01",), told=True))
     keystore.keep_following_key("s01", FOLLOWING)
     commands = _deploy(_shows(FOLLOWING))
-    took = position(commands, f"--take-over {FOLLOWING.kid}")
+    took = position(commands, f"--take-over={FOLLOWING.kid}")
     assert took < position(commands, "mv -fT", layout.ROSTER)
     assert keystore.node_keys() == {"s01": FOLLOWING}
     (former,) = keystore.other_keys("s01").former

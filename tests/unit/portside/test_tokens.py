@@ -442,6 +442,11 @@ def test_a_broken_key_in_the_key_set_breaks_only_its_own_tokens() -> None:
 
 def test_every_key_is_new() -> None:
     assert len({SigningKey.generate("x").kid for _ in range(8)}) == 8
+
+
+def test_no_new_keys_id_looks_like_an_option() -> None:
+    """Of this many one would, but for one time in ten million."""
+    assert [kid for _ in range(1000) if (kid := SigningKey.generate("x").kid)[0] == "-"] == []
     assert secrets.compare_digest(KEY.kid, KEY.public().kid)
 
 

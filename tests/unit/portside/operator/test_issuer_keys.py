@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from portside.cli import app
@@ -91,3 +93,14 @@ def test_the_cluster_file_says_which_authority_the_operators_commands_trust(
     (tmp_path / "beside" / "ca.pem").touch()
     found = authority_of(own, keystore, tmp_path, tmp_path / "beside")
     assert found == tmp_path / "beside" / "ca.pem"
+
+
+def test_a_key_whose_id_looks_like_an_option_is_named_all_the_same(keystore: Keystore) -> None:
+    key = SigningKey.generate("test")
+    while not key.kid.startswith("-"):
+        key = SigningKey(Ed25519PrivateKey.generate(), "test")
+    keystore.import_issuer_key(key.to_json())
+    keystore.sign_with(keystore.make_waiting_issuer_key("test", datetime.now(UTC)))
+    ran = CliRunner().invoke(app, ["keys", "distrust", key.kid])
+    assert (ran.exit_code, key.kid in ran.output) == (0, True), ran.output
+    assert keystore.keyset().known(key.kid) is None
