@@ -98,7 +98,7 @@ release: packages $(VENV)/ready  ## the tag of a version, and its wheelhouses: m
 odd: packages $(VENV)/ready  ## VPSes as providers hand them out, from bare to verified: 20 minutes
 	@$(call install,nmap)
 	$(PYTHON) -m lab --machines lab/odd.json up
-	$(PYTEST) -vv --durations=0 tests/lab/odd; outcome=$$?; $(PYTHON) -m lab --machines lab/odd.json down; exit $$outcome
+	$(PYTEST) -vv -s --durations=0 tests/lab/odd; outcome=$$?; $(PYTHON) -m lab --machines lab/odd.json down; exit $$outcome
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
