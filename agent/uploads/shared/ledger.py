@@ -66,14 +66,22 @@ class SharedLedger:
         if len(data) > _RECORD:
             # Of a name in a script that takes six characters for one: what counts still counts.
             data = to_bytes(Entry(entry.key[:256], entry.kind, None, entry.disk, entry.inodes))
-        os.pwrite(self._own, data.ljust(_RECORD, b"\0"), place * _RECORD)
+        self._write(place, data)
 
     def remove(self, key: str) -> None:
         """Strike an entry out. In `alone`."""
         place = self._places.pop(key, None)
         if place is not None:
             self._free.append(place)
-            os.pwrite(self._own, bytes(_RECORD), place * _RECORD)
+            self._write(place, b"")
+
+    def _write(self, place: int, data: bytes) -> None:
+        try:
+            os.pwrite(self._own, data.ljust(_RECORD, b"\0"), place * _RECORD)
+        except OSError as error:
+            # /run is full (ENOSPC). This process counts it all the same; another, while one drains,
+            # may give the same once more. The disk itself is asked before every write.
+            _log.warning("other processes can't be told of an upload", reason=str(error))
 
     def close(self) -> None:
         """As the end of the process does: all that it had is free."""

@@ -151,6 +151,18 @@ def test_an_entry_too_long_for_its_record_counts_all_the_same(tmp_path: Path) ->
         assert (elsewhere.disk, len(elsewhere.with_slots)) == (9, 1)
 
 
+def test_where_others_cannot_be_told_a_process_counts_for_itself(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, process.shared._own)
+    os.close(full)
+    with ExitStack() as uploads:
+        for n in range(4):
+            uploads.enter_context(process.admission.admit(_demand(f"{n}", f"o{n}")))
+        assert _slug(process, _demand("one more", "another")) == "no-slot"
+    process.admission.check(_demand("one more", "another"))
+
+
 def test_without_a_folder_for_it_each_process_is_alone(tmp_path: Path) -> None:
     assert beside(tmp_path / "missing" / "agent.sock") is None
 
