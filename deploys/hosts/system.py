@@ -24,16 +24,12 @@ for file in /etc/sysctl.conf /etc/sysctl.d/*.conf; do
 done
 """
 
-# A library or program that apt has replaced is still in memory: as a file that is gone.
+# A library or program that apt has replaced is still in memory: as a file that is gone. Every
+# process counts, not the unit's main one alone: what serves for us starts those that do the work.
 _REPLACED = r"""
-running=$(systemctl list-units --type=service --state=running --plain --no-legend 2>/dev/null |
-    cut -d ' ' -f 1)
-[ -z "$running" ] || systemctl show --property Id,MainPID $running |
-    awk -F = '$1 == "Id" { unit = $2 } $1 == "MainPID" { pid = $2 }
-        unit && pid { print unit, pid; unit = pid = "" }' |
-    while read -r unit pid; do
-        grep -q ' /usr/.* (deleted)$' /proc/$pid/maps 2>/dev/null && echo replaced=$unit
-    done
+for maps in $(grep -ls ' /usr/.* (deleted)$' /proc/[0-9]*/maps); do
+    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|replaced=\1|p' ${maps%maps}cgroup 2>/dev/null
+done
 """
 
 

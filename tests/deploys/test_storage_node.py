@@ -116,9 +116,7 @@ def test_other_nodes_are_not_touched() -> None:
 @pytest.mark.usefixtures("secrets")
 def test_a_machine_that_is_too_small_is_refused_before_any_change() -> None:
     small = {**PRISTINE, "MemTotal": ["memory_kib=131072", *PRISTINE["MemTotal"][1:]]}
-    with pytest.raises(
-        PyinfraError, match=r"s01: nothing was changed, 1 .*\n  - 128\.0 MiB of RAM"
-    ):
+    with pytest.raises(PyinfraError, match=r"s01: 128\.0 MiB of RAM is too little"):
         deploy(small)
 
 
