@@ -4,6 +4,7 @@ from pyinfra.context import config
 
 from deploys.layout import PRIVATE_UPLOADS
 from deploys.runs.begin import begin
+from portside.operator.host_keys import CONNECT_TIMEOUT
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 
@@ -11,7 +12,6 @@ config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 # only the login user and root can get at it. The first operation of every deploy makes it.
 config.TEMP_DIR = PRIVATE_UPLOADS
 
-# A node that is booting answers within this many seconds.
-config.CONNECT_TIMEOUT = 15
+config.CONNECT_TIMEOUT = CONNECT_TIMEOUT
 
 begin()

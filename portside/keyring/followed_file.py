@@ -57,4 +57,5 @@ def _stamp(path: Path) -> object:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    # A file that couldn't be read is tried again once its mode or owner has changed: st_ctime.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -121,14 +121,18 @@ def changed(to: Access, node_id: str, keystore: Keystore) -> str | None:
     except HostKeyError:
         return None
     same = any(key == shown or key.kind != shown.kind for key in kept)
-    return None if same else stranger(node_id, keystore)
+    return None if same else stranger(node_id, to.known_as, keystore)
 
 
-def stranger(node_id: str, keystore: Keystore) -> str:
-    """What is said of a node with another host key than the one that is kept."""
+def stranger(node_id: str, name: str, keystore: Keystore) -> str:
+    """What is said of a node with another host key than the one that is kept under its `name`."""
+    # Another node's, where that had the address before.
+    owners = sorted(known_hosts.owners(keystore, name) or {node_id})
+    remedy = " && ".join(f"portside keys forget {owner}" for owner in owners)
+    theirs = "" if owners == [node_id] else f", kept as that of {' and '.join(owners)}"
     return (
-        f"{node_id}: its SSH host key isn't the one in {keystore.known_hosts}: is this the right "
-        f"machine? If it was made anew: portside keys forget {node_id}"
+        f"{node_id}: its SSH host key isn't the one in {keystore.known_hosts}{theirs}: is this the "
+        f"right machine? If it was made anew: {remedy}"
     )
 
 

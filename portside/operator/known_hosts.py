@@ -63,6 +63,12 @@ def keeps(keystore: Keystore, name: str, key: HostKey) -> bool:
     return (name, key) in entries(keystore.known_hosts)
 
 
+def owners(keystore: Keystore, name: str) -> set[str]:
+    """The ids of the nodes whose keys are kept under a name: another's once it has that address."""
+    rows = (line.split() for line in _lines(keystore.known_hosts))
+    return {row[3] for row in rows if row[0] == name and len(row) > 3}
+
+
 def forget(keystore: Keystore, node_id: str) -> bool:
     """Forget a node's host keys. Returns whether there were any."""
     if not keystore.known_hosts.exists():

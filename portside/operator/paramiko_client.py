@@ -46,13 +46,13 @@ def log_in(
     Raises HostKeyError for all that fails.
     """
     # Paramiko asks the agent that the environment names.
-    os.environ[_AGENT_VARIABLE] = to.agent or _usual_agent
+    os.environ[_AGENT_VARIABLE] = _usual_agent if to.agent is None else to.agent
     if to.proxy:
         arguments["sock"] = Detour(to.proxy)
     try:
         connect()
     except BadHostKeyException:
-        raise HostKeyError(host_keys.stranger(node_id, keystore)) from None
+        raise HostKeyError(host_keys.stranger(node_id, to.known_as, keystore)) from None
     except (SSHException, OSError, EOFError) as error:
         raise HostKeyError(f"{node_id}: can't log in over SSH: {error}") from None
     finally:

@@ -24,7 +24,8 @@ class _OneLineForAStranger(logging.Filter):
     def __init__(self, keystore: Keystore, accesses: Mapping[str, ssh.Access]) -> None:
         super().__init__()
         self._lines = {
-            to.known_as: host_keys.stranger(node_id, keystore) for node_id, to in accesses.items()
+            to.known_as: host_keys.stranger(node_id, to.known_as, keystore)
+            for node_id, to in accesses.items()
         }
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -8,8 +8,11 @@ portside/operator/host_keys.py says how they get there.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import shlex
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +36,8 @@ class Access:
     `name` is what OpenSSH is asked for and `address` what its configuration makes of that. `key` is
     the private key's file that the cluster file names, `identities` are those of the configuration.
     `proxy` is a command through which the connection goes (ProxyCommand in ssh_config(5)), `agent`
-    the socket of another ssh-agent than the usual. `options` make OpenSSH agree with all this.
+    the socket of another ssh-agent than the usual, empty for none at all. `options` make OpenSSH
+    agree with all this.
 
     With `forgetful`, the node's host key is neither remembered nor compared.
     """
@@ -99,11 +103,11 @@ def access(cluster: Cluster, node_id: str, project_root: Path) -> Access:
         name=name,
         identities=tuple(
             path
-            for path in (Path(each).expanduser() for each in found.get("identityfile", ()))
+            for path in (_path(each, found, name) for each in found.get("identityfile", ()))
             if path.is_file()
         ),
         proxy=proxy,
-        agent=_agent(found),
+        agent=_agent(found, name),
         options=(
             *(("-F", str(config)) if config else ()),
             # An account of root's, where the configuration says none, is our default alone.
@@ -150,7 +154,7 @@ def paramiko_config(accesses: Mapping[str, Access]) -> str:
         lines += [f"Host {node_id}", f"  HostName {to.address}", f"  Port {to.port}"]
         lines += [f"  User {to.user}"]
         lines += [f"  IdentityFile {each}" for each in ((to.key,) if to.key else to.identities)]
-        lines += [f"  IdentityAgent {to.agent}"] if to.agent else []
+        lines += [f"  IdentityAgent {to.agent or 'none'}"] if to.agent is not None else []
     return "\n".join(lines) + "\n"
 
 
@@ -216,11 +220,39 @@ def _proxy(
     way = found.get("proxycommand", ("none",))[0]
     if way == "none":
         return None
-    tokens = {"%": "%", "h": address, "n": name, "p": port, "r": user}
-    return re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), way)
+    return _filled(way, found, name)
 
 
-def _agent(found: dict[str, tuple[str, ...]]) -> str | None:
-    """The socket of the agent that the configuration names, if it isn't the usual one."""
+def _agent(found: dict[str, tuple[str, ...]], name: str) -> str | None:
+    """The socket of the agent that the configuration names, if it isn't the usual one; empty where
+    it wants none."""
     named = found.get("identityagent", ("SSH_AUTH_SOCK",))[0]
-    return None if named in ("SSH_AUTH_SOCK", "none") else str(Path(named).expanduser())
+    if named in ("SSH_AUTH_SOCK", "none"):
+        return "" if named == "none" else None
+    if named.startswith("$"):
+        return os.environ.get(named.strip("${}"), "")
+    return str(_path(named, found, name))
+
+
+def _path(named: str, found: dict[str, tuple[str, ...]], name: str) -> Path:
+    return Path(_filled(named, found, name)).expanduser()
+
+
+def _filled(text: str, found: dict[str, tuple[str, ...]], name: str) -> str:
+    """A value of OpenSSH's configuration with the tokens that `ssh -G` leaves as they are.
+
+    ssh_config(5), TOKENS: those that all of ProxyCommand, IdentityFile and IdentityAgent take.
+    """
+    tokens = {
+        "%": "%",
+        "h": found["hostname"][0],
+        "n": name,
+        "p": found["port"][0],
+        "r": found["user"][0],
+        "d": str(Path.home()),
+        "u": getpass.getuser(),
+        "i": str(os.getuid()),
+        "l": socket.gethostname(),
+        "L": socket.gethostname().partition(".")[0],
+    }
+    return re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), text)

@@ -49,6 +49,20 @@ def test_what_cant_be_read_leaves_in_force_what_was(path: Path, content: str | N
     assert key.kid == SECOND.kid
 
 
+def test_a_key_that_others_had_to_make_readable_is_read_once_it_is(path: Path) -> None:
+    def readable(path: Path) -> SigningKey:
+        if not path.stat().st_mode & 0o040:
+            raise PermissionError(path)
+        return read(path)
+
+    path.chmod(0o640)
+    key = FollowedKey(path, readable)
+    put(path, SECOND.to_json())
+    assert key.kid == FIRST.kid
+    path.chmod(0o640)
+    assert key.kid == SECOND.kid
+
+
 def test_to_begin_with_there_has_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         FollowedKey(tmp_path / "none", read)

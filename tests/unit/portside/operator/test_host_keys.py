@@ -190,3 +190,17 @@ def test_a_node_with_another_key_than_before_is_refused_until_it_is_forgotten(
     assert known_hosts.forget(keystore, "s01")
     assert not known_hosts.forget(keystore, "s01")
     assert remote.run(cluster, "s01", ["true"], tmp_path, keystore) == 0
+
+
+def test_a_node_at_the_address_of_another_is_told_whose_key_is_in_the_way(
+    server: SshServer, keystore: Keystore, known: Path, tmp_path: Path
+) -> None:
+    cluster = _cluster(server, known, "accept-new")
+    kind, blob = generate(tmp_path / "other").split()
+    known_hosts.pin(
+        keystore, [("s09", f"[127.0.0.1]:{server.port}", known_hosts.HostKey(kind, blob))]
+    )
+    with pytest.raises(HostKeyError, match="as that of s09: .* anew: portside keys forget s09"):
+        remote.run(cluster, "s01", ["true"], tmp_path, keystore)
+    assert known_hosts.forget(keystore, "s09")
+    assert remote.run(cluster, "s01", ["true"], tmp_path, keystore) == 0

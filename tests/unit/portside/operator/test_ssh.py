@@ -27,6 +27,7 @@ Host *.a.b
   User ann
   Port 2200
   IdentityFile {key}
+  IdentityFile {key}_%h_%r
 Host elsewhere
   HostName %h.example.net
   User ann
@@ -36,6 +37,7 @@ Host 192.0.2.7
   IdentityAgent {agent}
 Host 2001:db8::3
   ProxyJump bob@[2001:db8::1]:2222,second
+  IdentityAgent none
 """
 
 
@@ -44,6 +46,7 @@ def config(tmp_path: Path) -> Path:
     """The operator's own configuration of OpenSSH."""
     key, agent = tmp_path / "key", tmp_path / "agent"
     key.touch()
+    key.with_name("key_c01.a.b_ann").touch()
     path = tmp_path / "config"
     path.write_text(CONFIG.format(key=key, agent=agent))
     return path
@@ -62,10 +65,13 @@ def test_root_and_port_22_are_for_who_says_nothing(tmp_path: Path) -> None:
 def test_what_openssh_is_configured_for_holds(tmp_path: Path, config: Path) -> None:
     found = access(_cluster(config), "c01", tmp_path)
     assert (found.user, found.port) == ("ann", 2200)
-    assert found.identities == (tmp_path / "key",)
+    assert found.identities == (tmp_path / "key", tmp_path / "key_c01.a.b_ann")
     proxied = access(_cluster(config), "s01", tmp_path)
     assert proxied.proxy == "nc -X 5 192.0.2.7 22 %"
     assert proxied.agent == str(tmp_path / "agent")
+    alone = access(_cluster(config), "s03", tmp_path)
+    assert alone.agent == ""
+    assert "  IdentityAgent none" in paramiko_config({"s03": alone}).splitlines()
 
 
 def test_the_cluster_file_is_above_it_and_a_node_above_the_cluster(
