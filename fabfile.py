@@ -27,7 +27,7 @@ from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster, ClusterE
 from portside.commands.common import printable
 from portside.commands.storage.nodes import drain_lines, watch_drain
 from portside.operator import host_keys, paramiko_client, remote, rotation, ssh
-from portside.operator.authority import authority_of
+from portside.operator.authority import authority_of, folders
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.operator.programs import CONTROL, MARKER, PROGRAMS
 from portside.wire.control import NodeStateRequest
@@ -238,7 +238,7 @@ def _control(cluster: Cluster, keystore: Keystore, key: str) -> Control:
     """The control plane, asked with this key. Raises ValueError where there is none."""
     if cluster.control_url is None:
         raise ValueError(f"cluster {cluster.name!r} has no control plane")
-    ca = authority_of(cluster, keystore, _ROOT) or named_ca()
+    ca = authority_of(cluster, keystore, *folders(cluster_file.find(_ROOT), _ROOT)) or named_ca()
     return Control(cluster.control_url, key, ca)
 
 

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     factor: int = Field(default=1, ge=1, le=16)
     """Nodes that should have each file."""
     ack: Literal["local", "replicated"] = "local"
-    start_within: int = Field(default=900, ge=10)
+    start_within: int = Field(default=defaults.START_WITHIN, ge=10)
     """Seconds in which an upload must begin."""
     session_deadline: int = Field(default=defaults.SESSION_DEADLINE, ge=60)
     """Seconds in which it must end; its space is held that long."""

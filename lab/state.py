@@ -74,7 +74,8 @@ def forget_node_keys(clone: Path, machines: Sequence[Machine]) -> None:
     """Forget the public keys that deploys gathered from machines of these names (portside keys)."""
     secrets = Path(os.environ.get("PORTSIDE_SECRETS", clone / "secrets"))
     for machine in machines:
-        (secrets / machine.lab / "nodes" / f"{machine.name}.json").unlink(missing_ok=True)
+        for folder in ("nodes", "other_keys"):
+            (secrets / machine.lab / folder / f"{machine.name}.json").unlink(missing_ok=True)
 
 
 def public_key() -> str:

@@ -50,6 +50,10 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 RESUMABLE = 86400
 """Seconds past `exp` for which a download that broke off may go on: 64 GiB at 6 Mbit/s."""
 
+LONGEST = 7 * 86400
+"""Seconds for which the control plane signs an order for a copy or a URL, at most: so long a key
+that has been replaced must count."""
+
 LEEWAY = 60
 """Seconds by which two clocks of a cluster may differ, wherever a moment of another machine's is
 compared with one's own. A node that is further off gets no new files (`Signs.clock_skew`)."""

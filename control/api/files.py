@@ -13,7 +13,7 @@ from control.api.requests import json_body
 from control.api.requests.resource import Resource, Services
 from control.files import lifetime_change, receipts, service, serving
 from control.problems import ProblemError
-from portside.tokens import SigningKey
+from portside.tokens import LONGEST, SigningKey
 from portside.web.redirects import is_saved
 from portside.web.resources import answers_head
 from portside.wire.base import Request
@@ -51,10 +51,6 @@ class Files(Resource):
         json_body.answer(response, self._database.write(work))
 
 
-LONGEST_LINK = 7 * 86400
-"""Seconds for which a signed URL is good at most: it reads for whoever has it, and stays good."""
-
-
 class UrlQuery(Request):
     """What a caller knows of a file's copies, and what the URL is to be like."""
 
@@ -66,7 +62,8 @@ class UrlQuery(Request):
     valid: int | None = Field(
         default=None,
         ge=10,
-        le=LONGEST_LINK,
+        # It reads for whoever has it, and stays good.
+        le=LONGEST,
         description="Seconds for which the URL of a private file is good.",
     )
     download: str | None = Field(

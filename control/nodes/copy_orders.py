@@ -10,12 +10,9 @@ from datetime import datetime
 
 from control.catalogue.inventory import UNKNOWN_OWNER
 from control.db.models import File
-from portside.tokens import LEEWAY, SigningKey, mint_copy_order
+from portside.tokens import LEEWAY, LONGEST, SigningKey, mint_copy_order
 from portside.wire.claims import CopyOrderClaims
 from portside.wire.heartbeat import Lease
-
-_LIFE = 7 * 86400
-"""Seconds: the attempts of a push take about a day, and a large file over a bad line some more."""
 
 
 def copy_order(
@@ -32,7 +29,8 @@ def copy_order(
             sub=node_id,
             iat=moment,
             nbf=moment - LEEWAY,
-            exp=moment + _LIFE,
+            # The attempts of a push take about a day, and a large file over a bad line some more.
+            exp=moment + LONGEST,
             file_id=file.file_id,
             path=lease.path,
             size=lease.size,

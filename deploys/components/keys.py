@@ -6,7 +6,7 @@ says in the keystore what is to be replaced, and `deploys/keys.py` does it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pyinfra.api.command import FunctionCommand, StringCommand
@@ -112,7 +112,12 @@ def keyset(node: Node) -> str:
         found = keystore.keyset()
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
-    trusted = host.get_fact(IssuersTrusted, keyset=layout.KEYSET)
+    distrusted = keystore.distrusted_issuer_keys()
+    trusted = {
+        kid: ends
+        for kid, ends in host.get_fact(IssuersTrusted, keyset=layout.KEYSET).items()
+        if kid not in distrusted
+    }
     refused = foreign_issuer(node.node_id, known, trusted, str(keystore.directory))
     if refused:
         raise PyinfraError(refused)
@@ -120,20 +125,25 @@ def keyset(node: Node) -> str:
 
 
 def foreign_issuer(
-    node_id: str, known: Collection[IssuerKey], trusted: Collection[str], keystore: str
+    node_id: str, known: Collection[IssuerKey], trusted: Mapping[str, bool], keystore: str
 ) -> str | None:
-    """Why the issuer of this keystore must not take the place of the one a node trusts, if so.
+    """Why the issuers of this keystore must not take the place of those a node trusts, if so.
 
-    It would end every token that is out, in silence.
+    It would end every token that is out, in silence. A former key, which `trusted` says has an end,
+    may be missing here; one without signs, and a keystore that lacks it is older than the node.
     """
     now = datetime.now(UTC)
-    if not trusted or any(key.public.kid in trusted for key in known):
+    ours = {key.public.kid for key in known}
+    unknown = {kid: ends for kid, ends in trusted.items() if kid not in ours}
+    missing = sorted(kid for kid, ends in unknown.items() if not ends) or sorted(unknown)
+    if not unknown or (len(unknown) < len(trusted) and all(unknown.values())):
         return None
     if any(key.replaces_until is not None and now < key.replaces_until for key in known):
         return None
     return (
-        f"{node_id} trusts the issuer key {', '.join(sorted(trusted))}, which is not in "
-        f"{keystore}: is this the cluster's keystore (PORTSIDE_SECRETS)? A lost key is brought "
+        f"{node_id} trusts the issuer key {', '.join(missing)}, which is not in "
+        f"{keystore}: is this the cluster's keystore (PORTSIDE_SECRETS), and its latest? A lost "
+        "key is brought "
         "back by `portside keys import FILE` (the control node has it as "
         "/etc/portside/issuer.json); to begin anew, "
         f"move {keystore}/issuer away and run `portside keys init --new-issuer`: tokens that are "

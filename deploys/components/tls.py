@@ -18,7 +18,8 @@ from deploys.hosts.node import Node
 from deploys.operations.files import File, files_in_place
 from deploys.operations.services import converged
 from portside.client.http.trust import system_authorities
-from portside.operator import certificates
+from portside.cluster import file as cluster_file
+from portside.operator import authority, certificates
 from portside.operator.keystore import Keystore, KeystoreError
 
 # Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
@@ -67,7 +68,7 @@ def certificate_files(node: Node) -> tuple[str, str]:
             keystore = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT)
             certificate, key = keystore.node_certificate(node.node_id, node.host)
         else:
-            folder = (layout.PROJECT_ROOT / (directory or Path())).expanduser()
+            folder = authority.located(directory or Path(), *_folders())
             certificate = folder / f"{node.node_id}.crt"
             key = folder / f"{node.node_id}.key"
         pair = _read(certificate), _read(key)
@@ -89,12 +90,18 @@ def authority_file(node: Node) -> str | None:
         return None
     try:
         if mode != "lab" and named is not None:
-            text = _read(layout.PROJECT_ROOT / named.expanduser())
+            text = _read(authority.located(named, *_folders()))
             certificates.check_authority(text.encode(), datetime.now(UTC))
             return text
         return _read(Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).ca_certificate())
     except (KeystoreError, OSError, ValueError) as error:
         raise PyinfraError(f"{node.node_id}: no certificate authority: {error}") from None
+
+
+def _folders() -> tuple[Path, ...]:
+    """As `portside cluster check` looks for what the cluster file names."""
+    root = layout.PROJECT_ROOT
+    return authority.folders(cluster_file.find(root), root)
 
 
 def _roots(node: Node) -> bytes | None:

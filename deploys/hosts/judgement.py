@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from deploys.hosts.survey import Listener, Surveyed
+from portside.cluster.places import HIDDEN
 from portside.quantities import GIB, format_size
 
 RELEASES = {"12": "python3.11", "13": "python3.13"}
@@ -27,9 +28,6 @@ LEAST_FREE = GIB
 
 CLOCK_SKEW = 60
 """Seconds. Tokens bear less between two clocks that are each as wrong as this."""
-
-HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev", "/proc", "/sys")  # noqa: S108
-"""What services in a sandbox don't see, or see their own of (systemd.exec(5), ProtectHome)."""
 
 _REMEDIES = {
     "apache2": "stop it (`systemctl disable --now apache2`) or remove it (`apt purge apache2`)",

@@ -12,21 +12,21 @@ from pyinfra.api.facts import FactBase
 from portside.wire.keys import PublicKey
 
 
-class IssuersTrusted(FactBase[frozenset[str]]):
-    """The ids of the issuers' keys in the node's keyset; none where it has no keyset that can be
-    read."""
+class IssuersTrusted(FactBase[dict[str, bool]]):
+    """The ids of the issuers' keys in the node's keyset, and whether each has an end; none where it
+    has no keyset that can be read."""
 
-    default = frozenset
+    default = dict
 
     def command(self, keyset: str) -> str:
         return f"cat {shlex.quote(keyset)} 2>/dev/null || true"
 
-    def process(self, output: list[str]) -> frozenset[str]:
+    def process(self, output: list[str]) -> dict[str, bool]:
         try:
             found = json.loads("\n".join(output) or "{}")
-            return frozenset(str(key["kid"]) for key in found.get("keys", ()))
+            return {str(key["kid"]): bool(key.get("not_after")) for key in found.get("keys", ())}
         except (ValueError, KeyError, TypeError, AttributeError):
-            return frozenset()
+            return {}
 
 
 class NextKeyShown(FactBase[PublicKey | None]):

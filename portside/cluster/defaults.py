@@ -14,6 +14,9 @@ UNTOLD_SIZE = GIB
 """What is promised to an upload of which nobody tells the size: so much is kept from all others
 until it ends. It may go on behind that for as long as its node has room for more."""
 
+START_WITHIN = 900
+"""Seconds in which an upload must begin."""
+
 SESSION_DEADLINE = 7200
 """How long an upload may take."""
 

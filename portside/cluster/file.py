@@ -450,12 +450,6 @@ class Cluster(_Strict):
     control: Control = Control()
     rollout: Rollout = Rollout()
 
-    @field_validator("hardening", mode="before")
-    @classmethod
-    def _as_yaml_reads_it(cls, hardening: Any) -> Any:
-        """YAML 1.1 takes off without quotes for false."""
-        return "off" if hardening is False else hardening
-
     @field_validator("domain", mode="after")
     @classmethod
     def _domain(cls, domain: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-_HIDDEN = ("/dev", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var/tmp")  # noqa: S108
+HIDDEN = ("/dev", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var/tmp")  # noqa: S108
 """What services in a sandbox don't see, or see their own of (systemd.exec(5))."""
 
 _OTHERS = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr", "/opt/portside")
@@ -14,7 +14,7 @@ _PARENTS = ("/", "/opt", "/var", "/var/lib")
 
 def data_root(path: PurePosixPath) -> PurePosixPath:
     """The path, if files may live there. Raises ValueError with what to do instead."""
-    hidden = next((place for place in _HIDDEN if path.is_relative_to(place)), None)
+    hidden = next((place for place in HIDDEN if path.is_relative_to(place)), None)
     if hidden is not None:
         raise ValueError(
             f"services don't see {hidden}: name another folder, and where that is the disk with "

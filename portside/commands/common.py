@@ -32,6 +32,7 @@ from portside.client.http.errors import (
 )
 from portside.client.login import Login, NotLoggedIn
 from portside.cluster.file import CLUSTER_VARIABLE, Cluster, ClusterError, find, load
+from portside.operator import authority
 from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -120,8 +121,7 @@ def keystore_of(loaded: Cluster, file: Path | None) -> Keystore:
 
 def folders_of(file: Path | None) -> tuple[Path, ...]:
     """Where a relative path of the cluster file may start: here, beside the file, or above it."""
-    folder = cluster_path(file).absolute().parent
-    return (Path.cwd(), folder, folder.parent)
+    return authority.folders(cluster_path(file), Path.cwd())
 
 
 def exit_code(error: Exception) -> int:

@@ -101,18 +101,28 @@ def forget(
 def import_(
     source: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A private issuer key (JWK); - reads it from stdin."),
+        typer.Argument(
+            metavar="FILE",
+            help="A private issuer key (JWK), or a node's keyset.json; - reads it from stdin.",
+        ),
     ],
     file: ClusterFile = None,
 ) -> None:
-    """Bring back an issuer's key: from a backup, or from the control node that signs with it.
+    """Bring back an issuer's keys: from a backup, or from the control node that signs with one.
 
     ssh root@c01.example.net cat /etc/portside/issuer.json | portside keys import -
+
+    Then the public halves of those before it, which what they signed is checked with:
+
+    ssh root@c01.example.net cat /etc/portside/keyset.json | portside keys import -
     """
     keystore = keystore_of(load_cluster(file), file)
     text = sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8")
-    kid = keystore.import_issuer_key(text)
-    typer.echo(f"issuer key {kid} is kept" if kid else "that key is here already")
+    kept = keystore.import_issuer_keys(text)
+    for kid in kept or ():
+        typer.echo(f"issuer key {kid} is kept")
+    if not kept:
+        typer.echo("that is here already")
 
 
 @app.command(context_settings=ID_MAY_BEGIN_WITH_A_DASH)

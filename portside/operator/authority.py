@@ -21,6 +21,12 @@ def authority_of(cluster: Cluster, keystore: Keystore, *folders: Path) -> Path |
     return located(cluster.tls.authority, *folders)
 
 
+def folders(cluster_file: Path, *first: Path) -> tuple[Path, ...]:
+    """Where a relative path of a cluster file may start: `first`, beside the file, or above it."""
+    folder = cluster_file.absolute().parent
+    return (*first, folder, folder.parent)
+
+
 def located(path: Path, *folders: Path) -> Path:
     """A path of the cluster file below the first folder that has it, else below the first."""
     path = path.expanduser()

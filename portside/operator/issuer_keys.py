@@ -22,6 +22,7 @@ from portside.tokens import SigningKey
 from portside.wire.keys import PublicKey, thumbprint
 
 _PRIVATE_FILE = 0o600
+_DISTRUSTED = ".distrusted"
 
 
 class IssuerKeyUnusable(Exception):
@@ -80,10 +81,43 @@ def keep(folder: Path, text: str, now: datetime) -> tuple[IssuerKey, bool]:
     if given.signing is None:
         raise IssuerKeyUnusable("it has no private half ('d')")
     path = folder / f"{given.public.kid}.json"
-    if path.exists() and read(path).signing is not None:
-        return read(path), False
-    _write(path, {"created_at": now.isoformat(), **json.loads(text)})
-    return read(path), True
+    if given.public.kid in distrusted(folder):
+        raise IssuerKeyUnusable(
+            f"{given.public.kid} was distrusted: whoever stole it could sign with it again"
+        )
+    if not path.exists():
+        _write(path, {"created_at": now.isoformat(), **json.loads(text)})
+        return read(path), True
+    kept = read(path)
+    if kept.signing is not None:
+        return kept, False
+    # Its end and its age are what they were: another signs since.
+    return change(kept, d=json.loads(text)["d"]), True
+
+
+def keep_public(folder: Path, key: PublicKey) -> bool:
+    """Keep the public half of a key that signed before; whether it is new here.
+
+    One that was distrusted isn't kept. Raises IssuerKeyUnusable.
+    """
+    if key.kid != thumbprint(key.x):
+        raise IssuerKeyUnusable(f"{key.kid}: 'kid' is not the thumbprint of 'x'")
+    path = folder / f"{key.kid}.json"
+    if path.exists() or key.kid in distrusted(folder):
+        return False
+    _write(path, key.model_dump(mode="json", exclude_none=True))
+    return True
+
+
+def distrust(key: IssuerKey) -> None:
+    """Forget a key; what stays is that it counts no more, should somebody bring it back."""
+    durable_file.replace(key.path.with_suffix(_DISTRUSTED), b"", _PRIVATE_FILE)
+    key.path.unlink()
+
+
+def distrusted(folder: Path) -> frozenset[str]:
+    """The ids of keys that were distrusted."""
+    return frozenset(path.stem for path in folder.glob(f"[!.]*{_DISTRUSTED}"))
 
 
 def change(key: IssuerKey, **notes: Any) -> IssuerKey:

@@ -5,6 +5,7 @@ Beside them lie the nodes' public keys, as the deploys gathered them.
 They live on the operator's machine alone, in a git-ignored folder only its owner can enter:
 
     secrets/<cluster>/issuer/<kid>.json           private JWKs that sign upload tokens
+    secrets/<cluster>/issuer/<kid>.distrusted     empty: that one was stolen
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
@@ -159,7 +160,7 @@ class Keystore:
     def make_waiting_issuer_key(self, issuer: str, now: datetime) -> IssuerKey:
         """A key that nodes are to be told of before it signs."""
         with self.locked():
-            return issuer_keys.make(self.directory / "issuer", issuer, now, waiting=True)
+            return issuer_keys.make(self._issuer, issuer, now, waiting=True)
 
     def sign_with(self, key: IssuerKey) -> None:
         """Have a key sign that has waited; the one before counts on."""
@@ -199,26 +200,66 @@ class Keystore:
                 raise KeystoreError(
                     f"{kid} is the key that signs: first `fab rotate-keys --what issuer`"
                 )
-            key.path.unlink()
+            issuer_keys.distrust(key)
 
-    def import_issuer_key(self, text: str) -> str | None:
-        """Keep an issuer's private JWK from elsewhere; its id, or None when it was here already.
+    def distrusted_issuer_keys(self) -> frozenset[str]:
+        """The ids of issuer keys that were distrusted: nodes may know them yet."""
+        return issuer_keys.distrusted(self._issuer)
 
-        Raises KeystoreError for what is none, or another cluster's.
+    def import_issuer_keys(self, text: str) -> list[str]:
+        """Keep issuer keys from elsewhere: a private JWK, or a node's keyset.json, whose public
+        halves are those of former ones. Returns the ids of those that weren't here.
+
+        Raises KeystoreError for what is none, another cluster's, or was distrusted.
         """
         with self.locked():
             try:
-                owner = json.loads(text).get("owner")
-                if owner != self.cluster_name:
-                    raise KeystoreError(
-                        f"it is the key of {owner!r}, this is cluster {self.cluster_name!r}"
-                    )
-                key, new = issuer_keys.keep(self.directory / "issuer", text, datetime.now(UTC))
-            except (ValueError, AttributeError):
-                raise KeystoreError("it is no private key (a JWK in JSON)") from None
+                found = json.loads(text)
+                if "keys" in found:
+                    return self._import_former(Keyset.model_validate(found))
+                self._must_be_ours(found.get("owner"))
+                key, new = issuer_keys.keep(self._issuer, text, datetime.now(UTC))
+            except (ValueError, TypeError, AttributeError):
+                raise KeystoreError(
+                    "it is neither a private key (a JWK in JSON) nor a keyset.json"
+                ) from None
             except IssuerKeyUnusable as error:
                 raise KeystoreError(str(error)) from None
-        return key.public.kid if new else None
+        return [key.public.kid] if new else []
+
+    def _import_former(self, keyset: Keyset) -> list[str]:
+        if not any(key.signing for key in map(issuer_keys.read, self._issuer_paths())):
+            raise KeystoreError(
+                "these are public halves: first import the private key that signs (the control "
+                "node has it as /etc/portside/issuer.json)"
+            )
+        for key in keyset.keys:
+            self._must_be_ours(key.owner)
+        return [key.kid for key in keyset.keys if issuer_keys.keep_public(self._issuer, key)]
+
+    def _must_be_ours(self, owner: object) -> None:
+        if owner != self.cluster_name:
+            raise KeystoreError(
+                f"it is the key of {owner!r}, this is cluster {self.cluster_name!r}"
+            )
+
+    @contextmanager
+    def rotating(self) -> Iterator[None]:
+        """One rotation at a time: two would each empty the other's notes of who has what.
+
+        Raises KeystoreError where one is at it.
+        """
+        with self.locked():
+            descriptor = self._opened(".rotating")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise KeystoreError(
+                f"somebody rotates the keys in {self.directory} right now: wait until that is done"
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def rotation(self) -> Rotation | None:
         """What of a rotation is still to be done; None: none is under way. Raises KeystoreError."""
@@ -440,6 +481,10 @@ class Keystore:
             durable_file.replace(self._operator_key, f"{key}\n".encode(), _PRIVATE_FILE)
 
     @property
+    def _issuer(self) -> Path:
+        return self.directory / "issuer"
+
+    @property
     def _operator_key(self) -> Path:
         return self.directory / "operator.key"
 
@@ -470,7 +515,7 @@ class Keystore:
 
     def _issuer_paths(self) -> list[Path]:
         # A name with a leading dot is a file another process is just writing.
-        return sorted((self.directory / "issuer").glob("[!.]*.json"))
+        return sorted(self._issuer.glob("[!.]*.json"))
 
     def _must_be_new(self, *, new_issuer: bool) -> None:
         """Raise KeystoreError where an issuer key is missing that was there: another one in its
@@ -487,7 +532,7 @@ class Keystore:
         now = datetime.now(UTC)
         until = (now + _NEW_ISSUER).isoformat() if new_issuer else None
         notes = {} if until is None else {"replaces_until": until}
-        key = issuer_keys.make(self.directory / "issuer", issuer, now, **notes)
+        key = issuer_keys.make(self._issuer, issuer, now, **notes)
         return f"issuer key {key.public.kid} in {key.path}"
 
     def _make_ca(self, cluster_name: str) -> str:
@@ -524,12 +569,15 @@ class Keystore:
             _make_directory(directory)
             if directory.stat().st_mode & 0o077:
                 directory.chmod(_DIRECTORY)
-        descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
+        descriptor = self._opened(".lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _opened(self, name: str) -> int:
+        return os.open(self.directory / name, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
 
 
 def _read_node_key(path: Path) -> PublicKey:

@@ -11,16 +11,13 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, get_args
 
+from portside.cluster import defaults
 from portside.cluster.file import Cluster
 from portside.operator.keystore import Keystore, Rotation
-from portside.tokens import LEEWAY, RESUMABLE
+from portside.tokens import LEEWAY, LONGEST, RESUMABLE
 
 What = Literal["issuer", "nodes", "operator", "all"]
 KINDS: tuple[str, ...] = get_args(What)
-
-_BEGIN = 900
-"""Seconds in which an upload must begin, and for which a download URL counts, as the control plane
-has them (`control.settings`: `start_within`, `download_seconds`)."""
 
 _LATE = 86400
 """Seconds more: for copies that wait for a node, and deletions that one has yet to carry out."""
@@ -43,8 +40,8 @@ class Hands(Protocol):
 
 def overlap(cluster: Cluster) -> timedelta:
     """For how long an issuer's key counts beside the one that signs in its place: as long as the
-    longest token of a cluster, and as two clocks may differ."""
-    longest = max(_BEGIN + cluster.uploads.session_deadline, _BEGIN + RESUMABLE)
+    longest that a control plane signs, and as two clocks may differ."""
+    longest = max(defaults.START_WITHIN + cluster.uploads.session_deadline, LONGEST + RESUMABLE)
     return timedelta(seconds=longest + _LATE + LEEWAY)
 
 
@@ -58,8 +55,20 @@ def rotate(
 ) -> None:
     """Replace the keys of one kind, or finish what was begun before, and only that.
 
-    Raises RotationStopped and KeystoreError.
+    Raises RotationStopped, and KeystoreError, also where another rotation is at it.
     """
+    with keystore.rotating():
+        _rotate(cluster, keystore, what, hands, say, now)
+
+
+def _rotate(
+    cluster: Cluster,
+    keystore: Keystore,
+    what: What,
+    hands: Hands,
+    say: Callable[[str], None],
+    now: Callable[[], datetime],
+) -> None:
     begun = keystore.rotation()
     if begun is not None:
         began = f"{begun.begun_at:%F %T} UTC"

@@ -199,7 +199,7 @@ def _proxy(
 
     Jumps are OpenSSH's own, so that the hosts on the way are verified as in every `ssh`.
     """
-    address, port, user = (found[keyword][0] for keyword in ("hostname", "port", "user"))
+    address, port = (found[keyword][0] for keyword in ("hostname", "port"))
     jump = found.get("proxyjump", ("none",))[0]
     if jump != "none":
         *before, last = jump.split(",")

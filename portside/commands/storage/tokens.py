@@ -67,6 +67,9 @@ def revoke(
     text = secret_of(sys.stdin.read()) if named == "-" else secret_of(named)
     if not text:
         raise ValueError("neither a token nor its id was given")
+    if text.startswith("--") and named != "-":
+        # A mistyped option would be revoked, and success told.
+        raise ValueError(f"{text} is no option; if it is a token's id, give that on stdin, with -")
     cluster = _without_control_plane(node, file)
     if cluster is not None:
         words = AGENT.as_its_user("revoke", "-", *(("--reason", reason) if reason else ()))

@@ -96,9 +96,27 @@ def test_another_keystores_issuer_is_refused_before_anything_is_changed(
         fake_host.deploy(script, {**_shows(BEFORE), **_trusts(foreign)}, node_id, [role])
 
 
-def test_one_that_knows_any_of_the_nodes_issuers_goes_on(keystore: Keystore) -> None:
+def test_a_keystore_from_before_a_rotation_is_refused(keystore: Keystore) -> None:
     (own,) = keystore.keyset().keys
-    _deploy({**_shows(BEFORE), **_trusts(SigningKey.generate("test").public(), own)})
+    signs = SigningKey.generate("test").public()
+    former = own.model_copy(update={"not_after": datetime.now(UTC) + timedelta(days=8)})
+    with pytest.raises(PyinfraError, match=f"trusts the issuer key {signs.kid}, .*its latest"):
+        _deploy({**_shows(BEFORE), **_trusts(signs, former)})
+
+
+def test_a_keystore_that_lacks_a_former_key_alone_goes_on(keystore: Keystore) -> None:
+    (own,) = keystore.keyset().keys
+    former = SigningKey.generate("test").public()
+    former = former.model_copy(update={"not_after": datetime.now(UTC) + timedelta(days=8)})
+    _deploy({**_shows(BEFORE), **_trusts(former, own)})
+
+
+def test_a_key_that_was_distrusted_is_taken_from_nodes_that_know_it(keystore: Keystore) -> None:
+    (own,) = keystore.keyset().keys
+    stolen = keystore.make_waiting_issuer_key("test", datetime.now(UTC)).public
+    keystore.distrust_issuer_key(stolen.kid)
+    commands = _deploy({**_shows(BEFORE), **_trusts(stolen, own)})
+    position(commands, "mv -fT", layout.KEYSET)
 
 
 def test_an_issuer_that_was_made_on_purpose_takes_the_lost_ones_place_for_a_day(

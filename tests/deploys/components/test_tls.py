@@ -44,6 +44,19 @@ def test_the_operators_own_files_are_found_by_node_id(
     assert authority_file(node) == ca.certificate_pem.decode()
 
 
+def test_they_lie_beside_the_cluster_file_where_its_check_found_them(
+    ca: certificates.Pair, tmp_path: Path, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTSIDE_CLUSTER", str(tmp_path / "cluster.yaml"))
+    pair = _pair(ca)
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "tls" / "s01.crt").write_text(pair[0])
+    (tmp_path / "tls" / "s01.key").write_text(pair[1])
+    (tmp_path / "ca.pem").write_bytes(ca.certificate_pem)
+    files = parse(CLUSTER + "tls: {mode: files, directory: tls, authority: ca.pem}\n")
+    assert certificate_files(make_node(cluster=files)) == pair
+
+
 def test_a_certificate_of_an_authority_that_nobody_knows_is_refused(
     ca: certificates.Pair, tmp_path: Path, make_node: MakeNode
 ) -> None:

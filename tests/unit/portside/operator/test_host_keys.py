@@ -200,7 +200,7 @@ def test_a_node_at_the_address_of_another_is_told_whose_key_is_in_the_way(
     known_hosts.pin(
         keystore, [("s09", f"[127.0.0.1]:{server.port}", known_hosts.HostKey(kind, blob))]
     )
-    with pytest.raises(HostKeyError, match="as that of s09: .* anew: portside keys forget s09"):
+    with pytest.raises(HostKeyError, match=r"as that of s09: .* anew: portside keys forget s09"):
         remote.run(cluster, "s01", ["true"], tmp_path, keystore)
     assert known_hosts.forget(keystore, "s09")
     assert remote.run(cluster, "s01", ["true"], tmp_path, keystore) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from portside.cluster.file import parse
 from portside.operator.authority import authority_of
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey
+from portside.wire.keys import Keyset
 
 HEAD = "name: test\ndomain: portside.test\nnodes: {s01: {}}\n"
 CLUSTER = parse(HEAD)
@@ -56,10 +57,53 @@ def test_beside_an_issuer_no_other_is_made(keystore: Keystore) -> None:
 def test_a_lost_key_comes_back_from_the_control_node(keystore: Keystore) -> None:
     kid = keystore.issuer_key().kid
     text = _lose(keystore)
-    for said in (f"issuer key {kid} is kept", "that key is here already"):
+    for said in (f"issuer key {kid} is kept", "that is here already"):
         done = CliRunner().invoke(app, ["keys", "import", "-"], input=text)
         assert (done.exit_code, done.output.strip()) == (0, said)
     assert keystore.issuer_key().kid == kid
+
+
+def test_the_public_halves_of_former_keys_come_back_from_a_nodes_keyset(keystore: Keystore) -> None:
+    former = keystore.issuer_key().kid
+    signs = keystore.make_waiting_issuer_key("test", datetime.now(UTC))
+    keystore.sign_with(signs)
+    keystore.end_other_issuer_keys(signs, datetime.now(UTC) + timedelta(days=8))
+    trusted = keystore.keyset()
+    text = _lose(keystore)
+    with pytest.raises(KeystoreError, match="first import the private key that signs"):
+        keystore.import_issuer_keys(trusted.model_dump_json())
+    keystore.import_issuer_keys(text)
+    assert keystore.import_issuer_keys(trusted.model_dump_json()) == [former]
+    assert set(keystore.keyset().keys) == set(trusted.keys)
+    assert keystore.issuer_key().kid == signs.public.kid
+    forged = trusted.keys[0].model_copy(update={"kid": "../../elsewhere"})
+    with pytest.raises(KeystoreError, match="thumbprint"):
+        keystore.import_issuer_keys(Keyset(keys=(forged,)).model_dump_json())
+
+
+def test_a_former_key_that_comes_back_signs_nothing_new(keystore: Keystore) -> None:
+    text = keystore.issuer_key().to_json()
+    signs = keystore.make_waiting_issuer_key("test", datetime.now(UTC))
+    keystore.sign_with(signs)
+    ended = datetime.now(UTC) + timedelta(days=8)
+    (former,) = keystore.end_other_issuer_keys(signs, ended)
+    keystore.let_go_of_ended(ended)
+    assert keystore.import_issuer_keys(text) == [former.public.kid]
+    assert keystore.keyset().known(former.public.kid) == former.public
+    assert keystore.issuer_key().kid == signs.public.kid
+
+
+def test_a_stolen_key_doesnt_come_back(keystore: Keystore) -> None:
+    text = keystore.issuer_key().to_json()
+    signs = keystore.make_waiting_issuer_key("test", datetime.now(UTC))
+    keystore.sign_with(signs)
+    trusted = keystore.keyset()
+    stolen = next(key.kid for key in trusted.keys if key.kid != signs.public.kid)
+    keystore.distrust_issuer_key(stolen)
+    with pytest.raises(KeystoreError, match="was distrusted"):
+        keystore.import_issuer_keys(text)
+    assert keystore.import_issuer_keys(trusted.model_dump_json()) == []
+    assert keystore.keyset().known(stolen) is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +111,7 @@ def test_a_lost_key_comes_back_from_the_control_node(keystore: Keystore) -> None
     [
         (SigningKey.generate("another").to_json(), "the key of 'another'"),
         (SigningKey.generate("test").public().model_dump_json(), "no private half"),
-        ("[]", "no private key"),
+        ("[]", "neither a private key"),
         ("{}", "the key of None"),
         (json.dumps({"owner": "test"}), "no issuer key"),
     ],
@@ -78,7 +122,7 @@ def test_what_is_no_key_of_this_clusters_is_not_kept(
 ) -> None:
     before = keystore.keyset()
     with pytest.raises(KeystoreError, match=said):
-        keystore.import_issuer_key(text)
+        keystore.import_issuer_keys(text)
     assert keystore.keyset() == before
 
 
@@ -99,7 +143,7 @@ def test_a_key_whose_id_looks_like_an_option_is_named_all_the_same(keystore: Key
     key = SigningKey.generate("test")
     while not key.kid.startswith("-"):
         key = SigningKey(Ed25519PrivateKey.generate(), "test")
-    keystore.import_issuer_key(key.to_json())
+    keystore.import_issuer_keys(key.to_json())
     keystore.sign_with(keystore.make_waiting_issuer_key("test", datetime.now(UTC)))
     ran = CliRunner().invoke(app, ["keys", "distrust", key.kid])
     assert (ran.exit_code, key.kid in ran.output) == (0, True), ran.output

@@ -258,5 +258,12 @@ def test_an_issuers_key_counts_as_long_as_its_longest_token(deadline: str) -> No
         "name: test\ndomain: portside.test\nnodes: {s01: {}}\n"
         f"uploads: {{session_deadline: {deadline}}}\n"
     )
-    longest = timedelta(seconds=900 + max(cluster.uploads.session_deadline, 86400))
-    assert rotation.overlap(cluster) > longest
+    link = timedelta(days=7) + timedelta(days=1)
+    upload = timedelta(seconds=900 + cluster.uploads.session_deadline)
+    assert rotation.overlap(cluster) > max(link, upload)
+
+
+def test_two_rotations_at_once_are_one(keystore: Keystore, machines: Machines) -> None:
+    with keystore.rotating(), pytest.raises(KeystoreError, match="somebody rotates the keys"):
+        rotate(CLUSTER, keystore, "issuer", machines, ignore)
+    rotate(CLUSTER, keystore, "issuer", machines, ignore)

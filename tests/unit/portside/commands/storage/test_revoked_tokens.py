@@ -105,3 +105,9 @@ def test_whom_to_tell_is_never_guessed(ssh: Path, logged_in: ControlDouble) -> N
     ssh_double.write(ssh, SSH.format(home=ssh, code=1))
     run = Run("token", "revoke", "a-token-of-mine", "--node", "s01", "--node", "s02")
     assert (run.code, run.err.count(": not done")) == (1, 2)
+
+
+def test_a_mistyped_option_is_no_tokens_id(logged_in: ControlDouble) -> None:
+    run = Run("token", "revoke", "--dry-run")
+    assert (run.code, "--dry-run is no option" in run.err) == (2, True), run.err
+    assert logged_in.revoked == []
