@@ -26,7 +26,7 @@ from agent.problems import ProblemError
 from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.disk_space import Begun, DiskSpace
 from agent.uploads.quotas import Claim, Grown, Quotas, Usage, grown_to
-from agent.uploads.shared.entries import Elsewhere, Entry
+from agent.uploads.shared.entries import Elsewhere, Entry, place_of
 from agent.uploads.shared.ledger import SharedLedger
 from agent.uploads.shares import Kind, Sender, SlotShares
 from agent.uploads.slots import Slots
@@ -194,7 +194,7 @@ class Admission:
             Entry(
                 key=key,
                 kind=None if demand is None else demand.kind,
-                path=None if demand is None or demand.path is None else str(demand.path),
+                place=None if demand is None or demand.path is None else place_of(demand.path),
                 disk=disk,
                 inodes=0 if demand is None else demand.inodes,
                 parties=() if demand is None else self._slots.parties(demand.kind, sender),
@@ -309,7 +309,7 @@ class Admission:
         self._check_idle(demand.key)
         if demand.path is not None and (
             any(other.path == demand.path for other in self._running.values())
-            or self._elsewhere.has_path(str(demand.path))
+            or self._elsewhere.has_path(demand.path)
         ):
             raise ProblemError(
                 "name-taken", f"{demand.path} is being uploaded by someone else right now"

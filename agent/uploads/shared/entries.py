@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import PurePosixPath
 
 from agent.uploads.shares import Kind
 
@@ -21,8 +23,8 @@ class Entry:
     """Of the ledger: a token's id, a resumable upload's, or what a promise is for."""
     kind: Kind | None = None
     """None for a promise without a slot."""
-    path: str | None = None
-    """The file's, where it is known."""
+    place: str | None = None
+    """Where its file is to lie, where that is known (`place_of`)."""
     disk: int = 0
     """Bytes that it may still come to take."""
     inodes: int = 0
@@ -40,10 +42,17 @@ class Entry:
         return self.kind is not None
 
 
+def place_of(path: PurePosixPath) -> str:
+    """A file's path, as long as any other: no name keeps an entry from being written."""
+    return blake2b(str(path).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def to_bytes(entry: Entry) -> bytes:
     """As it is written."""
     without = {key: value for key, value in asdict(entry).items() if value not in (None, "", ())}
-    return json.dumps(without, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(without, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def from_bytes(data: bytes) -> Entry:
@@ -91,6 +100,7 @@ class Elsewhere:
         """The request that is at this."""
         return next((each for each in self.with_slots if each.key == key), None)
 
-    def has_path(self, path: str) -> bool:
+    def has_path(self, path: PurePosixPath) -> bool:
         """Whether somebody else's file is to come to be there."""
-        return any(each.path == path for each in self.entries)
+        place = place_of(path)
+        return any(each.place == place for each in self.entries)
