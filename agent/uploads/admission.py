@@ -44,6 +44,10 @@ MAKING_WAY = 4.0
 """Seconds that a newcomer waits for an idle upload to end: its bytes are made durable first."""
 
 
+LOOK = 0.2
+"""Seconds after which it looks again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one upload asks for: its path if that is known, bytes of disk; `key` tells it apart.
@@ -173,11 +177,14 @@ class Admission:
                 return
             with self._shared.alone() as elsewhere:
                 self._count(elsewhere)
-                yield
+                try:
+                    yield
+                finally:
+                    self._shared.ask(self._slots.asks)
 
     def _count(self, elsewhere: Elsewhere) -> None:
-        self._elsewhere = elsewhere
-        self._slots.elsewhere = self._space.elsewhere = self._quotas.elsewhere = elsewhere
+        self._elsewhere = self._space.elsewhere = self._quotas.elsewhere = elsewhere
+        self._slots.count(elsewhere)
 
     def _note(self, key: str) -> None:
         """Tell the other processes what this one has given under a key by now. In `_deciding`."""
@@ -190,6 +197,7 @@ class Admission:
             return
         sender = None if demand is None else demand.sender
         owner, token, claimed = held or (None, None, None)
+        idle_since, gives_way = self._slots.standing(key)
         self._shared.put(
             Entry(
                 key=key,
@@ -202,6 +210,8 @@ class Admission:
                 owner=owner or ("" if sender is None else sender.owner),
                 claimed=claimed,
                 resumable=demand is not None and demand.resumable,
+                idle_since=idle_since,
+                gives_way=gives_way,
             )
         )
 
@@ -214,7 +224,8 @@ class Admission:
                     taken = self._slots.taken(demand.kind, demand.sender)
                 if taken is None or not self._slots.make_way(taken):
                     return
-                self._lock.wait(left)
+                # What another process gives back is told to nobody.
+                self._lock.wait(min(left, LOOK))
 
     @contextmanager
     def promising(self, key: str, size: int, claim: Claim | None = None) -> Iterator[int]:
@@ -346,6 +357,27 @@ class Admission:
         """End requests that their clients can go on with in another process; returns how many."""
         with self._lock:
             return self._slots.hand_back()
+
+    def heed_others(self) -> int:
+        """Do as other processes ask, and tell them who is idle; returns how many give way."""
+        if self._shared is None:
+            return 0
+        with self._deciding():
+            count = self._slots.heed()
+            for key in self._slots.changed():
+                self._note(key)
+            return count
+
+    def is_elsewhere(self, key: str) -> bool:
+        """Whether another process has a request at this resumable upload."""
+        with self._deciding():
+            other = self._elsewhere.find(key)
+            return other is not None and other.resumable
+
+    def take_over(self, key: str) -> bool:
+        """Like is_elsewhere; that request is asked to end."""
+        with self._deciding():
+            return self._slots.take_over(key)
 
     def shortages(self) -> tuple[str, ...]:
         """Why every new upload is refused with 507, in words for people; empty when none is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
 from pathlib import PurePosixPath
 
@@ -35,6 +35,15 @@ class Entry:
     claimed: int | None = None
     """Bytes that it may come to of its owner's quota; None where the index tells of that."""
     resumable: bool = False
+    idle_since: float | None = None
+    """By the clock that all processes share (CLOCK_MONOTONIC), once its client is behind for so
+    long that it may be told to give way."""
+    gives_way: bool = False
+    """Whether it was told to."""
+    asks: str = ""
+    """The key of another process's entry that is to give way: then nothing else is said."""
+    takes_over: bool = False
+    """Whether that is for a newer request at the same upload: it ends though bytes come."""
 
     @property
     def has_slot(self) -> bool:
@@ -49,10 +58,10 @@ def place_of(path: PurePosixPath) -> str:
 
 def to_bytes(entry: Entry) -> bytes:
     """As it is written."""
-    without = {key: value for key, value in asdict(entry).items() if value not in (None, "", ())}
-    return json.dumps(without, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    usual = {each.name: each.default for each in fields(Entry)}
+    said = {name: value for name, value in asdict(entry).items() if value != usual[name]}
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
 
 
 def from_bytes(data: bytes) -> Entry:
@@ -91,6 +100,15 @@ class Elsewhere:
     def tokens(self) -> tuple[str, ...]:
         """The ids of the tokens for which bytes are coming."""
         return tuple({each.token: None for each in self.with_slots if each.token})
+
+    @property
+    def asks(self) -> dict[str, bool]:
+        """Keys that are to give way; true for those that are taken over."""
+        asked: dict[str, bool] = {}
+        for each in self.entries:
+            if each.asks:
+                asked[each.asks] = asked.get(each.asks, False) or each.takes_over
+        return asked
 
     def of(self, owner: str) -> Iterable[Entry]:
         """What counts against an owner's quota."""

@@ -14,7 +14,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class SharedLedger:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         self._places: dict[str, int] = {}
         self._free: list[int] = []
+        self._asked: dict[str, bool] = {}
         self._last = Elsewhere()
         self._is_read = True
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -76,6 +77,14 @@ class SharedLedger:
         if place is not None:
             self._free.append(place)
             self._write(place, b"")
+
+    def ask(self, asks: Mapping[str, bool]) -> None:
+        """Ask others for this and nothing else (`agent.uploads.shared.asking`). In `alone`."""
+        for key in self._asked.keys() - asks.keys():
+            self.remove(_asking(key))
+        for key, takes_over in asks.items() - self._asked.items():
+            self.put(Entry(_asking(key), asks=key, takes_over=takes_over))
+        self._asked = dict(asks)
 
     def _write(self, place: int, data: bytes) -> None:
         try:
@@ -131,6 +140,10 @@ class SharedLedger:
             return []
         finally:
             os.close(descriptor)
+
+
+def _asking(key: str) -> str:
+    return f"way of {key}"
 
 
 def _entries(data: bytes) -> Iterator[Entry]:

@@ -150,7 +150,8 @@ def test_the_longest_entry_is_told_in_full(tmp_path: Path) -> None:
     token, owner, size = "~" * 128, "\U0001f4be" * 128, 2**63
     parties = (("token", token), ("owner", owner), ("address", "2001:db8:ffff:ffff::/64"))
     place = place_of(PurePosixPath("\U0001f4be/" * 600))
-    entry = Entry(f"body of {token}", "waiting", place, size, 99, parties, token, owner, size, True)
+    key = f"body of {token}"
+    entry = Entry(key, "waiting", place, size, 99, parties, token, owner, size, True, 1 / 3e9, True)
     one, other = SharedLedger(tmp_path), SharedLedger(tmp_path)
     with one.alone():
         one.put(entry)
