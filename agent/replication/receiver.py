@@ -125,7 +125,11 @@ class ReplicaReceiver:
         self._admission = intake.admission
         self._health = intake.health
         self._progress = intake.progress
-        self._writers = UploadLocks(intake.admission.spare)
+        self._writers = UploadLocks(
+            intake.admission.spare,
+            lambda file_id: self._admission.is_elsewhere(_key(file_id)),
+            lambda file_id: self._admission.take_over(_key(file_id)),
+        )
         self._lent = threading.BoundedSemaphore(MOST_LENT)
 
     def check(self, asked: ReplicateRequest) -> None:
@@ -149,7 +153,7 @@ class ReplicaReceiver:
         if asked.range is not None:
             self._check_offset(0 if upload is None else upload.offset, asked)
         space, inodes = (claims.size, INODES_PER_FILE) if upload is None else (0, 0)
-        demand = Demand(f"copy {claims.file_id}", None, space, kind="copy", inodes=inodes)
+        demand = Demand(_key(claims.file_id), None, space, kind="copy", inodes=inodes)
         self._admission.check(demand)
 
     def reached(self, asked: ReplicateRequest) -> Reached:
@@ -306,7 +310,7 @@ class ReplicaReceiver:
             )
 
     def _extend(self, upload: Upload, claims: ReplicateClaims, sending: Sending) -> Reached:
-        demand = Demand(f"copy {claims.file_id}", claims.path, 0, kind="copy", resumable=True)
+        demand = Demand(_key(claims.file_id), claims.path, 0, kind="copy", resumable=True)
         with (
             self._admission.admit(demand) as reservation,
             self._staged.open(upload) as staging,
@@ -366,7 +370,7 @@ class ReplicaReceiver:
         with (
             failures_as_problems(self._health, stored.size),
             self._admission.admit(
-                Demand(f"copy {stored.file_id}", None, 0, kind="copy")
+                Demand(_key(stored.file_id), None, 0, kind="copy")
             ) as reservation,
         ):
             try:
@@ -377,6 +381,11 @@ class ReplicaReceiver:
                 raise _differs() from None
         if asked.length == stored.size and digest.hexdigest() != stored.sha256:
             raise _differs()
+
+
+def _key(file_id: str) -> str:
+    """What the ledger knows a push by."""
+    return f"copy {file_id}"
 
 
 def _differs() -> ProblemError:

@@ -81,7 +81,9 @@ class ResumableUploads:
         self._progress = intake.progress
         self._beginning = Beginning(policy, intake)
         self._joiner = Concatenation(policy, intake)
-        self._writers = UploadLocks(intake.admission.spare)
+        self._writers = UploadLocks(
+            intake.admission.spare, intake.admission.is_elsewhere, intake.admission.take_over
+        )
 
     def check(self, asked: ResumableRequest) -> None:
         """Whether a request would be let in, before its body. Raises ProblemError if not."""

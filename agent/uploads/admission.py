@@ -26,7 +26,7 @@ from agent.problems import ProblemError
 from agent.uploads.bandwidth import Bandwidth
 from agent.uploads.disk_space import Begun, DiskSpace
 from agent.uploads.quotas import Claim, Grown, Quotas, Usage, grown_to
-from agent.uploads.shared.entries import Elsewhere, Entry
+from agent.uploads.shared.entries import Elsewhere, Entry, place_of
 from agent.uploads.shared.ledger import SharedLedger
 from agent.uploads.shares import Kind, Sender, SlotShares
 from agent.uploads.slots import Slots
@@ -42,6 +42,10 @@ from portside.wire.status import (
 
 MAKING_WAY = 4.0
 """Seconds that a newcomer waits for an idle upload to end: its bytes are made durable first."""
+
+
+LOOK = 0.2
+"""Seconds after which it looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +177,14 @@ class Admission:
                 return
             with self._shared.alone() as elsewhere:
                 self._count(elsewhere)
-                yield
+                try:
+                    yield
+                finally:
+                    self._shared.ask(self._slots.asks)
 
     def _count(self, elsewhere: Elsewhere) -> None:
-        self._elsewhere = elsewhere
-        self._slots.elsewhere = self._space.elsewhere = self._quotas.elsewhere = elsewhere
+        self._elsewhere = self._space.elsewhere = self._quotas.elsewhere = elsewhere
+        self._slots.count(elsewhere)
 
     def _note(self, key: str) -> None:
         """Tell the other processes what this one has given under a key by now. In `_deciding`."""
@@ -190,11 +197,12 @@ class Admission:
             return
         sender = None if demand is None else demand.sender
         owner, token, claimed = held or (None, None, None)
+        idle_since, gives_way = self._slots.standing(key)
         self._shared.put(
             Entry(
                 key=key,
                 kind=None if demand is None else demand.kind,
-                path=None if demand is None or demand.path is None else str(demand.path),
+                place=None if demand is None or demand.path is None else place_of(demand.path),
                 disk=disk,
                 inodes=0 if demand is None else demand.inodes,
                 parties=() if demand is None else self._slots.parties(demand.kind, sender),
@@ -202,6 +210,8 @@ class Admission:
                 owner=owner or ("" if sender is None else sender.owner),
                 claimed=claimed,
                 resumable=demand is not None and demand.resumable,
+                idle_since=idle_since,
+                gives_way=gives_way,
             )
         )
 
@@ -214,7 +224,8 @@ class Admission:
                     taken = self._slots.taken(demand.kind, demand.sender)
                 if taken is None or not self._slots.make_way(taken):
                     return
-                self._lock.wait(left)
+                # What another process gives back is told to nobody.
+                self._lock.wait(min(left, LOOK))
 
     @contextmanager
     def promising(self, key: str, size: int, claim: Claim | None = None) -> Iterator[int]:
@@ -309,7 +320,7 @@ class Admission:
         self._check_idle(demand.key)
         if demand.path is not None and (
             any(other.path == demand.path for other in self._running.values())
-            or self._elsewhere.has_path(str(demand.path))
+            or self._elsewhere.has_path(demand.path)
         ):
             raise ProblemError(
                 "name-taken", f"{demand.path} is being uploaded by someone else right now"
@@ -346,6 +357,27 @@ class Admission:
         """End requests that their clients can go on with in another process; returns how many."""
         with self._lock:
             return self._slots.hand_back()
+
+    def heed_others(self) -> int:
+        """Do as other processes ask, and tell them who is idle; returns how many give way."""
+        if self._shared is None:
+            return 0
+        with self._deciding():
+            count = self._slots.heed()
+            for key in self._slots.changed():
+                self._note(key)
+            return count
+
+    def is_elsewhere(self, key: str) -> bool:
+        """Whether another process has a request at this resumable upload."""
+        with self._deciding():
+            other = self._elsewhere.find(key)
+            return other is not None and other.resumable
+
+    def take_over(self, key: str) -> bool:
+        """Like is_elsewhere; that request is asked to end."""
+        with self._deciding():
+            return self._slots.take_over(key)
 
     def shortages(self) -> tuple[str, ...]:
         """Why every new upload is refused with 507, in words for people; empty when none is."""

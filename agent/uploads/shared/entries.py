@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
+from pathlib import PurePosixPath
 
 from agent.uploads.shares import Kind
 
@@ -21,8 +23,8 @@ class Entry:
     """Of the ledger: a token's id, a resumable upload's, or what a promise is for."""
     kind: Kind | None = None
     """None for a promise without a slot."""
-    path: str | None = None
-    """The file's, where it is known."""
+    place: str | None = None
+    """Where its file is to lie, where that is known (`place_of`)."""
     disk: int = 0
     """Bytes that it may still come to take."""
     inodes: int = 0
@@ -33,6 +35,15 @@ class Entry:
     claimed: int | None = None
     """Bytes that it may come to of its owner's quota; None where the index tells of that."""
     resumable: bool = False
+    idle_since: float | None = None
+    """By the clock that all processes share (CLOCK_MONOTONIC), once its client is behind for so
+    long that it may be told to give way."""
+    gives_way: bool = False
+    """Whether it was told to."""
+    asks: str = ""
+    """The key of another process's entry that is to give way: then nothing else is said."""
+    takes_over: bool = False
+    """Whether that is for a newer request at the same upload: it ends though bytes come."""
 
     @property
     def has_slot(self) -> bool:
@@ -40,10 +51,17 @@ class Entry:
         return self.kind is not None
 
 
+def place_of(path: PurePosixPath) -> str:
+    """A file's path, as long as any other: no name keeps an entry from being written."""
+    return blake2b(str(path).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def to_bytes(entry: Entry) -> bytes:
     """As it is written."""
-    without = {key: value for key, value in asdict(entry).items() if value not in (None, "", ())}
-    return json.dumps(without, ensure_ascii=False, separators=(",", ":")).encode()
+    usual = {each.name: each.default for each in fields(Entry)}
+    said = {name: value for name, value in asdict(entry).items() if value != usual[name]}
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
 
 
 def from_bytes(data: bytes) -> Entry:
@@ -83,6 +101,15 @@ class Elsewhere:
         """The ids of the tokens for which bytes are coming."""
         return tuple({each.token: None for each in self.with_slots if each.token})
 
+    @property
+    def asks(self) -> dict[str, bool]:
+        """Keys that are to give way; true for those that are taken over."""
+        asked: dict[str, bool] = {}
+        for each in self.entries:
+            if each.asks:
+                asked[each.asks] = asked.get(each.asks, False) or each.takes_over
+        return asked
+
     def of(self, owner: str) -> Iterable[Entry]:
         """What counts against an owner's quota."""
         return (each for each in self.entries if each.owner == owner and each.claimed is not None)
@@ -91,6 +118,7 @@ class Elsewhere:
         """The request that is at this."""
         return next((each for each in self.with_slots if each.key == key), None)
 
-    def has_path(self, path: str) -> bool:
+    def has_path(self, path: PurePosixPath) -> bool:
         """Whether somebody else's file is to come to be there."""
-        return any(each.path == path for each in self.entries)
+        place = place_of(path)
+        return any(each.place == place for each in self.entries)

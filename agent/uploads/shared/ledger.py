@@ -10,10 +10,11 @@ As long as there is one process, nothing has to be read: a step costs four syste
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import structlog
 from agent.uploads.shared.entries import Elsewhere, Entry, from_bytes, to_bytes
 
 _RECORD = 2048
-"""Bytes of an entry, filled up with zeros. The longest has some 1,600: a path has 700 at most."""
+"""Bytes of an entry, filled up with zeros; the longest has some 1,800."""
 
 _SUFFIX = ".entries"
 
@@ -41,6 +42,9 @@ class SharedLedger:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         self._places: dict[str, int] = {}
         self._free: list[int] = []
+        self._asked: dict[str, bool] = {}
+        self._last = Elsewhere()
+        self._is_read = True
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with self.alone():
             # Under the lock: nobody finds it before it is locked itself, and takes it for dead.
@@ -49,10 +53,13 @@ class SharedLedger:
 
     @contextmanager
     def alone(self) -> Iterator[Elsewhere]:
-        """No other process decides in this context. Yields what the others have given."""
+        """No other process decides in this context. Yields what the others have given.
+
+        Where that can't be read it is what was read last: what ends is given back all the same.
+        """
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            yield self._elsewhere()
+            yield self._read_or_last()
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -62,11 +69,7 @@ class SharedLedger:
         if place is None:
             place = self._free.pop() if self._free else len(self._places)
             self._places[entry.key] = place
-        data = to_bytes(entry)
-        if len(data) > _RECORD:
-            # Of a name in a script that takes six characters for one: what counts still counts.
-            data = to_bytes(Entry(entry.key[:256], entry.kind, None, entry.disk, entry.inodes))
-        self._write(place, data)
+        self._write(place, to_bytes(entry))
 
     def remove(self, key: str) -> None:
         """Strike an entry out. In `alone`."""
@@ -75,8 +78,18 @@ class SharedLedger:
             self._free.append(place)
             self._write(place, b"")
 
+    def ask(self, asks: Mapping[str, bool]) -> None:
+        """Ask others for this and nothing else (`agent.uploads.shared.asking`). In `alone`."""
+        for key in self._asked.keys() - asks.keys():
+            self.remove(_asking(key))
+        for key, takes_over in asks.items() - self._asked.items():
+            self.put(Entry(_asking(key), asks=key, takes_over=takes_over))
+        self._asked = dict(asks)
+
     def _write(self, place: int, data: bytes) -> None:
         try:
+            if len(data) > _RECORD:
+                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             os.pwrite(self._own, data.ljust(_RECORD, b"\0"), place * _RECORD)
         except OSError as error:
             # /run is full (ENOSPC). This process counts it all the same; another, while one drains,
@@ -87,6 +100,20 @@ class SharedLedger:
         """As the end of the process does: all that it had is free."""
         os.close(self._own)
         os.close(self._lock)
+
+    def _read_or_last(self) -> Elsewhere:
+        try:
+            self._last, is_read = self._elsewhere(), True
+        except OSError as error:
+            # No descriptor is left (EMFILE). Of a folder that is gone nothing is known any more,
+            # and what was last known would never end.
+            if isinstance(error, FileNotFoundError):
+                self._last = Elsewhere()
+            is_read = False
+            if self._is_read:
+                _log.warning("the ledger of other processes can't be read", reason=str(error))
+        self._is_read = is_read
+        return self._last
 
     def _elsewhere(self) -> Elsewhere:
         others = [
@@ -113,6 +140,10 @@ class SharedLedger:
             return []
         finally:
             os.close(descriptor)
+
+
+def _asking(key: str) -> str:
+    return f"way of {key}"
 
 
 def _entries(data: bytes) -> Iterator[Entry]:

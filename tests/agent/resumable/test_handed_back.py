@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse
+from pathlib import Path
 
 import requests
 
@@ -53,6 +57,46 @@ def test_resumable_uploads_are_handed_back_and_whole_ones_finished(agent: Agent)
         f"{agent.url}{place}", CONTENT[offset:], headers={**headers, **rest}, timeout=60
     )
     assert ended.status_code == 204
+
+
+def test_a_newer_request_ends_an_older_one_of_a_process_that_drains(
+    agent: Agent, tmp_path: Path
+) -> None:
+    headers = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {agent.mint(name='a.bin')}"}
+    created = requests.post(
+        f"{agent.url}/api/v1/uploads",
+        headers={**headers, "Upload-Length": str(len(CONTENT))},
+        timeout=60,
+    )
+    place = created.headers["Location"].removeprefix(agent.url)
+    with _beside(agent, tmp_path) as new, _patch(agent, place, headers) as hangs:
+        hangs.sendall(CONTENT[:1000])
+        new.wait_for_uploads(1)
+
+        told = requests.head(f"{new.url}{place}", headers=headers, timeout=60)
+        assert (told.status_code, told.headers["Upload-Offset"]) == (200, "1000")
+        answer = HTTPResponse(hangs)
+        answer.begin()
+        assert answer.status == 503
+        rest = {"Upload-Offset": "1000", "Content-Type": "application/offset+octet-stream"}
+        ended = requests.patch(
+            f"{new.url}{place}", CONTENT[1000:], headers={**headers, **rest}, timeout=60
+        )
+        assert ended.status_code == 204
+        assert [path.read_bytes() for path in new.visible_files()] == [CONTENT]
+
+
+@contextmanager
+def _beside(agent: Agent, home: Path) -> Iterator[Agent]:
+    """The process that comes to serve while this one has still something to do."""
+    socket_path = agent.socket_path.with_name("new.sock")
+    new = Agent(home, agent.root, agent.sizing, socket_path=socket_path)
+    shutil.copy(agent.home / "node.key", home)
+    new.start()
+    try:
+        yield new
+    finally:
+        new.kill()
 
 
 def _patch(agent: Agent, place: str, headers: dict[str, str]) -> socket.socket:

@@ -61,3 +61,31 @@ def test_a_request_that_fails_lets_go() -> None:
     with pytest.raises(LookupError), busy.alone("a", _nothing):
         raise LookupError
     assert not busy.is_held("a")
+
+
+def test_a_request_of_another_process_is_asked_to_end_and_waited_for() -> None:
+    there, asked = ["a"], []
+
+    def take_over(upload_id: str) -> bool:
+        asked.append(upload_id)
+        if len(asked) == 3:
+            there.clear()
+        return upload_id in there
+
+    busy = UploadLocks(SpareThreads(), lambda upload_id: upload_id in there, take_over)
+    assert busy.is_held("a")
+    assert not asked
+    with busy.alone("a", _nothing):
+        assert not there
+        assert asked == ["a"] * 3
+
+
+def test_one_of_another_process_that_does_not_end_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locks, "TAKEOVER", 0.05)
+    busy = UploadLocks(SpareThreads(), take_over=lambda _: True)
+    with pytest.raises(ProblemError) as refused, busy.alone("a", _nothing):
+        raise AssertionError
+    assert refused.value.slug == "upload-locked"
+    assert not busy.is_held("a")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import tempfile
 from contextlib import ExitStack
@@ -16,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.problems import ProblemError
 from agent.uploads.admission import Admission, Demand, Reservation
-from agent.uploads.shared.entries import Entry, from_bytes, to_bytes
+from agent.uploads.quotas import Claim
+from agent.uploads.shared.entries import Entry, from_bytes, place_of, to_bytes
 from agent.uploads.shared.ledger import SharedLedger, beside
 from agent.uploads.shares import Sender, SlotShares
 from portside.quantities import GIB, MIB
@@ -143,12 +146,55 @@ def test_an_entry_of_another_release_is_read_as_far_as_it_is_known() -> None:
     assert from_bytes(b'{"key": "a", "colour": "blue"}') == Entry("a")
 
 
-def test_an_entry_too_long_for_its_record_counts_all_the_same(tmp_path: Path) -> None:
+def test_the_longest_entry_is_told_in_full(tmp_path: Path) -> None:
+    token, owner, size = "~" * 128, "\U0001f4be" * 128, 2**63
+    parties = (("token", token), ("owner", owner), ("address", "2001:db8:ffff:ffff::/64"))
+    place = place_of(PurePosixPath("\U0001f4be/" * 600))
+    key = f"body of {token}"
+    entry = Entry(key, "waiting", place, size, 99, parties, token, owner, size, True, 1 / 3e9, True)
     one, other = SharedLedger(tmp_path), SharedLedger(tmp_path)
     with one.alone():
-        one.put(Entry("k", "upload", "x" * 5000, disk=9))
+        one.put(entry)
     with other.alone() as elsewhere:
-        assert (elsewhere.disk, len(elsewhere.with_slots)) == (9, 1)
+        assert elsewhere.entries == (entry,)
+
+
+def test_a_name_of_any_length_is_taken_in_both(tmp_path: Path) -> None:
+    old, new = Process(tmp_path), Process(tmp_path)
+    path = "\U0001f4be" * 1200
+    with old.admission.admit(_demand("token", path=path, claim=Claim("o", "token", None, 7, 7))):
+        assert _slug(new, _demand("token")) == "upload-in-progress"
+        assert _slug(new, _demand("other", path=path)) == "name-taken"
+        with new.shared.alone() as elsewhere:
+            assert [each.claimed for each in elsewhere.of("o")] == [7]
+
+
+def test_what_ends_is_given_back_though_others_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = Process(tmp_path), Process(tmp_path)
+    left = old.admission.admit(_demand("old"))
+    with ExitStack() as ends:
+        ends.enter_context(new.admission.admit(_demand("new", disk=MIB)))
+        ends.enter_context(new.admission.promising("more", MIB))
+        ends.callback(monkeypatch.setattr, os, "listdir", _no_descriptor)
+    assert (new.admission.slots().used, new.admission.disk().reserved) == (1, 0)
+    monkeypatch.undo()
+    left.__exit__(None, None, None)
+    assert new.admission.slots().used == 0
+
+
+def test_of_a_folder_that_is_gone_nobody_holds_anything(tmp_path: Path) -> None:
+    old, new = Process(tmp_path), Process(tmp_path)
+    with old.admission.admit(_demand("old")), new.admission.admit(_demand("new")):
+        assert new.admission.slots().used == 2
+        shutil.rmtree(tmp_path / "ledger")
+        assert new.admission.slots().used == 1
+    assert new.admission.slots().used == 0
+
+
+def _no_descriptor(path: Path) -> list[str]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
 
 
 def test_where_others_cannot_be_told_a_process_counts_for_itself(tmp_path: Path) -> None:
