@@ -26,6 +26,7 @@ from tests.support.lab.odd import (
     SECOND,
     Operator,
     cut_the_power,
+    deploy_while_apt_is_busy,
     give_power,
     reboot,
 )
@@ -89,7 +90,7 @@ def test_what_is_in_the_way_on_one_is_said_and_the_others_are_finished(
 ) -> None:
     _portside(operator, "cluster", "check")
     _portside(operator, "keys", "init")
-    run = deploy(operator.file)
+    run = deploy_while_apt_is_busy(operator.file, machines[FIRST])
     assert not run.succeeded
     assert "Traceback" not in run.output
     assert "apache2" in _line_about(run, SECOND)

@@ -24,6 +24,19 @@ def open_ports(host: Host) -> set[str]:
     }
 
 
+def killed_for_memory(host: Host, unit: str) -> int:
+    """How many of the unit's processes the kernel has killed because its memory was used up."""
+    group = host.check_output(f"systemctl show --value -p ControlGroup {unit}")
+    # cgroup v2, and v1.
+    places = f"/sys/fs/cgroup{group}/memory.events /sys/fs/cgroup/memory{group}/memory.oom_control"
+    return int(
+        host.check_output(
+            f"for file in {places}; do "
+            """[ ! -e $file ] || awk '$1 == "oom_kill" { print $2 }' $file; done"""
+        )
+    )
+
+
 @contextmanager
 def something_listens(host: Host, port: int) -> Iterator[None]:
     """Something that isn't ours, on a port of the machine for as long as the block lasts."""
