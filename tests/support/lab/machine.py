@@ -10,8 +10,11 @@ from testinfra.host import Host
 
 
 def nginx_workers(host: Host) -> str:
-    """The pids of nginx's workers, a line each."""
-    workers: str = host.check_output("pgrep --parent $(cat /run/nginx.pid)")
+    """The pids of nginx's workers, a line each; without those that end as soon as they are done."""
+    workers: str = host.check_output(
+        "ps --ppid $(cat /run/nginx.pid) -o pid=,args= | "
+        r"sed -n '/shutting down/!s/^ *\([0-9]*\) .*/\1/p'"
+    )
     return workers
 
 

@@ -249,6 +249,7 @@ def test_who_is_about_to_change_something_hears_whether_there_is_room(unit: Unit
         assert status.hand_back_file(folder, first).exists()
         slow.sendall(b"go on")
         assert _answer(slow)[0] == first
+    wait_until(lambda: not unit.status().draining)
     assert asking.make_room(folder) is None
     assert not status.hand_back_file(folder, first).exists()
 
