@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from bench.processes import family_of
 from deploys import layout
 from portside.operator import certificates
-from tests.support.loopback import PATIENCE, reserved_port
+from tests.support.loopback import PATIENCE, reserved_port, wait_until
 
 HOST = "s01.portside.test"
 Answer = Callable[[str, dict[str, str]], bytes]
@@ -134,6 +135,7 @@ class Nginx:
     """nginx in the foreground; HTTPS requests to it, or to its last server (`control_port`)."""
 
     def __init__(self, path: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._path = path
         listens = re.findall(r"listen 127\.0\.0\.1:(\d+)", path.read_text())
         self.http_port, self.https_port = int(listens[0]), int(listens[1])
         self.control_port = int(listens[-1])
@@ -153,6 +155,12 @@ class Nginx:
             except ConnectionRefusedError:
                 time.sleep(0.02)
         raise AssertionError("nginx doesn't listen")
+
+    def wait_until_reloaded(self) -> None:
+        """Wait until nobody answers as before a reload, once somebody answers as after it."""
+        # It starts all of the new workers, and only then ends the old ones.
+        [workers] = re.findall(r"^worker_processes (\d+);", self._path.read_text(), re.MULTILINE)
+        wait_until(lambda: len(family_of(self._process.pid)) == 1 + int(workers))
 
     def stop(self) -> None:
         """End it and wait."""

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.loopback import reserved_port
+
 SSHD = "/usr/sbin/sshd"
 
 
@@ -36,9 +38,7 @@ def ssh_server(folder: Path, name: str, key: Path, *settings: str) -> Iterator[S
     """One that runs for as long as the block lasts, with its files in `folder`."""
     host_key = folder / f"{name}.host"
     public = generate(host_key)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     config = folder / f"{name}.sshd_config"
     lines = (
         *(f"ListenAddress 127.0.0.1:{port}", f"HostKey {host_key}", "PidFile none"),

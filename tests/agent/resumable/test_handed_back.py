@@ -15,7 +15,7 @@ import requests
 
 from portside.serving.status import hand_back_file
 from tests.support.agent.process import Agent
-from tests.support.loopback import wait_until
+from tests.support.loopback import wait_until, wait_until_read
 
 CONTENT = bytes(range(256)) * 20
 
@@ -32,6 +32,8 @@ def test_resumable_uploads_are_handed_back_and_whole_ones_finished(agent: Agent)
         resumable.sendall(CONTENT[:1000])
         whole.sendall(CONTENT[:100])
         agent.wait_for_uploads(2)
+        # A slot is taken before the first byte is read.
+        wait_until_read(resumable)
         hand_back_file(agent.socket_path.parent, agent.process.pid).touch()
         answer = HTTPResponse(resumable)
         answer.begin()

@@ -17,6 +17,7 @@ from portside.wire.files import StoredFile
 from portside.wire.heartbeat import Roster, RosterNode
 from portside.wire.keys import Keyset, PublicKey
 from tests.support.agent.process import NODE_ID, Agent, slug_of
+from tests.support.loopback import wait_until
 
 AHEAD = timedelta(hours=1)
 
@@ -71,6 +72,7 @@ def test_uploads_go_on_while_the_issuers_and_the_nodes_keys_are_replaced(agent: 
     uploads = threading.Thread(target=upload)
     uploads.start()
     try:
+        wait_until(lambda: answers)
         _trust(agent, following.public(), before)
         prepared = _identity(agent, "--prepare")
         _tell(agent, 1, own, prepared)

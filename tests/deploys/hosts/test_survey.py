@@ -77,15 +77,17 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
 
 
 def test_who_listens_is_named() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
-    ):
+    with socket.socket() as one, socket.socket(socket.AF_INET6) as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("::1", 0))
         ports = (one.getsockname()[1], other.getsockname()[1])
+        # Nobody else is given them.
+        assert _look(ports=ports).listeners == ()
+        one.listen()
+        other.listen()
         listeners = _look(ports=ports).listeners
     name = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
     assert [(each.port, each.process) for each in listeners] == [(port, name) for port in ports]
-    assert _look(ports=ports).listeners == ()
 
 
 def test_the_system_is_told() -> None:

@@ -143,8 +143,10 @@ class Machine:
         (self.home / "refusal").write_text(output)
 
     def run(self, *arguments: str) -> str | int:
-        """0, or what the program ends with."""
-        return certificate.main(list(arguments), str(self.settings))
+        """0, or what the program ends with: as soon as some of nginx's workers are new ones."""
+        outcome = certificate.main(list(arguments), str(self.settings))
+        self.nginx.wait_until_reloaded()
+        return outcome
 
     @property
     def calls(self) -> str:

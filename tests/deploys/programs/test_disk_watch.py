@@ -28,7 +28,9 @@ class Watch:
 
     def mount(self, number: int) -> None:
         """As a mount of this number appears: its marker can be read then."""
-        (self.folder / "number").write_text(f"{number}\n")
+        # The program looks all the time: there is no moment in which the file is empty.
+        (self.folder / "next").write_text(f"{number}\n")
+        (self.folder / "next").replace(self.folder / "number")
         (self.folder / "root").mkdir(exist_ok=True)
         (self.folder / "root" / ".portside-root").write_text("s01\n")
 

@@ -14,7 +14,7 @@ from portside.client import UploadClient
 from portside.cluster.file import CLUSTER_VARIABLE, Cluster
 from portside.operator.keystore import Keystore
 from portside.tokens import key_id
-from tests.support.lab.control_plane import ControlPlane
+from tests.support.lab.control_plane import ControlPlane, wait_for
 from tests.support.lab.places import LAB
 
 SIZE = 300_000
@@ -44,6 +44,7 @@ def test_no_upload_fails_while_every_key_is_replaced(
     uploads = threading.Thread(target=upload)
     uploads.start()
     try:
+        wait_for("an upload before", 60, lambda: (signed or failed) or None)
         done = subprocess.run(
             [Path(sys.executable).with_name("fab"), "rotate-keys"],
             cwd=PROJECT_ROOT,
@@ -52,12 +53,14 @@ def test_no_upload_fails_while_every_key_is_replaced(
             text=True,
             check=False,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
+        now = keystore.issuer_key().kid
+        wait_for("an upload after it", 60, lambda: now in signed or bool(failed) or None)
     finally:
         stopping.set()
         uploads.join()
-    assert done.returncode == 0, done.stdout + done.stderr
     assert failed == []
-    assert {issuer, keystore.issuer_key().kid} <= signed
+    assert {issuer, now} <= signed
     after = keystore.node_keys()
     assert all(after[node_id].kid != key.kid for node_id, key in nodes.items())
     control.wait_until_healthy()

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from testinfra.host import Host
 
 from deploys.rollout.takeover import NAME as TURN
+from deploys.runs import lock
+from tests.support.lab.control_plane import wait_for
 from tests.support.lab.deploy import copy_project, deploy, deploy_and_kill
 from tests.support.lab.machine import nginx_workers, something_listens
 from tests.support.lab.requests import Node
@@ -21,6 +24,14 @@ def _allowed_origin(node: Node, origin: str) -> str | None:
     return answer.headers["Access-Control-Allow-Origin"]
 
 
+def _wait_until_over(host: Host) -> None:
+    """Wait until nothing of a run that was killed is at work on the node."""
+    # Its connection ends, and the lock with it. A reload that it has begun goes on without it.
+    host.check_output(f"flock --timeout 60 {lock.FILE} true")
+    reloads = "grep -qs '[g]oes on with its old configuration' /proc/[0-9]*/cmdline"
+    wait_for("its last command ends", 60, lambda: host.run(reloads).rc or None)
+
+
 @pytest.mark.usefixtures("put_back")
 def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
     spare: Spare, changed_cluster: Callable[[str, str], Path]
@@ -30,6 +41,7 @@ def test_a_run_killed_between_config_and_reload_is_finished_by_the_next(
         new = f"https://other-{attempt}.portside.test"
         changed = changed_cluster(ORIGIN, new)
         deploy_and_kill(changed, NODE, "nginx | nginx.conf")
+        _wait_until_over(spare.host)
         assert spare.host.file("/etc/nginx/nginx.conf").contains(new)
         if _allowed_origin(spare.node, new) is None:
             break

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from deploys.layout import PROJECT_ROOT
 from tests.support.lab.deploy import deploy, holding_the_lock
+from tests.support.lab.odd import ODD, deploy_while_apt_is_busy
 from tests.support.lab.spare import NODE, Spare
 
-ODD = PROJECT_ROOT / "lab" / "odd"
 # Small, nothing needs it, and any other that keeps the time would do as well.
 PACKAGE = "systemd-timesyncd"
 
 
 def _make_odd(spare: Spare, name: str) -> None:
     script = (ODD / f"{name}.sh").read_text()
-    spare.host.check_output("sh -c %s", f"export SECONDS_BUSY=10; {script}")
+    spare.host.check_output("sh -c %s", script)
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def test_an_apt_that_is_busy_is_waited_for_and_a_dpkg_that_was_killed_is_mended(
     _make_odd(spare, "dpkg-was-killed")
     assert spare.host.run("apt-get install -y hello").rc != 0
     _make_odd(spare, "apt-is-busy")
-    run = deploy(spare.file)
+    run = deploy_while_apt_is_busy(spare.file, spare.host)
     assert run.succeeded, run.output
     assert "waiting for apt-daily.service" in run.output
     assert spare.host.package(PACKAGE).is_installed

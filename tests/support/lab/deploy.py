@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,8 @@ _SOURCES = (
     *("README.md", "config.py", "inventory", "pyproject.toml"),
 )
 _COMMAND = (sys.executable, "-m", "pyinfra", "inventory", "-y")
+_PATIENCE = 600.0
+"""Seconds for one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +58,43 @@ class Run:
 
 
 def deploy(
-    cluster: Path, *arguments: str, project: Path = PROJECT_ROOT, script: str = "site.py"
+    cluster: Path,
+    *arguments: str,
+    project: Path = PROJECT_ROOT,
+    script: str = "site.py",
+    heard: Callable[[str], None] = lambda line: None,
 ) -> Run:
-    """One run of `deploys/<script>` to its end."""
-    done = subprocess.run(
-        [*_COMMAND, f"deploys/{script}", "--json", *arguments],
-        cwd=project,
-        env=_environment(cluster, project),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    """One run of `deploys/<script>` to its end; `heard` is told each line as soon as it is said."""
+    said = ""
+    with (
+        tempfile.TemporaryFile("w+") as printed,
+        subprocess.Popen(
+            [*_COMMAND, f"deploys/{script}", "--json", *arguments],
+            cwd=project,
+            env=_environment(cluster, project),
+            stdout=printed,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        too_late = threading.Timer(_PATIENCE, process.kill)
+        too_late.start()
+        try:
+            assert process.stderr is not None
+            for line in map(_plain, process.stderr):
+                said += line
+                heard(line)
+            process.wait()
+        finally:
+            too_late.cancel()
+            process.kill()
+        assert process.returncode != -signal.SIGKILL, f"not within {_PATIENCE} s:\n{said}"
+        printed.seek(0)
+        told = printed.read()
     # A run that is aborted while it is prepared prints no JSON, and one that only looks no results.
-    said = json.loads(done.stdout)["results"] if done.stdout.strip() else None
-    results = said["operations"] if said else []
-    return Run(done.returncode == 0, _plain(done.stderr + done.stdout), results)
+    results = json.loads(told)["results"] if told.strip() else None
+    operations = results["operations"] if results else []
+    return Run(process.returncode == 0, said + _plain(told), operations)
 
 
 def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:

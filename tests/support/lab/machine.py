@@ -10,8 +10,11 @@ from testinfra.host import Host
 
 
 def nginx_workers(host: Host) -> str:
-    """The pids of nginx's workers, a line each."""
-    workers: str = host.check_output("pgrep --parent $(cat /run/nginx.pid)")
+    """The pids of nginx's workers, a line each; without those that end as soon as they are done."""
+    workers: str = host.check_output(
+        "ps --ppid $(cat /run/nginx.pid) -o pid=,args= | "
+        r"sed -n '/shutting down/!s/^ *\([0-9]*\) .*/\1/p'"
+    )
     return workers
 
 
@@ -22,6 +25,19 @@ def open_ports(host: Host) -> set[str]:
     return {
         each.rpartition(":")[2] for each in places if not each.startswith(("127.0.0.", "[::1]"))
     }
+
+
+def killed_for_memory(host: Host, unit: str) -> int:
+    """How many of the unit's processes the kernel has killed because its memory was used up."""
+    group = host.check_output(f"systemctl show --value -p ControlGroup {unit}")
+    # cgroup v2, and v1.
+    places = f"/sys/fs/cgroup{group}/memory.events /sys/fs/cgroup/memory{group}/memory.oom_control"
+    return int(
+        host.check_output(
+            f"for file in {places}; do "
+            """[ ! -e $file ] || awk '$1 == "oom_kill" { print $2 }' $file; done"""
+        )
+    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from testinfra.host import Host
 from deploys.layout import PROJECT_ROOT
 from portside.operator import certificates
 from tests.support.lab.control_plane import wait_for
+from tests.support.lab.deploy import Run, deploy
 
 ODD = PROJECT_ROOT / "lab" / "odd"
 BARE = PROJECT_ROOT / ".vagrant" / "odd.ssh-config"
@@ -104,11 +105,30 @@ def make_odd(node_id: str, *names: str) -> None:
     """Run scripts of lab/odd on a machine that is as it came up."""
     for name in names:
         subprocess.run(
-            ["ssh", "-F", BARE, node_id, "sudo", "SECONDS_BUSY=30", "sh", "-s"],
+            ["ssh", "-F", BARE, node_id, "sudo", "sh", "-s"],
             input=(ODD / f"{name}.sh").read_bytes(),
             check=True,
             capture_output=True,
         )
+
+
+def deploy_while_apt_is_busy(cluster: Path, host: Host) -> Run:
+    """A run that finds the machine as apt-is-busy.sh left it; apt is free once that is said."""
+
+    def let_go() -> None:
+        host.check_output(
+            "systemctl stop apt-daily.service && "
+            "rm -rf /run/systemd/system/apt-daily.service.d && systemctl daemon-reload"
+        )
+
+    def heard(line: str) -> None:
+        if "waiting for apt-daily.service" in line:
+            let_go()
+
+    try:
+        return deploy(cluster, heard=heard)
+    finally:
+        let_go()
 
 
 def _booted(host: Host) -> str:

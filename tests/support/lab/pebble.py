@@ -67,7 +67,8 @@ def running_pebble(host: Host, name: str, folder: Path) -> Iterator[Pebble]:
     )
     try:
         deadline = time.monotonic() + 60
-        while not host.socket(f"tcp://0.0.0.0:{_PORT}").is_listening:
+        places = (f"0.0.0.0:{_PORT}", f"127.0.0.1:{_MANAGEMENT}")
+        while not all(host.socket(f"tcp://{each}").is_listening for each in places):
             assert time.monotonic() < deadline, host.check_output("journalctl -u lab-pebble")
             time.sleep(0.1)
         root = host.check_output("python3 -c %s", _ROOT)

@@ -13,6 +13,7 @@ from portside.operator import host_keys, known_hosts, remote
 from portside.operator.host_keys import HostKeyError
 from portside.operator.keystore import Keystore
 from portside.operator.ssh import Access, access
+from tests.support.loopback import wait_until
 from tests.support.ssh_server import SshServer, generate, ssh_server
 
 
@@ -173,7 +174,8 @@ def test_a_node_is_met_and_run_on_behind_another_host(
         cluster = _cluster(server, known, "accept-new", jump=jump)
         assert remote.run(cluster, "s01", ["true"], tmp_path, keystore) == 0
         assert server.host_key in keystore.known_hosts.read_text()
-        assert (folder / "gate.log").read_text().count("Accepted publickey") == 2
+        # It lets in first, and writes that down then.
+        wait_until(lambda: (folder / "gate.log").read_text().count("Accepted publickey") == 2)
 
 
 def test_a_node_with_another_key_than_before_is_refused_until_it_is_forgotten(

@@ -132,9 +132,12 @@ class Unit:
             return _answer(connection)
 
     def taken_over_from(self, before: int) -> str:
-        """The release of another process, once that one takes nothing new."""
-        wait_until(lambda: self.ask()[0] != before)
-        return self.ask()[1]
+        """The release of another process, once the one before takes nothing new."""
+        # It is told to stop after others hear of it, and may be waiting for a client meanwhile.
+        wait_until(lambda: not Path(f"/proc/{before}/fd/3").exists())
+        process, release = self.ask()
+        assert process != before
+        return release
 
     def connected(self, what: bytes) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -246,6 +249,7 @@ def test_who_is_about_to_change_something_hears_whether_there_is_room(unit: Unit
         assert status.hand_back_file(folder, first).exists()
         slow.sendall(b"go on")
         assert _answer(slow)[0] == first
+    wait_until(lambda: not unit.status().draining)
     assert asking.make_room(folder) is None
     assert not status.hand_back_file(folder, first).exists()
 
