@@ -56,6 +56,18 @@ def test_the_units_leave_to_the_supervisor_what_it_relies_on(units: list[str]) -
         assert "Environment=TMPDIR=/dev/shm" in lines
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(layout.AGENT_SERVICE, layout.WORKER_SERVICE, layout.CONTROL_SERVICE),
+        *(layout.CERTIFICATE_SERVICE, layout.DISK_SERVICE),
+    ],
+)
+def test_one_process_that_is_killed_for_memory_ends_no_other(name: str) -> None:
+    template = layout.PROJECT_ROOT / "templates" / "systemd" / f"{name}.j2"
+    assert "OOMPolicy=continue" in template.read_text().splitlines()
+
+
 def test_gunicorn_tells_that_it_can_serve(make_node: MakeNode, make_control: MakeControl) -> None:
     for settings in (
         agent.gunicorn_settings(make_node()),
