@@ -133,7 +133,8 @@ class Unit:
 
     def taken_over_from(self, before: int) -> str:
         """The release of another process, once that one takes nothing new."""
-        wait_until(lambda: self.ask()[0] != before)
+        # It closes the socket then; before that any of both may answer.
+        wait_until(lambda: not Path(f"/proc/{before}/fd/3").exists())
         return self.ask()[1]
 
     def connected(self, what: bytes) -> socket.socket:
