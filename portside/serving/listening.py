@@ -79,7 +79,8 @@ def keep_for(process: int, path: Path, systemd: str = _SYSTEMD) -> None:
     """
     listener, candidate = _beside(path)
     owner = path.parent.stat()
-    os.chown(candidate, owner.st_uid, owner.st_gid)
+    # By now the folder's owner may have put a link there.
+    os.chown(candidate, owner.st_uid, owner.st_gid, follow_symlinks=False)
     # Root may speak for any process (unix(7), SCM_CREDENTIALS: struct ucred).
     speaker = (socket.SOL_SOCKET, _SCM_CREDENTIALS, struct.pack("iII", process, 0, 0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

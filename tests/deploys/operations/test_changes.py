@@ -115,3 +115,18 @@ def test_gunicorn_that_a_unit_ran_by_itself_is_ended_without_its_worker() -> Non
     )
     said = "a socket is kept for 1\nended by signal 9\n"
     assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
+def test_room_is_made_by_the_service_itself_for_root_would_follow_its_links() -> None:
+    shell = reloading.room("/run/a.sock", "whoever")
+    # The name of a function has no slash.
+    shell = shell.replace(layout.SERVE_COMMAND, "serve")
+    programs = """
+        serve() { echo room; }
+        runuser() { echo "$*"; }
+    """
+    done = subprocess.run(
+        ["sh", "-c", f"{programs}\n{shell}"], capture_output=True, text=True, check=False
+    )
+    said = "-u whoever -- serve --socket /run/a.sock room\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr

@@ -295,7 +295,7 @@ def test_the_socket_is_for_the_group_and_nobody_else(unit: Unit) -> None:
 def test_a_status_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     path = tmp_path / "serving.json"
     assert status.read(path) == Status()
-    for said in ("", "[]", '{"asked": 1, "draining": 5}'):
+    for said in ("", "[]", '{"asked": 1, "draining": 5}', '{"draining": ["/../../etc/nologin"]}'):
         path.write_text(said)
         assert status.read(path) == Status()
     path.write_text(json.dumps({"asked": 3, "from": "another release", "draining": [4]}))
