@@ -6,6 +6,7 @@ Who is about to change something asks first whether there is room for a new one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -75,7 +76,9 @@ def make_room(runtime: Path, within: float = PATIENCE) -> str | None:
                 "in two hours at the latest"
             )
         for process in said.draining:
-            status.hand_back_file(runtime, process).touch()
+            # Where it can't be asked, it is waited for.
+            with contextlib.suppress(OSError):
+                status.hand_back_file(runtime, process).touch()
         time.sleep(0.1)
 
 
