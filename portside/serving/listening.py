@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,10 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
     if passed == (str(os.getpid()), "1"):
         kept = socket.socket(fileno=_FIRST_PASSED)
         kept.set_inheritable(False)
+        bound = Path(kept.getsockname())
+        if bound != path and bound.is_socket():
+            # Whoever made it was killed before it had its name.
+            bound.replace(path)
         if path.is_socket():
             return kept
         # Its name was removed: nobody could connect.
@@ -59,8 +64,10 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
 
 
 def _beside(path: Path) -> tuple[socket.socket, Path]:
-    candidate = path.with_name(f".{path.name}.new")
-    candidate.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+    # A socket keeps the name that it was bound to: no two are to have the same.
+    candidate = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(_MODE_MASK)
     try:
