@@ -56,7 +56,7 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
         # Its name was removed: nobody could connect.
         kept.close()
     listener, candidate = _beside(path)
-    notify(_FORGET, environment)
+    forget(environment)
     notify(_STORE, environment, [listener.fileno()])
     # It takes the place of whatever socket is there, without a moment in which there is none.
     candidate.replace(path)
@@ -95,6 +95,11 @@ def keep_for(process: int, path: Path, systemd: str = _SYSTEMD) -> None:
         sender.sendmsg([_STORE.encode()], [speaker, _passing([listener.fileno()])], 0, systemd)
     candidate.replace(path)
     listener.close()
+
+
+def forget(environment: Mapping[str, str]) -> None:
+    """Have systemd keep no socket for this unit any more."""
+    notify(_FORGET, environment)
 
 
 def notify(message: str, environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from portside.serving import status
-from portside.serving.listening import listening_socket, notify
+from portside.serving.listening import forget, listening_socket, notify
 from portside.serving.registry import Registry
 from portside.serving.status import Status
 from portside.serving.succession import (
@@ -69,6 +69,7 @@ class Supervisor:
         """Descriptor (pidfd_open(2)) by process."""
         self._due = 0.0
         self._is_told = True
+        self._listens = True
         self._code: int | None = None
         before = status.read(status.runtime_file(runtime))
         alive = [each for each in self._registry.alive() if self._watch(each)]
@@ -191,7 +192,7 @@ class Supervisor:
         self._waker = waker
         meanings: dict[int, Callable[[], None]] = {
             signal.SIGHUP: lambda: self._do(self._succession.reload()),
-            signal.SIGTERM: lambda: self._do(self._succession.stop()),
+            signal.SIGTERM: self._stop,
             HANDOVER: self._hand_over,
         }
         for number in meanings:
@@ -203,6 +204,14 @@ class Supervisor:
                 meanings[number]()
 
         self._selector.register(heard, selectors.EVENT_READ, take)
+
+    def _stop(self) -> None:
+        if self._listens:
+            # Nobody takes what would wait in its queue for as long as the last upload runs.
+            self._listens = False
+            forget(os.environ)
+            os.close(_SOCKET)
+        self._do(self._succession.stop())
 
     def _hand_over(self) -> None:
         self._code = 0

@@ -319,6 +319,26 @@ def test_a_stop_waits_for_what_is_under_way(unit: Unit) -> None:
     assert Registry(unit.socket.parent / "generations").alive() == []
 
 
+def test_what_comes_while_a_stopped_service_ends_is_refused_at_once(unit: Unit) -> None:
+    unit.start()
+    before, _ = unit.ask()
+    with unit.connected(b"slow") as slow:
+        assert unit.main is not None
+        for _ in range(2):
+            unit.main.send_signal(signal.SIGTERM)
+            # Told again it has nothing more to close.
+            wait_until(lambda: not Path(f"/proc/{before}/fd/3").exists())
+        unit.heard()
+        assert unit.kept is None
+        with pytest.raises(ConnectionRefusedError):
+            unit.connected(b"quick")
+        slow.sendall(b"go on")
+        assert _answer(slow)[0] == before
+    assert unit.main.wait(timeout=30) == 0
+    unit.start()
+    assert unit.ask()[1] == "one"
+
+
 def test_a_service_that_cannot_start_ends_so_that_systemd_tries_again(unit: Unit) -> None:
     unit.link("broken")
     ended = subprocess.run(
