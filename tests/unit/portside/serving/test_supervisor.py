@@ -383,7 +383,7 @@ def test_who_waits_hears_why(tmp_path: Path) -> None:
         (Status(asked=2, failed=2, serving=1), "ended before it could serve"),
         (
             Status(asked=2, waits=True, most=3, draining=(5, 6)),
-            "still finish uploads (2,",
+            "still finish what they have (2,",
         ),
         (Status(asked=2), "can't serve yet"),
     ):
