@@ -49,7 +49,8 @@ systemctl daemon-reload; systemctl enable --quiet {layout.CERTIFICATE_TIMER}
 systemctl restart {layout.CERTIFICATE_TIMER}
 rm -f {layout.ACME_HOME}/problem
 systemctl start {layout.CERTIFICATE_SERVICE} 2>/dev/null || {{
-    cat {layout.ACME_HOME}/problem || journalctl --no-pager -n 5 -u {layout.CERTIFICATE_SERVICE}
+    grep -s . {layout.ACME_HOME}/problem ||
+        journalctl --no-pager -n 5 -u {layout.CERTIFICATE_SERVICE}
     exit 1
 }} >&2"""
 

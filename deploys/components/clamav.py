@@ -58,7 +58,7 @@ def clamav(node: StorageNode) -> None:
     directories_in_place(
         name="Folders of ClamAV",
         directories=[
-            Directory(_SCANS, "clamav:clamav", 0o700),
+            Directory(_SCANS, "clamav:clamav", 0o700, in_owners_folder=True),
             Directory(_OVERRIDE),
         ],
     )

@@ -25,22 +25,30 @@ from deploys.runs import request
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory, its owner as `user:group`."""
+    """A directory, its owner as `user:group`.
+
+    `in_owners_folder`: what it is in is not root's. There root would follow that user's links.
+    """
 
     path: str
     owner: str = "root:root"
     mode: int = 0o755
+    in_owners_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A text file. `check` is a command with `{}` for the candidate; it must succeed."""
+    """A text file. `check` is a command with `{}` for the candidate; it must succeed.
+
+    `in_owners_folder`: as a directory's; its owner writes it.
+    """
 
     path: str
     content: str = field(repr=False)
     owner: str = "root:root"
     mode: int = 0o644
     check: str | None = None
+    in_owners_folder: bool = False
 
     @property
     def candidate(self) -> str:
@@ -82,9 +90,26 @@ def directories_in_place(
         return
     yield from (guard.command for guard in guards)
     for each in wrong:
-        user, group = each.owner.split(":")
-        # Five digits: with fewer, a folder keeps a setgid bit that it has or inherits (chmod(1)).
-        yield f"install -d -o {user} -g {group} -m {each.mode:05o} {each.path}"
+        yield _made_in_owners_folder(each) if each.in_owners_folder else _made(each)
+
+
+def _made(directory: Directory) -> str:
+    user, group = directory.owner.split(":")
+    # Five digits: with fewer, a folder keeps a setgid bit that it has or inherits (chmod(1)).
+    return f"install -d -o {user} -g {group} -m {directory.mode:05o} {directory.path}"
+
+
+def _made_in_owners_folder(directory: Directory) -> str:
+    """Shell: a link may be in its place at any moment. What root has gone into stays what it is:
+    that is looked at, and its mode changed only if it is the owner's.
+    """
+    path, owner = directory.path, directory.owner
+    return (
+        f"mkdir -p {path} && chown -h {owner} {path} && cd {path} && "
+        f'{{ [ "$(stat -c %U:%G .)" = {owner} ] || '
+        f"{{ echo {path} leads to a folder that is not {owner} >&2; exit 1; }}; }} && "
+        f"chmod {directory.mode:05o} ."
+    )
 
 
 @operation()
@@ -147,12 +172,20 @@ def candidates(files: Sequence[File]) -> Generator[StringCommand]:
 def _written(file: File, remove: str) -> StringCommand:
     """Write the candidate from standard input: private first, then owner, mode, digest."""
     candidate = shlex.quote(file.candidate)
+    write = (
+        f"cat > {candidate} && chown {file.owner} {candidate} && chmod {file.mode:04o} {candidate}"
+    )
+    if file.in_owners_folder:
+        user = file.owner.partition(":")[0]
+        # Also one that a run which was killed has left, whoever's it is.
+        write = (
+            f"rm -f {candidate} && runuser -u {user} -- sh -c {shlex.quote(f'umask 077; {write}')}"
+        )
     # write_stdin ends what it sends with a newline of its own if there is none.
     if not file.content.endswith("\n"):
         raise OperationError(f"{file.path} must end with a newline")
     return StringCommand(
-        f"umask 077; {{ cat > {candidate} && chown {file.owner} {candidate} && "
-        f"chmod {file.mode:04o} {candidate} && "
+        f"umask 077; {{ {write} && "
         # A connection that is cut looks like the end of the file.
         f"echo '{file.digest}  {file.candidate}' | sha256sum --check --quiet -; }} || "
         f"{{ {remove}; exit 1; }}",

@@ -111,13 +111,16 @@ fi
 {_wait(service, socket)}"""
 
 
-def room(socket: str) -> str:
-    """Shell: whether a service could take something up at once. One that doesn't run could."""
+def room(socket: str, user: str) -> str:
+    """Shell: whether a service could take something up at once. One that doesn't run could.
+
+    As the service's `user`: it writes beside the socket, where that user could lead root astray.
+    """
     command = layout.SERVE_COMMAND
     # Those of releases before it don't know of this verb.
     return (
         f"! {command} --help 2>/dev/null | grep -q room || "
-        f"{command} --socket {shlex.quote(socket)} room"
+        f"runuser -u {user} -- {command} --socket {shlex.quote(socket)} room"
     )
 
 

@@ -13,6 +13,7 @@ nginx reads one file with chain and key, replaced by rename: no crash leaves one
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -33,6 +34,10 @@ _PATIENCE = 15.0
 
 class NotRenewed(Exception):
     """In one line: what is wrong and what to do."""
+
+
+class NoPair(NotRenewed):
+    """There is no certificate for this node with its key: nothing that would have to be kept."""
 
 
 # -- when ----------------------------------------------------------------------------------------
@@ -174,21 +179,28 @@ class Pair:
 
 
 def read_pair(*files: Path, host: str) -> Pair:
-    """Raises NotRenewed unless these hold a certificate for `host`, and its key."""
+    """Raises NoPair unless these hold a certificate for `host`, and its key; OSError or NotRenewed
+    where that can't be found out now.
+    """
     try:
         text = "".join(file.read_text().rstrip("\n") + "\n" for file in files)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files[0], files[-1])
-    except (OSError, ValueError) as error:
-        raise NotRenewed(f"{files[0]}: no certificate with its key ({error})") from None
-    shown = subprocess.run(
+    except (FileNotFoundError, ssl.SSLError, ValueError) as error:
+        raise NoPair(f"{files[0]}: no certificate with its key ({error})") from None
+    looked = subprocess.run(
         ("openssl", "x509", "-noout", "-startdate", "-enddate", "-checkhost", host),
         input=text,
         capture_output=True,
         text=True,
         check=False,
-    ).stdout
+    )
+    shown = looked.stdout
+    if "does NOT match" in shown:
+        raise NoPair(f"{files[0]}: a certificate that isn't for {host}")
     if "does match" not in shown:
-        raise NotRenewed(f"{files[0]}: a certificate that isn't for {host}")
+        # One that was killed, for memory, says nothing.
+        why = looked.stderr.strip() or f"it ended with {looked.returncode} and said nothing"
+        raise NotRenewed(f"openssl can't tell whose certificate {files[0]} is: {why}")
     begins, ends = (
         ssl.cert_time_to_seconds(_found(rf"^{which}=(.+)", shown) or "")
         for which in ("notBefore", "notAfter")
@@ -212,7 +224,7 @@ class Lineage:
         self._live = self._home / "live" / settings.host
 
     def pair(self) -> Pair:
-        """The newest. Raises NotRenewed when there is none."""
+        """The newest. Raises what read_pair does."""
         files = self._live / "fullchain.pem", self._live / "privkey.pem"
         return read_pair(*files, host=self._settings.host)
 
@@ -229,14 +241,18 @@ class Lineage:
         return self._renewal.exists()
 
     def remove_what_is_half_made(self) -> None:
-        """certbot killed while it wrote a first certificate takes the name for used ever after."""
+        """certbot killed while it wrote a first certificate takes the name for used ever after.
+
+        Each certificate that is removed costs another one, of which authorities give a few in a
+        week. Raises OSError or NotRenewed where it can't be found out now whether it is a good one.
+        """
         parts = (self._renewal, self._live, self._home / "archive" / self._settings.host)
         if not any(part.exists() for part in parts):
             return
         if "[renewalparams]" in self._configuration():
             try:
                 self.pair()
-            except NotRenewed:
+            except NoPair:
                 pass
             else:
                 return
@@ -248,7 +264,7 @@ class Lineage:
         """Tell certbot how long before its end this certificate is due."""
         try:
             pair = self.pair()
-        except NotRenewed:
+        except NoPair:
             return
         line = f"renew_before_expiry = {as_interval(renew_before(pair.ends - pair.begins))}\n"
         text = self._configuration()
@@ -259,7 +275,7 @@ class Lineage:
     def _configuration(self) -> str:
         try:
             return self._renewal.read_text()
-        except OSError:
+        except FileNotFoundError:
             return ""
 
 
@@ -267,7 +283,7 @@ class Lineage:
 
 
 def renew(settings: Settings, now: bool) -> None:
-    """Ask if it is time, then bring nginx to what there is. Raises NotRenewed."""
+    """Ask if it is time, then bring nginx to what there is. Raises NotRenewed, OSError."""
     lineage = Lineage(settings)
     lineage.remove_what_is_half_made()
     lineage.have_it_renewed_in_time()
@@ -276,12 +292,12 @@ def renew(settings: Settings, now: bool) -> None:
         ask(settings, forced=lineage.exists() and (now or not lineage.is_as_wanted()))
     except NotRenewed as problem:
         refused = problem
-    lineage.have_it_renewed_in_time()
     try:
+        lineage.have_it_renewed_in_time()
         # Also when it was refused: an earlier run may have got one and then come no further.
         take_over(settings, lineage.pair())
         have_it_served(settings)
-    except NotRenewed as problem:
+    except (NotRenewed, OSError) as problem:
         raise refused or problem from None
     if refused is not None:
         raise refused
@@ -328,6 +344,8 @@ def _certbot(settings: Settings, forced: bool) -> str | None:
         return "certbot didn't end within a quarter of an hour: timed out"
     if done.returncode == 0:
         return None
+    if done.returncode < 0:
+        return f"certbot was killed: signal {-done.returncode}"
     try:
         log = (Path(settings.logs) / "letsencrypt.log").read_text(errors="replace")
     except OSError:
@@ -386,7 +404,7 @@ def what_is_wrong(settings: Settings) -> str | None:
     lineage = Lineage(settings)
     try:
         pair = lineage.pair()
-    except NotRenewed as problem:
+    except (NotRenewed, OSError) as problem:
         return str(problem)
     if not lineage.is_as_wanted():
         return "the certificate is another authority's, or of another profile"
@@ -405,10 +423,15 @@ def status(settings: Settings) -> str:
         pair = Lineage(settings).pair()
         days = (pair.ends - time.time()) / _DAY
         line = f"valid until {_day(pair.ends)}, {days:.0f} days"
-    except NotRenewed:
+    except NoPair:
         line = "none yet"
+    except (NotRenewed, OSError) as problem:
+        line = str(problem)
     if settings.problem.exists():
-        line += f"; the last try failed: {settings.problem.read_text().strip()}"
+        why = (
+            settings.problem.read_text().strip() or "`journalctl -u portside-certificate` says why"
+        )
+        line += f"; the last try failed: {why}"
     return line
 
 
@@ -428,6 +451,13 @@ def _served(settings: Settings) -> bytes | None:
         return _leaf(ssl.get_server_certificate(("127.0.0.1", settings.port), timeout=5))
     except OSError:
         return None
+
+
+def _note(path: Path, text: str) -> None:
+    """As far as there is room: an empty one says at least that there was a problem."""
+    with contextlib.suppress(OSError):
+        path.write_text("")
+        _write(path, text)
 
 
 def _write(path: Path, text: str) -> None:
@@ -463,8 +493,8 @@ def main(arguments: list[str], file: str = SETTINGS) -> str | int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             renew(settings, now="--now" in arguments)
-        except NotRenewed as problem:
-            _write(settings.problem, f"{problem}\n")
+        except (NotRenewed, OSError) as problem:
+            _note(settings.problem, f"{problem}\n")
             return f"{settings.host}: {problem}"
         settings.problem.unlink(missing_ok=True)
     return 0

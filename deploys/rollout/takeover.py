@@ -128,7 +128,7 @@ class TakeOver:
 
     def _must_have_room(self) -> None:
         """For a process beside those that still finish uploads, before anything is changed."""
-        ran = run(self.state, self.host, room(layout.AGENT_SOCKET))
+        ran = run(self.state, self.host, room(layout.AGENT_SOCKET, layout.SERVICE_USER))
         if not ran.succeeded:
             raise TurnFailed(
                 f"nothing was changed: {_last_line(ran.stderr)}. Run again then, or leave it out "

@@ -6,6 +6,7 @@ Who is about to change something asks first whether there is room for a new one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -51,7 +52,7 @@ def wait_for(runtime: Path, number: int, within: float) -> str | None:
         if said.waits and passed > min(PATIENCE, within):
             return (
                 f"{_without_room(said)}: the new one takes over by itself as soon as one of them "
-                "has ended, in two hours at the latest; the one before it goes on"
+                "has ended; the one before it goes on"
             )
         if passed > within:
             return f"the new process can't serve yet after {within:.0f} s"
@@ -70,17 +71,16 @@ def make_room(runtime: Path, within: float = PATIENCE) -> str | None:
         if said.serving is None or 1 + len(said.draining) < said.most:
             return None
         if time.monotonic() > deadline:
-            return (
-                f"{_without_room(said)}: there is room for a new one once one of them has ended, "
-                "in two hours at the latest"
-            )
+            return f"{_without_room(said)}: there is room for a new one once one of them has ended"
         for process in said.draining:
-            status.hand_back_file(runtime, process).touch()
+            # Where it can't be asked, it is waited for.
+            with contextlib.suppress(OSError):
+                status.hand_back_file(runtime, process).touch()
         time.sleep(0.1)
 
 
 def _without_room(said: Status) -> str:
     return (
-        f"as many older processes as there is memory for still finish uploads "
+        "as many older processes as there is memory for still finish what they have "
         f"({len(said.draining)}, beside the one that serves)"
     )

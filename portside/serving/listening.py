@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -46,12 +47,16 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
     if passed == (str(os.getpid()), "1"):
         kept = socket.socket(fileno=_FIRST_PASSED)
         kept.set_inheritable(False)
+        bound = Path(kept.getsockname())
+        if bound != path and bound.is_socket():
+            # Whoever made it was killed before it had its name.
+            bound.replace(path)
         if path.is_socket():
             return kept
         # Its name was removed: nobody could connect.
         kept.close()
     listener, candidate = _beside(path)
-    notify(_FORGET, environment)
+    forget(environment)
     notify(_STORE, environment, [listener.fileno()])
     # It takes the place of whatever socket is there, without a moment in which there is none.
     candidate.replace(path)
@@ -59,8 +64,10 @@ def listening_socket(path: Path, environment: Mapping[str, str]) -> socket.socke
 
 
 def _beside(path: Path) -> tuple[socket.socket, Path]:
-    candidate = path.with_name(f".{path.name}.new")
-    candidate.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+    # A socket keeps the name that it was bound to: no two are to have the same.
+    candidate = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(_MODE_MASK)
     try:
@@ -79,7 +86,8 @@ def keep_for(process: int, path: Path, systemd: str = _SYSTEMD) -> None:
     """
     listener, candidate = _beside(path)
     owner = path.parent.stat()
-    os.chown(candidate, owner.st_uid, owner.st_gid)
+    # By now the folder's owner may have put a link there.
+    os.chown(candidate, owner.st_uid, owner.st_gid, follow_symlinks=False)
     # Root may speak for any process (unix(7), SCM_CREDENTIALS: struct ucred).
     speaker = (socket.SOL_SOCKET, _SCM_CREDENTIALS, struct.pack("iII", process, 0, 0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -87,6 +95,11 @@ def keep_for(process: int, path: Path, systemd: str = _SYSTEMD) -> None:
         sender.sendmsg([_STORE.encode()], [speaker, _passing([listener.fileno()])], 0, systemd)
     candidate.replace(path)
     listener.close()
+
+
+def forget(environment: Mapping[str, str]) -> None:
+    """Have systemd keep no socket for this unit any more."""
+    notify(_FORGET, environment)
 
 
 def notify(message: str, environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> None:

@@ -39,13 +39,10 @@ class Registry:
             start += 1
         return found
 
-    def has(self, process: int) -> bool:
-        """Whether this one runs."""
-        return self._next(process, 1) is not None
-
-    def _next(self, start: int, length: int = 0) -> tuple[int, int] | None:
-        """Place and holder of the first lock from `start` on; length 0 is to the file's end."""
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    def _next(self, start: int) -> tuple[int, int] | None:
+        """Place and holder of the first lock from `start` on."""
+        # A length of 0 is to the file's end.
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, 0, 0)
         answer = fcntl.fcntl(self._descriptor, fcntl.F_GETLK, asked)
         kind, _, place, _, process = struct.unpack(_FLOCK, answer)
         return None if kind == fcntl.F_UNLCK else (place, process)

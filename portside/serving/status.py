@@ -39,7 +39,11 @@ def read(path: Path) -> Status:
     try:
         said = json.loads(path.read_text(encoding="ascii"))
         known = {name: said[name] for name in Status.__slots__ if name in said}
-        return Status(**{**known, "draining": tuple(known.get("draining", ()))})
+        draining = tuple(known.get("draining", ()))
+        # Names of files are made of them.
+        if not all(isinstance(each, int) for each in draining):
+            return Status()
+        return Status(**{**known, "draining": draining})
     except (OSError, ValueError, TypeError, AttributeError):
         return Status()
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from portside.serving import status
-from portside.serving.listening import listening_socket, notify
+from portside.serving.listening import forget, listening_socket, notify
 from portside.serving.registry import Registry
 from portside.serving.status import Status
 from portside.serving.succession import (
@@ -42,6 +42,10 @@ _SOCKET = 3
 """The descriptor at which a generation finds its socket (sd_listen_fds(3))."""
 
 
+_NOBODY = 0
+"""No process's number."""
+
+
 class Supervisor:
     """One service's. `command` is what a generation runs, on the socket at `path`."""
 
@@ -64,6 +68,8 @@ class Supervisor:
         self._watched: dict[int, int] = {}
         """Descriptor (pidfd_open(2)) by process."""
         self._due = 0.0
+        self._is_told = True
+        self._listens = True
         self._code: int | None = None
         before = status.read(status.runtime_file(runtime))
         alive = [each for each in self._registry.alive() if self._watch(each)]
@@ -84,6 +90,8 @@ class Supervisor:
                     key.data()
             if self._succession.starting is not None:
                 self._look_at_the_clock()
+            if not self._is_told:
+                self._tell()
         return self._code
 
     def _do(self, actions: Sequence[Action]) -> None:
@@ -96,7 +104,9 @@ class Supervisor:
                 case Drain(process):
                     self._signal(process, signal.SIGTERM)
                 case HandBack(process):
-                    status.hand_back_file(self._runtime, process).touch()
+                    # Where there is no room for it, it is waited for.
+                    with contextlib.suppress(OSError):
+                        status.hand_back_file(self._runtime, process).touch()
                 case Kill(process):
                     print(f"{process} didn't come to serve in {OVERDUE:.0f} s: killed", flush=True)
                     self._signal(process, signal.SIGKILL)
@@ -107,7 +117,16 @@ class Supervisor:
     def _start(self) -> None:
         """Fork and exec a generation that hears of its readiness by a pipe."""
         ready, told = os.pipe()
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:
+            print(f"no process can be started: {error}", flush=True)
+            os.close(ready)
+            os.close(told)
+            # As one that ended at once.
+            self._succession.started(_NOBODY)
+            self._do(self._succession.ended(_NOBODY))
+            return
         if process == 0:
             try:
                 self._become_generation(told)
@@ -173,7 +192,7 @@ class Supervisor:
         self._waker = waker
         meanings: dict[int, Callable[[], None]] = {
             signal.SIGHUP: lambda: self._do(self._succession.reload()),
-            signal.SIGTERM: lambda: self._do(self._succession.stop()),
+            signal.SIGTERM: self._stop,
             HANDOVER: self._hand_over,
         }
         for number in meanings:
@@ -185,6 +204,14 @@ class Supervisor:
                 meanings[number]()
 
         self._selector.register(heard, selectors.EVENT_READ, take)
+
+    def _stop(self) -> None:
+        if self._listens:
+            # Nobody takes what would wait in its queue for as long as the last upload runs.
+            self._listens = False
+            forget(os.environ)
+            os.close(_SOCKET)
+        self._do(self._succession.stop())
 
     def _hand_over(self) -> None:
         self._code = 0
@@ -208,10 +235,22 @@ class Supervisor:
             serving=at.serving,
             draining=tuple(sorted(at.draining)),
         )
-        status.write(status.runtime_file(self._runtime), said)
+        self._write_down(said)
         # The unit has started once this one's own generation serves, or can't for now.
         if at.serving is not None and (at.served or at.failed or at.waits):
             notify(f"READY=1\nSTATUS={status.in_words(said)}", os.environ)
+
+    def _write_down(self, said: Status) -> None:
+        """For others to read. /run may be full for a while, and whoever serves goes on."""
+        path = status.runtime_file(self._runtime)
+        try:
+            status.write(path, said)
+        except OSError as error:
+            if self._is_told:
+                print(f"{path} stays as it was, for it can't be written: {error}", flush=True)
+            self._is_told = False
+        else:
+            self._is_told = True
 
 
 def _environment(own: Mapping[str, str], told: int) -> dict[str, str]:

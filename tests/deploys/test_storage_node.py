@@ -30,7 +30,7 @@ def test_a_bare_node_is_provisioned_in_order() -> None:
         _position(commands, "systemd-sysusers"),
         _position(commands, "nft -c -f"),
         _position(commands, "systemctl reload-or-restart portside-firewall"),
-        _position(commands, "install -d", "/srv/portside/uploads"),
+        _position(commands, "mkdir -p", "/srv/portside/uploads"),
         _position(commands, "/srv/portside/.portside-root", "mv -fT"),
         _position(commands, "mv -fT", "/etc/portside/ca.crt"),
         _position(commands, "./make-venv"),

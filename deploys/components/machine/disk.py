@@ -44,7 +44,7 @@ def disk(node: StorageNode) -> None:
         service="owner",
         holds=f"[ ! -e {index} ] || [ $(stat -c %u {index}) = $(id -u {layout.SERVICE_USER}) ]",
         otherwise=f"find {root} -xdev ! -user {layout.SERVICE_USER} ! -path {index} "
-        f"-exec chown -h {service} {{}} + && chown {service} {index}",
+        f"-execdir chown -h {service} {{}} + && chown -h {service} {index}",
     )
     directories_in_place(
         name="Data folders",
@@ -52,9 +52,9 @@ def disk(node: StorageNode) -> None:
             # Open, as are uploads and the public namespaces in it: any web server may serve these.
             Directory(root, service, 0o755),
             # setgid: whatever the agent makes below is in the group that nginx reads by.
-            Directory(f"{root}/uploads", service, 0o2755),
+            Directory(f"{root}/uploads", service, 0o2755, in_owners_folder=True),
             *(
-                Directory(f"{root}/{each}", service, 0o700)
+                Directory(f"{root}/{each}", service, 0o700, in_owners_folder=True)
                 for each in ("staging", "quarantine", "ended", "state")
             ),
         ],
@@ -63,7 +63,7 @@ def disk(node: StorageNode) -> None:
     marker = f"{root}/{layout.MARKER}"
     files_in_place(
         name="Mount marker",
-        files=[File(marker, f"{node.node_id}\n", service)],
+        files=[File(marker, f"{node.node_id}\n", service, in_owners_folder=True)],
         guards=[
             *mounted,
             Guard(

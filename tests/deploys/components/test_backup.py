@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -219,3 +221,36 @@ def test_what_is_no_backup_stops_nothing(
     assert "no backup that can be used" in done.stderr
     assert not (tmp_path / "calls").exists(), "nothing was stopped"
     assert _names(database) == []
+
+
+@pytest.mark.parametrize("before", ["        verify(CANDIDATE)\n", "        shutil.copyfileobj"])
+def test_what_the_services_user_puts_in_place_meanwhile_is_nothing_to_root(before: str) -> None:
+    """It owns the folder: a link of its own would give it whatever file it leads to."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    with tempfile.TemporaryDirectory() as name:
+        state, roots = Path(name) / "control.sqlite", Path(name, "for root alone")
+        shutil.chown(name, "nobody", "nogroup")
+        roots.mkdir(0o700)
+        source, valuable = roots / "backup", roots / "valuable"
+        with closing(sqlite3.connect(source)) as connection:
+            connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            connection.commit()
+        shutil.copy(source, valuable)
+        text = backup_command(parse(CLUSTER + f"control: {{backups: {KEPT}}}\n"))
+        text = text.replace(layout.CONTROL_DATABASE, str(state))
+        text = text.replace(f'USER = "{layout.CONTROL_USER}"', 'USER = "nobody"')
+        link = f"CANDIDATE.unlink(); CANDIDATE.symlink_to({str(valuable)!r})"
+        assert before in text
+        indent = before[: len(before) - len(before.lstrip())]
+        text = text.replace(before, f"{indent}{link}\n{before}", 1)
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-", "restore", str(source)],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "portside-control-backup: " in done.stderr or "no backup" in done.stderr
+        assert (valuable.stat().st_uid, valuable.read_bytes()) == (0, source.read_bytes())

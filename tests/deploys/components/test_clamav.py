@@ -37,7 +37,7 @@ def test_a_node_that_scans_gets_its_own_before_its_agent_asks_it(tmp_path: Path)
     commands = _deploy(tmp_path, SCANNED)
     order = [
         position(commands, "apt-get install", "clamav-daemon"),
-        position(commands, "install -d -o clamav -g clamav -m 00700"),
+        position(commands, "chown -h clamav:clamav", "chmod 00700"),
         position(commands, "mv -fT", "/etc/clamav/clamd.conf"),
         position(commands, "systemctl restart portside-clamd.path"),
         position(commands, "mv -fT", "/etc/portside/agent.toml"),

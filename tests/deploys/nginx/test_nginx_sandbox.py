@@ -49,6 +49,11 @@ def test_systemd_takes_it_and_little_stays_exposed(
         assert judged.returncode == 0, judged.stdout
 
 
+def test_one_worker_that_is_killed_for_memory_stops_no_other(drop_ins: dict[str, str]) -> None:
+    for text in drop_ins.values():
+        assert "\nOOMPolicy=continue\n" in text
+
+
 def test_only_a_node_without_luajit_denies_memory_to_write_and_run(
     drop_ins: dict[str, str],
 ) -> None:

@@ -56,6 +56,18 @@ def test_the_units_leave_to_the_supervisor_what_it_relies_on(units: list[str]) -
         assert "Environment=TMPDIR=/dev/shm" in lines
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(layout.AGENT_SERVICE, layout.WORKER_SERVICE, layout.CONTROL_SERVICE),
+        *(layout.CERTIFICATE_SERVICE, layout.DISK_SERVICE),
+    ],
+)
+def test_one_process_that_is_killed_for_memory_ends_no_other(name: str) -> None:
+    template = layout.PROJECT_ROOT / "templates" / "systemd" / f"{name}.j2"
+    assert "OOMPolicy=continue" in template.read_text().splitlines()
+
+
 def test_gunicorn_tells_that_it_can_serve(make_node: MakeNode, make_control: MakeControl) -> None:
     for settings in (
         agent.gunicorn_settings(make_node()),
@@ -102,4 +114,19 @@ def test_gunicorn_that_a_unit_ran_by_itself_is_ended_without_its_worker() -> Non
         ["sh", "-c", f"{programs}\n{shell}"], capture_output=True, text=True, check=False
     )
     said = "a socket is kept for 1\nended by signal 9\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
+def test_room_is_made_by_the_service_itself_for_root_would_follow_its_links() -> None:
+    shell = reloading.room("/run/a.sock", "whoever")
+    # The name of a function has no slash.
+    shell = shell.replace(layout.SERVE_COMMAND, "serve")
+    programs = """
+        serve() { echo room; }
+        runuser() { echo "$*"; }
+    """
+    done = subprocess.run(
+        ["sh", "-c", f"{programs}\n{shell}"], capture_output=True, text=True, check=False
+    )
+    said = "-u whoever -- serve --socket /run/a.sock room\n"
     assert (done.returncode, done.stdout) == (0, said), done.stderr

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -126,6 +130,55 @@ def test_folders_get_their_modes_and_nothing_is_done_twice(tmp_path: Path, me: s
     assert run_all(directories_in_place(directories=wanted)) == (2, "")
     assert [Path(each.path).stat().st_mode & 0o7777 for each in wanted] == [0o2750, 0o700]
     assert list(directories_in_place(directories=wanted)) == []
+
+
+NOBODY = "nobody:nogroup"
+
+
+@pytest.fixture
+def anothers() -> Iterator[Path]:
+    """A folder that is a service's, who can reach it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give folders away")
+    with tempfile.TemporaryDirectory() as name:
+        shutil.chown(name, *NOBODY.split(":"))
+        yield Path(name)
+
+
+def test_in_a_services_folder_a_link_leads_root_to_no_other_folder(
+    anothers: Path, tmp_path: Path
+) -> None:
+    wanted = [Directory(f"{anothers}/staging", NOBODY, 0o2750, in_owners_folder=True)]
+    (anothers / "staging").symlink_to(tmp_path)
+    before = tmp_path.stat()
+    said = f"{anothers}/staging leads to a folder that is not {NOBODY}\n"
+    assert run_all(directories_in_place(directories=wanted)) == (0, said)
+    assert (tmp_path.stat().st_uid, tmp_path.stat().st_mode) == (before.st_uid, before.st_mode)
+    (anothers / "staging").unlink()
+    assert run_all(directories_in_place(directories=wanted)) == (1, "")
+    assert (anothers / "staging").stat().st_mode & 0o7777 == 0o2750
+    assert list(directories_in_place(directories=wanted)) == []
+    # Whoever's it is by now, it is put right.
+    os.chown(anothers / "staging", 0, 0)
+    assert run_all(directories_in_place(directories=wanted)) == (1, "")
+    assert list(directories_in_place(directories=wanted)) == []
+
+
+def test_in_a_services_folder_a_link_has_root_write_no_other_file(
+    anothers: Path, tmp_path: Path
+) -> None:
+    wanted = [File(f"{anothers}/marker", "s01\n", NOBODY, 0o644, in_owners_folder=True)]
+    roots = tmp_path / "roots"
+    roots.write_text("root's\n")
+    write, put = files_in_place(files=wanted)
+    # Put there again and again, at whichever moment.
+    raced = write.get_raw_value().replace("rm -f", "true", 1)
+    (anothers / ".candidate-marker").symlink_to(roots)
+    assert shell(StringCommand(raced, _stdin="s01\n")).returncode != 0
+    assert (roots.read_text(), roots.stat().st_uid) == ("root's\n", 0)
+    assert run_all([write, put]) == (2, "")
+    assert (anothers / "marker").read_text() == "s01\n"
+    assert list(files_in_place(files=wanted)) == []
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ systemd are doubles."""
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -303,6 +304,85 @@ def test_what_a_killed_run_left_half_made_is_no_obstacle(
     offered = machine.offer()
     assert machine.run("renew") == 0
     assert machine.served == offered
+
+
+def _openssl_is_killed(machine: Machine) -> None:
+    program = machine.home / "programs" / "openssl"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+
+
+def _openssl_is_missing(machine: Machine) -> None:
+    program = machine.home / "programs" / "openssl"
+    program.write_text("#!/bin/sh\n")
+    # Found, and may not be run: as where no process can be made.
+    program.chmod(0o644)
+    os.environ["PATH"] = str(program.parent)
+
+
+def _renewal_cannot_be_read(machine: Machine) -> None:
+    machine.renewal.rename(machine.home / "renewal.conf")
+    machine.renewal.symlink_to(machine.renewal.name)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (_openssl_is_killed, "openssl can't tell whose certificate"),
+        (_openssl_is_missing, "Permission denied: 'openssl'"),
+        (_renewal_cannot_be_read, "Too many levels of symbolic links"),
+    ],
+)
+def test_a_passing_fault_removes_no_certificate_and_is_told(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    fault: Callable[[Machine], None],
+    words: str,
+) -> None:
+    first = machine.offer()
+    assert machine.run("renew") == 0
+    asked = machine.calls.count("certbot")
+    renewal, path = machine.renewal.read_text(), os.environ["PATH"]
+    fault(machine)
+    assert words in str(machine.run("renew"))
+    machine.run("status")
+    shown = capsys.readouterr().out
+    assert "the last try failed: " in shown
+    assert words in shown
+    # It was over by the next run: what is there is what was there.
+    os.environ["PATH"] = path
+    (machine.home / "programs" / "openssl").unlink(missing_ok=True)
+    if machine.renewal.is_symlink():
+        (machine.home / "renewal.conf").rename(machine.renewal)
+    assert machine.calls.count("certbot") == asked
+    machine.offer()
+    assert machine.run("renew") == 0
+    assert (machine.served, machine.renewal.read_text()) == (first, renewal)
+
+
+def test_a_full_disk_is_told_too(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    offered = machine.offer()
+    full = [machine.home / ".candidate-node.pem", machine.home / "acme" / ".candidate-problem"]
+    full[0].symlink_to("/dev/full")
+    assert "No space left on device" in str(machine.run("renew"))
+    machine.run("status")
+    assert "the last try failed: [Errno 28] No space left" in capsys.readouterr().out
+    # Not even the problem has room.
+    full[1].symlink_to("/dev/full")
+    assert "No space left on device" in str(machine.run("renew"))
+    machine.run("status")
+    assert "`journalctl -u portside-certificate` says why" in capsys.readouterr().out
+    for each in full:
+        each.unlink()
+    assert machine.run("renew") == 0
+    assert machine.served == offered
+    assert machine.calls.count("--force-renewal") == 0
+
+
+def test_a_certbot_that_is_killed_is_told(machine: Machine) -> None:
+    program = machine.home / "programs" / "certbot"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    assert "certbot was killed: signal 9" in str(machine.run("renew"))
 
 
 def _of_another_authority(machine: Machine) -> None:

@@ -53,7 +53,11 @@ def watch(make_node: MakeNode, tmp_path: Path) -> Iterator[Watch]:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, script in (
-        ("findmnt", f'case "$*" in *--poll*) ;; *) cat {tmp_path}/number ;; esac'),
+        (
+            "findmnt",
+            f'case "$*" in *--poll*) exit ;; esac; echo >> {tmp_path}/looks\n'
+            f"[ ! -e {tmp_path}/killed ] || kill -KILL $$; cat {tmp_path}/number",
+        ),
         ("systemctl", f'[ "$1" = is-enabled ] || echo "$*" >> {tmp_path}/log'),
         ("sleep", "exec /bin/sleep 0.02"),
     ):
@@ -79,3 +83,20 @@ def test_the_agent_starts_when_its_disk_comes_and_stops_when_it_goes(watch: Watc
     wait_until(lambda: watch.was_told(stop, *start, *again))
     watch.unmount()
     wait_until(lambda: watch.was_told(stop, *start, *again, stop))
+
+
+def test_a_look_that_is_killed_stops_nothing(watch: Watch) -> None:
+    stop = f"stop --no-block {SERVICES}"
+    wait_until(lambda: watch.was_told(stop))
+    (watch.folder / "killed").touch()
+    watch.mount(1)
+    looks = watch.folder / "looks"
+    wait_until(lambda: looks.exists() and looks.stat().st_size > 3)
+    assert watch.was_told(stop)
+    (watch.folder / "killed").unlink()
+    start = [f"start --no-block {service}" for service in SERVICES.split()]
+    wait_until(lambda: watch.was_told(stop, *start))
+    (watch.folder / "killed").touch()
+    seen = looks.stat().st_size
+    wait_until(lambda: looks.stat().st_size > seen + 3)
+    assert watch.was_told(stop, *start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,8 +139,13 @@ def test_what_fails_its_proof_goes_back_with_its_settings(node: Node) -> None:
     assert not (node.root / "before").exists()
 
 
-def test_a_node_whose_memory_is_full_of_older_processes_is_left_as_it_is(node: Node) -> None:
+def test_a_node_whose_memory_is_full_of_older_processes_is_left_as_it_is(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serve = Path(layout.SERVE_COMMAND)
+    (node.root / "runuser").write_text('#!/bin/sh\nshift 3; exec "$@"\n')
+    (node.root / "runuser").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{node.root}:{os.environ['PATH']}")
     serve.write_text(
         '#!/bin/sh\ncase "$*" in *--help) echo room ;; *) echo 2 older >&2; exit 1 ;; esac\n'
     )

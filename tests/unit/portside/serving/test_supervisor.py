@@ -61,6 +61,7 @@ class Unit:
     def __init__(self, home: Path) -> None:
         self.socket = home / "web.sock"
         self.release = home / "current"
+        self.modules = str(Path(__file__).parents[4])
         self.said: list[str] = []
         self.kept: int | None = None
         for name in ("one", "two", "broken"):
@@ -91,7 +92,7 @@ class Unit:
             command = [sys.executable, "-c", START, str(self.kept), *command]
         self.main = subprocess.Popen(
             command,
-            env=self.environment | {"PYTHONPATH": str(Path(__file__).parents[4])},
+            env=self.environment | {"PYTHONPATH": self.modules},
             pass_fds=kept,
         )
         wait_until(lambda: any("READY=1" in each for each in self.heard()))
@@ -218,6 +219,60 @@ def test_a_restart_and_a_crash_cut_nothing_and_refuse_nobody(
     wait_until(lambda: not unit.status().draining)
 
 
+def test_a_full_run_ends_nobody_and_is_told_once(
+    unit: Unit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unit.start()
+    first, _ = unit.ask()
+    candidate = unit.socket.with_name(".serving.json.new")
+    candidate.symlink_to("/dev/full")
+    unit.link("two")
+    assert unit.main is not None
+    unit.main.send_signal(signal.SIGHUP)
+    assert unit.taken_over_from(first) == "two"
+    assert unit.status().serving == first
+    # Nor does it keep the next one from starting.
+    unit.end(signal.SIGUSR1)
+    assert capfd.readouterr().out.count("No space left on device") == 1
+    unit.start()
+    before, _ = unit.ask()
+    # Once there is room it is told what became of all that.
+    candidate.unlink()
+    wait_until(lambda: unit.status().serving == before)
+    assert unit.reload() is None
+    assert unit.taken_over_from(before) == "two"
+
+
+NO_FORK = """
+import os
+fork = os.fork
+def refused():
+    if os.path.exists(__file__ + ".refuses"): raise BlockingIOError(11, "out of processes")
+    return fork()
+os.fork = refused
+"""
+
+
+def test_a_node_without_room_for_one_more_process_goes_on_with_those_that_it_has(
+    unit: Unit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = unit.socket.with_name("sitecustomize.py")
+    module.write_text(NO_FORK)
+    unit.modules += f":{module.parent}"
+    unit.start()
+    before, _ = unit.ask()
+    refuses = module.with_name(f"{module.name}.refuses")
+    refuses.touch()
+    assert "ended before it could serve" in (unit.reload() or "")
+    unit.end(signal.SIGUSR1)
+    unit.start()
+    assert unit.ask()[0] == before
+    assert "no process can be started: [Errno 11] out of processes" in capfd.readouterr().out
+    refuses.unlink()
+    assert unit.reload() is None
+    unit.taken_over_from(before)
+
+
 def test_what_memory_has_no_room_for_waits_until_an_old_one_has_ended(unit: Unit) -> None:
     unit.start(most=2)
     first, _ = unit.ask()
@@ -267,6 +322,26 @@ def test_a_stop_waits_for_what_is_under_way(unit: Unit) -> None:
     assert Registry(unit.socket.parent / "generations").alive() == []
 
 
+def test_what_comes_while_a_stopped_service_ends_is_refused_at_once(unit: Unit) -> None:
+    unit.start()
+    before, _ = unit.ask()
+    with unit.connected(b"slow") as slow:
+        assert unit.main is not None
+        for _ in range(2):
+            unit.main.send_signal(signal.SIGTERM)
+            # Told again it has nothing more to close.
+            wait_until(lambda: not Path(f"/proc/{before}/fd/3").exists())
+        unit.heard()
+        assert unit.kept is None
+        with pytest.raises(ConnectionRefusedError):
+            unit.connected(b"quick")
+        slow.sendall(b"go on")
+        assert _answer(slow)[0] == before
+    assert unit.main.wait(timeout=30) == 0
+    unit.start()
+    assert unit.ask()[1] == "one"
+
+
 def test_a_service_that_cannot_start_ends_so_that_systemd_tries_again(unit: Unit) -> None:
     unit.link("broken")
     ended = subprocess.run(
@@ -298,7 +373,7 @@ def test_the_socket_is_for_the_group_and_nobody_else(unit: Unit) -> None:
 def test_a_status_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     path = tmp_path / "serving.json"
     assert status.read(path) == Status()
-    for said in ("", "[]", '{"asked": 1, "draining": 5}'):
+    for said in ("", "[]", '{"asked": 1, "draining": 5}', '{"draining": ["/../../etc/nologin"]}'):
         path.write_text(said)
         assert status.read(path) == Status()
     path.write_text(json.dumps({"asked": 3, "from": "another release", "draining": [4]}))
@@ -311,7 +386,7 @@ def test_who_waits_hears_why(tmp_path: Path) -> None:
         (Status(asked=2, failed=2, serving=1), "ended before it could serve"),
         (
             Status(asked=2, waits=True, most=3, draining=(5, 6)),
-            "still finish uploads (2,",
+            "still finish what they have (2,",
         ),
         (Status(asked=2), "can't serve yet"),
     ):
