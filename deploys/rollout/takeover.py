@@ -60,6 +60,12 @@ def files_of_a_release(node: StorageNode) -> tuple[str, ...]:
     return (layout.AGENT_TOML, layout.GUNICORN_CONF, AGENT.on_path, nginx.FILE, *units)
 
 
+def unproven(node: StorageNode) -> bool:
+    """Whether a run has changed the node and ended before it had proven it: then it has a turn
+    even if there is nothing more to change."""
+    return node.facts.unproven is not None
+
+
 def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
     """What a storage node does when it is its turn, with the operations that were held back."""
 
@@ -69,7 +75,9 @@ def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
         ).current
         over = TakeOver(node, held.state, held.host, held.run)
         batch = node.cluster.rollout.batch
-        if current is None:
+        if unproven(node):
+            held.host.log("what an earlier run changed here hasn't been proven yet")
+        if current is None or node.facts.unproven == "":
             return Turn(over.first, alone=False, batch=batch)
         return Turn(over.carry_out, alone=True, batch=batch)
 
@@ -78,15 +86,23 @@ def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """One node's change to something else; `change` makes it, and names what failed if it did."""
+    """One node's change to something else; `change` makes it, and names what failed if it did.
+
+    `back` is the release that it goes back to, if it does, and those that it leaves by that.
+    """
 
     node: StorageNode
     state: State
     host: Host
     change: Callable[[], str | None]
+    back: tuple[str, ...] = ()
 
     def first(self) -> None:
         """On a node where nothing ran before. Raises TurnFailed."""
+        self._must(
+            f"install -d -m 0700 {layout.BEFORE} && : > {layout.BEFORE}/release",
+            "that nothing ran here can't be noted down",
+        )
         failed = self.change()
         if failed is not None:
             raise TurnFailed(f"{failed} failed: what it said is above. Mend that and run again")
@@ -96,6 +112,7 @@ class TakeOver:
                 f"the new node doesn't do its work: {wrong}. Mend that and run again"
                 + self._last_words()
             )
+        self._must(_thrown_away(), "that it works can't be noted down")
 
     def carry_out(self) -> None:
         """Change, prove, and put back what doesn't pass. Raises TurnFailed."""
@@ -104,9 +121,10 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        kept = self._must(_keep(files_of_a_release(self.node)), "what runs can't be kept").stdout
+        keep = _keep(files_of_a_release(self.node), before is None, self.back)
+        kept = self._must(keep, "what runs can't be kept").stdout
         # The last lines: a login shell may have had something to say before.
-        interrupted, old = "interrupted" in kept.splitlines(), _last_line(kept)
+        worked, old = "worked" in kept.splitlines(), _last_line(kept)
         failed = self.change()
         wrong = failed or self._judged(before, prover.failure())
         if wrong is None:
@@ -118,10 +136,10 @@ class TakeOver:
         words = self._last_words()
         what = f"release {tried}" if tried != old else "the new settings"
         said = f"{what} failed: {wrong}"
-        # What a run that was killed left needn't work; what that run kept did.
-        if before is not None and not interrupted:
+        if not worked:
+            why = "" if before is None else f" ({before})"
             raise TurnFailed(
-                f"{said}. It didn't work before either ({before}): left as it is, no other node is "
+                f"{said}. It didn't work before either{why}: left as it is, no other node is "
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
             )
         self._go_back(prover, said, old, tried, words)
@@ -162,10 +180,6 @@ class TakeOver:
     def _last_words(self) -> str:
         lines = run(self.state, self.host, _LAST_WORDS).stdout.splitlines()
         return "".join(f"\n    {line}" for line in complaints(lines))
-
-    def note(self, command: str) -> None:
-        """Write something down on the node, by a line of shell. Raises TurnFailed."""
-        self._must(command, "it can't be noted down")
 
     def _must(self, command: str, otherwise: str) -> Ran:
         ran = run(self.state, self.host, command)
@@ -210,17 +224,21 @@ def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
     return None
 
 
-def _keep(files: tuple[str, ...]) -> str:
-    """Shell: keep what runs, unless a run that was killed did; says which release that is."""
+def _keep(files: tuple[str, ...], works: bool, back: tuple[str, ...]) -> str:
+    """Shell: keep what runs, unless a run that was killed did; says which release that is, and
+    whether it worked when it was kept: what a killed run left needn't work, what it kept did.
+    """
     new = f"{layout.BEFORE}.new"
     return (
-        f"set -e; umask 077; if [ ! -d {layout.BEFORE} ]; then rm -rf {new}; mkdir {new}; "
-        f'basename "$(readlink {layout.CURRENT})" > {new}/release; '
+        f"set -e; umask 077; at={layout.BEFORE}; if [ ! -d $at ]; then at={new}; rm -rf $at; "
+        f'mkdir $at; basename "$(readlink {layout.CURRENT})" > $at/release; '
+        f"{'' if works else ': > $at/failed; '}"
         # Below /, as it were: cp loses its way with a path that begins there (coreutils 9.1).
         f"cd /; for f in {facts.quoted(files)}; do "
-        f"[ ! -e $f ] || cp -a --parents ${{f#/}} {new}; done; "
-        f"sync -f {new}; mv -T {new} {layout.BEFORE}; else echo interrupted; fi; "
-        f"cat {layout.BEFORE}/release"
+        f"[ ! -e $f ] || cp -a --parents ${{f#/}} $at; done; fi; "
+        f"{f'echo {facts.quoted(back)} > $at/back; ' if back else ''}"
+        f"sync -f $at; [ $at = {layout.BEFORE} ] || mv -T $at {layout.BEFORE}; "
+        f"[ -e {layout.BEFORE}/failed ] || echo worked; cat {layout.BEFORE}/release"
     )
 
 
@@ -235,8 +253,8 @@ def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
     return (
         f"set -e; for s in {facts.quoted(stamps)}; do [ ! -e $s.told ] || "
         "{ mv -fT $s.told $s; sed -i 's/[^ ]*$/-/' $s; }; done; "
-        f"[ -e {directory}/.complete ] || {{ echo release {shlex.quote(release)} is gone >&2; "
-        "exit 1; }; "
+        f"[ -e {directory}/.complete ] && [ -d {kept} ] || {{ echo release {shlex.quote(release)}, "
+        "or what was kept with it, is gone >&2; exit 1; }; "
         # Another Python may be there by now; releases from before that don't know of it.
         f"[ ! -x {directory}/{MAKE_VENV} ] || {directory}/{MAKE_VENV}; "
         f"for f in {facts.quoted(files)}; do if [ -e {kept}$f ]; then "
@@ -247,12 +265,19 @@ def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
 
 
 def _settle() -> str:
-    """Shell: what was kept goes to the release that it was kept of."""
+    """Shell: what was kept goes to the release that it was kept of; who went back stays there.
+
+    That it goes is the end of it. Killed before, the whole is done again by the next run.
+    """
     return (
         f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"old=$(cat {layout.BEFORE}/release); rm -rf $now/.left $now/.returned $now/settings; "
+        f"old=$(cat {layout.BEFORE}/release); rm -rf $now/.left $now/.returned; "
+        f"if [ -e {layout.BEFORE}/back ]; then read to left < {layout.BEFORE}/back; "
+        "[ $to != $now ] || touch $now/.returned; "
+        "for r in $left; do [ $r = $now ] || [ ! -d $r ] || touch $r/.left; done; fi; "
         f'if [ "$old" != "$now" ] && [ -d "$old" ]; then rm -rf $old/settings; '
-        f"mv -T {layout.BEFORE} $old/settings; else rm -rf {layout.BEFORE}; fi"
+        f"mv -T {layout.BEFORE} $old/settings; else {_thrown_away()}; fi; "
+        "rm -rf $now/settings"
     )
 
 
@@ -260,5 +285,11 @@ def _returned(tried: str) -> str:
     """Shell: the node runs what was kept, and not what it tried."""
     return (
         f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"[ {tried} = $now ] || touch {tried}/.left $now/.returned; rm -rf {layout.BEFORE}"
+        f"[ {tried} = $now ] || touch {tried}/.left $now/.returned; {_thrown_away()}"
     )
+
+
+def _thrown_away() -> str:
+    """Shell: nothing is kept any more, all of it at once: a part of it would be misread."""
+    new = f"{layout.BEFORE}.new"
+    return f"rm -rf {new} && mv -T {layout.BEFORE} {new} && rm -rf {new}"

@@ -34,6 +34,8 @@ class Node:
     told: list[str] = field(default_factory=list)
     answers: list[Failure | None] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    lost: str = ""
+    """The connection is lost with the first command that has this in it."""
     releases: Path = Path()
     current: Path = Path()
 
@@ -51,6 +53,10 @@ class Node:
     def runs(self) -> tuple[str, str]:
         return self.current.readlink().name, self.settings.read_text()
 
+    @property
+    def state(self) -> Any:
+        return _ANY
+
     def log(self, message: str) -> None:
         self.said.append(message)
 
@@ -58,7 +64,8 @@ class Node:
         TakeOver(_ANY, _ANY, cast("Host", self), change).carry_out()
 
     def ways(self) -> Ways:
-        output = shell(WayBack().command(str(self.releases), str(self.current)))
+        places = (self.releases, self.current, self.root / "before")
+        output = shell(WayBack().command(*map(str, places)))
         return WayBack().process(output.stdout.splitlines())
 
 
@@ -81,13 +88,12 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         monkeypatch.setattr(layout, name, str(tmp_path / place))
     # Not there, as before there were generations.
     monkeypatch.setattr(layout, "SERVE_COMMAND", str(tmp_path / "portside-serve"))
-    monkeypatch.setattr(
-        takeover,
-        "files_of_a_release",
-        lambda _: (str(node.settings), str(tmp_path / "etc" / "new.socket")),
-    )
+    files = (str(node.settings), str(tmp_path / "etc" / "new.socket"))
+    monkeypatch.setattr(takeover, "files_of_a_release", lambda _: files)
 
     def run(state: object, host: object, command: str) -> Ran:
+        if node.lost and node.lost in command:
+            return Ran(False, "", "connection lost")
         # There is no systemd here to be told of units.
         done = shell(command.removesuffix("; systemctl daemon-reload"))
         return Ran(done.returncode == 0, done.stdout, done.stderr)
@@ -223,6 +229,44 @@ def test_a_run_that_was_killed_is_gone_back_from_to_what_ran_before_it(node: Nod
     assert node.runs() == ("old", "old")
 
 
+def test_what_a_killed_run_left_is_proven_by_the_next_with_nothing_left_to_change(
+    node: Node,
+) -> None:
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="can't be put away: connection lost"):
+        node.take_over(_to_new(node))
+    assert (node.root / "before" / "release").read_text() == "old\n"
+    node.answers, node.lost = [None, None], ""
+    node.take_over(lambda: None)
+    assert not (node.root / "before").exists()
+    assert node.ways() == Ways("new", ("old",), frozenset(), returned=False)
+
+
+def test_a_node_that_was_broken_before_is_no_better_the_next_time(node: Node) -> None:
+    node.answers = [BROKEN, BROKEN]
+    with pytest.raises(TurnFailed, match="It didn't work before either"):
+        node.take_over(_to_new(node))
+    for _ in range(2):
+        node.answers = [BROKEN, BROKEN]
+        with pytest.raises(TurnFailed, match="It didn't work before either"):
+            node.take_over(lambda: None)
+    node.answers = [None, None]
+    node.take_over(lambda: None)
+    assert node.runs() == ("new", "new")
+
+
+def test_a_new_node_that_did_not_work_is_proven_by_the_next_run(node: Node) -> None:
+    first = TakeOver(_ANY, _ANY, cast("Host", node), lambda: None).first
+    node.answers = [BROKEN]
+    with pytest.raises(TurnFailed, match="the new node doesn't do its work"):
+        first()
+    assert (node.root / "before" / "release").read_text() == ""
+    assert node.ways().before(None) is None
+    node.answers = [None]
+    first()
+    assert not (node.root / "before").exists()
+
+
 def test_a_service_that_was_told_in_vain_reads_what_comes_back(node: Node) -> None:
     # The agent was about to read the new unit and settings; nginx was told nothing.
     stamps = node.root / "stamps"
@@ -252,24 +296,21 @@ def _go_back(node: Node, wanted: str | None = None) -> None:
     ways = node.ways()
     release = ways.before(wanted)
     assert release is not None
-    node.answers = [None, None]
-    kept = str(node.releases / release / "settings")
-    over = TakeOver(
-        _ANY, _ANY, cast("Host", node), lambda: takeover.put_in_place(over, kept, release)
-    )
-    going_back._go(over, ways.current, release)
+    going_back.back_to(_ANY, cast("Host", node), ways, release).carry_out()
 
 
 def test_a_node_goes_back_to_what_it_ran_with_the_settings_of_that_time_and_stays(
     node: Node,
 ) -> None:
     _take_over(node, "new")
+    node.answers = [None, None]
     _go_back(node)
     assert node.runs() == ("old", "old")
     ways = node.ways()
     assert ways == Ways("old", ("new",), frozenset({"new"}), returned=True)
     assert ways.before(None) is None
     # One that is named is gone to.
+    node.answers = [None, None]
     _go_back(node, "new")
     assert node.runs() == ("new", "of new")
 
@@ -279,10 +320,12 @@ def test_a_release_that_was_gone_back_from_is_nothing_to_go_back_to(node: Node) 
         node.release(name)
     for release in ("new", "newer"):
         _take_over(node, release)
+    node.answers = [None, None]
     _go_back(node)
     assert node.runs() == ("new", "of new")
     _take_over(node, "newest")
     assert node.ways().before(None) == "new"
+    node.answers = [None, None]
     _go_back(node)
     assert node.ways().before("old") == "old"
     assert node.ways().before("nowhere") is None
@@ -290,9 +333,47 @@ def test_a_release_that_was_gone_back_from_is_nothing_to_go_back_to(node: Node) 
 
 def test_a_release_that_is_taken_over_again_is_as_good_as_any(node: Node) -> None:
     _take_over(node, "new")
+    node.answers = [None, None]
     _go_back(node)
     _take_over(node, "new")
     assert node.ways() == Ways("new", ("old",), frozenset(), returned=False)
+
+
+def test_going_back_that_is_cut_off_is_finished_and_never_turned_round(node: Node) -> None:
+    _take_over(node, "new")
+    for lost in ("/back;", "left < "):
+        node.answers, node.lost = [None, None], lost
+        with pytest.raises(TurnFailed, match="connection lost"):
+            _go_back(node)
+        assert node.ways().before(None) == "old"
+    node.answers, node.lost = [None, None], ""
+    _go_back(node)
+    assert node.runs() == ("old", "old")
+    assert node.ways() == Ways("old", ("new",), frozenset({"new"}), returned=True)
+
+
+def test_whichever_run_finishes_going_back_the_release_that_was_left_stays_left(
+    node: Node,
+) -> None:
+    _take_over(node, "new")
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="connection lost"):
+        _go_back(node)
+    node.answers, node.lost = [None, None], ""
+    node.take_over(lambda: None)
+    assert node.ways() == Ways("old", ("new",), frozenset({"new"}), returned=True)
+
+
+def test_a_change_that_broke_off_is_gone_back_from_and_no_further(node: Node) -> None:
+    node.release("newer")
+    _take_over(node, "new")
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="connection lost"):
+        node.take_over(lambda: node.change("newer", "of newer"))
+    node.answers, node.lost = [None, None], ""
+    _go_back(node)
+    assert node.runs() == ("new", "of new")
+    assert node.ways() == Ways("new", ("old",), frozenset(), returned=True)
 
 
 def test_of_a_log_only_what_complains_is_shown_and_in_short() -> None:
