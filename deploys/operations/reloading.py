@@ -121,6 +121,18 @@ def room(socket: str) -> str:
     )
 
 
+def one_beyond(socket: str, user: str) -> str:
+    """Shell: what is asked of the service next needn't wait for room. It is told so as its `user`,
+    whose folder that is.
+    """
+    command = layout.SERVE_COMMAND
+    # Releases before it don't know of this verb; where nothing runs there is room.
+    return (
+        f"if {command} --help 2>/dev/null | grep -q beyond; then "
+        f"runuser -u {user} -- {command} --socket {shlex.quote(socket)} beyond || true; fi\n"
+    )
+
+
 def _from_gunicorn_alone(service: str, socket: str) -> str:
     """Shell: from a unit that runs gunicorn itself, as before there were generations.
 

@@ -217,7 +217,7 @@ def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
     if not ran.succeeded:
         return ran.stderr.strip() or "its files can't be put in place"
     try:
-        agent.services(over.node)
+        agent.services(over.node, back=True)
         nginx.serves(over.node)
     except NestedOperationError:
         return "a service didn't take it: what it said is above"

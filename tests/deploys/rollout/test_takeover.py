@@ -107,7 +107,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
     monkeypatch.setattr(takeover, "run", run)
     monkeypatch.setattr(takeover, "Prover", Prover)
-    monkeypatch.setattr(agent, "services", lambda _: node.told.append("agent"))
+    monkeypatch.setattr(agent, "services", lambda _, back: node.told.append("agent"))
     monkeypatch.setattr(nginx, "serves", lambda _: node.told.append("nginx"))
     for name in ("old", "new"):
         node.release(name)
