@@ -92,7 +92,8 @@ systemctl enable --quiet {service}
 if systemctl is-active --quiet {service}; then
     systemctl reload {service} || {_complaint(service)}
 else
-    systemctl start {service} || {_complaint(service)}
+    # One that tries to start in vain, as it was, is not waited for.
+    systemctl restart {service} || {_complaint(service)}
 fi
 {_wait(service, socket)}"""
 
@@ -103,12 +104,20 @@ def unit_taken_over(service: str, socket: str) -> str:
 systemctl daemon-reload
 systemctl enable --quiet {service}
 main=$(systemctl show --property MainPID --value {service})
-if [ "$main" != 0 ] && ! tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}; then
+if [ "$main" != 0 ] && ! {_is_supervisor()}; then
 {_from_gunicorn_alone(service, socket)}
 else
     systemctl restart {service} || {_complaint(service)}
 fi
 {_wait(service, socket)}"""
+
+
+def runs_by_generations(service: str) -> str:
+    """Shell: whether a supervisor runs it, and not gunicorn by itself."""
+    return (
+        f"{{ main=$(systemctl show --property MainPID --value {service}); "
+        f'[ "${{main:-0}}" != 0 ] && {_is_supervisor()}; }}'
+    )
 
 
 def room(socket: str) -> str:
@@ -151,6 +160,10 @@ def _from_gunicorn_alone(service: str, socket: str) -> str:
     systemctl restart --no-block {service}
     kill -KILL $main
     systemctl start {service} || {_complaint(service)}"""
+
+
+def _is_supervisor() -> str:
+    return f"tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}"
 
 
 def _wait(service: str, socket: str) -> str:

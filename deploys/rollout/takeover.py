@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,9 @@ from deploys import layout
 from deploys.components import agent, nginx
 from deploys.hosts import facts
 from deploys.hosts.node import StorageNode
-from deploys.operations.releases import MAKE_VENV
 from deploys.operations.reloading import room
 from deploys.operations.running import Ran, run
+from deploys.rollout import keeping
 from deploys.rollout.proof import Failure, Prover
 from deploys.rollout.turns import Held, Turn, TurnFailed
 from portside.operator.programs import AGENT
@@ -41,9 +40,6 @@ REFUSALS = frozenset(
 )
 """What a node that works may say to an upload: a release that says the same as the one before did
 is no worse."""
-
-_SERVICES = ("agent", "worker", "nginx")
-"""Whose stamps say what they were last told."""
 
 _LAST_WORDS = "journalctl --no-pager --output cat --lines 20 " + " ".join(
     f"--unit {name}" for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
@@ -112,7 +108,7 @@ class TakeOver:
                 f"the new node doesn't do its work: {wrong}. Mend that and run again"
                 + self._last_words()
             )
-        self._must(_thrown_away(), "that it works can't be noted down")
+        self._must(keeping.thrown_away(), "that it works can't be noted down")
 
     def carry_out(self) -> None:
         """Change, prove, and put back what doesn't pass. Raises TurnFailed."""
@@ -121,14 +117,14 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        keep = _keep(files_of_a_release(self.node), before is None, self.back)
+        keep = keeping.keep(files_of_a_release(self.node), before is None, self.back)
         kept = self._must(keep, "what runs can't be kept").stdout
         # The last lines: a login shell may have had something to say before.
         worked, old = "worked" in kept.splitlines(), _last_line(kept)
         failed = self.change()
         wrong = failed or self._judged(before, prover.failure())
         if wrong is None:
-            self._must(_settle(), "what was kept can't be put away")
+            self._must(keeping.settle(), "what was kept can't be put away")
             return
         tried = _last_line(
             self._must(f"basename $(readlink {layout.CURRENT})", "no release runs here").stdout
@@ -171,7 +167,7 @@ class TakeOver:
                 f"{said}; going back to {old} failed too: {still}. No other node is touched: look "
                 f"at `fab -H {self.node.node_id} logs`, then run again{words}"
             )
-        self._must(_returned(tried), "what was kept can't be put away")
+        self._must(keeping.returned(tried), "what was kept can't be put away")
         raise TurnFailed(
             f"{said}; it went back to {old} and works again, no other node is touched. See "
             f"`fab -H {self.node.node_id} logs`, mend it and run again{words}"
@@ -212,84 +208,15 @@ def complaints(log: Sequence[str]) -> list[str]:
 
 def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
     """A release and what was kept with it, taken up by the services; what failed, if anything."""
-    restore = _restore(kept, release, files_of_a_release(over.node))
+    restore = keeping.restore(kept, release, files_of_a_release(over.node))
     ran = run(over.state, over.host, f"{restore}; systemctl daemon-reload")
     if not ran.succeeded:
         return ran.stderr.strip() or "its files can't be put in place"
+    if keeping.STAYS in ran.stdout.splitlines():
+        over.host.log(f"{release} is from before portside-serve, and is served by it all the same")
     try:
         agent.services(over.node, back=True)
         nginx.serves(over.node)
     except NestedOperationError:
         return "a service didn't take it: what it said is above"
     return None
-
-
-def _keep(files: tuple[str, ...], works: bool, back: tuple[str, ...]) -> str:
-    """Shell: keep what runs, unless a run that was killed did; says which release that is, and
-    whether it worked when it was kept: what a killed run left needn't work, what it kept did.
-    """
-    new = f"{layout.BEFORE}.new"
-    return (
-        f"set -e; umask 077; at={layout.BEFORE}; if [ ! -d $at ]; then at={new}; rm -rf $at; "
-        f'mkdir $at; basename "$(readlink {layout.CURRENT})" > $at/release; '
-        f"{'' if works else ': > $at/failed; '}"
-        # Below /, as it were: cp loses its way with a path that begins there (coreutils 9.1).
-        f"cd /; for f in {facts.quoted(files)}; do "
-        f"[ ! -e $f ] || cp -a --parents ${{f#/}} $at; done; fi; "
-        f"{f'echo {facts.quoted(back)} > $at/back; ' if back else ''}"
-        f"sync -f $at; [ $at = {layout.BEFORE} ] || mv -T $at {layout.BEFORE}; "
-        f"[ -e {layout.BEFORE}/failed ] || echo worked; cat {layout.BEFORE}/release"
-    )
-
-
-def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
-    """Shell: what was kept in its place again, for services to be brought to it.
-
-    What one was told last, it has read: whether it has to reload or to restart for what comes back
-    is seen by comparing with that. Where it was told in vain it has to do one of them anyway.
-    """
-    stamps = [f"{layout.STATE}/{name}.stamp" for name in _SERVICES]
-    directory = f"{layout.RELEASES}/{release}"
-    return (
-        f"set -e; for s in {facts.quoted(stamps)}; do [ ! -e $s.told ] || "
-        "{ mv -fT $s.told $s; sed -i 's/[^ ]*$/-/' $s; }; done; "
-        f"[ -e {directory}/.complete ] && [ -d {kept} ] || {{ echo release {shlex.quote(release)}, "
-        "or what was kept with it, is gone >&2; exit 1; }; "
-        # Another Python may be there by now; releases from before that don't know of it.
-        f"[ ! -x {directory}/{MAKE_VENV} ] || {directory}/{MAKE_VENV}; "
-        f"for f in {facts.quoted(files)}; do if [ -e {kept}$f ]; then "
-        f"cp -a {kept}$f $f.back; mv -fT $f.back $f; else rm -f $f; fi; done; "
-        f"ln -sfn releases/{shlex.quote(release)} {layout.CURRENT}.new; "
-        f"mv -fT {layout.CURRENT}.new {layout.CURRENT}"
-    )
-
-
-def _settle() -> str:
-    """Shell: what was kept goes to the release that it was kept of; who went back stays there.
-
-    That it goes is the end of it. Killed before, the whole is done again by the next run.
-    """
-    return (
-        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"old=$(cat {layout.BEFORE}/release); rm -rf $now/.left $now/.returned; "
-        f"if [ -e {layout.BEFORE}/back ]; then read to left < {layout.BEFORE}/back; "
-        "[ $to != $now ] || touch $now/.returned; "
-        "for r in $left; do [ $r = $now ] || [ ! -d $r ] || touch $r/.left; done; fi; "
-        f'if [ "$old" != "$now" ] && [ -d "$old" ]; then rm -rf $old/settings; '
-        f"mv -T {layout.BEFORE} $old/settings; else {_thrown_away()}; fi; "
-        "rm -rf $now/settings"
-    )
-
-
-def _returned(tried: str) -> str:
-    """Shell: the node runs what was kept, and not what it tried."""
-    return (
-        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"[ {tried} = $now ] || touch {tried}/.left $now/.returned; {_thrown_away()}"
-    )
-
-
-def _thrown_away() -> str:
-    """Shell: nothing is kept any more, all of it at once: a part of it would be misread."""
-    new = f"{layout.BEFORE}.new"
-    return f"rm -rf {new} && mv -T {layout.BEFORE} {new} && rm -rf {new}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from deploys.rollout.proof import Failure
 from deploys.rollout.takeover import TakeOver, complaints
 from deploys.rollout.turns import TurnFailed
 from tests.support.deploys.nodes import MakeNode
-from tests.support.deploys.this_computer import shell
+from tests.support.deploys.this_computer import Programs, shell
 
 BROKEN = Failure("upload", "500 internal-error: the node failed", "internal-error")
 FULL = Failure("upload", "507 no-space: the disk is full", "no-space")
@@ -278,6 +280,58 @@ def test_a_service_that_was_told_in_vain_reads_what_comes_back(node: Node) -> No
         node.take_over(_to_new(node))
     assert (stamps / "agent.stamp").read_text() == "new-unit -\n"
     assert (stamps / "nginx.stamp").read_text() == "conf\n"
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_release_from_before_generations_comes_back_without_the_unit_that_would_stop_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: bool
+) -> None:
+    unit, conf = node.root / "units" / layout.AGENT_SERVICE, node.root / "etc" / "gunicorn.conf.py"
+    monkeypatch.setattr(layout, "UNITS", str(unit.parent))
+    monkeypatch.setattr(layout, "GUNICORN_CONF", str(conf))
+    unit.parent.mkdir()
+    files = (str(unit), str(conf), str(node.settings))
+    monkeypatch.setattr(takeover, "files_of_a_release", lambda _: files)
+    unit.write_text("ExecStart=gunicorn\n")
+    conf.write_text("old")
+    serve = Path(layout.SERVE_COMMAND)
+    # The supervisor, or gunicorn that was never ended.
+    words = [str(serve), "run"] if served else ["gunicorn"]
+    main = subprocess.Popen(["sh", "-c", "read end", *words], stdin=subprocess.PIPE)
+    programs = Programs(tmp_path)
+    programs.make("systemctl", f"echo {main.pid}")
+    monkeypatch.setenv("PATH", f"{tmp_path}/programs:{os.environ['PATH']}")
+
+    def change() -> None:
+        unit.write_text(f"ExecStart={serve} run\n")
+        conf.write_text("new")
+        node.change("new", "new")
+
+    node.answers = [None, BROKEN, None]
+    with pytest.raises(TurnFailed, match="it went back to old and works again"):
+        node.take_over(change)
+    main.communicate(b"\n")
+    assert node.runs() == ("old", "old")
+    assert (conf.read_text(), str(serve) in unit.read_text()) == (
+        ("new", True) if served else ("old", False)
+    )
+    said = "old is from before portside-serve, and is served by it all the same"
+    assert (said in node.said) == served
+
+
+def test_an_nginx_conf_from_before_finds_its_certificate(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, crt, key = (node.root / "etc" / name for name in ("nginx.conf", "node.crt", "node.key"))
+    conf.write_text(f"ssl_certificate {crt};\n")
+    monkeypatch.setattr(nginx, "FILE", str(conf))
+    monkeypatch.setattr(layout, "TLS_FORMER", (str(crt), str(key)))
+    monkeypatch.setattr(layout, "TLS_PAIR", str(node.root / "etc" / "node.pem"))
+    node.answers = [None, BROKEN, None]
+    with pytest.raises(TurnFailed, match="it went back to old and works again"):
+        node.take_over(_to_new(node))
+    assert crt.readlink() == node.root / "etc" / "node.pem"
+    assert not key.is_symlink()
 
 
 def test_who_went_back_by_itself_does_not_go_further_back_when_told_to(node: Node) -> None:
