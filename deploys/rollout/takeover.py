@@ -117,7 +117,8 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        keep = keeping.keep(files_of_a_release(self.node), before is None, self.back)
+        works = before is None or before.slug in REFUSALS
+        keep = keeping.keep(files_of_a_release(self.node), works, self.back)
         kept = self._must(keep, "what runs can't be kept").stdout
         # The last lines: a login shell may have had something to say before.
         worked, old = "worked" in kept.splitlines(), _last_line(kept)
@@ -138,7 +139,9 @@ class TakeOver:
                 f"{said}. It didn't work before either{why}: left as it is, no other node is "
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
             )
-        self._go_back(prover, said, old, tried, words)
+        put_back = put_in_place(self, layout.BEFORE, old)
+        still = put_back or self._judged(before, prover.failure())
+        self._went_back(still, said, old, tried, words)
 
     def _must_have_room(self) -> None:
         """For a process beside those that still finish uploads, before anything is changed."""
@@ -159,9 +162,7 @@ class TakeOver:
             return None
         return str(after)
 
-    def _go_back(self, prover: Prover, said: str, old: str, tried: str, words: str) -> None:
-        put_back = put_in_place(self, layout.BEFORE, old)
-        still = put_back or prover.failure()
+    def _went_back(self, still: str | None, said: str, old: str, tried: str, words: str) -> None:
         if still:
             raise TurnFailed(
                 f"{said}; going back to {old} failed too: {still}. No other node is touched: look "

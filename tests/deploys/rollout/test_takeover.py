@@ -195,6 +195,13 @@ def test_a_full_node_gets_new_releases_as_any_other(node: Node) -> None:
     assert "as before, it takes no upload now: upload: 507" in node.said[-1]
 
 
+def test_a_full_node_goes_back_from_a_release_that_does_not_work(node: Node) -> None:
+    node.answers = [FULL, BROKEN, FULL]
+    with pytest.raises(TurnFailed, match="went back to old and works again"):
+        node.take_over(_to_new(node))
+    assert node.runs() == ("old", "old")
+
+
 def test_a_node_that_says_it_is_full_only_since_then_goes_back(node: Node) -> None:
     node.answers = [None, FULL, None]
     with pytest.raises(TurnFailed, match="went back to old"):
