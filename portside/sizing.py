@@ -190,12 +190,16 @@ def size(machine: Machine) -> Sizing:
 def generations(sizing: Sizing) -> int:
     """Processes of the agent's web side at once: one that serves, others that finish uploads.
 
-    As many as fit under MemoryHigh beside the uploads at full admission, two at least: without
-    them nothing could take over.
+    As many as fit under MemoryHigh beside the uploads at full admission, and one more under
+    MemoryMax: who goes back from one that doesn't do its work isn't kept waiting. Two at least:
+    without them nothing could take over.
     """
     uploads = sizing.upload_slots * (sizing.upload_memory + THREADS_PER_UPLOAD * THREAD_STACK)
-    left = sizing.agent_memory_high - uploads - SUPERVISOR
-    return _clamp(left // GENERATION, 2, MOST_GENERATIONS)
+    high, most = (
+        (limit - uploads - SUPERVISOR) // GENERATION
+        for limit in (sizing.agent_memory_high, sizing.agent_memory_max)
+    )
+    return _clamp(min(high, most - 1), 2, MOST_GENERATIONS)
 
 
 def inodes_kept_free(total: int) -> int:

@@ -27,6 +27,7 @@ from deploys.operations.releases import (
 )
 from deploys.operations.reloading import (
     next_generation,
+    one_beyond,
     runs,
     serving_directories,
     serving_files,
@@ -109,8 +110,11 @@ def agent(node: StorageNode) -> None:
     services(node)
 
 
-def services(node: StorageNode) -> None:
-    """Both services, on the files that are there."""
+def services(node: StorageNode, back: bool = False) -> None:
+    """Both services, on the files that are there; `back`: from what doesn't do its work, so that
+    nothing is waited for.
+    """
+    at_once = one_beyond(layout.AGENT_SOCKET, layout.SERVICE_USER) if back else ""
     converged(
         name="Agent runs and is ready",
         service="agent",
@@ -118,7 +122,8 @@ def services(node: StorageNode) -> None:
             # Either way the old process goes on until a new one serves, then finishes its uploads.
             Level(
                 (unit_file(layout.AGENT_SERVICE), *(each.path for each in serving_files())),
-                f"{_identity()}\n{unit_taken_over(layout.AGENT_SERVICE, layout.AGENT_SOCKET)}"
+                f"{_identity()}\n{at_once}"
+                f"{unit_taken_over(layout.AGENT_SERVICE, layout.AGENT_SOCKET)}"
                 f"{_wait_until_ready()}",
             ),
             Level(
@@ -127,7 +132,8 @@ def services(node: StorageNode) -> None:
                     *(layout.CURRENT, layout.AGENT_TOML, layout.GUNICORN_CONF),
                     layout.CA_CERTIFICATE,
                 ),
-                next_generation(layout.AGENT_SERVICE, layout.AGENT_SOCKET) + _wait_until_ready(),
+                f"{at_once}{next_generation(layout.AGENT_SERVICE, layout.AGENT_SOCKET)}"
+                f"{_wait_until_ready()}",
             ),
         ],
         holds=runs(layout.AGENT_SERVICE),

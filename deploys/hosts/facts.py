@@ -53,6 +53,9 @@ class NodeFacts:
     mount_point: PurePosixPath = _SYSTEMS_OWN
     architecture: str = "x86_64"
     """As `uname -m` says it: which release the node gets."""
+    unproven: str | None = None
+    """The release that ran before a change which no run has proven yet: "" where none did, None
+    where there is no such change. Only the node's own turn ends that."""
 
 
 class Node(FactBase[NodeFacts]):
@@ -60,10 +63,11 @@ class Node(FactBase[NodeFacts]):
 
     The disk is the data device if there is one, else the filesystem that `root` will be on, which
     is mounted on `mount_point`. The SSH port is the one this very connection came in by,
-    `open_files` init's hard limit: what a container may not raise.
+    `open_files` init's hard limit: what a container may not raise. `before` is where a run keeps
+    what it changes until it has proven that.
     """
 
-    def command(self, root: str, device: str | None, sysctls: Sequence[str]) -> str:
+    def command(self, root: str, device: str | None, sysctls: Sequence[str], before: str) -> str:
         paths = {key: "/proc/sys/" + key.replace(".", "/") for key in sysctls}
         settable = "; ".join(f"[ -w {path} ] && echo sysctl={key}" for key, path in paths.items())
         disk = (
@@ -88,7 +92,8 @@ class Node(FactBase[NodeFacts]):
             '[ -n "$c" ] && echo ssh_port=${c##* } && break; '
             "p=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$p/status); done; "
             "for c in $(cat /proc/sys/net/ipv4/tcp_available_congestion_control); do "
-            f"echo congestion=$c; done; {settable}; true"
+            f"echo congestion=$c; done; {settable}; "
+            f"[ -d {before} ] && echo unproven=$(cat {before}/release 2>/dev/null); true"
         )
 
     def process(self, output: list[str]) -> NodeFacts:
@@ -109,6 +114,7 @@ class Node(FactBase[NodeFacts]):
                 congestion_controls=frozenset(v for k, v in lines if k == "congestion"),
                 device_present=bool(disk),
                 mount_point=PurePosixPath(first["mount_point"]),
+                unproven=first.get("unproven"),
             )
         except (KeyError, ValueError) as error:
             raise FactProcessError(f"this is no Debian node we can read: {error!r}") from None

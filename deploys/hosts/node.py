@@ -13,7 +13,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
 from deploys.hosts import facts
-from deploys.layout import PROJECT_ROOT
+from deploys.layout import BEFORE, PROJECT_ROOT
 from portside import sizing
 from portside.cluster import file as cluster_file
 from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster
@@ -120,6 +120,7 @@ def this_node() -> Node:
         root=str(cluster.uploads.root),
         device=None if device is None else str(device),
         sysctls=facts.SYSCTLS,
+        before=BEFORE,
     )
     if found is None:
         raise PyinfraError(f"{node_id}: its memory, cores and disk can't be read")

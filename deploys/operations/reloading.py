@@ -92,7 +92,8 @@ systemctl enable --quiet {service}
 if systemctl is-active --quiet {service}; then
     systemctl reload {service} || {_complaint(service)}
 else
-    systemctl start {service} || {_complaint(service)}
+    # One that tries to start in vain, as it was, is not waited for.
+    systemctl restart {service} || {_complaint(service)}
 fi
 {_wait(service, socket)}"""
 
@@ -103,12 +104,20 @@ def unit_taken_over(service: str, socket: str) -> str:
 systemctl daemon-reload
 systemctl enable --quiet {service}
 main=$(systemctl show --property MainPID --value {service})
-if [ "$main" != 0 ] && ! tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}; then
+if [ "$main" != 0 ] && ! {_is_supervisor()}; then
 {_from_gunicorn_alone(service, socket)}
 else
     systemctl restart {service} || {_complaint(service)}
 fi
 {_wait(service, socket)}"""
+
+
+def runs_by_generations(service: str) -> str:
+    """Shell: whether a supervisor runs it, and not gunicorn by itself."""
+    return (
+        f"{{ main=$(systemctl show --property MainPID --value {service}); "
+        f'[ "${{main:-0}}" != 0 ] && {_is_supervisor()}; }}'
+    )
 
 
 def room(socket: str, user: str) -> str:
@@ -121,6 +130,18 @@ def room(socket: str, user: str) -> str:
     return (
         f"! {command} --help 2>/dev/null | grep -q room || "
         f"runuser -u {user} -- {command} --socket {shlex.quote(socket)} room"
+    )
+
+
+def one_beyond(socket: str, user: str) -> str:
+    """Shell: what is asked of the service next needn't wait for room. It is told so as its `user`,
+    whose folder that is.
+    """
+    command = layout.SERVE_COMMAND
+    # Releases before it don't know of this verb; where nothing runs there is room.
+    return (
+        f"if {command} --help 2>/dev/null | grep -q beyond; then "
+        f"runuser -u {user} -- {command} --socket {shlex.quote(socket)} beyond || true; fi\n"
     )
 
 
@@ -142,6 +163,10 @@ def _from_gunicorn_alone(service: str, socket: str) -> str:
     systemctl restart --no-block {service}
     kill -KILL $main
     systemctl start {service} || {_complaint(service)}"""
+
+
+def _is_supervisor() -> str:
+    return f"tr '\\0' ' ' < /proc/$main/cmdline | grep -q {layout.SERVE_COMMAND}"
 
 
 def _wait(service: str, socket: str) -> str:

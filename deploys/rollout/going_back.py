@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.host import Host
 from pyinfra.context import host
 
 from deploys import layout
 from deploys.hosts.node import StorageNode
-from deploys.hosts.way_back import WayBack
+from deploys.hosts.way_back import WayBack, Ways
 from deploys.rollout.takeover import TakeOver, put_in_place
 from deploys.rollout.turns import Turn, TurnFailed, waits_for_its_turn
 
@@ -20,7 +21,9 @@ def rollback(node: StorageNode, wanted: str | None = None) -> None:
 
 def turn_back(node: StorageNode, wanted: str | None) -> Turn | None:
     """What the node does when it is its turn; None where it is back already."""
-    ways = host.get_fact(WayBack, releases=layout.RELEASES, current=layout.CURRENT)
+    ways = host.get_fact(
+        WayBack, releases=layout.RELEASES, current=layout.CURRENT, before=layout.BEFORE
+    )
     release = ways.before(wanted)
     batch = node.cluster.rollout.batch
     if release is None and ways.current in (None, wanted):
@@ -38,15 +41,20 @@ def turn_back(node: StorageNode, wanted: str | None) -> Turn | None:
 
         return Turn(complain, alone=True, batch=batch)
     own = host.state.inventory.get_host(host.name)
-    kept = f"{layout.RELEASES}/{release}/settings"
-    over = TakeOver(node, own.state, own, lambda: put_in_place(over, kept, release))
-    return Turn(lambda: _go(over, ways.current, release), alone=True, batch=batch)
+    over = back_to(node, own, ways, release)
+
+    def go() -> None:
+        own.log(f"goes back from {ways.current} to {release}")
+        over.carry_out()
+
+    return Turn(go, alone=True, batch=batch)
 
 
-def _go(over: TakeOver, current: str | None, release: str) -> None:
-    over.host.log(f"goes back from {current} to {release}")
-    over.carry_out()
-    over.note(
-        f"cd {layout.RELEASES} && touch {release}/.returned && "
-        f"{{ [ ! -d {current} ] || touch {current}/.left; }}"
+def back_to(node: StorageNode, own: Host, ways: Ways, release: str) -> TakeOver:
+    """The change to a release that the node ran before, and to what was kept of it."""
+    kept = layout.BEFORE if release == ways.begun else f"{layout.RELEASES}/{release}/settings"
+    left = sorted({each for each in (ways.current, ways.begun) if each} - {release})
+    over = TakeOver(
+        node, own.state, own, lambda: put_in_place(over, kept, release), back=(release, *left)
     )
+    return over

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,9 @@ from deploys import layout
 from deploys.components import agent, nginx
 from deploys.hosts import facts
 from deploys.hosts.node import StorageNode
-from deploys.operations.releases import MAKE_VENV
 from deploys.operations.reloading import room
 from deploys.operations.running import Ran, run
+from deploys.rollout import keeping
 from deploys.rollout.proof import Failure, Prover
 from deploys.rollout.turns import Held, Turn, TurnFailed
 from portside.operator.programs import AGENT
@@ -42,9 +41,6 @@ REFUSALS = frozenset(
 """What a node that works may say to an upload: a release that says the same as the one before did
 is no worse."""
 
-_SERVICES = ("agent", "worker", "nginx")
-"""Whose stamps say what they were last told."""
-
 _LAST_WORDS = "journalctl --no-pager --output cat --lines 20 " + " ".join(
     f"--unit {name}" for name in (layout.AGENT_SERVICE, layout.WORKER_SERVICE)
 )
@@ -60,6 +56,12 @@ def files_of_a_release(node: StorageNode) -> tuple[str, ...]:
     return (layout.AGENT_TOML, layout.GUNICORN_CONF, AGENT.on_path, nginx.FILE, *units)
 
 
+def unproven(node: StorageNode) -> bool:
+    """Whether a run has changed the node and ended before it had proven it: then it has a turn
+    even if there is nothing more to change."""
+    return node.facts.unproven is not None
+
+
 def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
     """What a storage node does when it is its turn, with the operations that were held back."""
 
@@ -69,7 +71,9 @@ def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
         ).current
         over = TakeOver(node, held.state, held.host, held.run)
         batch = node.cluster.rollout.batch
-        if current is None:
+        if unproven(node):
+            held.host.log("what an earlier run changed here hasn't been proven yet")
+        if current is None or node.facts.unproven == "":
             return Turn(over.first, alone=False, batch=batch)
         return Turn(over.carry_out, alone=True, batch=batch)
 
@@ -78,15 +82,23 @@ def turn_for(node: StorageNode) -> Callable[[Held], Turn]:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """One node's change to something else; `change` makes it, and names what failed if it did."""
+    """One node's change to something else; `change` makes it, and names what failed if it did.
+
+    `back` is the release that it goes back to, if it does, and those that it leaves by that.
+    """
 
     node: StorageNode
     state: State
     host: Host
     change: Callable[[], str | None]
+    back: tuple[str, ...] = ()
 
     def first(self) -> None:
         """On a node where nothing ran before. Raises TurnFailed."""
+        self._must(
+            f"install -d -m 0700 {layout.BEFORE} && : > {layout.BEFORE}/release",
+            "that nothing ran here can't be noted down",
+        )
         failed = self.change()
         if failed is not None:
             raise TurnFailed(f"{failed} failed: what it said is above. Mend that and run again")
@@ -96,6 +108,7 @@ class TakeOver:
                 f"the new node doesn't do its work: {wrong}. Mend that and run again"
                 + self._last_words()
             )
+        self._must(keeping.thrown_away(), "that it works can't be noted down")
 
     def carry_out(self) -> None:
         """Change, prove, and put back what doesn't pass. Raises TurnFailed."""
@@ -104,13 +117,15 @@ class TakeOver:
         before = prover.failure()
         if before is not None:
             self.host.log(f"before the change: {before}")
-        kept = self._must(_keep(files_of_a_release(self.node)), "what runs can't be kept").stdout
+        works = before is None or before.slug in REFUSALS
+        keep = keeping.keep(files_of_a_release(self.node), works, self.back)
+        kept = self._must(keep, "what runs can't be kept").stdout
         # The last lines: a login shell may have had something to say before.
-        interrupted, old = "interrupted" in kept.splitlines(), _last_line(kept)
+        worked, old = "worked" in kept.splitlines(), _last_line(kept)
         failed = self.change()
         wrong = failed or self._judged(before, prover.failure())
         if wrong is None:
-            self._must(_settle(), "what was kept can't be put away")
+            self._must(keeping.settle(), "what was kept can't be put away")
             return
         tried = _last_line(
             self._must(f"basename $(readlink {layout.CURRENT})", "no release runs here").stdout
@@ -118,13 +133,15 @@ class TakeOver:
         words = self._last_words()
         what = f"release {tried}" if tried != old else "the new settings"
         said = f"{what} failed: {wrong}"
-        # What a run that was killed left needn't work; what that run kept did.
-        if before is not None and not interrupted:
+        if not worked:
+            why = "" if before is None else f" ({before})"
             raise TurnFailed(
-                f"{said}. It didn't work before either ({before}): left as it is, no other node is "
+                f"{said}. It didn't work before either{why}: left as it is, no other node is "
                 f"touched. Mend it, or leave it out with --exclude {self.node.node_id}{words}"
             )
-        self._go_back(prover, said, old, tried, words)
+        put_back = put_in_place(self, layout.BEFORE, old)
+        still = put_back or self._judged(before, prover.failure())
+        self._went_back(still, said, old, tried, words)
 
     def _must_have_room(self) -> None:
         """For a process beside those that still finish uploads, before anything is changed."""
@@ -145,15 +162,13 @@ class TakeOver:
             return None
         return str(after)
 
-    def _go_back(self, prover: Prover, said: str, old: str, tried: str, words: str) -> None:
-        put_back = put_in_place(self, layout.BEFORE, old)
-        still = put_back or prover.failure()
+    def _went_back(self, still: str | None, said: str, old: str, tried: str, words: str) -> None:
         if still:
             raise TurnFailed(
                 f"{said}; going back to {old} failed too: {still}. No other node is touched: look "
                 f"at `fab -H {self.node.node_id} logs`, then run again{words}"
             )
-        self._must(_returned(tried), "what was kept can't be put away")
+        self._must(keeping.returned(tried), "what was kept can't be put away")
         raise TurnFailed(
             f"{said}; it went back to {old} and works again, no other node is touched. See "
             f"`fab -H {self.node.node_id} logs`, mend it and run again{words}"
@@ -162,10 +177,6 @@ class TakeOver:
     def _last_words(self) -> str:
         lines = run(self.state, self.host, _LAST_WORDS).stdout.splitlines()
         return "".join(f"\n    {line}" for line in complaints(lines))
-
-    def note(self, command: str) -> None:
-        """Write something down on the node, by a line of shell. Raises TurnFailed."""
-        self._must(command, "it can't be noted down")
 
     def _must(self, command: str, otherwise: str) -> Ran:
         ran = run(self.state, self.host, command)
@@ -198,67 +209,15 @@ def complaints(log: Sequence[str]) -> list[str]:
 
 def put_in_place(over: TakeOver, kept: str, release: str) -> str | None:
     """A release and what was kept with it, taken up by the services; what failed, if anything."""
-    restore = _restore(kept, release, files_of_a_release(over.node))
+    restore = keeping.restore(kept, release, files_of_a_release(over.node))
     ran = run(over.state, over.host, f"{restore}; systemctl daemon-reload")
     if not ran.succeeded:
         return ran.stderr.strip() or "its files can't be put in place"
+    if keeping.STAYS in ran.stdout.splitlines():
+        over.host.log(f"{release} is from before portside-serve, and is served by it all the same")
     try:
-        agent.services(over.node)
+        agent.services(over.node, back=True)
         nginx.serves(over.node)
     except NestedOperationError:
         return "a service didn't take it: what it said is above"
     return None
-
-
-def _keep(files: tuple[str, ...]) -> str:
-    """Shell: keep what runs, unless a run that was killed did; says which release that is."""
-    new = f"{layout.BEFORE}.new"
-    return (
-        f"set -e; umask 077; if [ ! -d {layout.BEFORE} ]; then rm -rf {new}; mkdir {new}; "
-        f'basename "$(readlink {layout.CURRENT})" > {new}/release; '
-        # Below /, as it were: cp loses its way with a path that begins there (coreutils 9.1).
-        f"cd /; for f in {facts.quoted(files)}; do "
-        f"[ ! -e $f ] || cp -a --parents ${{f#/}} {new}; done; "
-        f"sync -f {new}; mv -T {new} {layout.BEFORE}; else echo interrupted; fi; "
-        f"cat {layout.BEFORE}/release"
-    )
-
-
-def _restore(kept: str, release: str, files: tuple[str, ...]) -> str:
-    """Shell: what was kept in its place again, for services to be brought to it.
-
-    What one was told last, it has read: whether it has to reload or to restart for what comes back
-    is seen by comparing with that. Where it was told in vain it has to do one of them anyway.
-    """
-    stamps = [f"{layout.STATE}/{name}.stamp" for name in _SERVICES]
-    directory = f"{layout.RELEASES}/{release}"
-    return (
-        f"set -e; for s in {facts.quoted(stamps)}; do [ ! -e $s.told ] || "
-        "{ mv -fT $s.told $s; sed -i 's/[^ ]*$/-/' $s; }; done; "
-        f"[ -e {directory}/.complete ] || {{ echo release {shlex.quote(release)} is gone >&2; "
-        "exit 1; }; "
-        # Another Python may be there by now; releases from before that don't know of it.
-        f"[ ! -x {directory}/{MAKE_VENV} ] || {directory}/{MAKE_VENV}; "
-        f"for f in {facts.quoted(files)}; do if [ -e {kept}$f ]; then "
-        f"cp -a {kept}$f $f.back; mv -fT $f.back $f; else rm -f $f; fi; done; "
-        f"ln -sfn releases/{shlex.quote(release)} {layout.CURRENT}.new; "
-        f"mv -fT {layout.CURRENT}.new {layout.CURRENT}"
-    )
-
-
-def _settle() -> str:
-    """Shell: what was kept goes to the release that it was kept of."""
-    return (
-        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"old=$(cat {layout.BEFORE}/release); rm -rf $now/.left $now/.returned $now/settings; "
-        f'if [ "$old" != "$now" ] && [ -d "$old" ]; then rm -rf $old/settings; '
-        f"mv -T {layout.BEFORE} $old/settings; else rm -rf {layout.BEFORE}; fi"
-    )
-
-
-def _returned(tried: str) -> str:
-    """Shell: the node runs what was kept, and not what it tried."""
-    return (
-        f"set -e; cd {layout.RELEASES}; now=$(basename $(readlink {layout.CURRENT})); "
-        f"[ {tried} = $now ] || touch {tried}/.left $now/.returned; rm -rf {layout.BEFORE}"
-    )

@@ -222,15 +222,16 @@ def waits_for_its_turn(find: Callable[[], Turn | None], name: str) -> None:
 
 
 @contextmanager
-def in_turn(make: Callable[[Held], Turn], name: str) -> Iterator[None]:
+def in_turn(make: Callable[[Held], Turn], name: str, anyway: bool = False) -> Iterator[None]:
     """Hold back the operations that are called inside until it is this host's turn.
 
-    If none of them has anything to do there is no turn; else `make` says what is done then.
+    If none of them has anything to do there is no turn, unless there is to be one `anyway`; else
+    `make` says what is done then.
     """
     own = _this_host()
     hashes: list[str] = []
     held = Held(own.state, own, hashes)
-    waits_for_its_turn(lambda: make(held) if held.change_anything() else None, name)
+    waits_for_its_turn(lambda: make(held) if held.change_anything() or anyway else None, name)
     before = len(own.op_hash_order)
     yield
     hashes.extend(own.op_hash_order[before:])

@@ -25,6 +25,9 @@ def main() -> None:
         sys.exit()
     if arguments.verb == "room":
         sys.exit(asking.make_room(arguments.socket.parent))
+    if arguments.verb == "beyond":
+        status.beyond_file(arguments.socket.parent).touch()
+        sys.exit()
     if arguments.verb == "reload":
         complaint = asking.ask(arguments.socket.parent, arguments.supervisor, arguments.within)
     else:
@@ -50,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     inherit = verbs.add_parser("inherit", help="keep a new socket for who comes after a server")
     inherit.add_argument("main", type=int, help="the main process of the server's unit")
     verbs.add_parser("room", help="wait a little until a new generation could start at once")
+    verbs.add_parser("beyond", help="what is asked next may be one more than --most: to go back")
     wait = verbs.add_parser("wait", help="wait until what was asked last serves")
     for verb in (reload, wait):
         verb.add_argument("--within", type=float, default=270.0, help="seconds")

@@ -71,3 +71,17 @@ def hand_back_file(runtime: Path, process: int) -> Path:
 def is_asked_to_hand_back(runtime: Path) -> bool:
     """Whether this process, which a generation's first one started, is to hand back."""
     return hand_back_file(runtime, os.getppid()).exists()
+
+
+def beyond_file(runtime: Path) -> Path:
+    """Where this file is, the next generation may be one more than there may be at once."""
+    return runtime / "one-beyond"
+
+
+def goes_beyond(runtime: Path) -> bool:
+    """Whether what is asked now may be. It counts once."""
+    try:
+        beyond_file(runtime).unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -4,6 +4,9 @@ Never is nobody serving because something is to change: the old one goes on unti
 serve, and if that fails, for good. Never are there more at once than the memory allows: what is
 asked beyond that waits until an old one has ended. Those that drain are then asked to hand back
 what their clients can go on with elsewhere.
+
+Who goes back from one that serves, but not well, doesn't wait for that: it may be one more than the
+others may be, for as long as that one, which has just begun, takes to end.
 """
 
 from __future__ import annotations
@@ -61,8 +64,9 @@ class Succession:
         serving: int | None = None,
         draining: Iterable[int] = (),
         asked: int = 1,
+        beyond: bool = False,
     ) -> None:
-        """`most`: generations at once. `serving` and `draining` were there before."""
+        """`most`: generations at once. `serving` and `draining` were there before. See reload."""
         self.most = most
         self.serving = serving
         self.draining = set(draining)
@@ -71,6 +75,7 @@ class Succession:
         self.served = 0
         self.failed = 0
         self._begun = 0
+        self._beyond = beyond
         self._handed: set[int] = set()
         self._stopping = False
 
@@ -89,9 +94,10 @@ class Succession:
         """The first thing to do. Who was found draining may never have been told."""
         return [*(Drain(each) for each in sorted(self.draining)), *self._next()]
 
-    def reload(self) -> list[Action]:
-        """A new generation is asked for."""
+    def reload(self, beyond: bool = False) -> list[Action]:
+        """A new generation is asked for; `beyond`: it may be one more than `most`."""
         self.asked += 1
+        self._beyond |= beyond
         return self._next()
 
     def started(self, process: int) -> None:
@@ -138,9 +144,12 @@ class Succession:
     def _next(self) -> list[Action]:
         if not self.waits:
             return []
+        handed: list[Action] = []
         if self.serving is not None and len(self.alive) >= self.most:
             fresh = sorted(self.draining - self._handed)
             self._handed |= set(fresh)
-            return [HandBack(each) for each in fresh]
-        self._begun = self.asked
-        return [Start()]
+            handed = [HandBack(each) for each in fresh]
+            if not self._beyond or len(self.alive) > self.most:
+                return handed
+        self._begun, self._beyond = self.asked, False
+        return [*handed, Start()]

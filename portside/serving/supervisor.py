@@ -76,7 +76,9 @@ class Supervisor:
         serving = before.serving if before.serving in alive else None
         # Beside it those that drain, and one that had just been started: this one starts its own.
         draining = set(alive) - {serving}
-        self._succession = Succession(most, serving, draining, asked=before.asked + 1)
+        self._succession = Succession(
+            most, serving, draining, asked=before.asked + 1, beyond=status.goes_beyond(runtime)
+        )
 
     def run(self) -> int:
         """Serve until it is told to end; returns the exit code."""
@@ -191,7 +193,7 @@ class Supervisor:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._waker = waker
         meanings: dict[int, Callable[[], None]] = {
-            signal.SIGHUP: lambda: self._do(self._succession.reload()),
+            signal.SIGHUP: self._reload,
             signal.SIGTERM: self._stop,
             HANDOVER: self._hand_over,
         }
@@ -212,6 +214,9 @@ class Supervisor:
             forget(os.environ)
             os.close(_SOCKET)
         self._do(self._succession.stop())
+
+    def _reload(self) -> None:
+        self._do(self._succession.reload(status.goes_beyond(self._runtime)))
 
     def _hand_over(self) -> None:
         self._code = 0

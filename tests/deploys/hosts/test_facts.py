@@ -58,12 +58,26 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
     this_computer: ThisComputer, tmp_path: Path
 ) -> None:
     found = this_computer.get_fact(
-        facts.Node, root=str(tmp_path / "not" / "yet"), device=None, sysctls=facts.SYSCTLS
+        facts.Node,
+        root=str(tmp_path / "not" / "yet"),
+        device=None,
+        sysctls=facts.SYSCTLS,
+        before=str(tmp_path / "before"),
     )
+    assert found.unproven is None
     statistics = os.statvfs(tmp_path)
     assert found.machine.disk == statistics.f_blocks * statistics.f_frsize
     assert found.machine.cores == len(os.sched_getaffinity(0))
     assert found.open_files > 0
+
+
+def test_a_change_that_was_never_proven_is_seen(
+    this_computer: ThisComputer, tmp_path: Path
+) -> None:
+    asked = {"root": "/", "device": None, "sysctls": facts.SYSCTLS, "before": str(tmp_path)}
+    assert this_computer.get_fact(facts.Node, **asked).unproven == ""
+    (tmp_path / "release").write_text("old\n")
+    assert this_computer.get_fact(facts.Node, **asked).unproven == "old"
 
 
 def test_path_states_tell_content_mode_and_owner(

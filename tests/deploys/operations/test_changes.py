@@ -96,6 +96,20 @@ def test_a_change_that_is_not_taken_over_fails_with_the_services_last_words() ->
         assert done.stderr == "a.service has not taken over:\nits last words\n"
 
 
+def test_who_goes_back_waits_for_no_room() -> None:
+    shell = reloading.one_beyond("/run/a.sock", "somebody")
+    for verbs, said in (
+        ("wait beyond", "-u somebody -- serve --socket /run/a.sock beyond\n"),
+        ("", ""),
+    ):
+        programs = f"serve() {{ echo {verbs}; }}; runuser() {{ echo $*; return 1; }}"
+        line = shell.replace(layout.SERVE_COMMAND, "serve")
+        done = subprocess.run(
+            ["sh", "-ec", f"{programs}; {line}"], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
 def test_gunicorn_that_a_unit_ran_by_itself_is_ended_without_its_worker() -> None:
     shell = reloading.unit_taken_over("a.service", "/run/a.sock")
     # The name of a function has no slash.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from deploys.rollout.proof import Failure
 from deploys.rollout.takeover import TakeOver, complaints
 from deploys.rollout.turns import TurnFailed
 from tests.support.deploys.nodes import MakeNode
-from tests.support.deploys.this_computer import shell
+from tests.support.deploys.this_computer import Programs, shell
 
 BROKEN = Failure("upload", "500 internal-error: the node failed", "internal-error")
 FULL = Failure("upload", "507 no-space: the disk is full", "no-space")
@@ -35,6 +36,8 @@ class Node:
     told: list[str] = field(default_factory=list)
     answers: list[Failure | None] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    lost: str = ""
+    """The connection is lost with the first command that has this in it."""
     releases: Path = Path()
     current: Path = Path()
 
@@ -52,6 +55,10 @@ class Node:
     def runs(self) -> tuple[str, str]:
         return self.current.readlink().name, self.settings.read_text()
 
+    @property
+    def state(self) -> Any:
+        return _ANY
+
     def log(self, message: str) -> None:
         self.said.append(message)
 
@@ -59,7 +66,8 @@ class Node:
         TakeOver(_ANY, _ANY, cast("Host", self), change).carry_out()
 
     def ways(self) -> Ways:
-        output = shell(WayBack().command(str(self.releases), str(self.current)))
+        places = (self.releases, self.current, self.root / "before")
+        output = shell(WayBack().command(*map(str, places)))
         return WayBack().process(output.stdout.splitlines())
 
 
@@ -82,13 +90,12 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         monkeypatch.setattr(layout, name, str(tmp_path / place))
     # Not there, as before there were generations.
     monkeypatch.setattr(layout, "SERVE_COMMAND", str(tmp_path / "portside-serve"))
-    monkeypatch.setattr(
-        takeover,
-        "files_of_a_release",
-        lambda _: (str(node.settings), str(tmp_path / "etc" / "new.socket")),
-    )
+    files = (str(node.settings), str(tmp_path / "etc" / "new.socket"))
+    monkeypatch.setattr(takeover, "files_of_a_release", lambda _: files)
 
     def run(state: object, host: object, command: str) -> Ran:
+        if node.lost and node.lost in command:
+            return Ran(False, "", "connection lost")
         # There is no systemd here to be told of units.
         done = shell(command.removesuffix("; systemctl daemon-reload"))
         return Ran(done.returncode == 0, done.stdout, done.stderr)
@@ -102,7 +109,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
     monkeypatch.setattr(takeover, "run", run)
     monkeypatch.setattr(takeover, "Prover", Prover)
-    monkeypatch.setattr(agent, "services", lambda _: node.told.append("agent"))
+    monkeypatch.setattr(agent, "services", lambda _, back: node.told.append("agent"))
     monkeypatch.setattr(nginx, "serves", lambda _: node.told.append("nginx"))
     for name in ("old", "new"):
         node.release(name)
@@ -193,6 +200,13 @@ def test_a_full_node_gets_new_releases_as_any_other(node: Node) -> None:
     assert "as before, it takes no upload now: upload: 507" in node.said[-1]
 
 
+def test_a_full_node_goes_back_from_a_release_that_does_not_work(node: Node) -> None:
+    node.answers = [FULL, BROKEN, FULL]
+    with pytest.raises(TurnFailed, match="went back to old and works again"):
+        node.take_over(_to_new(node))
+    assert node.runs() == ("old", "old")
+
+
 def test_a_node_that_says_it_is_full_only_since_then_goes_back(node: Node) -> None:
     node.answers = [None, FULL, None]
     with pytest.raises(TurnFailed, match="went back to old"):
@@ -229,6 +243,44 @@ def test_a_run_that_was_killed_is_gone_back_from_to_what_ran_before_it(node: Nod
     assert node.runs() == ("old", "old")
 
 
+def test_what_a_killed_run_left_is_proven_by_the_next_with_nothing_left_to_change(
+    node: Node,
+) -> None:
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="can't be put away: connection lost"):
+        node.take_over(_to_new(node))
+    assert (node.root / "before" / "release").read_text() == "old\n"
+    node.answers, node.lost = [None, None], ""
+    node.take_over(lambda: None)
+    assert not (node.root / "before").exists()
+    assert node.ways() == Ways("new", ("old",), frozenset(), returned=False)
+
+
+def test_a_node_that_was_broken_before_is_no_better_the_next_time(node: Node) -> None:
+    node.answers = [BROKEN, BROKEN]
+    with pytest.raises(TurnFailed, match="It didn't work before either"):
+        node.take_over(_to_new(node))
+    for _ in range(2):
+        node.answers = [BROKEN, BROKEN]
+        with pytest.raises(TurnFailed, match="It didn't work before either"):
+            node.take_over(lambda: None)
+    node.answers = [None, None]
+    node.take_over(lambda: None)
+    assert node.runs() == ("new", "new")
+
+
+def test_a_new_node_that_did_not_work_is_proven_by_the_next_run(node: Node) -> None:
+    first = TakeOver(_ANY, _ANY, cast("Host", node), lambda: None).first
+    node.answers = [BROKEN]
+    with pytest.raises(TurnFailed, match="the new node doesn't do its work"):
+        first()
+    assert (node.root / "before" / "release").read_text() == ""
+    assert node.ways().before(None) is None
+    node.answers = [None]
+    first()
+    assert not (node.root / "before").exists()
+
+
 def test_a_service_that_was_told_in_vain_reads_what_comes_back(node: Node) -> None:
     # The agent was about to read the new unit and settings; nginx was told nothing.
     stamps = node.root / "stamps"
@@ -240,6 +292,58 @@ def test_a_service_that_was_told_in_vain_reads_what_comes_back(node: Node) -> No
         node.take_over(_to_new(node))
     assert (stamps / "agent.stamp").read_text() == "new-unit -\n"
     assert (stamps / "nginx.stamp").read_text() == "conf\n"
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_release_from_before_generations_comes_back_without_the_unit_that_would_stop_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: bool
+) -> None:
+    unit, conf = node.root / "units" / layout.AGENT_SERVICE, node.root / "etc" / "gunicorn.conf.py"
+    monkeypatch.setattr(layout, "UNITS", str(unit.parent))
+    monkeypatch.setattr(layout, "GUNICORN_CONF", str(conf))
+    unit.parent.mkdir()
+    files = (str(unit), str(conf), str(node.settings))
+    monkeypatch.setattr(takeover, "files_of_a_release", lambda _: files)
+    unit.write_text("ExecStart=gunicorn\n")
+    conf.write_text("old")
+    serve = Path(layout.SERVE_COMMAND)
+    # The supervisor, or gunicorn that was never ended.
+    words = [str(serve), "run"] if served else ["gunicorn"]
+    main = subprocess.Popen(["sh", "-c", "read end", *words], stdin=subprocess.PIPE)
+    programs = Programs(tmp_path)
+    programs.make("systemctl", f"echo {main.pid}")
+    monkeypatch.setenv("PATH", f"{tmp_path}/programs:{os.environ['PATH']}")
+
+    def change() -> None:
+        unit.write_text(f"ExecStart={serve} run\n")
+        conf.write_text("new")
+        node.change("new", "new")
+
+    node.answers = [None, BROKEN, None]
+    with pytest.raises(TurnFailed, match="it went back to old and works again"):
+        node.take_over(change)
+    main.communicate(b"\n")
+    assert node.runs() == ("old", "old")
+    assert (conf.read_text(), str(serve) in unit.read_text()) == (
+        ("new", True) if served else ("old", False)
+    )
+    said = "old is from before portside-serve, and is served by it all the same"
+    assert (said in node.said) == served
+
+
+def test_an_nginx_conf_from_before_finds_its_certificate(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, crt, key = (node.root / "etc" / name for name in ("nginx.conf", "node.crt", "node.key"))
+    conf.write_text(f"ssl_certificate {crt};\n")
+    monkeypatch.setattr(nginx, "FILE", str(conf))
+    monkeypatch.setattr(layout, "TLS_FORMER", (str(crt), str(key)))
+    monkeypatch.setattr(layout, "TLS_PAIR", str(node.root / "etc" / "node.pem"))
+    node.answers = [None, BROKEN, None]
+    with pytest.raises(TurnFailed, match="it went back to old and works again"):
+        node.take_over(_to_new(node))
+    assert crt.readlink() == node.root / "etc" / "node.pem"
+    assert not key.is_symlink()
 
 
 def test_who_went_back_by_itself_does_not_go_further_back_when_told_to(node: Node) -> None:
@@ -258,24 +362,21 @@ def _go_back(node: Node, wanted: str | None = None) -> None:
     ways = node.ways()
     release = ways.before(wanted)
     assert release is not None
-    node.answers = [None, None]
-    kept = str(node.releases / release / "settings")
-    over = TakeOver(
-        _ANY, _ANY, cast("Host", node), lambda: takeover.put_in_place(over, kept, release)
-    )
-    going_back._go(over, ways.current, release)
+    going_back.back_to(_ANY, cast("Host", node), ways, release).carry_out()
 
 
 def test_a_node_goes_back_to_what_it_ran_with_the_settings_of_that_time_and_stays(
     node: Node,
 ) -> None:
     _take_over(node, "new")
+    node.answers = [None, None]
     _go_back(node)
     assert node.runs() == ("old", "old")
     ways = node.ways()
     assert ways == Ways("old", ("new",), frozenset({"new"}), returned=True)
     assert ways.before(None) is None
     # One that is named is gone to.
+    node.answers = [None, None]
     _go_back(node, "new")
     assert node.runs() == ("new", "of new")
 
@@ -285,10 +386,12 @@ def test_a_release_that_was_gone_back_from_is_nothing_to_go_back_to(node: Node) 
         node.release(name)
     for release in ("new", "newer"):
         _take_over(node, release)
+    node.answers = [None, None]
     _go_back(node)
     assert node.runs() == ("new", "of new")
     _take_over(node, "newest")
     assert node.ways().before(None) == "new"
+    node.answers = [None, None]
     _go_back(node)
     assert node.ways().before("old") == "old"
     assert node.ways().before("nowhere") is None
@@ -296,9 +399,47 @@ def test_a_release_that_was_gone_back_from_is_nothing_to_go_back_to(node: Node) 
 
 def test_a_release_that_is_taken_over_again_is_as_good_as_any(node: Node) -> None:
     _take_over(node, "new")
+    node.answers = [None, None]
     _go_back(node)
     _take_over(node, "new")
     assert node.ways() == Ways("new", ("old",), frozenset(), returned=False)
+
+
+def test_going_back_that_is_cut_off_is_finished_and_never_turned_round(node: Node) -> None:
+    _take_over(node, "new")
+    for lost in ("/back;", "left < "):
+        node.answers, node.lost = [None, None], lost
+        with pytest.raises(TurnFailed, match="connection lost"):
+            _go_back(node)
+        assert node.ways().before(None) == "old"
+    node.answers, node.lost = [None, None], ""
+    _go_back(node)
+    assert node.runs() == ("old", "old")
+    assert node.ways() == Ways("old", ("new",), frozenset({"new"}), returned=True)
+
+
+def test_whichever_run_finishes_going_back_the_release_that_was_left_stays_left(
+    node: Node,
+) -> None:
+    _take_over(node, "new")
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="connection lost"):
+        _go_back(node)
+    node.answers, node.lost = [None, None], ""
+    node.take_over(lambda: None)
+    assert node.ways() == Ways("old", ("new",), frozenset({"new"}), returned=True)
+
+
+def test_a_change_that_broke_off_is_gone_back_from_and_no_further(node: Node) -> None:
+    node.release("newer")
+    _take_over(node, "new")
+    node.answers, node.lost = [None, None], "left < "
+    with pytest.raises(TurnFailed, match="connection lost"):
+        node.take_over(lambda: node.change("newer", "of newer"))
+    node.answers, node.lost = [None, None], ""
+    _go_back(node)
+    assert node.runs() == ("new", "of new")
+    assert node.ways() == Ways("new", ("old",), frozenset(), returned=True)
 
 
 def test_of_a_log_only_what_complains_is_shown_and_in_short() -> None:

@@ -45,6 +45,20 @@ def test_a_release_that_takes_no_file_goes_back_by_itself(spare: Spare, tmp_path
     assert set(again.hosts("success")) <= {"Agent | Old releases are gone"}
 
 
+def test_what_a_run_changed_and_never_proved_the_next_run_proves(spare: Spare) -> None:
+    # As a run leaves it that loses its connection after the last change.
+    spare.host.check_output(
+        "install -d -m 0700 /opt/portside/before && "
+        "basename $(readlink /opt/portside/current) > /opt/portside/before/release"
+    )
+    run = deploy(spare.file)
+    assert run.succeeded, run.output
+    assert f"[{NODE}] proven: a file went in, came back and was deleted" in run.output
+    assert not spare.host.file("/opt/portside/before").exists
+    again = deploy(spare.file)
+    assert (again.succeeded, again.hosts("success")) == (True, {})
+
+
 @pytest.mark.usefixtures("put_back")
 def test_a_node_goes_back_to_the_release_before_and_stays_there(
     spare: Spare, tmp_path: Path

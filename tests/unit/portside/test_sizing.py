@@ -64,7 +64,8 @@ def test_the_sizes_people_rent_carry_what_is_promised(ram: int, cores: int, slot
 def test_processes_that_drain_stay_within_the_units_memory(machine: Machine) -> None:
     sizing = size(machine)
     uploads = sizing.upload_slots * sizing.upload_memory
-    taken = SUPERVISOR + generations(sizing) * GENERATION + uploads
+    # One more while a node goes back.
+    taken = SUPERVISOR + (generations(sizing) + 1) * GENERATION + uploads
     assert taken <= sizing.agent_memory_max
 
 

@@ -57,6 +57,21 @@ def test_one_that_has_just_begun_to_drain_is_asked_as_well() -> None:
     assert service.ready(2) == [Drain(1), HandBack(1)]
 
 
+def test_who_goes_back_waits_for_nobody_and_is_one_more_for_once() -> None:
+    service = _serving(1, most=2)
+    service.reload()
+    service.started(2)
+    service.ready(2)
+    assert service.reload(beyond=True) == [HandBack(1), Start()]
+    service.started(3)
+    assert service.ready(3) == [Drain(2)]
+    assert service.reload(beyond=True) == [HandBack(2)]
+    assert service.waits
+    # Another supervisor, as where the unit goes back too.
+    again = Succession(most=2, serving=2, draining=[1], beyond=True)
+    assert again.begin() == [Drain(1), HandBack(1), Start()]
+
+
 def test_a_successor_goes_on_with_what_it_finds() -> None:
     service = Succession(most=3, serving=7, draining=[5], asked=4)
     assert service.begin() == [Drain(5), Start()]
@@ -107,6 +122,7 @@ class Service(RuleBasedStateMachine):
         super().__init__()
         self.number = 0
         self.left = False
+        self.beyond = False
         self.told: set[int] = set()
         self.have_served: set[int] = set()
         self.service = Succession(most=3)
@@ -117,6 +133,9 @@ class Service(RuleBasedStateMachine):
             match action:
                 case Start():
                     self.number += 1
+                    at = self.service
+                    assert at.serving is None or len(at.alive) < at.most + self.beyond
+                    self.beyond = False
                     self.service.started(self.number)
                 case Drain(process):
                     self.told.add(process)
@@ -129,10 +148,11 @@ class Service(RuleBasedStateMachine):
         for each in sorted(self.service.draining - self.have_served):
             self.do(self.service.ended(each))
 
-    @rule()
+    @rule(beyond=st.booleans())
     @precondition(lambda self: not self.left)
-    def reload(self) -> None:
-        self.do(self.service.reload())
+    def reload(self, beyond: bool) -> None:
+        self.beyond |= beyond
+        self.do(self.service.reload(beyond))
 
     @rule()
     @precondition(lambda self: not self.left and self.service.starting is not None)
@@ -154,6 +174,7 @@ class Service(RuleBasedStateMachine):
         serving = before.serving
         draining = {each for each in before.alive if each != serving}
         self.service = Succession(3, serving, draining, before.asked + 1)
+        self.beyond = False
         self.do(self.service.begin())
 
     @invariant()
@@ -167,7 +188,7 @@ class Service(RuleBasedStateMachine):
 
     @invariant()
     def there_are_no_more_than_memory_allows(self) -> None:
-        assert len(self.service.alive) <= self.service.most
+        assert len(self.service.alive) <= self.service.most + 1
 
     @invariant()
     def what_waits_waits_for_somebody(self) -> None:

@@ -290,6 +290,24 @@ def test_what_memory_has_no_room_for_waits_until_an_old_one_has_ended(unit: Unit
     assert not status.hand_back_file(unit.socket.parent, first).exists()
 
 
+def test_who_goes_back_serves_at_once_where_memory_has_no_room_for_more(unit: Unit) -> None:
+    unit.start(most=2)
+    first, _ = unit.ask()
+    with unit.connected(b"slow") as slow:
+        unit.link("two")
+        assert unit.reload() is None
+        assert unit.taken_over_from(first) == "two"
+        bad, _ = unit.ask()
+        unit.link("one")
+        status.beyond_file(unit.socket.parent).touch()
+        assert unit.reload() is None
+        assert unit.taken_over_from(bad) == "one"
+        assert not status.beyond_file(unit.socket.parent).exists()
+        slow.sendall(b"go on")
+        assert _answer(slow) == (first, "one")
+    wait_until(lambda: not unit.status().draining)
+
+
 def test_who_is_about_to_change_something_hears_whether_there_is_room(unit: Unit) -> None:
     folder = unit.socket.parent
     assert asking.make_room(folder) is None
