@@ -97,19 +97,23 @@ marker=$root/.portside-root
 done
 [ ! -e "$marker" ] && [ -z "$device" ] || exit 0
 if [ -d "$root" ]; then
-    ls -A "$root" |
-        grep -vxE 'uploads|staging|quarantine|ended|state|nginx-temp|lost\+found|\.candidate-.*' |
+    ours='uploads|staging|quarantine|ended|state|nginx-temp|\.candidate-.*|\.portside-probe-.*'
+    ls -A "$root" | grep -vxE "$ours|lost\+found" |
         head -n 3 | while read -r entry; do say "holds $entry"; done
 fi
 # What agent/host/filesystem.py tries again once it runs there.
 place=$root
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 say "filesystem $(findmnt --noheadings --output FSTYPE --target "$place")"
+# Of a look that was killed.
+rm -rf "$place"/.portside-probe-* 2>/dev/null
 probe=$(mktemp -d "$place/.portside-probe-XXXXXX" 2>/dev/null) || {
     say "lacks writing"
     exit 0
 }
 trap 'rm -rf "$probe"' EXIT
+# A connection that ends: by a signal alone dash doesn't come to what is for EXIT.
+trap 'exit 1' HUP INT PIPE TERM
 cd "$probe" || exit 0
 : > file
 # renameat2(2) with RENAME_NOREPLACE: perl-base is part of every Debian.

@@ -12,7 +12,7 @@ import pytest
 
 from deploys.hosts.mounts import mount_unit
 from deploys.hosts.survey import Listener, Survey, Surveyed
-from tests.support.deploys.this_computer import ThisComputer
+from tests.support.deploys.this_computer import Programs, ThisComputer
 
 
 def _look(root: Path | None = None, ports: tuple[int, ...] = ()) -> Surveyed:
@@ -114,3 +114,18 @@ def test_mounts_are_called_as_systemd_calls_them(path: str) -> None:
         [tool, "--path", "--suffix=mount", path], capture_output=True, text=True, check=True
     )
     assert mount_unit(PurePosixPath(path)) == done.stdout.strip()
+
+
+def test_a_look_that_is_cut_off_leaves_nothing_that_keeps_out_the_next(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    programs = Programs(tmp_path)
+    # The connection ends while the filesystem is tried.
+    programs.make("flock", "kill -HUP $PPID")
+    done = programs.run(str(Survey().command("localhost", str(root), None, ())))
+    assert (done.returncode, list(root.iterdir())) == (1, [])
+    # What a power cut leaves goes with the next look.
+    (root / ".portside-probe-abc123").mkdir()
+    (root / ".portside-probe-abc123" / "file").touch()
+    assert _look(root).holds == ()
+    assert list(root.iterdir()) == []
