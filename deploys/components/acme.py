@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
@@ -19,6 +20,7 @@ from pyinfra.context import host, state
 from deploys import layout
 from deploys.components import nginx
 from deploys.hosts import facts, public_name
+from deploys.hosts.judgement import Judgement
 from deploys.hosts.node import Node
 from deploys.operations.files import (
     Directory,
@@ -145,7 +147,12 @@ def names_and_ports(node: Node, found: public_name.Certified) -> list[str]:
     own = found.addresses | _reached(node)
     led_to = public_name.resolve(node.host)
     wrong = public_name.misled(node.host, led_to, own)
-    return wrong or public_name.closed(node.host, led_to)
+    if wrong:
+        return wrong
+    judged = public_name.closed(node.host, led_to, _authority(node))
+    for note in judged.notes:
+        host.log(note)
+    return [*judged.problems]
 
 
 @operation()
@@ -159,11 +166,19 @@ def answers_at_its_name(node: Node) -> Generator[str]:
     token = f"portside-{secrets.token_hex(16)}"
     folder = f"{layout.ACME_WEBROOT}{_CHALLENGES}"
     yield f"umask 022; mkdir -p {folder} && echo {token} > {folder}/{token}"
-    wrong: list[str] = []
+    judged = Judgement((), ())
     if state.is_executing:
-        wrong = public_name.astray(node.host, f"{_CHALLENGES}/{token}", f"{token}\n")
+        judged = public_name.astray(
+            node.host, f"{_CHALLENGES}/{token}", f"{token}\n", _authority(node)
+        )
     yield f"rm -f {folder}/portside-*"
-    yield from (Guard("false", each).command for each in wrong)
+    for note in judged.notes:
+        host.log(note)
+    yield from (Guard("false", each).command for each in judged.problems)
+
+
+def _authority(node: Node) -> str:
+    return urlsplit(node.cluster.tls.acme_directory).hostname or ""
 
 
 def _reached(node: Node) -> frozenset[public_name.Address]:

@@ -16,6 +16,7 @@ from deploys import layout
 from deploys.components import acme
 from deploys.components.tls import HAS_ONE, PLACEHOLDER
 from deploys.hosts import public_name
+from deploys.hosts.judgement import Judgement
 from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from portside.cluster.file import parse
 from tests.support.cluster_files import CLUSTER
@@ -36,8 +37,10 @@ def cluster_file(secrets: Path, release: object, monkeypatch: pytest.MonkeyPatch
     path = secrets.parent.parent / "cluster.yaml"
     path.write_text(CLUSTER + ACME)
     _lead_to(monkeypatch, ADDRESS)
-    monkeypatch.setattr(public_name, "closed", lambda name, addresses: [])
-    monkeypatch.setattr(public_name, "astray", lambda name, path, expected: [])
+    monkeypatch.setattr(public_name, "closed", lambda *_: Judgement((), ()))
+    monkeypatch.setattr(
+        public_name, "astray", lambda name, path, expected, beside: Judgement((), ())
+    )
     return path
 
 
@@ -104,7 +107,7 @@ def test_of_a_name_that_ssh_takes_too_the_address_that_answered_is_the_nodes(
     found = public_name.Certified(certified=False, addresses=frozenset({ADDRESS}), debian=13)
     known = {"s01.portside.test": frozenset({ADDRESS, RESERVED}), str(RESERVED): {RESERVED}}
     monkeypatch.setattr(public_name, "resolve", lambda name: frozenset(known[name]))
-    monkeypatch.setattr(public_name, "closed", lambda name, addresses: [])
+    monkeypatch.setattr(public_name, "closed", lambda *_: Judgement((), ()))
     with ctx_host.use(SimpleNamespace(connector=SimpleNamespace(client=client))):
         assert acme.names_and_ports(make_node(), found) == []
         known["s01.portside.test"] |= {ip_address("203.0.113.10")}
@@ -124,7 +127,8 @@ def test_a_profile_that_the_nodes_certbot_does_not_know_is_refused(cluster_file:
 def test_what_answers_elsewhere_costs_no_try_at_the_authority(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(public_name, "astray", lambda name, path, expected: ["somebody else"])
+    judged = Judgement(("somebody else",), ())
+    monkeypatch.setattr(public_name, "astray", lambda name, path, expected, beside: judged)
     commands = fake_host.deploy("site.py", NAMED, "s01", ["storage"])
     refused = position(commands, "somebody else", "exit 1")
     # The double of a host runs on after a failure, a real one is left.
