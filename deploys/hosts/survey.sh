@@ -39,6 +39,56 @@ for port in $ports; do
     done
 done
 
+# --- what others reach: TCP that listens, UDP that takes from anybody
+sockets=$(find /proc/[0-9]*/fd -lname 'socket:*' -printf '%l %h\n' 2>/dev/null)
+least=$(cut -f 1 /proc/sys/net/ipv4/ip_local_port_range)
+most=$(cut -f 2 /proc/sys/net/ipv4/ip_local_port_range)
+# WireGuard that calls others, and goes on doing so, is answered.
+calling=$(for each in $(wg show interfaces 2>/dev/null); do
+    ! wg show "$each" persistent-keepalive | grep -q '[0-9]$' || wg show "$each" listen-port
+done)
+for protocol in tcp udp; do
+    taking=0A
+    [ $protocol = tcp ] || taking=07
+    awk -v taking=$taking '$4 == taking && $2 !~ /^(0000000000000000FFFF0000)?......7F:/ &&
+        $2 !~ /^00000000000000000000000001000000:/ { print substr($2, length($2) - 3), $10 }' \
+        /proc/net/$protocol /proc/net/${protocol}6 2>/dev/null | sort -u |
+        while read -r port inode; do
+            process=$(echo "$sockets" | sed -n "s#^socket:\[$inode\] \(.*\)/fd\$#\1#p" | head -n 1)
+            number=$((0x$port))
+            # Whoever only asks has such a port too, another one each time. WireGuard's own is there.
+            if [ $protocol = udp ] && [ $number -ge "$least" ] && [ $number -le "$most" ] &&
+                [ $number != 51820 ]; then
+                [ -z "$process" ] || continue
+                ! echo "$calling" | grep -qx $number || continue
+            fi
+            tunnel=-
+            if [ -z "$process" ]; then
+                [ $protocol = tcp ] || tunnel=tunnel
+            elif find "$process/fd" -lname /dev/net/tun 2>/dev/null | grep -q .; then
+                tunnel=tunnel
+            fi
+            say "serves $number $protocol $tunnel $(cat "$process/comm" 2>/dev/null)"
+        done
+done
+# How this login comes: sudo takes SSH_CONNECTION out of the environment, the session still has it.
+session=$$
+while [ "${session:-0}" -gt 1 ]; do
+    came=$(tr '\0' '\n' 2>/dev/null < "/proc/$session/environ" | sed -n 's/^SSH_CONNECTION=//p')
+    [ -z "$came" ] || break
+    session=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$session/status")
+done
+if [ -n "$came" ]; then
+    say "login-port ${came##* }"
+    address=$(echo "$came" | cut -d ' ' -f 3)
+    interface=$(ip -oneline address show to "${address%%%*}" 2>/dev/null | awk '{ print $2; exit }')
+    shown=/sys/class/net/$interface
+    if [ -n "$interface" ] &&
+        { grep -qs '^DEVTYPE=wireguard' "$shown/uevent" || [ -e "$shown/tun_flags" ]; }; then
+        say "login-tunnel $interface"
+    fi
+fi
+
 # --- another nginx
 version=$(dpkg-query -W -f '${db:Status-Abbrev} ${Version} ${Provides}\n' nginx 2>/dev/null)
 case $version in
@@ -77,6 +127,8 @@ done
 # --- other firewalls
 grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null && say "firewall ufw"
 systemctl is-active --quiet firewalld 2>/dev/null && say "firewall firewalld"
+{ [ -e /etc/systemd/system/portside-firewall.service ] ||
+    grep -qs '^# Written by Portside' /etc/nftables.conf; } && say "firewalled yes"
 systemctl is-active --quiet docker 2>/dev/null && say "docker yes"
 
 # --- where the files will be
