@@ -157,8 +157,8 @@ fi
 place=$root
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 say "filesystem $(findmnt --noheadings --output FSTYPE --target "$place")"
-# Of a look that was killed.
-rm -rf "$place"/.portside-probe-* 2>/dev/null
+# Of a look that was killed: one that goes on is younger, a --dry beside a run.
+find "$place" -maxdepth 1 -name '.portside-probe-*' -mmin +5 -exec rm -rf {} + 2>/dev/null
 probe=$(mktemp -d "$place/.portside-probe-XXXXXX" 2>/dev/null) || {
     say "lacks writing"
     exit 0

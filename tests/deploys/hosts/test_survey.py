@@ -205,8 +205,12 @@ def test_a_look_that_is_cut_off_leaves_nothing_that_keeps_out_the_next(tmp_path:
     programs.make("flock", "kill -HUP $PPID")
     done = programs.run(str(Survey().command("localhost", str(root), None, ())))
     assert (done.returncode, list(root.iterdir())) == (1, [])
-    # What a power cut leaves goes with the next look.
-    (root / ".portside-probe-abc123").mkdir()
-    (root / ".portside-probe-abc123" / "file").touch()
+    # What a power cut leaves goes with a later look. Another one may be under way.
+    left = root / ".portside-probe-abc123"
+    left.mkdir()
+    (left / "file").touch()
+    assert _look(root).holds == ()
+    assert list(root.iterdir()) == [left]
+    os.utime(left, (0, 0))
     assert _look(root).holds == ()
     assert list(root.iterdir()) == []
