@@ -11,13 +11,16 @@ import hashlib
 import secrets
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from deploys import layout
-from deploys.hosts import public_name
+from deploys.components import nginx
+from deploys.hosts import facts, public_name
+from deploys.hosts.judgement import Judgement
 from deploys.hosts.node import Node
 from deploys.operations.files import (
     Directory,
@@ -32,6 +35,7 @@ from deploys.operations.removal import files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.programs import certificate
+from portside.operator import ssh as operators_ssh
 
 FIRST_WITH_PROFILES = 13
 """The Debian release whose certbot (4.0) knows kinds of certificates."""
@@ -42,6 +46,12 @@ _OWN_FILES = (
     *(unit_file(name) for name in _UNITS),
     layout.CERTIFICATE_COMMAND,
     layout.ACME_SETTINGS,
+)
+# A release that a node may go back to brings an nginx.conf of its time, which may name them.
+FORMER_GONE_OR_NEEDED = (
+    f"! {{ {' || '.join(f'[ -e {path} ]' for path in layout.TLS_FORMER)}; }} || "
+    f"grep -qsF {layout.TLS_FORMER[0]} {layout.RELEASES}/*/settings{nginx.FILE} "
+    f"{layout.BEFORE}{nginx.FILE} {nginx.FILE}"
 )
 # What failed, in one line of the program's own; where it could not even start, systemd's.
 _OBTAIN = f"""\
@@ -58,10 +68,16 @@ systemctl start {layout.CERTIFICATE_SERVICE} 2>/dev/null || {{
 @deploy("Certificate")
 def acme(node: Node) -> None:
     """With `tls: {mode: acme}` a certificate that renews itself; otherwise nothing that would."""
+    converged(
+        name="Nothing is left of former places",
+        service="tls-former",
+        holds=FORMER_GONE_OR_NEEDED,
+        otherwise=f"rm -f {facts.quoted(layout.TLS_FORMER)}",
+    )
     if node.cluster.tls.mode != "acme":
         files_gone(
             name="Nothing renews it by itself",
-            paths=[*layout.TLS_FORMER, *_OWN_FILES],
+            paths=_OWN_FILES,
             first=f"systemctl disable --quiet --now {layout.CERTIFICATE_TIMER} 2>/dev/null || true",
         )
         return
@@ -103,7 +119,6 @@ def acme(node: Node) -> None:
         levels=[Level(_OWN_FILES, _OBTAIN)],
         holds=f"{runs(layout.CERTIFICATE_TIMER)} && {layout.CERTIFICATE_COMMAND} check",
     )
-    files_gone(name="Nothing is left of former places", paths=layout.TLS_FORMER)
 
 
 def settings(node: Node) -> str:
@@ -130,10 +145,15 @@ def obstacles(node: Node) -> list[str]:
 def names_and_ports(node: Node, found: public_name.Certified) -> list[str]:
     """What keeps an authority from finding this node at its name, a line each."""
     # What SSH reaches is the node's too, whether it knows that address or not.
-    own = found.addresses | public_name.resolve(host.data.get("ssh_hostname") or node.host)
+    own = found.addresses | _reached(node)
     led_to = public_name.resolve(node.host)
     wrong = public_name.misled(node.host, led_to, own)
-    return wrong or public_name.closed(node.host, led_to)
+    if wrong:
+        return wrong
+    judged = public_name.closed(node.host, led_to, _authority(node))
+    for note in judged.notes:
+        host.log(note)
+    return [*judged.problems]
 
 
 @operation()
@@ -147,11 +167,31 @@ def answers_at_its_name(node: Node) -> Generator[str]:
     token = f"portside-{secrets.token_hex(16)}"
     folder = f"{layout.ACME_WEBROOT}{_CHALLENGES}"
     yield f"umask 022; mkdir -p {folder} && echo {token} > {folder}/{token}"
-    wrong: list[str] = []
+    judged = Judgement((), ())
     if state.is_executing:
-        wrong = public_name.astray(node.host, f"{_CHALLENGES}/{token}", f"{token}\n")
+        judged = public_name.astray(
+            node.host, f"{_CHALLENGES}/{token}", f"{token}\n", _authority(node)
+        )
     yield f"rm -f {folder}/portside-*"
-    yield from (Guard("false", each).command for each in wrong)
+    for note in judged.notes:
+        host.log(note)
+    yield from (Guard("false", each).command for each in judged.problems)
+
+
+def _authority(node: Node) -> str:
+    return urlsplit(node.cluster.tls.acme_directory).hostname or ""
+
+
+def _reached(node: Node) -> frozenset[public_name.Address]:
+    """Where SSH finds the node; where that is by the very name, the one address that answered."""
+    to = operators_ssh.access(node.cluster, node.node_id, layout.PROJECT_ROOT)
+    if to.address != node.host:
+        return public_name.resolve(to.address)
+    client = getattr(host.connector, "client", None)
+    # By way of a proxy the other end is the proxy's.
+    if client is None or to.proxy:
+        return frozenset()
+    return public_name.resolve(client.get_transport().getpeername()[0])
 
 
 def _look(wanted: str) -> public_name.Certified:

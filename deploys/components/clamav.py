@@ -25,6 +25,13 @@ _SCANS = "/var/lib/clamav/portside"
 _SERVICE = "clamav-daemon.service"
 _OVERRIDE = f"{layout.UNITS}/{_SERVICE}.d"
 _PATH = "portside-clamd.path"
+_FRESHCLAM = "clamav-freshclam.service"
+
+# Each by itself: of several one is enough for systemctl.
+RUNS = (
+    f"systemctl is-active --quiet {_PATH} && systemctl is-active --quiet {_FRESHCLAM} && "
+    f"systemctl is-enabled --quiet {_PATH}"
+)
 
 
 def must_fit(node: StorageNode) -> None:
@@ -80,7 +87,6 @@ def clamav(node: StorageNode) -> None:
                 f"systemctl restart {_PATH}; systemctl try-restart {_SERVICE}",
             )
         ],
-        holds=f"systemctl is-active --quiet {_PATH} clamav-freshclam.service && "
-        f"systemctl is-enabled --quiet {_PATH}",
-        otherwise=f"systemctl enable --quiet --now {_PATH} clamav-freshclam.service",
+        holds=RUNS,
+        otherwise=f"systemctl enable --quiet --now {_PATH} {_FRESHCLAM}",
     )

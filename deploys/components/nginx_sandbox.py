@@ -7,9 +7,8 @@ each run says so.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from pyinfra.api.deploy import deploy
+from pyinfra.context import host
 
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
@@ -35,8 +34,12 @@ fi"""
 
 @deploy("nginx's sandbox")
 def nginx_sandbox(node: Node) -> None:
-    """The drop-in; without hardening it is taken away again."""
-    if node.cluster.hardening == "off":
+    """The drop-in; without hardening, or with sites of the operator's, it is taken away again."""
+    kept = node.cluster.nginx.keep
+    if node.cluster.hardening == "off" or kept:
+        if kept:
+            # Their logs, caches and roots may be anywhere: in there nginx wouldn't even start.
+            host.log("nginx: {keep: true}: nginx has no sandbox, for your own sites")
         files_gone(
             name="nginx runs as Debian has it",
             paths=(FILE,),
@@ -55,12 +58,4 @@ def nginx_sandbox(node: Node) -> None:
 
 def sandbox(node: Node) -> str:
     """The drop-in's text."""
-    stores = isinstance(node, StorageNode)
-    parent = PurePosixPath(node.cluster.uploads.root).parent if stores else None
-    return render(
-        "systemd/nginx_sandbox.conf.j2",
-        layout=layout,
-        data_parent=parent,
-        everything_is_data=parent == PurePosixPath("/"),
-        jit=stores,
-    )
+    return render("systemd/nginx_sandbox.conf.j2", layout=layout, jit=isinstance(node, StorageNode))

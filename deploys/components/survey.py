@@ -16,6 +16,7 @@ from pyinfra.context import host
 from deploys.components import acme, agent, clamav, keys, tls
 from deploys.hosts.judgement import Asked, Judgement, judge
 from deploys.hosts.node import Node, StorageNode, ports_of
+from deploys.hosts.ssh_server import SshServer
 from deploys.hosts.survey import Survey, Surveyed
 from deploys.layout import PROJECT_ROOT
 from deploys.runs.arrival import arrive
@@ -61,12 +62,15 @@ def _judged(node_id: str) -> Judgement:
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
     stores = "storage" in cluster.roles_of(node_id)
     device = cluster.nodes[node_id].device if stores else None
+    server = host.get_fact(SshServer)
     asked = Asked(
         node_id=node_id,
         host=cluster.host(node_id),
         ports=ports_of(cluster, node_id),
         root=cluster.uploads.root if stores else None,
         firewall=cluster.firewall.mode == "on",
+        ssh_ports=server.ports if server else (),
+        allowed=cluster.firewall.rules,
         keep_nginx=cluster.nginx.keep,
         now=time.time(),
     )

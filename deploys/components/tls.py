@@ -25,14 +25,14 @@ from portside.operator.keystore import Keystore, KeystoreError
 # Signed by itself, for no host: no client takes it for the node's. One that can be read stays.
 PLACEHOLDER = f"""\
 cd {layout.TLS}; umask 077
-if openssl x509 -noout -in node.pem && openssl pkey -noout -in node.pem; then
+if {{ openssl x509 -noout -in node.pem && openssl pkey -noout -in node.pem; }} >/dev/null 2>&1; then
     chown root:root node.pem; chmod 0600 node.pem
 else
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 3650 \\
         -subj '/CN=no certificate yet' -keyout .candidate.key -out .candidate.crt
     cat .candidate.crt .candidate.key > .candidate-node.pem
     rm .candidate.key .candidate.crt; mv -fT .candidate-node.pem node.pem
-fi >/dev/null 2>&1"""
+fi"""
 HAS_ONE = (
     f"[ \"$(stat -c '%U:%G %a' {layout.TLS_PAIR})\" = 'root:root 600' ] && "
     f"openssl x509 -noout -in {layout.TLS_PAIR} && openssl pkey -noout -in {layout.TLS_PAIR}"

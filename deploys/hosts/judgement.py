@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from deploys.hosts import outside
 from deploys.hosts.survey import Listener, Surveyed
+from portside.cluster.firewall import Allowed
 from portside.cluster.places import HIDDEN
 from portside.quantities import GIB, format_size
 
@@ -49,6 +51,7 @@ class Asked:
     """What a node is to be, by the cluster file.
 
     `root` is None where nothing is stored; `now` is this computer's time, seconds since the epoch.
+    `ssh_ports` are those of the host's SSH server, `allowed` what the cluster file opens besides.
     """
 
     node_id: str
@@ -56,6 +59,8 @@ class Asked:
     ports: tuple[int, ...]
     root: PurePosixPath | None
     firewall: bool
+    ssh_ports: tuple[int, ...]
+    allowed: tuple[Allowed, ...]
     keep_nginx: bool
     now: float
 
@@ -175,6 +180,15 @@ def _firewalls(found: Surveyed, asked: Asked) -> Iterator[str]:
                 "`firewall: {mode: off}` in the cluster file and let it open "
                 f"{', '.join(map(str, asked.ports))}"
             )
+    if asked.firewall and found.login_tunnel:
+        locked_out = outside.lockout(found.login_tunnel, _closed(found, asked))
+        if locked_out:
+            yield locked_out
+
+
+def _closed(found: Surveyed, asked: Asked) -> list[outside.Served]:
+    open_anyway = {*asked.ports, *asked.ssh_ports, found.login_port or 22}
+    return outside.unopened(found.served, open_anyway, asked.allowed)
 
 
 def _users(found: Surveyed) -> Iterator[str]:
@@ -243,6 +257,9 @@ def _notes(found: Surveyed, asked: Asked) -> Iterator[str]:
             f"{_listed(found.sites)} isn't served: remove it, or say `nginx: {{keep: true}}` in "
             "the cluster file"
         )
+    closed = _closed(found, asked) if asked.firewall and not found.firewalled else []
+    if closed:
+        yield outside.note(closed)
     if found.docker:
         yield "docker opens the ports that its containers publish, whatever the firewall says"
 

@@ -14,11 +14,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from pyinfra.api.facts import FactBase
 
+from deploys.hosts.judgement import Judgement
+
 Address = IPv4Address | IPv6Address
 
 HTTP = 80
 _PATIENCE = 5.0
 """Seconds for a connection, and again for an answer."""
+
+_SOMETHING_ELSE = "something else answers there, or keeps port 80 from outside"
 
 _BEHIND_NAT = tuple(
     ip_network(each)
@@ -106,32 +110,60 @@ def records(name: str, addresses: Iterable[Address]) -> str:
     return " and ".join(lines) or f"an A record of {name} with the node's public address"
 
 
-def closed(name: str, addresses: Iterable[Address]) -> list[str]:
+def closed(name: str, addresses: Iterable[Address], beside: str) -> Judgement:
     """Of which addresses port 80 doesn't answer at all, a line each.
 
     Refused is fine: nothing listens there yet. An address of a kind that this machine has no way to
-    says nothing.
+    says nothing. Where `beside`, a host of somebody else's, doesn't answer either, it may be this
+    machine's network that lets nothing out: that is a note.
     """
-    return [
-        f"port 80 of {name} ({address}) doesn't answer: open it in the provider's firewall"
-        for address in _sorted(addresses)
-        if _times_out(address)
-    ]
+    silent = [each for each in _sorted(addresses) if _answers(each) is False]
+    return _blamed(
+        ((each, f"port 80 of {name} ({each}) doesn't answer") for each in silent),
+        "open it in the provider's firewall",
+        beside,
+    )
 
 
-def astray(name: str, path: str, expected: str) -> list[str]:
-    """What is wrong with the answers to a GET of `path` at each of the name's addresses."""
-    found = ((address, _fetched(name, address, path)) for address in _sorted(resolve(name)))
-    return [
-        f"http://{name}{path} at {address} should be a file of this node, and it is {got}: "
-        "something else answers there, or keeps port 80 from outside"
-        for address, got in found
-        if got is not None and got != expected
-    ]
+def astray(name: str, path: str, expected: str, beside: str) -> Judgement:
+    """What is wrong with the answers to a GET of `path` at each of the name's addresses.
+
+    Silence is judged as `closed` does it.
+    """
+    problems, silent = [], []
+    for address in _sorted(resolve(name)):
+        what = f"http://{name}{path} at {address} should be a file of this node"
+        try:
+            got = _fetched(name, address, path)
+        except TimeoutError:
+            silent.append((address, f"{what}, and nothing answers"))
+            continue
+        if got is not None and got != expected:
+            problems.append(f"{what}, and it is {got}: {_SOMETHING_ELSE}")
+    of_silence = _blamed(silent, _SOMETHING_ELSE, beside)
+    return Judgement((*problems, *of_silence.problems), of_silence.notes)
+
+
+def _blamed(silent: Iterable[tuple[Address, str]], mend: str, beside: str) -> Judgement:
+    """Addresses that don't answer: the node's, or this machine's who reaches nobody that way."""
+    problems, notes = [], []
+    for address, line in silent:
+        alike = [each for each in resolve(beside) if each.version == address.version]
+        if any(_answers(each) for each in alike):
+            problems.append(f"{line}: {mend}")
+        else:
+            notes.append(
+                f"{line}; nor does {beside} by IPv{address.version} at port {HTTP} from here, so "
+                "it may be this computer's network: the authority will see"
+            )
+    return Judgement(tuple(problems), tuple(notes))
 
 
 def _fetched(name: str, address: Address, path: str) -> str | None:
-    """What comes back, in words if it is no file; None: there is no way from here."""
+    """What comes back, in words if it is no file; None: there is no way from here.
+
+    Raises TimeoutError where nothing does.
+    """
     connection = http.client.HTTPConnection(str(address), HTTP, timeout=_PATIENCE)
     try:
         connection.request("GET", path, headers={"Host": name})
@@ -141,24 +173,29 @@ def _fetched(name: str, address: Address, path: str) -> str | None:
             if answer.status == 200
             else str(answer.status)
         )
-    except (TimeoutError, ConnectionError) as error:
+    except ConnectionError as error:
         return str(error) or type(error).__name__
     except http.client.HTTPException as error:
         return f"no HTTP ({error!r})"
+    except TimeoutError:
+        raise
     except OSError:
         return None
     finally:
         connection.close()
 
 
-def _times_out(address: Address) -> bool:
+def _answers(address: Address) -> bool | None:
+    """Whether anything comes back from port 80, a refusal too; None: there is no way from here."""
     try:
         socket.create_connection((str(address), HTTP), timeout=_PATIENCE).close()
     except TimeoutError:
+        return False
+    except ConnectionRefusedError:
         return True
     except OSError:
-        pass
-    return False
+        return None
+    return True
 
 
 def _behind_nat(address: Address) -> bool:

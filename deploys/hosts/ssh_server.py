@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
@@ -31,6 +31,7 @@ class SshServerState:
     """`ports`: those that others reach. `known`: algorithms by what they are for.
 
     `host_keys` are types and blobs of the public halves; `settings` those outside of Match blocks.
+    `methods` are what AuthenticationMethods asks of anybody, in Match blocks too.
     """
 
     ports: tuple[int, ...]
@@ -38,6 +39,7 @@ class SshServerState:
     host_keys: tuple[tuple[str, str], ...]
     settings: tuple[Setting, ...]
     includes_drop_ins: bool
+    methods: frozenset[str]
 
     def first(self, keyword: str, besides: str) -> Setting | None:
         """Who says it first, so that it counts (sshd_config(5)), if `besides` said nothing."""
@@ -116,6 +118,7 @@ class SshServer(FactBase[SshServerState | None]):
             host_keys=tuple(host_keys),
             settings=settings,
             includes_drop_ins=any(_includes(text) for text in files.get(CONFIG, ())),
+            methods=frozenset(_methods(text for lines in files.values() for text in lines)),
         )
 
 
@@ -132,6 +135,15 @@ def _in_order(files: dict[str, list[str]]) -> Iterator[Setting]:
             return
         if found is not None:
             yield found
+
+
+def _methods(lines: Iterable[str]) -> Iterator[str]:
+    for text in lines:
+        found = _setting(CONFIG, text)
+        if found is not None and found.keyword == "authenticationmethods":
+            # Lists of what is asked together; a method may name its device.
+            for method in re.split(r"[\s,]+", found.value):
+                yield method.partition(":")[0].lower()
 
 
 def _settings(file: str, lines: list[str]) -> Iterator[Setting]:

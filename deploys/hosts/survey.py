@@ -14,6 +14,7 @@ from pathlib import Path
 from pyinfra.api.facts import FactBase
 
 from deploys import layout
+from deploys.hosts.outside import Served
 
 _SCRIPT = Path(__file__).with_suffix(".sh")
 
@@ -33,6 +34,8 @@ class Surveyed:
 
     `time` is seconds since the epoch, `free` bytes by folder. `nginx` is "debian" or the version of
     another package, `nginx_conf` "portside" or "own" where it isn't as its package brought it.
+    `login_port` is where this login came in, `login_tunnel` the interface, if that is a tunnel's;
+    `firewalled`: Portside's firewall has been there before.
     `lacks` is in the words of `agent.host.filesystem`, "writing" aside; with `holds`, which names
     what is no folder of ours, it is only looked for where no data is yet.
     """
@@ -50,6 +53,10 @@ class Surveyed:
     free: tuple[tuple[str, int], ...] = ()
     options: tuple[tuple[str, tuple[str, ...]], ...] = ()
     listeners: tuple[Listener, ...] = ()
+    served: tuple[Served, ...] = ()
+    login_port: int | None = None
+    login_tunnel: str | None = None
+    firewalled: bool = False
     nginx: str | None = None
     nginx_sources: tuple[str, ...] = ()
     nginx_conf: str | None = None
@@ -115,6 +122,10 @@ class Survey(FactBase[Surveyed]):
             free=tuple((place, int(size)) for size, place in free),
             options=tuple((place, tuple(words.split(","))) for words, place in pairs),
             listeners=tuple(map(_listener, several("listens"))),
+            served=tuple(map(_served, several("serves"))),
+            login_port=int(one("login-port") or 0) or None,
+            login_tunnel=one("login-tunnel"),
+            firewalled="firewalled" in said,
             nginx=one("nginx"),
             nginx_sources=several("nginx-source"),
             nginx_conf=one("nginx.conf"),
@@ -132,6 +143,11 @@ class Survey(FactBase[Surveyed]):
 
 def _halves(value: str) -> tuple[str, str, str]:
     return value.partition(" ")
+
+
+def _served(value: str) -> Served:
+    port, protocol, tunnel, process = [*value.split(" ", 3), ""][:4]
+    return Served(int(port), protocol, process or None, tunnel == "tunnel")
 
 
 def _listener(value: str) -> Listener:

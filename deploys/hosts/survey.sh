@@ -39,6 +39,56 @@ for port in $ports; do
     done
 done
 
+# --- what others reach: TCP that listens, UDP that takes from anybody
+sockets=$(find /proc/[0-9]*/fd -lname 'socket:*' -printf '%l %h\n' 2>/dev/null)
+least=$(cut -f 1 /proc/sys/net/ipv4/ip_local_port_range)
+most=$(cut -f 2 /proc/sys/net/ipv4/ip_local_port_range)
+# WireGuard that calls others, and goes on doing so, is answered.
+calling=$(for each in $(wg show interfaces 2>/dev/null); do
+    ! wg show "$each" persistent-keepalive | grep -q '[0-9]$' || wg show "$each" listen-port
+done)
+for protocol in tcp udp; do
+    taking=0A
+    [ $protocol = tcp ] || taking=07
+    awk -v taking=$taking '$4 == taking && $2 !~ /^(0000000000000000FFFF0000)?......7F:/ &&
+        $2 !~ /^00000000000000000000000001000000:/ { print substr($2, length($2) - 3), $10 }' \
+        /proc/net/$protocol /proc/net/${protocol}6 2>/dev/null | sort -u |
+        while read -r port inode; do
+            process=$(echo "$sockets" | sed -n "s#^socket:\[$inode\] \(.*\)/fd\$#\1#p" | head -n 1)
+            number=$((0x$port))
+            # Whoever only asks has such a port too, another one each time. WireGuard's own is there.
+            if [ $protocol = udp ] && [ $number -ge "$least" ] && [ $number -le "$most" ] &&
+                [ $number != 51820 ]; then
+                [ -z "$process" ] || continue
+                ! echo "$calling" | grep -qx $number || continue
+            fi
+            tunnel=-
+            if [ -z "$process" ]; then
+                [ $protocol = tcp ] || tunnel=tunnel
+            elif find "$process/fd" -lname /dev/net/tun 2>/dev/null | grep -q .; then
+                tunnel=tunnel
+            fi
+            say "serves $number $protocol $tunnel $(cat "$process/comm" 2>/dev/null)"
+        done
+done
+# How this login comes: sudo takes SSH_CONNECTION out of the environment, the session still has it.
+session=$$
+while [ "${session:-0}" -gt 1 ]; do
+    came=$(tr '\0' '\n' 2>/dev/null < "/proc/$session/environ" | sed -n 's/^SSH_CONNECTION=//p')
+    [ -z "$came" ] || break
+    session=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$session/status")
+done
+if [ -n "$came" ]; then
+    say "login-port ${came##* }"
+    address=$(echo "$came" | cut -d ' ' -f 3)
+    interface=$(ip -oneline address show to "${address%%%*}" 2>/dev/null | awk '{ print $2; exit }')
+    shown=/sys/class/net/$interface
+    if [ -n "$interface" ] &&
+        { grep -qs '^DEVTYPE=wireguard' "$shown/uevent" || [ -e "$shown/tun_flags" ]; }; then
+        say "login-tunnel $interface"
+    fi
+fi
+
 # --- another nginx
 version=$(dpkg-query -W -f '${db:Status-Abbrev} ${Version} ${Provides}\n' nginx 2>/dev/null)
 case $version in
@@ -77,6 +127,8 @@ done
 # --- other firewalls
 grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null && say "firewall ufw"
 systemctl is-active --quiet firewalld 2>/dev/null && say "firewall firewalld"
+{ [ -e /etc/systemd/system/portside-firewall.service ] ||
+    grep -qs '^# Written by Portside' /etc/nftables.conf; } && say "firewalled yes"
 systemctl is-active --quiet docker 2>/dev/null && say "docker yes"
 
 # --- where the files will be
@@ -97,19 +149,23 @@ marker=$root/.portside-root
 done
 [ ! -e "$marker" ] && [ -z "$device" ] || exit 0
 if [ -d "$root" ]; then
-    ls -A "$root" |
-        grep -vxE 'uploads|staging|quarantine|ended|state|nginx-temp|lost\+found|\.candidate-.*' |
+    ours='uploads|staging|quarantine|ended|state|nginx-temp|\.candidate-.*|\.portside-probe-.*'
+    ls -A "$root" | grep -vxE "$ours|lost\+found" |
         head -n 3 | while read -r entry; do say "holds $entry"; done
 fi
 # What agent/host/filesystem.py tries again once it runs there.
 place=$root
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 say "filesystem $(findmnt --noheadings --output FSTYPE --target "$place")"
+# Of a look that was killed: one that goes on is younger, a --dry beside a run.
+find "$place" -maxdepth 1 -name '.portside-probe-*' -mmin +5 -exec rm -rf {} + 2>/dev/null
 probe=$(mktemp -d "$place/.portside-probe-XXXXXX" 2>/dev/null) || {
     say "lacks writing"
     exit 0
 }
 trap 'rm -rf "$probe"' EXIT
+# A connection that ends: by a signal alone dash doesn't come to what is for EXIT.
+trap 'exit 1' HUP INT PIPE TERM
 cd "$probe" || exit 0
 : > file
 # renameat2(2) with RENAME_NOREPLACE: perl-base is part of every Debian.

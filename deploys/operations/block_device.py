@@ -146,6 +146,8 @@ def data_filesystem(device: str, filesystem: str, root: str) -> Generator[str]:
             f'"UUID=$uuid {root} {filesystem} $options 0 {check}"; }} > /etc/fstab.portside; '
             f"mountpoint -q {root} || {{ {_bare_mount_point(root)}; }}; "
             "findmnt --verify --tab-file /etc/fstab.portside >&2; "
+            # Everybody's to read, whatever the login's umask is.
+            "chmod 0644 /etc/fstab.portside; "
             "mv -fT /etc/fstab.portside /etc/fstab; systemctl daemon-reload; "
             f"mountpoint -q {root} || mount {root}"
         )

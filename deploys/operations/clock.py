@@ -21,7 +21,8 @@ TOLERATED = 60.0
 NTP_PATIENCE = 15
 """Seconds for a time server to answer after its client was started anew."""
 
-_KEEPERS = "chrony ntpsec openntpd systemd-timesyncd"
+KEEPERS = ("systemd-timesyncd", "chrony", "ntpsec", "openntpd")
+"""Who keeps a Debian's time: packages and units alike, the one first that a node gets."""
 
 
 @operation()
@@ -60,7 +61,7 @@ def complaint(found: ClockState, now: float) -> str | None:
 def set_clock(now: float) -> str:
     """Shell: let whoever keeps the time ask anew; if nobody answers, set the time given."""
     return (
-        f"begun=$(cut -d. -f1 /proc/uptime); for keeper in {_KEEPERS}; do "
+        f"begun=$(cut -d. -f1 /proc/uptime); for keeper in {' '.join(KEEPERS)}; do "
         "if systemctl is-active --quiet $keeper; then systemctl restart $keeper; "
         f"for attempt in $(seq {NTP_PATIENCE}); do "
         '[ "$(timedatectl show --property NTPSynchronized --value)" = yes ] && exit 0; sleep 1; '

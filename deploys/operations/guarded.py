@@ -153,7 +153,7 @@ def _begin(
         f"cat > {folder}.new/revert <<'REVERT'\n{revert}REVERT",
         f"sync -f {_FOLDER}",
         f"mv -T {folder}.new {folder}",
-        f"systemctl daemon-reload && systemctl enable --quiet {_AT_BOOT}",
+        f"systemctl daemon-reload; systemctl enable --quiet {_AT_BOOT}",
         f"systemd-run --quiet --collect --unit={_unit(subject)} --on-active={UNDONE_AFTER} "
         f"--timer-property=AccuracySec=1s /bin/sh {folder}/revert",
         *(f"mv -fT {facts.quoted((each.candidate, each.path))}" for each in changed),

@@ -6,7 +6,7 @@ from pyinfra.api.deploy import deploy
 
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
-from deploys.operations.clock import clock_right
+from deploys.operations.clock import KEEPERS, clock_right
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
 from deploys.operations.rendering import render
@@ -19,18 +19,26 @@ _PACKAGES: tuple[str | tuple[str, ...], ...] = (
     # Nodes whose certificates a public authority has signed know each other by its list.
     "ca-certificates",
     # Tokens and receipts carry times. A node that keeps time already goes on as it does.
-    ("systemd-timesyncd", "chrony", "ntpsec", "openntpd"),
+    KEEPERS,
 )
 # Downloads' ETags: templates/nginx/validators.conf.j2.
 _STORAGE_PACKAGES = ("libnginx-mod-http-lua",)
 _FILESYSTEM_PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 _SYSUSERS = "/etc/sysusers.d/portside.conf"
 
-# In a container the clock is the machine's underneath: the unit is enabled and stays inactive.
-_KEEPS_TIME = (
-    "systemctl is-active --quiet chrony ntpsec openntpd systemd-timesyncd || "
-    "systemctl is-enabled --quiet systemd-timesyncd && systemd-detect-virt --container --quiet"
+# Any of them will do. In a container the clock is the machine's underneath: nobody has to keep it.
+KEEPS_TIME = (
+    f"systemctl is-active --quiet {' '.join(KEEPERS)} || systemd-detect-virt --container --quiet"
 )
+# The one that is installed: they exclude each other.
+START_A_KEEPER = f"""\
+for keeper in {" ".join(KEEPERS)}; do
+    if [ "$(dpkg-query -W -f '${{db:Status-Status}}' $keeper 2>/dev/null)" = installed ]; then
+        systemctl unmask --quiet $keeper
+        systemctl enable --quiet --now $keeper
+        break
+    fi
+done"""
 
 
 @deploy("Base")
@@ -84,9 +92,8 @@ def base(node: Node) -> None:
     converged(
         name="Time is kept",
         service="time",
-        holds=_KEEPS_TIME,
-        otherwise="systemctl unmask --quiet systemd-timesyncd; "
-        "systemctl enable --quiet --now systemd-timesyncd",
+        holds=KEEPS_TIME,
+        otherwise=START_A_KEEPER,
     )
 
 

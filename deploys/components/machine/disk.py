@@ -19,6 +19,7 @@ from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 
 _WATCH = "/usr/local/libexec/portside-disk"
+_INDEX = "state/index.sqlite"
 
 
 @deploy("Disk")
@@ -36,15 +37,13 @@ def disk(node: StorageNode) -> None:
         mounted = [Guard(f"mountpoint -q {root}", f"{root} is not mounted: see `findmnt --verify`")]
 
     service = f"{layout.SERVICE_USER}:{layout.SERVICE_USER}"
-    index = f"{root}/state/index.sqlite"
-    # A disk from before the system was installed anew: its users had other numbers. The index last:
-    # it is what a run that was broken off is known by.
+    index = f"{root}/{_INDEX}"
+    # A disk from before the system was installed anew: its users had other numbers.
     converged(
         name="Files of an earlier system are the agent's",
         service="owner",
         holds=f"[ ! -e {index} ] || [ $(stat -c %u {index}) = $(id -u {layout.SERVICE_USER}) ]",
-        otherwise=f"find {root} -xdev ! -user {layout.SERVICE_USER} ! -path {index} "
-        f"-execdir chown -h {service} {{}} + && chown -h {service} {index}",
+        otherwise=taken_over(root),
     )
     directories_in_place(
         name="Data folders",
@@ -108,6 +107,17 @@ def disk(node: StorageNode) -> None:
         ],
         holds=runs(layout.DISK_SERVICE),
     )
+
+
+def taken_over(root: str) -> str:
+    """Shell: all files become the service's. The index last: a run that broke off is known by it.
+
+    In lines: what is before an `&&` may fail and end nothing.
+    """
+    user, index = layout.SERVICE_USER, f"{root}/{_INDEX}"
+    return f"""\
+find {root} -xdev ! -user {user} ! -path {index} -execdir chown -h {user}:{user} {{}} +
+chown -h {user}:{user} {index}"""
 
 
 def watch_command(node: StorageNode, mount: PurePosixPath) -> str:

@@ -102,9 +102,10 @@ def _debians_own_file() -> str:
     The table that is loaded stays: our own service has it.
     """
     default = render("nftables/debian.conf.j2")
-    return (
-        f"cat > {_DEBIANS}.new <<'RULES'\n{default}RULES\n"
-        f"chmod 0755 {_DEBIANS}.new && mv -fT {_DEBIANS}.new {_DEBIANS} && "
-        # We had enabled it. Stopping it would flush every table, Docker's too.
-        "systemctl disable --quiet nftables.service"
-    )
+    # We had enabled it. Stopping it would flush every table, Docker's too.
+    return f"""\
+cat > {_DEBIANS}.new <<'RULES'
+{default}RULES
+chmod 0755 {_DEBIANS}.new
+mv -fT {_DEBIANS}.new {_DEBIANS}
+systemctl disable --quiet nftables.service"""

@@ -66,6 +66,10 @@ _NGINX_IS_THE_INSTALLED = (
     "[ -e /run/nginx.pid.oldbin ] || "
     "! grep -q ' /usr/.* (deleted)$' /proc/$(cat /run/nginx.pid)/maps"
 )
+# In lines: what is before an `&&` may fail and end nothing.
+RUN_THE_INSTALLED = """\
+nginx -t -q
+invoke-rc.d nginx upgrade"""
 
 _READ_AGAIN = "systemctl daemon-reload; systemctl try-restart systemd-journald.service"
 
@@ -84,7 +88,7 @@ def hardening(node: Node) -> None:
         name="nginx runs what is installed",
         service="nginx-installed",
         holds=_NGINX_IS_THE_INSTALLED,
-        otherwise="nginx -t -q && invoke-rc.d nginx upgrade",
+        otherwise=RUN_THE_INSTALLED,
     )
     if level == "off":
         for line in notices(found):

@@ -26,6 +26,11 @@ DROP_IN = f"{DROP_INS}/40-portside.conf"
 
 _PASSWORDS = ("PasswordAuthentication", "KbdInteractiveAuthentication", "PermitRootLogin")
 
+_OF_METHODS = {
+    "keyboard-interactive": "KbdInteractiveAuthentication",
+    "password": "PasswordAuthentication",
+}
+
 _APPLY = """\
 sshd -t
 # One that is started per connection reads its settings then.
@@ -105,6 +110,14 @@ def _drop_in(node: Node, found: SshServerState) -> str:
             "~/.ssh/authorized_keys here, set `ssh: {key: ...}` and run this again",
             fg="yellow",
         )
+    for method, keyword in _OF_METHODS.items():
+        # Of somebody who has to have a key as well: the second factor isn't ours to take away.
+        if method in found.methods and keyword not in left_out:
+            left_out.add(keyword)
+            host.log(
+                f"AuthenticationMethods asks for {method} here: `{keyword} no` is left out, and "
+                "what your own files say of it counts"
+            )
     root = found.first("PermitRootLogin", besides=DROP_IN)
     if root is not None and root.value.lower() in ("no", "forced-commands-only"):
         left_out.add("PermitRootLogin")

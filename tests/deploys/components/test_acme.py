@@ -6,14 +6,17 @@ from __future__ import annotations
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_host
 
 from deploys import layout
 from deploys.components import acme
 from deploys.components.tls import HAS_ONE, PLACEHOLDER
 from deploys.hosts import public_name
+from deploys.hosts.judgement import Judgement
 from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from portside.cluster.file import parse
 from tests.support.cluster_files import CLUSTER
@@ -24,6 +27,7 @@ from tests.support.deploys.this_computer import shell
 
 ACME = "tls: {mode: acme, email: ops@portside.test}\n"
 ADDRESS = ip_address("192.0.2.7")
+RESERVED = ip_address("203.0.113.9")
 NAMED = {**PRISTINE, "ip -oneline address": ["address 192.0.2.7", "debian 12"]}
 
 
@@ -33,8 +37,10 @@ def cluster_file(secrets: Path, release: object, monkeypatch: pytest.MonkeyPatch
     path = secrets.parent.parent / "cluster.yaml"
     path.write_text(CLUSTER + ACME)
     _lead_to(monkeypatch, ADDRESS)
-    monkeypatch.setattr(public_name, "closed", lambda name, addresses: [])
-    monkeypatch.setattr(public_name, "astray", lambda name, path, expected: [])
+    monkeypatch.setattr(public_name, "closed", lambda *_: Judgement((), ()))
+    monkeypatch.setattr(
+        public_name, "astray", lambda name, path, expected, beside: Judgement((), ())
+    )
     return path
 
 
@@ -82,6 +88,33 @@ def test_a_name_that_does_not_lead_here_is_refused_before_anything_is_changed(
     assert not any("echo portside-" in command for command in commands)
 
 
+def test_what_ssh_reaches_is_the_nodes_whether_it_knows_that_address_or_not(
+    cluster_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the provider translates, beside a public one of the node's own."""
+    _lead_to(monkeypatch, RESERVED)
+    with pytest.raises(PyinfraError, match=r"leads to 203\.0\.113\.9, which is none of this"):
+        fake_host.deploy("site.py", NAMED, "s01", ["storage"])
+    cluster_file.write_text(CLUSTER.replace("s01: {}", f"s01: {{address: {RESERVED}}}") + ACME)
+    fake_host.deploy("site.py", NAMED, "s01", ["storage"])
+
+
+def test_of_a_name_that_ssh_takes_too_the_address_that_answered_is_the_nodes(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = SimpleNamespace(getpeername=lambda: (str(RESERVED), 22))
+    client = SimpleNamespace(get_transport=lambda: transport)
+    found = public_name.Certified(certified=False, addresses=frozenset({ADDRESS}), debian=13)
+    known = {"s01.portside.test": frozenset({ADDRESS, RESERVED}), str(RESERVED): {RESERVED}}
+    monkeypatch.setattr(public_name, "resolve", lambda name: frozenset(known[name]))
+    monkeypatch.setattr(public_name, "closed", lambda *_: Judgement((), ()))
+    with ctx_host.use(SimpleNamespace(connector=SimpleNamespace(client=client))):
+        assert acme.names_and_ports(make_node(), found) == []
+        known["s01.portside.test"] |= {ip_address("203.0.113.10")}
+        (wrong,) = acme.names_and_ports(make_node(), found)
+    assert "leads to 203.0.113.10, which is none of this node's" in wrong
+
+
 def test_a_profile_that_the_nodes_certbot_does_not_know_is_refused(cluster_file: Path) -> None:
     cluster_file.write_text(CLUSTER + ACME.replace("}", ", profile: shortlived}"))
     with pytest.raises(PyinfraError, match=r"tls\.profile: shortlived needs .* this is 12"):
@@ -94,7 +127,8 @@ def test_a_profile_that_the_nodes_certbot_does_not_know_is_refused(cluster_file:
 def test_what_answers_elsewhere_costs_no_try_at_the_authority(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(public_name, "astray", lambda name, path, expected: ["somebody else"])
+    judged = Judgement(("somebody else",), ())
+    monkeypatch.setattr(public_name, "astray", lambda name, path, expected, beside: judged)
     commands = fake_host.deploy("site.py", NAMED, "s01", ["storage"])
     refused = position(commands, "somebody else", "exit 1")
     # The double of a host runs on after a failure, a real one is left.
@@ -154,3 +188,32 @@ def test_a_placeholder_is_made_once_and_never_in_place_of_a_certificate(
     pair.write_text("nonsense")
     assert shell(here(PLACEHOLDER)).returncode == 0
     assert shell(here(HAS_ONE)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "needed_by",
+    [
+        None,
+        f"{layout.RELEASES}/0123456789abcdef/settings/etc/nginx/nginx.conf",
+        f"{layout.BEFORE}/etc/nginx/nginx.conf",
+        "/etc/nginx/nginx.conf",
+    ],
+)
+def test_the_former_pair_stays_for_as_long_as_a_node_may_go_back_to_it(
+    tmp_path: Path, needed_by: str | None
+) -> None:
+    holds = acme.FORMER_GONE_OR_NEEDED.replace(" /", f" {tmp_path}/")
+    for path in (*layout.TLS_FORMER, f"{layout.RELEASES}/1/settings/etc/nginx/nginx.conf"):
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+    assert shell(holds).returncode == 0
+    (tmp_path / layout.TLS_FORMER[1][1:]).touch()
+    # The newer release names the one file with both.
+    (tmp_path / f"{layout.RELEASES[1:]}/1/settings/etc/nginx/nginx.conf").write_text(
+        f"ssl_certificate {tmp_path}{layout.TLS_PAIR};\n"
+    )
+    if needed_by:
+        (tmp_path / needed_by[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / needed_by[1:]).write_text(
+            f"ssl_certificate {tmp_path}{layout.TLS_FORMER[0]};\n"
+        )
+    assert (shell(holds).returncode == 0) is bool(needed_by)

@@ -20,6 +20,7 @@ from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
 from tests.support.deploys.nodes import MakeNode
+from tests.support.deploys.this_computer import Programs
 
 SCANNED = CLUSTER + "namespaces: {images: {hold: clamav, unscannable: release}, b: {hold: api}}\n"
 ELSEWHERE = SCANNED + "clamd: tcp:192.0.2.7:3310\n"
@@ -144,3 +145,15 @@ def test_clamd_is_as_good_as_alone_with_what_it_looks_at(tmp_path: Path) -> None
     # Debian's unit starts as root to make what clamav-daemon.socket has made: it can't here.
     assert "\nUser=clamav\nGroup=clamav\n" in clamav.override()
     assert "\nExecStartPre=\n" in clamav.override()
+
+
+@pytest.mark.parametrize("stopped", ["portside-clamd.path", "clamav-freshclam.service"])
+def test_one_of_its_units_is_not_both(tmp_path: Path, stopped: str) -> None:
+    programs = Programs(tmp_path)
+    # As systemctl(1): active if any is.
+    programs.make(
+        "systemctl",
+        f"shift 2; for unit; do [ $unit = {stopped} ] || exit 0; done; exit 3",
+    )
+    assert programs.run(clamav.RUNS).returncode != 0
+    assert programs.run(clamav.RUNS.replace(stopped, "other.service")).returncode == 0

@@ -18,7 +18,7 @@ from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
 from tests.support.deploys.nodes import MakeControl, MakeNode
 from tests.support.deploys.ssh_server_state import lines
-from tests.support.deploys.this_computer import shell
+from tests.support.deploys.this_computer import Programs, shell
 
 
 def test_the_rules_open_these_ports_and_drop_the_rest() -> None:
@@ -84,3 +84,16 @@ def test_debians_own_file_comes_back_where_ours_was(
     digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
     assert digest == "4d4241fcd44b9a69b74f69d571f35a20"
     assert file.stat().st_mode & 0o777 == 0o755
+
+
+def test_rules_of_ours_that_stay_in_debians_file_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firewall, "_DEBIANS", str(tmp_path / "nftables.conf"))
+    programs = Programs(tmp_path)
+    programs.make("systemctl", "true")
+    programs.make("mv", "exit 1")
+    # As `converged` runs it: what comes after it is the stamp.
+    shell = f"set -e; {firewall._debians_own_file()}\ntouch {tmp_path}/stamp"
+    assert programs.run(shell).returncode != 0
+    assert not (tmp_path / "stamp").exists()

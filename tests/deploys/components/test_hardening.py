@@ -17,6 +17,7 @@ from portside.quantities import GIB, MIB
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
+from tests.support.deploys.this_computer import Programs
 
 LEVELS: tuple[Hardening, ...] = ("standard", "strict")
 
@@ -224,3 +225,13 @@ def test_an_operator_hears_what_waits_and_what_to_do() -> None:
     # nginx has taken it up by the end of the run that says so.
     assert "replaced: portside-agent.service. Restart" in replaced
     assert "reboot" in kernel
+
+
+def test_an_nginx_that_would_not_start_is_not_called_up_to_date(tmp_path: Path) -> None:
+    programs = Programs(tmp_path)
+    programs.make("nginx", "exit 1")
+    programs.make("invoke-rc.d", f"touch {tmp_path}/upgraded")
+    # As `converged` runs it: what comes after it is the stamp.
+    done = programs.run(f"set -e; {hardening.RUN_THE_INSTALLED}\ntouch {tmp_path}/stamp")
+    assert done.returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["programs"]

@@ -17,7 +17,7 @@ from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
 from tests.support.deploys.fake_host import PRISTINE, position
 from tests.support.deploys.nodes import MakeNode
-from tests.support.deploys.ssh_server_state import lines
+from tests.support.deploys.ssh_server_state import DEBIANS, lines
 from tests.support.deploys.this_computer import ThisComputer
 from tests.support.ssh_server import SSHD
 
@@ -102,6 +102,38 @@ def test_who_came_by_a_password_keeps_it_and_hears_what_to_do(
     assert "PermitRootLogin" not in text
     assert "KexAlgorithms" in text
     assert "authorized_keys" in host.said[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "left", "kept"),
+    [
+        (
+            "AuthenticationMethods publickey,keyboard-interactive:pam",
+            "KbdInteractiveAuthentication",
+            "PasswordAuthentication",
+        ),
+        (
+            "authenticationmethods=publickey,password publickey,hostbased",
+            "PasswordAuthentication",
+            "KbdInteractiveAuthentication",
+        ),
+    ],
+)
+@pytest.mark.parametrize("in_drop_in", [False, True])
+def test_who_has_to_show_a_second_factor_still_can(
+    make_node: MakeNode, said: str, left: str, kept: str, in_drop_in: bool
+) -> None:
+    people = ["Match Group people", f"    {said}"]
+    main = [*DEBIANS, *(() if in_drop_in else people)]
+    found = _state(main, {"90-people.conf": people} if in_drop_in else {})
+    host = _Host()
+    text = _text(make_node(), found, host)
+    assert f"\n{left} " not in text
+    assert f"\n{kept} no\n" in text
+    (line,) = host.said
+    assert f"`{left} no` is left out" in line
+    # A comment asks nobody for anything.
+    assert f"\n{left} no\n" in _text(make_node(), _state([*DEBIANS, f"# {said}"]))
 
 
 def test_a_stricter_word_about_root_is_not_weakened(make_node: MakeNode) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from deploys.components.tls import authority_file, certificate_files
+from deploys import layout
+from deploys.components.tls import PLACEHOLDER, authority_file, certificate_files
 from portside.cluster.file import Cluster, parse
 from portside.operator import certificates
 from portside.operator.keystore import Keystore
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys.nodes import MakeNode
+from tests.support.deploys.this_computer import Programs
 
 HOST = "s01.portside.test"
 
@@ -120,3 +122,11 @@ def test_an_authority_that_is_named_goes_to_the_nodes(
     (tmp_path / "ca.pem").unlink()
     with pytest.raises(PyinfraError, match=r"s01: no certificate authority: .*ca\.pem"):
         authority_file(make_node(cluster=parse(CLUSTER + said)))
+
+
+def test_why_no_certificate_to_begin_with_could_be_made_is_told(tmp_path: Path) -> None:
+    programs = Programs(tmp_path)
+    programs.make("openssl", 'echo "openssl $1: no entropy" >&2; exit 1')
+    done = programs.run(f"set -e; {PLACEHOLDER.replace(layout.TLS, str(tmp_path))}")
+    assert done.returncode != 0
+    assert done.stderr == "openssl req: no entropy\n"

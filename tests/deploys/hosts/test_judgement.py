@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from deploys.hosts.judgement import RELEASES, Asked, judge
+from deploys.hosts.outside import Served
 from deploys.hosts.survey import Listener, Surveyed
 from deploys.wheelhouse import PYTHONS
+from portside.cluster.firewall import parse as rule
 
 NOW = 1_800_000_000
 ASKED = Asked(
@@ -19,6 +21,8 @@ ASKED = Asked(
     ports=(80, 443),
     root=PurePosixPath("/srv/portside"),
     firewall=True,
+    ssh_ports=(22, 2200),
+    allowed=(rule("9100/tcp from 192.0.2.0/24"), rule("6000-6010/udp")),
     keep_nginx=False,
     now=NOW,
 )
@@ -36,6 +40,18 @@ GOOD = Surveyed(
     options=(("/opt", ("rw", "relatime")), ("/var", ("rw", "relatime"))),
     real_root="/srv/portside",
     filesystem="ext4",
+)
+
+WIREGUARD = Served(51820, "udp", None, tunnel=True)
+DEBIANS_OWN = (
+    *(Served(port, "tcp", "sshd") for port in (22, 2200)),
+    *(Served(port, "tcp", "nginx") for port in (80, 443)),
+    Served(68, "udp", "dhclient"),
+    Served(123, "udp", "ntpd"),
+    Served(111, "tcp", "rpcbind"),
+    Served(5355, "udp", "systemd-resolve"),
+    # A container's, which is forwarded.
+    Served(8080, "tcp", "docker-proxy"),
 )
 
 
@@ -63,6 +79,15 @@ def _found(**changes: Any) -> Surveyed:
             id="deployed, and nearly full",
         ),
         pytest.param(_found(listeners=(Listener(25, "master", "postfix.service"),)), id="mail"),
+        pytest.param(_found(served=DEBIANS_OWN), id="as Debian has it"),
+        pytest.param(
+            _found(served=(WIREGUARD, Served(25, "tcp", "master")), firewalled=True),
+            id="told when the firewall came",
+        ),
+        pytest.param(
+            _found(served=(Served(9100, "tcp", "exporter"), Served(6001, "udp", "x"))),
+            id="allowed",
+        ),
     ],
 )
 def test_a_host_as_it_should_be_is_deployed_to_without_a_word(found: Surveyed) -> None:
@@ -168,6 +193,43 @@ def test_what_stops_nothing_is_told(found: Surveyed, said: str) -> None:
     assert judged.problems == ()
     (note,) = judged.notes
     assert said in note
+
+
+def test_what_the_firewall_would_close_is_told_with_the_line_that_keeps_it() -> None:
+    # Of 9100 the cluster file opens TCP alone.
+    mail, other = Served(25, "tcp", "master"), Served(9100, "udp", "exporter")
+    found = _found(served=(*DEBIANS_OWN, mail, WIREGUARD, other))
+    judged = judge(found, ASKED)
+    assert judged.problems == ()
+    (note,) = judged.notes
+    assert "reach master (25/tcp), the kernel (51820/udp), exporter (9100/udp)" in note
+    assert "add `firewall: {allow: [25/tcp, 51820/udp, 9100/udp]}`" in note
+    assert judge(found, replace(ASKED, firewall=False)).notes == ()
+
+
+@pytest.mark.parametrize("firewalled", [False, True])
+def test_a_login_that_the_firewall_would_end_without_the_proof_seeing_it_is_refused(
+    firewalled: bool,
+) -> None:
+    mail = Served(25, "tcp", "master")
+    found = _found(served=(mail, WIREGUARD), login_tunnel="wg0", firewalled=firewalled)
+    (problem,) = judge(found, ASKED).problems
+    assert "by the tunnel wg0" in problem
+    assert "add `firewall: {allow: [51820/udp]}`" in problem
+    for asked in (
+        replace(ASKED, allowed=(rule("51820/udp"),)),
+        replace(ASKED, firewall=False),
+    ):
+        assert judge(found, asked).problems == ()
+    # Another way in, or one that calls out by itself.
+    assert judge(replace(found, login_tunnel=None), ASKED).problems == ()
+    assert judge(replace(found, served=(mail,)), ASKED).problems == ()
+
+
+def test_ssh_at_the_port_that_this_login_came_by_is_open_anyway() -> None:
+    found = _found(served=(Served(2022, "tcp", "dropbear"),), login_port=2022)
+    assert judge(found, ASKED).notes == ()
+    assert len(judge(replace(found, login_port=22), ASKED).notes) == 1
 
 
 def test_an_operators_own_sites_stay_where_the_cluster_file_says_so() -> None:

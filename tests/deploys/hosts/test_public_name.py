@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from deploys.hosts import public_name
+from deploys.hosts.judgement import Judgement
 from deploys.hosts.public_name import CertificateState, Certified, misled
 from tests.support.deploys.this_computer import ThisComputer
 
 NAME = "s01.portside.test"
+FINE = Judgement((), ())
 OWN = ("192.0.2.7", "2001:db8::7")
 DIGEST = hashlib.sha256(b"host = 's01'\n").hexdigest()
 
@@ -95,9 +98,10 @@ def port_80(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("port_80")
 def test_what_answers_at_port_80_is_the_node_itself_or_is_told() -> None:
-    assert public_name.astray("localhost", "/ours", "ours\n") == []
+    assert public_name.astray("localhost", "/ours", "ours\n", "") == FINE
     for path, got in (("/ours", "ours\n"), ("/theirs", "302")):
-        (line,) = public_name.astray("localhost", path, "other\n")
+        judged = public_name.astray("localhost", path, "other\n", "")
+        (line,) = judged.problems
         assert f"http://localhost{path} at 127.0.0.1 should be a file of this node" in line
         assert f"it is {got.strip()}" in line
 
@@ -107,6 +111,45 @@ def test_a_port_at_which_nothing_listens_yet_is_no_closed_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = [ip_address("127.0.0.1")]
-    assert public_name.closed(NAME, here) == []
+    assert public_name.closed(NAME, here, "") == FINE
     monkeypatch.setattr(public_name, "HTTP", 1)
-    assert public_name.closed(NAME, here) == []
+    assert public_name.closed(NAME, here, "") == FINE
+
+
+@pytest.mark.parametrize(
+    ("answers", "blamed"),
+    [
+        (("192.0.2.7", "2001:db8::7", "192.0.2.1", "2001:db8::1"), ()),
+        (("192.0.2.1", "2001:db8::1"), OWN),
+        (("192.0.2.7", "192.0.2.1", "2001:db8::1"), OWN[1:]),
+        # Nothing comes back by IPv6, from nobody.
+        (("192.0.2.1",), OWN[:1]),
+        # Nothing goes out to port 80.
+        ((), ()),
+    ],
+)
+def test_silence_is_the_nodes_only_where_somebody_else_answers(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...], blamed: tuple[str, ...]
+) -> None:
+    authority = ("192.0.2.1", "2001:db8::1")
+    known = {NAME: OWN, "ca.test": authority}
+    monkeypatch.setattr(
+        public_name, "resolve", lambda name: frozenset(map(ip_address, known[name]))
+    )
+
+    def connect(to: tuple[str, int], timeout: float, *_: object) -> socket.socket:
+        if to[0] in answers:
+            raise ConnectionRefusedError
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    silent = [each for each in OWN if each not in answers]
+    judged = public_name.closed(NAME, map(ip_address, OWN), "ca.test")
+    told = zip(blamed, judged.problems, strict=True)
+    assert all(f"({each}) doesn't answer: open it" in line for each, line in told)
+    assert len(judged.notes) == len(silent) - len(blamed)
+    # A refused connection is an answer, if not the one that is wanted.
+    judged = public_name.astray(NAME, "/ours", "ours\n", "ca.test")
+    assert len(judged.problems) == len(blamed) + len(OWN) - len(silent)
+    assert len(judged.notes) == len(silent) - len(blamed)
+    assert all("it may be this computer's network" in note for note in judged.notes)

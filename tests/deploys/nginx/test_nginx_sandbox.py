@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,7 @@ import pytest
 
 from deploys import layout
 from deploys.components import nginx_sandbox
+from deploys.components.nginx import configuration
 from portside.cluster.file import parse
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
@@ -61,30 +63,34 @@ def test_only_a_node_without_luajit_denies_memory_to_write_and_run(
     assert "\nMemoryDenyWriteExecute=yes\n" in drop_ins["control"]
 
 
-@pytest.mark.parametrize(
-    ("root", "writable", "system"),
-    [
-        ("/srv/portside", "/srv", "strict"),
-        ("/var/lib/portside-data", "/var/lib", "strict"),
-        # What is above it is everything.
-        ("/data", None, "full"),
-    ],
-)
-def test_a_data_disk_may_come_and_go_under_it(
-    make_node: MakeNode, root: str, writable: str | None, system: str
+@pytest.mark.parametrize("root", ["/srv/portside", "/var/lib/portside-data", "/data"])
+def test_a_data_disk_may_come_and_go_under_it_and_is_only_read(
+    make_node: MakeNode, root: str
 ) -> None:
-    """A path that is named itself would be bound: what is mounted there later would be hidden."""
+    """A path that is named would be bound: what is mounted there later would be hidden."""
     node = make_node(cluster=parse(f"{CLUSTER}uploads: {{root: {root}}}\n"))
     text = nginx_sandbox.sandbox(node)
-    assert f"\nProtectSystem={system}\n" in text
+    assert "\nProtectSystem=strict\n" in text
     paths = [
         PurePosixPath(path.removeprefix("-"))
         for line in text.splitlines()
         if line.startswith("ReadWritePaths=")
         for path in line.partition("=")[2].split()
     ]
-    assert not any(path.is_relative_to(root) for path in paths)
-    assert (PurePosixPath(writable) in paths) if writable else PurePosixPath("/") not in paths
+    assert paths
+    for path in paths:
+        assert not path.is_relative_to(root)
+        assert not PurePosixPath(root).is_relative_to(path)
+
+
+def test_what_nginx_writes_is_where_it_may(make_node: MakeNode) -> None:
+    for said in ("", "tls: {mode: acme, email: ops@portside.test}\n"):
+        text = configuration(make_node(cluster=parse(CLUSTER + said)))
+        # Debian's own folders for temporary files are below /var/lib/nginx.
+        assert not re.search(r"^\s*\w+_(temp_path|cache_path|store)", text, re.MULTILINE)
+        written = re.findall(r"^\s*(?:access_log|error_log|pid) (/\S+)", text, re.MULTILINE)
+        assert written
+        assert all(path.startswith(("/var/log/nginx/", "/run/")) for path in written)
 
 
 def test_of_portsides_settings_it_sees_the_certificate_alone(drop_ins: dict[str, str]) -> None:
@@ -111,3 +117,17 @@ def test_a_new_node_has_it_before_anything_is_served(script: str, role: str) -> 
     assert commands[in_force].index(f"is-enabled --quiet {service}") < commands[in_force].index(
         "try-restart"
     )
+
+
+@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("there", [False, True])
+def test_sites_of_the_operators_own_are_kept_out_of_it(secrets: Path, there: bool) -> None:
+    (secrets.parent.parent / "cluster.yaml").write_text(f"{CLUSTER}nginx: {{keep: true}}\n")
+    found = {f"for p in {nginx_sandbox.FILE}": [f"file 644 root root 0 {nginx_sandbox.FILE}"]}
+    commands = fake_host.deploy(
+        "storage_node.py", PRISTINE | (found if there else {}), "s01", ["storage"]
+    )
+    assert not any("mv -fT" in each and nginx_sandbox.FILE in each for each in commands)
+    # Nothing is restarted but where it was in one.
+    restarted = [each for each in commands if "try-restart nginx.service" in each]
+    assert [f"rm -f {nginx_sandbox.FILE}" in each for each in restarted] == [True] * there

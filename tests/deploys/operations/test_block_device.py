@@ -13,6 +13,7 @@ from pyinfra.context import ctx_host
 
 from deploys.operations import block_device
 from deploys.operations.block_device import Device, DeviceRefused, DeviceState, Plan, plan
+from tests.support.deploys.this_computer import Programs
 
 EMPTY = DeviceState(
     present=True,
@@ -97,12 +98,17 @@ def test_anything_else_is_refused(state: DeviceState) -> None:
         _plan(state)
 
 
-def test_a_refusal_reaches_the_operator_and_nothing_is_run() -> None:
-    class Host:
-        def get_fact(self, fact: object, **arguments: object) -> DeviceState:
-            return _state(signatures=("xfs",), filesystem="xfs", uuid="1")
+class _Host:
+    def __init__(self, found: DeviceState) -> None:
+        self._found = found
 
-    with ctx_host.use(Host()), pytest.raises(OperationError, match=r"holds xfs.*nothing on it was"):
+    def get_fact(self, fact: object, **arguments: object) -> DeviceState:
+        return self._found
+
+
+def test_a_refusal_reaches_the_operator_and_nothing_is_run() -> None:
+    host = _Host(_state(signatures=("xfs",), filesystem="xfs", uuid="1"))
+    with ctx_host.use(host), pytest.raises(OperationError, match=r"holds xfs.*nothing on it was"):
         list(
             block_device.data_filesystem._inner(
                 device="/dev/vdb", filesystem="ext4", root="/srv/portside"
@@ -156,3 +162,22 @@ def test_files_under_the_mount_point_are_seen(image: Path, tmp_path: Path) -> No
     assert not _look(image, tmp_path).root_has_data
     (tmp_path / "root" / ".portside-root").touch()
     assert _look(image, tmp_path).root_has_data
+
+
+def test_what_is_mounted_at_boot_stays_everybodys_to_read(tmp_path: Path) -> None:
+    """By whatever umask the login has."""
+    fstab = tmp_path / "fstab"
+    fstab.write_text("UUID=0-0 / ext4 defaults 0 1\n")
+    programs = Programs(tmp_path)
+    for name in ("blkid", "systemd-escape"):
+        programs.make(name, "echo 1-2")
+    for name in ("mountpoint", "findmnt", "systemctl"):
+        programs.make(name, "true")
+    with ctx_host.use(_Host(_state(signatures=("ext4",), filesystem="ext4", uuid="1-2"))):
+        (command,) = block_device.data_filesystem._inner(
+            device="/dev/vdb", filesystem="ext4", root="/srv/portside"
+        )
+    done = programs.run("umask 077; " + command.replace("/etc/fstab", str(fstab)))
+    assert done.returncode == 0, done.stderr
+    assert "UUID=1-2 /srv/portside ext4" in fstab.read_text()
+    assert fstab.stat().st_mode & 0o777 == 0o644
