@@ -18,8 +18,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from deploys import layout
-from deploys.components import nginx
-from deploys.hosts import facts, public_name
+from deploys.hosts import public_name
 from deploys.hosts.judgement import Judgement
 from deploys.hosts.node import Node
 from deploys.operations.files import (
@@ -47,12 +46,6 @@ _OWN_FILES = (
     layout.CERTIFICATE_COMMAND,
     layout.ACME_SETTINGS,
 )
-# A release that a node may go back to brings an nginx.conf of its time, which may name them.
-FORMER_GONE_OR_NEEDED = (
-    f"! {{ {' || '.join(f'[ -e {path} ]' for path in layout.TLS_FORMER)}; }} || "
-    f"grep -qsF {layout.TLS_FORMER[0]} {layout.RELEASES}/*/settings{nginx.FILE} "
-    f"{layout.BEFORE}{nginx.FILE} {nginx.FILE}"
-)
 # What failed, in one line of the program's own; where it could not even start, systemd's.
 _OBTAIN = f"""\
 systemctl daemon-reload; systemctl enable --quiet {layout.CERTIFICATE_TIMER}
@@ -68,16 +61,10 @@ systemctl start {layout.CERTIFICATE_SERVICE} 2>/dev/null || {{
 @deploy("Certificate")
 def acme(node: Node) -> None:
     """With `tls: {mode: acme}` a certificate that renews itself; otherwise nothing that would."""
-    converged(
-        name="Nothing is left of former places",
-        service="tls-former",
-        holds=FORMER_GONE_OR_NEEDED,
-        otherwise=f"rm -f {facts.quoted(layout.TLS_FORMER)}",
-    )
     if node.cluster.tls.mode != "acme":
         files_gone(
             name="Nothing renews it by itself",
-            paths=_OWN_FILES,
+            paths=[*layout.TLS_FORMER, *_OWN_FILES],
             first=f"systemctl disable --quiet --now {layout.CERTIFICATE_TIMER} 2>/dev/null || true",
         )
         return
@@ -119,6 +106,7 @@ def acme(node: Node) -> None:
         levels=[Level(_OWN_FILES, _OBTAIN)],
         holds=f"{runs(layout.CERTIFICATE_TIMER)} && {layout.CERTIFICATE_COMMAND} check",
     )
+    files_gone(name="Nothing is left of former places", paths=layout.TLS_FORMER)
 
 
 def settings(node: Node) -> str:

@@ -188,32 +188,3 @@ def test_a_placeholder_is_made_once_and_never_in_place_of_a_certificate(
     pair.write_text("nonsense")
     assert shell(here(PLACEHOLDER)).returncode == 0
     assert shell(here(HAS_ONE)).returncode == 0
-
-
-@pytest.mark.parametrize(
-    "needed_by",
-    [
-        None,
-        f"{layout.RELEASES}/0123456789abcdef/settings/etc/nginx/nginx.conf",
-        f"{layout.BEFORE}/etc/nginx/nginx.conf",
-        "/etc/nginx/nginx.conf",
-    ],
-)
-def test_the_former_pair_stays_for_as_long_as_a_node_may_go_back_to_it(
-    tmp_path: Path, needed_by: str | None
-) -> None:
-    holds = acme.FORMER_GONE_OR_NEEDED.replace(" /", f" {tmp_path}/")
-    for path in (*layout.TLS_FORMER, f"{layout.RELEASES}/1/settings/etc/nginx/nginx.conf"):
-        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-    assert shell(holds).returncode == 0
-    (tmp_path / layout.TLS_FORMER[1][1:]).touch()
-    # The newer release names the one file with both.
-    (tmp_path / f"{layout.RELEASES[1:]}/1/settings/etc/nginx/nginx.conf").write_text(
-        f"ssl_certificate {tmp_path}{layout.TLS_PAIR};\n"
-    )
-    if needed_by:
-        (tmp_path / needed_by[1:]).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / needed_by[1:]).write_text(
-            f"ssl_certificate {tmp_path}{layout.TLS_FORMER[0]};\n"
-        )
-    assert (shell(holds).returncode == 0) is bool(needed_by)
