@@ -66,12 +66,17 @@ def make_room(runtime: Path, within: float = PATIENCE) -> str | None:
     """
     path = status.runtime_file(runtime)
     deadline = time.monotonic() + within
+    asked: set[int] = set()
     while True:
         said = status.read(path)
+        for process in asked.difference(said.draining):
+            # It may have ended, and its request been taken away, while it was asked.
+            status.hand_back_file(runtime, process).unlink(missing_ok=True)
         if said.serving is None or 1 + len(said.draining) < said.most:
             return None
         if time.monotonic() > deadline:
             return f"{_without_room(said)}: there is room for a new one once one of them has ended"
+        asked |= set(said.draining)
         for process in said.draining:
             # Where it can't be asked, it is waited for.
             with contextlib.suppress(OSError):
