@@ -230,7 +230,7 @@ def _folders(files: list[File]) -> list[str]:
 def _in_force(settings: str) -> str:
     """Shell: whether the kernel has every value, for every interface there is."""
     check = (
-        "is() { wanted=$1; shift; for path; do read -r now < $path; "
+        "is() { wanted=$1; shift; for path; do now=$(cat $path); "
         '[ "$now" = "$wanted" ] || return 1; done; }'
     )
     each = (f"is '{value}' {path(key)}" for key, value in assignments(settings))
