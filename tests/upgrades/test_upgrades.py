@@ -1,4 +1,5 @@
-"""From every earlier release to this one: no file, no offset and no running upload is lost.
+"""From every earlier release to this one, back and forth again: no file, no offset and no running
+upload is lost.
 
 On the lab's spare machine, which is made a node of that release first: `make upgrades`.
 """
@@ -58,23 +59,30 @@ def test_nothing_is_lost_on_the_way_from_an_earlier_release(release: str, tmp_pa
 
 
 def upgraded(node: Node, file: Path) -> None:
-    """Bring the node of an earlier release to this one, and miss nothing."""
+    """Bring the node of an earlier release to this one, to that again, and miss nothing."""
     node.wait_until_ready()
     stored = [_stored(node, os.urandom(size)) for size in (0, 1, 2 * MIB)]
-    half = Half.begun(node, os.urandom(4 * MIB))
+    for script in ("site.py", "rollback.py", "site.py"):
+        half = Half.begun(node, os.urandom(4 * MIB))
+        stored += changed_under_uploads(node, file, script)
+        half.ended(node)
+        for path, sha256, size in stored:
+            assert node.download_digest(f"/uploads/{path}") == (size, sha256)
+
+
+def changed_under_uploads(node: Node, file: Path, script: str) -> list[tuple[str, str, int]]:
+    """Run a deploy while others upload, one of them across all of it; what they stored."""
     content = os.urandom(8 * MIB)
     with node.open_put("across.bin", len(content), node.mint()) as running, uploads(node) as more:
         running.sendall(content[: 4 * MIB])
-        run = deploy(file)
+        run = deploy(file, script=script)
         assert run.succeeded, run.output
         running.sendall(content[4 * MIB :])
         across = read_answer(running)
     assert across.status == HTTPStatus.CREATED, across.body
     assert more.refused == []
     assert more.stored
-    half.ended(node)
-    for path, sha256, size in [*stored, *more.stored]:
-        assert node.download_digest(f"/uploads/{path}") == (size, sha256)
+    return more.stored
 
 
 @dataclass(slots=True)
