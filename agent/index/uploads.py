@@ -199,6 +199,11 @@ class UploadIndex:
         query = "SELECT 1 FROM uploads WHERE staging = ? AND state = 'OPEN'"
         return self._database.row(query, (staging,)) is not None
 
+    def is_being_stored(self, upload: Upload) -> bool:
+        """Whether its file is about to be committed, or is: by a process that may be another."""
+        query = "SELECT 1 FROM files WHERE jti = ? AND state IN ('PENDING', 'COMMITTED')"
+        return self._database.row(query, (upload.jti,)) is not None
+
     def reserves(self, path: PurePosixPath, jti: str) -> bool:
         """Whether an upload of another token is on its way to this path."""
         query = "SELECT 1 FROM uploads WHERE path = ? AND state = 'OPEN' AND jti != ?"

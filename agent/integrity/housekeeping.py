@@ -100,8 +100,8 @@ def expire(settings: Settings, database: Database) -> int:
     uploads = UploadIndex(database)
     ended = 0
     for upload in uploads.overdue():
-        # A body in flight is never cut, whatever the time.
-        if not is_live(settings.staging / upload.staging):
+        # A body in flight is never cut, whatever the time; nor is what is being committed.
+        if not is_live(settings.staging / upload.staging) and not uploads.is_being_stored(upload):
             uploads.end(upload.upload_id)
             ended += 1
             _log.info("upload expired", upload_id=upload.upload_id, bytes=upload.offset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from agent.dialects.places import joined_uploads
@@ -59,11 +61,19 @@ class Concatenation:
         self._policy.check_unused(use)
         self._policy.check_health()
         final = replace(creation.upload(parts[0].staging, 0, 0), length=size)
+        with failures_as_problems(self._health, creation.limit):
+            act = self._join_in_place if in_place(parts) else self._copy_together
+            return final.upload_id, act(final, parts, size, timer)
+
+    @contextmanager
+    def _under_way(self, final: Upload) -> Iterator[None]:
+        """No other request joins these parts in this context.
+
+        Inside an admission: by that a process that starts meanwhile knows that nobody was killed.
+        """
         self._uploads.add(final)
         try:
-            with failures_as_problems(self._health, creation.limit):
-                act = self._join_in_place if in_place(parts) else self._copy_together
-                return final.upload_id, act(final, parts, size, timer)
+            yield
         finally:
             # Unless it is complete by now: then the row stays.
             self._uploads.end(final.upload_id)
@@ -75,6 +85,7 @@ class Concatenation:
         path, sizing = self._settings.staging / final.staging, self._settings.sizing
         with (
             self._admission.admit(Demand(final.upload_id, None, 0, sender=_sender(final))),
+            self._under_way(final),
             StagingFile.reopen(path, sizing, Region(0, size), size, self._disk) as staging,
         ):
             with timer.phase("receive"):
@@ -95,6 +106,7 @@ class Concatenation:
             self._admission.admit(
                 Demand(final.upload_id, None, size, inodes=1, sender=_sender(final))
             ) as reservation,
+            self._under_way(final),
             StagingFile.create(
                 self._settings.staging, final.details.claims.file_id, sizing, self._disk
             ) as staging,

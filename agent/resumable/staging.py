@@ -105,10 +105,11 @@ class StagedUploads:
             )
             return staging
         except RegionTaken:
-            raise ProblemError(
-                "upload-locked", "another request is still at this upload: try again"
-            ) from None
+            raise _locked() from None
         except FileNotFoundError:
+            # The intent to commit is on disk before its file has another name.
+            if self._uploads.is_being_stored(upload):
+                raise _locked() from None
             self._end(upload)
             raise ProblemError("upload-expired", "its bytes are gone: begin anew") from None
 
@@ -225,14 +226,19 @@ class StagedUploads:
     def _look_after_a_start(self, upload: Upload) -> None:
         if upload.kind == "final":
             # The joining that a crash cut short; the parts are there to be joined again.
-            self._end(upload)
+            if not self._admission.has_elsewhere(upload.upload_id):
+                self._end(upload)
             return
         try:
             with self.open(upload):
                 pass
         except ProblemError as problem:
-            # Its bytes are gone, or an old process drains after a reload and is writing them.
+            # Its bytes are gone, or an old process drains after a reload and is at them.
             _log.warning("upload not at hand", upload_id=upload.upload_id, reason=problem.slug)
+
+
+def _locked() -> ProblemError:
+    return ProblemError("upload-locked", "another request is still at this upload: try again")
 
 
 def _begun(parts: Iterable[Upload], sending: Set[str] = frozenset()) -> int:

@@ -368,6 +368,11 @@ class Admission:
                 self._note(key)
             return count
 
+    def has_elsewhere(self, key: str) -> bool:
+        """Whether another process has a request with this key."""
+        with self._deciding():
+            return self._elsewhere.find(key) is not None
+
     def is_elsewhere(self, key: str) -> bool:
         """Whether another process has a request at this resumable upload."""
         with self._deciding():

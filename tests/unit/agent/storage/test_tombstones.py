@@ -17,9 +17,8 @@ from agent.storage.deletion import delete
 from agent.storage.quarantine import quarantine
 from agent.storage.tombstones import purge
 from portside.names import CANARY, attributes_path
-from portside.quantities import GIB
-from portside.sizing import Machine, size
 from portside.wire.files import StoredFile
+from tests.support.agent.settings import settings_of
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=100)
@@ -27,23 +26,7 @@ LONG_AGO = NOW - timedelta(days=100)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    for folder in ("uploads", "staging", "quarantine", "state"):
-        (tmp_path / folder).mkdir()
-    return Settings(
-        node_id="s01",
-        public_base_url="https://s01.portside.test",
-        root=tmp_path,
-        keyset=tmp_path / "keyset.json",
-        node_key=tmp_path / "node.key",
-        roster=tmp_path / "roster.json",
-        max_size=1 * GIB,
-        extensions=(".bin",),
-        private=(),
-        uploads_per_minute=600,
-        scrub_rate=1 * GIB,
-        scrub_every=86400,
-        sizing=size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)),
-    )
+    return settings_of(tmp_path)
 
 
 @pytest.fixture
