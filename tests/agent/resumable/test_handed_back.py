@@ -21,13 +21,7 @@ CONTENT = bytes(range(256)) * 20
 
 
 def test_resumable_uploads_are_handed_back_and_whole_ones_finished(agent: Agent) -> None:
-    headers = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {agent.mint(name='a.bin')}"}
-    created = requests.post(
-        f"{agent.url}/api/v1/uploads",
-        headers={**headers, "Upload-Length": str(len(CONTENT))},
-        timeout=60,
-    )
-    place = created.headers["Location"].removeprefix(agent.url)
+    place, headers = _begun(agent)
     with _patch(agent, place, headers) as resumable, agent.open_put("b.bin", 256) as whole:
         resumable.sendall(CONTENT[:1000])
         whole.sendall(CONTENT[:100])
@@ -64,16 +58,11 @@ def test_resumable_uploads_are_handed_back_and_whole_ones_finished(agent: Agent)
 def test_a_newer_request_ends_an_older_one_of_a_process_that_drains(
     agent: Agent, tmp_path: Path
 ) -> None:
-    headers = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {agent.mint(name='a.bin')}"}
-    created = requests.post(
-        f"{agent.url}/api/v1/uploads",
-        headers={**headers, "Upload-Length": str(len(CONTENT))},
-        timeout=60,
-    )
-    place = created.headers["Location"].removeprefix(agent.url)
+    place, headers = _begun(agent)
     with _beside(agent, tmp_path) as new, _patch(agent, place, headers) as hangs:
         hangs.sendall(CONTENT[:1000])
         new.wait_for_uploads(1)
+        wait_until_read(hangs)
 
         told = requests.head(f"{new.url}{place}", headers=headers, timeout=60)
         assert (told.status_code, told.headers["Upload-Offset"]) == (200, "1000")
@@ -86,6 +75,18 @@ def test_a_newer_request_ends_an_older_one_of_a_process_that_drains(
         )
         assert ended.status_code == 204
         assert [path.read_bytes() for path in new.visible_files()] == [CONTENT]
+
+
+def _begun(agent: Agent) -> tuple[str, dict[str, str]]:
+    """The path of an upload without a byte, and the headers by which its client goes on."""
+    headers = {"Tus-Resumable": "1.0.0", "Authorization": f"Bearer {agent.mint(name='a.bin')}"}
+    created = requests.post(
+        f"{agent.url}/api/v1/uploads",
+        headers={**headers, "Upload-Length": str(len(CONTENT))},
+        timeout=60,
+    )
+    place = created.headers["Location"].removeprefix(agent.url)
+    return place, headers
 
 
 @contextmanager

@@ -88,7 +88,6 @@ def test_whoever_is_killed_before_a_socket_is_kept_takes_no_name_from_the_kept_o
         assert not candidate.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_a_socket_that_is_kept_for_a_server_is_its_folders_owners_and_no_link_is_followed(
     tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,27 +11,18 @@ import pytest
 
 from agent.incoming.receiving import Receiving
 from agent.problems import ProblemError
-from agent.uploads import slots
+from agent.uploads import admission, slots
 from agent.uploads.admission import Admission, Demand, Reservation
 from agent.uploads.shared import handing_back
 from agent.uploads.shared.ledger import SharedLedger
 from agent.uploads.shares import Kind, Sender, SlotShares
 from portside.quantities import GIB
 from portside.sizing import Machine, size
+from tests.support.agent.no_uploads import NothingBegun
 from tests.support.loopback import wait_until
 
 SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slots=4)
 SHARES = SlotShares(per_token=2**31, per_owner=0.5, per_address=1)
-
-
-class NothingBegun:
-    """An index without resumable uploads."""
-
-    def files_begun(self) -> int:
-        return 0
-
-    def promises(self) -> list[tuple[str, int, int]]:
-        return []
 
 
 class Clock:
@@ -113,6 +104,8 @@ def test_the_idlest_of_an_old_process_gives_way_to_a_newcomer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(slots, "SCARCE", 1)
+    # However slow this computer is.
+    monkeypatch.setattr(admission, "MAKING_WAY", 60.0)
     first = old.take("0")
     clock.now += 1
     uploads = [first, *(old.take(f"{number}") for number in range(1, 4))]

@@ -24,19 +24,10 @@ from agent.uploads.shared.ledger import SharedLedger, beside
 from agent.uploads.shares import Sender, SlotShares
 from portside.quantities import GIB, MIB
 from portside.sizing import Machine, size
+from tests.support.agent.no_uploads import NothingBegun
 
 SIZING = replace(size(Machine(ram=1 * GIB, cores=1, disk=10 * GIB)), upload_slots=4)
 SHARES = SlotShares(per_token=2, per_owner=0.75, per_address=1)
-
-
-class NothingBegun:
-    """An index without resumable uploads."""
-
-    def files_begun(self) -> int:
-        return 0
-
-    def promises(self) -> list[tuple[str, int, int]]:
-        return []
 
 
 class Process:
