@@ -18,7 +18,8 @@ OURS = 2.0
 
 
 def _exposures(host: Host) -> dict[str, float]:
-    """What systemd-analyze(1) says of each service that is loaded."""
+    """What systemd-analyze(1) says of each service that runs on: what it doesn't list by itself is
+    over at boot, as whoever loads the firewall's rules."""
     lines = host.check_output("systemd-analyze security --no-pager").splitlines()
     return {unit: float(exposure) for unit, exposure, *_ in map(str.split, lines[1:])}
 
