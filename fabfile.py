@@ -16,8 +16,10 @@ import fabric
 import fabric.main
 from invoke.context import Context
 
+from operate import doctor as examining
+from operate import locks, reloading, restarting, rotating, states
 from operate import logs as reading_logs
-from operate import reloading, rotating, states
+from operate import releases as of_nodes
 from operate import status as looking
 from operate.deploying import INTERRUPTED
 from operate.site import MISTAKES, Site
@@ -102,11 +104,30 @@ def logs(
     _ended(reading_logs.logs(site, _nodes(context, site), wanted, Tell(json)))
 
 
+@_task(json=_JSON)
+def doctor(context: Context, json: bool = False) -> None:
+    """Look for what is wrong: names, ports, clocks, disks, keys, sizes; and say what to do."""
+    site = _site()
+    _ended(examining.doctor(site, _nodes(context, site), Tell(json)))
+
+
 @_task("nodes that were not named yet are as they were; run it again", dry=_DRY, json=_JSON)
 def reload(context: Context, dry: bool = False, json: bool = False) -> None:
     """Have services and nginx read their settings again; running uploads go on."""
     site = _site()
     _ended(reloading.reload(site, _nodes(context, site), Tell(json), dry))
+
+
+@_task(
+    "the service that was named last may be restarting; the others are as they were",
+    only="this unit alone, as portside-agent-worker",
+    dry=_DRY,
+    json=_JSON,
+)
+def restart(context: Context, only: str = "", dry: bool = False, json: bool = False) -> None:
+    """Start services anew, one node after the other, each ready before the next."""
+    site = _site()
+    restarting.restart(site, _nodes(context, site), Tell(json), only, dry)
 
 
 @_task(
@@ -151,3 +172,55 @@ def rotate_keys(
 ) -> None:
     """Replace keys while everything goes on; what broke off is finished by the next run."""
     rotating.rotate_keys(_site(), what, Tell(json), finish, dry)
+
+
+@_task(json=_JSON)
+def releases(context: Context, json: bool = False) -> None:
+    """Which releases each node has, which runs, and which can be gone back to."""
+    site = _site()
+    _ended(of_nodes.releases(site, _nodes(context, site), Tell(json)))
+
+
+@_task(
+    "nodes that were not proven yet go on with the next run: `fab rollback`",
+    to="the release to go back to, as `fab releases` lists it; without it the last that worked",
+    dry=_DRY,
+    json=_JSON,
+)
+def rollback(context: Context, to: str = "", dry: bool = False, json: bool = False) -> None:
+    """Take storage nodes back to the release that they ran before, each proven by an upload."""
+    site = _site()
+    of_nodes.rollback(site, _nodes(context, site), Tell(json), to, dry)
+
+
+@_task(
+    why="what for: others read it when they are refused",
+    release="open the nodes again",
+    force="also those that somebody else closed",
+    dry=_DRY,
+    json=_JSON,
+)
+def lock(
+    context: Context,
+    why: str = "",
+    release: bool = False,
+    force: bool = False,
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Close nodes for everybody else's deploys and verbs (--why), open them, or say who did."""
+    site, tell = _site(), Tell(json)
+    node_ids = _nodes(context, site)
+    if release:
+        _ended(locks.reopen(site, node_ids, tell, force, dry))
+    elif why:
+        _ended(locks.close(site, node_ids, why, tell, dry))
+    else:
+        _ended(locks.show(site, node_ids, tell))
+
+
+@_task(lines="how many entries (default 50)", days="how far back (default 90)", json=_JSON)
+def audit(context: Context, lines: int = 50, days: int = 90, json: bool = False) -> None:
+    """Who changed what and when: deploys and verbs, from each node's own append-only log."""
+    site = _site()
+    _ended(locks.audit(site, _nodes(context, site), Tell(json), lines, days))

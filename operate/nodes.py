@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from operate.site import Refused, Site
@@ -139,6 +140,41 @@ def follow(
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+@contextmanager
+def channel(site: Site, node_id: str, words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """`words` running as root on the node, to be talked to. Raises Refused for a node that can't
+    be reached."""
+    ways, answers = _ways(site, [node_id])
+    if node_id in answers:
+        raise Refused(answers[node_id].trouble)
+    with subprocess.Popen(
+        _line(site, ways[node_id], words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # Ctrl-C is for whoever talks to it: it says so there before the connection ends.
+        start_new_session=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            if running.poll() is None and running.stdin is not None:
+                running.stdin.close()
+
+
+def first_line(running: subprocess.Popen[str]) -> str:
+    """The first line that a channel says; empty where it ended without."""
+    return "" if running.stdout is None else running.stdout.readline().strip()
+
+
+def last_words(running: subprocess.Popen[str]) -> str:
+    """What a channel that has ended said last."""
+    _, said = running.communicate()
+    return (said.strip().splitlines() or ["no answer"])[-1].strip()
 
 
 def _pass_on(

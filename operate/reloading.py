@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from operate import nodes
+from operate.locks import held
 from operate.site import Site
 from operate.tell import Tell
 from portside.operator.programs import PROGRAMS
@@ -19,7 +20,8 @@ def reload(site: Site, node_ids: Sequence[str], tell: Tell, dry: bool = False) -
         if dry:
             tell.line(f"{node_id}: would reload {', '.join(units)}")
             continue
-        answer = nodes.ask(site, [node_id], words)[node_id]
+        with held(site, node_id, f"reload {' '.join(units)}"):
+            answer = nodes.ask(site, [node_id], words)[node_id]
         outcomes[node_id] = answer.ok
         if answer.ok:
             tell.line(f"{node_id}: reloaded {', '.join(units)}")

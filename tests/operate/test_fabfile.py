@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fabric.main
 import pytest
 
 import fabfile
@@ -40,11 +41,14 @@ def test_the_list_reads_as_a_table_of_contents() -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_tells_how_it_is_used(name: str) -> None:
-    done = fab(name, "--help")
-    assert done.returncode == 0, done.stderr
-    assert f"fab [--core-opts] {name}" in done.stdout
-    assert "--json" in done.stdout
+def test_every_task_tells_how_it_is_used(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    fabric.main.program.run(["fab", name, "--help"], exit=False)
+    said = capsys.readouterr().out
+    assert f"fab [--core-opts] {name} " in said
+    assert "--json" in said
 
 
 def test_a_node_that_does_not_exist_is_a_line_that_names_those_that_do(site: Site) -> None:
