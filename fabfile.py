@@ -16,8 +16,8 @@ import fabric
 import fabric.main
 from invoke.context import Context
 
+from operate import adding, locks, reloading, restarting, rotating, states, verifying
 from operate import doctor as examining
-from operate import locks, reloading, restarting, rotating, states
 from operate import logs as reading_logs
 from operate import releases as of_nodes
 from operate import status as looking
@@ -224,3 +224,21 @@ def audit(context: Context, lines: int = 50, days: int = 90, json: bool = False)
     """Who changed what and when: deploys and verbs, from each node's own append-only log."""
     site = _site()
     _ended(locks.audit(site, _nodes(context, site), Tell(json), lines, days))
+
+
+@_task(
+    "what was provisioned stays; the same command goes on from there",
+    node=_NODE,
+    dry=_DRY,
+    json=_JSON,
+)
+def add_node(context: Context, node: str, dry: bool = False, json: bool = False) -> None:
+    """Make a bare machine a node: check, provision, prove by an upload, activate."""
+    adding.add_node(_site(), node, Tell(json), dry)
+
+
+@_task("a small file of its own may be left on a node, and goes by itself", json=_JSON)
+def verify(context: Context, json: bool = False) -> None:
+    """Run the project's own tests of a deployed node against this cluster."""
+    site = _site()
+    _ended(verifying.verify(site, _nodes(context, site), Tell(json)))
