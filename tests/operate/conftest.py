@@ -29,7 +29,7 @@ def site(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """s01 and c01 answer; s02 is down: nothing listens at its port."""
     dead = reserved_port()
     (tmp_path / "cluster.yaml").write_text(
-        "name: test\ndomain: portside.test\n"
+        "name: test\ndomain: operate.invalid\n"
         f"ssh: {{key: {server.key}, user: {server.user}, config: /dev/null, host_keys: strict}}\n"
         "nodes:\n"
         f"  s01: {{address: 127.0.0.1, ssh: {{port: {server.port}}}}}\n"

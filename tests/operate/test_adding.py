@@ -16,7 +16,7 @@ from operate.tell import Tell
     [
         ("s09", "add the line `s09: {}` under `nodes:`"),
         ("c01", "c01 is no storage node by its roles"),
-        ("s01", r"s01\.portside\.test doesn't resolve: create its DNS record first"),
+        ("s01", r"s01\.operate\.invalid doesn't resolve: create its DNS record first"),
     ],
 )
 def test_what_is_missing_is_said_with_what_to_do(site: Site, node_id: str, said: str) -> None:
