@@ -1,5 +1,6 @@
 """`fab restart`: services start anew, one node after the other, each ready before the next one.
 
+Those of the project: nginx, which everybody's connections go through, only by name.
 `fab reload` is enough for settings. A restart is for what a reload can't mend: a service that
 hangs, or a library of Debian's that was upgraded. Uploads in one request are cut by it, resumable
 ones go on; so the first node that doesn't come back ends it.
@@ -15,6 +16,7 @@ from operate.locks import held
 from operate.look import Seen, look_at, services
 from operate.site import Refused, Site
 from operate.tell import Tell
+from portside.operator.programs import PROGRAMS
 
 _PATIENCE = 120.0
 """Seconds until a node has to be ready again: recovery reads what was under way first."""
@@ -32,7 +34,8 @@ def restart(
         raise Refused(f"--only {only}: one of {', '.join(sorted(known))}")
     restarted = []
     for node_id in node_ids:
-        units = [each for each in services(site, node_id) if not only or each == only]
+        own = [name for role in site.cluster.roles_of(node_id) for name in PROGRAMS[role].services]
+        units = [only] if only in services(site, node_id) else [] if only else own
         if not units:
             continue
         if dry:

@@ -14,6 +14,7 @@ from typing import Any
 
 from paramiko import SSHException
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.context import ctx_host
 
 from deploys.runs import request
@@ -50,6 +51,26 @@ def hold() -> None:
     if answer != "held":
         raise refusal(here.name, answer)
     _held[here.name] = channel
+    _say_how_it_ended(here, channel)
+
+
+def _say_how_it_ended(here: Host, channel: Any) -> None:
+    """Have the host's audit log told before its connection is closed. A run that is killed tells
+    nothing, and the log says that."""
+    disconnect = here.connector.disconnect
+
+    def told_first() -> None:
+        outcome = "failed" if here in here.state.failed_hosts else "done"
+        try:
+            channel.sendall(f"{outcome}\n".encode())
+            channel.shutdown_write()
+            # What is written down is on the host's disk when its process ends.
+            channel.recv_exit_status()
+        except (SSHException, OSError, EOFError) as error:
+            here.log(f"its audit log may not say how this ended: {error or type(error).__name__}")
+        disconnect()
+
+    here.connector.disconnect = told_first  # type: ignore[method-assign]
 
 
 def refusal(host: str, answer: str) -> PyinfraError:

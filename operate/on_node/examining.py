@@ -82,7 +82,10 @@ def memory_max(unit: str) -> int | None:
 
 
 def synchronized() -> bool | None:
-    """Whether systemd knows the clock to be synchronized; null where it doesn't say."""
+    """Whether systemd knows the clock to be synchronized; null where it doesn't say, and in a
+    container, whose clock is the host's."""
+    if show(["systemd-detect-virt", "--container"]) not in ("", "none"):
+        return None
     said = show(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
     return {"yes": True, "no": False}.get(said)
 
