@@ -480,8 +480,8 @@ class Cluster(_Strict):
             bare = bare.partition("/")[0].partition(":")[0].strip(".")
             meant = bare if _DOMAIN.fullmatch(bare) else "it as example.net"
             raise ValueError(
-                f"{domain!r} is no domain name: write {meant}, in lower case, without scheme, port, "
-                "path or a dot at the end"
+                f"{domain!r} is no domain name: write {meant}, in lower case, without scheme, "
+                "port, path or a dot at the end"
             )
         return domain
 

@@ -1,4 +1,4 @@
-"""The files of the operator's machine that a cluster file needs: that they are there, and are right.
+"""The files of the operator's machine that a cluster file needs: that they are there, and right.
 
 A deploy looks at them too; here they are told before there is any machine.
 """

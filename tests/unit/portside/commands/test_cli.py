@@ -253,7 +253,8 @@ def test_what_cluster_show_prints_is_a_cluster_file(project: Path) -> None:
 
 def test_cluster_show_as_a_table_has_a_line_for_each_node(project: Path) -> None:
     lines = Run("cluster", "show", "--table").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["node", "s01", "s02", "c01"]
+    assert [line.split()[0] for line in lines] == ["node", "s01", "s02", "c01", "control"]
+    assert lines[-1] == "control plane: https://c01.portside.test"
 
 
 def test_cluster_check_tells_every_mistake_on_stderr(project: Path) -> None:

@@ -51,9 +51,17 @@ def test_what_is_right_is_right_and_what_ends_soon_is_told(folder: Path) -> None
     [
         ("ca.pem", None, "tls.authority: {}/ca.pem: No such file"),
         ("ca.pem", b"", "tls.authority: {}/ca.pem: there is no certificate"),
-        ("certificates/s01.key", None, "{}/certificates/s01.key: No such file"),
-        ("certificates/s01.key", encrypted(ROOT), "{}/certificates/s01.crt: the key is encrypted"),
-        ("certificates/s01.crt", b"", "{}/certificates/s01.crt: there is no certificate"),
+        ("certificates/s01.key", None, "tls.directory: {}/certificates/s01.key: No such file"),
+        (
+            "certificates/s01.key",
+            encrypted(ROOT),
+            "tls.directory: {}/certificates/s01.crt: the key is",
+        ),
+        (
+            "certificates/s01.crt",
+            b"",
+            "tls.directory: {}/certificates/s01.crt: there is",
+        ),
     ],
     ids=["no authority", "an empty one", "no key", "an encrypted key", "an empty certificate"],
 )
