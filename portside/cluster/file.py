@@ -469,7 +469,7 @@ class Cluster(_Strict):
     nginx: NginxSettings = NginxSettings()
     tls: Tls = Tls()
     replication: Replication = Replication()
-    control: Control = Control()
+    control: Control = Field(default=Control(), validate_default=True)
     rollout: Rollout = Rollout()
 
     @field_validator("domain", mode="after")

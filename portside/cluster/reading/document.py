@@ -52,14 +52,14 @@ class Document:
 
     def line(self, path: Path) -> int | None:
         """The line of a value, or of the nearest above it that is there."""
-        while path and path not in self.places:
-            path = path[:-1]
-        return self.places[path].line if path in self.places else None
+        within = self.within(path)
+        return self.places[within].line if within in self.places else None
 
     def within(self, path: Path) -> Path:
-        """As much of a path as the file has."""
-        while path and path not in self.places:
-            path = path[:-1]
+        """As much of a path as the file has; all of it where it has nothing."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.places:
+                return path[:end]
         return path
 
 
@@ -188,7 +188,7 @@ _SAID = (
     ("expected ',' or ']'", "a list that is opened with [ isn't closed with ], or misses a comma; "
      "a text that begins with [ goes in quotes"),
     ("expected ',' or '}'", "a mapping that is opened with { isn't closed with }, or misses a "
-     "comma; a text that begins with { goes in quotes"),
+     "comma; a text that has [ or { in it goes in quotes"),
     ("expected <block end>", "something stands where a new key should: see whether the line is "
      "indented as those above it; a text that begins with [ or { goes in quotes whole"),
     ("expected a single document", "a second document (---): a cluster file is one"),

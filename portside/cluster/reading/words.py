@@ -73,7 +73,7 @@ def mistakes(error: ValidationError, model: type[BaseModel], document: Document)
     for path, what in _by_key(error, model, document).items():
         if dotted(path) not in told:
             found.append(Mistake("; or ".join(what), dotted(path), document.line(path)))
-    return found
+    return sorted(found, key=lambda each: each.line or 0)
 
 
 def _by_key(
@@ -173,7 +173,8 @@ def _ill_written(given: str, pattern: str, document: Document, is_key: bool) -> 
 
 
 def _not_one_of(written: str, given: Any, expected: str) -> str:
-    choices = [each.strip("'") for each in expected.replace(" or ", ", ").split(", ")]
+    listed = expected.replace(" or ", ", ").replace("False", "false").replace("True", "true")
+    choices = [each.strip("'") for each in listed.split(", ")]
     near = difflib.get_close_matches(written.lower(), choices, n=1, cutoff=0.6)
     said = f"{written!r} is none of {', '.join(choices)}"
     if isinstance(given, bool) and written.lower() in choices:
