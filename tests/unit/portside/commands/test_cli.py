@@ -199,7 +199,7 @@ def test_without_a_cluster_file_it_says_what_to_name_or_run(
     (elsewhere / "x.iso").touch()
     run = Run(*arguments)
     assert (run.code, run.out) == (2, "")
-    for word in ("--cluster", "PORTSIDE_CLUSTER", "portside login URL"):
+    for word in ("--cluster", "PORTSIDE_CLUSTER", "portside login URL", f" in {elsewhere}, and"):
         assert word in run.err
 
 
@@ -242,6 +242,18 @@ def test_cluster_show_is_the_whole_truth_without_secrets(project: Path) -> None:
     assert shown["uploads"]["max_size"] == "64GiB"
     assert shown["control"]["database"] == "postgresql://portside:***@db.test/portside?***"
     assert "hunter" not in run.out + run.err
+
+
+def test_cluster_show_tells_where_the_control_plane_is(project: Path) -> None:
+    assert yaml.safe_load(Run("cluster", "show").out)["derived"]["control_url"] == (
+        "https://c01.portside.test"
+    )
+    told = json.loads(Run("cluster", "show", "--json").out)
+    assert told == yaml.safe_load(Run("cluster", "show").out)
+    (project / "cluster.yaml").write_text("name: a\ndomain: a.b\nnodes: {s01: {}}\n")
+    assert yaml.safe_load(Run("cluster", "show").out)["derived"]["control_url"] is None
+    assert Run("cluster", "show", "--table").out.splitlines()[-1] == "control plane: none"
+    assert Run("cluster", "show", "--table", "--json").code == 2
 
 
 def test_what_cluster_show_prints_is_a_cluster_file(project: Path) -> None:
