@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 import yaml
 
+from portside.client.http.trust import system_authorities
 from portside.cluster.file import Cluster, ClusterError
 from portside.cluster.reading.mistake import Mistake
 from portside.commands.common import (
@@ -87,7 +88,9 @@ def check(file: ClusterFile = None, as_json: AsJson = False) -> None:
         else:
             typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    wrong, told = named_files.checked(cluster, keystore_of(cluster), datetime.now(UTC))
+    wrong, told = named_files.checked(
+        cluster, keystore_of(cluster), datetime.now(UTC), system_authorities
+    )
     told = [*cluster.notes, *told]
     if as_json:
         _print_verdict(str(path), wrong, told)

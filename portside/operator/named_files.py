@@ -5,11 +5,10 @@ A deploy looks at them too; here they are told before there is any machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from portside.client.http.trust import system_authorities
 from portside.cluster.file import Cluster
 from portside.cluster.reading.mistake import Mistake
 from portside.operator import certificates
@@ -17,13 +16,16 @@ from portside.operator.keystore import Keystore, KeystoreError
 
 
 def checked(
-    cluster: Cluster, keystore: Keystore, now: datetime
+    cluster: Cluster, keystore: Keystore, now: datetime, system: Callable[[], bytes | None]
 ) -> tuple[list[Mistake], list[Mistake]]:
-    """What is wrong with them, and what an operator should know."""
+    """What is wrong with them, and what an operator should know.
+
+    `system` gives the authorities that this computer knows, as PEM.
+    """
     wrong, told = [*_ssh(cluster)], [*_credentials(cluster, keystore)]
     named = cluster.tls.authority
     # Where the authority can't be used, that is what is to be said, of no chain anything.
-    roots = system_authorities() if named is None else None
+    roots = system() if named is None else None
     if named is not None:
         try:
             roots = named.read_bytes()

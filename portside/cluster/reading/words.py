@@ -120,6 +120,8 @@ def _words(item: ErrorDetails, path: Path, model: type[BaseModel], document: Doc
         return _no_mapping(given, path, model)
     if kind in ("tuple_type", "list_type"):
         return f"{_shown(given, written)} is written where a list belongs: write {_as_list(given)}"
+    if kind == "string_unicode":
+        return "has half of a character in it (\\ud800 to \\udfff): write the whole one"
     if kind in ("too_short", "too_long"):
         least = kind == "too_short"
         number = told["min_length" if least else "max_length"]

@@ -26,11 +26,11 @@ from tests.support.deploys.nodes import MakeControl
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 NAMESPACES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
-ODD = ["'", '"', "\\", "a b", "$host", "%h", "{{ x }}", "ü"]
+ODD = ["'", '"', "\\", "a b", "$host", "%h", "{{ x }}", "ü", "\U0001f4bf", "\x7f"]
 SIZES = st.integers(0, 2**60) | st.sampled_from(["64 GB", "1KiB", "3MiB", "2GiB", "1TiB", "100MiB"])
 DURATIONS = st.integers(0, 10**10) | st.sampled_from(["15s", "90s", "1h30m", "7d", "400d"])
 TEXTS = st.text(max_size=12) | st.sampled_from(
-    ["'", '"', "\\", "a b", "$host", "%h", "{{ x }}", "ü"]
+    ["'", '"', "\\", "a b", "$host", "%h", "{{ x }}", "ü", "\U0001f4bf", "\x7f"]
 )
 SHARES = st.floats(0, 1) | st.integers(0, 1)
 FOLDERS = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,9 @@ _EXAMPLE = yaml.safe_load((Path(__file__).parents[5] / "clusters" / "example.yam
 
 
 def _paths(data: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    below = data.items() if isinstance(data, dict) else []
-    below = enumerate(data) if isinstance(data, list) else below
+    below: Iterable[tuple[Any, Any]] = data.items() if isinstance(data, dict) else ()
+    if isinstance(data, list):
+        below = enumerate(data)
     return [above, *(path for key, each in below for path in _paths(each, (*above, key)))]
 
 
