@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -73,7 +74,7 @@ def mistakes(error: ValidationError, model: type[BaseModel], document: Document)
     for path, what in _by_key(error, model, document).items():
         if dotted(path) not in told:
             found.append(Mistake("; or ".join(what), dotted(path), document.line(path)))
-    return sorted(found, key=lambda each: each.line or 0)
+    return sorted(found, key=lambda each: math.inf if each.line is None else each.line)
 
 
 def _by_key(

@@ -68,7 +68,8 @@ def test_nodes_keep_the_files_order() -> None:
 def test_the_control_planes_url_follows_from_the_first_control_node(
     nodes: str, url: str | None
 ) -> None:
-    assert parse(f"name: a\ndomain: a.b\nnodes: {nodes}").control_url == url
+    database = "control: {database: 'postgresql://db.a.b/d'}\n" if url else ""
+    assert parse(f"name: a\ndomain: a.b\n{database}nodes: {nodes}").control_url == url
 
 
 @pytest.mark.parametrize("url", ["https://control.example.com", "https://x.net:444"])
