@@ -73,8 +73,8 @@ _MOST_BYTES = 1024**5
 _LONGEST_HOST = 253
 """Characters of a host name (RFC 1035, section 2.3.4, without the dots of the wire)."""
 
-_OF_A_CONTROL_NODE = ("database", "dead_after", "repair_after", "backups", "replica", "probe")
-"""Keys of `control` that only a node with that role has a use for."""
+_OF_A_CONTROL_NODE = ("backups", "replica")
+"""Keys of `control` that promise something which only a node with that role keeps."""
 
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
