@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 from gunicorn.config import Config
-from pyinfra.api.exceptions import PyinfraError
 
 from control import settings
 from deploys import layout
@@ -108,7 +107,10 @@ def _systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(
     params=[
         (CLUSTER, "c01"),
-        (CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}"), "s01"),
+        (
+            CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}").replace(", c01: {}", ""),
+            "s01",
+        ),
     ]
 )
 def unit_files(
@@ -150,7 +152,9 @@ def test_every_unit_stays_as_sandboxed_as_it_is(unit_files: dict[str, Path]) -> 
 def test_beside_storage_the_uploads_and_the_nodes_key_are_out_of_reach(
     make_control: MakeControl,
 ) -> None:
-    both = parse(CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}"))
+    both = parse(
+        CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}").replace(", c01: {}", "")
+    )
     hidden = "InaccessiblePaths=-/srv/portside -/etc/portside/node.key\n"
     assert all(hidden in text for text in control.units(make_control(both, "s01")).values())
     assert not any("Inaccessible" in text for text in control.units(make_control()).values())
@@ -215,15 +219,6 @@ def test_postgresql_is_installed_where_it_is_chosen(secrets: Path) -> None:
         position(commands, "portside-control migrate"),
     ]
     assert order == sorted(order)
-
-
-@pytest.mark.usefixtures("release")
-def test_several_control_nodes_need_one_database(secrets: Path) -> None:
-    (secrets.parent.parent / "cluster.yaml").write_text(
-        CLUSTER.replace("c01: {}", "c01: {}, c02: {}")
-    )
-    with pytest.raises(PyinfraError, match="several control nodes share one database"):
-        _deploy()
 
 
 @pytest.mark.usefixtures("secrets", "release")

@@ -11,12 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from portside.cluster.file import Cluster, ClusterError, NodeSettings, find, load, parse
+from portside.cluster.file import (
+    Cluster,
+    ClusterError,
+    NoClusterFile,
+    NodeSettings,
+    find,
+    load,
+    parse,
+)
 from portside.cluster.replica import Replica
 from portside.cluster.roles import ROLES
 
 ROOT = Path(__file__).parents[4]
 SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"
+WITH_CONTROL = "name: a\ndomain: example.net\nnodes: {s01: {}, c01: {}}\n"
 
 
 def problems(text: str) -> list[str]:
@@ -59,7 +68,8 @@ def test_nodes_keep_the_files_order() -> None:
 def test_the_control_planes_url_follows_from_the_first_control_node(
     nodes: str, url: str | None
 ) -> None:
-    assert parse(f"name: a\ndomain: a.b\nnodes: {nodes}").control_url == url
+    database = "control: {database: 'postgresql://db.a.b/d'}\n" if url else ""
+    assert parse(f"name: a\ndomain: a.b\n{database}nodes: {nodes}").control_url == url
 
 
 @pytest.mark.parametrize("url", ["https://control.example.com", "https://x.net:444"])
@@ -68,7 +78,7 @@ def test_a_control_url_that_is_given_is_used(url: str) -> None:
 
 
 def test_a_database_password_never_shows() -> None:
-    cluster = parse(SMALL + "control: {database: 'postgresql://u:hunter2@h/d'}")
+    cluster = parse(WITH_CONTROL + "control: {database: 'postgresql://u:hunter2@h/d'}")
     assert "hunter2" not in repr(cluster)
     assert "hunter2" not in cluster.model_dump_json()
 
@@ -98,7 +108,7 @@ colour: blue
         "nodes.bad_name:",
         "uploads.max_size:",
         "uploads.root:",
-        "cors.origins:",
+        "cors.origins.0:",
         "tls:",
         "replication.factor:",
         "control.database:",
@@ -219,11 +229,20 @@ def test_the_file_in_use_is_named_own_or_the_labs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PORTSIDE_CLUSTER", raising=False)
+    with pytest.raises(NoClusterFile) as error:
+        find(tmp_path)
+    for word in ("cluster.yaml and clusters/lab.yaml in", str(tmp_path), "PORTSIDE_CLUSTER isn't"):
+        assert word in str(error.value)
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "lab.yaml").touch()
     assert find(tmp_path) == tmp_path / "clusters" / "lab.yaml"
     (tmp_path / "cluster.yaml").touch()
     assert find(tmp_path) == tmp_path / "cluster.yaml"
+    # As every path of a command is, it is seen from the current folder.
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PORTSIDE_CLUSTER", "clusters/other.yaml")
-    assert find(tmp_path) == tmp_path / "clusters" / "other.yaml"
+    assert find(tmp_path) == tmp_path / "here" / "clusters" / "other.yaml"
     monkeypatch.setenv("PORTSIDE_CLUSTER", "/etc/other.yaml")
     assert find(tmp_path) == Path("/etc/other.yaml")
 
@@ -287,7 +306,7 @@ def test_the_examples_defaults_are_the_defaults() -> None:
         ("{path: mnt/a}", "an absolute path"),
         ("{path: /}", "a folder of its own"),
         ("{path: /tmp/a}", "services don't see"),
-        ("{path: /mnt/a, keep: 10m}", "greater than or equal to 3600"),
+        ("{path: /mnt/a, keep: 10m}", "10m is out of range: at least 1h"),
         ("{bucket: {bucket: abc, namespaces: [isos]}}", "of the cold tier"),
         ("{sftp: {host: a, user: b, path: /c}}", "host_key"),
         ("{sftp: {host: a, user: b, path: /c, host_key: SHA256:abc}}", "must be a public key"),
