@@ -15,7 +15,7 @@ from operate.look import Look, services
 from operate.site import Site
 from portside import sizing
 from portside.operator.programs import MARKER, PROGRAMS
-from tests.verify.conftest import reached
+from tests.support.nodes_by_testinfra import reached
 
 CLOCK_OFF = 5.0
 LEAST_CERTIFICATE = timedelta(days=7)
