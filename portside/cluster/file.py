@@ -42,6 +42,7 @@ from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.cluster.rollout import Rollout
 from portside.cluster.ssh import NodeSsh, Ssh
+from portside.cluster.telemetry import Telemetry
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
 from portside.wire import paths
@@ -442,6 +443,7 @@ class Cluster(_Strict):
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
+    telemetry: Telemetry = Telemetry()
     hardening: Hardening = "standard"
     cors: Cors = Cors()
     nginx: NginxSettings = NginxSettings()
