@@ -15,8 +15,8 @@ from portside.cluster import defaults
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import Lifetimes
-from portside.cluster.telemetry import Collector
 from portside.sizing import Sizing
+from portside.tracing.collector import Collector
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
 

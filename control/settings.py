@@ -21,7 +21,7 @@ from pydantic_settings import (
 from portside.cluster import defaults
 from portside.cluster.lifetimes import Lifetimes
 from portside.cluster.quotas import Quotas
-from portside.cluster.telemetry import Collector
+from portside.tracing.collector import Collector
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"

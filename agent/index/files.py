@@ -293,6 +293,8 @@ def add_deliveries(
     One that was given up, perhaps because the file was in quarantine, begins anew. They belong to
     the span that is under way.
     """
+    if not deliveries:
+        return
     trace = current.to_keep()
     connection.executemany(
         "INSERT INTO deliveries (file_id, kind, target, state, due, trace) "

@@ -42,9 +42,9 @@ from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.cluster.rollout import Rollout
 from portside.cluster.ssh import NodeSsh, Ssh
-from portside.cluster.telemetry import Telemetry
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
+from portside.tracing.collector import Telemetry
 from portside.wire import paths
 from portside.wire.fields import LABEL, LONGEST, Namespace, NodeId, Region
 from portside.wire.hooks import Hook

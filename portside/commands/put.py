@@ -263,10 +263,9 @@ def _put_traced(path: Path, label: str, way: Way, as_json: bool, trace_id: str) 
         stored = way.store(path)
     except (UploadError, ControlError, TokenRefused, ValueError) as error:
         code = exit_code(error)
-        say(f"{path}: {_without_name(path, error)}")
         # A file that can't be read here is in nobody's log.
-        if code != USAGE:
-            say(f"{path}: the logs of nginx, node and control plane have this as trace {trace_id}")
+        traced = "" if code == USAGE else f" (trace {trace_id})"
+        say(f"{path}: {_without_name(path, error)}{traced}")
         if as_json:
             failed = {"error": str(error), "trace_id": trace_id, "exit_code": code}
             _print_json({"file": str(path), **failed})
