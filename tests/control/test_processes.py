@@ -124,7 +124,7 @@ def test_a_session_is_found_by_its_senders_trace_in_log_and_collector(tmp_path: 
             base = plane.start_web()
             key = plane.run("app", "create", "shop", "--scope", "upload").stdout.strip()
             answer = requests.post(
-                f"{base}/api/v1/upload/sessions?by=query",
+                f"{base}/api/v1/upload/sessions",
                 json={"owner": "user-7", "name": "a.iso", "size": 1000},
                 headers={
                     "Authorization": f"Bearer {key}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from portside import sizing
 from portside.cluster.file import parse
 from portside.operator import certificates
 from portside.quantities import GIB
-from portside.tracing import context
+from portside.tracing import context, current
 from portside.wire.files import StoredFile
 from portside.wire.hooks import Hook
 from tests.support import nginx_process
-from tests.support.agent.node_pairs import holds, introduce, member, wait_until
+from tests.support.agent.damage import Node as CommitsByHand
+from tests.support.agent.node_pairs import holds, introduce, member, rows, wait_until
 from tests.support.agent.process import Agent
 from tests.support.agent.receiver import Receiver
 from tests.support.agent.stored_files import attributes_of
@@ -196,7 +198,7 @@ def test_without_a_trace_that_can_be_read_nginx_and_agent_begin_the_same_one(
         answer = node.put(name, {} if header is None else {"traceparent": header})
         assert answer.status_code == 201, answer.text
         trace_id = expected or answer.headers["X-Request-ID"]
-        wait_until(lambda name=name: node.accessed("path", f"{UPLOAD}/{name}"), node.agent)
+        wait_until(partial(node.accessed, "path", f"{UPLOAD}/{name}"), node.agent)
         (line,) = node.accessed("path", f"{UPLOAD}/{name}")
         assert line["trace"] == trace_id, header
         (answered,) = [
@@ -208,6 +210,23 @@ def test_without_a_trace_that_can_be_read_nginx_and_agent_begin_the_same_one(
         stored = StoredFile.model_validate_json(answer.content)
         kept = json.loads(attributes_of(node.agent, stored).read_text())
         assert kept["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_commit_that_a_crash_cut_short_goes_on_with_its_trace(
+    make_agent: Callable[..., Agent],
+) -> None:
+    agent = make_agent()
+    add_hooks(agent, Hook(namespace="*", url="http://127.0.0.1:9/"))
+    cut = CommitsByHand(agent)
+    sender = context.parse(SENT["traceparent"], SENT["tracestate"])
+    assert sender is not None
+    with current.within(sender):
+        cut.index.begin(cut.intent("a.bin", b"content"))
+    cut.database.close()
+    agent.start()
+    assert rows(agent, "SELECT state FROM files") == [("COMMITTED",)]
+    assert rows(agent, "SELECT kind, trace FROM deliveries") == [("webhook", sender.text)]
+    assert rows(agent, "SELECT key FROM notes WHERE key LIKE 'trace:%'") == []
 
 
 def test_a_collector_gets_an_uploads_phases_copies_and_hooks_as_one_trace_without_secrets(

@@ -45,7 +45,8 @@ def test_steps_arrive_in_the_shape_of_otlp_with_their_order_times_and_failures(
     collector: Collector,
 ) -> None:
     made = _exporting(collector.url + "/")
-    with step("outer", Kind.SERVER, **{"url.path": f"/{TOKEN}", "http.response.status_code": 201}):
+    with step("outer", Kind.SERVER) as outermost:
+        outermost.attributes |= {"url.path": f"/{TOKEN}", "http.response.status_code": 201}
         with pytest.raises(OSError), step("inner"):
             raise OSError("gone")
         time.sleep(0.01)
