@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -57,6 +60,21 @@ def test_spans_get_through_and_what_is_none_is_passed_over(place: Path) -> None:
     finally:
         going.set()
         thread.join()
+
+
+def test_a_sender_without_a_network_gets_through(place: Path) -> None:
+    """As the web side's unit has it: PrivateNetwork=yes."""
+    send = (
+        "import sys; from pathlib import Path; from portside.tracing.context import begin; "
+        "from portside.tracing.relay import Relay; from portside.tracing.spans import Kind, Span; "
+        "sent = Relay(Path(sys.argv[1])); "
+        "sent.put(Span(begin(), None, 'PUT', Kind.SERVER, 1, 2, {}, '')); sys.exit(sent.dropped())"
+    )
+    with relay._short(place) as name, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(name)
+        subprocess.run(["unshare", "--net", sys.executable, "-c", send, str(place)], check=True)
+        receiver.setblocking(False)
+        assert json.loads(receiver.recv(relay.LONGEST))["name"] == "PUT"
 
 
 def test_without_a_receiver_spans_are_dropped_and_counted_at_once(place: Path) -> None:
