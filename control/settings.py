@@ -21,6 +21,7 @@ from pydantic_settings import (
 from portside.cluster import defaults
 from portside.cluster.lifetimes import Lifetimes
 from portside.cluster.quotas import Quotas
+from portside.tracing.collector import Collector
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
@@ -83,6 +84,8 @@ class Settings(BaseSettings):
     """Seconds for which a node that is down is waited for before its files are copied again."""
     probe: bool = True
     """Whether nodes are asked from here if they answer; else their heartbeats alone count."""
+    otlp: Collector | None = None
+    """Where spans go; without it none is recorded."""
     ca: Path | None = None
     """Trusted instead of the system's CAs where nodes are asked from here."""
     sessions_per_app: int = Field(default=60_000, gt=0)

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from agent.problems import ProblemError, slugs
 from agent.telemetry.failures import RecentFailures
+from portside.tracing.spans import step
 
 Way = Literal["form", "put", "tus", "ietf", "replicate"]
 """How a file is sent: a multipart form, a raw body, one of the two resumable protocols, or another
@@ -151,9 +152,10 @@ class UploadTimer:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Time a part of the request; one that fails isn't counted."""
+        """Time a part of the request, a span of its trace; one that fails isn't counted."""
         started = time.monotonic()
-        yield
+        with step(phase):
+            yield
         self._metrics.phases.labels(phase).observe(time.monotonic() - started)
 
     def received(self, size: int) -> None:

@@ -6,14 +6,14 @@ answers for itself. What the database knows (nodes, pools) is the same whoever a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from control.db import replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
+from portside.tracing.exporter import Outcome
 from portside.wire.heartbeat import NodeState
 from portside.wire.moves import MoveState
 
@@ -175,6 +176,25 @@ class ReplicaGauges:
                 "Since the database was last copied.",
                 value=state.age,
             )
+
+
+class SpanCounts:
+    """Spans for the collector, where one is named."""
+
+    def __init__(self, counts: Callable[[], Mapping[Outcome, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """As of now."""
+        counts = self._counts()
+        family = CounterMetricFamily(
+            "portside_control_spans",
+            "Spans for the collector, by what became of them.",
+            labels=("outcome",),
+        )
+        for outcome in get_args(Outcome):
+            family.add_metric((outcome,), counts.get(outcome, 0))
+        yield family
 
 
 def _under_way(session: Session) -> tuple[dict[tuple[str, str, str], int], dict[str, int]]:

@@ -49,6 +49,7 @@ from portside.cluster.rollout import Rollout
 from portside.cluster.ssh import NodeSsh, Ssh
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
+from portside.tracing.collector import Telemetry
 from portside.wire import paths
 from portside.wire.fields import LABEL, LONGEST, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
@@ -464,6 +465,7 @@ class Cluster(_Strict):
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
+    telemetry: Telemetry = Telemetry()
     hardening: Hardening = "standard"
     cors: Cors = Cors()
     nginx: NginxSettings = NginxSettings()

@@ -159,6 +159,12 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("tls: {mode: lab, staging: true}", "tls"),
         # Whoever was told to come with TLS alone, and doesn't trust it, is locked out.
         ("tls: {mode: lab, hsts: {max_age: 1d}}", "tls"),
+        ("telemetry: {otlp: 'collector:4318'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://user:secret@collector'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://collector:4318?key=secret'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://collector:99999'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://a b'}", "telemetry.otlp"),
+        ("telemetry: {otel: 'https://collector'}", "telemetry.otel"),
         ("tls: {mode: files, directory: x, hsts: {max_age: 900d}}", "tls.hsts.max_age"),
         ("tls: {mode: files, directory: x, hsts: {preload: true}}", "tls.hsts"),
         ("connect: telnet", "connect"),

@@ -513,6 +513,22 @@ def test_a_refusal_is_told_with_title_detail_slug_and_an_exit_code(
     assert (run.code, run.out) == (code, "")
     assert f"{slug.replace('-', ' ')}: so says the double ({status} {slug})" in run.err
     assert run.err.count("\n") == 1
+    # What finds it in the node's logs.
+    (sent,) = {headers["traceparent"] for _, _, headers in node.requests}
+    assert run.err.endswith(f" (trace {sent.split('-')[1]})\n")
+
+
+def test_each_file_is_a_trace_of_its_own_which_json_names(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    again = iso.with_name("again.iso")
+    again.write_bytes(iso.read_bytes())
+    run = put(node, str(iso), str(again), "--json")
+    assert run.code == 0
+    named = [json.loads(line)["trace_id"] for line in run.out.splitlines()]
+    assert len(set(named)) == 2
+    sent = {headers["traceparent"].split("-")[1] for _, _, headers in node.requests}
+    assert sent == set(named)
 
 
 def test_a_node_that_cant_be_reached_is_exit_code_4(
