@@ -15,8 +15,8 @@ from control.cluster.issuer import IssuerKeyUnusable
 from control.db.models import AlertChannel
 from control.settings import Settings
 from portside.alerting.destinations import Alerts, Mail
+from portside.alerting.message import AlertMessage
 from portside.tokens import SigningKey
-from portside.wire.alerts import AlertMessage
 
 _log = structlog.get_logger()
 

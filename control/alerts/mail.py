@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from control.alerts import text
+from control.alerts.deadline import DEADLINE, cut_off
 from control.alerts.webhook import NotDelivered
 from portside.alerting.destinations import Mail
-from portside.wire.alerts import AlertMessage
+from portside.alerting.message import AlertMessage
 
 _log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ def send(
     message: AlertMessage,
     control_url: str,
     trusted: ssl.SSLContext | None = None,
+    deadline: float = DEADLINE,
 ) -> None:
     """Have the server take it. Raises NotDelivered.
 
@@ -35,7 +37,7 @@ def send(
     host = urlsplit(control_url).hostname or "localhost"
     context = trusted or ssl.create_default_context()
     try:
-        with _connected(mail, host, context) as server:
+        with _connected(mail, host, context) as server, cut_off(lambda: server.sock, deadline):
             if mail.tls == "starttls":
                 # A server that lacks it is refused: an attacker between could have taken it out.
                 server.starttls(context=context)

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from control.db.deferred_log import log_on_commit
 from control.db.models import AlertChannel, AlertNotice
+from portside.alerting.message import AlertMessage
 from portside.backoff import Backoff
-from portside.wire.alerts import AlertMessage
 
 _log = structlog.get_logger()
 

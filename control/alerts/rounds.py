@@ -13,7 +13,7 @@ from control.cluster import rosters
 from control.db.database import Database
 from control.db.deferred_log import log_on_commit
 from control.settings import Settings
-from portside.wire.alerts import ToldAlert
+from portside.alerting.message import ToldAlert
 
 EVERY = 30.0
 """Seconds between two looks: what holds for two minutes is seen four times by then."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from control.alerts.judgement import Finding
 from portside.alerting.catalogue import Alert
-from portside.wire.alerts import AlertState, ToldAlert
+from portside.alerting.message import AlertState, ToldAlert
 
 QUIET = timedelta(minutes=5)
 """For how long a condition must be false until its alert has ended."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from control.alerts.outbox import new_id
+from portside.alerting.message import MOST_ALERTS, AlertMessage, ToldAlert
 from portside.quantities import format_duration
-from portside.wire.alerts import MOST_ALERTS, AlertMessage, ToldAlert
 
 _STATES = {"began": "", "lasts": "still: ", "ended": "over: "}
 _LONGEST = 4000

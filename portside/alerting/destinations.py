@@ -26,6 +26,8 @@ def _address(text: str) -> str:
     return text
 
 
+WebhookUrl = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1024)]
+
 Address = Annotated[str, AfterValidator(_address)]
 
 
@@ -61,9 +63,7 @@ class Alerts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Chat services have a secret in it.
-    webhook: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1024, repr=False)] | (
-        None
-    ) = None
+    webhook: WebhookUrl | None = Field(default=None, repr=False)
     mail: Mail | None = None
     repeat: Duration = Field(default=86400, ge=3600, le=30 * 86400)
     heartbeat: Duration | None = Field(default=None, ge=60, le=86400)
