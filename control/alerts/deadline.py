@@ -13,10 +13,14 @@ DEADLINE = 60.0
 
 @contextmanager
 def cut_off(of: Callable[[], socket.socket | None], after: float = DEADLINE) -> Iterator[None]:
-    """Shut the connection down once the time is over: whoever waits for it gets an OSError, or
-    finds it at its end."""
+    """Shut the connection down once the time is over.
+
+    Raises TimeoutError then, also where what had come by that time looks like an answer.
+    """
+    over = threading.Event()
 
     def cut() -> None:
+        over.set()
         connection = of()
         if connection is not None:
             with suppress(OSError):
@@ -30,3 +34,5 @@ def cut_off(of: Callable[[], socket.socket | None], after: float = DEADLINE) -> 
         yield
     finally:
         timer.cancel()
+        if over.is_set():
+            raise TimeoutError(f"no answer within {after:.0f} s") from None

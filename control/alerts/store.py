@@ -34,7 +34,7 @@ _HALF_HOUR = 1800 * 1_000_000
 
 def read(session: Session, now: datetime) -> ClusterReading:
     """Everything as of now."""
-    samples = _samples(session)
+    samples = _samples(session, now)
     cluster = session.get(ClusterState, 1)
     listening = None if cluster is None else cluster.listening_since
     wanted = select(Node).where(Node.in_roster, Node.wanted != "retired").order_by(Node.node_id)
@@ -127,7 +127,7 @@ def sample(session: Session, reading: ClusterReading) -> None:
     )
 
 
-def _samples(session: Session) -> Mapping[str, Sequence[Sample]]:
+def _samples(session: Session, now: datetime) -> Mapping[str, Sequence[Sample]]:
     found: dict[str, list[Sample]] = defaultdict(list)
     rows = session.execute(
         select(
@@ -138,7 +138,10 @@ def _samples(session: Session) -> Mapping[str, Sequence[Sample]]:
             AlertSample.committed,
             AlertSample.failed,
             AlertSample.broken,
-        ).order_by(AlertSample.node_id, AlertSample.at)
+        )
+        # None of a clock that was ahead.
+        .where(AlertSample.at <= now)
+        .order_by(AlertSample.node_id, AlertSample.at)
     )
     for node_id, at, disk_free, quarantined, committed, failed, broken in rows:
         found[node_id].append(Sample(at, disk_free, quarantined, committed, failed, broken))

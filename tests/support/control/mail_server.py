@@ -11,6 +11,7 @@ import email
 import socket
 import ssl
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
@@ -77,12 +78,12 @@ class MailServer:
             try:
                 if self.from_the_first_byte:
                     connection = self.secured(connection)
-                _Conversation(self, connection, self.from_the_first_byte).hold()
+                conversation = _Conversation(self, connection, self.from_the_first_byte)
+                with closing(conversation):
+                    conversation.hold()
             except OSError:
                 # The client has gone: what it wanted to see it has seen.
                 continue
-            finally:
-                connection.close()
 
     def secured(self, connection: socket.socket) -> ssl.SSLSocket:
         """The same connection, encrypted from here on."""
@@ -103,6 +104,10 @@ class _Conversation:
         self._user: str | None = None
         self._sender = ""
         self._recipients: list[str] = []
+
+    def close(self) -> None:
+        """Leave the client, by the connection that it has now."""
+        self._connection.close()
 
     def hold(self) -> None:
         """Answer whatever it says."""
