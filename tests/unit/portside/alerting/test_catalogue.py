@@ -36,7 +36,8 @@ def test_a_section_says_what_the_alert_says_and_what_to_do(alert: Alert) -> None
 @pytest.mark.parametrize("alert", CATALOGUE.values(), ids=lambda alert: alert.name)
 def test_an_alert_is_one_plain_sentence_with_a_reason(alert: Alert) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", alert.name)
-    assert re.fullmatch(r"[A-Z][^.]+\.", alert.meaning)
+    assert re.fullmatch(r"[A-Z].+\.", alert.meaning)
+    assert ". " not in alert.meaning
     assert alert.because
     assert alert.threshold
     assert alert.runbook == f"docs/runbook.md#{alert.name}"
