@@ -53,6 +53,7 @@ from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
 from agent.telemetry.span_export import SpanExport
 from agent.telemetry.worker_report import (
+    CertificateReport,
     HeartbeatReport,
     WorkerReport,
     cold_warnings,
@@ -135,7 +136,13 @@ class Worker:
             database,
             rosters,
             control,
-            HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
+            HeartbeatPayload(
+                settings,
+                database,
+                self._scrubber.report,
+                pushes.lag,
+                lambda: self._rounds.certificate,
+            ),
             leases,
             LifetimeOrders(partial(ending.change, settings, database)),
             HoldOrders(settings, database),
@@ -283,6 +290,7 @@ class Worker:
                 f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
                 "then `portside-agent pushes retry`, or drop"
             )
+        served = self._rounds.certificate
         report = WorkerReport(
             time=time.time(),
             uptime=uptime(),
@@ -295,6 +303,9 @@ class Worker:
             scan=scan,
             pushes=pushes,
             spans=None if self._spans is None else self._spans.report(),
+            certificate=None
+            if served is None
+            else CertificateReport(begins=served.begins.timestamp(), ends=served.ends.timestamp()),
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )

@@ -22,7 +22,7 @@ from control.api import (
     sessions,
     usage,
 )
-from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges, SpanCounts
+from control.api.metrics import BackupGauges, ClusterGauges, Metrics, ReplicaGauges, SpanCounts
 from control.api.operations import API, OPERATIONS
 from control.api.requests.authorization import Access
 from control.api.requests.conventions import Conventions
@@ -60,7 +60,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     key = issuer.load(settings)
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
-    metrics.registry.register(ClusterGauges(snapshots, database))
+    metrics.registry.register(ClusterGauges(snapshots, database, clock))
+    if settings.backups is not None:
+        metrics.registry.register(BackupGauges(settings.backups, clock))
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
     if settings.otlp is not None:

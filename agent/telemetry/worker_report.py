@@ -127,6 +127,13 @@ class SpansReport(_Part):
     """By the collector."""
 
 
+class CertificateReport(_Part):
+    """Between which times the certificate counts that nginx serves, in Unix seconds."""
+
+    begins: float
+    ends: float
+
+
 class WorkerReport(_Part):
     """Everything the worker tells."""
 
@@ -148,6 +155,8 @@ class WorkerReport(_Part):
     pushes: PushesReport = PushesReport()
     spans: SpansReport | None = None
     """None where no collector is named."""
+    certificate: CertificateReport | None = None
+    """None while nginx shows none."""
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from portside.alerting.destinations import Alerts
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, DirectoryUrl, Profile
@@ -248,7 +249,7 @@ class Scrub(_Strict):
     """How fast and how often stored files are read again to find damage."""
 
     rate: Size = Field(default=20 * MIB, ge=64 * KIB, le=MOST_RATE)
-    every: Duration = Field(default=30 * 86400, ge=60, le=10 * 365 * 86400)
+    every: Duration = Field(default=defaults.SCRUB_EVERY, ge=60, le=10 * 365 * 86400)
 
 
 class Cold(Bucket):
@@ -394,7 +395,7 @@ class Control(_Strict):
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
     how many of the database's hourly ones stay, `replica` where it is copied to all the time.
     `probe` says whether it asks nodes if they answer from outside: behind NAT that doesn't lead
-    back in they may answer everybody but it.
+    back in they may answer everybody but it. `alerts` says who is told what is wrong.
     """
 
     url: str | None = None
@@ -405,6 +406,7 @@ class Control(_Strict):
     backups: int = Field(default=48, ge=1, le=10_000)
     replica: Replica | None = None
     probe: bool = True
+    alerts: Alerts | None = None
 
     @field_validator("url", mode="after")
     @classmethod

@@ -8,6 +8,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/issuer/<kid>.distrusted     empty: that one was stolen
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
+    secrets/<cluster>/alerts.password             the mail server's that takes alerts, by hand
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
@@ -318,6 +319,13 @@ class Keystore:
     def replica_credentials(self) -> str:
         """The access key of the bucket that the database is copied to. Raises KeystoreError."""
         return self._credentials("replica.credentials", "control.replica.bucket")
+
+    def alerts_password(self) -> str:
+        """The password for the mail server that takes alerts. Raises KeystoreError."""
+        text = self._by_hand("alerts.password", "control.alerts.mail.user", "password")
+        if len(text.strip().splitlines()) != 1:
+            raise KeystoreError(f"{self.directory / 'alerts.password'} must be one line")
+        return f"{text.strip()}\n"
 
     def replica_key(self) -> str:
         """The private SSH key that the database is copied with. Raises KeystoreError."""
