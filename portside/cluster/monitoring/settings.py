@@ -1,0 +1,161 @@
+"""Who watches the cluster and whom it tells: `monitoring` of the cluster file.
+
+Secrets are no part of it: a mailbox's password and a webhook's token lie in the keystore.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from portside.quantities import MIB, Duration, Size
+from portside.wire.fields import NodeId
+
+RETENTION = 30 * 86400
+"""See Monitoring.keep: a month shows what the same day of last week, and last month's end, was."""
+
+LEAST_DISK = 256 * MIB
+"""Prometheus writes segments of 128 MiB ahead of its blocks: with less room than two of them it
+would throw away what it has just written."""
+
+_EMAIL = re.compile(r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$")
+_URL = re.compile(
+    r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[!-~]*)?$",
+)
+_SMARTHOST = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]{1,253}):(\d{1,5})$")
+
+
+def networks(found: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses and networks, if they are some. Raises ValueError."""
+    for network in found:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
+            ) from None
+    return found
+
+
+def _address(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError(f"{text!r} is no address of a mailbox: write it as ops@example.net")
+    return text
+
+
+def _one_or_several(found: object) -> object:
+    return (found,) if isinstance(found, str) else found
+
+
+Mailbox = Annotated[str, Field(max_length=254), AfterValidator(_address)]
+
+
+class Mail(BaseModel):
+    """Mailboxes that alerts go to, and the server that takes mail for them (RFC 6409).
+
+    With `user` the server asks who sends: its password is `secrets/<cluster>/mail.password`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Annotated[tuple[Mailbox, ...], BeforeValidator(_one_or_several)] = Field(
+        min_length=1, max_length=16
+    )
+    sender: Mailbox
+    server: str
+    user: str | None = Field(default=None, pattern=r"^[!-~]{1,254}$")
+    tls: bool = True
+
+    @field_validator("server", mode="after")
+    @classmethod
+    def _with_port(cls, server: str) -> str:
+        found = _SMARTHOST.fullmatch(server)
+        if found is None or not 0 < int(found[2]) < 65536:
+            raise ValueError(f"{server!r}: a host and a port, as mail.example.net:587")
+        return server
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> Mail:
+        if self.user and not self.tls:
+            raise ValueError("with `tls: off` a password would go in the clear: leave `user` out")
+        return self
+
+
+class Alertmanager(BaseModel):
+    """Whom alerts are told: a webhook, mailboxes, or both.
+
+    With `webhook_token` each call has `Authorization: Bearer`, with what is in
+    `secrets/<cluster>/webhook.token`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    webhook: str | None = Field(default=None, max_length=2048)
+    webhook_token: bool = False
+    mail: Mail | None = None
+
+    @field_validator("webhook", mode="after")
+    @classmethod
+    def _url(cls, webhook: str | None) -> str | None:
+        if webhook is not None and not _URL.fullmatch(webhook):
+            raise ValueError(f"{webhook!r} is no URL: write it as https://hooks.example.net/alerts")
+        return webhook
+
+    @model_validator(mode="after")
+    def _tells_somebody(self) -> Alertmanager:
+        if self.webhook is None and self.mail is None:
+            raise ValueError("needs a webhook, mail, or both: leave it out to tell nobody")
+        if self.webhook_token and not (self.webhook or "").startswith("https://"):
+            raise ValueError("webhook_token is for a webhook at https://")
+        return self
+
+
+class Monitoring(BaseModel):
+    """Prometheus and Alertmanager on one node of the cluster, node_exporter on all.
+
+    `node` is where they run, without it on the first control node. What was measured is kept for
+    `keep` seconds, and on no more than `disk` bytes. `grafana` lays the board and the data source
+    ready there for a Grafana of the operator's. `allow` are networks that may read every node's
+    metrics besides.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prometheus: bool = False
+    grafana: bool = False
+    node: NodeId | None = None
+    keep: Duration = Field(default=RETENTION, ge=86400, le=5 * 365 * 86400)
+    disk: Size | None = Field(default=None, ge=LEAST_DISK)
+    alertmanager: Alertmanager | None = None
+    allow: tuple[str, ...] = ()
+
+    @field_validator("allow", mode="after")
+    @classmethod
+    def _allowed(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        return networks(allow)
+
+    @model_validator(mode="after")
+    def _has_a_use(self) -> Monitoring:
+        said = {
+            "grafana": self.grafana,
+            "node": self.node,
+            "disk": self.disk,
+            "alertmanager": self.alertmanager,
+        }
+        useless = [name for name, value in said.items() if value]
+        if useless and not self.prometheus:
+            raise ValueError(
+                f"{' and '.join(useless)}: only with `prometheus: on`, which is what they are of"
+            )
+        return self
