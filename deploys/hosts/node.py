@@ -24,9 +24,7 @@ from portside.quantities import format_size
 def ports_of(cluster: Cluster, node_id: str) -> tuple[int, ...]:
     """What a node serves to the world."""
     controls = "control" in cluster.roles_of(node_id)
-    return tuple(
-        dict.fromkeys((80, 443, *([cluster.control_port(node_id)] if controls else ())))
-    )
+    return tuple(dict.fromkeys((80, 443, *([cluster.control_port(node_id)] if controls else ()))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,3 +52,20 @@ def _of(cluster: Cluster, node_id: str) -> Iterator[Target]:
         yield Target(CONTROL_JOB, node_id, host, cluster.control_port(node_id), METRICS)
     if cluster.monitoring.prometheus:
         yield Target(NODE_JOB, node_id, host, 443, NODE_METRICS)
+
+
+def groups(
+    cluster: Cluster, here: str | None
+) -> list[tuple[tuple[str, str, str | None], list[Target]]]:
+    """Targets by what they are asked alike: job, path and, for those of the node `here`, its name.
+
+    A Prometheus asks its own node at its loopback; what the certificate names is said once a job.
+    """
+
+    def alike(target: Target) -> tuple[str, str, str | None]:
+        return target.job, target.path, target.host if target.node_id == here else None
+
+    found: dict[tuple[str, str, str | None], list[Target]] = {}
+    for target in targets(cluster):
+        found.setdefault(alike(target), []).append(target)
+    return list(found.items())
