@@ -52,6 +52,7 @@ from agent.storage.opening import open_index
 from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
 from agent.telemetry.worker_report import (
+    CertificateReport,
     HeartbeatReport,
     WorkerReport,
     cold_warnings,
@@ -134,7 +135,13 @@ class Worker:
             database,
             rosters,
             control,
-            HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
+            HeartbeatPayload(
+                settings,
+                database,
+                self._scrubber.report,
+                pushes.lag,
+                lambda: self._rounds.certificate,
+            ),
             leases,
             LifetimeOrders(partial(ending.change, settings, database)),
             HoldOrders(settings, database),
@@ -275,6 +282,7 @@ class Worker:
                 f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
                 "then `portside-agent pushes retry`, or drop"
             )
+        served = self._rounds.certificate
         report = WorkerReport(
             time=time.time(),
             uptime=uptime(),
@@ -286,6 +294,9 @@ class Worker:
             cold=cold,
             scan=scan,
             pushes=pushes,
+            certificate=None
+            if served is None
+            else CertificateReport(begins=served.begins.timestamp(), ends=served.ends.timestamp()),
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )

@@ -163,6 +163,17 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("pushed", "Copies confirmed by other nodes.", report.pushes.pushed)
     yield _counter("pushed_bytes", "Bytes sent for them.", report.pushes.bytes_sent)
     yield _counter("push_failures", "Attempts at copies that failed.", report.pushes.failed)
+    if report.certificate is not None:
+        yield _gauge(
+            "certificate_end_timestamp_seconds",
+            "When the certificate that nginx serves ends, in Unix seconds.",
+            report.certificate.ends,
+        )
+        yield _gauge(
+            "certificate_lifetime_seconds",
+            "From its beginning to its end.",
+            report.certificate.ends - report.certificate.begins,
+        )
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
     if report.heartbeats.control_url is not None:
         yield from _of_heartbeats(report.heartbeats, report.age())

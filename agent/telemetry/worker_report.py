@@ -115,6 +115,13 @@ class PushesReport(_Part):
     bytes_sent: int = 0
 
 
+class CertificateReport(_Part):
+    """Between which times the certificate counts that nginx serves, in Unix seconds."""
+
+    begins: float
+    ends: float
+
+
 class WorkerReport(_Part):
     """Everything the worker tells."""
 
@@ -134,6 +141,8 @@ class WorkerReport(_Part):
     scan: ScanReport | None = None
     """None where no namespace is scanned."""
     pushes: PushesReport = PushesReport()
+    certificate: CertificateReport | None = None
+    """None while nginx shows none."""
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0

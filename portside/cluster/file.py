@@ -196,7 +196,7 @@ class Scrub(_Strict):
     """How fast and how often stored files are read again to find damage."""
 
     rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    every: Duration = Field(default=30 * 86400, ge=60)
+    every: Duration = Field(default=defaults.SCRUB_EVERY, ge=60)
 
 
 class Cold(Bucket):
