@@ -1,8 +1,8 @@
 """Monitoring, where the cluster file asks for it: Debian's node_exporter on every node, and on one
 of them Prometheus with what belongs to it (components/monitoring_server.py).
 
-Each is a drop-in beside Debian's unit, written before the package comes: that starts its services at
-once, open to the world. Off again, services and settings go; packages and what was measured stay.
+Each is a drop-in beside Debian's unit, written before the package comes: that starts its services
+at once, open to the world. Off again, services and settings go; packages and data stay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prometheus and Alertmanager on the node that watches the others, and the board for a Grafana.
 
-Both listen on loopback. Their settings are looked at by promtool and amtool before they take the old
-ones' place, and taken up by a reload, which succeeds only once the service itself says so.
+Both listen on loopback. Their settings are looked at by promtool and amtool before they take the
+old ones' place, and taken up by a reload, which succeeds only once the service itself says so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pyinfra.api.exceptions import PyinfraError
 from deploys import layout
 from deploys.components.tls import authority_file
 from deploys.hosts.monitoring import SERVER_SERVICES, dropin, watched
+from deploys.hosts.monitoring import Watched as Watched
 from deploys.hosts.node import Node
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
@@ -23,12 +24,26 @@ from deploys.operations.services import Level, converged
 from portside import sizing
 from portside.cluster.monitoring import scraping
 from portside.operator.keystore import Keystore, KeystoreError
+from portside.rendering.monitoring import alert_rules, grafana_board
 
 GRAFANAS_FILES = (
     f"{layout.GRAFANA}/datasources/portside.yaml",
     f"{layout.GRAFANA}/dashboards/portside.yaml",
     f"{layout.GRAFANA_BOARDS}/portside.json",
 )
+
+INHIBITED = (
+    ("memory-short", "memory-high"),
+    ("certificate-last-days", "certificate-ending"),
+    ("heartbeat-missing", "metrics-missing"),
+    ("slo-burn-fast", "slo-burn"),
+    ("slo-burn-fast", "slo-burn-slow"),
+    ("slo-burn", "slo-burn-slow"),
+)
+"""While the first is told of a node, the second isn't: names of portside.alerting.catalogue."""
+
+ALERTMANAGERS_CHECK = 'said=$(amtool check-config {}) || { echo "$said" >&2; false; }'
+"""It says what is wrong where others say what is right."""
 
 _USER = layout.PROMETHEUS_USER
 _PRIVATE = f"{_USER}:{_USER}"
@@ -85,8 +100,8 @@ def server(node: Node) -> None:
     _alertmanager(node)
     if node.cluster.monitoring.grafana:
         _grafana()
-    else:
-        files_gone(name="Nothing is laid ready for Grafana", paths=GRAFANAS_FILES)
+    # In one look: what else isn't asked for by now.
+    files_gone(name="What is not asked for is gone", paths=_unasked(node))
 
 
 def _prometheus(node: Node) -> None:
@@ -95,7 +110,11 @@ def _prometheus(node: Node) -> None:
     files_in_place(
         name="Alert rules",
         files=[
-            File(layout.ALERT_RULES, alert_rules(node), check="promtool check rules {} >/dev/null"),
+            File(
+                layout.ALERT_RULES,
+                alert_rules(node.cluster),
+                check="promtool check rules {} >/dev/null",
+            ),
             *([File(layout.MONITORING_CA, authority)] if authority else []),
         ],
     )
@@ -129,26 +148,17 @@ def _prometheus(node: Node) -> None:
 
 
 def _alertmanager(node: Node) -> None:
-    # A secret that isn't asked for any more goes.
-    kept = secrets(node)
-    files_gone(
-        name="Secrets that are not asked for are gone",
-        paths=[
-            path
-            for path in (layout.MAIL_PASSWORD, layout.WEBHOOK_TOKEN)
-            if path not in {each.path for each in kept}
-        ],
-    )
     files_in_place(
         name="Settings of Alertmanager, secrets",
         files=[
-            *kept,
+            *secrets(node),
             File(
                 layout.ALERTMANAGER_SETTINGS,
                 alertmanager_settings(node),
                 _PRIVATE,
                 0o600,
-                check="amtool check-config {} >/dev/null",
+                # It says what is wrong where others say what is right.
+                check='said=$(amtool check-config {}) || { echo "$said" >&2; false; }',
             ),
         ],
     )
@@ -220,18 +230,8 @@ def alertmanager_settings(node: Node) -> str:
         told=node.cluster.monitoring.alertmanager,
         mail_password=layout.MAIL_PASSWORD,
         webhook_token=layout.WEBHOOK_TOKEN,
+        inhibited=INHIBITED,
     )
-
-
-def alert_rules(node: Node) -> str:
-    """alerts.yml."""
-    return render("prometheus/alerts.yml.j2", cluster=node.cluster)
-
-
-def grafana_board() -> str:
-    """The board as Grafana has it."""
-    path = layout.PROJECT_ROOT / "templates" / "grafana" / "portside.json"
-    return path.read_text(encoding="utf-8")
 
 
 def secrets(node: Node) -> list[File]:
@@ -247,6 +247,12 @@ def secrets(node: Node) -> list[File]:
     except KeystoreError as error:
         raise PyinfraError(f"{node.node_id}: {error}") from None
     return files
+
+
+def _unasked(node: Node) -> list[str]:
+    kept = {each.path for each in secrets(node)}
+    unasked = [path for path in (layout.MAIL_PASSWORD, layout.WEBHOOK_TOKEN) if path not in kept]
+    return [*unasked, *(() if node.cluster.monitoring.grafana else GRAFANAS_FILES)]
 
 
 def restarted(service: str) -> str:

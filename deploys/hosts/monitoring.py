@@ -1,4 +1,4 @@
-"""What monitoring wants to know of a node before it comes there, and whom the node lets in for it."""
+"""What monitoring wants to know of a node before it comes there, and whom the node lets in."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def obstacles(node: Node) -> list[str]:
     ]
     if by != node.node_id and not _addresses(node, by, found):
         problems.append(
-            f"{node.cluster.host(by)}, where Prometheus runs, has no address here: mend its DNS, or "
-            f"say `nodes.{by}.address` in the cluster file"
+            f"{node.cluster.host(by)}, where Prometheus runs, has no address here: mend its DNS, "
+            f"or say `nodes.{by}.address` in the cluster file"
         )
     return problems
 

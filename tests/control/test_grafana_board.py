@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import requests
 
-from deploys.components.monitoring_server import grafana_board
 from portside.cluster.monitoring import scraping
+from portside.rendering.monitoring import grafana_board
 from tests.support.control.small_cluster import SmallCluster
 from tests.support.control.uploading import (
     apps,

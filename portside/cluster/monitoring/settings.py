@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     field_validator,
@@ -33,7 +32,9 @@ _EMAIL = re.compile(r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$")
 _URL = re.compile(
     r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[!-~]*)?$",
 )
-_SMARTHOST = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]{1,253}):(\d{1,5})$")
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_IMPLICIT_TLS = 465
+"""The port at which Alertmanager speaks TLS from the first byte, and at no other."""
 
 
 def networks(found: tuple[str, ...]) -> tuple[str, ...]:
@@ -54,10 +55,6 @@ def _address(text: str) -> str:
     return text
 
 
-def _one_or_several(found: object) -> object:
-    return (found,) if isinstance(found, str) else found
-
-
 Mailbox = Annotated[str, Field(max_length=254), AfterValidator(_address)]
 
 
@@ -69,27 +66,23 @@ class Mail(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    to: Annotated[tuple[Mailbox, ...], BeforeValidator(_one_or_several)] = Field(
-        min_length=1, max_length=16
-    )
+    to: tuple[Mailbox, ...] = Field(min_length=1, max_length=20)
     sender: Mailbox
-    server: str
+    host: str = Field(pattern=r"^([A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]{2,45})$")
+    port: int | None = Field(default=None, ge=1, le=65535)
+    tls: Literal["starttls", "tls", "none"] = "starttls"
     user: str | None = Field(default=None, pattern=r"^[!-~]{1,254}$")
-    tls: bool = True
-
-    @field_validator("server", mode="after")
-    @classmethod
-    def _with_port(cls, server: str) -> str:
-        found = _SMARTHOST.fullmatch(server)
-        if found is None or not 0 < int(found[2]) < 65536:
-            raise ValueError(f"{server!r}: a host and a port, as mail.example.net:587")
-        return server
 
     @model_validator(mode="after")
     def _no_password_in_the_clear(self) -> Mail:
-        if self.user and not self.tls:
-            raise ValueError("with `tls: off` a password would go in the clear: leave `user` out")
+        if self.user and self.tls == "none":
+            raise ValueError("user: no password travels without TLS: leave `tls: none` out")
         return self
+
+    @property
+    def port_used(self) -> int:
+        """As given, or what is usual for the way it is encrypted."""
+        return self.port or _PORTS[self.tls]
 
 
 class Alertmanager(BaseModel):
@@ -116,6 +109,13 @@ class Alertmanager(BaseModel):
     def _tells_somebody(self) -> Alertmanager:
         if self.webhook is None and self.mail is None:
             raise ValueError("needs a webhook, mail, or both: leave it out to tell nobody")
+        if self.mail is not None and (self.mail.tls == "tls") != (
+            self.mail.port_used == _IMPLICIT_TLS
+        ):
+            raise ValueError(
+                f"mail: Alertmanager speaks `tls: tls` at port {_IMPLICIT_TLS} and nothing else "
+                "there: take `starttls` at another port"
+            )
         if self.webhook_token and not (self.webhook or "").startswith("https://"):
             raise ValueError("webhook_token is for a webhook at https://")
         return self
