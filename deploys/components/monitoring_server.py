@@ -49,7 +49,7 @@ _USER = layout.PROMETHEUS_USER
 _PRIVATE = f"{_USER}:{_USER}"
 _SHARED = f"root:{_USER}"
 
-_ADDRESSES = {
+ADDRESSES = {
     layout.PROMETHEUS_SERVICE: layout.PROMETHEUS,
     layout.ALERTMANAGER_SERVICE: layout.ALERTMANAGER,
     layout.NODE_EXPORTER_SERVICE: layout.NODE_EXPORTER,
@@ -140,7 +140,7 @@ def _prometheus(node: Node) -> None:
             ),
             Level(
                 (layout.PROMETHEUS_SETTINGS, layout.ALERT_RULES, layout.MONITORING_CA),
-                _reloaded(layout.PROMETHEUS_SERVICE),
+                reloaded(layout.PROMETHEUS_SERVICE),
             ),
         ],
         holds=runs(layout.PROMETHEUS_SERVICE),
@@ -168,7 +168,7 @@ def _alertmanager(node: Node) -> None:
         levels=[
             Level((dropin(layout.ALERTMANAGER_SERVICE),), restarted(layout.ALERTMANAGER_SERVICE)),
             # Secrets aren't among them: they are read each time.
-            Level((layout.ALERTMANAGER_SETTINGS,), _reloaded(layout.ALERTMANAGER_SERVICE)),
+            Level((layout.ALERTMANAGER_SETTINGS,), reloaded(layout.ALERTMANAGER_SERVICE)),
         ],
         holds=runs(layout.ALERTMANAGER_SERVICE),
     )
@@ -263,10 +263,10 @@ systemctl daemon-reload
 systemctl unmask --quiet {service}
 systemctl enable --quiet {service}
 systemctl restart {service}
-{_until(service, path, "-")}"""
+{until_it_answers(service, path, "-")}"""
 
 
-def _reloaded(service: str) -> str:
+def reloaded(service: str) -> str:
     """Shell: a running service has taken up its settings; one that doesn't run is started."""
     return f"""\
 since=$(date +%s)
@@ -276,12 +276,12 @@ else
     systemctl enable --quiet {service}
     systemctl restart {service}
 fi
-{_until(service, "/metrics", '"$since"')}"""
+{until_it_answers(service, "/metrics", '"$since"')}"""
 
 
-def _until(service: str, path: str, since: str) -> str:
+def until_it_answers(service: str, path: str, since: str) -> str:
     """Shell: wait for a minute at most, and say why it was in vain."""
-    ask = f"python3 -I -c {shlex.quote(_ASK)} {_ADDRESSES[service]} {path} {since}"
+    ask = f"python3 -I -c {shlex.quote(_ASK)} {ADDRESSES[service]} {path} {since}"
     return f"""\
 answers=
 for attempt in $(seq 120); do

@@ -1,4 +1,4 @@
-"""Debian's Prometheus and node_exporter on loopback, as tests want them."""
+"""Debian's Prometheus, Alertmanager and node_exporter on loopback, as tests want them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class _Process:
                 [*arguments, f"--web.listen-address=127.0.0.1:{self.port}"], stderr=log, stdout=log
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def wait(self, path: str) -> None:
         """Wait until it answers at a path."""
 
@@ -56,22 +61,39 @@ class NodeExporter(_Process):
         self.wait("/metrics")
 
 
+class Alertmanager(_Process):
+    """One that tells nobody."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        self.settings = home / "alertmanager.yml"
+        self.settings.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+        super().__init__(
+            home,
+            "/usr/bin/prometheus-alertmanager",
+            f"--config.file={self.settings}",
+            f"--storage.path={home / 'data'}",
+            "--cluster.listen-address=",
+        )
+        self.wait("/-/ready")
+
+
 class Prometheus(_Process):
     """A Prometheus with these `scrape_configs`, empty as yet."""
 
     def __init__(self, home: Path, scrape_configs: Sequence[dict[str, Any]]) -> None:
         home.mkdir()
-        settings = home / "prometheus.yml"
+        self.settings = home / "prometheus.yml"
         every = f"{EVERY}s"
         text = {
             "global": {"scrape_interval": every, "scrape_timeout": every},
             "scrape_configs": list(scrape_configs),
         }
-        settings.write_text(yaml.safe_dump(text))
+        self.settings.write_text(yaml.safe_dump(text))
         super().__init__(
             home,
             "/usr/bin/prometheus",
-            f"--config.file={settings}",
+            f"--config.file={self.settings}",
             f"--storage.tsdb.path={home / 'data'}",
         )
         self.wait("/-/ready")
