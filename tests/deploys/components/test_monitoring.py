@@ -47,11 +47,15 @@ def _told(who: str) -> str:
 
 
 def _deploy(
-    secrets: Path, text: str, node_id: str = "c01", role: str = "control", **more: Any
+    secrets: Path,
+    text: str,
+    node_id: str = "c01",
+    role: str = "control",
+    said: dict[str, Any] | None = None,
 ) -> list[str]:
     (secrets.parent.parent / "cluster.yaml").write_text(text)
     script = "control_node.py" if role == "control" else "storage_node.py"
-    return fake_host.deploy(script, {**PRISTINE, WHERE: FOUND, **more}, node_id, [role])
+    return fake_host.deploy(script, {**PRISTINE, WHERE: FOUND, **(said or {})}, node_id, [role])
 
 
 def _writes(commands: list[str], path: str) -> list[str]:
@@ -119,7 +123,7 @@ def test_nobody_gets_it_unasked(secrets: Path, node_id: str, role: str) -> None:
 def test_switched_off_again_it_stops_and_goes(secrets: Path) -> None:
     there = [f"file 644 root root {'0' * 64} {dropin(layout.PROMETHEUS_SERVICE)}"]
     first = f"for p in {dropin(layout.PROMETHEUS_SERVICE)} "
-    commands = _deploy(secrets, CLUSTER, **{first: there})
+    commands = _deploy(secrets, CLUSTER, said={first: there})
     gone = commands[position(commands, f"rm -f {dropin(layout.PROMETHEUS_SERVICE)}")]
     for service in (
         layout.PROMETHEUS_SERVICE,
@@ -140,16 +144,16 @@ def test_switched_off_again_it_stops_and_goes(secrets: Path) -> None:
 )
 def test_what_an_operator_has_set_up_himself_is_not_taken_over(secrets: Path, service: str) -> None:
     with pytest.raises(PyinfraError, match=f"{service} runs here .*apt purge"):
-        _deploy(secrets, ON, **{WHERE: [*FOUND, f"runs {service}"]})
+        _deploy(secrets, ON, said={WHERE: [*FOUND, f"runs {service}"]})
 
 
 @pytest.mark.usefixtures("release")
 def test_a_node_that_does_not_know_where_prometheus_comes_from_is_refused(secrets: Path) -> None:
     with pytest.raises(PyinfraError, match=r"c01\.portside\.test.* has no address here"):
-        _deploy(secrets, ON, "s01", "storage", **{WHERE: ["disk 107374182400"]})
+        _deploy(secrets, ON, "s01", "storage", said={WHERE: ["disk 107374182400"]})
     # Where SSH finds it will do.
-    said = ON.replace("c01: {}", "c01: {address: 192.0.2.44}")
-    _deploy(secrets, said, "s01", "storage", **{WHERE: ["disk 107374182400"]})
+    addressed = ON.replace("c01: {}", "c01: {address: 192.0.2.44}")
+    _deploy(secrets, addressed, "s01", "storage", said={WHERE: ["disk 107374182400"]})
 
 
 @pytest.mark.usefixtures("release")

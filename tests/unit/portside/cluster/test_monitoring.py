@@ -47,7 +47,7 @@ def test_what_makes_no_sense_is_told_with_its_key(said: str, problem: str) -> No
         ("mail: {" + MAIL + ", tls: none, user: a}", "mail: user: no password travels without"),
         ("mail: {" + MAIL + ", tls: tls, port: 587}", "mail: Alertmanager speaks `tls: tls`"),
         ("mail: {" + MAIL + ", port: 465}", "mail: Alertmanager speaks `tls: tls`"),
-        ("mail: {" + MAIL.replace("ops@", "b@portside.test, Ops@@") + "}", "mail.to.1: 'Ops@@portside.test' is no"),
+        ("mail: {" + MAIL.replace("ops@", "b@portside.test, o@@") + "}", "mail.to.1: 'o@@"),
         ("mail: {" + MAIL.replace("mail.", "'a b.").replace("test'", "test'") + "'}", "mail"),
     ],
 )
