@@ -20,7 +20,7 @@ from control.api import (
     sessions,
     usage,
 )
-from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
+from control.api.metrics import BackupGauges, ClusterGauges, Metrics, ReplicaGauges
 from control.api.operations import API, OPERATIONS
 from control.api.requests.authorization import Access
 from control.api.requests.conventions import Conventions
@@ -56,7 +56,9 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     key = issuer.load(settings)
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
-    metrics.registry.register(ClusterGauges(snapshots, database))
+    metrics.registry.register(ClusterGauges(snapshots, database, clock))
+    if settings.backups is not None:
+        metrics.registry.register(BackupGauges(settings.backups, clock))
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
     wrong = WrongCredentials(settings.wrong_keys_per_minute, ProblemError)

@@ -18,6 +18,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from portside.alerting.catalogue import Bounds
+from portside.alerting.destinations import Alerts
 from portside.cluster import defaults
 from portside.cluster.lifetimes import Lifetimes
 from portside.cluster.quotas import Quotas
@@ -45,6 +47,14 @@ class Settings(BaseSettings):
     """A 0600 file with that URL instead, which keeps its password out of this one."""
     replica_socket: Path | None = None
     """Where litestream tells how old its copy of the database is; None: there is no copy."""
+    backups: Path | None = None
+    """Where the database's backups are; None: somebody else makes them."""
+    alerts: Alerts | None = None
+    """Who is told what is wrong; None: nobody, and Prometheus may."""
+    alerts_password_file: Path | None = None
+    """A 0600 file with the password for the mail server."""
+    scrub_every: int = Field(default=defaults.SCRUB_EVERY, gt=0)
+    """Seconds in which nodes read each stored file again."""
     connections: int = Field(default=16, ge=2, le=200)
     """To the database, of each process."""
     roster: Path
@@ -104,6 +114,15 @@ class Settings(BaseSettings):
                 "lost on its way must not make a node dead"
             )
         return self
+
+    @property
+    def alert_bounds(self) -> Bounds:
+        """From when on each alert holds."""
+        return Bounds(
+            dead_after=int(self.dead_after),
+            repair_after=int(self.repair_after),
+            scrub_every=self.scrub_every,
+        )
 
     def database_url(self) -> str:
         """The database's URL, secrets included: never log it. Raises SettingsError."""

@@ -17,9 +17,10 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from control.catalogue import usage
+from control.catalogue import copies, usage
+from control.cluster import node_states
 from control.cluster.snapshot import Snapshots
-from control.db import replica
+from control.db import backups, replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
@@ -88,7 +89,10 @@ class Metrics:
 class ClusterGauges:
     """Nodes and pools as of the snapshot. Without a database there are none: that is an alarm."""
 
-    def __init__(self, snapshots: Snapshots, database: Database) -> None:
+    def __init__(
+        self, snapshots: Snapshots, database: Database, clock: Callable[[], datetime]
+    ) -> None:
+        self._clock = clock
         self._snapshots = snapshots
         self._database = database
 
@@ -99,6 +103,7 @@ class ClusterGauges:
             snapshot = self._snapshots.current()
             work, moves = self._database.read(_under_way)
             used = self._database.read(usage.total)
+            short, none = self._database.read(copies.count_short)
         except DatabaseUnavailable:
             up.add_metric((), 0)
             yield up
@@ -116,6 +121,16 @@ class ClusterGauges:
         for node in snapshot.nodes.values():
             healthy.add_metric((node.node_id,), node.healthy)
         yield healthy
+        silent = GaugeMetricFamily(
+            "portside_control_node_silent_seconds",
+            "Seconds for which the node could have been heard and wasn't.",
+            labels=("node",),
+        )
+        for node in snapshot.nodes.values():
+            if node.state != "retired":
+                seconds = node_states.silence(node.signs, self._clock(), snapshot.listening_since)
+                silent.add_metric((node.node_id,), max(0.0, seconds))
+        yield silent
         skews = GaugeMetricFamily(
             "portside_control_node_clock_skew_seconds",
             "Seconds by which the node's clock was ahead of this one at its last heartbeat.",
@@ -147,11 +162,31 @@ class ClusterGauges:
             going.add_metric((move_state,), moves.get(move_state, 0))
         yield going
         for name, meaning, count in (
+            ("files_short", "Files with fewer copies than they should have.", short),
+            ("files_without_copy", "Those of them without any that is known to be good.", none),
             ("usage_bytes", "Bytes of files, each counted once whatever its copies.", used.bytes),
             ("usage_files", "Files.", used.files),
             ("usage_promised_bytes", "The most that open sessions bring.", used.promised_bytes),
         ):
             yield GaugeMetricFamily(f"portside_control_{name}", meaning, value=count)
+
+
+class BackupGauges:
+    """The hourly backups of the database, where the deploy makes them."""
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As the folder is now."""
+        age = backups.age(self._folder, self._clock())
+        if age is not None:
+            yield GaugeMetricFamily(
+                "portside_control_backup_age_seconds",
+                "Since the newest backup of the database was made.",
+                value=age,
+            )
 
 
 class ReplicaGauges:

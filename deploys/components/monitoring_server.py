@@ -241,7 +241,7 @@ def secrets(node: Node) -> list[File]:
     files = []
     try:
         if told and told.mail and told.mail.user:
-            files.append(File(layout.MAIL_PASSWORD, keystore.mail_password(), _PRIVATE, 0o600))
+            files.append(File(layout.MAIL_PASSWORD, keystore.alerts_password(), _PRIVATE, 0o600))
         if told and told.webhook_token:
             files.append(File(layout.WEBHOOK_TOKEN, keystore.webhook_token(), _PRIVATE, 0o600))
     except KeystoreError as error:

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from portside.alerting.destinations import Alerts
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, DirectoryUrl, Profile
@@ -350,7 +351,7 @@ class Control(_Strict):
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
     how many of the database's hourly ones stay, `replica` where it is copied to all the time.
     `probe` says whether it asks nodes if they answer from outside: behind NAT that doesn't lead
-    back in they may answer everybody but it.
+    back in they may answer everybody but it. `alerts` says who is told what is wrong.
     """
 
     url: str | None = None
@@ -361,6 +362,7 @@ class Control(_Strict):
     backups: int = Field(default=48, ge=1, le=10_000)
     replica: Replica | None = None
     probe: bool = True
+    alerts: Alerts | None = None
 
     @field_validator("url", mode="after")
     @classmethod

@@ -8,10 +8,10 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/issuer/<kid>.distrusted     empty: that one was stolen
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
+    secrets/<cluster>/alerts.password             the mail server's that takes alerts, by hand
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
-    secrets/<cluster>/mail.password               what Alertmanager sends mail with, by hand too
-    secrets/<cluster>/webhook.token               what it shows to a webhook, by hand too
+    secrets/<cluster>/webhook.token               what Alertmanager shows to a webhook, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/other_keys/<node>.json      those that count beside them, for a rotation
@@ -308,6 +308,13 @@ class Keystore:
         """The access key of the bucket that the database is copied to. Raises KeystoreError."""
         return self._credentials("replica.credentials", "control.replica.bucket")
 
+    def alerts_password(self) -> str:
+        """The password for the mail server that takes alerts. Raises KeystoreError."""
+        text = self._by_hand("alerts.password", "control.alerts.mail.user", "password")
+        if len(text.strip().splitlines()) != 1:
+            raise KeystoreError(f"{self.directory / 'alerts.password'} must be one line")
+        return f"{text.strip()}\n"
+
     def replica_key(self) -> str:
         """The private SSH key that the database is copied with. Raises KeystoreError."""
         text = self._by_hand("replica.key", "control.replica.sftp", "private SSH key")
@@ -317,10 +324,6 @@ class Keystore:
                 "make one with `ssh-keygen -t ed25519 -N ''`"
             )
         return text
-
-    def mail_password(self) -> str:
-        """What Alertmanager logs in with where it sends mail. Raises KeystoreError."""
-        return self._one_line("mail.password", "monitoring.alertmanager.mail.user", "password")
 
     def webhook_token(self) -> str:
         """What Alertmanager shows to the webhook. Raises KeystoreError."""

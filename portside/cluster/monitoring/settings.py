@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_network
-from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from portside.alerting.destinations import Mail
 from portside.quantities import MIB, Duration, Size
 from portside.wire.fields import NodeId
 
@@ -28,11 +27,9 @@ LEAST_DISK = 256 * MIB
 """Prometheus writes segments of 128 MiB ahead of its blocks: with less room than two of them it
 would throw away what it has just written."""
 
-_EMAIL = re.compile(r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$")
 _URL = re.compile(
     r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[!-~]*)?$",
 )
-_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _IMPLICIT_TLS = 465
 """The port at which Alertmanager speaks TLS from the first byte, and at no other."""
 
@@ -49,44 +46,9 @@ def networks(found: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def _address(text: str) -> str:
-    if not _EMAIL.fullmatch(text):
-        raise ValueError(f"{text!r} is no address of a mailbox: write it as ops@example.net")
-    return text
-
-
-Mailbox = Annotated[str, Field(max_length=254), AfterValidator(_address)]
-
-
-class Mail(BaseModel):
-    """Mailboxes that alerts go to, and the server that takes mail for them (RFC 6409).
-
-    With `user` the server asks who sends: its password is `secrets/<cluster>/mail.password`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    to: tuple[Mailbox, ...] = Field(min_length=1, max_length=20)
-    sender: Mailbox
-    host: str = Field(pattern=r"^([A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]{2,45})$")
-    port: int | None = Field(default=None, ge=1, le=65535)
-    tls: Literal["starttls", "tls", "none"] = "starttls"
-    user: str | None = Field(default=None, pattern=r"^[!-~]{1,254}$")
-
-    @model_validator(mode="after")
-    def _no_password_in_the_clear(self) -> Mail:
-        if self.user and self.tls == "none":
-            raise ValueError("user: no password travels without TLS: leave `tls: none` out")
-        return self
-
-    @property
-    def port_used(self) -> int:
-        """As given, or what is usual for the way it is encrypted."""
-        return self.port or _PORTS[self.tls]
-
-
 class Alertmanager(BaseModel):
-    """Whom alerts are told: a webhook, mailboxes, or both.
+    """Whom alerts are told: a webhook, mailboxes, or both. The password of `mail.user` is
+    `secrets/<cluster>/alerts.password`, as it is for `control.alerts`.
 
     With `webhook_token` each call has `Authorization: Bearer`, with what is in
     `secrets/<cluster>/webhook.token`.

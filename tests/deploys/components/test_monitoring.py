@@ -175,7 +175,7 @@ def _keep(secrets: Path, name: str, text: str, mode: int = 0o600) -> None:
 
 @pytest.mark.usefixtures("release")
 def test_secrets_are_prometheus_alone_and_in_no_command(secrets: Path) -> None:
-    _keep(secrets, "mail.password", f"{SECRET}\n")
+    _keep(secrets, "alerts.password", f"{SECRET}\n")
     _keep(secrets, "webhook.token", f"{SECRET}\n")
     commands = _deploy(secrets, _told("both"))
     for path in (layout.MAIL_PASSWORD, layout.WEBHOOK_TOKEN, layout.ALERTMANAGER_SETTINGS):
@@ -189,9 +189,9 @@ def test_secrets_are_prometheus_alone_and_in_no_command(secrets: Path) -> None:
 @pytest.mark.parametrize(
     ("who", "name", "text", "mode", "why"),
     [
-        ("mail", "other", "", 0o600, "mail.password"),
-        ("mail", "mail.password", SECRET, 0o644, "chmod 600"),
-        ("mail", "mail.password", "a\nb\n", 0o600, "one line"),
+        ("mail", "other", "", 0o600, "alerts.password"),
+        ("mail", "alerts.password", SECRET, 0o644, "chmod 600"),
+        ("mail", "alerts.password", "a\nb\n", 0o600, "one line"),
         ("webhook with a token", "other", "", 0o600, "webhook.token"),
         ("webhook with a token", "webhook.token", "\n", 0o600, "one line"),
     ],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from portside.alerting.destinations import Alerts
 from portside.cluster.file import Cluster, ClusterError, NodeSettings, find, load, parse
 from portside.cluster.replica import Replica
 from portside.cluster.roles import ROLES
@@ -273,7 +274,48 @@ def test_the_examples_defaults_are_the_defaults() -> None:
     ) == (plain.uploads)
     assert example.control.replica is not None
     assert example.control.replica.keep == Replica(path=PurePosixPath("/mnt/copy")).keep
-    assert example.control.model_copy(update={"replica": None}) == plain.control
+    assert example.control.alerts is not None
+    assert example.control.alerts.repeat == Alerts(webhook="https://a.test/").repeat
+    unsaid = {"replica": None, "alerts": None}
+    assert example.control.model_copy(update=unsaid) == plain.control
+
+
+# -- who is told of alerts -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alerts", "why"),
+    [
+        ("{}", "nobody would be told"),
+        ("{webhook: ftp://a.test/}", "alerts.webhook"),
+        ("{webhook: 'https://user:hunter2@a.test/'}", "neither user nor password"),
+        ("{webhook: 'https://a.test/#b'}", "no fragment"),
+        ("{webhook: 'https://a.test/', heartbeat: 5s}", "greater than or equal to 60"),
+        ("{webhook: 'https://a.test/', repeat: 5m}", "greater than or equal to 3600"),
+        ("{mail: {to: [], sender: a@b.test, host: b.test}}", "at least 1 item"),
+        ("{mail: {to: ['a <a@b.test>'], sender: a@b.test, host: b.test}}", "is no address"),
+        ('{mail: {to: ["a@b.test\\nBcc: c@d.test"], sender: a@b.test, host: b}}', "is no address"),
+        ("{mail: {to: [a@b.test], sender: a@b.test, host: b, tls: none, user: a}}", "without TLS"),
+        (
+            "{mail: {to: [a@b.test], sender: a@b.test, host: b}, heartbeat: 5m}",
+            "only for a webhook",
+        ),
+        ("{mail: {to: [a@b.test], sender: a@b.test, host: b, password: x}}", "password"),
+    ],
+)
+def test_alerts_that_could_not_be_told_are_refused(alerts: str, why: str) -> None:
+    with pytest.raises(ClusterError, match=why) as refused:
+        parse(f"{SMALL}control: {{alerts: {alerts}}}\n")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_mail_servers_port_follows_its_encryption() -> None:
+    mail = "to: [a@b.test], sender: a@b.test, host: b.test"
+    for tls, port in (("starttls", 587), ("tls", 465), ("none", 25)):
+        read = parse(f"{SMALL}control: {{alerts: {{mail: {{{mail}, tls: {tls}}}}}}}\n")
+        assert read.control.alerts is not None
+        assert read.control.alerts.mail is not None
+        assert read.control.alerts.mail.port_used == port
 
 
 # -- the replica of the control plane's database ---------------------------------------------------
