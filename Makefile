@@ -8,7 +8,7 @@ ISO := build/lab/portside-lab.iso
 # Without compiled modules each of hundreds of processes compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
-PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql python3-venv strace systemd xorriso xfsprogs
+PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql prometheus prometheus-alertmanager prometheus-node-exporter python3-venv strace systemd xorriso xfsprogs
 
 .PHONY: up down odd nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 

@@ -17,6 +17,7 @@ from deploys.components.machine.firewall import firewall
 from deploys.components.machine.hardening import hardening
 from deploys.components.machine.ssh import ssh_server
 from deploys.components.machine.tuning import tuning
+from deploys.components.monitoring import monitoring
 from deploys.components.nginx import nginx
 from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
@@ -38,6 +39,7 @@ if "control" in host.groups:
         nginx(node=node)
         acme(node=node)
         roster(node=node)
+        monitoring(node=node)
         control_database(node=node)
         control(node=node)
         control_backups(node=node)

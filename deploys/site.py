@@ -21,6 +21,7 @@ from deploys.components.machine.firewall import firewall
 from deploys.components.machine.hardening import hardening
 from deploys.components.machine.ssh import ssh_server
 from deploys.components.machine.tuning import tuning
+from deploys.components.monitoring import monitoring
 from deploys.components.nginx import nginx
 from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
@@ -59,6 +60,7 @@ with contained():
 
     # Every node's key is gathered before any node's roster is written.
     roster(node=node)
+    monitoring(node=node)
 
     if "control" in host.groups:
         nobody_failed(name="Storage nodes have taken over")

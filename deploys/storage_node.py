@@ -16,6 +16,7 @@ from deploys.components.machine.firewall import firewall
 from deploys.components.machine.hardening import hardening
 from deploys.components.machine.ssh import ssh_server
 from deploys.components.machine.tuning import tuning
+from deploys.components.monitoring import monitoring
 from deploys.components.nginx import nginx
 from deploys.components.nginx_sandbox import nginx_sandbox
 from deploys.components.roster import roster
@@ -45,3 +46,4 @@ if "storage" in host.groups:
         old_releases()
         acme(node=node)
         roster(node=node)
+        monitoring(node=node)

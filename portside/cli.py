@@ -25,7 +25,7 @@ from portside.client.http.errors import (
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import cluster, files, get, keys, login, put, size, token
+from portside.commands import cluster, files, get, keys, login, monitoring, put, size, token
 from portside.commands.common import (
     ID_MAY_BEGIN_WITH_A_DASH,
     INTERRUPTED,
@@ -102,6 +102,7 @@ app.command("repair")(nodes.repair)
 app.add_typer(pools.app, name="pools")
 app.add_typer(usage.app, name="usage")
 app.add_typer(moves.app, name="moves")
+app.add_typer(monitoring.app, name="monitoring")
 
 
 def _print_version(wanted: bool) -> None:

@@ -29,6 +29,10 @@ CONTROL_HANDOVER = 48 * MIB
 """Of its web side beside that: while a new process takes over, there are two of 90 MiB, and what
 starts them."""
 REPLICA_BASE = 128 * MIB
+PROMETHEUS_BASE = 192 * MIB
+"""Measured with some 5 nodes; each node more is 1,500 series, and a series 4 KiB."""
+ALERTMANAGER_MEMORY = 64 * MIB
+NODE_EXPORTER_MEMORY = 64 * MIB
 NGINX_BASE = 8 * MIB
 NGINX_PER_WORKER = 6 * MIB
 
@@ -221,6 +225,18 @@ def replica_memory(machine: Machine) -> int:
     It takes 35 MiB with a small database, and grows with the index of a large one's pages.
     """
     return max(REPLICA_BASE, machine.ram // 16)
+
+
+def prometheus_memory(machine: Machine) -> int:
+    """MemoryMax of Prometheus: an eighth of RAM, its base at least. Go keeps below 3/4 of it."""
+    return max(PROMETHEUS_BASE, machine.ram // 8)
+
+
+def prometheus_disk(disk: int) -> int:
+    """Bytes for what Prometheus keeps, of a filesystem of `disk` bytes: a twentieth, 512 MiB to
+    16 GiB, which is 30 days of some 60 nodes.
+    """
+    return _clamp(disk // 20, 512 * MIB, 16 * GIB)
 
 
 def _base(machine: Machine) -> int:

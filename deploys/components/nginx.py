@@ -5,17 +5,20 @@ Reloaded, never restarted. A node that stores and controls has both in one nginx
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyinfra.api.deploy import deploy
 
 from deploys import layout
+from deploys.hosts.monitoring import readers
 from deploys.hosts.node import Node
 from deploys.operations.files import File, files_in_place
 from deploys.operations.reloading import reload_or_start
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.cluster import bandwidth
+from portside.cluster.monitoring import scraping
 from portside.content import SCRIPT_EXTENSIONS
 from portside.wire import paths
 from portside.wire.problem import PROBLEM_PREFIX
@@ -39,13 +42,14 @@ _WELCOMES = (
 _RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
-def configuration(node: Node) -> str:
-    """The whole of nginx.conf."""
-    return render("nginx/nginx.conf.j2", **context(node))
+def configuration(node: Node, monitors: Sequence[str] = ()) -> str:
+    """The whole of nginx.conf. `monitors` are addresses of the node that Prometheus runs on."""
+    return render("nginx/nginx.conf.j2", **context(node, monitors=monitors))
 
 
-def context(node: Node, places: Any = layout) -> dict[str, Any]:
+def context(node: Node, places: Any = layout, monitors: Sequence[str] = ()) -> dict[str, Any]:
     """What the templates of nginx want to know; `places` has the names of deploys.layout."""
+    watched = node.cluster.monitoring
     return {
         "layout": places,
         "paths": paths,
@@ -60,7 +64,10 @@ def context(node: Node, places: Any = layout) -> dict[str, Any]:
         "origins": node.cluster.cors.origins,
         "limits": node.cluster.limits,
         "least_rate": bandwidth.LEAST,
-        "monitoring": node.cluster.monitoring,
+        # Each once: nginx warns of an address that is said twice.
+        "metrics_readers": tuple(dict.fromkeys((*watched.allow, *monitors))),
+        "node_exporter": layout.NODE_EXPORTER if watched.prometheus else None,
+        "scraping": scraping,
         "max_age": node.cluster.max_age,
         "private": sorted(set(node.cluster.uploads.private)),
         "script_extensions": sorted(e.removeprefix(".") for e in SCRIPT_EXTENSIONS),
@@ -83,7 +90,7 @@ def nginx(node: Node) -> None:
         )
     files_in_place(
         name="nginx.conf",
-        files=[File(FILE, configuration(node), check="nginx -t -q -c {}")],
+        files=[File(FILE, configuration(node, readers(node)), check="nginx -t -q -c {}")],
     )
     serves(node)
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from deploys.components import acme, agent, clamav, control, keys, tls
+from deploys.components import acme, agent, clamav, control, keys, monitoring_server, tls
+from deploys.hosts import monitoring
 from deploys.hosts.judgement import Asked, Judgement, judge
 from deploys.hosts.node import Node, StorageNode, ports_of
 from deploys.hosts.ssh_server import SshServer
@@ -21,6 +22,7 @@ from deploys.hosts.survey import Survey, Surveyed
 from deploys.layout import PROJECT_ROOT
 from deploys.runs.arrival import arrive
 from portside.cluster import file as cluster_file
+from portside.cluster.monitoring import scraping
 
 NodeKind = TypeVar("NodeKind", bound=Node)
 
@@ -86,6 +88,7 @@ def _judged(node_id: str) -> Judgement:
 
 def _unprepared(node: Node) -> Iterator[str]:
     """What the operator's machine lacks for this node, or has wrongly."""
+    yield from monitoring.obstacles(node)
     checks: list[Callable[[], object]] = [
         lambda: tls.authority_file(node),
         lambda: keys.keyset(node),
@@ -94,6 +97,8 @@ def _unprepared(node: Node) -> Iterator[str]:
         yield from acme.obstacles(node)
     else:
         checks.append(lambda: tls.certificate_files(node))
+    if scraping.monitoring_node(node.cluster) == node.node_id:
+        checks.append(lambda: monitoring_server.secrets(node))
     if "control" in node.roles:
         checks.append(lambda: keys.issuer_key(node))
         checks.append(lambda: control.alerts_password(node))

@@ -16,22 +16,15 @@ from deploys.hosts import facts
 from deploys.layout import BEFORE, PROJECT_ROOT
 from portside import sizing
 from portside.cluster import file as cluster_file
-from portside.cluster.file import CONTROL_PORT_BESIDE_STORAGE, Cluster
+from portside.cluster.file import Cluster
 from portside.cluster.roles import Role
 from portside.quantities import format_size
-
-
-def control_port_of(cluster: Cluster, node_id: str) -> int:
-    """Where the control plane is served by a node that has it."""
-    return CONTROL_PORT_BESIDE_STORAGE if "storage" in cluster.roles_of(node_id) else 443
 
 
 def ports_of(cluster: Cluster, node_id: str) -> tuple[int, ...]:
     """What a node serves to the world."""
     controls = "control" in cluster.roles_of(node_id)
-    return tuple(
-        dict.fromkeys((80, 443, *([control_port_of(cluster, node_id)] if controls else ())))
-    )
+    return tuple(dict.fromkeys((80, 443, *([cluster.control_port(node_id)] if controls else ()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Node:
     @property
     def control_port(self) -> int:
         """Where the control plane is served if this node has it: beside a storage node's 443."""
-        return control_port_of(self.cluster, self.node_id)
+        return self.cluster.control_port(self.node_id)
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -37,6 +36,7 @@ from portside.cluster.clamd import ClamdAddress
 from portside.cluster.firewall import Firewall
 from portside.cluster.hardening import Hardening
 from portside.cluster.lifetimes import GRACE, Lifetimes
+from portside.cluster.monitoring.settings import Monitoring, Network
 from portside.cluster.nginx import NginxSettings
 from portside.cluster.places import data_root
 from portside.cluster.quotas import Quotas
@@ -96,19 +96,6 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 
 RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
-
-
-def _network(network: str) -> str:
-    try:
-        ip_network(network)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
-        ) from None
-    return network
-
-
-Network = Annotated[str, AfterValidator(_network)]
 
 
 def _origin(origin: str) -> str:
@@ -267,12 +254,6 @@ class Cold(Bucket):
         if self.keep_deleted == "forever":
             return None
         return int(self.keep_deleted)
-
-
-class Monitoring(_Strict):
-    """Networks that may read a node's `/metrics`, beside the node itself."""
-
-    allow: tuple[Network, ...] = ()
 
 
 class Cors(_Strict):
@@ -556,6 +537,21 @@ class Cluster(_Strict):
             )
         return replication
 
+    @field_validator("monitoring", mode="after")
+    @classmethod
+    def _somewhere(cls, monitoring: Monitoring, info: ValidationInfo) -> Monitoring:
+        if not monitoring.prometheus or "roles" not in info.data or "nodes" not in info.data:
+            return monitoring
+        patterns, nodes = info.data["roles"], info.data["nodes"]
+        if monitoring.node is not None and monitoring.node not in nodes:
+            raise ValueError(f"node: {monitoring.node} is none of this cluster's nodes")
+        controls = ("control" in (each.roles or roles_of(n, patterns)) for n, each in nodes.items())
+        if monitoring.node is None and not any(controls):
+            raise ValueError(
+                "node: say on which node Prometheus runs, for there is no control node"
+            )
+        return monitoring
+
     @field_validator("control", mode="after")
     @classmethod
     def _is_there(cls, control: Control, info: ValidationInfo) -> Control:
@@ -664,6 +660,12 @@ class Cluster(_Strict):
         """Where the node's files are served from: `https://s01.example.net`."""
         return f"https://{self.host(node_id)}"
 
+    def control_port(self, node_id: str) -> int:
+        """Where a node serves the control plane, if it has it: on HTTPS's own port or, where that
+        belongs to the node's uploads and files, on CONTROL_PORT_BESIDE_STORAGE.
+        """
+        return CONTROL_PORT_BESIDE_STORAGE if "storage" in self.roles_of(node_id) else 443
+
     def upload_api_url(self, node_id: str) -> str:
         """Where uploads to the node go: `https://s01.example.net/api/internal/upload`."""
         return f"{self.public_base_url(node_id)}{paths.UPLOAD}"
@@ -672,16 +674,13 @@ class Cluster(_Strict):
     def control_url(self) -> str | None:
         """Where the control plane answers; None in a cluster that has none.
 
-        Without `control.url` it is the first control node: on HTTPS's own port or, where that
-        belongs to the node's uploads and files, on CONTROL_PORT_BESIDE_STORAGE.
+        Without `control.url` it is the first control node, at its `control_port`.
         """
         control_nodes = self.with_role("control")
         if self.control.url is not None or not control_nodes:
             return self.control.url
-        first = control_nodes[0]
-        if "storage" in self.roles_of(first):
-            return f"https://{self.host(first)}:{CONTROL_PORT_BESIDE_STORAGE}"
-        return f"https://{self.host(first)}"
+        port = self.control_port(control_nodes[0])
+        return f"https://{self.host(control_nodes[0])}" + (f":{port}" if port != 443 else "")
 
 
 def _names_too_long(nodes: dict[str, NodeSettings], others: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/alerts.password             the mail server's that takes alerts, by hand
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
+    secrets/<cluster>/webhook.token               what Alertmanager shows to a webhook, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/other_keys/<node>.json      those that count beside them, for a rotation
@@ -335,6 +336,16 @@ class Keystore:
                 f"{self.directory / 'replica.key'} is no private SSH key without a passphrase: "
                 "make one with `ssh-keygen -t ed25519 -N ''`"
             )
+        return text
+
+    def webhook_token(self) -> str:
+        """What Alertmanager shows to the webhook. Raises KeystoreError."""
+        return self._one_line("webhook.token", "monitoring.alertmanager.webhook_token", "token")
+
+    def _one_line(self, name: str, key: str, what: str) -> str:
+        text = self._by_hand(name, key, what)
+        if len(text.splitlines()) != 1 or not text.strip():
+            raise KeystoreError(f"{self.directory / name} needs one line, the {what} alone")
         return text
 
     def _credentials(self, name: str, key: str) -> str:

@@ -30,10 +30,10 @@ from agent.uploads.admission import Admission
 from control.api.metrics import BackupGauges, ClusterGauges, ReplicaGauges
 from control.db.database import Database
 from control.db.migrations import migrate
-from deploys.components.alert_rules import alert_rules, bounds
 from portside.alerting import outcomes
 from portside.clock import uptime
 from portside.cluster.file import parse
+from portside.rendering.monitoring import alert_rules, bounds
 from tests.support.agent.process import SMALL_NODE, Agent
 from tests.support.cluster_files import CLUSTER
 from tests.support.control.core import Core

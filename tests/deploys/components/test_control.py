@@ -9,11 +9,13 @@ from types import ModuleType
 
 import pytest
 from gunicorn.config import Config
+from pyinfra.api.exceptions import PyinfraError
 
 from control import settings
 from deploys import layout
-from deploys.components import alert_rules, control, control_database
+from deploys.components import control, control_database
 from portside.cluster.file import Cluster, parse
+from portside.rendering.monitoring import bounds
 from portside.tokens import SigningKey
 from tests.support.cluster_files import CLUSTER
 from tests.support.deploys import fake_host
@@ -106,7 +108,7 @@ def test_who_is_told_of_alerts_arrives_with_the_bounds_that_they_are_judged_by(
     )
     assert read.alerts.mail == cluster.control.alerts.mail.model_copy(update={"port": 587})
     assert str(read.alerts_password_file) == layout.ALERTS_PASSWORD
-    assert read.alert_bounds == alert_rules.bounds(cluster)
+    assert read.alert_bounds == bounds(cluster)
     assert str(read.backups) == layout.CONTROL_BACKUPS
 
 

@@ -22,14 +22,33 @@ def apps(cluster: SmallCluster) -> dict[str, str]:
 
 def upload(cluster: SmallCluster, key: str, owner: str, name: str, content: bytes) -> str:
     """A file by way of a session; returns its id."""
+    session, sent = _sent(cluster, key, owner, name, content)
+    assert sent.status_code == 201, sent.text
+    return str(session["file_id"])
+
+
+def upload_refused(
+    cluster: SmallCluster, key: str, owner: str, name: str, content: bytes, **asked: Any
+) -> int:
+    """The same with more said of the file, such as a digest that isn't its own: what comes of it.
+
+    A status of HTTP.
+    """
+    _, sent = _sent(cluster, key, owner, name, content, **asked)
+    return sent.status_code
+
+
+def _sent(
+    cluster: SmallCluster, key: str, owner: str, name: str, content: bytes, **more: Any
+) -> tuple[dict[str, Any], requests.Response]:
     asked = requests.post(
         f"{cluster.url}/api/v1/upload/sessions",
-        json={"owner": owner, "name": name, "size": len(content)},
+        json={"owner": owner, "name": name, "size": len(content), **more},
         headers={"Authorization": f"Bearer {key}"},
         timeout=60,
     )
     assert asked.status_code == 201, asked.text
-    session = asked.json()
+    session: dict[str, Any] = asked.json()
     sent = requests.put(
         f"{session['upload_api_url']}/{name}",
         data=content,
@@ -37,8 +56,7 @@ def upload(cluster: SmallCluster, key: str, owner: str, name: str, content: byte
         verify=str(cluster.ca),
         timeout=60,
     )
-    assert sent.status_code == 201, sent.text
-    return str(session["file_id"])
+    return session, sent
 
 
 TOLD = ("owner", "name", "path", "size", "sha256", "committed_at", "state", "namespace")
