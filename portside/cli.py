@@ -24,8 +24,8 @@ from portside.client.http.errors import (
 )
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
+from portside.commands import adoption, cluster, files, get, keys, login, put, size, token
 from portside.commands import app as app_keys
-from portside.commands import cluster, files, get, keys, login, put, size, token
 from portside.commands.common import (
     ID_MAY_BEGIN_WITH_A_DASH,
     INTERRUPTED,
@@ -85,6 +85,7 @@ app.command("size")(size.command)
 app.add_typer(keys.app, name="keys")
 token.app.command("revoke", context_settings=ID_MAY_BEGIN_WITH_A_DASH)(tokens.revoke)
 token.app.command("revoked")(tokens.revoked)
+token.app.command("adoption")(adoption.command)
 app.add_typer(token.app, name="token")
 app.command("app", context_settings=app_keys.PASSED_ON)(app_keys.command)
 app.command("login")(login.command)
