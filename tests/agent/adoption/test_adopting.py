@@ -39,7 +39,7 @@ def folder(agent: Agent) -> Path:
 
 
 def stored(agent: Agent, said: dict[str, Any]) -> Path:
-    return agent.root / "uploads" / said["path"]
+    return agent.root / "uploads" / str(said["path"])
 
 
 def attributes(agent: Agent, said: dict[str, Any]) -> dict[str, Any]:
