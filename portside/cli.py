@@ -24,7 +24,7 @@ from portside.client.http.errors import (
 )
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
-from portside.commands import adoption, cluster, files, get, keys, login, put, size, token
+from portside.commands import adoption, cluster, export, files, get, keys, login, put, size, token
 from portside.commands import app as app_keys
 from portside.commands.common import (
     ID_MAY_BEGIN_WITH_A_DASH,
@@ -93,6 +93,7 @@ app.command("logout")(login.logout)
 app.command("put")(put.command)
 app.command("ls")(files.ls)
 app.command("get")(get.command)
+app.command("export")(export.command)
 app.command("rm")(files.rm)
 app.command("keep")(files.keep)
 app.command("restore")(files.restore)
