@@ -23,6 +23,7 @@ from deploys.components.tls import authority_file
 from deploys.hosts.node import StorageNode
 from deploys.operations.running import run
 from deploys.rollout import round_trip
+from portside.cluster.file import Cluster
 from portside.names import CANARY
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.tokens import SigningKey, mint_access, mint_upload
@@ -72,7 +73,7 @@ class Prover:
 
     def failure(self) -> Failure | None:
         """What the node doesn't do as it should, if anything."""
-        task = task_for(self.node)
+        task = task_for(self.node.cluster, self.node.node_id)
         if self._away is None:
             found = round_trip.round_trip(**task, authority=self._authority)
         else:
@@ -92,20 +93,20 @@ class Prover:
         return None if found is None else (found[0], found[1], found[2])
 
 
-def task_for(node: StorageNode) -> dict[str, Any]:
+def task_for(cluster: Cluster, node_id: str) -> dict[str, Any]:
     """A file that no client has, and what lets it in and out again. Raises PyinfraError."""
     try:
-        key = Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).issuer_key()
+        key = Keystore.for_cluster(cluster, layout.PROJECT_ROOT).issuer_key()
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
     content = secrets.token_hex(_HALF)
     file_id = uuid.uuid4().hex
-    allowed = node.cluster.uploads.extensions
+    allowed = cluster.uploads.extensions
     name = file_id + next((each for each in (".bin", ".txt") if each in allowed), allowed[0])
     return {
-        "host": node.host,
-        "upload": mint_upload(key, _upload(key, node.node_id, file_id, name, len(content))),
-        "access": mint_access(key, _access(key, node.node_id, file_id)),
+        "host": cluster.host(node_id),
+        "upload": mint_upload(key, _upload(key, node_id, file_id, name, len(content))),
+        "access": mint_access(key, _access(key, node_id, file_id)),
         "file_id": file_id,
         "name": name,
         "content": content,

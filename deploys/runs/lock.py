@@ -1,26 +1,26 @@
 """One run at a time on each node: whoever comes second hears who is at it, and since when.
 
-The lock is flock(2)'s, held on the node by a process that lives as long as the SSH channel it was
-started on: no run that is killed leaves it behind. Its file is in /run, so that looking at a
-pristine node changes nothing on its disk.
+The lock is that of everybody who changes something there: portside/operator/node_lock.py. It is
+held for as long as this process runs, and not a moment longer.
 """
 
 from __future__ import annotations
 
-import getpass
 import shlex
-import socket
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from paramiko import SSHException
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.context import ctx_host
 
 from deploys.runs import request
 from deploys.runs.trouble import RunRefused
+from portside.operator import node_lock
 
-FILE = "/run/portside-deploy.lock"
 PATIENCE = 30.0
 """Seconds for the answer, which needs nothing but a shell and sudo."""
 
@@ -38,7 +38,7 @@ def hold() -> None:
     client = getattr(here.connector, "client", None)
     if client is None or request.current().dry or here.name in _held:
         return
-    command = script(FILE, me(), datetime.now(UTC))
+    command = node_lock.script(node_lock.me(), _what(), datetime.now(UTC))
     if here.data.get("_sudo"):
         command = f"sudo -n sh -c {shlex.quote(command)}"
     try:
@@ -51,37 +51,37 @@ def hold() -> None:
     if answer != "held":
         raise refusal(here.name, answer)
     _held[here.name] = channel
+    _say_how_it_ended(here, channel)
 
 
-def script(file: str, who: str, now: datetime) -> str:
-    """Shell: `held`, and hold it while standard input is open; else `taken` and by whom.
+def _say_how_it_ended(here: Host, channel: Any) -> None:
+    """Have the host's audit log told before its connection is closed. A run that is killed tells
+    nothing, and the log says that."""
+    disconnect = here.connector.disconnect
 
-    Who holds it writes down its process, its beginning and its name, in this order.
-    """
-    since = f"{now:%Y-%m-%dT%H:%MZ}"
-    return (
-        f"umask 077; exec 9>>{file}; if flock --nonblock 9; then "
-        f"echo $$ {since} {shlex.quote(who)} > {file}; echo held; exec cat >/dev/null; "
-        f"else echo taken $(cat {file}); fi"
-    )
+    def told_first() -> None:
+        outcome = "failed" if here in here.state.failed_hosts else "done"
+        try:
+            channel.sendall(f"{outcome}\n".encode())
+            channel.shutdown_write()
+            # What is written down is on the host's disk when its process ends.
+            channel.recv_exit_status()
+        except (SSHException, OSError, EOFError) as error:
+            here.log(f"its audit log may not say how this ended: {error or type(error).__name__}")
+        disconnect()
+
+    here.connector.disconnect = told_first  # type: ignore[method-assign]
 
 
 def refusal(host: str, answer: str) -> PyinfraError:
     """What to raise for an answer that isn't `held`."""
-    words = answer.split(" ", 3)
-    if words[0] != "taken" or len(words) != 4:
-        return PyinfraError(f"its lock {FILE} can't be taken: {answer or 'no answer'}")
-    _, process, since, who = words
-    return RunRefused(
-        f"{host} is being deployed by {who} since {since}: let that run end; this one has changed "
-        f"nothing. If it is gone and its connection hangs: `kill {process}` on {host}"
-    )
+    line = node_lock.refusal(host, answer)
+    if line is not None:
+        return RunRefused(line)
+    return PyinfraError(f"its lock {node_lock.FILE} can't be taken: {answer or 'no answer'}")
 
 
-def me() -> str:
-    """Whose run this is, for others to read."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
+def _what() -> str:
+    """The deploy, as it is written in the audit log."""
+    named = [Path(each).name for each in sys.argv if each.endswith(".py")]
+    return f"deploy {' '.join(named) or 'by hand'}"

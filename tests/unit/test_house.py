@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 # The inventory is where pyinfra can be told how a run goes on when a host fails.
 TOP_LEVEL_FILES = {
     "inventory": {"portside", "deploys"},
-    "fabfile.py": {"portside", "fabric", "invoke"},
+    "fabfile.py": {"operate", "portside", "fabric", "invoke"},
 }
 
 MOST_MODULES = 16
@@ -45,7 +45,7 @@ def tops(names: set[str]) -> set[str]:
 
 
 def test_there_are_modules_to_check() -> None:
-    for package in ("agent", "control", "portside", "deploys", "lab"):
+    for package in ("agent", "control", "portside", "operate", "deploys", "lab"):
         assert modules_of(package), package
 
 
@@ -60,7 +60,7 @@ def test_the_lab_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_what_nodes_run_with_debians_python_needs_nothing_but_the_standard_library() -> None:
-    for path in modules_of("deploys/programs"):
+    for path in [*modules_of("deploys/programs"), *modules_of("operate/on_node")]:
         assert tops(imports_of(path)) - set(sys.stdlib_module_names) == set(), path
 
 

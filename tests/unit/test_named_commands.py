@@ -33,7 +33,7 @@ from portside.operator.programs import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 
-SOURCES = ("agent", "control", "portside", "deploys", "fabfile.py")
+SOURCES = ("agent", "control", "portside", "operate", "deploys", "fabfile.py")
 PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "clusters")
 
 _PROGRAM = r"(?:portside-agent|portside-control|portside|fab|systemctl)"

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("agent", "control", "portside", "deploys", "lab", "fabfile.py")
+SOURCES = ("agent", "control", "portside", "operate", "deploys", "lab", "fabfile.py")
 BACKOFF = "portside/backoff.py"
 
 LARGE = 32

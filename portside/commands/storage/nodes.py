@@ -67,7 +67,7 @@ def repair(
     if as_json:
         typer.echo(view.model_dump_json())
         return
-    for line in _about_repair(view):
+    for line in repair_lines(view):
         typer.echo(printable(line))
 
 
@@ -94,7 +94,8 @@ def _about(node: NodeView) -> Iterator[str]:
             yield f"  {each.file_id} {each.path} ({format_size(each.size)}): {each.reason}"
 
 
-def _about_repair(view: RepairView) -> Iterator[str]:
+def repair_lines(view: RepairView) -> Iterator[str]:
+    """What lacks copies, and what keeps it from having them."""
     if not view.short:
         yield "every file has the copies that it should have"
     for short in view.short:

@@ -10,13 +10,14 @@ import pytest
 
 from deploys.runs import lock
 from deploys.runs.trouble import RunRefused
+from portside.operator import node_lock
 
 NOW = datetime(2026, 11, 30, 14, 2, 59, tzinfo=UTC)
 
 
 def _start(file: Path, who: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["sh", "-c", lock.script(str(file), who, NOW)],
+        ["sh", "-c", node_lock.script(who, "deploy site.py", NOW, str(file), f"{file}.audit")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -60,7 +61,7 @@ def test_the_whole_run_of_the_second_is_refused_with_who_and_since_when() -> Non
     refused = lock.refusal("s01", "taken 812 2026-11-30T14:02Z alice@laptop")
     assert isinstance(refused, RunRefused)
     assert str(refused).startswith(
-        "s01 is being deployed by alice@laptop since 2026-11-30T14:02Z: let that run end; this one "
+        "s01 is being changed by alice@laptop since 2026-11-30T14:02Z: let that run end; this one "
         "has changed nothing."
     )
 
@@ -70,3 +71,49 @@ def test_a_lock_that_cannot_be_taken_is_that_hosts_trouble(answer: str) -> None:
     refused = lock.refusal("s01", answer)
     assert not isinstance(refused, RunRefused)
     assert "can't be taken" in str(refused)
+
+
+def test_the_audit_log_says_who_did_what_and_how_it_ended(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    for who, last_word in (("alice o'neil@laptop", "done\n"), ('bob "b" $HOME@desk', "")):
+        with _start(file, who) as running:
+            assert _answer(running) == "held"
+            running.communicate(last_word)
+    entries = node_lock.read_audit((tmp_path / "lock.audit").read_text() + '{"at": "2026-')
+    assert [(each.event, each.who, each.outcome) for each in entries] == [
+        ("begun", "alice o'neil@laptop", None),
+        ("ended", "alice o'neil@laptop", "done"),
+        ("begun", 'bob "b" $HOME@desk', None),
+        ("ended", 'bob "b" $HOME@desk', "cut"),
+    ]
+    assert {each.what for each in entries} == {"deploy site.py"}
+
+
+def test_a_log_that_cannot_be_written_to_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "lock.audit").mkdir()
+    with _start(tmp_path / "lock", "alice@laptop") as alice:
+        assert _answer(alice) == "held"
+        alice.communicate()
+
+
+def test_a_node_that_somebody_closed_is_told_with_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_lock, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(node_lock, "CLOSED", str(tmp_path / "closed.json"))
+    why = 'disk\'s being replaced "today"'
+    close = node_lock.close("alice@laptop", why, NOW, str(tmp_path / "audit"))
+    said = subprocess.run(["sh", "-c", close], capture_output=True, text=True, check=True)
+    assert said.stdout == "done\n"
+    with _start(tmp_path / "lock", "bob@desk") as bob:
+        refused = lock.refusal("s01", _answer(bob))
+    assert isinstance(refused, RunRefused)
+    assert str(refused).startswith(f"s01 was closed by alice@laptop at 2026-11-30T14:02Z: {why};")
+    # Who closed it works on.
+    with _start(tmp_path / "lock", "alice@laptop") as alice:
+        assert _answer(alice) == "held"
+        alice.communicate()
+    audit = str(tmp_path / "audit")
+    for force, left in ((False, True), (True, False)):
+        subprocess.run(["sh", "-c", node_lock.reopen("bob@desk", force, audit)], check=True)
+        assert (tmp_path / "closed.json").exists() is left

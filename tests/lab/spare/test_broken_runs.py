@@ -9,7 +9,7 @@ import pytest
 from testinfra.host import Host
 
 from deploys.rollout.takeover import NAME as TURN
-from deploys.runs import lock
+from portside.operator import node_lock
 from tests.support.lab.control_plane import wait_for
 from tests.support.lab.deploy import copy_project, deploy, deploy_and_kill
 from tests.support.lab.machine import nginx_workers, something_listens
@@ -27,7 +27,7 @@ def _allowed_origin(node: Node, origin: str) -> str | None:
 def _wait_until_over(host: Host) -> None:
     """Wait until nothing of a run that was killed is at work on the node."""
     # Its connection ends, and the lock with it. A reload that it has begun goes on without it.
-    host.check_output(f"flock --timeout 60 {lock.FILE} true")
+    host.check_output(f"flock --timeout 60 {node_lock.FILE} true")
     reloads = "grep -qs '[g]oes on with its old configuration' /proc/[0-9]*/cmdline"
     wait_for("its last command ends", 60, lambda: host.run(reloads).rc or None)
 

@@ -58,7 +58,7 @@ def test_who_comes_second_hears_whose_run_it_is_and_changes_nothing(spare: Spare
     with holding_the_lock(spare.file, NODE, "alice@laptop"):
         run = deploy(spare.file)
     assert not run.succeeded
-    assert f"{NODE} is being deployed by alice@laptop since " in run.output
+    assert f"{NODE} is being changed by alice@laptop since " in run.output
     assert "Starting operation" not in run.output
 
 

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from deploys.layout import PROJECT_ROOT
-from deploys.runs import lock
 from portside.cluster.file import load
-from portside.operator import ssh
+from portside.operator import node_lock, ssh
 from portside.operator.keystore import Keystore
 
 _SOURCES = (
@@ -121,7 +120,7 @@ def deploy_and_kill(cluster: Path, node_id: str, operation: str) -> None:
 @contextmanager
 def holding_the_lock(cluster: Path, node_id: str, who: str) -> Iterator[None]:
     """Somebody else's run is at the node for as long as the block lasts."""
-    script = lock.script(lock.FILE, who, datetime.now(UTC))
+    script = node_lock.script(who, "deploy by hand", datetime.now(UTC))
     found = load(cluster)
     keystore = Keystore.for_cluster(found, PROJECT_ROOT)
     words = ssh.command(ssh.access(found, node_id, PROJECT_ROOT), ["sh", "-c", script], keystore)

@@ -1,0 +1,62 @@
+"""`fab drain`, `undrain` and `retire`: what is wanted of a node, told to the control plane."""
+
+from __future__ import annotations
+
+from operate import control_plane
+from operate.site import Site
+from operate.tell import Tell
+from portside.client.control import Control
+from portside.commands.storage.nodes import drain_lines, watch_drain
+from portside.wire.control import NodeStateRequest, NodeView
+from portside.wire.heartbeat import NodeState
+
+
+def drain(site: Site, node_id: str, tell: Tell, watch: bool = False, dry: bool = False) -> None:
+    """Give a node no new files and have its own copied to others. Raises one of MISTAKES."""
+    _want(site, node_id, "draining", tell, watch, dry)
+
+
+def undrain(site: Site, node_id: str, tell: Tell, dry: bool = False) -> None:
+    """Take a node that drains, or is only read, back into use. Raises one of MISTAKES."""
+    _want(site, node_id, "active", tell, dry=dry)
+
+
+def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> None:
+    """Let a drained node go for good. Raises one of MISTAKES."""
+    _want(site, node_id, "retired", tell, dry=dry)
+
+
+def _want(
+    site: Site,
+    node_id: str,
+    state: NodeState,
+    tell: Tell,
+    watch: bool = False,
+    dry: bool = False,
+) -> None:
+    site.named([node_id])
+    with control_plane.asked(site) as control:
+        before = control.node(node_id)
+        if dry:
+            tell.line(f"{node_id}: is {before.state}, would be {state}")
+            tell.result(_as_json(before, dry))
+            return
+        view = control.set_state(node_id, NodeStateRequest(state=state))
+        tell.line(f"{node_id}: {view.state}")
+        for reason in view.reasons:
+            tell.line(f"  {reason}")
+        view = _told(control, view, tell, watch)
+    tell.result(_as_json(view, dry))
+
+
+def _told(control: Control, view: NodeView, tell: Tell, watch: bool) -> NodeView:
+    """How its drain goes, to its end where it is watched; the node as it is then."""
+    if watch:
+        return watch_drain(control, view.node_id, lambda line: tell.line(f"  {line}"))
+    for line in drain_lines(view.node_id, view.drain) if view.drain else ():
+        tell.line(f"  {line}")
+    return view
+
+
+def _as_json(view: NodeView, dry: bool) -> dict[str, object]:
+    return {"dry": dry, "node": view.model_dump(mode="json")}

@@ -1,0 +1,83 @@
+"""What is wanted of a node: with which key the control plane is asked, and what people hear."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from operate import states
+from operate.site import Site
+from operate.tell import Tell
+from portside.client.http.errors import ControlRefused
+from portside.commands.storage import nodes
+from portside.wire.control import DrainProgress
+from tests.support.client.control_double import API_KEY, ControlDouble, refuse
+from tests.support.client.node_views import NODE
+
+GOING = DrainProgress(
+    since=datetime.now(UTC),
+    files_left=2,
+    bytes_left=0,
+    files_gone=0,
+    bytes_gone=0,
+    copying=0,
+    bytes_per_second=None,
+    seconds_left=None,
+    blocked=("2 files have no node to go to: there is no other node",),
+    not_yet=("s01 still has 2 copies",),
+    drained=False,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_node(control: ControlDouble) -> None:
+    control.nodes.append(NODE)
+
+
+@pytest.mark.parametrize("kept", [None, API_KEY, "revoked-key-0123456789"])
+def test_a_node_is_drained_with_a_key_that_counts(
+    kept: str | None, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kept:
+        site.keystore.keep_operator_key(kept)
+    states.drain(site, "s01", Tell())
+    assert capsys.readouterr().out == "s01: draining\n  2 files left\n"
+    assert site.keystore.operator_key() == API_KEY
+
+
+def test_a_drain_says_how_far_it_is_and_is_watched_to_its_end(
+    site: Site,
+    control: ControlDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
+    over = GOING.model_copy(update={"drained": True, "files_left": 0, "blocked": ()})
+    control.nodes[:] = [NODE.model_copy(update={"drain": GOING})]
+    states.drain(site, "s01", Tell())
+    said = capsys.readouterr().out
+    assert "2 files (0 B) left" in said
+    assert "  blocked: 2 files have no node to go to: there is no other node\n" in said
+    control.nodes[:] = [NODE, *(NODE.model_copy(update={"drain": each}) for each in (GOING, over))]
+    states.drain(site, "s01", Tell(), watch=True)
+    assert "drained: may be retired: `fab retire s01`" in capsys.readouterr().out
+
+
+def test_a_dry_run_asks_for_nothing(
+    site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb, would in (
+        (states.drain, "draining"),
+        (states.undrain, "active"),
+        (states.retire, "retired"),
+    ):
+        verb(site, "s01", Tell(), dry=True)
+        assert capsys.readouterr().out == f"s01: is active, would be {would}\n"
+    assert {method for method, *_ in control.requests} == {"GET"}
+
+
+def test_a_refusal_is_told_in_the_control_planes_words(site: Site, control: ControlDouble) -> None:
+    control.faults.append(refuse(409, "no-room"))
+    with pytest.raises(ControlRefused, match="so says the double"):
+        states.drain(site, "s01", Tell())
