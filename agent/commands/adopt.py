@@ -10,8 +10,9 @@ import signal
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, get_args
@@ -65,6 +66,8 @@ class Wish:
     dry: bool
     in_json: bool
     tell_hooks: bool
+    attended: bool
+    """Whether the end of standard input ends the run."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +114,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hooks", action="store_true", help="tell hooks of each file, as of uploads"
     )
+    parser.add_argument(
+        "--attended",
+        action="store_true",
+        help="end as by Ctrl-C when standard input ends, for whoever runs this over SSH",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a file and line")
 
 
@@ -137,6 +145,7 @@ def wish_of(arguments: argparse.Namespace) -> Wish:
         dry=arguments.dry_run,
         in_json=arguments.json,
         tell_hooks=arguments.hooks,
+        attended=arguments.attended,
     )
 
 
@@ -163,6 +172,8 @@ def run(settings: Settings, wish: Wish, stdin: TextIO) -> int:
         own = frozenset((found.st_dev, found.st_ino) for found in map(os.stat, _own(settings)))
         walk = Walk(wish.folder, privileges, own)
         _heed_signals(steering)
+        if wish.attended:
+            _heed_end_of(stdin, steering)
         return _carry_out(Run(settings, adopter, walk, steering), wish)
 
 
@@ -202,7 +213,9 @@ def _said(summary: Summary, wish: Wish) -> str:
 
 
 def _tell(line: str) -> None:
-    print(f"portside-agent: {line}", file=sys.stderr, flush=True)
+    # Whoever has watched may be gone: no reason to leave off in the middle.
+    with suppress(BrokenPipeError):
+        print(f"portside-agent: {line}", file=sys.stderr, flush=True)
 
 
 def _heed_signals(steering: Steering) -> None:
@@ -215,6 +228,16 @@ def _heed_signals(steering: Steering) -> None:
     signal.signal(signal.SIGTERM, stop)
     # Sent when somebody wants to write to a file that is being read (fcntl(2), leases).
     signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def _heed_end_of(stdin: TextIO, steering: Steering) -> None:
+    """A connection that is cut sends no signal to what it ran."""
+
+    def wait() -> None:
+        stdin.read()
+        steering.stopped = True
+
+    threading.Thread(target=wait, name="attendance", daemon=True).start()
 
 
 def _adopter(
@@ -245,8 +268,7 @@ def _read_order(named: str, stdin: TextIO) -> str:
     if named == FROM_INPUT:
         if stdin.isatty():
             _tell("paste the order that `portside token adoption` has printed, then Enter")
-            return stdin.readline(_LONGEST).strip()
-        return stdin.read(_LONGEST).strip()
+        return stdin.readline(_LONGEST).strip()
     path = Path(named)
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ValueError(f"{path}: others may read it, or write to it: chmod 600 {path}")

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from portside.client.control import Control
-from portside.client.export.manifest import MANIFEST, SUMS, Manifest
-from portside.client.export.run import Export, Exported
-from portside.client.http.errors import LocalFileError
-from portside.client.progress import display
+from portside.client.export.manifest import MANIFEST, SUMS
+from portside.client.export.run import Exported, export_all
 from portside.commands.common import control_plane, say, the_login
-from portside.commands.files import PAGE
 from portside.quantities import format_size
-from portside.wire.control import FileView
 
 _MISSING = 1
 
@@ -50,54 +46,38 @@ def command(
     login = the_login()
     query = {"namespace": namespace, "owner": owner}
     wanted = {key: value for key, value in query.items() if value is not None}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LocalFileError(f"{folder}: {error.strerror}") from None
 
     def connect() -> Control:
         return Control(login.url, login.api_key, login.ca)
 
-    with (
-        control_plane(login) as control,
-        display("export", None, "verified") as shown,
-        Manifest.begun(folder) as manifest,
-    ):
-        export = Export(folder, connect, login.ca, shown)
-        views = _all(control, wanted)
-        if manifest_only:
-            export.plan(views, manifest)
-        else:
-            export.run(views, manifest, parallel)
-    _tell(folder, export.done, manifest_only=manifest_only, as_json=as_json)
-    raise typer.Exit(_MISSING if export.done.missing else 0)
-
-
-def _all(control: Control, wanted: dict[str, str]) -> Iterator[FileView]:
-    """Every file that fits. Raises ControlError."""
-    cursor: str | None = None
-    while True:
-        at = {} if cursor is None else {"cursor": cursor}
-        page = control.files({**wanted, "limit": str(PAGE), **at})
-        yield from page.files
-        cursor = page.next
-        if cursor is None or not page.files:
-            return
-
-
-def _tell(folder: Path, done: Exported, *, manifest_only: bool, as_json: bool) -> None:
-    for view, why in done.missing:
-        say(f"{view.path or view.file_id}: missing: {why}")
+    with control_plane(login) as control:
+        done = export_all(
+            control, connect, login.ca, folder, wanted, parallel, fetching=not manifest_only
+        )
+    for line in lines(folder, done, fetched=not manifest_only):
+        say(line)
     if as_json:
-        missing = [{"file_id": view.file_id, "why": why} for view, why in done.missing]
-        counted = {"fetched": done.fetched, "there": done.there, "bytes": done.bytes}
-        typer.echo(json.dumps({**counted, "ended": done.ended, "missing": missing}))
+        typer.echo(json.dumps(told(done)))
+    raise typer.Exit(_MISSING if done.missing else 0)
+
+
+def lines(folder: Path, done: Exported, *, fetched: bool) -> Iterator[str]:
+    """What an export came to, for people."""
+    for view, why in done.missing:
+        yield f"{view.path or view.file_id}: missing: {why}"
     ended = f", {done.ended} have come to their end and are left out" if done.ended else ""
     lists = f"see {MANIFEST} and {SUMS} in {folder}"
-    if manifest_only:
-        say(f"{done.there} files listed, nothing fetched{ended}: {lists}")
-        return
-    say(
-        f"{done.fetched} files fetched ({format_size(done.bytes)}), {done.there} were there, "
-        f"{len(done.missing)} missing{ended}: {lists}"
-    )
+    if fetched:
+        yield (
+            f"{done.fetched} files fetched ({format_size(done.bytes)}), {done.there} were there, "
+            f"{len(done.missing)} missing{ended}: {lists}"
+        )
+    else:
+        yield f"{done.there} files listed, nothing fetched{ended}: {lists}"
+
+
+def told(done: Exported) -> dict[str, Any]:
+    """The same, for programs."""
+    missing = [{"file_id": view.file_id, "why": why} for view, why in done.missing]
+    counted = {"fetched": done.fetched, "there": done.there, "bytes": done.bytes}
+    return {**counted, "ended": done.ended, "missing": missing}

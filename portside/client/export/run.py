@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +24,14 @@ from portside.client.http.errors import (
     ControlRefused,
     ControlUnavailable,
     DownloadError,
+    LocalFileError,
     slug_of,
 )
-from portside.client.progress import Display
+from portside.client.progress import Display, display
 from portside.wire.control import FileView
+
+_PAGE = 500
+"""Files of one request."""
 
 _WAITING = 100
 """Files that are listed ahead of those being fetched."""
@@ -207,6 +211,46 @@ class Export:
             self.done.there += is_there
             self.done.fetched += not is_there
             self.done.bytes += 0 if is_there else view.size or 0
+
+
+def export_all(
+    control: Control,
+    connect: Callable[[], Control],
+    ca: Path | None,
+    folder: Path,
+    query: Mapping[str, str],
+    parallel: int,
+    *,
+    fetching: bool,
+) -> Exported:
+    """Bring all files that fit to `folder`, with the lists of them; or, without `fetching`, these
+    lists alone.
+
+    Raises LocalFileError, AlreadyRunning and ControlError: then the lists are as they were.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalFileError(f"{folder}: {error.strerror}") from None
+    with display("export", None, "verified") as shown, Manifest.begun(folder) as manifest:
+        export = Export(folder, connect, ca, shown)
+        if fetching:
+            export.run(_views(control, query), manifest, parallel)
+        else:
+            export.plan(_views(control, query), manifest)
+    return export.done
+
+
+def _views(control: Control, query: Mapping[str, str]) -> Iterator[FileView]:
+    """Every file that fits. Raises ControlError."""
+    cursor: str | None = None
+    while True:
+        at = {} if cursor is None else {"cursor": cursor}
+        page = control.files({**query, "limit": str(_PAGE), **at})
+        yield from page.files
+        cursor = page.next
+        if cursor is None or not page.files:
+            return
 
 
 def _is_of_the_file(error: ControlUnavailable) -> bool:

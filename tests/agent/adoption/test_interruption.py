@@ -64,7 +64,9 @@ def _run_killed(agent: Agent, folder: Path, way: Way, by: Path, last: int) -> No
         return step
 
     found = settings.load(agent.home / "agent.toml")
-    wish = command.Wish(folder, NAMESPACE, OWNER, "dated", way, str(by), None, False, True, False)
+    wish = command.Wish(
+        folder, NAMESPACE, OWNER, "dated", way, str(by), None, False, True, False, False
+    )
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
