@@ -19,11 +19,14 @@ from portside.wire.control import FileView
 
 _UNNAMED = "unnamed"
 
+_DEEPEST = 8
+"""Parts of a path: a namespace, a date and an hour, a name, and two to spare."""
+
 
 def wanted_path(view: FileView) -> PurePosixPath:
     """A file's path below the folder, before it is known whether that is free. Pure."""
-    given = view.path or PurePosixPath(view.namespace, view.file_id)
-    *folders, name = given.parts[-8:]
+    parts = view.path.parts if view.path is not None else ()
+    *folders, name = parts[-_DEEPEST:] or (view.file_id,)
     safe = [each if _is_plain(each) else _UNNAMED for each in folders or [view.namespace]]
     return PurePosixPath(*safe, name if _is_plain(name) else view.file_id)
 
