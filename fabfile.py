@@ -255,7 +255,7 @@ def add_node(context: Context, node: str, dry: bool = False, json: bool = False)
 def adopt(
     context: Context,
     node: str,
-    folder: str,
+    folder: str = "",
     namespace: str = "",
     owner: str = "",
     app: str = "",

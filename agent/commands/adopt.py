@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import logging
 import os
+import shlex
 import signal
 import sqlite3
 import stat
@@ -85,8 +86,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--order",
         default=FROM_INPUT,
         metavar="FILE|-",
-        help="the issuer's order, from `portside token adoption`, in a file that nobody else may "
-        "read; - is standard input (default). A dry run needs none",
+        help="the issuer's order (docs/adopt.md) in a file that nobody else may read;"
+        " - is standard input (default). A dry run needs none",
     )
     parser.add_argument(
         "--layout",
@@ -267,7 +268,7 @@ def _read_order(named: str, stdin: TextIO) -> str:
     """The order's token. Raises ValueError, OSError."""
     if named == FROM_INPUT:
         if stdin.isatty():
-            _tell("paste the order that `portside token adoption` has printed, then Enter")
+            _tell("paste the issuer's order, then Enter")
         return stdin.readline(_LONGEST).strip()
     path = Path(named)
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -289,7 +290,8 @@ def _order(settings: Settings, wish: Wish, token: str | None, rosters: Rosters) 
         claims = verify_adoption(token, Issuers(settings, rosters).current(), settings.node_id)
     except TokenRefused as refused:
         raise ValueError(
-            f"the order is not taken: {refused}; `portside token adoption` mints one"
+            f"the order is not taken: {refused}; `portside token adoption --node "
+            f"{settings.node_id} --namespace {wish.namespace} --owner {shlex.quote(wish.owner)}` mints one"
         ) from None
     if (claims.namespace, claims.owner) != (wish.namespace, wish.owner):
         raise ValueError(
@@ -340,6 +342,6 @@ def _alone(settings: Settings) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ValueError("another `portside-agent adopt` runs on this node: wait for it") from None
+        raise ValueError("files are being adopted on this node already: wait for that") from None
     finally:
         os.close(descriptor)

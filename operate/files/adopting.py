@@ -53,7 +53,7 @@ class Wanted:
     def check(self) -> None:
         """Raises Refused for what can't be meant."""
         if not self.folder.startswith("/"):
-            raise Refused(f"{self.folder!r}: give the folder's whole path on the node, as /srv/old")
+            raise Refused("--folder: say its whole path on the node, as /srv/old-uploads")
         if not self.namespace or not self.owner:
             raise Refused("--namespace and --owner: say where the files go, and whose they will be")
         if self.layout not in get_args(Layout):

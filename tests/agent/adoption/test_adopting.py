@@ -320,7 +320,7 @@ def test_the_nodes_own_folders_are_no_other_systems(agent: Agent) -> None:
 def test_one_run_at_a_time(agent: Agent, folder: Path) -> None:
     with (agent.root / "state" / "adoption.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another `portside-agent adopt` runs" in adopt(agent, folder).err
+        assert "being adopted on this node already" in adopt(agent, folder).err
 
 
 def test_plain_lines_name_what_was_left_and_sum_up(agent: Agent, folder: Path) -> None:
