@@ -291,7 +291,8 @@ def _order(settings: Settings, wish: Wish, token: str | None, rosters: Rosters) 
     except TokenRefused as refused:
         raise ValueError(
             f"the order is not taken: {refused}; `portside token adoption --node "
-            f"{settings.node_id} --namespace {wish.namespace} --owner {shlex.quote(wish.owner)}` mints one"
+            f"{settings.node_id} --namespace {wish.namespace} --owner {shlex.quote(wish.owner)}` "
+            "mints one"
         ) from None
     if (claims.namespace, claims.owner) != (wish.namespace, wish.owner):
         raise ValueError(

@@ -6,14 +6,18 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from agent.commands import cli
 from portside.orders.copies import verify_held
 from portside.tokens import SigningKey, verify_receipt
 from portside.wire.inventory import HeldFile
@@ -21,6 +25,8 @@ from portside.wire.keys import Keyset
 from tests.support.agent.adoption import NAMESPACE, OWNER, adopt, arguments_for, order
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
+
+AGENT_USER = 54321
 
 
 @pytest.fixture
@@ -224,6 +230,67 @@ def test_other_peoples_files_become_the_nodes_own_with_its_modes(
     found = stored(agent, adopt(agent, folder).files["a.txt"]).stat()
     assert (found.st_uid, found.st_gid) == (os.getuid(), os.getgid())
     assert found.st_mode & 0o7777 == 0o644
+
+
+@pytest.fixture
+def others_node() -> Iterator[Agent]:
+    """A node whose user isn't root, as on every machine that was provisioned."""
+    # Not below the tests' own folder, which is root's alone.
+    place = Path(tempfile.mkdtemp(prefix="portside-adoption-"))
+    try:
+        place.chmod(0o755)
+        (place / "home").mkdir()
+        made = Agent(place / "home")
+        for each in (made.root, *made.root.rglob("*")):
+            os.chown(each, AGENT_USER, AGENT_USER)
+        yield made
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("way", ["--move", "--copy"])
+def test_as_root_it_reads_what_others_keep_to_themselves_and_stores_as_the_agents_user(
+    others_node: Agent, way: str
+) -> None:
+    folder = others_node.home / "old"
+    folder.mkdir(mode=0o700)
+    (folder / "a.txt").write_text("secret")
+    (folder / "a.txt").chmod(0o600)
+    for each in (folder, folder / "a.txt"):
+        os.chown(each, AGENT_USER + 1, AGENT_USER + 1)
+    run = adopt(others_node, folder, way)
+    assert (run.code, run.summary["adopted"]) == (0, 1), run
+    assert stored(others_node, run.files["a.txt"]).read_text() == "secret"
+    made = [each for each in others_node.root.rglob("*") if each.name != ".portside-root"]
+    assert {each.stat().st_uid for each in made} == {AGENT_USER}, "root's own lie among them"
+    assert (folder / "a.txt").exists() == (way == "--copy")
+
+
+def test_who_is_not_root_is_told_what_it_takes(others_node: Agent) -> None:
+    folder = others_node.home / "old"
+    folder.mkdir()
+    (folder / "a.txt").write_text("others'")
+    by = order(others_node)
+    os.chown(by, AGENT_USER, AGENT_USER)
+    arguments = (*arguments_for(others_node, folder, "--json", by=by), "--config")
+    said = others_node.home / "said"
+    child = os.fork()
+    if child == 0:
+        # No new program: the tests' Python may be root's alone.
+        try:
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 1)
+            os.setgroups([])
+            os.setgid(AGENT_USER)
+            os.setuid(AGENT_USER)
+            sys.argv = ["portside-agent", *arguments, str(others_node.home / "agent.toml")]
+            sys.stdout = os.fdopen(1, "w")
+            cli.main()
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert "belongs to user 0: run this as root, or have it copied" in said.read_text()
+    assert (folder / "a.txt").stat().st_uid == 0
 
 
 def test_a_held_namespaces_files_are_held(make_agent: Callable[..., Agent]) -> None:

@@ -64,3 +64,10 @@ def test_a_folder_that_is_a_link_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "ns").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LocalFileError, match="leads out"):
         Places(tmp_path / "out").of(view("ns/a.txt"))
+
+
+def test_a_file_of_the_same_size_and_other_content_is_no_export(tmp_path: Path) -> None:
+    (tmp_path / "ns").mkdir()
+    (tmp_path / "ns" / "a.txt").write_bytes(b"y")
+    path, is_there = Places(tmp_path).of(view("ns/a.txt", b"x"))
+    assert (path.name[:2], is_there) == ("a~", False)
