@@ -22,6 +22,7 @@ from operate import logs as reading_logs
 from operate import releases as of_nodes
 from operate import status as looking
 from operate.deploying import INTERRUPTED
+from operate.files import adopting, exporting
 from operate.site import MISTAKES, Site
 from operate.tell import Tell
 
@@ -235,6 +236,61 @@ def audit(context: Context, lines: int = 50, days: int = 90, json: bool = False)
 def add_node(context: Context, node: str, dry: bool = False, json: bool = False) -> None:
     """Make a bare machine a node: check, provision, prove by an upload, activate."""
     adding.add_node(_site(), node, Tell(json), dry)
+
+
+@_task(
+    "every file is as it was or adopted; the same command goes on",
+    node=_NODE,
+    folder="the folder's whole path on the node; what lies below it is adopted",
+    namespace="first folder of the files' paths",
+    owner="whose files they will be",
+    app="the app whose files they will be",
+    layout="dated: names never clash; named: a file is at NAMESPACE/NAME",
+    way="move, copy or link; without it move on the node's own filesystem and copy from others",
+    rate="bytes read in a second, as 200MiB; without it as fast as files are scrubbed",
+    valid="how long the order counts (default 1d)",
+    dry=_DRY,
+    json=_JSON,
+)
+def adopt(
+    context: Context,
+    node: str,
+    folder: str = "",
+    namespace: str = "",
+    owner: str = "",
+    app: str = "",
+    layout: str = "dated",
+    way: str = "",
+    rate: str = "",
+    valid: str = "1d",
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Make files that lie on a node's disks stored ones: digests, attributes, copies."""
+    wanted = adopting.Wanted(folder, namespace, owner, app, layout, way, rate, valid)
+    _ended(adopting.adopt(_site(), node, wanted, Tell(json), dry))
+
+
+@_task(
+    "what was fetched stays; the same command goes on",
+    folder="where to, on this computer",
+    namespace="only of this namespace",
+    owner="only of this owner",
+    parallel="files at a time (default 4)",
+    dry="write manifest.jsonl and SHA256SUMS, and fetch nothing",
+    json=_JSON,
+)
+def export(
+    context: Context,
+    folder: str,
+    namespace: str = "",
+    owner: str = "",
+    parallel: int = 4,
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Bring every file of the cluster to a folder here, verified, with a list of them."""
+    _ended(exporting.export(_site(), folder, Tell(json), namespace, owner, parallel, dry))
 
 
 @_task("a small file of its own may be left on a node, and goes by itself", json=_JSON)

@@ -41,6 +41,11 @@ def asked(site: Site) -> Iterator[Control]:
         control.close()
 
 
+def another(site: Site) -> Control:
+    """One more connection, for another thread, by the key that `asked` has found to count."""
+    return _control(site, site.keystore.operator_key() or new_key(site))
+
+
 def answer(site: Site, question: Callable[[Control], T]) -> T:
     """What the control plane answers to one question. Raises one of MISTAKES."""
     with asked(site) as control:

@@ -25,7 +25,18 @@ from portside.client.http.errors import (
 from portside.client.login import NotLoggedIn
 from portside.cluster.file import ClusterError
 from portside.commands import app as app_keys
-from portside.commands import cluster, files, get, keys, login, monitoring, put, size, token
+from portside.commands import (
+    cluster,
+    export,
+    files,
+    get,
+    keys,
+    login,
+    monitoring,
+    put,
+    size,
+    token,
+)
 from portside.commands.common import (
     ID_MAY_BEGIN_WITH_A_DASH,
     INTERRUPTED,
@@ -33,7 +44,7 @@ from portside.commands.common import (
     exit_code,
     say,
 )
-from portside.commands.storage import moves, nodes, pools, tokens, usage
+from portside.commands.storage import adoption, moves, nodes, pools, tokens, usage
 from portside.operator.keystore import KeystoreError
 from portside.tokens import TokenRefused
 
@@ -85,6 +96,7 @@ app.command("size")(size.command)
 app.add_typer(keys.app, name="keys")
 token.app.command("revoke", context_settings=ID_MAY_BEGIN_WITH_A_DASH)(tokens.revoke)
 token.app.command("revoked")(tokens.revoked)
+token.app.command("adoption")(adoption.command)
 app.add_typer(token.app, name="token")
 app.command("app", context_settings=app_keys.PASSED_ON)(app_keys.command)
 app.command("login")(login.command)
@@ -92,6 +104,7 @@ app.command("logout")(login.logout)
 app.command("put")(put.command)
 app.command("ls")(files.ls)
 app.command("get")(get.command)
+app.command("export")(export.command)
 app.command("rm")(files.rm)
 app.command("keep")(files.keep)
 app.command("restore")(files.restore)

@@ -25,8 +25,12 @@ TRACE_ID = "trace_id"
 """The key of the trace's that it belongs to (`portside.tracing`)."""
 
 
-def configure() -> None:
-    """Set up structlog for this process, and for errors that nothing else catches."""
+def configure(least: int = logging.INFO) -> None:
+    """Set up structlog for this process, and for errors that nothing else catches.
+
+    `least` is the level from which lines are written: a command that tells people each thing that
+    it does in words of its own has no use for all.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -37,7 +41,7 @@ def configure() -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
             _without_tokens,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         # A line and its end in one write: two threads' lines stay two.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

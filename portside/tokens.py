@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from portside import base64url
 from portside.wire.claims import (
     AccessClaims,
+    AdoptionClaims,
     CopyOrderClaims,
     DownloadClaims,
     HeartbeatClaims,
@@ -42,6 +43,7 @@ HOOK_TYPE = "hook+jwt"
 HEARTBEAT_TYPE = "heartbeat+jwt"
 REPLICATE_TYPE = "replicate+jwt"
 ORDER_TYPE = "order+jwt"
+ADOPTION_TYPE = "adoption+jwt"
 RECEIPT_AUDIENCE = "uploader"
 HEARTBEAT_AUDIENCE = "control"
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -288,10 +290,11 @@ def revocable(token: str, keyset: Keyset, now: datetime | None = None) -> Revoca
     return Revocable(token_id(token, claims.jti), kind, claims.aud, ends)
 
 
-_REVOCABLE: Mapping[str, type[UploadClaims | DownloadClaims | AccessClaims]] = {
+_REVOCABLE: Mapping[str, type[UploadClaims | DownloadClaims | AccessClaims | AdoptionClaims]] = {
     UPLOAD_TYPE: UploadClaims,
     DOWNLOAD_TYPE: DownloadClaims,
     ACCESS_TYPE: AccessClaims,
+    ADOPTION_TYPE: AdoptionClaims,
 }
 
 
@@ -397,6 +400,26 @@ def verify_copy_order(
     moment = now or datetime.now(UTC)
     payload = _verified_payload(token, ORDER_TYPE, keyset, moment, late=late)
     claims = _parsed(CopyOrderClaims, payload)
+    ends = max(claims.exp, int(moment.timestamp()) + 1) if late else claims.exp
+    _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
+    return claims
+
+
+def mint_adoption(key: SigningKey, claims: AdoptionClaims) -> str:
+    """An issuer's `adoption+jwt`: what `portside-agent adopt` is given."""
+    return key.sign(ADOPTION_TYPE, claims.model_dump(mode="json", exclude_none=True))
+
+
+def verify_adoption(
+    token: str, keyset: Keyset, node_id: str, now: datetime | None = None, *, late: bool = False
+) -> AdoptionClaims:
+    """The claims of an order to adopt files on `node_id`; `late`: it was one once, whenever.
+
+    Raises TokenRefused.
+    """
+    moment = now or datetime.now(UTC)
+    payload = _verified_payload(token, ADOPTION_TYPE, keyset, moment, late=late)
+    claims = _parsed(AdoptionClaims, payload)
     ends = max(claims.exp, int(moment.timestamp()) + 1) if late else claims.exp
     _check_place_and_time(claims.aud, node_id, claims.nbf, ends, moment)
     return claims

@@ -13,7 +13,7 @@ from agent.cluster import announced, identity
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
-from agent.commands import cold, fsck, outbox, quarantine, tokens
+from agent.commands import adopt, cold, fsck, outbox, quarantine, tokens
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
@@ -37,6 +37,8 @@ def main() -> None:
             _reindex(found)
         elif arguments.command == "fsck":
             _fsck(found, arguments)
+        elif arguments.command == "adopt":
+            sys.exit(adopt.run(found, adopt.wish_of(arguments), sys.stdin))
         elif arguments.command == "quarantine":
             _quarantine(found, arguments)
         elif arguments.command == "deliveries":
@@ -204,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="check settings, keys and the data filesystem")
     commands.add_parser("reindex", help="rebuild the index from the attributes beside the files")
     _add_fsck(commands.add_parser("fsck", help="compare files with the index, and mend"))
+    adopt.add_to(commands.add_parser("adopt", help="make files on this node's disks stored ones"))
     _add_quarantine(commands.add_parser("quarantine", help="damaged files, and settling each"))
     deliveries = commands.add_parser("deliveries", help="what hooks were not told of yet")
     deliveries.description = (

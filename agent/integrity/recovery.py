@@ -61,7 +61,7 @@ def recover(settings: Settings, database: Database, index: FileIndex, committer:
     deletions = _as_far_as_possible(lambda: finish_deletions(settings, database))
     # Those of a batch at the most; the worker goes on with what a rebuilt index has.
     _as_far_as_possible(lambda: finish_endings(settings, database))
-    finished, undone = _replay(settings, index, committer)
+    finished, undone = replay(settings, index, committer)
     quarantines = _as_far_as_possible(lambda: finish_quarantines(settings, database))
     holds = _as_far_as_possible(lambda: finish_holds(settings, database))
     again, more = sweep_staging(settings, database)
@@ -105,7 +105,8 @@ def _as_far_as_possible(work: Callable[[], int]) -> int:
         return 0
 
 
-def _replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[int, int]:
+def replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[int, int]:
+    """Finish or undo commits that no process is at any more: how many. Raises DiskFailed."""
     finished = undone = 0
     reserve = Reserve(settings)
     for intent in index.pending():

@@ -63,7 +63,7 @@ class CopyOrders:
             proof = verify_proof(asked.proof, self._issuers(), claims)
         except TokenRefused as refused:
             raise ProblemError("order-refused", f"what {HEADER} says: {refused}") from None
-        if isinstance(proof, UploadClaims):
+        if not isinstance(proof, CopyOrderClaims):
             self._check_target(proof, roster)
             if claims.size > self._settings.max_size:
                 raise too_large(claims.size, self._settings.max_size)
@@ -86,18 +86,21 @@ class CopyOrders:
         if isinstance(proof, CopyOrderClaims) or roster.control_url is None:
             held = by_namespace if claims.held is None else claims.held
             return Terms(held, claims.expires_at, scan=bool(claims.held) and claims.scan)
+        assert isinstance(proof, UploadClaims)  # noqa: S101 (_check_target lets no other pass)
         held = bool(claims.held) or proof.hold or by_namespace
         lifetime = self._settings.lifetimes.of(claims.namespace, proof.expires_in)
         ends = _later(claims.expires_at, end_of(claims.committed_at, lifetime))
         return Terms(held, ends, scan=held and claims.scan and not proof.hold)
 
-    def _check_target(self, token: UploadClaims, roster: Roster) -> None:
-        """The token names its copies' nodes, or leaves it to nodes that no control plane orders.
+    def _check_target(self, proof: Proof, roster: Roster) -> None:
+        """An upload's token names its copies' nodes, or leaves it to nodes that no control plane
+        orders, as an adoption's order always does.
 
         Which of them it is isn't worked out again: two nodes' rosters may differ for a while.
         """
-        by_nodes = roster.control_url is None and not token.replicas
-        if by_nodes or self._settings.node_id in token.replicas:
+        named = proof.replicas if isinstance(proof, UploadClaims) else ()
+        by_nodes = roster.control_url is None and not named
+        if by_nodes or self._settings.node_id in named:
             return
         raise ProblemError("order-refused", "the upload's token names other nodes for its copies")
 

@@ -166,6 +166,26 @@ class Committer:
         )
         return stored
 
+    def adopt(
+        self, claims: UploadClaims, name: str, staged: Path, size: int, sha256: str, order: str
+    ) -> StoredFile:
+        """Make a file that lies in staging, verified and durable, the stored one: of bytes that no
+        request has brought, as `order` allows. Raises as `commit`.
+
+        Whatever an error leaves half done, the next start finishes it or sweeps it.
+        """
+        stored = self.describe(claims, name, size, sha256)
+        replicas = targets(claims, self._settings.node_id, self._rosters.current())
+        self.commit(Intent(claims.jti, staged.name, stored, replicas=replicas, upload_token=order))
+        _log.info(
+            "file adopted",
+            file_id=stored.file_id,
+            path=str(stored.path),
+            size=stored.size,
+            owner=stored.owner,
+        )
+        return stored
+
     def commit(self, intent: Intent) -> None:
         """Make the intent's durable staging file the stored file. Returns when that is durable.
 

@@ -67,24 +67,30 @@ def pieces(path: Path, start: int = 0) -> Generator[memoryview]:
     """
     descriptor, direct = _open(path)
     try:
-        # Anonymous memory begins on a page's boundary, as direct I/O wants it.
-        # No larger than the file: making a whole PIECE ready takes longer than reading a small one.
-        blocks = -(-os.fstat(descriptor).st_size // mmap.PAGESIZE) or 1
-        length = min(PIECE, blocks * mmap.PAGESIZE)
-        with mmap.mmap(-1, length) as memory, memoryview(memory) as buffer:
-            offset = start
-            while read := os.preadv(descriptor, [buffer], offset):
-                with buffer[:read] as piece:
-                    yield piece
-                if not direct:
-                    os.posix_fadvise(descriptor, offset, read, os.POSIX_FADV_DONTNEED)
-                offset += read
-                # Direct I/O can't be asked for more at an end in the middle of a block. Short of
-                # the end it breaks off before a bad sector, and says so when asked again.
-                if offset >= os.fstat(descriptor).st_size:
-                    return
+        with closing(pieces_of(descriptor, start, direct=direct)) as found:
+            yield from found
     finally:
         os.close(descriptor)
+
+
+def pieces_of(descriptor: int, start: int = 0, *, direct: bool) -> Generator[memoryview]:
+    """As `pieces`, of an open file; `direct`: it was opened with O_DIRECT."""
+    # Anonymous memory begins on a page's boundary, as direct I/O wants it.
+    # No larger than the file: making a whole PIECE ready takes longer than reading a small one.
+    blocks = -(-os.fstat(descriptor).st_size // mmap.PAGESIZE) or 1
+    length = min(PIECE, blocks * mmap.PAGESIZE)
+    with mmap.mmap(-1, length) as memory, memoryview(memory) as buffer:
+        offset = start
+        while read := os.preadv(descriptor, [buffer], offset):
+            with buffer[:read] as piece:
+                yield piece
+            if not direct:
+                os.posix_fadvise(descriptor, offset, read, os.POSIX_FADV_DONTNEED)
+            offset += read
+            # Direct I/O can't be asked for more at an end in the middle of a block. Short of
+            # the end it breaks off before a bad sector, and says so when asked again.
+            if offset >= os.fstat(descriptor).st_size:
+                return
 
 
 def _open(path: Path) -> tuple[int, bool]:

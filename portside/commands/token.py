@@ -32,6 +32,7 @@ from portside.operator.keystore import KeystoreError
 from portside.quantities import format_duration, format_size
 from portside.tokens import (
     ACCESS_TYPE,
+    ADOPTION_TYPE,
     DOWNLOAD_TYPE,
     RECEIPT_TYPE,
     UPLOAD_TYPE,
@@ -42,6 +43,7 @@ from portside.tokens import (
     unverified_claims,
     unverified_header,
     verify_access,
+    verify_adoption,
     verify_download,
     verify_receipt,
     verify_upload,
@@ -167,7 +169,7 @@ def download(
     parts = path.split("/")
     if len(parts) < 2 or not set(parts).isdisjoint(("", ".", "..")):
         raise ValueError(f"{path!r} is no file's path: write it as namespace/name")
-    claims = _checked(DownloadClaims, cluster, key.owner, node, valid, path=path)
+    claims = checked(DownloadClaims, cluster, key.owner, node, valid, path=path)
     token = mint_download(key, claims)
     url = f"{cluster.public_base_url(node)}/uploads/{quote(path)}?token={token}"
     typer.echo(token if token_only else url)
@@ -205,7 +207,7 @@ def access(
     """Print a token for files that are stored: to find, read, verify or delete them."""
     cluster = load_cluster(file)
     key = keystore_of(cluster).issuer_key()
-    claims = _checked(
+    claims = checked(
         AccessClaims,
         cluster,
         key.owner,
@@ -220,7 +222,7 @@ def access(
     typer.echo(mint_access(key, claims))
 
 
-def _checked(
+def checked(
     model: type[_Claims], cluster: Cluster, issuer: str, node: str, valid: int, **others: Any
 ) -> _Claims:
     """Claims for one of the cluster's storage nodes, valid from now on. Raises ValueError."""
@@ -292,6 +294,8 @@ def _verdict(
             issuer = verify_download(token, keys, node).iss
         elif kind == ACCESS_TYPE:
             issuer = verify_access(token, keys, node).iss
+        elif kind == ADOPTION_TYPE:
+            issuer = verify_adoption(token, keys, node).iss
         else:
             return False, f"Portside has no tokens of typ {kind!r}"
     except (ClusterError, KeystoreError, OSError) as error:

@@ -1,1 +1,1 @@
-"""What proves to other machines that an issuer wanted a file copied or deleted."""
+"""What proves to other machines that an issuer wanted a file copied, adopted or deleted."""

@@ -2,9 +2,10 @@
 kept with the file for a catalogue that has forgotten it.
 
 A node's own word isn't enough to lay a file on other nodes: its key would be everybody's upload
-token. The proof is one of two: the `upload+jwt` that the file came with, which says whose it may be
-and how large, or the control plane's order, which says which bytes. Whom the upload's token lets a
-copy be brought to is the receiving node's to see. Pure.
+token. The proof is one of three: the `upload+jwt` that the file came with, which says whose it may
+be and how large; the `adoption+jwt` by which a node made it a stored one
+(`portside.orders.adoption`); or the control plane's order, which says which bytes. Whom the
+upload's token lets a copy be brought to is the receiving node's to see. Pure.
 """
 
 from __future__ import annotations
@@ -13,21 +14,28 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from portside.names import NameRefused, dated_path, named_path, sanitise
+from portside.orders.adoption import verify_adopted
 from portside.tokens import (
+    ADOPTION_TYPE,
     UPLOAD_TYPE,
     TokenRefused,
     unverified_header,
     verify_copy_order,
     verify_uploaded,
 )
-from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
+from portside.wire.claims import (
+    AdoptionClaims,
+    CopyOrderClaims,
+    ReplicateClaims,
+    UploadClaims,
+)
 from portside.wire.inventory import HeldFile
 from portside.wire.keys import Keyset
 
 HEADER = "Portside-Order"
 """The header of a push that the proof is in."""
 
-Proof = UploadClaims | CopyOrderClaims
+Proof = UploadClaims | AdoptionClaims | CopyOrderClaims
 
 Told = ReplicateClaims | HeldFile
 """What a node says of a file: in a push, or to the control plane."""
@@ -40,10 +48,15 @@ def verify_proof(
 
     When an upload's token has ended is of no matter: the file is there, and its copy may be late.
     """
-    if unverified_header(proof).get("typ") == UPLOAD_TYPE:
+    kind = unverified_header(proof).get("typ")
+    if kind == UPLOAD_TYPE:
         upload = verify_uploaded(proof, issuers, copy.iss, now)
         _must_agree(_of_upload(upload, copy))
         return upload
+    if kind == ADOPTION_TYPE:
+        adoption = verify_adopted(proof, issuers, copy.iss, copy.committed_at, now)
+        _must_agree(_of_adoption(adoption, copy))
+        return adoption
     order = verify_copy_order(proof, issuers, copy.aud, now)
     _must_agree(_of_order(order, copy))
     return order
@@ -53,11 +66,17 @@ def verify_held(file: HeldFile, issuers: Keyset, node_id: str, now: datetime | N
     """Raise TokenRefused unless the proof that `node_id` has kept with a file bears out its word.
 
     Issuers are keys that are no node's. Which bytes these are is proved by an order, by a token
-    that names their SHA-256, or by the word of the node that they were uploaded to, as with every
-    upload. When the proof has ended is of no matter.
+    that names their SHA-256, or by the word of the node that they were uploaded to or adopted on,
+    as with every upload. When the proof has ended is of no matter.
     """
     proof = file.proof or ""
-    if unverified_header(proof).get("typ") != UPLOAD_TYPE:
+    kind = unverified_header(proof).get("typ")
+    if kind == ADOPTION_TYPE:
+        # Of another node's it says not which bytes a copy has: that node's word is needed too.
+        adoption = verify_adopted(proof, issuers, node_id, file.committed_at, now)
+        _must_agree(_of_adoption(adoption, file))
+        return
+    if kind != UPLOAD_TYPE:
         order = verify_copy_order(proof, issuers, node_id, now, late=True)
         _must_agree(_of_content(order, file))
         return
@@ -90,6 +109,15 @@ def _of_upload(token: UploadClaims, copy: Told) -> dict[str, bool]:
         "content": token.sha256 in (None, copy.sha256),
         "content type": token.content_type in (None, copy.content_type),
         "name or path": _is_its_place(token, copy),
+    }
+
+
+def _of_adoption(order: AdoptionClaims, file: Told) -> dict[str, bool]:
+    return {
+        "namespace": order.namespace == file.namespace,
+        "owner": order.owner == file.owner,
+        "app": order.app == file.app,
+        "name or path": _is_at_its_place(file),
     }
 
 

@@ -215,6 +215,27 @@ class CopyOrderClaims(Message):
     """When the copy is to end by itself; with `held` said, None is: it stays."""
 
 
+class AdoptionClaims(Message):
+    """What an `adoption+jwt` allows: node `aud` may make files that lie on it already stored ones
+    of `owner`, in this namespace, from `nbf` until `exp`.
+
+    Which files is not said: an operator on the node chooses. So it is for a namespace, and ends.
+    """
+
+    iss: Party
+    aud: Party
+    jti: TokenId
+    iat: UnixTime
+    nbf: UnixTime
+    exp: UnixTime
+    namespace: Namespace
+    owner: Owner
+    app: AppId | None = None
+    """Whose files they are to be in the catalogue, as those of its sessions."""
+    quota: Quota | None = None
+    """The most that `owner` may have on the node, the adopted files included."""
+
+
 class HeartbeatClaims(Message):
     """What a `heartbeat+jwt` attests to: this node sent this very body to the control plane."""
 

@@ -10,7 +10,7 @@ import pytest
 from operate import control_plane
 from operate.site import Site
 from portside.client.control import Control
-from portside.operator import known_hosts
+from portside.operator import known_hosts, node_lock
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.loopback import reserved_port
 from tests.support.ssh_server import SshServer, generate, ssh_server
@@ -68,3 +68,15 @@ def control(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlDoub
     monkeypatch.setattr(control_plane, "new_key", make)
     yield double
     double.close()
+
+
+@pytest.fixture
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes are this computer: their locks and logs must not be."""
+    monkeypatch.setattr(node_lock, "CLOSED", str(tmp_path / "closed.json"))
+    monkeypatch.setattr(node_lock, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(node_lock, "AUDIT", str(tmp_path / "audit.log"))
+    file, audit = str(tmp_path / "lock"), str(tmp_path / "audit.log")
+    monkeypatch.setattr(node_lock.script, "__defaults__", (file, audit))
+    for each in (node_lock.close, node_lock.reopen):
+        monkeypatch.setattr(each, "__defaults__", (audit,))

@@ -11,17 +11,7 @@ from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.operator import node_lock
 
-
-@pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nodes are this computer: their files must not be."""
-    monkeypatch.setattr(node_lock, "CLOSED", str(tmp_path / "closed.json"))
-    monkeypatch.setattr(node_lock, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(node_lock, "AUDIT", str(tmp_path / "audit.log"))
-    file, audit = str(tmp_path / "lock"), str(tmp_path / "audit.log")
-    monkeypatch.setattr(node_lock.script, "__defaults__", (file, audit))
-    for each in (node_lock.close, node_lock.reopen):
-        monkeypatch.setattr(each, "__defaults__", (audit,))
+pytestmark = pytest.mark.usefixtures("own_files")
 
 
 def test_a_verb_that_is_run_twice_at_once_is_refused_by_name(site: Site) -> None:

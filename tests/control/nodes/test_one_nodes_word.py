@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,8 +21,9 @@ from control.files import service, vouching
 from control.problems import ProblemError
 from control.replication import obstacles
 from control.replication.repair import RepairRounds
-from portside.tokens import LEEWAY, RECEIPT_TYPE, SigningKey, mint_copy_order
-from portside.wire.claims import CopyOrderClaims
+from portside.names import dated_path
+from portside.tokens import LEEWAY, RECEIPT_TYPE, SigningKey, mint_adoption, mint_copy_order
+from portside.wire.claims import AdoptionClaims, CopyOrderClaims
 from portside.wire.inventory import HeldFile
 from tests.support.control.core import Core
 from tests.support.control.inventories import asks, held, tells, with_proof
@@ -60,9 +63,32 @@ def _order(core: Core, file: HeldFile, target: str, **changed: Any) -> HeldFile:
     return file.model_copy(update={"proof": order})
 
 
+def _adopted(
+    core: Core, node_id: str, key: SigningKey | None = None, ended: int = 0, **changed: Any
+) -> HeldFile:
+    """A file with the order by which the node has adopted it, which ended some seconds before."""
+    signer, file_id = key or core.key, secrets.token_hex(16)
+    moment = core.clock.now - timedelta(hours=1)
+    path = dated_path("files", "a.iso", "alice", file_id, moment)
+    file = held(file_id=file_id, name="a.iso", path=path, committed_at=moment)
+    committed = int(moment.timestamp())
+    said = {
+        "iss": signer.owner,
+        "aud": node_id,
+        "jti": "a" * 20,
+        "iat": committed - 600,
+        "nbf": committed - 600,
+        "exp": committed + 600 - ended,
+        **file.model_dump(include={"namespace", "owner", "app"}),
+        **changed,
+    }
+    order = mint_adoption(signer, AdoptionClaims.model_validate(said))
+    return file.model_copy(update={"proof": order})
+
+
 def _forgeries(core: Core) -> dict[str, HeldFile]:
     """Files with proofs that don't prove them, by what is wrong with these."""
-    own, copied = core.nodes.keys[STOLEN], held()
+    own, copied, now = core.nodes.keys[STOLEN], held(), int(core.clock.now.timestamp())
 
     def minted(key: SigningKey | None = None, by: str = STOLEN, **claims: Any) -> HeldFile:
         return with_proof(core, by, held(), key=key, **claims)
@@ -90,6 +116,16 @@ def _forgeries(core: Core) -> dict[str, HeldFile]:
         "an order to another node": _order(core, held(), "s03"),
         "an order for other bytes": _order(core, held(), STOLEN, sha256="0" * 64),
         "an order for another owner": _order(core, held(), STOLEN, owner="else"),
+        "an adoption on another node": _adopted(core, "s01"),
+        "an adoption by its own key": _adopted(core, STOLEN, own),
+        "an adoption for another owner": _adopted(core, STOLEN, owner="else"),
+        "an adoption for another app": _adopted(core, STOLEN, app="else"),
+        "an adoption for another namespace": _adopted(core, STOLEN, namespace="else"),
+        "an adoption that had ended": _adopted(core, STOLEN, ended=1200),
+        "an adoption that began later": _adopted(core, STOLEN, nbf=now - 1800),
+        "an adoption, at another place": _adopted(core, STOLEN).model_copy(
+            update={"path": PurePosixPath("files/b.iso")}
+        ),
     }
 
 
@@ -145,6 +181,8 @@ def test_what_an_issuer_signed_is_taken_over_and_copied(core: Core) -> None:
         with_proof(core, "s01", held(path=PurePosixPath("files/a.iso"), name="a.iso")),
         with_proof(core, "s01", held(), size=None, max_size=5000),
         _order(core, held(), "s01"),
+        # Whose order has ended since.
+        _adopted(core, "s01"),
         # Nodes without a control plane choose among themselves, and from a token's replicas.
         with_proof(core, "s03", (file := held()), sha256=file.sha256),
         with_proof(core, "s03", (file := held()), sha256=file.sha256, replicas=("s01",)),

@@ -13,6 +13,7 @@ from portside.tokens import (
     ACCESS_TYPE,
     unverified_claims,
     verify_access,
+    verify_adoption,
     verify_download,
     verify_upload,
 )
@@ -130,3 +131,27 @@ def test_inspect_tells_that_an_old_one_has_expired(keystore: Keystore) -> None:
     run = Run("token", "inspect", stdin=keystore.issuer_key().sign(ACCESS_TYPE, old))
     assert run.code == 1
     assert "signature verifies, but the token has expired" in run.out
+
+
+def test_adoption_orders_for_a_node_a_namespace_an_owner_and_a_time(keystore: Keystore) -> None:
+    whose = ("--node", "s01", "--namespace", "old", "--owner", "alice", "--app", "shop")
+    run = Run("token", "adoption", *whose, "--valid", "2d", "--quota", "1GiB")
+    assert (run.code, run.err) == (0, "")
+    claims = verify_adoption(run.out.strip(), keystore.keyset(), "s01")
+    assert (claims.namespace, claims.owner, claims.app) == ("old", "alice", "shop")
+    assert (claims.exp - claims.iat, claims.quota) == (2 * 86400, Quota(bytes=GIB))
+    inspected = Run("token", "inspect", stdin=run.out)
+    assert inspected.code == 0, inspected.err
+    assert "verdict: good" in inspected.out
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [(("--valid", "31d"), "at most"), (("--node", "s09"), "no storage node")],
+)
+def test_an_order_to_adopt_that_cannot_be_is_a_line(
+    keystore: Keystore, options: tuple[str, str], why: str
+) -> None:
+    run = Run("token", "adoption", "--namespace", "old", "--owner", "a", "--node", "s01", *options)
+    assert (run.code, run.out) == (2, "")
+    assert why in run.err

@@ -1,0 +1,1 @@
+"""Coming with files and leaving with them."""
