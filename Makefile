@@ -120,6 +120,8 @@ clean:
 packages:
 	@$(call install,$(PACKAGES))
 	@test -x /usr/sbin/sshd || { $(call install,openssh-server); }
+	@# For promtool alone: where systemd runs, Debian would start a Prometheus that nobody asked for.
+	@command -v promtool >/dev/null || { systemctl --quiet mask prometheus.service; $(call install,prometheus); }
 
 $(VENV)/ready: requirements/dev.txt pyproject.toml | packages
 	$(PYTHON) -m venv $(VENV)

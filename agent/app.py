@@ -42,6 +42,7 @@ from agent.settings import Settings
 from agent.storage.commit import Committer
 from agent.storage.opening import open_index
 from agent.storage.verification import Verifier
+from agent.telemetry import span_export
 from agent.telemetry.health import NodeHealth
 from agent.telemetry.metrics import Metrics
 from agent.telemetry.progress import ProgressLog
@@ -86,7 +87,8 @@ def create_app(settings: Settings) -> App:
     )
     handing_back.watch(admission, settings.agent_socket.parent)
     metrics = Metrics()
-    metrics.registry.register(NodeGauges(settings, database, health, admission))
+    relay = span_export.of_web_side(settings)
+    metrics.registry.register(NodeGauges(settings, database, health, admission, relay))
     policy = UploadPolicy(
         settings=settings,
         issuers=issuers.current,

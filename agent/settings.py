@@ -16,6 +16,7 @@ from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.lifetimes import Lifetimes
 from portside.sizing import Sizing
+from portside.tracing.collector import Collector
 from portside.wire.fields import Namespace
 from portside.wire.hooks import Hook
 
@@ -119,6 +120,8 @@ class Settings(BaseModel):
     """Copies that this node sends to others at once."""
     push_rate: int | None = Field(default=None, gt=0)
     """Bytes per second that it sends in all; None is without a bound."""
+    otlp: Collector | None = None
+    """Where spans go; without it none is recorded."""
     ack_timeout: int = Field(default=600, gt=0)
     """Seconds that an upload with `ack: replicated` waits for its second copy."""
     sizing: Sizing
@@ -174,6 +177,11 @@ class Settings(BaseModel):
     def worker_report(self) -> Path:
         """What the worker last found, for the web side to read."""
         return self.root / "state" / "worker.json"
+
+    @property
+    def spans(self) -> Path:
+        """Where the worker takes the web side's spans, for it may go out with them."""
+        return self.root / "state" / "spans.sock"
 
     @property
     def reserve(self) -> Path:

@@ -51,7 +51,9 @@ from agent.storage.deletion import delete, remove_copy
 from agent.storage.opening import open_index
 from agent.telemetry import clock, worker_report
 from agent.telemetry.clock import NodeClock
+from agent.telemetry.span_export import SpanExport
 from agent.telemetry.worker_report import (
+    CertificateReport,
     HeartbeatReport,
     WorkerReport,
     cold_warnings,
@@ -134,7 +136,13 @@ class Worker:
             database,
             rosters,
             control,
-            HeartbeatPayload(settings, database, self._scrubber.report, pushes.lag),
+            HeartbeatPayload(
+                settings,
+                database,
+                self._scrubber.report,
+                pushes.lag,
+                lambda: self._rounds.certificate,
+            ),
             leases,
             LifetimeOrders(partial(ending.change, settings, database)),
             HoldOrders(settings, database),
@@ -150,6 +158,7 @@ class Worker:
             else ColdTier(settings, settings.cold, database, self._clock)
         )
         self._scanner = Scanner(settings, database) if settings.scanned else None
+        self._spans = None if settings.otlp is None else SpanExport(settings, settings.otlp)
         self._stopping = threading.Event()
         self.activities = [
             SupervisedThread("rounds", self._rounds.run, self._stopping),
@@ -166,6 +175,7 @@ class Worker:
             ),
             *self._cold_activities(),
             *self._scan_activities(),
+            *self._span_activities(),
             *(
                 SupervisedThread(f"pushes-{number}", pusher.run, self._stopping)
                 for number in range(1, pusher.threads + 1)
@@ -188,6 +198,11 @@ class Worker:
             SupervisedThread(f"scans-{number}", self._scanner.run, self._stopping)
             for number in range(1, SCAN_THREADS + 1)
         ]
+
+    def _span_activities(self) -> list[SupervisedThread]:
+        if self._spans is None:
+            return []
+        return [SupervisedThread("spans", self._spans.run, self._stopping)]
 
     def work(self, signals: queue.SimpleQueue[int]) -> None:
         """Run every activity until a signal comes or one of them fails."""
@@ -275,6 +290,7 @@ class Worker:
                 f"pushes-dead: {pushes.dead} copies given up: see `portside-agent pushes list`, "
                 "then `portside-agent pushes retry`, or drop"
             )
+        served = self._rounds.certificate
         report = WorkerReport(
             time=time.time(),
             uptime=uptime(),
@@ -286,6 +302,10 @@ class Worker:
             cold=cold,
             scan=scan,
             pushes=pushes,
+            spans=None if self._spans is None else self._spans.report(),
+            certificate=None
+            if served is None
+            else CertificateReport(begins=served.begins.timestamp(), ends=served.ends.timestamp()),
             expired_uploads=self._rounds.expired_uploads,
             purged_tombstones=self._rounds.purged_tombstones,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import falcon
@@ -20,7 +22,7 @@ from control.api import (
     sessions,
     usage,
 )
-from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
+from control.api.metrics import BackupGauges, ClusterGauges, Metrics, ReplicaGauges, SpanCounts
 from control.api.operations import API, OPERATIONS
 from control.api.requests.authorization import Access
 from control.api.requests.conventions import Conventions
@@ -39,6 +41,8 @@ from control.nodes.runs import Runs
 from control.problems import ProblemError
 from control.sessions.opening import SessionOpener
 from control.settings import Settings
+from portside.tracing import spans
+from portside.tracing.exporter import Exporter
 from portside.web.app import App, add_common_routes, answer_problem, new_app
 from portside.web.wrong_credentials import WrongCredentials
 from portside.wire import paths
@@ -56,9 +60,13 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     key = issuer.load(settings)
     snapshots = Snapshots(settings, database, clock)
     metrics = Metrics()
-    metrics.registry.register(ClusterGauges(snapshots, database))
+    metrics.registry.register(ClusterGauges(snapshots, database, clock))
+    if settings.backups is not None:
+        metrics.registry.register(BackupGauges(settings.backups, clock))
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
+    if settings.otlp is not None:
+        metrics.registry.register(SpanCounts(_record_spans(settings, settings.otlp).counts))
     wrong = WrongCredentials(settings.wrong_keys_per_minute, ProblemError)
     access = Access(snapshots, wrong, KeyUse(database), clock)
     services = Services(settings, access, database, snapshots, clock)
@@ -121,6 +129,20 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     app.add_route("/health/ready", probes.Ready(settings, database, snapshots, key, clock))
     add_common_routes(app, metrics.registry, API, OPERATIONS)
     return app
+
+
+def _record_spans(settings: Settings, collector: str) -> Exporter:
+    """Have this process's spans exported from here on, the last ones within seconds at its end."""
+    resource = {
+        "service.name": "portside-control",
+        "service.version": version("portside"),
+        "service.instance.id": settings.cluster,
+    }
+    exporter = Exporter(collector, resource, version("portside"))
+    exporter.start()
+    spans.record_to(exporter)
+    atexit.register(exporter.close)
+    return exporter
 
 
 def _answer_unavailable(

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from control import settings
+from control.alerts import command as alerts
+from control.alerts.webhook import NotDelivered
 from control.catalogue import counters
 from control.cluster import api_keys, backup_check, issuer
 from control.cluster.api_keys import AppRefused, NewKey, Scope
@@ -54,6 +56,8 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
                     database.write(backup_check.forget_heartbeats)
         elif arguments.command == "check":
             _check(found, arguments.counters)
+        elif arguments.command == "alerts":
+            _alerts(found, arguments)
         elif arguments.command == "believe":
             _believe(found, arguments.node)
         elif arguments.command == "examine":
@@ -68,6 +72,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         AppRefused,
         BackupRefused,
         DatabaseUnavailable,
+        NotDelivered,
         OSError,
         ValueError,
     ) as error:
@@ -88,6 +93,24 @@ def _check(found: Settings, count: bool) -> None:
         if wrong_ones:
             raise ValueError("; ".join(map(str, wrong_ones)))
     print(f"{found.cluster}: settings and keys are in order")
+
+
+def _alerts(found: Settings, arguments: argparse.Namespace) -> None:
+    """Those that hold; or a test, each way."""
+    if arguments.action == "test":
+        for line in alerts.test(found, datetime.now(UTC)):
+            print(line, flush=True)
+        return
+    if arguments.action == "keys":
+        print(alerts.public_keys(found))
+        return
+    with _opened(found) as database:
+        migrations.check(database)
+        if arguments.json:
+            print(database.read(lambda session: alerts.as_json(session, found)))
+            return
+        lines = database.read(lambda session: tuple(alerts.listed(session, found)))
+    print("\n".join(lines) or "nothing is wrong")
 
 
 def _believe(found: Settings, node_id: str | None) -> None:
@@ -239,6 +262,16 @@ def _parser() -> argparse.ArgumentParser:
         "node", nargs="?", help="one that nobody but you ever had (default: list the nodes)"
     )
     commands.add_parser("worker", help="run the worker in the foreground, as its unit does")
+    alerting = commands.add_parser("alerts", help="what is wrong now, and who is told of it")
+    alerting.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "test", "keys"),
+        default="list",
+        help="list those that hold (the default); send a test to the webhook and the mailbox; "
+        "print the public keys that a webhook is signed with",
+    )
+    alerting.add_argument("--json", action="store_true", help="list them for programs")
     app = commands.add_parser("app", help="who may ask: apps and their API keys")
     for command in commands.choices.values():
         command.add_argument(

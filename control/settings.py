@@ -18,9 +18,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from portside.alerting.catalogue import Bounds
+from portside.alerting.destinations import Alerts
 from portside.cluster import defaults
 from portside.cluster.lifetimes import Lifetimes
 from portside.cluster.quotas import Quotas
+from portside.tracing.collector import Collector
 from portside.wire.fields import Namespace
 
 CONFIG_VARIABLE = "PORTSIDE_CONTROL_CONFIG"
@@ -45,6 +48,14 @@ class Settings(BaseSettings):
     """A 0600 file with that URL instead, which keeps its password out of this one."""
     replica_socket: Path | None = None
     """Where litestream tells how old its copy of the database is; None: there is no copy."""
+    backups: Path | None = None
+    """Where the database's backups are; None: somebody else makes them."""
+    alerts: Alerts | None = None
+    """Who is told what is wrong; None: nobody, and Prometheus may."""
+    alerts_password_file: Path | None = None
+    """A 0600 file with the password for the mail server."""
+    scrub_every: int = Field(default=defaults.SCRUB_EVERY, gt=0)
+    """Seconds in which nodes read each stored file again."""
     connections: int = Field(default=16, ge=2, le=200)
     """To the database, of each process."""
     roster: Path
@@ -83,6 +94,8 @@ class Settings(BaseSettings):
     """Seconds for which a node that is down is waited for before its files are copied again."""
     probe: bool = True
     """Whether nodes are asked from here if they answer; else their heartbeats alone count."""
+    otlp: Collector | None = None
+    """Where spans go; without it none is recorded."""
     ca: Path | None = None
     """Trusted instead of the system's CAs where nodes are asked from here."""
     sessions_per_app: int = Field(default=60_000, gt=0)
@@ -104,6 +117,15 @@ class Settings(BaseSettings):
                 "lost on its way must not make a node dead"
             )
         return self
+
+    @property
+    def alert_bounds(self) -> Bounds:
+        """From when on each alert holds."""
+        return Bounds(
+            dead_after=int(self.dead_after),
+            repair_after=int(self.repair_after),
+            scrub_every=self.scrub_every,
+        )
 
     def database_url(self) -> str:
         """The database's URL, secrets included: never log it. Raises SettingsError."""

@@ -31,8 +31,7 @@ def held(site: Site, node_id: str, what: str) -> Iterator[None]:
         answer = nodes.first_line(running)
         if answer != "held":
             raise Refused(
-                node_lock.refusal(node_id, answer)
-                or f"{node_id}: its lock can't be taken: {answer or nodes.last_words(running)}"
+                node_lock.refusal(node_id, answer) or nodes.ended(site, node_id, running).trouble
             )
         outcome = "failed"
         try:

@@ -171,10 +171,11 @@ def first_line(running: subprocess.Popen[str]) -> str:
     return "" if running.stdout is None else running.stdout.readline().strip()
 
 
-def last_words(running: subprocess.Popen[str]) -> str:
-    """What a channel that has ended said last."""
-    _, said = running.communicate()
-    return (said.strip().splitlines() or ["no answer"])[-1].strip()
+def ended(site: Site, node_id: str, running: subprocess.Popen[str]) -> Answer:
+    """How a channel ended that ended by itself."""
+    out, err = running.communicate()
+    to = ssh.access(site.cluster, node_id, site.root)
+    return _answer(site, node_id, to, running.returncode, out, err)
 
 
 def _pass_on(
@@ -222,10 +223,14 @@ def _ask_one(
         )
     except subprocess.TimeoutExpired:
         return _unreached(node_id, f"{node_id}: no answer within {patience:.0f} seconds")
-    if done.returncode != _OF_SSH_ITSELF:
-        return Answer(node_id, done.returncode, done.stdout, done.stderr)
+    return _answer(site, node_id, to, done.returncode, done.stdout, done.stderr)
+
+
+def _answer(site: Site, node_id: str, to: Access, code: int, out: str, err: str) -> Answer:
+    if code != _OF_SSH_ITSELF:
+        return Answer(node_id, code, out, err)
     other = host_keys.changed(to, node_id, site.keystore)
-    said = (done.stderr.strip().splitlines() or ["the connection was cut"])[-1]
+    said = (err.strip().splitlines() or ["the connection was cut"])[-1]
     return _unreached(node_id, other or f"{node_id}: can't be reached over SSH: {said.strip()}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from operate import nodes
 from operate.locks import held
-from operate.site import Site
+from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.operator.programs import PROGRAMS
 
@@ -20,12 +20,15 @@ def reload(site: Site, node_ids: Sequence[str], tell: Tell, dry: bool = False) -
         if dry:
             tell.line(f"{node_id}: would reload {', '.join(units)}")
             continue
-        with held(site, node_id, f"reload {' '.join(units)}"):
-            answer = nodes.ask(site, [node_id], words)[node_id]
-        outcomes[node_id] = answer.ok
-        if answer.ok:
-            tell.line(f"{node_id}: reloaded {', '.join(units)}")
-        else:
-            tell.warn(answer.trouble)
+        try:
+            with held(site, node_id, f"reload {' '.join(units)}"):
+                nodes.ask_one(site, node_id, words)
+        except Refused as refused:
+            # Settings that one node can't read are no reason to leave the others without.
+            tell.warn(str(refused))
+            outcomes[node_id] = False
+            continue
+        outcomes[node_id] = True
+        tell.line(f"{node_id}: reloaded {', '.join(units)}")
     tell.result({"reloaded": outcomes, "dry": dry})
     return all(outcomes.values())

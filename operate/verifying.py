@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from operate import nodes
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.cluster.file import CLUSTER_VARIABLE
@@ -32,9 +33,18 @@ def verify(site: Site, node_ids: Sequence[str], tell: Tell) -> bool:
     run at all."""
     if importlib.util.find_spec("testinfra") is None:
         raise Refused("pytest-testinfra is not installed here: `make check` brings what it needs")
+    answers = nodes.ask(site, node_ids, ["true"])
+    unreached = [each.trouble for each in answers.values() if not each.ok]
+    for trouble in unreached:
+        tell.warn(f"{trouble}; not tested")
+    node_ids = [node_id for node_id, each in answers.items() if each.ok]
+    if not node_ids:
+        raise Refused("no node can be reached: nothing was tested")
     with tempfile.TemporaryDirectory(prefix="portside-") as folder:
         report = Path(folder, "report.xml")
-        words = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", SUITE)
+        # A line for each that fails: what it found, and where that is written.
+        shown = ("-q", "--tb=line", "-p", "no:cacheprovider")
+        words = (sys.executable, "-m", "pytest", *shown, SUITE)
         done = subprocess.run(
             [*words, f"--junit-xml={report}"],
             cwd=site.root,
@@ -49,8 +59,8 @@ def verify(site: Site, node_ids: Sequence[str], tell: Tell) -> bool:
         )
         if done.returncode > _FAILED:
             raise Refused(f"the tests didn't run to their end (pytest's code {done.returncode})")
-        tell.result(_read(report))
-    return done.returncode == 0
+        tell.result({**_read(report), "unreached": unreached})
+    return done.returncode == 0 and not unreached
 
 
 def _read(report: Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Logging: one JSON object a line on standard error, where journald picks it up.
 
-Every line of a request carries its id, which is nginx's as well. No token and no query string is
-ever passed to a log call; `portside.redaction` cuts out what slips through.
+Every line of a request carries its id and its trace's, which nginx's log has as well. No token and
+no query string is ever passed to a log call; `portside.redaction` cuts out what slips through.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from typing import Any
 import structlog
 
 from portside.redaction import redact
+from portside.tracing import current
 
 REQUEST_ID = "request_id"
 """The key of a request's id in every line."""
+
+TRACE_ID = "trace_id"
+"""The key of the trace's that it belongs to (`portside.tracing`)."""
 
 
 def configure(least: int = logging.INFO) -> None:
@@ -30,6 +34,7 @@ def configure(least: int = logging.INFO) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _with_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -59,6 +64,14 @@ def request_id() -> str | None:
     return found
 
 
+def _with_trace(logger: object, method: str, line: Any) -> Any:
+    """The line of whoever works on a span, with its trace's id."""
+    context = current.current()
+    if context is not None:
+        line[TRACE_ID] = context.trace_id
+    return line
+
+
 def _without_tokens(logger: object, method: str, line: Any) -> str:
     """The line as it is about to be written: the last processor."""
     return redact(str(line))
@@ -86,6 +99,9 @@ class JsonFormatter(logging.Formatter):
         found = request_id()
         if found is not None:
             line[REQUEST_ID] = found
+        context = current.current()
+        if context is not None:
+            line[TRACE_ID] = context.trace_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return redact(json.dumps(line, ensure_ascii=False))

@@ -17,21 +17,34 @@ from agent.replication.queue import PushQueue
 from agent.settings import Settings
 from agent.telemetry import worker_report
 from agent.telemetry.health import NodeHealth
-from agent.telemetry.worker_report import ColdReport, HeartbeatReport, ScanReport, WorkerReport
+from agent.telemetry.worker_report import (
+    ColdReport,
+    HeartbeatReport,
+    ScanReport,
+    SpansReport,
+    WorkerReport,
+)
 from agent.uploads.admission import Admission
 from portside.cluster.bandwidth import BandwidthLimits
+from portside.tracing.relay import Relay
 
 
 class NodeGauges(Collector):
     """The gauges of one node."""
 
     def __init__(
-        self, settings: Settings, database: Database, health: NodeHealth, admission: Admission
+        self,
+        settings: Settings,
+        database: Database,
+        health: NodeHealth,
+        admission: Admission,
+        relay: Relay | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._health = health
         self._admission = admission
+        self._relay = relay
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: without it, registering would ask for every number."""
@@ -46,6 +59,9 @@ class NodeGauges(Collector):
         report = worker_report.read(self._settings.worker_report)
         if report is not None:
             yield from _of_worker(report)
+        if self._relay is not None:
+            spans = SpansReport() if report is None else report.spans or SpansReport()
+            yield _of_spans(spans, self._relay.dropped())
 
     def _of_health(self) -> Iterable[Metric]:
         reasons = self._health.reasons()
@@ -163,6 +179,17 @@ def _of_worker(report: WorkerReport) -> Iterable[Metric]:
     yield _counter("pushed", "Copies confirmed by other nodes.", report.pushes.pushed)
     yield _counter("pushed_bytes", "Bytes sent for them.", report.pushes.bytes_sent)
     yield _counter("push_failures", "Attempts at copies that failed.", report.pushes.failed)
+    if report.certificate is not None:
+        yield _gauge(
+            "certificate_end_timestamp_seconds",
+            "When the certificate that nginx serves ends, in Unix seconds.",
+            report.certificate.ends,
+        )
+        yield _gauge(
+            "certificate_lifetime_seconds",
+            "From its beginning to its end.",
+            report.certificate.ends - report.certificate.begins,
+        )
     yield _counter("expired_uploads", "Uploads ended past their deadline.", report.expired_uploads)
     if report.heartbeats.control_url is not None:
         yield from _of_heartbeats(report.heartbeats, report.age())
@@ -222,6 +249,20 @@ def _of_scans(scan: ScanReport) -> Iterable[Metric]:
         family.add_metric((verdict,), count)
     yield family
     yield _counter("scan_failures", "Attempts without a verdict.", scan.failed)
+
+
+def _of_spans(spans: SpansReport, dropped: int) -> Metric:
+    family = CounterMetricFamily(
+        "portside_spans", "Spans for the collector, by what became of them.", labels=("outcome",)
+    )
+    for outcome, count in (
+        ("exported", spans.exported),
+        ("queue-full", spans.queue_full + dropped),
+        ("undelivered", spans.undelivered),
+        ("refused", spans.refused),
+    ):
+        family.add_metric((outcome,), count)
+    return family
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -31,6 +31,8 @@ from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.clock import NodeClock
 from agent.telemetry.worker_report import ColdReport
 from portside.backoff import Backoff, spread
+from portside.tracing import current
+from portside.tracing.spans import Kind, step
 
 _log = structlog.get_logger()
 
@@ -82,7 +84,10 @@ class ColdTier:
                 pulse.wait(_IDLE)
                 continue
             try:
-                with lines_of_its_upload(self._settings.uploads / self._path_of(row)):
+                with (
+                    lines_of_its_upload(self._settings.uploads / self._path_of(row)),
+                    step(f"cold {row.kind}", Kind.CLIENT, current.kept(row.trace)),
+                ):
                     self._carry_out(row, pulse)
             finally:
                 with self._lock:

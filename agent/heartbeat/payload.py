@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from agent.heartbeat import web_status
 from agent.heartbeat.web_status import WebSilent
+from agent.host.served_certificate import ServedCertificate
 from agent.host.statistics import Meter
 from agent.index.database import Database
 from agent.index.inventory_digest import Inventory
@@ -18,18 +19,21 @@ from agent.replication.queue import Lag
 from agent.settings import Settings
 from agent.storage.quarantine import REASON_KEY
 from agent.telemetry.worker_report import ScrubReport
+from portside.alerting import outcomes
 from portside.wire.heartbeat import (
     MOST_BEGUN,
     MOST_QUARANTINED,
+    CertificateStatus,
     GoneFile,
     Heartbeat,
     HoldDone,
     LifetimeKept,
     QuarantinedFile,
     ScanVerdict,
+    UploadCounts,
     WorkDone,
 )
-from portside.wire.status import InodeStatus
+from portside.wire.status import InodeStatus, UploadStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,11 @@ class _Uploads:
     reserved: int
     inodes: InodeStatus
     under_way: tuple[str, ...] | None = None
+    counts: UploadCounts | None = None
 
 
 class HeartbeatPayload:
-    """One node's. `scrub` and `lag` ask the parts of the worker that know."""
+    """One node's. `scrub`, `lag` and `certificate` ask the parts of the worker that know."""
 
     def __init__(
         self,
@@ -54,11 +59,13 @@ class HeartbeatPayload:
         database: Database,
         scrub: Callable[[], ScrubReport],
         lag: Callable[[], Lag],
+        certificate: Callable[[], ServedCertificate | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._scrub = scrub
         self._lag = lag
+        self._certificate = certificate
         self._meter = Meter(settings.root)
         self._inventory = Inventory(database)
         self._uploads_begun = UploadIndex(database)
@@ -77,6 +84,7 @@ class HeartbeatPayload:
         """The node's state as of now. Raises sqlite3.Error."""
         figures, uploads = self._meter.measure(), self._uploads()
         scrub, lag = self._scrub(), self._lag()
+        served = self._certificate()
         files, stored = self._database.rows(
             "SELECT count(*), total(size) FROM files WHERE state = 'COMMITTED'"
         )[0]
@@ -107,6 +115,10 @@ class HeartbeatPayload:
             scrub_oldest=round(scrub.oldest_unverified_age_seconds, 1),
             inventory=self._inventory.digest(),
             roster_version=roster_version,
+            uploads=uploads.counts,
+            certificate=None
+            if served is None
+            else CertificateStatus(begins=served.begins, ends=served.ends),
             work=tuple(work),
             gone=tuple(gone),
             lifetimes=tuple(lifetimes),
@@ -160,4 +172,15 @@ class HeartbeatPayload:
             reserved=said.disk.reserved + said.disk.kept_free,
             inodes=said.disk.inodes,
             under_way=said.under_way,
+            counts=upload_counts(said),
         )
+
+
+def upload_counts(said: UploadStatus) -> UploadCounts:
+    """What the web side has counted, as alerts look at it."""
+    ended = {slug: n for slug, n in said.failures.items() if slug not in outcomes.RESUMING}
+    return UploadCounts(
+        committed=said.committed,
+        failed=sum(ended.values()),
+        broken=sum(n for slug, n in ended.items() if slug in outcomes.BROKEN),
+    )

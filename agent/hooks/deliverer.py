@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 
 import structlog
@@ -36,6 +37,8 @@ from agent.settings import Settings
 from agent.storage.attributes import lines_of_its_upload
 from agent.telemetry.worker_report import DeliveriesReport
 from portside.tokens import HOOK_HEADER, SigningKey, mint_hook
+from portside.tracing import current
+from portside.tracing.spans import Kind, Step, step
 from portside.wire import paths
 from portside.wire.control import FileReceipt
 from portside.wire.files import StoredFile
@@ -77,7 +80,8 @@ class Deliverer:
                 pulse.wait(IDLE)
                 continue
             try:
-                self._deliver(row, pulse)
+                with _step_of(row) as span:
+                    self._deliver(row, pulse, span)
             finally:
                 with self._lock:
                     del self._running[row.number]
@@ -100,7 +104,7 @@ class Deliverer:
                 self._running[row.number] = row.target
             return row
 
-    def _deliver(self, row: Row, pulse: Pulse) -> None:
+    def _deliver(self, row: Row, pulse: Pulse, span: Step) -> None:
         found = self._outbox.file_of(row)
         if (
             found is not None
@@ -110,7 +114,7 @@ class Deliverer:
             )
         ):
             # What is beside its path by now may be of another file.
-            self._deliver_file(row, found[0], found[1], pulse)
+            self._deliver_file(row, found[0], found[1], pulse, span)
             return
         if found is None or found[0] in ("DELETING", "DELETED", "ENDED"):
             _log.info("delivery dropped: its file is deleted", **_named(row))
@@ -118,9 +122,11 @@ class Deliverer:
             return
         state, stored = found
         with lines_of_its_upload(self._settings.uploads / stored.path):
-            self._deliver_file(row, state, stored, pulse)
+            self._deliver_file(row, state, stored, pulse, span)
 
-    def _deliver_file(self, row: Row, state: str, stored: StoredFile, pulse: Pulse) -> None:
+    def _deliver_file(
+        self, row: Row, state: str, stored: StoredFile, pulse: Pulse, span: Step
+    ) -> None:
         hook = find_hook(self._settings.hooks, stored.namespace, row.kind, row.target)
         if state not in ("COMMITTED", "DELETED", "ENDED"):
             outcome = Outcome("hopeless", "the file is damaged and in quarantine")
@@ -134,6 +140,7 @@ class Deliverer:
                 return
             outcome = attempted
         pulse.beat()
+        span.failure = "" if outcome.result == "done" else outcome.result
         self._settle(row, outcome, pulse)
 
     def _register(self, stored: StoredFile) -> Outcome:
@@ -142,7 +149,7 @@ class Deliverer:
         if control_url is None:
             return Outcome("hopeless", "the roster names no control plane any more")
         body = FileReceipt(receipt=stored.receipt).model_dump_json().encode()
-        headers = {"User-Agent": self._agent}
+        headers = {"User-Agent": self._agent, **current.headers()}
         try:
             trusting = trust(self._settings.ca)
         except TrustError as error:
@@ -155,11 +162,14 @@ class Deliverer:
             body = event(stored, occasion_of(row.kind), row.public_id, row.attempts + 1)
             signed = claims(self._settings.node_id, hook.url, row.public_id, body, int(time.time()))
             headers = {HOOK_HEADER: mint_hook(self._key, signed), "User-Agent": self._agent}
-            return webhook.post(hook.url, body, headers)
+            return webhook.post(hook.url, body, {**headers, **current.headers()})
         path = self._settings.uploads / stored.path
         ran = command.run(
             [*(hook.command or ()), str(path)],
-            environment(stored, occasion_of(row.kind), path, row.public_id, row.attempts + 1),
+            {
+                **environment(stored, occasion_of(row.kind), path, row.public_id, row.attempts + 1),
+                **current.environment(),
+            },
             stored.model_dump_json().encode(),
             pulse,
         )
@@ -185,6 +195,17 @@ class Deliverer:
             **_named(row),
         )
         patiently(pulse, lambda: self._outbox.put_off(row.number, following))
+
+
+def _step_of(row: Row) -> AbstractContextManager[Step]:
+    """A span of the trace that the row was written in: what is told, and to whom."""
+    by_command = row.kind.startswith("command")
+    return step(
+        row.kind if row.kind == RECEIPT else f"hook {row.kind}",
+        Kind.INTERNAL if by_command else Kind.CLIENT,
+        current.kept(row.trace),
+        **{"portside.target": shown(row.kind, row.target), "portside.file_id": row.file_id},
+    )
 
 
 def _named(row: Row) -> dict[str, str]:

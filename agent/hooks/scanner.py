@@ -34,6 +34,8 @@ from agent.storage.holds import awaits_scan, settle_scan
 from agent.storage.staging import DiskFailed, DiskFull
 from agent.telemetry.worker_report import ScanReport
 from portside.backoff import Backoff
+from portside.tracing import current
+from portside.tracing.spans import step
 from portside.wire.files import SCANNER, HoldNote, StoredFile
 
 _log = structlog.get_logger()
@@ -86,7 +88,8 @@ class Scanner:
                 pulse.wait(IDLE)
                 continue
             try:
-                self._look_at(row, pulse)
+                with step("scan", of=current.kept(row.trace)):
+                    self._look_at(row, pulse)
             finally:
                 with self._lock:
                     self._running.discard(row.number)

@@ -19,6 +19,7 @@ from agent.index import removals
 from agent.index.database import Database
 from agent.problems import ProblemError
 from portside.journal import request_id
+from portside.tracing import current
 from portside.wire import paths
 from portside.wire.files import StoredFile
 
@@ -39,6 +40,9 @@ class Intent:
     upload_token: str | None = None
     """What the file came with: it lets others take their copies, and proves to a control plane that
     has forgotten the file that an issuer wanted it."""
+    trace: str | None = field(default_factory=current.to_keep)
+    """The span that it began in, as it is written down: a restart that carries it out goes on with
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,9 @@ class FileIndex:
                 add_own_pushes(connection, file_id, intent.replicas, intent.upload_token)
                 if intent.upload_token is not None:
                     # For a commit that is cut before the attributes have it.
-                    connection.execute(
-                        "INSERT OR REPLACE INTO notes VALUES (?, ?)",
-                        (_PROOF_KEY + file_id, intent.upload_token),
-                    )
+                    connection.execute(_NOTE, (_PROOF_KEY + file_id, intent.upload_token))
+                if intent.trace is not None:
+                    connection.execute(_NOTE, (_TRACE_KEY + file_id, intent.trace))
         except sqlite3.IntegrityError as error:
             if "files.path" in str(error):
                 raise name_taken(intent.stored.path) from None
@@ -98,7 +101,7 @@ class FileIndex:
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET state = 'COMMITTED' WHERE file_id = ?", (file_id,))
             removals.drop(connection, file_id)
-            connection.execute("DELETE FROM notes WHERE key = ?", (_PROOF_KEY + file_id,))
+            _drop_notes(connection, file_id)
             # An upload that was sent in parts or at a stretch is at its end with its file.
             connection.execute(
                 "UPDATE uploads SET state = 'COMPLETE', offset = length, hash_state = NULL "
@@ -115,7 +118,7 @@ class FileIndex:
             )
             if undone.rowcount:
                 connection.execute("DELETE FROM pushes WHERE file_id = ?", (file_id,))
-                connection.execute("DELETE FROM notes WHERE key = ?", (_PROOF_KEY + file_id,))
+                _drop_notes(connection, file_id)
 
     def restore(
         self,
@@ -172,9 +175,10 @@ class FileIndex:
         rows = self._database.rows(
             "SELECT jti, staging, stored, (SELECT json_group_array(target) FROM pushes "
             "WHERE pushes.file_id = files.file_id), "
+            "(SELECT value FROM notes WHERE key = ? || files.file_id), "
             "(SELECT value FROM notes WHERE key = ? || files.file_id) FROM files "
             "WHERE state = 'PENDING' AND state != 'COMMITTED'",
-            (_PROOF_KEY,),
+            (_PROOF_KEY, _TRACE_KEY),
         )
         return [
             Intent(
@@ -183,8 +187,9 @@ class FileIndex:
                 StoredFile.model_validate_json(text),
                 replicas=tuple(json.loads(targets)),
                 upload_token=proof,
+                trace=trace,
             )
-            for jti, staging, text, targets, proof in rows
+            for jti, staging, text, targets, proof, trace in rows
         ]
 
     def find(self, file_id: str) -> StoredFile | None:
@@ -232,6 +237,11 @@ class FileIndex:
 _PROOF_KEY = "proof:"
 """Of a commit under way: a note with this and the file's id for a key has what it came with."""
 
+_TRACE_KEY = "trace:"
+"""The same with the span that it began in."""
+
+_NOTE = "INSERT OR REPLACE INTO notes VALUES (?, ?)"
+
 _INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _RESTORE = (
     f"{_INSERT} ON CONFLICT (file_id) DO UPDATE SET jti = excluded.jti, path = excluded.path, "
@@ -268,18 +278,30 @@ def _row(jti: str, state: str, intent: Intent) -> tuple[object, ...]:
     )
 
 
+def _drop_notes(connection: sqlite3.Connection, file_id: str) -> None:
+    """The commit of this file is over, either way."""
+    connection.executemany(
+        "DELETE FROM notes WHERE key = ?", [(_PROOF_KEY + file_id,), (_TRACE_KEY + file_id,)]
+    )
+
+
 def add_deliveries(
     connection: sqlite3.Connection, file_id: str, deliveries: Sequence[Delivery]
 ) -> None:
     """Note down what is to be told of a file that is in service now.
 
-    One that was given up, perhaps because the file was in quarantine, begins anew.
+    One that was given up, perhaps because the file was in quarantine, begins anew. They belong to
+    the span that is under way.
     """
+    if not deliveries:
+        return
+    trace = current.to_keep()
     connection.executemany(
-        "INSERT INTO deliveries (file_id, kind, target, state, due) VALUES (?, ?, ?, 'WAITING', 0) "
+        "INSERT INTO deliveries (file_id, kind, target, state, due, trace) "
+        "VALUES (?, ?, ?, 'WAITING', 0, ?) "
         "ON CONFLICT (file_id, kind, target) DO UPDATE SET state = 'WAITING', attempts = 0, "
-        "due = 0, error = '' WHERE state = 'DEAD'",
-        [(file_id, each.kind, each.target) for each in deliveries],
+        "due = 0, error = '', trace = excluded.trace WHERE state = 'DEAD'",
+        [(file_id, each.kind, each.target, trace) for each in deliveries],
     )
 
 
@@ -304,11 +326,11 @@ def add_own_pushes(
         ):
             continue
         connection.execute(
-            "INSERT INTO pushes (file_id, target, own, state, due, ordered_at, proof) "
-            "VALUES (?, ?, 1, 'WAITING', ?, ?, ?) "
+            "INSERT INTO pushes (file_id, target, own, state, due, ordered_at, proof, trace) "
+            "VALUES (?, ?, 1, 'WAITING', ?, ?, ?, ?) "
             "ON CONFLICT (file_id, target) DO UPDATE SET own = 1, "
-            "proof = coalesce(proof, excluded.proof)",
-            (file_id, target, now, now, proof),
+            "proof = coalesce(proof, excluded.proof), trace = coalesce(trace, excluded.trace)",
+            (file_id, target, now, now, proof, current.to_keep()),
         )
 
 

@@ -295,6 +295,13 @@ CREATE INDEX uploads_by_owner ON uploads
 Triggers keep it, in the transaction that changes a file, whoever changes it: to add up a million
 files of one owner took 120 ms with an index of their sizes, and each upload asks twice."""
 
+_TRACES = """
+ALTER TABLE deliveries ADD COLUMN trace TEXT;
+ALTER TABLE pushes ADD COLUMN trace TEXT;
+"""
+"""The span that a row was written in (`portside.tracing`), so that what is done later, perhaps by a
+process that starts later, is found by the id of what caused it."""
+
 _STEPS = (
     (2, _FILES),
     (3, _CONTROL),
@@ -306,6 +313,7 @@ _STEPS = (
     (9, _PROOFS),
     (10, _REVOKED_HERE),
     (11, _USAGE),
+    (12, _TRACES),
 )
 """Versions of the schema and what makes each of the one before. A step, once released, stays."""
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import structlog
 
+from agent.host import served_certificate
+from agent.host.served_certificate import ServedCertificate
 from agent.host.supervised_thread import Pulse
 from agent.index.database import Database
 from agent.index.uploads import UploadIndex
@@ -31,6 +33,9 @@ SLOW_WRITE = 5.0
 PURGE_EVERY = 6 * 3600
 """Seconds between two looks at every tombstone."""
 
+CERTIFICATE_EVERY = 600
+"""Seconds between two looks at what nginx serves: a renewal is seen before anybody is alerted."""
+
 
 class Housekeeping:
     """Housekeeping on one node, and what the last of them found."""
@@ -41,6 +46,8 @@ class Housekeeping:
         self._clock = clock
         self._reserve = Reserve(settings)
         self._purge_at = 0.0
+        self._certificate_at = 0.0
+        self.certificate: ServedCertificate | None = None
         self.warnings: tuple[str, ...] = ()
         self.expired_uploads = 0
         self.purged_tombstones = 0
@@ -48,10 +55,17 @@ class Housekeeping:
     def run(self, pulse: Pulse) -> None:
         """Go round until the worker is to stop."""
         while not pulse.stopped:
+            self._look_at_certificate()
             self.warnings = tuple(self._round(pulse))
             for warning in self.warnings:
                 _log.warning("worker found", warning=warning)
             pulse.wait(INTERVAL)
+
+    def _look_at_certificate(self) -> None:
+        """Again each round while there is none: nginx may come after the worker."""
+        if self.certificate is None or time.monotonic() >= self._certificate_at:
+            self.certificate = served_certificate.look(self._settings.public_base_url)
+            self._certificate_at = time.monotonic() + CERTIFICATE_EVERY
 
     def _round(self, pulse: Pulse) -> list[str]:
         """One round; returns warnings in words for people."""

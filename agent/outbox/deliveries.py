@@ -28,6 +28,8 @@ class Row:
     attempts: int
     due: int
     error: str
+    trace: str | None
+    """The span that it was written in, if there was one."""
 
     @property
     def public_id(self) -> str:
@@ -35,7 +37,7 @@ class Row:
         return public_id(self.file_id, self.kind, self.target)
 
 
-_COLUMNS = "delivery_id, file_id, kind, target, state, attempts, due, error"
+_COLUMNS = "delivery_id, file_id, kind, target, state, attempts, due, error, trace"
 
 
 class Outbox:

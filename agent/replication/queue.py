@@ -49,6 +49,8 @@ class Push:
     error: str
     proof: str | None
     """What lets the target take the copy, if anything is known."""
+    trace: str | None
+    """The span that it was ordered in, if there was one."""
 
     @property
     def public_id(self) -> str:
@@ -67,7 +69,7 @@ class Dropped:
 
 _COLUMNS = (
     "push_id, pushes.file_id, target, own, bytes_per_second, pushes.state, attempts, due, "
-    "ordered_at, error, proof"
+    "ordered_at, error, proof, trace"
 )
 
 _UNWANTED = (

@@ -38,6 +38,7 @@ from agent.storage.verification import DAMAGE
 from portside.digest import format_repr_digest
 from portside.orders.copies import HEADER
 from portside.tokens import SigningKey, TokenRefused, mint_replicate, verify_receipt
+from portside.tracing import current
 from portside.wire import paths
 from portside.wire.claims import ReplicateClaims
 from portside.wire.files import StoredFile
@@ -196,6 +197,8 @@ class Sender:
         )
         connection.putheader("Authorization", f"Bearer {self._token(errand)}")
         connection.putheader("User-Agent", _AGENT)
+        for name, value in current.headers().items():
+            connection.putheader(name, value)
         if method == "PUT" and errand.proof is not None:
             connection.putheader(HEADER, errand.proof)
 

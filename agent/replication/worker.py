@@ -30,6 +30,8 @@ from agent.storage.verification import Verifier
 from agent.telemetry.worker_report import PushesReport
 from portside.quantities import MIB
 from portside.tokens import SigningKey
+from portside.tracing import current
+from portside.tracing.spans import Kind, Step, step
 from portside.wire.files import StoredFile
 
 _log = structlog.get_logger()
@@ -74,8 +76,11 @@ class PushWorker:
                 continue
             push, stored = taken
             try:
-                with lines_of_its_upload(self._settings.uploads / stored.path):
-                    self._push(push, stored, pulse)
+                with (
+                    lines_of_its_upload(self._settings.uploads / stored.path),
+                    step("push", Kind.CLIENT, of=current.kept(push.trace)) as span,
+                ):
+                    self._push(push, stored, pulse, span)
             finally:
                 with self._lock:
                     del self._running[push.number]
@@ -131,7 +136,7 @@ class PushWorker:
                 self._running[found[0].number] = found[0].target
             return found
 
-    def _push(self, push: Push, stored: StoredFile, pulse: Pulse) -> None:
+    def _push(self, push: Push, stored: StoredFile, pulse: Pulse, span: Step) -> None:
         began = time.monotonic()
         attempt, progressed = self._attempt(push, stored, pulse)
         pulse.beat()
@@ -139,6 +144,14 @@ class PushWorker:
             return
         if attempt.result == "damaged":
             attempt = self._looked_at(stored, attempt, pulse)
+        span.attributes |= {
+            "portside.node": push.target,
+            "portside.file_id": stored.file_id,
+            "portside.file.size": stored.size,
+            "portside.outcome": attempt.result,
+        }
+        if attempt.result not in ("done", "unwanted"):
+            span.failure = attempt.result
         named = {
             "push_id": push.public_id,
             "file_id": stored.file_id,

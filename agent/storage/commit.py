@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from portside import durable_file
 from portside.cluster.lifetimes import end_of
 from portside.names import CANARY, attributes_path, dated_path, named_path
 from portside.tokens import RECEIPT_AUDIENCE, SigningKey, mint_receipt
+from portside.tracing import current
 from portside.wire import paths
 from portside.wire.claims import ReceiptClaims, UploadClaims
 from portside.wire.files import StoredFile
@@ -207,8 +209,14 @@ class Committer:
     def finish(self, intent: Intent) -> None:
         """Carry out an intent that a crash cut short: its data is still staged, or renamed already.
 
-        Raises FileExistsError when another file has its place, and as `commit`.
+        What is done because of it belongs to the request's trace all the same. Raises
+        FileExistsError when another file has its place, and as `commit`.
         """
+        trace = current.kept(intent.trace)
+        with nullcontext() if trace is None else current.within(trace):
+            self._finish(intent)
+
+    def _finish(self, intent: Intent) -> None:
         if (self._settings.staging / intent.staging).exists():
             self._place(intent)
         else:

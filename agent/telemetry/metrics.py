@@ -25,6 +25,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from agent.problems import ProblemError, slugs
 from agent.telemetry.failures import RecentFailures
+from portside.alerting import outcomes
+from portside.tracing.spans import step
 
 Way = Literal["form", "put", "tus", "ietf", "replicate"]
 """How a file is sent: a multipart form, a raw body, one of the two resumable protocols, or another
@@ -32,7 +34,7 @@ node's push."""
 
 Phase = Literal["preflight", "receive", "sync", "commit"]
 
-COMMITTED = "committed"
+COMMITTED = outcomes.COMMITTED
 
 # A second series for each, which says only when the process began. (The library lacks the types.)
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -94,7 +96,8 @@ class Metrics:
         )
         # A series that appears with its first event has no rate before the second.
         for way in get_args(Way):
-            self.uploads.labels(way, COMMITTED)
+            for outcome in (COMMITTED, *sorted(outcomes.BROKEN)):
+                self.uploads.labels(way, outcome)
             self.received.labels(way)
             self.committed.labels(way)
             self.seconds.labels(way)
@@ -113,13 +116,13 @@ class Metrics:
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Uploads committed, and failed by problem, since this process started."""
-        outcomes: Tally[str] = Tally()
+        counted: Tally[str] = Tally()
         for family in self.uploads.collect():
             for sample in family.samples:
                 if sample.name.endswith("_total"):
-                    outcomes[sample.labels["outcome"]] += int(sample.value)
-        committed = outcomes.pop(COMMITTED, 0)
-        return committed, dict(outcomes)
+                    counted[sample.labels["outcome"]] += int(sample.value)
+        committed = counted.pop(COMMITTED, 0)
+        return committed, {outcome: count for outcome, count in counted.items() if count}
 
 
 class UploadTimer:
@@ -151,9 +154,10 @@ class UploadTimer:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Time a part of the request; one that fails isn't counted."""
+        """Time a part of the request, a span of its trace; one that fails isn't counted."""
         started = time.monotonic()
-        yield
+        with step(phase):
+            yield
         self._metrics.phases.labels(phase).observe(time.monotonic() - started)
 
     def received(self, size: int) -> None:

@@ -115,6 +115,25 @@ class PushesReport(_Part):
     bytes_sent: int = 0
 
 
+class SpansReport(_Part):
+    """What became of spans for the collector, since the worker's start."""
+
+    exported: int = 0
+    queue_full: int = 0
+    """Dropped, for the collector doesn't keep up."""
+    undelivered: int = 0
+    """Dropped after some tries."""
+    refused: int = 0
+    """By the collector."""
+
+
+class CertificateReport(_Part):
+    """Between which times the certificate counts that nginx serves, in Unix seconds."""
+
+    begins: float
+    ends: float
+
+
 class WorkerReport(_Part):
     """Everything the worker tells."""
 
@@ -134,6 +153,10 @@ class WorkerReport(_Part):
     scan: ScanReport | None = None
     """None where no namespace is scanned."""
     pushes: PushesReport = PushesReport()
+    spans: SpansReport | None = None
+    """None where no collector is named."""
+    certificate: CertificateReport | None = None
+    """None while nginx shows none."""
     expired_uploads: int = 0
     """Abandoned uploads that were ended past their deadline, since the worker's start."""
     purged_tombstones: int = 0

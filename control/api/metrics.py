@@ -6,23 +6,25 @@ answers for itself. What the database knows (nodes, pools) is the same whoever a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from control.catalogue import usage
+from control.catalogue import copies, usage
+from control.cluster import node_states
 from control.cluster.snapshot import Snapshots
-from control.db import replica
+from control.db import backups, replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.models import Move, Work
 from control.problems import ProblemError, slugs
+from portside.tracing.exporter import Outcome
 from portside.wire.heartbeat import NodeState
 from portside.wire.moves import MoveState
 
@@ -88,7 +90,10 @@ class Metrics:
 class ClusterGauges:
     """Nodes and pools as of the snapshot. Without a database there are none: that is an alarm."""
 
-    def __init__(self, snapshots: Snapshots, database: Database) -> None:
+    def __init__(
+        self, snapshots: Snapshots, database: Database, clock: Callable[[], datetime]
+    ) -> None:
+        self._clock = clock
         self._snapshots = snapshots
         self._database = database
 
@@ -99,6 +104,7 @@ class ClusterGauges:
             snapshot = self._snapshots.current()
             work, moves = self._database.read(_under_way)
             used = self._database.read(usage.total)
+            short, none = self._database.read(copies.count_short)
         except DatabaseUnavailable:
             up.add_metric((), 0)
             yield up
@@ -116,6 +122,16 @@ class ClusterGauges:
         for node in snapshot.nodes.values():
             healthy.add_metric((node.node_id,), node.healthy)
         yield healthy
+        silent = GaugeMetricFamily(
+            "portside_control_node_silent_seconds",
+            "Seconds for which the node could have been heard and wasn't.",
+            labels=("node",),
+        )
+        for node in snapshot.nodes.values():
+            if node.state != "retired":
+                seconds = node_states.silence(node.signs, self._clock(), snapshot.listening_since)
+                silent.add_metric((node.node_id,), max(0.0, seconds))
+        yield silent
         skews = GaugeMetricFamily(
             "portside_control_node_clock_skew_seconds",
             "Seconds by which the node's clock was ahead of this one at its last heartbeat.",
@@ -147,11 +163,31 @@ class ClusterGauges:
             going.add_metric((move_state,), moves.get(move_state, 0))
         yield going
         for name, meaning, count in (
+            ("files_short", "Files with fewer copies than they should have.", short),
+            ("files_without_copy", "Those of them without any that is known to be good.", none),
             ("usage_bytes", "Bytes of files, each counted once whatever its copies.", used.bytes),
             ("usage_files", "Files.", used.files),
             ("usage_promised_bytes", "The most that open sessions bring.", used.promised_bytes),
         ):
             yield GaugeMetricFamily(f"portside_control_{name}", meaning, value=count)
+
+
+class BackupGauges:
+    """The hourly backups of the database, where the deploy makes them."""
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As the folder is now."""
+        age = backups.age(self._folder, self._clock())
+        if age is not None:
+            yield GaugeMetricFamily(
+                "portside_control_backup_age_seconds",
+                "Since the newest backup of the database was made.",
+                value=age,
+            )
 
 
 class ReplicaGauges:
@@ -175,6 +211,25 @@ class ReplicaGauges:
                 "Since the database was last copied.",
                 value=state.age,
             )
+
+
+class SpanCounts:
+    """Spans for the collector, where one is named."""
+
+    def __init__(self, counts: Callable[[], Mapping[Outcome, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """As of now."""
+        counts = self._counts()
+        family = CounterMetricFamily(
+            "portside_control_spans",
+            "Spans for the collector, by what became of them.",
+            labels=("outcome",),
+        )
+        for outcome in get_args(Outcome):
+            family.add_metric((outcome,), counts.get(outcome, 0))
+        yield family
 
 
 def _under_way(session: Session) -> tuple[dict[tuple[str, str, str], int], dict[str, int]]:

@@ -16,6 +16,7 @@ from control.api.requests.authorization import Access
 from control.problems import ProblemError
 from control.sessions.checks import AppRequest
 from control.sessions.opening import SessionOpener
+from portside.tracing.spans import step
 from portside.web.resources import answers_head
 from portside.wire.base import Request
 from portside.wire.control import SessionRequest
@@ -48,7 +49,7 @@ class UploadSessions:
             raise ProblemError(
                 "malformed-request", "an Idempotency-Key has 1 to 128 visible ASCII characters"
             )
-        with self._metrics.session():
+        with self._metrics.session(), step("session"):
             session, new = self._opener.open(AppRequest(caller.app, wanted, key), self._clock())
         json_body.answer(response, session, 201 if new else 200)
 

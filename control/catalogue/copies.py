@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, select, text, update
+from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -210,3 +210,11 @@ def _add(session: Session, pool_id: str, change: int) -> bool:
         .execution_options(synchronize_session=False)
     )
     return counted.first() is not None
+
+
+def count_short(session: Session) -> tuple[int, int]:
+    """Files that lack copies, and those of them that have no good one at all."""
+    rows = session.execute(
+        select(File.present, func.count()).select_from(File).where(SHORT).group_by(File.present)
+    ).all()
+    return sum(row[1] for row in rows), sum(row[1] for row in rows if row[0] == 0)

@@ -63,6 +63,8 @@ class Snapshot:
     revoked: tuple[str, ...]
     learned_at: datetime | None
     """When a file was last taken over of which nothing was known: see `HeartbeatAnswer`."""
+    listening_since: datetime | None
+    """Since when heartbeats could come in."""
     places: tuple[Place, ...]
     ranking: Ranking
     """The same in the order in which they are taken."""
@@ -169,6 +171,7 @@ class Snapshots:
             roster=self._roster(session, 0 if cluster is None else cluster.roster_version),
             revoked=_revoked(session, now),
             learned_at=None if cluster is None else cluster.learned_at,
+            listening_since=listening,
             places=places,
             ranking=Ranking(places),
             signers={

@@ -55,6 +55,7 @@ OPEN_MOVE_STATES: tuple[MoveState, ...] = ("planned", "running", "paused")
 MoveFileState = Literal["copying", "waiting", "switched", "failed", "skipped"]
 """`waiting`: copied, but the source's copy is still needed. `switched`: moved, not counted yet."""
 QuotaKind = Literal["owner", "app"]
+AlertChannel = Literal["webhook", "mail"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -675,3 +676,51 @@ class RevokedToken(Base):
     revoked_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     """When it would have ended by itself."""
+
+
+class AlertStanding(Base):
+    """An alert that holds, or did a moment ago (`control.alerts.standing`)."""
+
+    __tablename__ = "alerts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """The node's id; empty: the whole cluster."""
+    began_at: Mapped[datetime]
+    detail: Mapped[str]
+    told_at: Mapped[datetime | None]
+    """When it was told last; None: it hasn't held for long enough."""
+    quiet_since: Mapped[datetime | None]
+    """Since when its condition is false; None: it is true."""
+
+
+class AlertNotice(Base):
+    """A message to a webhook or a mailbox that has not arrived yet."""
+
+    __tablename__ = "alert_notices"
+    __table_args__ = (_one_of("channel", AlertChannel),)
+
+    notice_id: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[AlertChannel] = mapped_column(Text)
+    message: Mapped[str]
+    """The `AlertMessage` as JSON."""
+    created_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    """When it is tried next; while it is being tried, when another worker may."""
+    problem: Mapped[str] = mapped_column(default="")
+    """Why the last attempt failed."""
+
+
+class AlertSample(Base):
+    """What a node's counters said, every few minutes: alerts look at how they rise."""
+
+    __tablename__ = "alert_samples"
+
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    disk_free: Mapped[int]
+    quarantined: Mapped[int]
+    committed: Mapped[int | None]
+    failed: Mapped[int | None]
+    broken: Mapped[int | None]

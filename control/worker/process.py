@@ -1,6 +1,6 @@
 """The control plane's worker: a service of its own that goes rounds (`control.worker.rounds`) and,
 between them, asks nodes from outside, a few each second (`control.nodes.reachability`). Of several
-workers whoever went the last round does.
+workers whoever went the last round does. Alerts travel in threads of their own.
 
 A routine that fails unforeseen ends the worker, so that systemd starts it anew and the log has the
 reason; one that hangs is noticed by systemd's watchdog.
@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 import structlog
 from gunicorn.systemd import sd_notify
 
+from control.alerts import channels
+from control.alerts.courier import Courier
 from control.db.database import Database, DatabaseUnavailable
 from control.nodes import reachability
 from control.settings import Settings
@@ -37,12 +39,18 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: signals.put(received))
     database = Database(settings.database_url(), connections=4)
+    couriers = [
+        Courier(channel, deliver, database, lambda: datetime.now(UTC))
+        for channel, deliver in channels.of(settings).items()
+    ]
     rounds = Rounds(settings, database, lambda: datetime.now(UTC))
     _notify("READY=1")
     _log.info("worker started")
     trusted = reachability.trust(settings.ca)
     if not settings.probe:
         _forget_asking(database)
+    for each in couriers:
+        each.start()
     due, ours = 0.0, False
     while True:
         if time.monotonic() >= due:
@@ -50,6 +58,9 @@ def run(settings: Settings) -> None:
             ours = rounds.go()
         if ours and settings.probe:
             _ask_nodes(database, trusted)
+        for each in couriers:
+            if each.failed is not None:
+                raise each.failed
         _notify("WATCHDOG=1")
         try:
             signals.get(timeout=TICK)
@@ -57,6 +68,8 @@ def run(settings: Settings) -> None:
             continue
         break
     _notify("STOPPING=1")
+    for each in couriers:
+        each.stop()
     database.close()
 
 

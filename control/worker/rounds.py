@@ -17,6 +17,8 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from control.alerts import rounds as alerts
+from control.alerts.rounds import AlertRounds
 from control.catalogue import inventory
 from control.cluster import own_clock, rosters
 from control.cluster.rosters import RosterUnusable
@@ -210,17 +212,19 @@ ROUTINES: tuple[Routine, ...] = (
 def of_copies(
     settings: Settings, database: Database, clock: Callable[[], datetime]
 ) -> tuple[Routine, ...]:
-    """Repair, drains, moves and forgetting: they remember between two rounds where they were."""
+    """Repair, drains, moves, forgetting and alerts: they remember between two rounds."""
     snapshots = Snapshots(settings, database, clock)
     repair = RepairRounds(database, settings, snapshots)
     drains = DrainRounds(database, settings, snapshots)
     moves = MoveRounds(database, settings, snapshots)
     forgetting = expiry.Forgetting(database)
+    alerting = AlertRounds(settings, database)
     return (
         Routine("repair", 0, lambda round_: repair.round(round_.now)),
         Routine("drains", 0, lambda round_: drains.round(round_.now)),
         Routine("moves", 0, lambda round_: moves.round(round_.now)),
         Routine("forgetting", 60, lambda round_: forgetting.round(round_.now), ends=True),
+        Routine("alerts", alerts.EVERY, lambda round_: alerting.round(round_.now)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.components.control_database import database_url
@@ -33,6 +34,7 @@ from deploys.operations.services import Level, converged
 from deploys.wheelhouse import CONTROL
 from portside import sizing
 from portside.operator import programs
+from portside.operator.keystore import Keystore, KeystoreError
 
 HOME = Home(
     CONTROL, layout.CONTROL_RELEASES, layout.CONTROL_CURRENT, loads="control.app, control.cli"
@@ -78,6 +80,7 @@ def control(node: Node) -> None:
             File(layout.ISSUER_KEY, issuer, own, 0o600),
             File(layout.CONTROL_GUNICORN_CONF, gunicorn_settings(node), private, 0o640),
             *_database_elsewhere(node, own),
+            *_alerts_password(node, own),
         ],
     )
     files_in_place(
@@ -140,6 +143,7 @@ def control_settings(node: Node) -> str:
         cluster=node.cluster,
         layout=layout,
         threads=THREADS,
+        backups=None if elsewhere else layout.CONTROL_BACKUPS,
         database=database_url(node.cluster),
         database_file=layout.CONTROL_DATABASE_URL if elsewhere else None,
     )
@@ -179,6 +183,23 @@ def _database_elsewhere(node: Node, owner: str) -> list[File]:
         return []
     url = node.cluster.control.database.get_secret_value()
     return [File(layout.CONTROL_DATABASE_URL, f"{url}\n", owner, 0o600)]
+
+
+def alerts_password(node: Node) -> str | None:
+    """That of the mail server which takes alerts. Raises PyinfraError where one is needed and none
+    can be used."""
+    alerts = node.cluster.control.alerts
+    if alerts is None or alerts.mail is None or alerts.mail.user is None:
+        return None
+    try:
+        return Keystore.for_cluster(node.cluster, layout.PROJECT_ROOT).alerts_password()
+    except KeystoreError as error:
+        raise PyinfraError(str(error)) from None
+
+
+def _alerts_password(node: Node, owner: str) -> list[File]:
+    password = alerts_password(node)
+    return [] if password is None else [File(layout.ALERTS_PASSWORD, password, owner, 0o600)]
 
 
 def _read_by_both() -> tuple[str, ...]:

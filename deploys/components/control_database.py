@@ -7,7 +7,6 @@ there is no password to keep. A database elsewhere is its owner's to back up.
 from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import PyinfraError
 
 from deploys import layout
 from deploys.hosts.node import Node
@@ -48,12 +47,6 @@ def database_url(cluster: Cluster) -> str | None:
 @deploy("Database")
 def control_database(node: Node) -> None:
     """PostgreSQL with a role and a database of the service, if that was chosen."""
-    several = len(node.cluster.with_role("control")) > 1
-    if several and database_url(node.cluster) is not None:
-        raise PyinfraError(
-            "several control nodes share one database: give its URL, "
-            "`control: {database: postgresql://...}`"
-        )
     if node.cluster.control.database.get_secret_value() != "postgresql":
         return
     packages_installed(name="PostgreSQL", packages=["postgresql"])

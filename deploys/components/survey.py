@@ -13,7 +13,7 @@ from typing import TypeVar
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from deploys.components import acme, agent, clamav, keys, tls
+from deploys.components import acme, agent, clamav, control, keys, tls
 from deploys.hosts.judgement import Asked, Judgement, judge
 from deploys.hosts.node import Node, StorageNode, ports_of
 from deploys.hosts.ssh_server import SshServer
@@ -96,6 +96,7 @@ def _unprepared(node: Node) -> Iterator[str]:
         checks.append(lambda: tls.certificate_files(node))
     if "control" in node.roles:
         checks.append(lambda: keys.issuer_key(node))
+        checks.append(lambda: control.alerts_password(node))
     if isinstance(node, StorageNode):
         if node.cluster.installs_clamd:
             checks.append(lambda: clamav.must_fit(node))

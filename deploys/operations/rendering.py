@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +18,15 @@ _environment = Environment(  # noqa: S701 (nginx and systemd files: HTML escapes
     lstrip_blocks=True,
 )
 _environment.filters["mount_unit"] = mount_unit
+
+
+def _quoted(value: Any, **options: Any) -> str:
+    """JSON that is TOML and Python as well: neither takes halves of a character (U+1F4BF as two
+    escapes), and TOML no bare U+007F."""
+    return json.dumps(value, **options, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_environment.policies["json.dumps_function"] = _quoted
 
 
 def render(template: str, **values: Any) -> str:

@@ -51,3 +51,6 @@ LEAST_HEARTBEATS = 3
 
 REPAIR_AFTER = 900
 """How long a node that is down is waited for before its files are copied again."""
+
+SCRUB_EVERY = 30 * 86400
+"""How old a stored file's last reading may become."""

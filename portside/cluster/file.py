@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -27,9 +27,11 @@ from pydantic import (
     model_validator,
 )
 
+from portside.alerting.destinations import Alerts
 from portside.bucket import Bucket
 from portside.cluster import defaults
 from portside.cluster.acme import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, DirectoryUrl, Profile
+from portside.cluster.bandwidth import MOST as MOST_RATE
 from portside.cluster.bandwidth import BandwidthLimits
 from portside.cluster.clamd import ClamdAddress
 from portside.cluster.firewall import Firewall
@@ -38,12 +40,17 @@ from portside.cluster.lifetimes import GRACE, Lifetimes
 from portside.cluster.nginx import NginxSettings
 from portside.cluster.places import data_root
 from portside.cluster.quotas import Quotas
+from portside.cluster.reading import words
+from portside.cluster.reading.document import NoDocument, read
+from portside.cluster.reading.mistake import Mistake
+from portside.cluster.reading.own_files import OwnFile, folders_of
 from portside.cluster.replica import Replica
 from portside.cluster.roles import DEFAULT_PATTERNS, Role, roles_of
 from portside.cluster.rollout import Rollout
 from portside.cluster.ssh import NodeSsh, Ssh
 from portside.content import DEFAULT_EXTENSIONS, normal_extension
 from portside.quantities import KIB, MIB, Duration, Size
+from portside.tracing.collector import Telemetry
 from portside.wire import paths
 from portside.wire.fields import LABEL, LONGEST, Namespace, NodeId, Region
 from portside.wire.hooks import Hook
@@ -61,6 +68,15 @@ CLUSTER_VARIABLE = "PORTSIDE_CLUSTER"
 
 HSTS_SECONDS = 183 * 86400
 """See Hsts: six months, whichever those are."""
+
+_MOST_BYTES = 1024**5
+"""Of one file: 1 PiB, more than the filesystems of nodes hold."""
+
+_LONGEST_HOST = 253
+"""Characters of a host name (RFC 1035, section 2.3.4, without the dots of the wire)."""
+
+_OF_A_CONTROL_NODE = ("backups", "replica")
+"""Keys of `control` that promise something which only a node with that role keeps."""
 
 CONTROL_PORT_BESIDE_STORAGE = 8443
 """Where the control plane listens on a node that also stores."""
@@ -82,15 +98,47 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 RemotePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
 
 
-def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
-    for network in networks:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
-            ) from None
-    return networks
+def _network(network: str) -> str:
+    try:
+        ip_network(network)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}: an address, or a network as 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
+    return network
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+def _origin(origin: str) -> str:
+    """As a browser sends it. Raises ValueError with what to write."""
+    sent = _as_sent(origin)
+    if sent == "*" or _ORIGIN.fullmatch(sent):
+        return sent
+    scheme, colon, rest = sent.partition("://")
+    bare = f"{scheme}://{rest.partition('/')[0]}" if colon else f"https://{sent.partition('/')[0]}"
+    meant = (
+        f": write {bare}" if _ORIGIN.fullmatch(bare) and not any(c in sent for c in " @?#") else ""
+    )
+    raise ValueError(
+        f"{origin!r} is no origin{meant}; scheme, host and port only, without a path or a slash "
+        "at the end, as https://app.example.net or https://*.example.net"
+    )
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class _Strict(BaseModel):
@@ -115,10 +163,10 @@ class Uploads(_Strict):
     """Where uploads live on a node and what a node accepts."""
 
     root: Annotated[RemotePath, AfterValidator(data_root)] = PurePosixPath("/srv/portside")
-    max_size: Size = Field(default=defaults.MAX_SIZE, gt=0)
+    max_size: Size = Field(default=defaults.MAX_SIZE, gt=0, le=_MOST_BYTES)
     session_deadline: Duration = Field(default=defaults.SESSION_DEADLINE, ge=60, le=30 * 86400)
     filesystem: Literal["ext4", "xfs"] = "ext4"
-    extensions: tuple[str, ...] = DEFAULT_EXTENSIONS
+    extensions: tuple[str, ...] = Field(default=DEFAULT_EXTENSIONS, min_length=1)
     private: tuple[Namespace, ...] = ()
 
     @field_validator("extensions", mode="after")
@@ -192,21 +240,16 @@ class Limits(_Strict):
     slots_per_owner: float = Field(default=defaults.SLOTS_PER_OWNER, gt=0, le=1)
     promised_per_owner: float = Field(default=defaults.PROMISED_PER_OWNER, gt=0, le=1)
     slots_per_address: float = Field(default=defaults.SLOTS_PER_ADDRESS, gt=0, le=1)
-    shared_addresses: tuple[str, ...] = ()
+    shared_addresses: tuple[Network, ...] = ()
     least_rate: Size = Field(default=defaults.LEAST_RATE, ge=1, le=MIB)
     bandwidth: BandwidthLimits = BandwidthLimits()
-
-    @field_validator("shared_addresses", mode="after")
-    @classmethod
-    def _shared(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        return _networks(networks)
 
 
 class Scrub(_Strict):
     """How fast and how often stored files are read again to find damage."""
 
-    rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    every: Duration = Field(default=30 * 86400, ge=60)
+    rate: Size = Field(default=20 * MIB, ge=64 * KIB, le=MOST_RATE)
+    every: Duration = Field(default=defaults.SCRUB_EVERY, ge=60, le=10 * 365 * 86400)
 
 
 class Cold(Bucket):
@@ -215,8 +258,8 @@ class Cold(Bucket):
     Its access key is no part of the file: `secrets/<cluster>/cold.credentials` holds it.
     """
 
-    rate: Size = Field(default=20 * MIB, ge=64 * KIB)
-    keep_deleted: Duration | Literal[False, "forever"] = 30 * 86400
+    rate: Size = Field(default=20 * MIB, ge=64 * KIB, le=MOST_RATE)
+    keep_deleted: Annotated[Duration, Field(le=LONGEST)] | Literal[False, "forever"] = 30 * 86400
 
     @property
     def keep_deleted_seconds(self) -> int | None:
@@ -229,12 +272,7 @@ class Cold(Bucket):
 class Monitoring(_Strict):
     """Networks that may read a node's `/metrics`, beside the node itself."""
 
-    allow: tuple[str, ...] = ()
-
-    @field_validator("allow", mode="after")
-    @classmethod
-    def _allowed(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        return _networks(networks)
+    allow: tuple[Network, ...] = ()
 
 
 class Cors(_Strict):
@@ -244,25 +282,11 @@ class Cors(_Strict):
     own and one that was redirected to another host.
     """
 
-    origins: tuple[str, ...] = ()
-
-    @field_validator("origins", mode="before")
-    @classmethod
-    def _as_browsers_write_them(cls, origins: Any) -> Any:
-        """In lower case, without the port that the scheme has anyway."""
-        if not isinstance(origins, list | tuple):
-            return origins
-        return [_as_sent(each) if isinstance(each, str) else each for each in origins]
+    origins: tuple[Origin, ...] = ()
 
     @field_validator("origins", mode="after")
     @classmethod
-    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"{origin!r} is no origin: scheme, host and port only, as "
-                    "https://app.example.net or https://*.example.net"
-                )
+    def _all_or_some(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in origins and len(origins) > 1:
             raise ValueError("'*' allows every origin: leave the others out, or leave '*' out")
         return origins
@@ -309,8 +333,8 @@ class Tls(_Strict):
     staging: bool = False
     directory_url: DirectoryUrl | None = None
     profile: Profile | None = None
-    directory: Path | None = None
-    authority: Path | None = None
+    directory: OwnFile | None = None
+    authority: OwnFile | None = None
     hsts: Hsts = Hsts()
 
     @model_validator(mode="after")
@@ -360,7 +384,7 @@ class Replication(_Strict):
     factor: int = Field(default=1, ge=1, le=16)
     ack: Literal["local", "replicated"] = "local"
     parallel: int = Field(default=2, ge=1, le=16)
-    rate: Size | None = Field(default=None, ge=64 * KIB)
+    rate: Size | None = Field(default=None, ge=64 * KIB, le=MOST_RATE)
 
 
 class Control(_Strict):
@@ -371,7 +395,7 @@ class Control(_Strict):
     `repair_after` how long it is then waited for before its files are copied again. `backups` says
     how many of the database's hourly ones stay, `replica` where it is copied to all the time.
     `probe` says whether it asks nodes if they answer from outside: behind NAT that doesn't lead
-    back in they may answer everybody but it.
+    back in they may answer everybody but it. `alerts` says who is told what is wrong.
     """
 
     url: str | None = None
@@ -382,6 +406,7 @@ class Control(_Strict):
     backups: int = Field(default=48, ge=1, le=10_000)
     replica: Replica | None = None
     probe: bool = True
+    alerts: Alerts | None = None
 
     @field_validator("url", mode="after")
     @classmethod
@@ -430,7 +455,7 @@ class Cluster(_Strict):
     connect: Literal["ssh", "vagrant"] = "ssh"
     ssh: Ssh = Ssh()
     firewall: Firewall = Firewall()
-    roles: dict[Role, str] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
+    roles: dict[Role, Pattern] = Field(default_factory=lambda: dict(DEFAULT_PATTERNS))
     nodes: dict[NodeId, NodeSettings] = Field(min_length=1)
     uploads: Uploads = Uploads()
     namespaces: dict[Namespace, NamespaceSettings] = {}
@@ -442,30 +467,27 @@ class Cluster(_Strict):
     hooks: tuple[Hook, ...] = ()
     cold: Cold | None = None
     monitoring: Monitoring = Monitoring()
+    telemetry: Telemetry = Telemetry()
     hardening: Hardening = "standard"
     cors: Cors = Cors()
     nginx: NginxSettings = NginxSettings()
     tls: Tls = Tls()
     replication: Replication = Replication()
-    control: Control = Control()
+    control: Control = Field(default=Control(), validate_default=True)
     rollout: Rollout = Rollout()
 
     @field_validator("domain", mode="after")
     @classmethod
     def _domain(cls, domain: str) -> str:
         if not _DOMAIN.fullmatch(domain):
-            raise ValueError(f"{domain!r} is no domain name: write it as example.net")
+            bare = domain.lower().partition("://")[2] or domain.lower()
+            bare = bare.partition("/")[0].partition(":")[0].strip(".")
+            meant = bare if _DOMAIN.fullmatch(bare) else "it as example.net"
+            raise ValueError(
+                f"{domain!r} is no domain name: write {meant}, in lower case, without scheme, "
+                "port, path or a dot at the end"
+            )
         return domain
-
-    @field_validator("roles", mode="after")
-    @classmethod
-    def _patterns(cls, patterns: dict[Role, str]) -> dict[Role, str]:
-        for role, pattern in patterns.items():
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{role}: {pattern!r} is no regular expression: {error}") from None
-        return patterns
 
     @field_validator("nodes", mode="before")
     @classmethod
@@ -501,15 +523,21 @@ class Cluster(_Strict):
     def _every_node_has_a_role(
         cls, nodes: dict[str, NodeSettings], info: ValidationInfo
     ) -> dict[str, NodeSettings]:
-        if "roles" not in info.data:
-            return nodes
-        patterns = info.data["roles"]
-        nameless = [n for n, node in nodes.items() if not (node.roles or roles_of(n, patterns))]
+        patterns = info.data.get("roles")
+        wrong = [*_names_too_long(nodes, info.data), *_one_machine_twice(nodes, info.data)]
+        # Patterns that are wrong themselves are told of where they are.
+        nameless = [
+            n
+            for n, node in nodes.items()
+            if patterns is not None and not (node.roles or roles_of(n, patterns))
+        ]
         if nameless:
-            raise ValueError(
+            wrong.append(
                 f"no pattern under 'roles' matches {', '.join(nameless)}: rename the node, or give "
                 "it 'roles: [storage]'"
             )
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return nodes
 
     @field_validator("replication", mode="after")
@@ -523,9 +551,61 @@ class Cluster(_Strict):
         )
         if stored and replication.factor > stored:
             raise ValueError(
-                f"factor {replication.factor} needs as many storage nodes, there are {stored}"
+                f"factor {replication.factor} needs as many storage nodes, there "
+                f"{'is one' if stored == 1 else f'are {stored}'}: add nodes, or lower it"
             )
         return replication
+
+    @field_validator("control", mode="after")
+    @classmethod
+    def _is_there(cls, control: Control, info: ValidationInfo) -> Control:
+        if "roles" not in info.data or "nodes" not in info.data:
+            return control
+        patterns, nodes = info.data["roles"], info.data["nodes"]
+        there = [
+            n for n, node in nodes.items() if "control" in (node.roles or roles_of(n, patterns))
+        ]
+        wrong = []
+        if not there:
+            useless = [
+                f"control.{key}" for key in _OF_A_CONTROL_NODE if key in control.model_fields_set
+            ]
+            if info.data.get("quotas", Quotas()) != Quotas() and control.url is None:
+                useless.append("quotas")
+            if useless:
+                wrong.append(
+                    f"no node has the role control, which {' and '.join(useless)} "
+                    f"{'is' if len(useless) == 1 else 'are'} for: add one (c01: {{}}), or leave "
+                    f"{'it' if len(useless) == 1 else 'them'} out"
+                )
+        database = control.database.get_secret_value()
+        if len(there) > 1 and "://" not in database:
+            wrong.append(
+                f"{' and '.join(there)} share one database: give its URL, "
+                "`database: postgresql://...`, or leave one control node"
+            )
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return control
+
+    _file: Path | None = PrivateAttr(default=None)
+    _notes: tuple[Mistake, ...] = PrivateAttr(default=())
+
+    @property
+    def notes(self) -> tuple[Mistake, ...]:
+        """What is right, and may mean something else than whoever wrote it thinks."""
+        return self._notes
+
+    def home(self, otherwise: Path) -> Path:
+        """The folder in which its `secrets/` are: that of the cluster file.
+
+        Files in a folder `clusters` share that of the folder above. `otherwise` is for a cluster
+        that comes from no file.
+        """
+        if self._file is None:
+            return otherwise
+        folder = self._file.parent
+        return folder.parent if folder.name == "clusters" else folder
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -604,81 +684,116 @@ class Cluster(_Strict):
         return f"https://{self.host(first)}"
 
 
+def _names_too_long(nodes: dict[str, NodeSettings], others: dict[str, Any]) -> Iterator[str]:
+    for node_id in nodes:
+        host = f"{node_id}.{others.get('domain', '')}"
+        if len(host) > _LONGEST_HOST:
+            yield f"{host} has {len(host)} characters, host names {_LONGEST_HOST} at most"
+
+
+def _one_machine_twice(nodes: dict[str, NodeSettings], others: dict[str, Any]) -> Iterator[str]:
+    """Nodes that SSH would find at one place: the second would take the first one's files."""
+    first: dict[tuple[str, int | None, str | None], str] = {}
+    every = others.get("ssh", Ssh())
+    for node_id, node in nodes.items():
+        address = (node.address or f"{node_id}.{others.get('domain', '')}").lower()
+        # Behind one address, or behind hops of their own, there may be many machines.
+        place = address, node.ssh.port or every.port, node.ssh.jump or every.jump
+        if place in first:
+            yield (
+                f"{first[place]} and {node_id} are one machine, {address}: give each its own "
+                "address, or its own ssh.port behind a shared one"
+            )
+        first.setdefault(place, node_id)
+
+
 class ClusterError(Exception):
     """A cluster file that can't be used; `problems` holds one line per mistake, with its key."""
 
-    def __init__(self, source: str, problems: list[str]) -> None:
+    def __init__(self, source: str, problems: Sequence[Mistake | str]) -> None:
         self.source = source
-        self.problems = problems
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{source}: {len(problems)} to mend\n{listed}")
+        self.mistakes = [Mistake(each) if isinstance(each, str) else each for each in problems]
+        self.problems = [str(each) for each in self.mistakes]
+        listed = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source}: {len(self.problems)} to mend\n{listed}")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later `s01:` silently replace an earlier one; a cluster file must not."""
+class NoClusterFile(ClusterError):
+    """None was named, and none is where it is looked for."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a plain word", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def __init__(self, directory: Path, advice: str = "") -> None:
+        self._directory = directory
+        super().__init__(
+            str(directory),
+            [
+                f"no cluster file: looked for {' and '.join(_NAMES)} in {directory}, and "
+                f"{CLUSTER_VARIABLE} isn't set. Name one with {CLUSTER_VARIABLE}"
+                + (f", {advice}" if advice else "")
+            ],
+        )
+
+    def advise(self, advice: str) -> NoClusterFile:
+        """The same, with what else whoever asked can do."""
+        return NoClusterFile(self._directory, advice)
+
+    def __str__(self) -> str:
+        """Nothing is to be mended in a file."""
+        return self.problems[0]
 
 
-def parse(text: str, source: str = "cluster file") -> Cluster:
+def parse(text: str, source: str = "cluster file", path: Path | None = None) -> Cluster:
     """Read a cluster file's text.
 
     Raises ClusterError with every mistake at once; `source` is the name it is reported under.
+    With the `path` that it comes from, the files that it names are found from there.
     """
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (derived from SafeLoader)
-    except yaml.YAMLError as error:
-        raise ClusterError(source, [f"not valid YAML: {error}"]) from None
-    except RecursionError:
-        raise ClusterError(source, ["not a cluster file: it is nested too deeply"]) from None
-    if not isinstance(data, dict):
-        raise ClusterError(source, ["is empty or no mapping: see clusters/example.yaml"])
+        document = read(text)
+    except NoDocument as error:
+        raise ClusterError(source, [error.mistake]) from None
+    if not isinstance(document.data, dict):
+        raise ClusterError(
+            source, ["is empty or no mapping: write keys with values, as clusters/example.yaml has"]
+        )
+    folders = None if path is None else folders_of(path)
     try:
-        return Cluster.model_validate(data)
+        cluster = Cluster.model_validate(document.data, context=folders)
     except ValidationError as error:
-        raise ClusterError(source, _problems(error)) from None
-
-
-def _problems(error: ValidationError) -> list[str]:
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if part != "[key]")
-        what = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            what = "is no key Portside knows: see clusters/example.yaml for every one"
-        lines.append(f"{where}: {what}" if where else what)
-    return lines
+        raise ClusterError(source, words.mistakes(error, Cluster, document)) from None
+    if document.mistakes:
+        raise ClusterError(source, document.mistakes)
+    cluster._file = None if path is None else path.absolute()
+    cluster._notes = tuple(words.notes(Cluster, document))
+    return cluster
 
 
 def load(path: Path) -> Cluster:
     """Read the cluster file at `path`. Raises ClusterError, also when it can't be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClusterError(str(path), [f"can't be read: {error}"]) from None
-    return parse(text, str(path))
+    except OSError as error:
+        raise ClusterError(
+            str(path), [f"can't be read: {error.strerror}: {path.absolute()}"]
+        ) from None
+    except ValueError:
+        raise ClusterError(str(path), ["can't be read: it is no text in UTF-8"]) from None
+    return parse(text, str(path), path)
+
+
+_NAMES = ("cluster.yaml", "clusters/lab.yaml")
+"""What is looked for where nobody names a cluster file."""
 
 
 def find(directory: Path) -> Path:
-    """The cluster file in use, seen from the project's folder.
+    """The cluster file in use. Raises NoClusterFile.
 
-    PORTSIDE_CLUSTER names it; without that `cluster.yaml` if there is one, else the lab's.
+    PORTSIDE_CLUSTER names it, seen from the current folder as every path of a command is; without
+    that it is `cluster.yaml` of `directory` if there is one, else the lab's.
     """
     named = os.environ.get(CLUSTER_VARIABLE)
     if named:
-        return Path(named) if Path(named).is_absolute() else directory / named
-    own = directory / "cluster.yaml"
-    return own if own.exists() else directory / "clusters" / "lab.yaml"
+        return Path(named).expanduser().absolute()
+    for name in _NAMES:
+        if (directory / name).exists():
+            return directory / name
+    raise NoClusterFile(directory)

@@ -6,10 +6,11 @@ What isn't said here is said by the operator's own OpenSSH configuration.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from portside.cluster.reading.own_files import OwnFile
 
 _HOP = re.compile(r"^([A-Za-z_][\w.-]*@)?(\[[0-9A-Fa-f:.]+\]|\w[\w.-]*)(:\d{1,5})?$")
 """One host of ProxyJump (ssh_config(5)), an IPv6 address in brackets."""
@@ -35,7 +36,7 @@ class NodeSsh(BaseModel):
 
     user: User | None = None
     port: Port | None = None
-    key: Path | None = None
+    key: OwnFile | None = None
     jump: Jump | None = None
 
 
@@ -48,5 +49,5 @@ class Ssh(NodeSsh):
     OpenSSH knows it already).
     """
 
-    config: Path | None = None
+    config: OwnFile | None = None
     host_keys: Literal["ask", "accept-new", "strict"] = "ask"

@@ -65,7 +65,7 @@ def command(
             "when it has ended, and give the same command again"
         )
     cluster = load_cluster(file)
-    key = keystore_of(cluster, file).issuer_key()
+    key = keystore_of(cluster).issuer_key()
     given = {"bytes": quota, "files": quota_files}
     most = {name: value for name, value in given.items() if value is not None}
     claims = checked(

@@ -34,9 +34,9 @@ def command(
     if not nodes:
         raise ValueError(f"cluster {cluster.name!r} has no node with the role control")
     words = CONTROL.as_its_user("app", *arguments)
-    keystore = keystore_of(cluster, file)
+    keystore = keystore_of(cluster)
     try:
-        code = remote.run(cluster, nodes[0], words, Path.cwd(), keystore)
+        code = remote.run(cluster, nodes[0], words, cluster.home(Path.cwd()), keystore)
     except remote.MISTAKES as error:
         raise ValueError(str(error)) from None
     raise typer.Exit(code)

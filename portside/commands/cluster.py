@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -12,15 +14,15 @@ import yaml
 
 from portside.client.http.trust import system_authorities
 from portside.cluster.file import Cluster, ClusterError
+from portside.cluster.reading.mistake import Mistake
 from portside.commands.common import (
     ClusterFile,
     cluster_path,
-    folders_of,
+    keystore_of,
     load_cluster,
     print_table,
 )
-from portside.operator import certificates
-from portside.operator.authority import located
+from portside.operator import named_files
 from portside.quantities import GIB, KIB, MIB
 
 app = typer.Typer(
@@ -28,15 +30,22 @@ app = typer.Typer(
 )
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
+
+
 @app.command()
 def show(
     file: ClusterFile = None,
     table: Annotated[bool, typer.Option("--table", help="Only the nodes, as a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the whole configuration as YAML: defaults filled in, passwords left out.
 
-    Under `derived` is what follows from it: roles, host names and URLs of each node.
+    Under `derived` is what follows from it: the control plane's URL, roles, host names and URLs of
+    each node.
     """
+    if table and as_json:
+        raise typer.BadParameter("--table is for people, --json for programs: one of both")
     cluster = load_cluster(file)
     derived = {node_id: _derived(cluster, node_id) for node_id in cluster.nodes}
     if table:
@@ -47,8 +56,15 @@ def show(
                 for node_id, facts in derived.items()
             ],
         )
+        typer.echo(f"control plane: {cluster.control_url or 'none'}")
         return
-    shown = {**_configuration(cluster), "derived": {"nodes": derived}}
+    shown = {
+        **_configuration(cluster),
+        "derived": {"control_url": cluster.control_url, "nodes": derived},
+    }
+    if as_json:
+        typer.echo(json.dumps(shown, ensure_ascii=False))
+        return
     typer.echo(
         yaml.safe_dump(
             shown, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
@@ -58,22 +74,33 @@ def show(
 
 
 @app.command()
-def check(file: ClusterFile = None) -> None:
-    """Say every mistake in the cluster file at once, and in the certificates that it names.
+def check(file: ClusterFile = None, as_json: AsJson = False) -> None:
+    """Say every mistake in the cluster file at once, and in the files that it names.
 
-    Exit code 0: none, 1: some.
+    Exit code 0: none, 1: some. Notes are about what is right and may surprise.
     """
     try:
         path = cluster_path(file)
         cluster = load_cluster(path)
     except ClusterError as error:
-        typer.echo(str(error), err=True)
+        if as_json:
+            _print_verdict(error.source, error.mistakes, [])
+        else:
+            typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    wrong, told = _certificates(cluster, file)
-    for line in (*wrong, *told):
-        typer.echo(line, err=True)
+    wrong, told = named_files.checked(
+        cluster, keystore_of(cluster), datetime.now(UTC), system_authorities
+    )
+    told = [*cluster.notes, *told]
+    if as_json:
+        _print_verdict(str(path), wrong, told)
+    else:
+        for line in (*wrong, *told):
+            typer.echo(str(line), err=True)
     if wrong:
         raise typer.Exit(1)
+    if as_json:
+        return
     storage, control = len(cluster.with_role("storage")), len(cluster.with_role("control"))
     typer.echo(
         f"{path}: right. Cluster {cluster.name!r}: {len(cluster.nodes)} nodes, {storage} for "
@@ -81,40 +108,14 @@ def check(file: ClusterFile = None) -> None:
     )
 
 
-def _certificates(cluster: Cluster, file: Path | None) -> tuple[list[str], list[str]]:
-    """What is wrong with certificates of the operator's own, and what soon will be."""
-    wrong: list[str] = []
-    told: list[str] = []
-    named, directory, now = cluster.tls.authority, cluster.tls.directory, datetime.now(UTC)
-    # Where the authority can't be used, that is what is to be said, of no chain anything.
-    roots = system_authorities() if named is None else None
-    if named is not None:
-        path = located(named, *folders_of(file))
-        try:
-            authority = path.read_bytes()
-            certificates.check_authority(authority, now)
-            roots = authority
-        except OSError as error:
-            wrong.append(f"tls.authority: {path}: {error.strerror}")
-        except ValueError as error:
-            wrong.append(f"tls.authority: {path}: {error}")
-    if cluster.tls.mode != "files" or directory is None:
-        return wrong, told
-    folder = located(directory, *folders_of(file))
-    if not folder.is_dir():
-        return [*wrong, f"tls.directory: there is no folder {folder}"], told
-    for node_id in cluster.nodes:
-        certificate = folder / f"{node_id}.crt"
-        try:
-            pair = certificate.read_bytes(), certificate.with_suffix(".key").read_bytes()
-        except OSError as error:
-            wrong.append(f"{error.filename}: {error.strerror}")
-            continue
-        found = certificates.problems(*pair, cluster.host(node_id), now, roots)
-        wrong += [f"{certificate}: {each}" for each in found]
-        if not found and (soon := certificates.soon(pair[0], now)):
-            told.append(f"{certificate}: {soon}")
-    return wrong, told
+def _print_verdict(path: str, wrong: Sequence[Mistake], told: Sequence[Mistake]) -> None:
+    verdict = {
+        "file": path,
+        "right": not wrong,
+        "mistakes": [asdict(each) for each in wrong],
+        "notes": [asdict(each) for each in told],
+    }
+    typer.echo(json.dumps(verdict, ensure_ascii=False))
 
 
 def _configuration(cluster: Cluster) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +30,7 @@ from portside.client.http.errors import (
     Refused,
 )
 from portside.client.login import Login, NotLoggedIn
-from portside.cluster.file import CLUSTER_VARIABLE, Cluster, ClusterError, find, load
-from portside.operator import authority
+from portside.cluster.file import Cluster, NoClusterFile, find, load
 from portside.operator.keystore import Keystore
 from portside.quantities import format_duration, parse_duration, parse_size
 from portside.redaction import redact
@@ -65,8 +63,8 @@ ClusterFile = Annotated[
     typer.Option(
         "--file",
         "--cluster",
-        help="The cluster file. Without it: $PORTSIDE_CLUSTER, else cluster.yaml in this folder, "
-        "else clusters/lab.yaml.",
+        help="The cluster file. Without it: $PORTSIDE_CLUSTER, else cluster.yaml in the current "
+        "folder, else clusters/lab.yaml there.",
         show_default=False,
     ),
 ]
@@ -91,17 +89,15 @@ def _parsed(parse: Callable[[str], int], text: str) -> int:
 
 def cluster_path(file: Path | None) -> Path:
     """The cluster file that is meant. Raises ClusterError where nothing says which."""
-    path = file or find(Path.cwd())
-    if file is None and not os.environ.get(CLUSTER_VARIABLE) and not path.exists():
-        raise ClusterError(
-            str(Path.cwd()),
-            [
-                "no cluster.yaml and no clusters/lab.yaml is here: name the cluster file with "
-                f"--cluster or {CLUSTER_VARIABLE}; who has an API key of the control plane needs "
-                "none: `portside login URL`"
-            ],
-        )
-    return path
+    if file is not None:
+        return file.expanduser()
+    try:
+        return find(Path.cwd())
+    except NoClusterFile as error:
+        raise error.advise(
+            "or with --cluster; who has an API key of the control plane needs no cluster file: "
+            "`portside login URL`"
+        ) from None
 
 
 def load_cluster(file: Path | None) -> Cluster:
@@ -109,19 +105,9 @@ def load_cluster(file: Path | None) -> Cluster:
     return load(cluster_path(file))
 
 
-def keystore_of(loaded: Cluster, file: Path | None) -> Keystore:
-    """The cluster's secrets: under the current folder, else beside the cluster file `file`."""
-    here = Keystore.for_cluster(loaded, Path.cwd())
-    if here.directory.is_dir():
-        return here
-    folder = cluster_path(file).absolute().parent
-    there = Keystore.for_cluster(loaded, folder.parent if folder.name == "clusters" else folder)
-    return there if there.directory.is_dir() else here
-
-
-def folders_of(file: Path | None) -> tuple[Path, ...]:
-    """Where a relative path of the cluster file may start: here, beside the file, or above it."""
-    return authority.folders(cluster_path(file), Path.cwd())
+def keystore_of(loaded: Cluster) -> Keystore:
+    """The cluster's secrets: beside its file, wherever the command runs."""
+    return Keystore.for_cluster(loaded, Path.cwd())
 
 
 def exit_code(error: Exception) -> int:

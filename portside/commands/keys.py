@@ -45,7 +45,7 @@ def init(
     $PORTSIDE_SECRETS/<cluster>.
     """
     cluster = load_cluster(file)
-    keystore = keystore_of(cluster, file)
+    keystore = keystore_of(cluster)
     made = keystore.init(cluster, new_issuer=new_issuer)
     for line in made:
         typer.echo(f"made {line}")
@@ -56,7 +56,7 @@ def init(
 @app.command()
 def show(file: ClusterFile = None) -> None:
     """List keys and certificates: ids, validity and paths. Never a private part."""
-    keystore = keystore_of(load_cluster(file), file)
+    keystore = keystore_of(load_cluster(file))
     rows = [
         ("issuer key", key.public.kid, _state(key), str(key.path)) for key in keystore.issuer_keys()
     ]
@@ -83,7 +83,7 @@ def forget(
 
     The next deploy asks about the host key that it then shows, and gathers its own key.
     """
-    keystore = keystore_of(load_cluster(file), file)
+    keystore = keystore_of(load_cluster(file))
     forgot = [
         what
         for what, done in (
@@ -116,7 +116,7 @@ def import_(
 
     ssh root@c01.example.net cat /etc/portside/keyset.json | portside keys import -
     """
-    keystore = keystore_of(load_cluster(file), file)
+    keystore = keystore_of(load_cluster(file))
     text = sys.stdin.read() if str(source) == "-" else source.read_text(encoding="utf-8")
     kept = keystore.import_issuer_keys(text)
     for kid in kept or ():
@@ -134,7 +134,7 @@ def distrust(
 
     In force with the next deploy. The key that signs is replaced first: `fab rotate-keys`.
     """
-    keystore_of(load_cluster(file), file).distrust_issuer_key(kid)
+    keystore_of(load_cluster(file)).distrust_issuer_key(kid)
     typer.echo(f"forgot the issuer key {kid}: deploy, so that nodes do, too")
 
 

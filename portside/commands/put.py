@@ -20,6 +20,7 @@ from portside.client.upload.source import STDIN
 from portside.commands.common import (
     INTERRUPTED,
     UNAVAILABLE,
+    USAGE,
     control_plane,
     duration_option,
     exit_code,
@@ -33,6 +34,7 @@ from portside.commands.sending import Manner
 from portside.commands.target import given_token, target_of
 from portside.quantities import format_duration, format_size
 from portside.tokens import TokenRefused
+from portside.tracing import context, current
 from portside.wire.control import FileView
 from portside.wire.fields import Layout
 from portside.wire.files import StoredFile
@@ -245,15 +247,28 @@ def _way(
 
 
 def _put(path: Path, label: str, way: Way, as_json: bool) -> int:
-    """Store one file, for people `label`, and say how that went. Returns its exit code."""
+    """Store one file, for people `label`, and say how that went. Returns its exit code.
+
+    All that is asked for it is one trace, so that one id finds it in every log.
+    """
+    # Whoever records traces at all is asked to record this one.
+    trace = context.begin(sampled=True)
+    with current.within(trace):
+        return _put_traced(path, label, way, as_json, trace.trace_id)
+
+
+def _put_traced(path: Path, label: str, way: Way, as_json: bool, trace_id: str) -> int:
     started = time.monotonic()
     try:
         stored = way.store(path)
     except (UploadError, ControlError, TokenRefused, ValueError) as error:
         code = exit_code(error)
-        say(f"{path}: {_without_name(path, error)}")
+        # A file that can't be read here is in nobody's log.
+        traced = "" if code == USAGE else f" (trace {trace_id})"
+        say(f"{path}: {_without_name(path, error)}{traced}")
         if as_json:
-            _print_json({"file": str(path), "error": str(error), "exit_code": code})
+            failed = {"error": str(error), "trace_id": trace_id, "exit_code": code}
+            _print_json({"file": str(path), **failed})
         return code
     except KeyboardInterrupt:
         say("interrupted before a receipt came: count the file as not stored")
@@ -267,7 +282,12 @@ def _put(path: Path, label: str, way: Way, as_json: bool) -> int:
     )
     if not as_json:
         typer.echo(printable(stored.url))
-    facts = {"file": str(path), **stored.model_dump(mode="json"), "seconds": round(seconds, 3)}
+    facts = {
+        "file": str(path),
+        **stored.model_dump(mode="json"),
+        "seconds": round(seconds, 3),
+        "trace_id": trace_id,
+    }
     return _settled(path, stored, way, facts if as_json else None)
 
 

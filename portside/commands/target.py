@@ -12,7 +12,7 @@ import typer
 from portside.client import UploadClient, login
 from portside.client.pasted import secret_in, secret_of
 from portside.cluster.file import Cluster
-from portside.commands.common import folders_of, keystore_of, load_cluster
+from portside.commands.common import keystore_of, load_cluster
 from portside.operator.authority import authority_of
 from portside.operator.keystore import Keystore
 from portside.tokens import unverified_claims
@@ -52,13 +52,13 @@ def target_of(
         return Target(_client(url, ca), str(named), token, None, None)
 
     cluster = load_cluster(file)
-    keystore = keystore_of(cluster, file)
+    keystore = keystore_of(cluster)
     node_id = named or next(iter(cluster.with_role("storage")), "")
     if node_id not in cluster.with_role("storage"):
         raise typer.BadParameter(
             f"{node_id!r} is no storage node of cluster {cluster.name!r}", param_hint="--node"
         )
-    ca = ca or authority_of(cluster, keystore, *folders_of(file)) or login.named_ca()
+    ca = ca or authority_of(cluster, keystore) or login.named_ca()
     client = _client(url or cluster.public_base_url(node_id), ca)
     return Target(client, node_id, token, cluster, keystore)
 

@@ -125,7 +125,7 @@ def mint(
 ) -> None:
     """Print a token for one upload, signed with the cluster's issuer key, and nothing else."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster, file).issuer_key()
+    key = keystore_of(cluster).issuer_key()
     wish = Wish(
         node_id=node,
         owner=owner or getpass.getuser(),
@@ -165,7 +165,7 @@ def download(
 ) -> None:
     """Print a URL that opens one file of a private namespace to whoever has it."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster, file).issuer_key()
+    key = keystore_of(cluster).issuer_key()
     parts = path.split("/")
     if len(parts) < 2 or not set(parts).isdisjoint(("", ".", "..")):
         raise ValueError(f"{path!r} is no file's path: write it as namespace/name")
@@ -206,7 +206,7 @@ def access(
 ) -> None:
     """Print a token for files that are stored: to find, read, verify or delete them."""
     cluster = load_cluster(file)
-    key = keystore_of(cluster, file).issuer_key()
+    key = keystore_of(cluster).issuer_key()
     claims = checked(
         AccessClaims,
         cluster,
@@ -308,7 +308,7 @@ def _verdict(
 
 def _keys(keyset: Path | None, file: Path | None) -> Keyset:
     if keyset is None:
-        return keystore_of(load_cluster(file), file).keyset()
+        return keystore_of(load_cluster(file)).keyset()
     try:
         return Keyset.model_validate_json(keyset.read_bytes())
     except ValueError:

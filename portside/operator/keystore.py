@@ -8,6 +8,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/issuer/<kid>.distrusted     empty: that one was stolen
     secrets/<cluster>/ca/ca.key, ca.crt           the cluster's own certificate authority
     secrets/<cluster>/cold.credentials            the cold tier's access key, put there by hand
+    secrets/<cluster>/alerts.password             the mail server's that takes alerts, by hand
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
@@ -82,16 +83,29 @@ class Rotation(BaseModel):
 class Keystore:
     """The folder of one cluster's secrets. Nothing is read or made before it is asked for."""
 
-    def __init__(self, directory: Path, cluster_name: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, cluster_name: str | None = None, others: tuple[Path, ...] = ()
+    ) -> None:
         self.directory = directory
         self.cluster_name = cluster_name or directory.name
+        self._others = others
+        """Where keys of this cluster may lie that don't count."""
 
     @classmethod
     def for_cluster(cls, cluster: Cluster, project_root: Path) -> Keystore:
-        """The keystore of a cluster: `secrets/<name>`, or `$PORTSIDE_SECRETS/<name>`."""
+        """The keystore of a cluster: `secrets/<name>` beside its file, from wherever one asks.
+
+        `$PORTSIDE_SECRETS/<name>` stands in for that. `project_root` is for a cluster of no file;
+        what is there for one of a file isn't used, and told of where keys are missing.
+        """
         elsewhere = os.environ.get(SECRETS_VARIABLE)
-        parent = Path(elsewhere).expanduser() if elsewhere else project_root / "secrets"
-        return cls(parent / cluster.name, cluster.name)
+        if elsewhere:
+            return cls(Path(elsewhere).expanduser() / cluster.name, cluster.name)
+        places = [
+            folder.absolute() / "secrets" / cluster.name
+            for folder in (cluster.home(project_root), project_root, Path.cwd())
+        ]
+        return cls(places[0], cluster.name, tuple(dict.fromkeys(places[1:])))
 
     @property
     def known_hosts(self) -> Path:
@@ -305,6 +319,13 @@ class Keystore:
     def replica_credentials(self) -> str:
         """The access key of the bucket that the database is copied to. Raises KeystoreError."""
         return self._credentials("replica.credentials", "control.replica.bucket")
+
+    def alerts_password(self) -> str:
+        """The password for the mail server that takes alerts. Raises KeystoreError."""
+        text = self._by_hand("alerts.password", "control.alerts.mail.user", "password")
+        if len(text.strip().splitlines()) != 1:
+            raise KeystoreError(f"{self.directory / 'alerts.password'} must be one line")
+        return f"{text.strip()}\n"
 
     def replica_key(self) -> str:
         """The private SSH key that the database is copied with. Raises KeystoreError."""
@@ -520,6 +541,8 @@ class Keystore:
     def _must_be_new(self, *, new_issuer: bool) -> None:
         """Raise KeystoreError where an issuer key is missing that was there: another one in its
         place would end every token that is out, and every proof in the cluster."""
+        if not new_issuer and self._misplaced():
+            raise self._nothing_here()
         if not new_issuer and (self._node_key_paths() or self._roster.exists()):
             raise KeystoreError(
                 f"{self.directory} knows nodes and has no issuer key: it was lost or is elsewhere. "
@@ -554,7 +577,19 @@ class Keystore:
             ) from None
         return pair
 
+    def _misplaced(self) -> Path | None:
+        """Keys of a cluster of this name elsewhere, where they don't count."""
+        others = (path for path in self._others if path != self.directory)
+        return next((path for path in others if any((path / "issuer").glob("*.json"))), None)
+
     def _nothing_here(self) -> KeystoreError:
+        misplaced = self._misplaced()
+        if misplaced:
+            return KeystoreError(
+                f"no keys for cluster {self.cluster_name!r} in {self.directory}, beside its "
+                f"cluster file; there are some in {misplaced}: move that folder there, or set "
+                f"{SECRETS_VARIABLE}={misplaced.parent}"
+            )
         return KeystoreError(
             f"no keys for cluster {self.cluster_name!r}: run `portside keys init` "
             f"(looked in {self.directory})"

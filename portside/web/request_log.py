@@ -1,7 +1,9 @@
-"""Each request's id, for every line that is written on its behalf, and a line when it is answered.
+"""Each request's id and trace, for every line that is written on its behalf, and one when it is
+answered, which is its span's end as well.
 
 nginx gives every request an id and writes it into its own log; a request that comes without one
-(a probe on the machine itself) is given one here.
+(a probe on the machine itself) is given one here. A request that comes without a trace begins one
+with its own id, as nginx's log has it then (templates/nginx/logging.conf.j2).
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import falcon
 import structlog
 
 from portside import journal
+from portside.tracing import context, current, spans
 
 _ID = re.compile(r"[0-9a-f]{32}")
 """nginx's $request_id: 16 random bytes."""
@@ -67,6 +71,8 @@ class RequestLog(ABC):
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(16)
         journal.begin_request(request_id)
         request.context.begun = time.monotonic()
+        request.context.step = _begun(request, request_id)
+        current.take_up(request.context.step.at)
         response.set_header("X-Request-ID", request_id)
 
     def process_response(
@@ -91,3 +97,34 @@ class RequestLog(ABC):
                 outcome=answered.outcome,
                 **self.measured(request, time.monotonic() - request.context.begun),
             )
+            _end(request.context.step, request, answered)
+
+
+def _begun(request: falcon.Request, request_id: str) -> spans.Step:
+    """The request's span: its sender's child, else the first of a trace."""
+    sender = context.parse(
+        request.get_header("traceparent", default=""), request.get_header("tracestate", default="")
+    )
+    at = spans.begin_trace(request_id) if sender is None else sender.child()
+    parent = None if sender is None else sender.span_id
+    return spans.Step(at, parent, request.method, spans.Kind.SERVER)
+
+
+def _end(step: spans.Step, request: falcon.Request, answered: Answered) -> None:
+    """What a request's span says, after OpenTelemetry's conventions for HTTP. No query is in it."""
+    if not step.is_recorded:
+        return
+    step.name = f"{answered.method} {request.uri_template or ''}".rstrip()
+    step.attributes |= {
+        "http.request.method": answered.method,
+        "http.response.status_code": answered.status,
+        "url.path": answered.path,
+        "url.scheme": request.forwarded_scheme,
+        "http.request.body.size": request.content_length or 0,
+        "portside.outcome": answered.outcome,
+    }
+    if request.uri_template:
+        step.attributes["http.route"] = request.uri_template
+    if answered.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        step.failure = answered.outcome
+    step.end()

@@ -181,6 +181,23 @@ class ScanVerdict(Message):
     note: HoldNote
 
 
+class CertificateStatus(Message):
+    """Between which times the certificate counts that a node's nginx serves."""
+
+    begins: Moment
+    ends: Moment
+
+
+class UploadCounts(Message):
+    """How uploads ended on a node since its agent's start (`portside.alerting.outcomes`)."""
+
+    committed: Amount
+    failed: Amount
+    """All others that came to an end, whoever's fault it was."""
+    broken: Amount
+    """Of these: those that the node had taken on, and failed by its own fault."""
+
+
 class Heartbeat(Message):
     """A node's state, every 15 seconds. Bytes, seconds; counters since the agent's start."""
 
@@ -223,6 +240,10 @@ class Heartbeat(Message):
     inventory: Label
     """The digest over the ids of all committed files: see `portside.inventory`."""
     roster_version: Amount
+    uploads: UploadCounts | None = None
+    """None by older releases, and without the web side's word."""
+    certificate: CertificateStatus | None = None
+    """None by older releases, and while nginx shows none."""
     work: tuple[WorkDone, ...] = Field(default=(), max_length=MOST_DONE, fail_fast=True)
     gone: tuple[GoneFile, ...] = Field(default=(), max_length=MOST_GONE, fail_fast=True)
     """The oldest first; each until a heartbeat that told it was answered."""

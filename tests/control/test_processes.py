@@ -19,6 +19,7 @@ from control.catalogue.counters import differences
 from control.db.database import Database
 from control.settings import CONFIG_VARIABLE
 from portside.wire.control import Session
+from tests.support.collector import Collector
 from tests.support.control.postgresql import PostgresqlServer
 from tests.support.control.process import PATIENCE, ControlPlane, slug_of
 from tests.support.logs import text_of
@@ -111,6 +112,45 @@ def test_an_app_uploads_by_way_of_gunicorn_and_worker(
     assert worker.wait(timeout=60) == 0
     assert session.token not in text_of(plane.log)
     assert key not in text_of(plane.log)
+
+
+def test_a_session_is_found_by_its_senders_trace_in_log_and_collector(tmp_path: Path) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Collector() as collector:
+        url = f"sqlite:///{tmp_path}/control.sqlite"
+        plane = ControlPlane(tmp_path, url, dead_after=600, otlp=collector.url)
+        try:
+            assert plane.run("migrate").returncode == 0
+            base = plane.start_web()
+            key = plane.run("app", "create", "shop", "--scope", "upload").stdout.strip()
+            answer = requests.post(
+                f"{base}/api/v1/upload/sessions",
+                json={"owner": "user-7", "name": "a.iso", "size": 1000},
+                headers={
+                    "Authorization": f"Bearer {key}",
+                    "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01",
+                },
+                timeout=30,
+            )
+            # No node has ever sent a heartbeat.
+            assert (answer.status_code, slug_of(answer)) == (503, "no-node")
+            found = collector.wait_for(lambda spans: len(spans) == 2)
+            metrics = requests.get(f"{base}/metrics", timeout=30).text
+        finally:
+            plane.end()
+    opened, request = sorted(found, key=lambda span: span.kind)
+    assert {span.traceId for span in found} == {trace_id}
+    assert (opened.name, opened.parentSpanId) == ("session", request.spanId)
+    assert (request.name, request.parentSpanId) == (
+        "POST /api/v1/upload/sessions",
+        "00f067aa0ba902b7",
+    )
+    assert request.said["error.type"] == opened.said["error.type"] == "no-node"
+    assert request.said["url.path"] == "/api/v1/upload/sessions"
+    assert request.status.code == 2
+    assert f'"trace_id": "{trace_id}"' in text_of(plane.log)
+    assert 'portside_control_spans_total{outcome="exported"} 2.0' in metrics
+    assert key not in b"".join(collector.bodies).decode()
 
 
 def test_commands_say_what_is_wrong(

@@ -24,6 +24,7 @@ nodes:
   s02: {address: 192.0.2.7}
   c01: {}
   box1: {roles: [storage, control]}
+control: {database: 'postgresql://portside@db.portside.test/portside'}
 """
 
 

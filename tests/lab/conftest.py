@@ -11,12 +11,15 @@ import os
 
 import pytest
 
+from deploys.layout import PROJECT_ROOT
 from tests.support.lab.places import ISO
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings_of_the_operator() -> None:
     os.environ.pop("PORTSIDE_CLUSTER", None)
+    # Cluster files of tests lie elsewhere than the lab's secrets.
+    os.environ.setdefault("PORTSIDE_SECRETS", str(PROJECT_ROOT / "secrets"))
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ def site(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "nodes:\n"
         f"  s01: {{address: 127.0.0.1, ssh: {{port: {server.port}}}}}\n"
         f"  s02: {{address: 127.0.0.1, ssh: {{port: {dead}}}}}\n"
-        f"  c01: {{address: 127.0.0.1, ssh: {{port: {server.port}}}}}\n"
+        # One machine can't be two nodes, by the same name.
+        f"  c01: {{address: localhost, ssh: {{port: {server.port}}}}}\n"
     )
     monkeypatch.setenv("PORTSIDE_CLUSTER", str(tmp_path / "cluster.yaml"))
     found = Site.at(tmp_path)
@@ -42,7 +43,11 @@ def site(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     key = known_hosts.HostKey(*server.host_key.split())
     known_hosts.pin(
         found.keystore,
-        [("s01", f"[127.0.0.1]:{port}", key) for port in (server.port, dead)],
+        [
+            ("s01", f"[127.0.0.1]:{server.port}", key),
+            ("s02", f"[127.0.0.1]:{dead}", key),
+            ("c01", f"[localhost]:{server.port}", key),
+        ],
     )
     return found
 

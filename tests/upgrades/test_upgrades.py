@@ -41,6 +41,14 @@ _WIPE = (
 """What the machine was before is newer: an agent takes its index, but that is no upgrade."""
 
 
+@pytest.fixture(autouse=True)
+def the_labs_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster file lies elsewhere than these."""
+    monkeypatch.setenv(
+        "PORTSIDE_SECRETS", os.environ.get("PORTSIDE_SECRETS", str(PROJECT_ROOT / "secrets"))
+    )
+
+
 @pytest.mark.parametrize("release", earlier_releases())
 def test_nothing_is_lost_on_the_way_from_an_earlier_release(release: str, tmp_path: Path) -> None:
     file = tmp_path / "spare.yaml"

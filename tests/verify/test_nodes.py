@@ -15,7 +15,7 @@ from operate.look import Look, services
 from operate.site import Site
 from portside import sizing
 from portside.operator.programs import MARKER, PROGRAMS
-from tests.verify.conftest import reached
+from tests.support.nodes_by_testinfra import reached
 
 CLOCK_OFF = 5.0
 LEAST_CERTIFICATE = timedelta(days=7)
@@ -104,10 +104,11 @@ def test_limits_follow_the_ram_of_the_node(
     assert abs(found - wanted) <= wanted // 50
 
 
-def test_every_storage_node_has_a_key_of_its_own(site: Site) -> None:
-    ids = site.cluster.with_role("storage")
-    keys = {reached(site, each).check_output("sha256sum < /etc/portside/node.key") for each in ids}
-    assert len(keys) == len(ids)
+def test_its_key_is_the_one_that_the_others_know(
+    site: Site, storage_node: str, storage: Host
+) -> None:
+    known = site.keystore.node_keys()[storage_node]
+    assert known.kid in storage.check_output("portside-agent identity")
 
 
 def test_it_takes_a_file_gives_it_back_and_deletes_it(site: Site, storage_node: str) -> None:

@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from portside.quantities import MIB, format_size
+from portside.tracing import current
 
 MOST = 64 * MIB
 """Bytes of an answer that is read into memory, as they are once unpacked: the nodes of the largest
@@ -42,7 +43,9 @@ class Session(requests.Session):
         read all that comes with it."""
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
-        """As `requests` does; a body that isn't streamed is read here, up to its bound."""
+        """As `requests` does, as part of the trace under way; a body that isn't streamed is read
+        here, up to its bound."""
+        request.headers.update(current.headers())
         is_streamed = how.pop("stream", False)
         answer = super().send(request, stream=True, **how)
         if not is_streamed:

@@ -11,6 +11,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 
 from portside.client.http.errors import NodeUnavailable, UploadError
@@ -98,7 +99,11 @@ class Parts:
         """
         threads = [
             threading.Thread(
-                target=self._work, args=(node.another(), token), name=f"part-{number}", daemon=True
+                # Its requests belong to the trace that this one works on.
+                target=copy_context().run,
+                args=(self._work, node.another(), token),
+                name=f"part-{number}",
+                daemon=True,
             )
             for number in range(min(workers, len(self._transfers)))
         ]

@@ -168,10 +168,10 @@ def _on_nodes(
 ) -> None:
     """Run the node's own command on each. Raises typer.Exit with the worst code."""
     worst = 0
-    keystore = keystore_of(cluster, file)
+    keystore = keystore_of(cluster)
     for node_id in nodes:
         try:
-            code = remote.run(cluster, node_id, words, Path.cwd(), keystore, stdin)
+            code = remote.run(cluster, node_id, words, cluster.home(Path.cwd()), keystore, stdin)
         except remote.MISTAKES as error:
             typer.echo(f"portside: {error}", err=True)
             code = USAGE

@@ -113,6 +113,7 @@ def test_one_id_leads_from_nginx_by_the_agent_to_the_worker(whole_node: WholeNod
         "received": 7,
         "level": "info",
         "request_id": request_id,
+        "trace_id": request_id,
     }
     for event in ("delivery failed", "stored file is damaged", "file quarantined"):
         assert [line["request_id"] for line in worker.logged(event)][:1] == [request_id], event

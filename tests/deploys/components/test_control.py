@@ -9,11 +9,10 @@ from types import ModuleType
 
 import pytest
 from gunicorn.config import Config
-from pyinfra.api.exceptions import PyinfraError
 
 from control import settings
 from deploys import layout
-from deploys.components import control, control_database
+from deploys.components import alert_rules, control, control_database
 from portside.cluster.file import Cluster, parse
 from portside.tokens import SigningKey
 from tests.support.cluster_files import CLUSTER
@@ -84,6 +83,45 @@ def test_the_password_of_a_database_elsewhere_is_in_a_file_of_its_own(
     assert settings.load(path).database_url() == URL
 
 
+ALERTS = """control:
+  alerts:
+    webhook: https://chat.test/secret
+    heartbeat: 5m
+    mail: {to: [a@b.test], sender: c@b.test, host: b.test, user: ops}
+"""
+
+
+def test_who_is_told_of_alerts_arrives_with_the_bounds_that_they_are_judged_by(
+    make_control: MakeControl, tmp_path: Path
+) -> None:
+    cluster = parse(f"{CLUSTER}{ALERTS}scrub: {{every: 10d}}\n")
+    path = tmp_path / "control.toml"
+    path.write_text(control.control_settings(make_control(cluster)))
+    read = settings.load(path)
+    assert cluster.control.alerts is not None
+    assert cluster.control.alerts.mail is not None
+    assert read.alerts is not None
+    assert read.alerts.model_dump(exclude={"mail"}) == cluster.control.alerts.model_dump(
+        exclude={"mail"}
+    )
+    assert read.alerts.mail == cluster.control.alerts.mail.model_copy(update={"port": 587})
+    assert str(read.alerts_password_file) == layout.ALERTS_PASSWORD
+    assert read.alert_bounds == alert_rules.bounds(cluster)
+    assert str(read.backups) == layout.CONTROL_BACKUPS
+
+
+def test_without_alerts_nobody_is_told_and_elsewhere_backups_are_not_ours(
+    make_control: MakeControl, tmp_path: Path
+) -> None:
+    text = control.control_settings(make_control(_with_database(URL)))
+    secret = tmp_path / "control.database"
+    secret.write_text(f"{URL}\n")
+    path = tmp_path / "control.toml"
+    path.write_text(text.replace(layout.CONTROL_DATABASE_URL, str(secret)))
+    read = settings.load(path)
+    assert (read.alerts, read.alerts_password_file, read.backups) == (None, None, None)
+
+
 @pytest.mark.parametrize(("database", "processes"), [("sqlite", 1), ("postgresql", 2)])
 def test_gunicorn_takes_every_setting(
     make_control: MakeControl, database: str, processes: int
@@ -108,7 +146,10 @@ def _systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(
     params=[
         (CLUSTER, "c01"),
-        (CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}"), "s01"),
+        (
+            CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}").replace(", c01: {}", ""),
+            "s01",
+        ),
     ]
 )
 def unit_files(
@@ -150,7 +191,9 @@ def test_every_unit_stays_as_sandboxed_as_it_is(unit_files: dict[str, Path]) -> 
 def test_beside_storage_the_uploads_and_the_nodes_key_are_out_of_reach(
     make_control: MakeControl,
 ) -> None:
-    both = parse(CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}"))
+    both = parse(
+        CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}").replace(", c01: {}", "")
+    )
     hidden = "InaccessiblePaths=-/srv/portside -/etc/portside/node.key\n"
     assert all(hidden in text for text in control.units(make_control(both, "s01")).values())
     assert not any("Inaccessible" in text for text in control.units(make_control()).values())
@@ -204,6 +247,22 @@ def test_no_secret_of_the_control_plane_is_in_any_command(secrets: Path) -> None
 
 
 @pytest.mark.usefixtures("release")
+def test_the_mail_servers_password_is_in_no_command_and_is_asked_for_before_anything_is_done(
+    secrets: Path,
+) -> None:
+    (secrets.parent.parent / "cluster.yaml").write_text(CLUSTER + ALERTS)
+    with pytest.raises(PyinfraError, match=r"alerts\.password can't be read.*control\.alerts"):
+        _deploy()
+    password = secrets / "alerts.password"
+    password.write_text("hunter2")
+    password.chmod(0o644)
+    with pytest.raises(PyinfraError, match="chmod 600"):
+        _deploy()
+    password.chmod(0o600)
+    assert "hunter2" not in "\n".join(_deploy())
+
+
+@pytest.mark.usefixtures("release")
 def test_postgresql_is_installed_where_it_is_chosen(secrets: Path) -> None:
     (secrets.parent.parent / "cluster.yaml").write_text(
         CLUSTER + "control: {database: postgresql}\n"
@@ -215,15 +274,6 @@ def test_postgresql_is_installed_where_it_is_chosen(secrets: Path) -> None:
         position(commands, "portside-control migrate"),
     ]
     assert order == sorted(order)
-
-
-@pytest.mark.usefixtures("release")
-def test_several_control_nodes_need_one_database(secrets: Path) -> None:
-    (secrets.parent.parent / "cluster.yaml").write_text(
-        CLUSTER.replace("c01: {}", "c01: {}, c02: {}")
-    )
-    with pytest.raises(PyinfraError, match="several control nodes share one database"):
-        _deploy()
 
 
 @pytest.mark.usefixtures("secrets", "release")

@@ -46,6 +46,28 @@ def test_the_agent_reads_the_bounds_of_bandwidth(make_node: MakeNode, tmp_path: 
     assert "bandwidth" not in agent.agent_settings(make_node())
 
 
+def test_agent_and_control_plane_read_where_spans_go(make_node: MakeNode, tmp_path: Path) -> None:
+    named = CLUSTER + "telemetry: {otlp: 'https://collector.example.net:4318/'}\n"
+    for cluster, expected in (
+        (parse(named), "https://collector.example.net:4318"),
+        # What is as it always was is written as it always was: an older release reads it too.
+        (parse(CLUSTER), None),
+    ):
+        path = tmp_path / "agent.toml"
+        path.write_text(agent.agent_settings(make_node(cluster=cluster)))
+        assert settings.load(path).otlp == expected
+        text = render(
+            "control/control.toml.j2",
+            layout=layout,
+            cluster=cluster,
+            database_file=None,
+            database="sqlite:////x",
+            threads=16,
+        )
+        for written in (text, path.read_text()):
+            assert tomllib.loads(written).get("otlp") == expected
+
+
 def test_only_a_cluster_with_its_own_authority_names_it(make_node: MakeNode) -> None:
     assert tomllib.loads(agent.agent_settings(make_node()))["ca"] == layout.CA_CERTIFICATE
     own = parse(CLUSTER + "tls: {mode: files, directory: certificates}\n")

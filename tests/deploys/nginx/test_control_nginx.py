@@ -19,7 +19,7 @@ from tests.support.cluster_files import CLUSTER
 from tests.support.deploys.nodes import MakeControl
 from tests.support.nginx_process import AgentDouble, Nginx, reply
 
-BOTH = CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}")
+BOTH = CLUSTER.replace("s01: {}", "s01: {roles: [storage, control]}").replace(", c01: {}", "")
 SLOW = "limits: {control_requests_per_address: 10}\n"
 SESSIONS = "/api/v1/upload/sessions"
 

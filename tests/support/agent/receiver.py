@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import subprocess
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +21,8 @@ class Received:
     signature: str
     content_type: str
     body: bytes
+    headers: Mapping[str, str]
+    """By their names in lower case."""
 
 
 class Receiver:
@@ -40,6 +43,7 @@ class Receiver:
                         self.headers.get("Portside-Signature", ""),
                         self.headers.get("Content-Type", ""),
                         body,
+                        {name.lower(): value for name, value in self.headers.items()},
                     )
                 )
                 self.send_response(receiver.status)

@@ -15,6 +15,7 @@ _CLUSTER = """
 name: test
 domain: portside.test
 nodes: {s01: {}, c01: {}, b01: {roles: [storage, control]}}
+control: {database: 'postgresql://portside@db.portside.test/portside'}
 """
 CLUSTERS: Mapping[str, str] = {
     "lab": "cors: {origins: ['https://app.portside.test']}\n",

@@ -167,7 +167,7 @@ def database(tmp_path: Path) -> Database:
 def test_a_database_of_before_is_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "index.sqlite"
     steps = schema._STEPS
-    before = tuple(step for step in steps if step[1] != schema._USAGE)
+    before = steps[: [step[1] for step in steps].index(schema._USAGE)]
     with monkeypatch.context() as former:
         former.setattr(schema, "_STEPS", before)
         old = Database(path)

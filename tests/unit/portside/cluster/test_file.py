@@ -11,12 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from portside.cluster.file import Cluster, ClusterError, NodeSettings, find, load, parse
+from portside.alerting.destinations import Alerts
+from portside.cluster.file import (
+    Cluster,
+    ClusterError,
+    NoClusterFile,
+    NodeSettings,
+    find,
+    load,
+    parse,
+)
 from portside.cluster.replica import Replica
 from portside.cluster.roles import ROLES
 
 ROOT = Path(__file__).parents[4]
 SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"
+WITH_CONTROL = "name: a\ndomain: example.net\nnodes: {s01: {}, c01: {}}\n"
 
 
 def problems(text: str) -> list[str]:
@@ -59,7 +69,8 @@ def test_nodes_keep_the_files_order() -> None:
 def test_the_control_planes_url_follows_from_the_first_control_node(
     nodes: str, url: str | None
 ) -> None:
-    assert parse(f"name: a\ndomain: a.b\nnodes: {nodes}").control_url == url
+    database = "control: {database: 'postgresql://db.a.b/d'}\n" if url else ""
+    assert parse(f"name: a\ndomain: a.b\n{database}nodes: {nodes}").control_url == url
 
 
 @pytest.mark.parametrize("url", ["https://control.example.com", "https://x.net:444"])
@@ -68,7 +79,7 @@ def test_a_control_url_that_is_given_is_used(url: str) -> None:
 
 
 def test_a_database_password_never_shows() -> None:
-    cluster = parse(SMALL + "control: {database: 'postgresql://u:hunter2@h/d'}")
+    cluster = parse(WITH_CONTROL + "control: {database: 'postgresql://u:hunter2@h/d'}")
     assert "hunter2" not in repr(cluster)
     assert "hunter2" not in cluster.model_dump_json()
 
@@ -98,7 +109,7 @@ colour: blue
         "nodes.bad_name:",
         "uploads.max_size:",
         "uploads.root:",
-        "cors.origins:",
+        "cors.origins.0:",
         "tls:",
         "replication.factor:",
         "control.database:",
@@ -149,6 +160,12 @@ def test_mistakes_across_keys_are_told_beside_the_others() -> None:
         ("tls: {mode: lab, staging: true}", "tls"),
         # Whoever was told to come with TLS alone, and doesn't trust it, is locked out.
         ("tls: {mode: lab, hsts: {max_age: 1d}}", "tls"),
+        ("telemetry: {otlp: 'collector:4318'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://user:secret@collector'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://collector:4318?key=secret'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://collector:99999'}", "telemetry.otlp"),
+        ("telemetry: {otlp: 'https://a b'}", "telemetry.otlp"),
+        ("telemetry: {otel: 'https://collector'}", "telemetry.otel"),
         ("tls: {mode: files, directory: x, hsts: {max_age: 900d}}", "tls.hsts.max_age"),
         ("tls: {mode: files, directory: x, hsts: {preload: true}}", "tls.hsts"),
         ("connect: telnet", "connect"),
@@ -219,11 +236,20 @@ def test_the_file_in_use_is_named_own_or_the_labs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PORTSIDE_CLUSTER", raising=False)
+    with pytest.raises(NoClusterFile) as error:
+        find(tmp_path)
+    for word in ("cluster.yaml and clusters/lab.yaml in", str(tmp_path), "PORTSIDE_CLUSTER isn't"):
+        assert word in str(error.value)
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters" / "lab.yaml").touch()
     assert find(tmp_path) == tmp_path / "clusters" / "lab.yaml"
     (tmp_path / "cluster.yaml").touch()
     assert find(tmp_path) == tmp_path / "cluster.yaml"
+    # As every path of a command is, it is seen from the current folder.
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PORTSIDE_CLUSTER", "clusters/other.yaml")
-    assert find(tmp_path) == tmp_path / "clusters" / "other.yaml"
+    assert find(tmp_path) == tmp_path / "here" / "clusters" / "other.yaml"
     monkeypatch.setenv("PORTSIDE_CLUSTER", "/etc/other.yaml")
     assert find(tmp_path) == Path("/etc/other.yaml")
 
@@ -273,7 +299,48 @@ def test_the_examples_defaults_are_the_defaults() -> None:
     ) == (plain.uploads)
     assert example.control.replica is not None
     assert example.control.replica.keep == Replica(path=PurePosixPath("/mnt/copy")).keep
-    assert example.control.model_copy(update={"replica": None}) == plain.control
+    assert example.control.alerts is not None
+    assert example.control.alerts.repeat == Alerts(webhook="https://a.test/").repeat
+    unsaid = {"replica": None, "alerts": None}
+    assert example.control.model_copy(update=unsaid) == plain.control
+
+
+# -- who is told of alerts -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alerts", "why"),
+    [
+        ("{}", "nobody would be told"),
+        ("{webhook: ftp://a.test/}", "alerts.webhook"),
+        ("{webhook: 'https://user:hunter2@a.test/'}", "neither user nor password"),
+        ("{webhook: 'https://a.test/#b'}", "no fragment"),
+        ("{webhook: 'https://a.test/', heartbeat: 5s}", "greater than or equal to 60"),
+        ("{webhook: 'https://a.test/', repeat: 5m}", "greater than or equal to 3600"),
+        ("{mail: {to: [], sender: a@b.test, host: b.test}}", "at least 1 item"),
+        ("{mail: {to: ['a <a@b.test>'], sender: a@b.test, host: b.test}}", "is no address"),
+        ('{mail: {to: ["a@b.test\\nBcc: c@d.test"], sender: a@b.test, host: b}}', "is no address"),
+        ("{mail: {to: [a@b.test], sender: a@b.test, host: b, tls: none, user: a}}", "without TLS"),
+        (
+            "{mail: {to: [a@b.test], sender: a@b.test, host: b}, heartbeat: 5m}",
+            "only for a webhook",
+        ),
+        ("{mail: {to: [a@b.test], sender: a@b.test, host: b, password: x}}", "password"),
+    ],
+)
+def test_alerts_that_could_not_be_told_are_refused(alerts: str, why: str) -> None:
+    with pytest.raises(ClusterError, match=why) as refused:
+        parse(f"{SMALL}control: {{alerts: {alerts}}}\n")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_mail_servers_port_follows_its_encryption() -> None:
+    mail = "to: [a@b.test], sender: a@b.test, host: b.test"
+    for tls, port in (("starttls", 587), ("tls", 465), ("none", 25)):
+        read = parse(f"{SMALL}control: {{alerts: {{mail: {{{mail}, tls: {tls}}}}}}}\n")
+        assert read.control.alerts is not None
+        assert read.control.alerts.mail is not None
+        assert read.control.alerts.mail.port_used == port
 
 
 # -- the replica of the control plane's database ---------------------------------------------------
@@ -287,7 +354,7 @@ def test_the_examples_defaults_are_the_defaults() -> None:
         ("{path: mnt/a}", "an absolute path"),
         ("{path: /}", "a folder of its own"),
         ("{path: /tmp/a}", "services don't see"),
-        ("{path: /mnt/a, keep: 10m}", "greater than or equal to 3600"),
+        ("{path: /mnt/a, keep: 10m}", "10m is out of range: at least 1h"),
         ("{bucket: {bucket: abc, namespaces: [isos]}}", "of the cold tier"),
         ("{sftp: {host: a, user: b, path: /c}}", "host_key"),
         ("{sftp: {host: a, user: b, path: /c, host_key: SHA256:abc}}", "must be a public key"),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from portside.cluster.file import ClusterError, parse
 from portside.cluster.quotas import Quota, Quotas
 
-SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}}\n"
+SMALL = "name: a\ndomain: example.net\nnodes: {s01: {}, c01: {}}\n"
 
 
 def said(text: str) -> Quotas:

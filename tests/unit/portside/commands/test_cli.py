@@ -199,7 +199,7 @@ def test_without_a_cluster_file_it_says_what_to_name_or_run(
     (elsewhere / "x.iso").touch()
     run = Run(*arguments)
     assert (run.code, run.out) == (2, "")
-    for word in ("--cluster", "PORTSIDE_CLUSTER", "portside login URL"):
+    for word in ("--cluster", "PORTSIDE_CLUSTER", "portside login URL", f" in {elsewhere}, and"):
         assert word in run.err
 
 
@@ -244,6 +244,18 @@ def test_cluster_show_is_the_whole_truth_without_secrets(project: Path) -> None:
     assert "hunter" not in run.out + run.err
 
 
+def test_cluster_show_tells_where_the_control_plane_is(project: Path) -> None:
+    assert yaml.safe_load(Run("cluster", "show").out)["derived"]["control_url"] == (
+        "https://c01.portside.test"
+    )
+    told = json.loads(Run("cluster", "show", "--json").out)
+    assert told == yaml.safe_load(Run("cluster", "show").out)
+    (project / "cluster.yaml").write_text("name: a\ndomain: a.b\nnodes: {s01: {}}\n")
+    assert yaml.safe_load(Run("cluster", "show").out)["derived"]["control_url"] is None
+    assert Run("cluster", "show", "--table").out.splitlines()[-1] == "control plane: none"
+    assert Run("cluster", "show", "--table", "--json").code == 2
+
+
 def test_what_cluster_show_prints_is_a_cluster_file(project: Path) -> None:
     shown = yaml.safe_load(Run("cluster", "show").out)
     del shown["derived"]
@@ -253,7 +265,8 @@ def test_what_cluster_show_prints_is_a_cluster_file(project: Path) -> None:
 
 def test_cluster_show_as_a_table_has_a_line_for_each_node(project: Path) -> None:
     lines = Run("cluster", "show", "--table").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["node", "s01", "s02", "c01"]
+    assert [line.split()[0] for line in lines] == ["node", "s01", "s02", "c01", "control"]
+    assert lines[-1] == "control plane: https://c01.portside.test"
 
 
 def test_cluster_check_tells_every_mistake_on_stderr(project: Path) -> None:
@@ -500,6 +513,22 @@ def test_a_refusal_is_told_with_title_detail_slug_and_an_exit_code(
     assert (run.code, run.out) == (code, "")
     assert f"{slug.replace('-', ' ')}: so says the double ({status} {slug})" in run.err
     assert run.err.count("\n") == 1
+    # What finds it in the node's logs.
+    (sent,) = {headers["traceparent"] for _, _, headers in node.requests}
+    assert run.err.endswith(f" (trace {sent.split('-')[1]})\n")
+
+
+def test_each_file_is_a_trace_of_its_own_which_json_names(
+    node: NodeDouble, keystore: Keystore, iso: Path
+) -> None:
+    again = iso.with_name("again.iso")
+    again.write_bytes(iso.read_bytes())
+    run = put(node, str(iso), str(again), "--json")
+    assert run.code == 0
+    named = [json.loads(line)["trace_id"] for line in run.out.splitlines()]
+    assert len(set(named)) == 2
+    sent = {headers["traceparent"].split("-")[1] for _, _, headers in node.requests}
+    assert sent == set(named)
 
 
 def test_a_node_that_cant_be_reached_is_exit_code_4(

@@ -82,6 +82,8 @@ def test_no_resume_sends_a_large_file_in_one_request(
 def test_parallel_sends_parts(node: NodeDouble, keystore: Keystore, iso: Path) -> None:
     assert put(node, "--parallel", "2", str(iso)).code == 0
     assert methods(node) == ["GET", *["POST"] * 3, *["PATCH"] * 3, "POST"]
+    # All of them are one trace, whichever thread sends them.
+    assert len({headers["traceparent"] for _, _, headers in node.requests}) == 1
 
 
 @pytest.mark.parametrize(
