@@ -114,7 +114,7 @@ def test_ctrl_c_ends_the_run_on_the_node_too_and_the_same_command_goes_on(
         ("s01", {"valid": "90d"}, "at most"),
         ("c01", {}, "no storage node"),
         ("s09", {}, "no node 's09'"),
-        ("s02", {}, "s02: its lock can't be taken: ssh: "),
+        ("s02", {}, "s02: can't be reached over SSH"),
     ],
 )
 def test_what_cannot_be_adopted_is_a_line(
