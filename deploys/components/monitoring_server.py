@@ -157,9 +157,7 @@ def _alertmanager(node: Node) -> None:
                 alertmanager_settings(node),
                 _PRIVATE,
                 0o600,
-                # It says what is wrong where others say what is right.
-                check='said=$(amtool check-config {}) || { echo "$said" >&2; false; }',
-            ),
+                check=ALERTMANAGERS_CHECK,
         ],
     )
     converged(
