@@ -158,6 +158,7 @@ def _alertmanager(node: Node) -> None:
                 _PRIVATE,
                 0o600,
                 check=ALERTMANAGERS_CHECK,
+            ),
         ],
     )
     converged(
