@@ -172,11 +172,11 @@ class HeartbeatPayload:
             reserved=said.disk.reserved + said.disk.kept_free,
             inodes=said.disk.inodes,
             under_way=said.under_way,
-            counts=_counts(said),
+            counts=upload_counts(said),
         )
 
 
-def _counts(said: UploadStatus) -> UploadCounts:
+def upload_counts(said: UploadStatus) -> UploadCounts:
     """What the web side has counted, as alerts look at it."""
     ended = {slug: n for slug, n in said.failures.items() if slug not in outcomes.RESUMING}
     return UploadCounts(
