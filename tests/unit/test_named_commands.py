@@ -38,7 +38,8 @@ PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "doc
 
 _PROGRAM = r"(?:portside-agent|portside-control|portside|fab|systemctl)"
 _NAMED = re.compile(rf"`({_PROGRAM}(?: [^`]*)?)`")
-_LINE = re.compile(r"^    ((?:portside|fab) [^#\n]*)", re.MULTILINE)
+_LINE = re.compile(r"^    ((?:portside|fab) [^#>|\n]*)", re.MULTILINE)
+"""Without what a shell makes of its output."""
 
 _FILE_ID = "0" * 32
 _STAND_INS = {

@@ -28,7 +28,7 @@ def _problem(text: str) -> str:
         ("prometheus: on, disk: 1MiB", "monitoring.disk: "),
         ("prometheus: on, keep: 1h", "monitoring.keep: "),
         ("prometheus: on, alertmanager: {}", "monitoring.alertmanager: needs a webhook, mail"),
-        ("allow: [prometheus.portside.test]", "monitoring.allow: "),
+        ("allow: [prometheus.portside.test]", "monitoring.allow.0: "),
         ("prometheus: perhaps", "monitoring.prometheus: "),
         ("alertmanager: on", "monitoring.alertmanager: "),
     ],
@@ -72,6 +72,7 @@ def test_a_cluster_without_a_control_node_says_where_it_runs() -> None:
 
 def test_every_agent_control_plane_and_machine_is_asked_by_its_name() -> None:
     text = CLUSTER.replace("s02: {}", "s02: {roles: [storage, control]}")
+    text += "control: {database: 'postgresql://u:p@db.portside.test/control'}\n"
     host = "{}.portside.test".format
     plain = [
         Target("portside-agent", "s01", host("s01"), 443, "/metrics"),

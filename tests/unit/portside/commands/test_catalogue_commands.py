@@ -52,7 +52,7 @@ def node_view(node_id: str, heartbeat: Heartbeat | None, **facts: object) -> Nod
 
 
 def heartbeat(**facts: object) -> Heartbeat:
-    others = {"quarantined", "run", "inodes", "begun"}
+    others = {"quarantined", "run", "inodes", "begun", "uploads", "certificate"}
     counts = dict.fromkeys(Heartbeat.model_fields.keys() - others, 0)
     return Heartbeat.model_validate(
         {
