@@ -18,7 +18,7 @@ from control.replication import leaving, progress
 from portside.web.authorization import bearer
 from portside.web.resources import answers_head
 from portside.wire.control import NodeStateRequest, NodeView, NodeViews
-from portside.wire.leaving import LeavingQuestion, OnlyCopiesQuery
+from portside.wire.inventory import LeavingQuestion, OnlyCopiesQuery
 
 
 class NodeHeartbeats:

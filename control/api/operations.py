@@ -47,7 +47,16 @@ from portside.wire.control import (
 from portside.wire.fields import APP_ID_PATTERN, NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
-from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
+from portside.wire.inventory import (
+    HeldFiles,
+    HeldFilesAnswer,
+    InventoryAnswer,
+    InventoryPage,
+    LeavingAnswer,
+    LeavingQuestion,
+    OnlyCopies,
+    OnlyCopiesQuery,
+)
 from portside.wire.keys import (
     AppView,
     AppViews,
@@ -57,7 +66,6 @@ from portside.wire.keys import (
     RevokedView,
     RevokedViews,
 )
-from portside.wire.leaving import LeavingAnswer, LeavingQuestion, OnlyCopies, OnlyCopiesQuery
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import QuotaInForce, QuotaWish, Readiness, UsageQuery, UsageViews
 

@@ -1,8 +1,8 @@
 """Who else has a node's files: what is asked before the node goes for good.
 
 A copy counts here as it counts for the invariant (`control.replication.policy`): present by its own
-node's receipt, on a node that is reachable now, and proven since that node was last away. Nothing is
-changed.
+node's receipt, on a node that is reachable now, and proven since that node was last away. Nothing
+is changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from control.cluster.read_model import signs_of
 from control.db.models import ClusterState, Copy, File, Node
 from control.replication.policy import Keeper
 from control.settings import Settings
-from portside.wire.leaving import (
+from portside.wire.inventory import (
     FileOnNode,
     LeavingAnswer,
     OnlyCopies,
@@ -122,9 +122,7 @@ def _is_proven(returned_at: datetime | None, since: datetime) -> bool:
     return returned_at is None or since > returned_at
 
 
-def _reachable(
-    session: Session, settings: Settings, now: datetime
-) -> dict[str, datetime | None]:
+def _reachable(session: Session, settings: Settings, now: datetime) -> dict[str, datetime | None]:
     """Nodes that are neither down nor retired, each with since when its copies are doubtful."""
     cluster = session.get(ClusterState, 1)
     listening = None if cluster is None else cluster.listening_since

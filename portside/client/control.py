@@ -46,7 +46,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.files import HoldRequest, LifetimeChange
-from portside.wire.leaving import LeavingAnswer, LeavingQuestion, OnlyCopies, OnlyCopiesQuery
+from portside.wire.inventory import LeavingAnswer, LeavingQuestion, OnlyCopies, OnlyCopiesQuery
 from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import QuotaInForce, QuotaWish, UsageViews

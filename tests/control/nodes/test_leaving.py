@@ -132,7 +132,6 @@ def test_what_a_dead_node_had_alone_is_told_page_by_page(api: Api) -> None:
 
 
 def test_a_node_that_does_not_exist_is_a_clear_refusal(api: Api) -> None:
-    core = api.core
     for method, body in (("GET", None), ("POST", {"files": []})):
         answer = api.ask(method, "/api/v1/nodes/s09/leaving", body, key=api.admin)
         assert (answer.status_code, slug_of(answer)) == (404, "node-unknown")
