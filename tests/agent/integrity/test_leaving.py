@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from agent.commands.leaving import asked
 from agent.settings import load
@@ -97,7 +98,8 @@ def test_what_is_owed_is_told_with_what_can_be_done(node: Node) -> None:
     }
     for kind, target in rows.values():
         node.sql(
-            "INSERT INTO deliveries (file_id, kind, target, state, due) VALUES (?, ?, ?, 'DEAD', 0)",
+            "INSERT INTO deliveries (file_id, kind, target, state, due) "
+            "VALUES (?, ?, ?, 'DEAD', 0)",
             *(file.file_id, kind, target),
         )
     node.sql(
@@ -113,8 +115,6 @@ def test_what_is_owed_is_told_with_what_can_be_done(node: Node) -> None:
 
 
 def test_an_upload_that_may_go_on_is_told_until_it_is_over(node: Node) -> None:
-    import requests
-
     answer = requests.post(
         f"{node.agent.url}/api/v1/uploads",
         headers={
@@ -145,10 +145,7 @@ def test_a_lost_index_is_not_taken_for_an_empty_node(tmp_path: Path) -> None:
 def test_odd_arguments_are_a_clear_line(node: Node, words: tuple[str, str]) -> None:
     done = node.agent.command("leaving", *words)
     assert done.returncode == 2
-    assert (
-        done.stderr.splitlines()[-1].startswith(f"portside-agent leaving: error: {words[0]}")
-        or f"argument {words[0]}" in done.stderr
-    )
+    assert f"argument {words[0]}: " in done.stderr
 
 
 # -- other nodes -----------------------------------------------------------------------------------
