@@ -1,4 +1,4 @@
-"""`fab drain`, `undrain` and `retire`: what is wanted of a node, told to the control plane."""
+"""`fab drain` and `undrain`: what is wanted of a node, told to the control plane."""
 
 from __future__ import annotations
 
@@ -19,11 +19,6 @@ def drain(site: Site, node_id: str, tell: Tell, watch: bool = False, dry: bool =
 def undrain(site: Site, node_id: str, tell: Tell, dry: bool = False) -> None:
     """Take a node that drains, or is only read, back into use. Raises one of MISTAKES."""
     _want(site, node_id, "active", tell, dry=dry)
-
-
-def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> None:
-    """Let a drained node go for good. Raises one of MISTAKES."""
-    _want(site, node_id, "retired", tell, dry=dry)
 
 
 def _want(

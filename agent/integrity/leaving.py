@@ -43,10 +43,11 @@ def page(settings: Settings, database: Database, after: str | None, limit: int) 
     files = [_of_row(each) for each in rows]
     odd: list[LeavingFile] = []
     owed: tuple[Owed, ...] = ()
-    ended = 0
+    ended = stored = 0
     if after is None:
         odd = [*_quarantined(settings, database), *_without_rows(settings, database)]
         owed = tuple(_owed(database))
+        stored = _count(database, "SELECT count(*) FROM files WHERE state = 'COMMITTED'")
         ended = _count(
             database,
             "SELECT count(*) FROM files WHERE state = 'ENDED' AND state != 'COMMITTED'",
@@ -56,6 +57,7 @@ def page(settings: Settings, database: Database, after: str | None, limit: int) 
         files=(*odd[:MOST_ODD], *files),
         odd=len(odd),
         owed=owed,
+        stored=stored,
         ended=ended,
         next=rows[-1].file_id if len(rows) == limit else None,
     )

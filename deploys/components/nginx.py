@@ -36,12 +36,15 @@ _WELCOMES = (
     "! dpkg --verify nginx-common | grep -q sites-available/default; }"
 )
 
-_RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
+RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
-def configuration(node: Node) -> str:
-    """The whole of nginx.conf."""
-    return render("nginx/nginx.conf.j2", **context(node))
+def configuration(node: Node, roles: tuple[str, ...] | None = None) -> str:
+    """The whole of nginx.conf; with `roles` only what these serve."""
+    known = context(node)
+    if roles is not None:
+        known["roles"] = roles
+    return render("nginx/nginx.conf.j2", **known)
 
 
 def context(node: Node, places: Any = layout) -> dict[str, Any]:
@@ -95,6 +98,6 @@ def serves(node: Node) -> None:
     converged(
         name="nginx serves it",
         service="nginx",
-        levels=[Level((FILE, *renewed), _RELOAD)],
+        levels=[Level((FILE, *renewed), RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

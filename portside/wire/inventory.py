@@ -203,6 +203,8 @@ class LeavingPage(Message):
     """With the first page: how many things there are without a row. More than `files` has room for
     are counted here alone."""
     owed: tuple[Owed, ...] = Field(default=(), max_length=64, fail_fast=True)
+    stored: Amount = 0
+    """With the first page: files in service."""
     ended: Amount = 0
     """Files whose time is over, kept for their grace: they need no other copy."""
     next: FileId | None = None
