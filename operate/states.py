@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 from operate import control_plane
 from operate.site import Site
 from operate.tell import Tell
 from portside.client.control import Control
+from portside.client.http.errors import ControlUnavailable
 from portside.commands.storage.nodes import drain_lines, watch_drain
 from portside.wire.control import NodeStateRequest, NodeView
 from portside.wire.heartbeat import NodeState
+
+ASKED_AGAIN = 5.0
+"""Seconds until a control plane that doesn't answer is asked again how a drain goes."""
 
 
 def drain(site: Site, node_id: str, tell: Tell, watch: bool = False, dry: bool = False) -> None:
@@ -38,6 +44,8 @@ def _want(
             return
         view = control.set_state(node_id, NodeStateRequest(state=state))
         tell.line(f"{node_id}: {view.state}")
+        if before.state == "retired" and state == "active":
+            tell.line(f"  its services are stopped: `fab reinstall {node_id}` starts them again")
         for reason in view.reasons:
             tell.line(f"  {reason}")
         view = _told(control, view, tell, watch)
@@ -47,10 +55,24 @@ def _want(
 def _told(control: Control, view: NodeView, tell: Tell, watch: bool) -> NodeView:
     """How its drain goes, to its end where it is watched; the node as it is then."""
     if watch:
-        return watch_drain(control, view.node_id, lambda line: tell.line(f"  {line}"))
+        return _watched(control, view.node_id, tell)
     for line in drain_lines(view.node_id, view.drain) if view.drain else ():
         tell.line(f"  {line}")
     return view
+
+
+def _watched(control: Control, node_id: str, tell: Tell) -> NodeView:
+    """Watch to the end, also over a restart of the control plane: the drain is its state."""
+    while True:
+        try:
+            view = watch_drain(control, node_id, lambda line: tell.line(f"  {line}"))
+        except ControlUnavailable as error:
+            tell.warn(f"  {error}: the drain goes on with it; asking again")
+            time.sleep(ASKED_AGAIN)
+            continue
+        if view.drain is None:
+            tell.line(f"  {node_id} drains no more: it is {view.state}")
+        return view
 
 
 def _as_json(view: NodeView, dry: bool) -> dict[str, object]:

@@ -219,6 +219,12 @@ def _agent(site: Site, node_id: str, words: Sequence[str], stdin: str = "") -> s
             f"{answer.trouble}: only the node itself can say what is on it; start it and run this "
             f"again, or if it is gone for good: `fab retire {node_id} --lost`"
         )
+    if "not found" in answer.err:
+        raise Refused(
+            f"{node_id}: Portside isn't on it: it was never deployed, or taken off. If its data is "
+            f"still there, `fab reinstall {node_id}` brings it back; else take its line out of the "
+            "cluster file"
+        )
     if "invalid choice: 'leaving'" in answer.err:
         raise Refused(
             f"{node_id}: its agent is of an older release, which can't say what is on it: deploy "

@@ -55,7 +55,11 @@ done""",
 )
 """Who the services ran as. Their files stay with the numbers of their owners."""
 
-PACKAGES = (*(each for each in _PACKAGES if isinstance(each, str)), *_STORAGE_PACKAGES)
+PACKAGES = (
+    *(each for each in _PACKAGES if isinstance(each, str)),
+    *_STORAGE_PACKAGES,
+    *("a time service", "unattended-upgrades"),
+)
 """What a machine keeps when Portside goes: others may use it by then."""
 
 

@@ -74,7 +74,16 @@ invoke-rc.d nginx upgrade"""
 _READ_AGAIN = "systemctl daemon-reload; systemctl try-restart systemd-journald.service"
 
 
-REMOVAL = Removal(files=(*STANDARD, *STRICT), machine=True, then=_READ_AGAIN)
+REMOVAL = Removal(
+    files=(*STANDARD, *STRICT),
+    # Those that no package of a minimal Debian has.
+    folders=(
+        *(str(PurePosixPath(each).parent) for each in (JOURNALD, SYSTEM, COREDUMP, WAITING)),
+        *("/etc/needrestart/conf.d", "/etc/needrestart"),
+    ),
+    machine=True,
+    then=_READ_AGAIN,
+)
 """Files of our own beside Debian's; what the kernel has read counts until the next boot."""
 
 
