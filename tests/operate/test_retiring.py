@@ -328,6 +328,7 @@ def test_reinstall_takes_the_programs_off_and_deploys_them_again(
     deploys: Deploys,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    site.keystore.keep_node_key("s01", SigningKey.generate("s01").public())
     node.has(LeavingPage(node_id="s01", files=(), stored=12))
     taking_off.reinstall(site, "s01", Tell())
     assert deploys == [
@@ -335,6 +336,24 @@ def test_reinstall_takes_the_programs_off_and_deploys_them_again(
         ("site", ("s01",), {}),
     ]
     assert "made anew, and answers with 12 files" in capsys.readouterr().out
+
+
+def test_a_machine_that_was_made_anew_may_show_other_keys_and_the_others_hear_of_them(
+    site: Site, control: ControlDouble, node: Node, deploys: Deploys
+) -> None:
+    site.keystore.keep_node_key("s01", SigningKey.generate("s01").public())
+    with pytest.raises(Refused, match="has no host key|can't be reached|host key"):
+        # Nobody has said which one: that of the server here is not pinned any more.
+        taking_off.reinstall(site, "s01", Tell(), new_machine=True)
+    assert "s01" not in site.keystore.node_keys()
+    assert deploys == []
+
+
+def test_a_node_whose_key_is_not_known_is_introduced_to_the_others(
+    site: Site, control: ControlDouble, node: Node, deploys: Deploys
+) -> None:
+    taking_off.reinstall(site, "s01", Tell())
+    assert [name for name, *_ in deploys] == ["uninstall", "site", "keys"]
 
 
 def test_a_file_that_is_missing_after_a_reinstall_is_told(
