@@ -342,7 +342,7 @@ def test_a_machine_that_was_made_anew_may_show_other_keys_and_the_others_hear_of
     site: Site, control: ControlDouble, node: Node, deploys: Deploys
 ) -> None:
     site.keystore.keep_node_key("s01", SigningKey.generate("s01").public())
-    with pytest.raises(Refused, match="has no host key|can't be reached|host key"):
+    with pytest.raises(Refused, match="host key"):
         # Nobody has said which one: that of the server here is not pinned any more.
         taking_off.reinstall(site, "s01", Tell(), new_machine=True)
     assert "s01" not in site.keystore.node_keys()
