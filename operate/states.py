@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from operate import control_plane
-from operate.site import Site
+from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.client.control import Control
 from portside.client.http.errors import ControlUnavailable
@@ -36,7 +38,7 @@ def _want(
     dry: bool = False,
 ) -> None:
     site.named([node_id])
-    with control_plane.asked(site) as control:
+    with _answering(site) as control:
         before = control.node(node_id)
         if dry:
             tell.line(f"{node_id}: is {before.state}, would be {state}")
@@ -50,6 +52,20 @@ def _want(
             tell.line(f"  {reason}")
         view = _told(control, view, tell, watch)
     tell.result(_as_json(view, dry))
+
+
+@contextmanager
+def _answering(site: Site) -> Iterator[Control]:
+    """The control plane; while it doesn't answer, what that means and what to do."""
+    try:
+        with control_plane.asked(site) as control:
+            yield control
+    except ControlUnavailable as error:
+        where = ",".join(site.cluster.with_role("control"))
+        raise Refused(
+            f"{error}. What it was told before stands: see `fab -H {where} logs`, then the same "
+            "command again"
+        ) from None
 
 
 def _told(control: Control, view: NodeView, tell: Tell, watch: bool) -> NodeView:

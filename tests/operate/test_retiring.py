@@ -74,7 +74,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     made = Node(folder)
 
     class Here(Program):
-        on_path = str(made.path)  # type: ignore[assignment]
+        on_path = str(made.path)
 
     here = Here(programs.AGENT.name, programs.AGENT.home, programs.AGENT.user)
     for module in (proof, retiring, taking_off):

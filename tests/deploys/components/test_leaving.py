@@ -149,7 +149,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def gone(root: Path, node_id: str = "s01") -> str:
-    _, said = run_all(list(data_gone._inner(root=str(root), node_id=node_id)))  # type: ignore[attr-defined]
+    _, said = run_all(list(data_gone._inner(root=str(root), node_id=node_id)))
     return said
 
 
@@ -157,7 +157,7 @@ def gone(root: Path, node_id: str = "s01") -> str:
 def test_the_data_goes_with_its_folder_and_again_is_nothing(data: Path) -> None:
     assert gone(data) == ""
     assert not data.exists()
-    assert list(data_gone._inner(root=str(data), node_id="s01")) == []  # type: ignore[attr-defined]
+    assert list(data_gone._inner(root=str(data), node_id="s01")) == []
 
 
 @pytest.mark.usefixtures("here")
@@ -191,6 +191,6 @@ def test_a_folder_goes_only_when_nothing_else_is_in_it(tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(tmp_path / "nowhere")
     what = Removal(files=(str(ours), str(link)), folders=(str(ours.parent),))
-    assert run_all(list(taken_away._inner(removal=what)))[1] == ""  # type: ignore[attr-defined]
+    assert run_all(list(taken_away._inner(removal=what)))[1] == ""
     assert not ours.exists() and not link.is_symlink() and theirs.exists()
-    assert list(taken_away._inner(removal=what)) == []  # type: ignore[attr-defined]
+    assert list(taken_away._inner(removal=what)) == []

@@ -162,8 +162,8 @@ class ControlHandler(BaseHTTPRequestHandler):
             case ("POST", "nodes", _, "leaving"):
                 asked = LeavingQuestion.model_validate_json(self.body).files
                 unknown = {each.file_id: OtherCopies(file_id=each.file_id) for each in asked}
-                told = {**unknown, **self.control.leaving}
-                self.send(LeavingAnswer(files=tuple(told[each.file_id] for each in asked)))
+                others = {**unknown, **self.control.leaving}
+                self.send(LeavingAnswer(files=tuple(others[each.file_id] for each in asked)))
             case ("GET", "nodes", _, "leaving"):
                 assert self.control.only is not None
                 self.send(self.control.only)
