@@ -1,6 +1,6 @@
 """`portside-agent leaving`: what would go with this node, and who else has it by their own word.
 
-`fab retire` asks both: the first page by page, and of what the control plane doesn't vouch for the
+`fab retire NODE` asks both: the first page by page, and of what the control plane doesn't vouch for the
 other nodes, from here, because this node's key proves that it may ask.
 """
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.description = (
         "Everything that is on this node by its index and its disk, page by page, and what it has "
-        "yet to do for others: what `fab retire` looks at. Nothing is changed."
+        "yet to do for others: what `fab retire NODE` looks at. Nothing is changed."
     )
     parser.add_argument("--json", action="store_true", help="a page as one JSON object")
     parser.add_argument("--after", type=_id, metavar="ID", help="the `next` of the page before")

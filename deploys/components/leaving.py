@@ -102,7 +102,7 @@ def retired(node: Node) -> None:
     )
     files_in_place(
         name="It says so itself",
-        files=[File(layout.RETIRED, f"{node.node_id} was retired by `fab retire`.\n")],
+        files=[File(layout.RETIRED, f"{node.node_id} was retired: `fab retire NODE`.\n")],
     )
     others = tuple(role for role in node.roles if role != "storage")
     files_in_place(

@@ -209,7 +209,8 @@ def _meaning(node_id: str, found: Found) -> Iterator[str]:
         "files there; what it was never told of is lost without anybody knowing"
     )
     if not found.alone:
-        yield "each of them is on another node too"
+        if found.files:
+            yield "each of them is on another node too"
         return
     yield f"{files_of(found.alone, found.alone_bytes)} are nowhere else and are given up for good:"
     yield from found.named_lines()
