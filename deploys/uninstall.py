@@ -19,7 +19,9 @@ WAYS = ("everything", "everything-and-data", "programs")
 with contained():
     wanted = host.data.get("uninstall")
     if wanted not in WAYS:
-        raise RunRefused(f"say what goes: --data uninstall={'|'.join(WAYS)}. `fab uninstall NODE` does")
+        raise RunRefused(
+            f"say what goes: --data uninstall={'|'.join(WAYS)}. `fab uninstall NODE` does"
+        )
     arrive()
     if wanted == "programs":
         programs_gone()

@@ -45,11 +45,16 @@ def _want(
             tell.result(_as_json(before, dry))
             return
         view = control.set_state(node_id, NodeStateRequest(state=state))
-        tell.line(f"{node_id}: {view.state}")
-        if before.state == "retired" and state == "active":
-            tell.line(f"  its services are stopped: `fab reinstall {node_id}` starts them again")
-        for reason in view.reasons:
-            tell.line(f"  {reason}")
+        if before.state == "retired":
+            # The others have no roster with it, and its services don't run.
+            tell.line(
+                f"{node_id}: was retired; it is {state} once `fab reinstall {node_id}` has started "
+                "its services again"
+            )
+        else:
+            tell.line(f"{node_id}: {view.state}")
+            for reason in view.reasons:
+                tell.line(f"  {reason}")
         view = _told(control, view, tell, watch)
     tell.result(_as_json(view, dry))
 

@@ -1,7 +1,7 @@
 """`portside-agent leaving`: what would go with this node, and who else has it by their own word.
 
-`fab retire NODE` asks both: the first page by page, and of what the control plane doesn't vouch for the
-other nodes, from here, because this node's key proves that it may ask.
+`fab retire NODE` asks both: the first page by page, and of what the control plane doesn't vouch for
+the other nodes, from here, because this node's key proves that it may ask.
 """
 
 from __future__ import annotations

@@ -90,6 +90,14 @@ def test_a_watched_drain_outlasts_a_restart_of_the_control_plane(
     assert "drained: may be retired: `fab retire s01`" in said.out
 
 
+def test_a_retired_node_that_is_wanted_again_has_to_be_started_first(
+    site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.nodes[:] = [NODE.model_copy(update={"state": "retired"})]
+    states.undrain(site, "s01", Tell())
+    assert "it is active once `fab reinstall s01` has started" in capsys.readouterr().out
+
+
 def test_a_dry_run_asks_for_nothing(
     site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
