@@ -38,7 +38,7 @@ def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> bool:
     _must_store(site, node_id)
     with _asked(site) as control:
         found = look(site, node_id, control, tell)
-        _must_be_elsewhere(found, node_id)
+        _must_be_elsewhere(found, node_id, tell)
         tell.line(
             f"{node_id}: {files_of(found.files, found.bytes)} on it, all of them on other nodes too"
             if found.files
@@ -47,7 +47,7 @@ def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> bool:
         if dry:
             for line in _would(site, node_id, control):
                 tell.line(line)
-            tell.result({"dry": True, "node_id": node_id, **found.as_json()})
+            tell.result({"dry": True, "retired": False, "node_id": node_id, **found.as_json()})
             return True
         if control is not None and control.node(node_id).state != "retired":
             # Its own look refuses what is to be drained first.
@@ -124,9 +124,10 @@ def _asked(site: Site) -> Iterator[Control | None]:
         ) from None
 
 
-def _must_be_elsewhere(found: Found, node_id: str) -> None:
+def _must_be_elsewhere(found: Found, node_id: str, tell: Tell) -> None:
     if found.may_go:
         return
+    tell.result({"retired": False, "node_id": node_id, **found.as_json()})
     raise Refused(
         "\n".join(
             [
@@ -178,6 +179,7 @@ def _left(site: Site, node_id: str, tell: Tell, found: Found, lost: bool) -> boo
     tell.result(
         {
             "dry": False,
+            "retired": True,
             "node_id": node_id,
             "lost": lost,
             "roster_everywhere": not code,

@@ -134,6 +134,21 @@ def test_a_node_with_an_only_copy_is_not_let_go_and_the_file_is_named(
     assert deploys == [] and not changed(control)
 
 
+def test_a_program_hears_what_keeps_a_node(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node.has(LeavingPage(node_id="s01", files=(stored(FIRST),)))
+    with pytest.raises(Refused):
+        retiring.retire(site, "s01", Tell(as_json=True))
+    told = json.loads(capsys.readouterr().out)
+    assert (told["retired"], told["without_other_copies"]) == (False, 1)
+    assert told["named"][0]["file_id"] == FIRST
+
+
 def test_what_another_node_vouches_for_itself_may_go(
     site: Site, control: ControlDouble, node: Node, deploys: Deploys
 ) -> None:
