@@ -23,6 +23,7 @@ from operate import releases as of_nodes
 from operate import status as looking
 from operate.deploying import INTERRUPTED
 from operate.files import adopting, exporting
+from operate.leaving import retiring, taking_off
 from operate.site import MISTAKES, Site
 from operate.tell import Tell
 
@@ -151,10 +152,62 @@ def undrain(context: Context, node: str, dry: bool = False, json: bool = False) 
     states.undrain(_site(), node, Tell(json), dry)
 
 
-@_task(node=_NODE, dry=_DRY, json=_JSON)
-def retire(context: Context, node: str, dry: bool = False, json: bool = False) -> None:
-    """Let a drained node go for good; then its line in the cluster file can go too."""
-    states.retire(_site(), node, Tell(json), dry)
+@_task(
+    "what was done is kept, and no data is removed; the same command goes on from there",
+    node=_NODE,
+    lost="its machine or disk doesn't come back: it isn't asked, and what only it had is given up",
+    yes_i_lose="with --lost, instead of being asked: how many files are given up",
+    dry=_DRY,
+    json=_JSON,
+)
+def retire(
+    context: Context,
+    node: str,
+    lost: bool = False,
+    yes_i_lose: str = "",
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Let a node go for good, if nothing on it is nowhere else; its data stays on it."""
+    site, tell = _site(), Tell(json)
+    if lost:
+        _ended(retiring.retire_lost(site, node, tell, yes_i_lose, dry))
+    else:
+        _ended(retiring.retire(site, node, tell, dry))
+
+
+@_task(
+    "what is gone is gone, the rest is as it was; the same command goes on from there",
+    node=_NODE,
+    data_too="also what Portside has stored there; never what somebody else put there",
+    lost="although the node isn't retired: files there may be nowhere else",
+    dry=_DRY,
+    json=_JSON,
+)
+def uninstall(
+    context: Context,
+    node: str,
+    data_too: bool = False,
+    lost: bool = False,
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Take Portside off the machine of a retired node; its data and Debian's packages stay."""
+    taking_off.uninstall(_site(), node, Tell(json), data_too, lost, dry)
+
+
+@_task(
+    "its data is untouched; until the same command has gone on the node may take no uploads",
+    node=_NODE,
+    new_machine="its system was installed anew: it may show other keys",
+    dry=_DRY,
+    json=_JSON,
+)
+def reinstall(
+    context: Context, node: str, new_machine: bool = False, dry: bool = False, json: bool = False
+) -> None:
+    """Make a node's programs and settings anew, on the data and keys that it has."""
+    taking_off.reinstall(_site(), node, Tell(json), new_machine, dry)
 
 
 @_task(

@@ -97,6 +97,7 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
         f"{paths.NODES}/{{node_id}}/state",
         nodes.NodeStates(services),
     )
+    app.add_route(f"{paths.NODES}/{{node_id}}/leaving", nodes.Leaving(services))
     app.add_route(paths.REPAIR, nodes.Repair(services))
     every_app = apps.Apps(services)
     app.add_route(paths.APPS, every_app)

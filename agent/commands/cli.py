@@ -13,7 +13,7 @@ from agent.cluster import announced, identity
 from agent.cold.credentials import Credentials, CredentialsError
 from agent.cold.meanings import ColdError
 from agent.cold.restore import Wanted
-from agent.commands import adopt, cold, fsck, outbox, quarantine, tokens
+from agent.commands import adopt, cold, fsck, leaving, outbox, quarantine, tokens
 from agent.host.tls import trust
 from agent.integrity.fsck_areas import MINIMUM_AGE, Orders
 from agent.integrity.reindex import reindex
@@ -45,6 +45,8 @@ def main() -> None:
             _listed(outbox.deliveries, found, arguments)
         elif arguments.command == "pushes":
             _listed(outbox.pushes, found, arguments)
+        elif arguments.command == "leaving":
+            _leaving(found, arguments)
         elif arguments.command == "revoke":
             _prepare(found)
             print(tokens.revoke(found, arguments.named, arguments.reason, sys.stdin))
@@ -151,6 +153,15 @@ def _listed(
     print(run(found, arguments.action, arguments.ids))
 
 
+def _leaving(found: Settings, arguments: argparse.Namespace) -> None:
+    journal.configure()
+    check_marker(found)
+    key = identity.load(found.node_key, found.node_id) if arguments.ask else None
+    _become_owner_of(found.root)
+    for line in leaving.run(found, key, arguments, sys.stdin):
+        print(line)
+
+
 def _cold(found: Settings, action: cold.Action) -> None:
     journal.configure()
     check_marker(found)
@@ -216,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     pushes.description = "Copies to other nodes that are not made: waiting, or given up."
     for parser_of_list in (deliveries, pushes):
         _add_actions(parser_of_list)
+    leaving.add_arguments(commands.add_parser("leaving", help="what would go with this node"))
     revoke = commands.add_parser("revoke", help="have a token count no more on this node")
     revoke.description = (
         "For nodes without a control plane. What was stored with the token before stays."

@@ -14,10 +14,11 @@ from control.nodes import service
 from control.nodes.heartbeats import Heartbeats
 from control.nodes.inventories import Inventories
 from control.problems import ProblemError
-from control.replication import progress
+from control.replication import leaving, progress
 from portside.web.authorization import bearer
 from portside.web.resources import answers_head
 from portside.wire.control import NodeStateRequest, NodeView, NodeViews
+from portside.wire.inventory import LeavingQuestion, OnlyCopiesQuery
 
 
 class NodeHeartbeats:
@@ -115,6 +116,45 @@ class NodeStates(_OfNodes):
         )
         self._snapshots.forget()
         json_body.answer(response, self._one(node_id))
+
+
+@answers_head
+class Leaving(Resource):
+    """What is asked before a node goes for good."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """A page of its files that no other node has a good copy of, as far as is known here."""
+        self._access.need(request, "admin")
+        query = json_body.query(request, OnlyCopiesQuery)
+        json_body.answer(
+            response,
+            self._database.read(
+                lambda session: leaving.only_copies(
+                    session,
+                    self._settings,
+                    service.known(session, node_id),
+                    query,
+                    self._clock(),
+                )
+            ),
+        )
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, node_id: str) -> None:
+        """200 with who else has files that the node itself says it has. Changes nothing."""
+        self._access.need(request, "admin")
+        asked = json_body.parse(request, LeavingQuestion)
+        json_body.answer(
+            response,
+            self._database.read(
+                lambda session: leaving.who_else(
+                    session,
+                    self._settings,
+                    service.known(session, node_id),
+                    asked.files,
+                    self._clock(),
+                )
+            ),
+        )
 
 
 @answers_head

@@ -47,7 +47,16 @@ from portside.wire.control import (
 from portside.wire.fields import APP_ID_PATTERN, NODE_ID_PATTERN
 from portside.wire.files import FileQuery, HoldRequest, LifetimeChange
 from portside.wire.heartbeat import Heartbeat, HeartbeatAnswer
-from portside.wire.inventory import HeldFiles, HeldFilesAnswer, InventoryAnswer, InventoryPage
+from portside.wire.inventory import (
+    HeldFiles,
+    HeldFilesAnswer,
+    InventoryAnswer,
+    InventoryPage,
+    LeavingAnswer,
+    LeavingQuestion,
+    OnlyCopies,
+    OnlyCopiesQuery,
+)
 from portside.wire.keys import (
     AppView,
     AppViews,
@@ -204,6 +213,20 @@ _OPERATIONS: dict[tuple[str, str], Operation[Slug]] = {
         {200: NodeView},
         ("node-unknown", "node-in-use", "drain-impossible", *_BODY),
         body=NodeStateRequest,
+    ),
+    ("GET", "/api/v1/nodes/{node_id}/leaving"): Operation(
+        "nodes",
+        "Files that a node should have and no other node has a good copy of",
+        {200: OnlyCopies},
+        ("node-unknown",),
+        parameters=query_parameters(OnlyCopiesQuery),
+    ),
+    ("POST", "/api/v1/nodes/{node_id}/leaving"): Operation(
+        "nodes",
+        "Who else has files that a node says it has; nothing is changed",
+        {200: LeavingAnswer},
+        ("node-unknown", *_BODY),
+        body=LeavingQuestion,
     ),
     ("GET", "/api/v1/repair"): Operation(
         "nodes", "Files that lack copies, and what is done about it", {200: RepairView}

@@ -54,6 +54,13 @@ def one_node(
     )
 
 
+def known(session: Session, node_id: str) -> str:
+    """This very id, of a node that was deployed once. Raises ProblemError."""
+    if session.get(Node, node_id) is None:
+        raise unknown(node_id)
+    return node_id
+
+
 def unknown(node_id: str) -> ProblemError:
     """The one answer to a node that nobody has deployed."""
     return ProblemError(

@@ -168,12 +168,13 @@ def why_not_empty(session: Session, node_id: str, now: datetime, dead_after: flo
         .select_from(models.Copy)
         .where(models.Copy.node_id == node_id, models.Copy.state == "copying")
     )
+    node = session.get_one(models.Node, node_id)
     if held.files or held.open_sessions or coming:
+        first = "" if node.wanted == "draining" else "drain it first and "
         return [
             f"{node_id} still has {held.files} copies ({format_size(held.bytes)}), {coming} coming "
-            f"and {held.open_sessions} open sessions: drain it first and wait until it is empty"
+            f"and {held.open_sessions} open sessions: {first}wait until it is empty"
         ]
-    node = session.get_one(models.Node, node_id)
     if node.heartbeat is None or node.heard_at is None:
         # Nor does a database that was made anew or restored know what is there.
         return [

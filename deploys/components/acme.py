@@ -30,7 +30,7 @@ from deploys.operations.files import (
 )
 from deploys.operations.packages import packages_installed
 from deploys.operations.reloading import runs, unit_file
-from deploys.operations.removal import files_gone
+from deploys.operations.removal import Removal, files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.programs import certificate
@@ -56,6 +56,15 @@ systemctl start {layout.CERTIFICATE_SERVICE} 2>/dev/null || {{
         journalctl --no-pager -n 5 -u {layout.CERTIFICATE_SERVICE}
     exit 1
 }} >&2"""
+
+
+REMOVAL = Removal(
+    units=_UNITS,
+    files=(*layout.TLS_FORMER, layout.CERTIFICATE_COMMAND, layout.ACME_SETTINGS),
+    trees=(layout.ACME_LOGS,),
+)
+ACCOUNT = Removal(trees=(layout.ACME_HOME,), machine=True)
+"""certbot's account and certificates: an authority gives only so many a week."""
 
 
 @deploy("Certificate")

@@ -34,6 +34,7 @@ from deploys.operations.reloading import (
     unit_file,
     unit_taken_over,
 )
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.wheelhouse import AGENT
@@ -56,6 +57,18 @@ _CHECK = (
 )
 
 _READY = render("gunicorn/ready.py.j2", socket=layout.AGENT_SOCKET, service=layout.AGENT_SERVICE)
+
+
+REMOVAL = Removal(
+    units=(layout.AGENT_SERVICE, layout.WORKER_SERVICE),
+    files=(
+        *(layout.AGENT_TOML, layout.GUNICORN_CONF, layout.COLD_CREDENTIALS),
+        *(layout.CURRENT, programs.AGENT.on_path),
+    ),
+    trees=(layout.RELEASES, layout.BEFORE, layout.SERVE_LIBRARY),
+    identity=(layout.NODE_KEY, layout.NEXT_NODE_KEY),
+)
+"""What it has put on a machine; its data is `deploys.components.uninstalled`'s."""
 
 
 @deploy("Agent")

@@ -14,6 +14,7 @@ from deploys.hosts.node import StorageNode
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
 from deploys.operations.reloading import unit_file
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.cluster.clamd import SOCKET
@@ -26,6 +27,17 @@ _SERVICE = "clamav-daemon.service"
 _OVERRIDE = f"{layout.UNITS}/{_SERVICE}.d"
 _PATH = "portside-clamd.path"
 _FRESHCLAM = "clamav-freshclam.service"
+
+REMOVAL = Removal(
+    units=(_PATH,),
+    files=(f"{_OVERRIDE}/portside.conf",),
+    trees=(_SCANS,),
+    folders=(_OVERRIDE,),
+    machine=True,
+    then="systemctl daemon-reload",
+)
+"""What is ours beside Debian's. Its clamd.conf stays: the package has no other that would work."""
+
 
 # Each by itself: of several one is enough for systemctl.
 RUNS = (

@@ -29,6 +29,7 @@ from deploys.operations.reloading import (
     unit_file,
     unit_taken_over,
 )
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from deploys.wheelhouse import CONTROL
@@ -54,6 +55,17 @@ _READY = render(
     "gunicorn/ready.py.j2", socket=layout.CONTROL_SOCKET, service=layout.CONTROL_SERVICE
 )
 _WAIT_UNTIL_READY = f"{layout.CONTROL_CURRENT}/venv/bin/python -I -c {shlex.quote(_READY)}"
+
+
+REMOVAL = Removal(
+    units=(layout.CONTROL_SERVICE, layout.CONTROL_WORKER_SERVICE),
+    files=(
+        *(layout.CONTROL_TOML, layout.CONTROL_GUNICORN_CONF, layout.CONTROL_DATABASE_URL),
+        *(layout.ISSUER_KEY, programs.CONTROL.on_path),
+    ),
+    trees=(layout.CONTROL_PROGRAM,),
+)
+"""What it has put on a machine, its database aside."""
 
 
 @deploy("Control plane")

@@ -13,6 +13,7 @@ from deploys.hosts.node import Node
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
 from deploys.operations.reloading import runs, unit_file
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.cluster.file import Cluster
@@ -33,6 +34,12 @@ owner={layout.CONTROL_USER}
 names --command '\\du' | grep -qx $owner || as_postgres createuser $owner
 names --list | grep -qx {NAME} || as_postgres createdb --owner=$owner {NAME}
 """
+
+
+REMOVAL = Removal(
+    units=(layout.BACKUP_SERVICE, layout.BACKUP_TIMER), files=(layout.BACKUP_COMMAND,)
+)
+"""What makes backups; those that were made are data."""
 
 
 def database_url(cluster: Cluster) -> str | None:

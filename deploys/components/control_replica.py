@@ -16,6 +16,7 @@ from deploys import layout
 from deploys.hosts.node import Node, StorageNode
 from deploys.operations.files import Directory, File, Guard, directories_in_place, files_in_place
 from deploys.operations.reloading import runs, unit_file
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside import sizing
@@ -29,6 +30,13 @@ _REMOVE = (
     f"{layout.REPLICA_CREDENTIALS} {layout.REPLICA_KEY}; "
     f"rm -rf {layout.REPLICA_STATE}; systemctl daemon-reload"
 )
+
+
+REMOVAL = Removal(
+    units=(layout.REPLICA_SERVICE,),
+    files=(layout.REPLICA_SETTINGS, layout.REPLICA_CREDENTIALS, layout.REPLICA_KEY),
+)
+"""What makes it; the replica itself is data."""
 
 
 @deploy("Replica of the database")

@@ -39,12 +39,18 @@ _WELCOMES = (
     "! dpkg --verify nginx-common | grep -q sites-available/default; }"
 )
 
-_RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
+RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/nginx/error.log")
 
 
-def configuration(node: Node, monitors: Sequence[str] = ()) -> str:
-    """The whole of nginx.conf. `monitors` are addresses of the node that Prometheus runs on."""
-    return render("nginx/nginx.conf.j2", **context(node, monitors=monitors))
+def configuration(
+    node: Node, roles: tuple[str, ...] | None = None, monitors: Sequence[str] = ()
+) -> str:
+    """The whole of nginx.conf; with `roles` only what these serve. `monitors` are addresses of the
+    node that Prometheus runs on."""
+    known = context(node, monitors=monitors)
+    if roles is not None:
+        known["roles"] = roles
+    return render("nginx/nginx.conf.j2", **known)
 
 
 def context(node: Node, places: Any = layout, monitors: Sequence[str] = ()) -> dict[str, Any]:
@@ -102,6 +108,6 @@ def serves(node: Node) -> None:
     converged(
         name="nginx serves it",
         service="nginx",
-        levels=[Level((FILE, *renewed), _RELOAD)],
+        levels=[Level((FILE, *renewed), RELOAD)],
         holds="systemctl is-active --quiet nginx && systemctl is-enabled --quiet nginx",
     )

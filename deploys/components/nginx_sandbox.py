@@ -13,12 +13,21 @@ from pyinfra.context import host
 from deploys import layout
 from deploys.hosts.node import Node, StorageNode
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
-from deploys.operations.removal import files_gone
+from deploys.operations.removal import Removal, files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 
 FOLDER = f"{layout.UNITS}/nginx.service.d"
 FILE = f"{FOLDER}/50-portside.conf"
+
+REMOVAL = Removal(
+    files=(FILE, layout.NGINX_BEFORE_SANDBOX),
+    folders=(FOLDER,),
+    machine=True,
+    then="systemctl daemon-reload",
+)
+"""The drop-in."""
+
 
 # A program of ours that is enabled was deployed before: nginx may have its uploads in hand.
 _IN_FORCE = f"""\

@@ -19,9 +19,17 @@ from deploys import layout
 from deploys.hosts import facts
 from deploys.hosts.node import Node, StorageNode
 from deploys.operations.files import File, Guard, files_in_place
+from deploys.operations.removal import Removal
 from portside.cluster import roster as rosters
 from portside.operator.keystore import Keystore, KeystoreError
 from portside.wire.keys import PublicKey
+
+REMOVAL = Removal(
+    files=(layout.KEYSET, layout.ROSTER),
+    identity=(layout.CA_CERTIFICATE, layout.TLS_PAIR),
+    folders=(layout.TLS, layout.SETTINGS),
+)
+"""What a node knows of the cluster, and is known by."""
 
 
 @operation()

@@ -46,6 +46,13 @@ _NO_SAFE_WAY = {
 """What nothing stands in for where all of it is missing: agent/host/filesystem.py."""
 
 
+_RETIRED = (
+    "it is retired, and nothing is deployed to it: take its line out of the cluster file. To use "
+    "it again: `fab undrain {node}` and `fab reinstall {node}`, or `fab uninstall {node}` for a "
+    "machine that begins anew"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a node is to be, by the cluster file.
@@ -75,6 +82,8 @@ class Judgement:
 
 def judge(found: Surveyed, asked: Asked) -> Judgement:
     """Everything that is wrong, at once."""
+    if found.retired:
+        return Judgement((_RETIRED.format(node=asked.node_id),), ())
     problems = [*_system(found), *_room(found), *_listeners(found, asked), *_nginx(found, asked)]
     problems += [*_firewalls(found, asked), *_users(found)]
     if asked.root is not None:

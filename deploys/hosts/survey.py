@@ -38,6 +38,7 @@ class Surveyed:
     `firewalled`: Portside's firewall has been there before.
     `lacks` is in the words of `agent.host.filesystem`, "writing" aside; with `holds`, which names
     what is no folder of ours, it is only looked for where no data is yet.
+    `retired`: it was let go for good.
     """
 
     system: str = ""
@@ -69,6 +70,7 @@ class Surveyed:
     holds: tuple[str, ...] = ()
     filesystem: str | None = None
     lacks: tuple[str, ...] = ()
+    retired: bool = False
 
 
 class Survey(FactBase[Surveyed]):
@@ -85,6 +87,7 @@ class Survey(FactBase[Surveyed]):
             "device": device or "",
             "ports": " ".join(f"{port:04X}" for port in ports),
             "state": layout.STATE,
+            "retired": layout.RETIRED,
             "users": f"{layout.SERVICE_USER} {layout.CONTROL_USER}",
         }
         words = "; ".join(f"{key}={shlex.quote(value)}" for key, value in given.items())
@@ -138,6 +141,7 @@ class Survey(FactBase[Surveyed]):
             holds=several("holds"),
             filesystem=one("filesystem"),
             lacks=several("lacks"),
+            retired="retired" in said,
         )
 
 

@@ -2,7 +2,7 @@
 # what a filesystem can do is tried in a folder that is removed again.
 #
 # Set before: name (the node's DNS name), root (uploads.root), device (or empty), ports (hexadecimal),
-# users, state (the deploy's own folder). Read by deploys/hosts/survey.py.
+# users, state (the deploy's own folder), retired (there on a node that was let go for good). Read by deploys/hosts/survey.py.
 say() { printf 'survey %s\n' "$*"; }
 LC_ALL=C
 export LC_ALL
@@ -19,6 +19,7 @@ for user in $users; do
     shell=$(getent passwd "$user" | cut -d : -f 7)
     [ -z "$shell" ] || say "user $user $shell"
 done
+[ ! -e "$retired" ] || say "retired yes"
 [ -e /opt/portside/current ] || [ -e /opt/portside/control/current ] || say "new yes"
 for place in /opt /var; do
     say "free $(df --block-size=1 --output=avail $place | tail -n 1) $place"

@@ -1,14 +1,77 @@
-"""Files of ours that are no longer wanted, taken away, and what has read them told."""
+"""What is ours and no longer wanted, taken away, and what has read it told."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from deploys import layout
 from deploys.hosts import facts
+from deploys.hosts.leftovers import Leftovers
 from deploys.layout import STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a component has put on a machine. Nothing is in it that somebody else may have written.
+
+    `units` are stopped and disabled before their files go; `trees` are folders that hold nothing
+    but what is ours, `folders` go only where they are empty by then. `identity` are files by which
+    the node is known, which one that is installed anew keeps. `machine`: of the machine itself, not
+    of the programs on it. `first` is shell for before, `then` for afterwards; each succeeds on a
+    machine where nothing of it is left.
+    """
+
+    units: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    machine: bool = False
+    first: str = ""
+    then: str = ""
+
+    def paths(self, keep_identity: bool) -> tuple[str, ...]:
+        """Everything that is not to be there afterwards, folders aside."""
+        units = (f"{layout.UNITS}/{unit}" for unit in self.units)
+        own = () if keep_identity else self.identity
+        return (*units, *self.files, *self.trees, *own)
+
+
+@operation()
+def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
+    """All that a component has put on a machine is gone. Nothing of it there: nothing is done.
+
+    A run that was killed half-way is finished by the next: what is left is found by being there.
+
+    + removal: what it has put there
+    + keep_identity: whether its keys and certificates stay
+    """
+    paths = removal.paths(keep_identity)
+    found = host.get_fact(Leftovers, paths=paths)
+    if not found:
+        return
+    steps = ["set -e", removal.first]
+    if removal.units:
+        # The last first: a timer would start its service again. What is no unit any more is passed
+        # over; one that doesn't stop ends the run.
+        steps.append(
+            f"for unit in {facts.quoted(reversed(removal.units))}; do\n"
+            f"    [ ! -e {layout.UNITS}/$unit ] || systemctl disable --quiet --now $unit\n"
+            "done"
+        )
+    single = [each for each in paths if each not in removal.trees]
+    steps.append(f"rm -f {facts.quoted(single)}" if single else "")
+    steps.append(f"rm -rf {facts.quoted(removal.trees)}" if removal.trees else "")
+    steps.append("systemctl daemon-reload" if removal.units else "")
+    steps.append(removal.then)
+    steps += [
+        f"[ ! -d {each} ] || rmdir --ignore-fail-on-non-empty {each}" for each in removal.folders
+    ]
+    yield "\n".join(filter(None, steps))
 
 
 @operation()

@@ -46,6 +46,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.files import HoldRequest, LifetimeChange
+from portside.wire.inventory import LeavingAnswer, LeavingQuestion, OnlyCopies, OnlyCopiesQuery
 from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveRequest, MoveView, MoveViews
 from portside.wire.status import QuotaInForce, QuotaWish, UsageViews
@@ -118,6 +119,15 @@ class Control:
     def set_state(self, node_id: str, wish: NodeStateRequest) -> NodeView:
         """Tell what is wanted of a node. The same wish again is fine."""
         return self._ask(NodeView, "POST", f"{paths.NODES}/{_part(node_id)}/state", wish)
+
+    def who_else(self, node_id: str, question: LeavingQuestion) -> LeavingAnswer:
+        """Which other nodes have files that a node says it has; nothing is changed."""
+        return self._ask(LeavingAnswer, "POST", _leaving(node_id), question)
+
+    def only_copies(self, node_id: str, query: OnlyCopiesQuery) -> OnlyCopies:
+        """A page of the files that a node should have and that are nowhere else."""
+        asked = {name: str(value) for name, value in query if value is not None}
+        return self._ask(OnlyCopies, "GET", _leaving(node_id), query=asked)
 
     def pools(self) -> PoolViews:
         """Every pool."""
@@ -312,6 +322,10 @@ class Control:
                 f"{self.url}: answered {answer.status_code}, but not as a control plane of this "
                 f"release does ({where}: {first['msg']}): check the URL and both versions"
             ) from None
+
+
+def _leaving(node_id: str) -> str:
+    return f"{paths.NODES}/{_part(node_id)}/leaving"
 
 
 def _part(text: str) -> str:

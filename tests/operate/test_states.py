@@ -64,13 +64,46 @@ def test_a_drain_says_how_far_it_is_and_is_watched_to_its_end(
     assert "drained: may be retired: `fab retire s01`" in capsys.readouterr().out
 
 
+def test_a_watched_drain_outlasts_a_restart_of_the_control_plane(
+    site: Site,
+    control: ControlDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nodes, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(states, "ASKED_AGAIN", 0.001)
+    monkeypatch.setattr("portside.client.control.SHORTEST_PAUSE", 0.001)
+    over = GOING.model_copy(update={"drained": True, "files_left": 0, "blocked": ()})
+    control.nodes[:] = [NODE, *(NODE.model_copy(update={"drain": each}) for each in (GOING, over))]
+    down = [refuse(503, "database-unavailable")] * 7
+    told: list[int] = []
+
+    def restarts(seconds: float) -> None:
+        if not told:
+            told.append(1)
+            control.faults += down
+
+    monkeypatch.setattr("portside.commands.storage.nodes.time.sleep", restarts)
+    states.drain(site, "s01", Tell(), watch=True)
+    said = capsys.readouterr()
+    assert "the drain goes on with it; asking again" in said.err
+    assert "drained: may be retired: `fab retire s01`" in said.out
+
+
+def test_a_retired_node_that_is_wanted_again_has_to_be_started_first(
+    site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.nodes[:] = [NODE.model_copy(update={"state": "retired"})]
+    states.undrain(site, "s01", Tell())
+    assert "it is active once `fab reinstall s01` has started" in capsys.readouterr().out
+
+
 def test_a_dry_run_asks_for_nothing(
     site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verb, would in (
         (states.drain, "draining"),
         (states.undrain, "active"),
-        (states.retire, "retired"),
     ):
         verb(site, "s01", Tell(), dry=True)
         assert capsys.readouterr().out == f"s01: is active, would be {would}\n"

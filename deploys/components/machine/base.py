@@ -9,6 +9,7 @@ from deploys.hosts.node import Node, StorageNode
 from deploys.operations.clock import KEEPERS, clock_right
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 
@@ -39,6 +40,27 @@ for keeper in {" ".join(KEEPERS)}; do
         break
     fi
 done"""
+
+
+USERS = Removal(
+    files=(_SYSUSERS,),
+    trees=(layout.HOME,),
+    folders=("/etc/sysusers.d",),
+    machine=True,
+    then=f"""\
+for user in {layout.SERVICE_USER} {layout.CONTROL_USER}; do
+    if getent passwd $user >/dev/null; then userdel $user; fi
+    if getent group $user >/dev/null; then groupdel $user; fi
+done""",
+)
+"""Who the services ran as. Their files stay with the numbers of their owners."""
+
+PACKAGES = (
+    *(each for each in _PACKAGES if isinstance(each, str)),
+    *_STORAGE_PACKAGES,
+    *("a time service", "unattended-upgrades"),
+)
+"""What a machine keeps when Portside goes: others may use it by then."""
 
 
 @deploy("Base")

@@ -15,11 +15,16 @@ from deploys.hosts.node import StorageNode
 from deploys.operations.block_device import data_filesystem
 from deploys.operations.files import Directory, File, Guard, directories_in_place, files_in_place
 from deploys.operations.reloading import runs, unit_file
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 
 _WATCH = "/usr/local/libexec/portside-disk"
 _INDEX = "state/index.sqlite"
+
+
+REMOVAL = Removal(units=(layout.DISK_SERVICE,), files=(_WATCH,))
+"""What watches it. Its mount in /etc/fstab stays, as does what is on it."""
 
 
 @deploy("Disk")

@@ -11,6 +11,7 @@ from deploys.hosts.ssh_server import SshServer, SshServerState
 from deploys.operations.files import File, Guard
 from deploys.operations.guarded import guarded
 from deploys.operations.reloading import unit_file
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import converged
 
@@ -23,6 +24,17 @@ _AFTER_FLUSHES = f"{_BESIDE}/portside.conf"
 
 _DEBIANS = "/etc/nftables.conf"
 _WAS_OURS = f"grep -q '^# Written by Portside' {_DEBIANS} 2>/dev/null"
+
+
+REMOVAL = Removal(
+    units=(_SERVICE,),
+    files=(_RULES, _AFTER_FLUSHES),
+    folders=(_BESIDE,),
+    machine=True,
+    # Stopping it has removed the table already, where it ran.
+    then="systemctl daemon-reload; nft delete table inet portside 2>/dev/null || true",
+)
+"""Our table and what loads it: every other table stays."""
 
 
 @deploy("Firewall")

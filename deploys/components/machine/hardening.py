@@ -20,7 +20,7 @@ from deploys.hosts.node import Node
 from deploys.hosts.system import System, SystemFacts, path
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
-from deploys.operations.removal import files_gone
+from deploys.operations.removal import Removal, files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.cluster.hardening import Hardening
@@ -72,6 +72,19 @@ nginx -t -q
 invoke-rc.d nginx upgrade"""
 
 _READ_AGAIN = "systemctl daemon-reload; systemctl try-restart systemd-journald.service"
+
+
+REMOVAL = Removal(
+    files=(*STANDARD, *STRICT),
+    # Those that no package of a minimal Debian has.
+    folders=(
+        *(str(PurePosixPath(each).parent) for each in (JOURNALD, SYSTEM, COREDUMP, WAITING)),
+        *("/etc/needrestart/conf.d", "/etc/needrestart"),
+    ),
+    machine=True,
+    then=_READ_AGAIN,
+)
+"""Files of our own beside Debian's; what the kernel has read counts until the next boot."""
 
 
 @deploy("Hardening")

@@ -14,6 +14,7 @@ from deploys.hosts.node import Node
 from deploys.hosts.ssh_server import CONFIG, DROP_INS, SshServer, SshServerState
 from deploys.operations.files import File
 from deploys.operations.guarded import guarded
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from portside.operator import known_hosts
 from portside.operator import ssh as operators_ssh
@@ -35,6 +36,10 @@ _APPLY = """\
 sshd -t
 # One that is started per connection reads its settings then.
 if systemctl is-active --quiet ssh.service; then systemctl reload ssh.service; fi"""
+
+
+REMOVAL = Removal(files=(DROP_IN,), machine=True, then=_APPLY)
+"""The drop-in: what the operator's own files say counts again."""
 
 
 @deploy("SSH server")

@@ -12,11 +12,16 @@ from pyinfra.context import host
 from deploys.hosts.facts import NodeFacts
 from deploys.hosts.node import Node
 from deploys.operations.files import File, files_in_place
+from deploys.operations.removal import Removal
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside.sizing import Sizing
 
 SYSCTL_FILE = "/etc/sysctl.d/90-portside.conf"
+
+
+REMOVAL = Removal(files=(SYSCTL_FILE,), machine=True)
+"""The file: what the kernel has read from it counts until the next boot."""
 
 
 def wanted(sizing: Sizing) -> dict[str, str]:

@@ -23,6 +23,8 @@ NEEDED = {
     ("GET", "/api/v1/nodes"): READS,
     ("GET", "/api/v1/nodes/s01"): READS,
     ("POST", "/api/v1/nodes/s01/state"): ADMIN,
+    ("GET", "/api/v1/nodes/s01/leaving"): ADMIN,
+    ("POST", "/api/v1/nodes/s01/leaving"): ADMIN,
     ("GET", "/api/v1/repair"): READS,
     ("GET", "/api/v1/pools"): READS,
     ("POST", "/api/v1/pools"): ADMIN,

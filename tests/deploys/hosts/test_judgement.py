@@ -248,3 +248,9 @@ def test_a_node_that_stores_nothing_needs_no_place_for_it() -> None:
     found = _found(real_root=None, filesystem=None, lacks=("direct-io",))
     judged = judge(found, replace(ASKED, root=None))
     assert (judged.problems, judged.notes) == ((), ())
+
+
+def test_nothing_is_deployed_to_a_retired_node() -> None:
+    (problem,) = judge(replace(GOOD, retired=True), ASKED).problems
+    assert "it is retired" in problem
+    assert f"fab uninstall {ASKED.node_id}" in problem

@@ -29,6 +29,7 @@ from portside.wire.control import (
     SessionRequest,
 )
 from portside.wire.files import HoldNote
+from portside.wire.inventory import LeavingAnswer, LeavingQuestion, OnlyCopies, OtherCopies
 from portside.wire.keys import RevocationRequest, RevokedView, RevokedViews
 from portside.wire.moves import MovePlan, MoveProgress, MoveView, MoveViews
 from portside.wire.problem import PROBLEM_PREFIX, Problem
@@ -70,6 +71,9 @@ class ControlDouble:
         self.moves: list[MoveView] = []
         self.plan: MovePlan | None = None
         self.repair: RepairView | None = None
+        self.leaving: dict[str, OtherCopies] = {}
+        """Who else has which file, when a node is to leave."""
+        self.only: OnlyCopies | None = None
         self.revoked: list[RevokedView] = []
         self.usage: list[UsageView] = []
         double = self
@@ -155,6 +159,14 @@ class ControlHandler(BaseHTTPRequestHandler):
                 self._revoke()
             case ("GET", "revocations"):
                 self.send(RevokedViews(revoked=tuple(self.control.revoked)))
+            case ("POST", "nodes", _, "leaving"):
+                asked = LeavingQuestion.model_validate_json(self.body).files
+                unknown = {each.file_id: OtherCopies(file_id=each.file_id) for each in asked}
+                others = {**unknown, **self.control.leaving}
+                self.send(LeavingAnswer(files=tuple(others[each.file_id] for each in asked)))
+            case ("GET", "nodes", _, "leaving"):
+                assert self.control.only is not None
+                self.send(self.control.only)
             case ("GET", "repair"):
                 assert self.control.repair is not None
                 self.send(self.control.repair)

@@ -35,14 +35,17 @@ LOGIN = {"portside-login": ["portside-login", "sudo=works"]}
 
 
 def deploy(
-    script: str, responses: dict[str, Any], node_id: str, groups: Sequence[str]
+    script: str, responses: dict[str, Any], node_id: str, groups: Sequence[str], **told: str
 ) -> list[str]:
     """Prepare `deploys/<script>` on one fake host in `groups`, then run it; returns its commands.
+
+    `told` is what `--data` would say.
 
     Raises PyinfraError when the host is refused while it is prepared.
     """
     name = f"@fake/{node_id}"
     data = {
+        **told,
         "node_id": node_id,
         "fake_responses": {**LOGIN, **responses},
         "fake_delay": 0,

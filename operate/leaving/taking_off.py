@@ -1,0 +1,125 @@
+"""`fab uninstall` and `reinstall`: Portside taken off a machine, or its programs made anew there.
+
+Both run a deploy that takes away what is there and passes over what isn't: a run that broke off is
+finished by the next. Data stays, unless its operator says otherwise of a node that is let go.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from operate import control_plane, nodes
+from operate.deploying import deployed
+from operate.site import MISTAKES, Refused, Site
+from operate.tell import Tell
+from portside.operator import known_hosts
+from portside.operator.programs import AGENT
+from portside.wire.inventory import LeavingPage
+
+_RETIRED = "/etc/portside/retired"
+"""As deploys/layout.py has it: there on a node that was retired."""
+
+
+def uninstall(
+    site: Site,
+    node_id: str,
+    tell: Tell,
+    data_too: bool = False,
+    lost: bool = False,
+    dry: bool = False,
+) -> None:
+    """Take Portside off a node that was let go. Raises one of MISTAKES, with nothing changed."""
+    _reached(site, node_id)
+    if not lost:
+        _must_be_retired(site, node_id)
+    way = "everything-and-data" if data_too else "everything"
+    deployed(site, "uninstall", tell, limit=[node_id], data={"uninstall": way}, dry=dry)
+    root = site.cluster.uploads.root
+    if dry:
+        tell.line(f"{node_id}: would be without Portside; nothing was changed")
+    else:
+        tell.line(f"{node_id}: Portside is off it. Its line may leave {site.path} now")
+    if not data_too:
+        tell.line(f"  its data stays in {root}; --data-too takes that as well")
+    tell.result({"dry": dry, "node_id": node_id, "data_too": data_too})
+
+
+def reinstall(
+    site: Site, node_id: str, tell: Tell, new_machine: bool = False, dry: bool = False
+) -> None:
+    """Make a node's programs and settings anew; it answers with all its files afterwards.
+
+    `new_machine`: its system was installed anew, and the disk with its data kept. Raises one of
+    MISTAKES; what was reached is kept, and the same command goes on.
+    """
+    site.named([node_id])
+    if new_machine and not dry:
+        # What it was known by is gone with its system: it shows other keys, and may.
+        known_hosts.forget(site.keystore, node_id)
+        site.keystore.forget_node_key(node_id)
+    _reached(site, node_id)
+    stores = "storage" in site.cluster.roles_of(node_id)
+    unknown = stores and node_id not in site.keystore.node_keys()
+    before = _stored(site, node_id) if stores else None
+    deployed(site, "uninstall", tell, limit=[node_id], data={"uninstall": "programs"}, dry=dry)
+    if dry:
+        tell.line(f"{node_id}: its programs would be taken off and deployed again; its data stays")
+        tell.result({"dry": True, "node_id": node_id})
+        return
+    deployed(site, "site", tell, limit=[node_id])
+    if unknown:
+        # The others believe its key once they have a roster with it.
+        deployed(site, "keys", tell)
+    # An agent that starts on files without an index makes that anew itself.
+    after = _stored(site, node_id) if stores else None
+    if before is not None and after is not None and after < before:
+        raise Refused(
+            f"{node_id} had {before} files and has {after}: `portside-agent fsck` there says which"
+        )
+    held = "" if after is None else f" with {after} files"
+    tell.line(f"{node_id}: made anew, and answers{held}")
+    tell.result({"dry": False, "node_id": node_id, "files": after})
+
+
+def _reached(site: Site, node_id: str) -> None:
+    site.named([node_id])
+    answer = nodes.ask(site, [node_id], ("true",))[node_id]
+    if not answer.ok:
+        raise Refused(f"{answer.trouble}: nothing can be done on it, and nothing was")
+
+
+def _must_be_retired(site: Site, node_id: str) -> None:
+    """By its own mark, or the control plane's word: either may be gone."""
+    if "control" in site.cluster.roles_of(node_id):
+        raise Refused(
+            f"{node_id} has the control plane: with it goes what the cluster knows of its files. "
+            f"`fab uninstall {node_id} --lost` says that this is meant"
+        )
+    if nodes.ask(site, [node_id], ("test", "-e", _RETIRED))[node_id].ok:
+        return
+    why = "it doesn't say that it was"
+    if site.cluster.control_url is not None:
+        try:
+            state = control_plane.answer(site, lambda control: control.node(node_id).state)
+        except MISTAKES as error:
+            why = str(error)
+        else:
+            if state == "retired":
+                return
+            why = f"it is {state}"
+    raise Refused(
+        f"{node_id} is not retired ({why}): `fab drain {node_id} --watch`, then `fab retire "
+        f"{node_id}`. --lost takes Portside off although files there may be nowhere else"
+    )
+
+
+def _stored(site: Site, node_id: str) -> int | None:
+    """Files in service, as the node's index has them; None where nobody can say."""
+    words = (AGENT.on_path, "leaving", "--json", "--limit", "1")
+    answer = nodes.ask(site, [node_id], words, patience=None)[node_id]
+    if not answer.ok:
+        return None
+    try:
+        return LeavingPage.model_validate_json(answer.out).stored
+    except ValidationError:
+        return None
