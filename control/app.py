@@ -20,7 +20,7 @@ from control.api import (
     sessions,
     usage,
 )
-from control.api.metrics import ClusterGauges, Metrics, ReplicaGauges
+from control.api.metrics import ClusterGauges, CopyGauges, Metrics, ReplicaGauges
 from control.api.operations import API, OPERATIONS
 from control.api.requests.authorization import Access
 from control.api.requests.conventions import Conventions
@@ -59,6 +59,8 @@ def create_app(settings: Settings, database: Database, clock: Callable[[], datet
     metrics.registry.register(ClusterGauges(snapshots, database))
     if settings.replica_socket is not None:
         metrics.registry.register(ReplicaGauges(settings.replica_socket, clock))
+    if settings.copies is not None:
+        metrics.registry.register(CopyGauges(settings.copies, clock))
     wrong = WrongCredentials(settings.wrong_keys_per_minute, ProblemError)
     access = Access(snapshots, wrong, KeyUse(database), clock)
     services = Services(settings, access, database, snapshots, clock)

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """A 0600 file with that URL instead, which keeps its password out of this one."""
     replica_socket: Path | None = None
     """Where litestream tells how old its copy of the database is; None: there is no copy."""
+    copies: Path | None = None
+    """Where the database's hourly copies lie; None: somebody else backs it up."""
     connections: int = Field(default=16, ge=2, le=200)
     """To the database, of each process."""
     roster: Path

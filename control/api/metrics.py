@@ -18,6 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from control.catalogue import usage
+from control.cluster import own_copies
 from control.cluster.snapshot import Snapshots
 from control.db import replica
 from control.db.database import Database, DatabaseUnavailable
@@ -174,6 +175,24 @@ class ReplicaGauges:
                 "portside_control_replica_age_seconds",
                 "Since the database was last copied.",
                 value=state.age,
+            )
+
+
+class CopyGauges:
+    """The hourly copies of the database. Without any there is no age."""
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As their files say now."""
+        age = own_copies.age(self._folder, self._clock())
+        if age is not None:
+            yield GaugeMetricFamily(
+                "portside_control_backup_age_seconds",
+                "Since the newest copy of the database on this node was made.",
+                value=age,
             )
 
 

@@ -9,7 +9,7 @@ import falcon
 from sqlalchemy import select
 
 from control.api.requests import json_body
-from control.cluster import own_clock
+from control.cluster import own_clock, own_copies
 from control.cluster.snapshot import Snapshot, Snapshots
 from control.db import migrations, replica
 from control.db.database import Database, DatabaseUnavailable
@@ -38,6 +38,7 @@ class Ready:
         clock: Callable[[], datetime],
     ) -> None:
         self._replica_socket = settings.replica_socket
+        self._copies = settings.copies
         self._clock = clock
         self._database = database
         self._snapshots = snapshots
@@ -65,11 +66,21 @@ class Ready:
             trouble = replica.state(self._replica_socket, self._clock()).trouble
             if trouble is not None:
                 warnings.append(trouble)
+        warnings += self._old_copies()
         json_body.answer(
             response,
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),
             503 if reasons else 200,
         )
+
+    def _old_copies(self) -> list[str]:
+        age = None if self._copies is None else own_copies.age(self._copies, self._clock())
+        if age is None or age <= own_copies.LATE:
+            return []
+        return [
+            f"backup-old: the newest copy of the database is {format_duration(age)} old: "
+            "`journalctl -u portside-control-backup` says why"
+        ]
 
     def _rounds(self) -> list[str]:
         """Whether the worker goes its rounds: without them nothing is repaired, and nobody is

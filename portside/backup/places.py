@@ -173,8 +173,14 @@ class S3:
         self._bucket = bucket
         self._prefix = f"{bucket.prefix}backups/"
         parser = configparser.ConfigParser(interpolation=None)
-        parser.read_string(credentials)
-        self._keys = parser["default"]
+        try:
+            parser.read_string(credentials)
+            self._keys = parser["default"]
+        except (configparser.Error, KeyError):
+            # Not the parser's own words: they quote the file.
+            raise PlaceError(
+                f"bucket {bucket.bucket}: its access key's file can't be read"
+            ) from None
 
     def put(self, path: Path, name: str) -> str:
         """See Place. The service compares the bytes with their digest before it shows them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -32,6 +31,9 @@ class ControlNode:
         self.staging = home / "staging"
         for folder in (self.database.parent, self.copies, home / "current/venv/bin"):
             folder.mkdir(parents=True)
+        versions = Path("control/db/migrations/versions")
+        (site.root / versions.parent).mkdir(parents=True)
+        (site.root / versions).symlink_to(ROOT / versions)
         program = Program("portside-control", str(home), "root")
         self._write_settings(site)
         opened = Database(f"sqlite:///{self.database}", connections=2)
@@ -87,4 +89,4 @@ class ControlNode:
 
     def files(self) -> list[Path]:
         """Everything of the database and its copies, to see that nothing was changed."""
-        return sorted(each for each in self.home.rglob("*") if not os.path.islink(each))
+        return sorted(each for each in self.home.rglob("*") if not each.is_symlink())

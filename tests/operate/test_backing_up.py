@@ -1,11 +1,10 @@
-"""`fab backup`: one whole file elsewhere, or none; never half of one, and never one that anybody reads."""
+"""`fab backup`: one whole file elsewhere, or none; never half of one."""
 
 from __future__ import annotations
 
 import errno
 import json
 import tarfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from operate import backing_up, backups, restoring
 from operate.site import MISTAKES, Refused, Site
 from operate.tell import Tell
 from portside.backup import archive
+from portside.backup.places import Folder
 from portside.operator.keystore import Keystore
 from tests.operate.control_node import ControlNode
 from tests.support.ssh_server import SshServer
@@ -24,7 +24,7 @@ WORDS = "correct horse battery staple"
 
 
 @pytest.fixture
-def node(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlNode]:
+def node(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ControlNode:
     return ControlNode(tmp_path / "node", site, monkeypatch)
 
 
@@ -225,7 +225,7 @@ def test_what_is_sealed_needs_the_keystores_key(
     site: Site, node: ControlNode, tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(backups.Folder, "private", False)
+        patched.setattr(Folder, "private", False)
         path = made(site, str(tmp_path / "elsewhere"))
     key = site.keystore.directory / "backup.key"
     assert key.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""A copy of the database is packed as a backup that says whose it is, on both kinds of databases."""
+"""A copy of the database is packed as a backup that says whose it is, on both kinds."""
 
 from __future__ import annotations
 
