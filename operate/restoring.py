@@ -40,6 +40,9 @@ _HEARTBEATS = 8
 
 _PROGRAM = Path(__file__).with_name("on_node") / "putting_in_place.sh"
 
+_CUT_OFF = 4
+"""The program's exit code when what it had begun was killed: by hand, or with the machine."""
+
 _COMPLETE = """\
 test -x "$1" && systemctl cat portside-control-backup.timer $2 >/dev/null 2>&1 && \
 runuser -u "$3" -- "$4" check >/dev/null 2>&1 && echo complete || echo incomplete
@@ -104,7 +107,7 @@ def restore(site: Site, said: str, wishes: Wishes, tell: Tell) -> None:
     tell.line(f"{node_id}: the database is put in place; the control plane is away for a moment")
     for line in _put_in_place(site, node_id, _staged(part), part.sha256):
         tell.line(f"  {line}")
-    _tell_learned(site, node_id, about.files, manifest, tell)
+    _tell_learned(site, node_id, manifest, tell)
 
 
 def from_nodes(site: Site, tell: Tell, dry: bool = False) -> None:
@@ -138,7 +141,7 @@ def from_nodes(site: Site, tell: Tell, dry: bool = False) -> None:
         "made at run time, moves under way. Make the apps anew: `portside-control app create`"
     )
     tell.line(f"files that one node alone speaks for: `portside-control believe` on {node_id}")
-    _tell_learned(site, node_id, 0, None, tell)
+    _tell_learned(site, node_id, None, tell)
 
 
 def _bring_back_secrets(site: Site, path: Path, wishes: Wishes, tell: Tell) -> None:
@@ -232,6 +235,8 @@ def _put_in_place(site: Site, node_id: str, file: str, word: str) -> list[str]:
             f"{answer.unreached}: it goes on there by itself; give the same command again to see "
             "how it ended"
         )
+    if answer.code == _CUT_OFF:
+        raise Refused(f"{answer.trouble}, and goes on with the same command: give it again")
     if not answer.ok:
         raise Refused(
             f"{answer.trouble}: the control plane has the database that it had before. "
@@ -240,9 +245,7 @@ def _put_in_place(site: Site, node_id: str, file: str, word: str) -> list[str]:
     return answer.out.splitlines()
 
 
-def _tell_learned(
-    site: Site, node_id: str, before: int, manifest: Manifest | None, tell: Tell
-) -> None:
+def _tell_learned(site: Site, node_id: str, manifest: Manifest | None, tell: Tell) -> None:
     """Wait until nodes have told what they have, and say what was learned by that."""
     tell.line("nodes tell what they have; Ctrl-C ends the waiting, not the learning")
     every = site.cluster.control.heartbeat
@@ -261,7 +264,8 @@ def _tell_learned(
             f"the control plane on {node_id} has its database and doesn't answer: "
             f"`fab -H {node_id} logs` says why"
         )
-    tell.line(f"{last.files} files are known, {last.files - before:+d} since the backup")
+    since = "" if manifest is None else f", {last.files - manifest.about.files:+d} since the backup"
+    tell.line(f"{last.files} files are known{since}")
     if last.silent:
         tell.line(
             f"not heard of yet: {', '.join(last.silent)}. What only they have is learned once they "

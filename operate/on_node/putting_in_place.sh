@@ -17,8 +17,10 @@ else
     touch "outcomes/$3/begun"
     # What it says is read from the file: whoever reads standard output may be gone by then.
     systemd-run --quiet --wait --collect --unit="$unit" --description="Portside: restore $3" \
-        sh -c '"$1" restore "$2" >"$3/log" 2>&1 && touch "$3/done" && { [ "$2" = empty ] || rm -f "$2"; }' \
+        sh -c '"$1" restore "$2" >"$3/log" 2>&1 && touch "$3/done" && { [ "$2" = empty ] || rm -f "$2"; }
+            touch "$3/ended"' \
         sh "$1" "$2" "$4/outcomes/$3" || true
 fi
 cat "outcomes/$3/log"
+[ -e "outcomes/$3/ended" ] || { echo "it was cut off in the middle" >&2; exit 4; }
 [ -e "outcomes/$3/done" ] || { tail -n 1 "outcomes/$3/log" >&2; exit 1; }
