@@ -58,7 +58,7 @@ def backup(
     spool = backups.folder(site)
     _make_folder(spool)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=spool) as folder:
-        made, manifest = _fetched(site, node_id, Path(folder))
+        made, manifest = _fetched(site, node_id, Path(folder), tell)
         if seal is not None or words is not None:
             made, manifest = _sealed(site, made, manifest, seal, words)
         lies = _put(where, made, manifest, spool)
@@ -112,7 +112,7 @@ def verify(site: Site, said: str, tell: Tell) -> None:
     tell.result({"at": str(path), "manifest": manifest.model_dump(mode="json")})
 
 
-def _fetched(site: Site, node_id: str, folder: Path) -> tuple[Path, Manifest]:
+def _fetched(site: Site, node_id: str, folder: Path, tell: Tell) -> tuple[Path, Manifest]:
     """A backup of now, brought into `folder` and read back. Raises one of MISTAKES."""
     command = ("runuser", "-u", CONTROL.user, "--", CONTROL_BACKUP)
     said = nodes.ask(site, [node_id], command, patience=None)[node_id]
@@ -120,6 +120,8 @@ def _fetched(site: Site, node_id: str, folder: Path) -> tuple[Path, Manifest]:
     # One that was made counts, whatever else that command looks after.
     if copy is None:
         raise Refused(f"no copy of the database could be made: {said.trouble}")
+    if not said.ok:
+        tell.warn(f"the copy is made, and something else is wrong: {said.trouble}")
     path = folder / "fetched"
     with path.open("xb") as taken:
         answer = nodes.carry(site, node_id, CONTROL.as_its_user("pack", copy), taken=taken)
