@@ -16,7 +16,17 @@ import fabric
 import fabric.main
 from invoke.context import Context
 
-from operate import adding, locks, reloading, restarting, rotating, states, verifying
+from operate import (
+    adding,
+    backing_up,
+    locks,
+    reloading,
+    restarting,
+    restoring,
+    rotating,
+    states,
+    verifying,
+)
 from operate import doctor as examining
 from operate import logs as reading_logs
 from operate import releases as of_nodes
@@ -351,3 +361,69 @@ def verify(context: Context, json: bool = False) -> None:
     """Run the project's own tests of a deployed node against this cluster."""
     site = _site()
     _ended(verifying.verify(site, _nodes(context, site), Tell(json)))
+
+
+@_task(
+    "backups that were there are as they were; nothing half is left under a backup's name",
+    to="a folder (default backups/CLUSTER), ssh://user@host/folder, a node's id, or bucket",
+    secrets="take the operator's secrets along, sealed with a passphrase",
+    passphrase_file="a file whose first line is the passphrase (default: ask for it)",  # noqa: S106
+    list_="show the backups that are there, and make none",
+    verify="read all of this backup and compare its digests, and make none",
+    dry=_DRY,
+    json=_JSON,
+)
+def backup(
+    context: Context,
+    to: str = "",
+    secrets: bool = False,
+    passphrase_file: str = "",
+    list_: bool = False,
+    verify: str = "",
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Back up the control plane, in one file that lies on another machine than its own."""
+    site, tell = _site(), Tell(json)
+    if list_:
+        backing_up.listed(site, to or None, tell)
+    elif verify:
+        backing_up.verify(site, verify, tell)
+    else:
+        backing_up.backup(
+            site,
+            to or None,
+            tell,
+            with_secrets=secrets,
+            passphrase_file=passphrase_file or None,
+            dry=dry,
+        )
+
+
+@_task(
+    "what the control node had begun goes on there; the same command waits for it, and goes on",
+    backup="a file, a name in backups/CLUSTER, PLACE/NAME, latest; or from-nodes: without any",
+    drill="put it into a database beside the one that is used, say how that went, remove it",
+    secrets="bring the operator's secrets back first, where there are none",
+    passphrase_file="a file whose first line is their passphrase (default: ask for it)",  # noqa: S106
+    again="although this very backup was restored already",
+    dry=_DRY,
+    json=_JSON,
+)
+def restore(
+    context: Context,
+    backup: str,
+    drill: bool = False,
+    secrets: bool = False,
+    passphrase_file: str = "",
+    again: bool = False,
+    dry: bool = False,
+    json: bool = False,
+) -> None:
+    """Bring the control plane back from a backup, on a bare machine too; --drill only tries it."""
+    site, tell = _site(), Tell(json)
+    if backup == "from-nodes":
+        restoring.from_nodes(site, tell, dry)
+        return
+    wishes = restoring.Wishes(drill, again, secrets, passphrase_file or None, dry)
+    restoring.restore(site, backup, wishes, tell)

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from control import settings
 from control.alerts import command as alerts
 from control.alerts.webhook import NotDelivered
 from control.catalogue import counters
-from control.cluster import api_keys, backup_check, issuer
+from control.cluster import api_keys, backup_check, contents, issuer, packing
 from control.cluster.api_keys import AppRefused, NewKey, Scope
 from control.cluster.backup_check import BackupRefused
 from control.cluster.issuer import IssuerKeyUnusable
@@ -60,6 +60,15 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
             _alerts(found, arguments)
         elif arguments.command == "believe":
             _believe(found, arguments.node)
+        elif arguments.command == "contents":
+            with _opened(found) as database:
+                migrations.check(database)
+                print(database.read(contents.of).model_dump_json())
+        elif arguments.command == "pack":
+            # Nothing but the backup goes where it is written to.
+            out = sys.stdout.buffer
+            with redirect_stdout(sys.stderr), _opened(found) as database:
+                packing.pack(found, database, arguments.copy, out)
         elif arguments.command == "examine":
             with closing(Database(arguments.database, connections=2)) as database:
                 print(backup_check.examine(database, found))
@@ -255,6 +264,11 @@ def _parser() -> argparse.ArgumentParser:
         "examine", help="say whether a database that was kept may be restored here"
     )
     examine.add_argument("database", help="its URL, as sqlite:////path or postgresql:///name")
+    commands.add_parser("contents", help="what the database has in it, as JSON")
+    pack = commands.add_parser(
+        "pack", help="write a copy that was made of the database as a backup to standard output"
+    )
+    pack.add_argument("copy", type=Path, help="the file that portside-control-backup made")
     believe = commands.add_parser(
         "believe", help="take a node's word for files that nothing else bears out"
     )

@@ -86,7 +86,7 @@ CONTROL_PROGRAM = CONTROL.home
 CONTROL_RELEASES = CONTROL.releases
 CONTROL_CURRENT = CONTROL.current
 CONTROL_COMMAND = CONTROL.command
-BACKUP_COMMAND = "/usr/local/libexec/portside-control-backup"
+BACKUP_COMMAND = programs.CONTROL_BACKUP
 
 REPLICA_COMMAND = f"{CONTROL_CURRENT}/venv/bin/litestream"
 

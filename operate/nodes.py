@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import queue
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from operate.site import Refused, Site
 from portside.operator import host_keys, ssh
@@ -95,6 +97,45 @@ def ask_one(
     if not answer.ok:
         raise Refused(answer.trouble)
     return answer.out
+
+
+def carry(
+    site: Site,
+    node_id: str,
+    words: Sequence[str],
+    *,
+    given: BinaryIO | None = None,
+    taken: BinaryIO | None = None,
+) -> Answer:
+    """Run `words` as root on this node with bytes for it, or from it; `Answer.out` is empty.
+
+    However long it takes: a node that is gone is found out. Raises OSError for what can't be read
+    or written here; then the command on the node has been cut off.
+    """
+    ways, answers = _ways(site, [node_id])
+    if node_id not in ways:
+        return answers[node_id]
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as said,
+        subprocess.Popen(
+            _line(site, ways[node_id], words),
+            stdin=given or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None  # noqa: S101 (PIPE)
+            while piece := process.stdout.read(1 << 20):
+                if taken is not None:
+                    taken.write(piece)
+        except BaseException:
+            process.kill()
+            raise
+        code = process.wait()
+        said.seek(0)
+        err = said.read()
+    return _answer(site, node_id, ways[node_id], code, "", err)
 
 
 def python(*arguments: str) -> tuple[str, ...]:

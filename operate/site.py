@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from portside.backup.archive import BackupUnusable
+from portside.backup.places import PlaceError
 from portside.client.http.errors import ControlError
 from portside.client.login import named_ca
 from portside.cluster import file as cluster_file
@@ -26,6 +28,8 @@ MISTAKES = (
     KeystoreError,
     ControlError,
     RotationStopped,
+    BackupUnusable,
+    PlaceError,
     *remote.MISTAKES,
     OSError,
 )

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from control.api.requests import json_body
 from control.cluster import own_clock
 from control.cluster.snapshot import Snapshot, Snapshots
-from control.db import migrations, replica
+from control.db import backups, migrations, replica
 from control.db.database import Database, DatabaseUnavailable
 from control.db.migrations import SchemaOutdated
 from control.db.models import ClusterState
@@ -23,6 +23,10 @@ from portside.wire.status import Readiness
 
 ROUNDS_MISSED = 60.0
 """Seconds without a worker's round after which that is said."""
+
+
+_BACKUP_LATE = 3 * 3600.0
+"""Seconds: one is made each hour, and one that a restart swallowed is no reason to worry."""
 
 
 @answers_head
@@ -38,6 +42,7 @@ class Ready:
         clock: Callable[[], datetime],
     ) -> None:
         self._replica_socket = settings.replica_socket
+        self._backups = settings.backups
         self._clock = clock
         self._database = database
         self._snapshots = snapshots
@@ -65,11 +70,21 @@ class Ready:
             trouble = replica.state(self._replica_socket, self._clock()).trouble
             if trouble is not None:
                 warnings.append(trouble)
+        warnings += self._old_copies()
         json_body.answer(
             response,
             Readiness(ready=not reasons, reasons=tuple(reasons), warnings=tuple(warnings)),
             503 if reasons else 200,
         )
+
+    def _old_copies(self) -> list[str]:
+        age = backups.age(self._backups, self._clock())
+        if age is None or age <= _BACKUP_LATE:
+            return []
+        return [
+            f"backup-old: the newest copy of the database is {format_duration(age)} old: "
+            "`journalctl -u portside-control-backup` says why"
+        ]
 
     def _rounds(self) -> list[str]:
         """Whether the worker goes its rounds: without them nothing is repaired, and nobody is

@@ -18,7 +18,8 @@ def age(folder: Path | None, now: datetime) -> float | None:
     if folder is None:
         return None
     try:
-        times = [each.stat().st_mtime for each in folder.iterdir() if each.suffix in _BACKUPS]
+        # Hidden ones are being made.
+        times = [each.stat().st_mtime for each in folder.glob("[!.]*") if each.suffix in _BACKUPS]
         newest = max(times, default=folder.stat().st_mtime)
     except OSError:
         newest = 0.0

@@ -12,6 +12,7 @@ They live on the operator's machine alone, in a git-ignored folder only its owne
     secrets/<cluster>/replica.credentials         the same for the bucket of the database's replica
     secrets/<cluster>/replica.key                 or the private SSH key for its SFTP, by hand too
     secrets/<cluster>/webhook.token               what Alertmanager shows to a webhook, by hand too
+    secrets/<cluster>/backup.key                  opens sealed backups, wherever they lie
     secrets/<cluster>/tls/<node>.key, <node>.crt  what it issued, for `tls: {mode: lab}`
     secrets/<cluster>/nodes/<node>.json           public JWKs of the nodes: what the roster says
     secrets/<cluster>/other_keys/<node>.json      those that count beside them, for a rotation
@@ -348,6 +349,21 @@ class Keystore:
             raise KeystoreError(f"{self.directory / name} needs one line, the {what} alone")
         return text
 
+    def backup_key(self) -> str | None:
+        """The key that opens sealed backups; None: there is none yet."""
+        try:
+            return self._backup_key.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def keep_backup_key(self, key: str) -> str:
+        """Keep a new one, unless another process was first: the one that is kept then."""
+        with self.locked():
+            found = self.backup_key()
+            if found is None:
+                durable_file.replace(self._backup_key, f"{key}\n".encode(), _PRIVATE_FILE)
+            return found or key
+
     def _credentials(self, name: str, key: str) -> str:
         """An access key in AWS's own format."""
         text = self._by_hand(name, key, "access key")
@@ -529,6 +545,10 @@ class Keystore:
 
     def _other_keys(self, node_id: str) -> Path:
         return self.directory / "other_keys" / f"{node_id}.json"
+
+    @property
+    def _backup_key(self) -> Path:
+        return self.directory / "backup.key"
 
     @property
     def _rotation(self) -> Path:

@@ -10,6 +10,10 @@ MARKER = ".portside-root"
 """In the root of the data filesystem: proves that it is mounted and whose it is."""
 
 
+CONTROL_BACKUP = "/usr/local/libexec/portside-control-backup"
+"""Makes copies of the control plane's database on its node, and puts one in place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What a role runs. Below `home` are its releases; its services run as `user`."""

@@ -20,7 +20,7 @@ from tests.support.ssh_server import SshServer, generate, ssh_server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     folder = tmp_path_factory.mktemp("ssh")
     generate(folder / "login")
-    with ssh_server(folder, "node", folder / "login") as running:
+    with ssh_server(folder, "node", folder / "login", "Subsystem sftp internal-sftp") as running:
         yield running
 
 

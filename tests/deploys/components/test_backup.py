@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -208,6 +210,48 @@ def _with_a_backup_and_a_log(backup: Backup, database: Path, folder: Path) -> Pa
     assert database.with_name(f"{database.name}-wal").stat().st_size > 0
     [made] = folder.iterdir()
     return made
+
+
+def test_a_drill_examines_a_backup_beside_the_database_and_removes_it(
+    backup: Backup, database: Path, folder: Path, tmp_path: Path
+) -> None:
+    made = _with_a_backup_and_a_log(backup, database, folder)
+    done = backup("drill", str(made))
+    assert done.returncode == 0, done.stderr
+    assert "could be restored" in done.stdout
+    assert _names(database) == ["since"]
+    [call] = (tmp_path / "calls").read_text().splitlines()
+    assert "portside-control examine sqlite:////" in call, "nothing was stopped or migrated"
+    assert not list(database.parent.glob("*.candidate*"))
+    (tmp_path / "calls.fails").write_text("examine\n")
+    assert backup("drill", str(made)).returncode == 1
+    assert not list(database.parent.glob("*.candidate*"))
+
+
+def test_an_empty_database_is_begun_and_the_one_before_set_aside(
+    backup: Backup, database: Path, folder: Path, tmp_path: Path
+) -> None:
+    _with_a_backup_and_a_log(backup, database, folder)
+    done = backup("restore", "empty")
+    assert done.returncode == 0, done.stderr
+    assert "app create" in done.stdout
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    [aside] = [path for path in database.parent.glob("*.before-*Z") if path.is_file()]
+    assert _names(aside) == ["since"]
+
+
+def test_of_two_runs_at_once_one_waits_for_the_other(backup: Backup, folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as threads:
+        second = threads.submit(backup)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=2)
+        assert list(folder.iterdir()) == []
+        os.close(descriptor)
+        assert second.result().returncode == 0
+    assert len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000])
