@@ -16,24 +16,17 @@ import fabric
 import fabric.main
 from invoke.context import Context
 
-from operate import (
-    adding,
-    backing_up,
-    locks,
-    reloading,
-    restarting,
-    restoring,
-    rotating,
-    states,
-    verifying,
-)
-from operate import doctor as examining
-from operate import logs as reading_logs
-from operate import releases as of_nodes
-from operate import status as looking
+from operate import adding, locks, states
+from operate.backup import backing_up, restoring
 from operate.deploying import INTERRUPTED
 from operate.files import adopting, exporting
 from operate.leaving import retiring, taking_off
+from operate.running import releases as of_nodes
+from operate.running import reloading, restarting, rotating
+from operate.seeing import doctor as examining
+from operate.seeing import logs as reading_logs
+from operate.seeing import status as looking
+from operate.seeing import verifying
 from operate.site import MISTAKES, Site
 from operate.tell import Tell
 

@@ -1,5 +1,5 @@
 # Put a database that lies here in the place of the control plane's, by portside-control-backup.
-# Sent by operate/restoring.py. Run by systemd, it goes on when the connection is cut; as a unit of
+# Sent by operate/backup/restoring.py. Run by systemd, it goes on when the connection is cut; as a unit of
 # one name there is never a second one beside it.
 #
 #   $1 portside-control-backup   $2 file, or `empty`   $3 what is restored, in one word   $4 folder

@@ -11,7 +11,7 @@ from control.db.database import Database
 from control.db.migrations import migrate
 from deploys import layout
 from deploys.components.control_database import backup_command
-from operate import backing_up, restoring
+from operate.backup import backing_up, restoring
 from operate.site import Site
 from portside.cluster.file import parse
 from portside.operator.programs import Program

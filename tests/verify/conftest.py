@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from operate.look import Look, look_at
+from operate.seeing.verifying import NODES_VARIABLE
 from operate.site import Site
-from operate.verifying import NODES_VARIABLE
 
 SITE = Site.at(Path(__file__).parents[2])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploys.layout import PROJECT_ROOT
-from operate import backing_up, restoring
+from operate.backup import backing_up, restoring
 from operate.site import Site
 from operate.tell import Tell
 from portside.cluster.file import CLUSTER_VARIABLE

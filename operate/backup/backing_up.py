@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from operate import backups, nodes
+from operate import nodes
+from operate.backup import backups
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside import durable_file

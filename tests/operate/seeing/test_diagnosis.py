@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operate.diagnosis import Expected, Surroundings, examine
 from operate.look import Disk, Look, Memory
+from operate.seeing.diagnosis import Expected, Surroundings, examine
 from portside import sizing
 from portside.quantities import GIB
 from portside.wire.status import Readiness

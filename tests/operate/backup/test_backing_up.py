@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from operate import backing_up, backups, restoring
+from operate.backup import backing_up, backups, restoring
 from operate.site import MISTAKES, Refused, Site
 from operate.tell import Tell
 from portside.backup import archive

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from operate.look import look_at
+from operate.seeing.status import status
 from operate.site import Site
-from operate.status import status
 from operate.tell import Tell
 from portside.wire.control import RepairView
 from tests.support.client.control_double import ControlDouble

@@ -17,13 +17,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from operate import control_plane, nodes
-from operate.diagnosis import Expected, Finding, Surroundings, examine
 from operate.look import Seen, look_at
+from operate.seeing.diagnosis import Expected, Finding, Surroundings, examine
 from operate.site import MISTAKES, Site
 from operate.tell import Tell
 from portside.operator.programs import PROGRAMS
 
-_PROGRAM = Path(__file__).with_name("on_node") / "examining.py"
+_PROGRAM = Path(__file__).parents[1] / "on_node" / "examining.py"
 
 _SECONDS = 10.0
 _HTTPS = 443

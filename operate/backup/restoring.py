@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from operate import backups, nodes
+from operate import nodes
+from operate.backup import backups
 from operate.deploying import deployed
 from operate.site import Refused, Site
 from operate.tell import Tell
@@ -38,7 +39,7 @@ EMPTY = "empty"
 _HEARTBEATS = 8
 """So many are waited for until nodes have told what they have; one that is down tells nothing."""
 
-_PROGRAM = Path(__file__).with_name("on_node") / "putting_in_place.sh"
+_PROGRAM = Path(__file__).parents[1] / "on_node" / "putting_in_place.sh"
 
 _CUT_OFF = 4
 """The program's exit code when what it had begun was killed: by hand, or with the machine."""

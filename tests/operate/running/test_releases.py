@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from operate import releases
+from operate.running import releases
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.operator import programs
