@@ -62,21 +62,32 @@ class _Way:
         except OSError:
             writer.close()
             return
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(_carry(source, sink, self._round_trip / 2))
-            self._carrying.add(task)
-            task.add_done_callback(self._carrying.discard)
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        one_way = self._round_trip / 2
+        try:
+            await asyncio.gather(_carry(reader, back, one_way), _carry(there, writer, one_way))
+        finally:
+            self._carrying.discard(task)
+            for each in (back, writer):
+                each.close()
 
 
 async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, seconds: float) -> None:
-    """One direction, to its end."""
+    """One direction, to its end; the other may go on."""
     clock = asyncio.get_running_loop().time
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
 
     async def send() -> None:
-        while data := await source.read(_CHUNK):
+        data = b"some"
+        while data:
+            try:
+                data = await source.read(_CHUNK)
+            except OSError:
+                # Cut off: that is an end as well.
+                data = b""
             await under_way.put((clock() + seconds, data))
-        await under_way.put((clock() + seconds, b""))
 
     sending = asyncio.create_task(send())
     try:
@@ -84,15 +95,15 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, secon
             due, data = await under_way.get()
             await asyncio.sleep(due - clock())
             if not data:
-                break
+                sink.write_eof()
+                return
             sink.write(data)
             await sink.drain()
     except OSError:
-        # The other side is gone: so is this connection.
-        pass
+        # That side is gone: the other is told so.
+        sink.close()
     finally:
         sending.cancel()
-        sink.close()
 
 
 async def _close(ways: Mapping[str, _Way]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from bench.provision import machines
 from lab.machines import CLONE
 
-
 _DEPLOY = (sys.executable, "-m", "pyinfra", "inventory", "deploys/site.py", "-y")
 
 
