@@ -62,14 +62,14 @@ class _Way:
         except OSError:
             writer.close()
             return
-        task = asyncio.current_task()
-        assert task is not None
-        self._carrying.add(task)
         one_way = self._round_trip / 2
+        directions = [(reader, back), (there, writer)]
+        tasks = {asyncio.create_task(_carry(*each, one_way)) for each in directions}
+        self._carrying |= tasks
         try:
-            await asyncio.gather(_carry(reader, back, one_way), _carry(there, writer, one_way))
+            await asyncio.wait(tasks)
         finally:
-            self._carrying.discard(task)
+            self._carrying -= tasks
             for each in (back, writer):
                 each.close()
 

@@ -77,11 +77,11 @@ def prepared(deploy: Callable[[], object], looks_first: bool = False) -> Iterato
         it = Prepared(state, here)
         run = here.connector.run_shell_command
 
-        def counted(command: str | StringCommand, *arguments: Any, **named: Any) -> Any:
+        def counted(command: StringCommand, *arguments: Any, **named: Any) -> Any:
             it.commands.append(str(command))
             return run(command, *arguments, **named)
 
-        here.connector.run_shell_command = counted  # type: ignore[method-assign, assignment]
+        here.connector.run_shell_command = counted  # type: ignore[method-assign]
         with contained():
             questions.listen()
             deploy()
@@ -106,7 +106,12 @@ def test_nine_operations_with_nothing_to_do_take_one_command(tmp_path: Path, me:
 def test_what_was_expected_comes_with_the_first_question(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(f"{name}\n")
-    a, b = (lambda name=name: host.get_fact(Content, path=str(tmp_path / name)) for name in "ab")
+
+    def a() -> str:
+        return host.get_fact(Content, path=str(tmp_path / "a"))
+
+    def b() -> str:
+        return host.get_fact(Content, path=str(tmp_path / "b"))
 
     def look() -> None:
         questions.expect(a, b)
@@ -231,7 +236,7 @@ def test_an_answer_is_what_it_would_be_if_it_were_asked_alone(command: str, tmp_
         def process(self, output: list[str]) -> list[str]:
             return output
 
-    Lines.command = lambda self: command  # type: ignore[method-assign, assignment]
+    Lines.command = lambda self: command
     found: list[list[str]] = []
     (tmp_path / "file").write_text("the file\n")
 
