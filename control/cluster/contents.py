@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from control.db import migrations
 from control.db.models import File, Node
-from portside.wire.contents import DatabaseContents
+from portside.backup.contents import DatabaseContents
 
 
 def of(session: Session) -> DatabaseContents:

@@ -113,15 +113,16 @@ def keyset(node: Node) -> str:
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
     distrusted = keystore.distrusted_issuer_keys()
-    trusted = {
-        kid: ends
-        for kid, ends in host.get_fact(IssuersTrusted, keyset=layout.KEYSET).items()
-        if kid not in distrusted
-    }
+    trusted = {kid: ends for kid, ends in issuers_trusted().items() if kid not in distrusted}
     refused = foreign_issuer(node.node_id, known, trusted, str(keystore.directory))
     if refused:
         raise PyinfraError(refused)
     return found.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def issuers_trusted() -> dict[str, bool]:
+    """Whom the node trusts now: ids of keys, and whether each has an end."""
+    return host.get_fact(IssuersTrusted, keyset=layout.KEYSET)
 
 
 def foreign_issuer(

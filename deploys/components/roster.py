@@ -39,7 +39,7 @@ def key_gathered(node_id: str, keystore: Keystore) -> Generator[StringCommand]:
     + node_id: whose
     + keystore: where it is kept
     """
-    shown = host.get_fact(facts.PublicKeyShown, key=layout.NODE_KEY, command=layout.AGENT_COMMAND)
+    shown = key_shown()
     known = keystore.node_keys().get(node_id)
     following = keystore.other_keys(node_id).following
     if following is not None and shown.key == following:
@@ -90,14 +90,17 @@ def roster(node: Node) -> None:
     except KeystoreError as error:
         raise PyinfraError(str(error)) from None
     if isinstance(node, StorageNode):
-        shown = host.get_fact(
-            facts.PublicKeyShown, key=layout.NODE_KEY, command=layout.AGENT_COMMAND
-        )
+        shown = key_shown()
         refused = stranger(node.node_id, known, shown, following)
         if refused:
             raise PyinfraError(refused)
         key_gathered(name="The node's public key", node_id=node.node_id, keystore=keystore)
     roster_in_place(name="roster.json", node=node, keystore=keystore)
+
+
+def key_shown() -> facts.KeyShown:
+    """What the node shows as its public key now."""
+    return host.get_fact(facts.PublicKeyShown, key=layout.NODE_KEY, command=layout.AGENT_COMMAND)
 
 
 def stranger(

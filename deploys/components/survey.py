@@ -13,15 +13,18 @@ from typing import TypeVar
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import host
 
-from deploys.components import acme, agent, clamav, control, keys, monitoring_server, tls
+from deploys.components import acme, agent, clamav, control, keys, monitoring_server, roster, tls
+from deploys.components.machine import hardening
 from deploys.hosts import monitoring
 from deploys.hosts.judgement import Asked, Judgement, judge
-from deploys.hosts.node import Node, StorageNode, ports_of
+from deploys.hosts.node import Node, StorageNode, machine, ports_of
 from deploys.hosts.ssh_server import SshServer
 from deploys.hosts.survey import Survey, Surveyed
 from deploys.layout import PROJECT_ROOT
+from deploys.runs import questions
 from deploys.runs.arrival import arrive
 from portside.cluster import file as cluster_file
+from portside.cluster.file import Cluster
 from portside.cluster.monitoring import scraping
 
 NodeKind = TypeVar("NodeKind", bound=Node)
@@ -63,7 +66,14 @@ def surveyed(look: Callable[[], NodeKind]) -> NodeKind:
 def _judged(node_id: str) -> Judgement:
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
     stores = "storage" in cluster.roles_of(node_id)
-    device = cluster.nodes[node_id].device if stores else None
+    questions.expect(
+        lambda: host.get_fact(SshServer),
+        lambda: _look(cluster, node_id),
+        lambda: machine(cluster, node_id),
+        keys.issuers_trusted,
+        lambda: hardening.system(cluster.hardening),
+        *([roster.key_shown] if stores else []),
+    )
     server = host.get_fact(SshServer)
     asked = Asked(
         node_id=node_id,
@@ -76,14 +86,19 @@ def _judged(node_id: str) -> Judgement:
         keep_nginx=cluster.nginx.keep,
         now=time.time(),
     )
-    found = host.get_fact(
+    return judge(_look(cluster, node_id) or Surveyed(), asked)
+
+
+def _look(cluster: Cluster, node_id: str) -> Surveyed | None:
+    stores = "storage" in cluster.roles_of(node_id)
+    device = cluster.nodes[node_id].device if stores else None
+    return host.get_fact(
         Survey,
-        host_name=asked.host,
-        root=None if asked.root is None else str(asked.root),
+        host_name=cluster.host(node_id),
+        root=str(cluster.uploads.root) if stores else None,
         device=None if device is None else str(device),
-        ports=asked.ports,
+        ports=ports_of(cluster, node_id),
     )
-    return judge(found or Surveyed(), asked)
 
 
 def _unprepared(node: Node) -> Iterator[str]:

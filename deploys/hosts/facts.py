@@ -157,6 +157,23 @@ class PathStates(FactBase[dict[str, PathState]]):
         return states
 
 
+class Packages(FactBase[frozenset[str]]):
+    """Those of the Debian packages that are installed."""
+
+    default = frozenset
+
+    def command(self, names: Sequence[str]) -> str:
+        # It complains of those that dpkg has never heard of, and tells of the others.
+        return (
+            f"dpkg-query -W -f '${{db:Status-Status}} ${{Package}}\n' {quoted(names)} 2>/dev/null; "
+            "true"
+        )
+
+    def process(self, output: list[str]) -> frozenset[str]:
+        pairs = (line.partition(" ")[::2] for line in output)
+        return frozenset(name for status, name in pairs if status == "installed")
+
+
 DIGEST_FUNCTION = (
     # A link counts by where it points, a missing file as missing: both are states to tell apart.
     'digest() { for p in "$@"; do if [ -L $p ]; then echo link $p $(readlink $p); '

@@ -91,6 +91,18 @@ class StorageNode(Node):
         return None if point == PurePosixPath("/") else point
 
 
+def machine(cluster: Cluster, node_id: str) -> facts.NodeFacts | None:
+    """What the machine is that pyinfra is preparing now; None where that can't be read."""
+    device = cluster.nodes[node_id].device
+    return host.get_fact(
+        facts.Node,
+        root=str(cluster.uploads.root),
+        device=None if device is None else str(device),
+        sysctls=facts.SYSCTLS,
+        before=BEFORE,
+    )
+
+
 def this_storage_node() -> StorageNode:
     """The storage node that pyinfra is preparing now. Raises PyinfraError like `this_node`."""
     node = this_node()
@@ -107,14 +119,7 @@ def this_node() -> Node:
     """
     node_id = host.data.node_id
     cluster = cluster_file.load(cluster_file.find(PROJECT_ROOT))
-    device = cluster.nodes[node_id].device
-    found = host.get_fact(
-        facts.Node,
-        root=str(cluster.uploads.root),
-        device=None if device is None else str(device),
-        sysctls=facts.SYSCTLS,
-        before=BEFORE,
-    )
+    found, device = machine(cluster, node_id), cluster.nodes[node_id].device
     if found is None:
         raise PyinfraError(f"{node_id}: its memory, cores and disk can't be read")
     if not found.device_present:

@@ -6,8 +6,8 @@ from collections.abc import Generator, Sequence
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
-from pyinfra.facts.deb import DebPackages
 
+from deploys.hosts import facts
 from deploys.operations import apt
 from deploys.runs import request
 
@@ -19,8 +19,9 @@ def packages_installed(packages: Sequence[str | tuple[str, ...]]) -> Generator[s
     + packages: names of Debian packages; of several that do the same, any one will do, and the
       first is installed if there is none
     """
-    installed = host.get_fact(DebPackages)
     choices = [(each,) if isinstance(each, str) else each for each in packages]
+    names = [name for choice in choices for name in choice]
+    installed = host.get_fact(facts.Packages, names=names)
     missing = [choice[0] for choice in choices if not any(name in installed for name in choice)]
     if not missing:
         return

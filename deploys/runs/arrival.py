@@ -3,6 +3,7 @@ asked, and as the only run that is at it."""
 
 from __future__ import annotations
 
+from deploys.runs import questions
 from deploys.runs.connection import hold_on
 from deploys.runs.lock import hold
 from deploys.runs.login import check_login
@@ -14,5 +15,6 @@ def arrive() -> None:
     Raises PyinfraError, or RunRefused when somebody else's run is at it.
     """
     hold_on()
+    questions.listen()
     check_login()
     hold()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 
 from pyinfra import logger
 from pyinfra.context import ctx_config, ctx_state
@@ -14,6 +16,8 @@ from deploys.runs.summary import print_summary
 
 def begin() -> None:
     """See that nothing will be asked of nobody; listen for what goes wrong, to sum it up."""
+    # pyinfra's own command has Python compile all of the deploy anew each time.
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     state = ctx_state.get()  # type: ignore[no-untyped-call]
     # With -y pyinfra doesn't look first; of `--dry -y` nothing would be left.
     state.check_for_changes |= request.read().dry

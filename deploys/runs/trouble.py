@@ -21,6 +21,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from pyinfra.context import ctx_host, ctx_state
 
 from deploys.runs.complaints import complaints
+from deploys.runs.questions import foreseen
 from deploys.runs.remedies import explain
 from portside.operator.keystore import KeystoreError
 
@@ -61,7 +62,8 @@ def contained() -> Iterator[None]:
     state, here = ctx_state.get(), ctx_host.get()  # type: ignore[no-untyped-call]
     _watch(state)
     try:
-        yield
+        with foreseen(state, here):
+            yield
     except RunRefused:
         raise
     except _EXPECTED as error:

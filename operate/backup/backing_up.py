@@ -109,7 +109,7 @@ def verify(site: Site, said: str, tell: Tell) -> None:
     backups.must_be_ours(site, path, manifest)
     for line in _about(manifest, str(path)):
         tell.line(line)
-    tell.line("every digest is right; `fab restore --drill` shows that it can be restored")
+    tell.line("every digest is right; `fab restore latest --drill` shows that it can be restored")
     tell.result({"at": str(path), "manifest": manifest.model_dump(mode="json")})
 
 

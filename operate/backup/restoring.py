@@ -26,10 +26,10 @@ from operate.tell import Tell
 from portside import durable_file
 from portside.backup import archive
 from portside.backup.archive import Manifest, Part
+from portside.backup.contents import DatabaseContents
 from portside.backup.sealing import Seal
 from portside.commands.common import ago
 from portside.operator.programs import CONTROL, CONTROL_BACKUP
-from portside.wire.contents import DatabaseContents
 
 STAGING = "/var/lib/portside-deploy/restore"
 """On the control node: root's alone."""

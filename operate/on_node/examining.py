@@ -1,6 +1,6 @@
 """What a node finds when it looks around, as JSON: names, its peers' ports, whose keys it knows.
 
-Sent by operate/seeing/doctor.py, which says what to look for as one JSON object in the first argument.
+Sent by operate/seeing/doctor.py, which says what to look for in the first argument, as JSON.
 Nothing is changed. Everything is asked with a bound of time: a node whose DNS hangs says so.
 """
 

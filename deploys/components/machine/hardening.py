@@ -91,12 +91,7 @@ REMOVAL = Removal(
 def hardening(node: Node) -> None:
     """Upgrades of security, the journal's bounds, no memory on disk, the kernel's settings."""
     level = node.cluster.hardening
-    found = host.get_fact(
-        System,
-        keys=[key for key, _ in assignments(_sysctl(level))],
-        timers=_TIMERS if level != "off" else (),
-        marker=layout.NGINX_BEFORE_SANDBOX,
-    )
+    found = system(level)
     converged(
         name="nginx runs what is installed",
         service="nginx-installed",
@@ -145,6 +140,16 @@ def hardening(node: Node) -> None:
         levels=[Level((JOURNALD, SYSTEM, WAITING), f"{_READ_AGAIN}; {_TIMERS_STARTED}")],
         holds=_TIMERS_RUN,
         otherwise=_TIMERS_STARTED,
+    )
+
+
+def system(level: Hardening) -> SystemFacts:
+    """What the node's system is now, as far as the level has a say in it."""
+    return host.get_fact(
+        System,
+        keys=[key for key, _ in assignments(_sysctl(level))],
+        timers=_TIMERS if level != "off" else (),
+        marker=layout.NGINX_BEFORE_SANDBOX,
     )
 
 

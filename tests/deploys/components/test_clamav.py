@@ -74,6 +74,7 @@ def test_agent_and_control_plane_read_what_is_scanned_and_by_whom(
     assert str(read.scanner) == address
     control = render(
         "control/control.toml.j2",
+        backups=None,
         layout=layout,
         cluster=node.cluster,
         database_file=None,

@@ -58,6 +58,7 @@ def test_agent_and_control_plane_read_where_spans_go(make_node: MakeNode, tmp_pa
         assert settings.load(path).otlp == expected
         text = render(
             "control/control.toml.j2",
+            backups=None,
             layout=layout,
             cluster=cluster,
             database_file=None,
@@ -119,6 +120,7 @@ def test_agent_and_control_plane_read_what_caches_may_keep_and_who_hears_of_dele
     assert [hook.events for hook in read.hooks] == [("deleted",), ("committed",)]
     text = render(
         "control/control.toml.j2",
+        backups=None,
         layout=layout,
         cluster=node.cluster,
         database_file=None,

@@ -12,17 +12,38 @@ from portside import sizing
 from portside.cluster.file import Cluster
 from portside.quantities import MIB
 from tests.support.lab.deploy import Run, deploy
-from tests.support.lab.machine import nginx_workers, open_ports, something_listens
+from tests.support.lab.machine import (
+    nginx_workers,
+    open_ports,
+    something_listens,
+    ssh_commands_counted,
+)
 from tests.support.lab.places import LAB
 
 SERVICES = ("portside-agent.service", "portside-agent-worker.service")
 
 
-def test_a_second_run_changes_nothing(provisioned: Run) -> None:
-    again = deploy(LAB)
+MOST_COMMANDS = 12
+"""Over SSH to each host, in a run that changes nothing."""
+
+
+def test_a_second_run_changes_nothing_and_asks_little(
+    provisioned: Run, nodes: Mapping[str, Host]
+) -> None:
+    with ssh_commands_counted(nodes) as counts:
+        again = deploy(LAB)
     assert again.succeeded, again.output
     assert (again.hosts("success"), again.hosts("error")) == ({}, {})
     assert len(again.hosts("no_change")) >= 20
+    assert counts.keys() == nodes.keys()
+    assert all(1 <= count <= MOST_COMMANDS for count in counts.values()), counts
+
+
+def test_looking_only_asks_as_little(provisioned: Run, nodes: Mapping[str, Host]) -> None:
+    with ssh_commands_counted(nodes) as counts:
+        looked = deploy(LAB, "--dry")
+    assert looked.succeeded, looked.output
+    assert all(1 <= count <= MOST_COMMANDS for count in counts.values()), counts
 
 
 def test_the_run_says_what_a_container_leaves_out(provisioned: Run) -> None:

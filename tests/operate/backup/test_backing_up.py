@@ -17,7 +17,7 @@ from operate.tell import Tell
 from portside.backup import archive
 from portside.backup.places import Folder
 from portside.operator.keystore import Keystore
-from tests.operate.control_node import ControlNode
+from tests.support.control_node_by_ssh import ControlNode
 from tests.support.ssh_server import SshServer
 
 WORDS = "correct horse battery staple"

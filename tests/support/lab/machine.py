@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from testinfra.host import Host
@@ -55,3 +55,33 @@ def something_listens(host: Host, port: int) -> Iterator[None]:
         yield
     finally:
         host.check_output("systemctl stop lab-listener")
+
+
+_COUNTED = "/etc/ssh/sshd_config.d/10-counted.conf"
+
+
+@contextmanager
+def ssh_commands_counted(hosts: Mapping[str, Host]) -> Iterator[dict[str, int]]:
+    """By host how many commands and file transfers were started over SSH while the block ran, by
+    others than these tests: known when it ends."""
+    for host in hosts.values():
+        host.check_output(f"echo 'LogLevel VERBOSE' > {_COUNTED} && systemctl reload ssh.service")
+    counts: dict[str, int] = {}
+    try:
+        before = {name: _ssh_commands(host) for name, host in hosts.items()}
+        yield counts
+        # Its own connection is older than this level of the log, so it isn't among them.
+        counts.update({name: _ssh_commands(host) - before[name] for name, host in hosts.items()})
+    finally:
+        for host in hosts.values():
+            host.check_output(f"rm {_COUNTED} && systemctl reload ssh.service")
+
+
+def _ssh_commands(host: Host) -> int:
+    # The session's own process says it, which has another name from Debian 13 on.
+    return int(
+        host.run(
+            "journalctl --sync; journalctl -t sshd -t sshd-session --since=-1h --output=cat | "
+            "grep -c '^Starting session: '"
+        ).stdout
+    )
