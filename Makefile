@@ -52,7 +52,7 @@ PYTEST := $(BIN)/python -m pytest -q --dist loadgroup
 # The longest first: whoever comes last finds short ones only. What needs browsers and other
 # people's programs is for `make clients`.
 SUITES := -m "not installed_clients" tests/faults tests/agent tests/protocol tests/control \
-	tests/deploys tests/clients tests/fuzz tests/unit
+	tests/deploys tests/clients tests/fuzz tests/unit tests/operate
 # One process compiles what otherwise each worker would compile for itself, at the same time. What
 # is wrong with a file, the tests' own run says.
 COLLECT := $(PYTEST) --collect-only -qqq $(SUITES) >/dev/null

@@ -139,7 +139,7 @@ def from_nodes(site: Site, tell: Tell, dry: bool = False) -> None:
             tell.line(f"  {line}")
     tell.line(
         "not brought back, for no node has it: apps and their keys, quotas and settings of pools "
-        "made at run time, moves under way. Make the apps anew: `portside-control app create`"
+        "made at run time, moves under way. Make the apps anew: `portside-control app create NAME`"
     )
     tell.line(f"files that one node alone speaks for: `portside-control believe` on {node_id}")
     _tell_learned(site, node_id, None, tell)
