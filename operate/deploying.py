@@ -40,18 +40,23 @@ def deploy(
         *(word for node_id in limit for word in ("--limit", node_id)),
         *(word for key, value in (data or {}).items() for word in ("--data", f"{key}={value}")),
     ]
-    done = subprocess.run(
+    with subprocess.Popen(
         words,
         cwd=site.root,
         env={**os.environ, CLUSTER_VARIABLE: str(site.path.absolute())},
         stdin=subprocess.DEVNULL,
         # What a program reads is the verb's own result.
         stdout=sys.stderr if tell.as_json else None,
-        check=False,
-    )
-    if done.returncode == INTERRUPTED:
+    ) as running:
+        try:
+            code = running.wait()
+        except KeyboardInterrupt:
+            # It has heard that too, says what it left, and tells each node how it ended.
+            running.wait()
+            raise
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
-    return done.returncode
+    return code
 
 
 def deployed(

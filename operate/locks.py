@@ -83,6 +83,8 @@ def show(site: Site, node_ids: Sequence[str], tell: Tell) -> bool:
         elif closure is not None:
             since = f"{closure.since:%Y-%m-%dT%H:%MZ}"
             tell.line(f"{node_id}: closed by {closure.who} since {since}: {closure.why}")
+        elif answer.out.strip():
+            tell.warn(str(node_lock.refusal(node_id, f"closed {answer.out.strip()}")))
         else:
             tell.line(f"{node_id}: open")
     tell.result({node_id: each and each.model_dump(mode="json") for node_id, each in found.items()})

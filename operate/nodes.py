@@ -1,8 +1,8 @@
 """Commands on nodes by OpenSSH, many nodes side by side: each answers for itself.
 
 A node that is down, shows another host key or cuts the connection is an answer as well, and says
-why; the others go on. Ctrl-C ends OpenSSH's processes with this one: what runs on a node ends with
-its connection, so every command here can be given again.
+why; the others go on. Ctrl-C ends OpenSSH's processes with this one. What runs on a node then goes
+on until it writes to the connection that is gone, so whatever is run here may be run again.
 """
 
 from __future__ import annotations

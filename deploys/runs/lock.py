@@ -18,7 +18,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import ctx_host
 
 from deploys.runs import request
-from deploys.runs.trouble import RunRefused
+from deploys.runs.trouble import RunRefused, troubles
 from portside.operator import node_lock
 
 PATIENCE = 30.0
@@ -60,7 +60,7 @@ def _say_how_it_ended(here: Host, channel: Any) -> None:
     disconnect = here.connector.disconnect
 
     def told_first() -> None:
-        outcome = "failed" if here in here.state.failed_hosts else "done"
+        outcome = _outcome(here)
         try:
             channel.sendall(f"{outcome}\n".encode())
             channel.shutdown_write()
@@ -71,6 +71,15 @@ def _say_how_it_ended(here: Host, channel: Any) -> None:
         disconnect()
 
     here.connector.disconnect = told_first  # type: ignore[method-assign]
+
+
+def _outcome(here: Host) -> str:
+    """How this run ended on the host. One that was refused before anything was changed has failed,
+    and what Ctrl+C ended may be half done: neither is among pyinfra's failed hosts."""
+    if request.was_interrupted():
+        return "interrupted"
+    failed = here in here.state.failed_hosts or here.name in troubles
+    return "failed" if failed else "done"
 
 
 def refusal(host: str, answer: str) -> PyinfraError:

@@ -34,6 +34,8 @@ class Request:
 
 
 _request = Request()
+_interrupted_by: list[int] = []
+"""The signals that ended this run."""
 
 
 def current() -> Request:
@@ -71,6 +73,12 @@ def end_when_interrupted() -> None:
     signal.signal(signal.SIGINT, _interrupted)
 
 
+def was_interrupted() -> bool:
+    """Whether Ctrl+C is what ends this run."""
+    return bool(_interrupted_by)
+
+
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    _interrupted_by.append(number)
     print("Interrupted: the next run goes on where this one ended.", file=sys.stderr)
     sys.exit(INTERRUPTED)

@@ -17,6 +17,10 @@ def rotate_keys(site: Site, what: str, tell: Tell, finish: bool = False, dry: bo
     next run goes on from there."""
     if what not in rotation.KINDS:
         raise Refused(f"--what {what}: one of {', '.join(rotation.KINDS)}")
+    if dry and finish:
+        tell.line("would let go of private keys that have ended, and deploy the others")
+        tell.result({"dry": True, "what": what, "finished": True})
+        return
     if dry:
         begun = site.keystore.rotation()
         tell.line(

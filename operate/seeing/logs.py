@@ -47,6 +47,9 @@ def logs(site: Site, node_ids: Sequence[str], wanted: Wanted, tell: Tell) -> boo
         tell.line(f"== {node_id}")
         for line in answer.out.splitlines():
             tell.line(line)
+        for line in answer.err.splitlines():
+            # journalctl's own word on a time that it can't read, say: grep's code hides that.
+            tell.warn(f"{node_id}: {line}")
         if not answer.ok:
             tell.warn(answer.trouble)
             reached = False

@@ -131,7 +131,7 @@ def _trouble(seen: Seen) -> Iterator[str]:
         for line in (*ready.reasons, *ready.warnings):
             yield f"{node_id}: {role}: {line}"
     if not look.mounted:
-        yield f"{node_id}: the data disk is not mounted on {look.disks[0].path}"
+        yield f"{node_id}: the data disk is not mounted where uploads are"
     for disk in look.disks:
         if disk.read_only:
             yield f"{node_id}: {disk.path} is mounted read-only: `dmesg` on the node says why"

@@ -96,7 +96,9 @@ def close(who: str, why: str, now: datetime, audit: str = AUDIT) -> str:
     said = Closure(who=who, since=now, why=why).model_dump_json()
     entry = _entry(who, f"closed: {why}")
     return (
-        f"umask 077; mkdir -p {FOLDER}; {_unless_closed_by_others(who)}"
+        # Two at once would both be told that it is theirs.
+        f"umask 077; mkdir -p {FOLDER}; exec 8>>{FOLDER}/.closing; flock 8; "
+        f"{_unless_closed_by_others(who)}"
         f"printf '%s\\n' {shlex.quote(said)} > {CLOSED}.new && sync {CLOSED}.new && "
         f"mv -f {CLOSED}.new {CLOSED} && sync {FOLDER} && "
         f"{note('ended', entry, audit, outcome='done')} && echo done"

@@ -31,6 +31,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
         os.utime(folder, (1e9 - age, 1e9 - age))
+        if (folder / "settings").exists():
+            os.utime(folder / "settings", (1e9 - age, 1e9 - age))
     (home / "current").symlink_to(f"releases/{'a' * 16}")
     moved = replace(programs.AGENT, home=str(home))
     monkeypatch.setattr(releases, "PROGRAMS", {"storage": moved})
@@ -43,7 +45,7 @@ def test_releases_are_told_with_what_they_are_for(
     assert not releases.releases(site, ["s01", "s02"], Tell())
     said = capsys.readouterr()
     rows = [line.split()[2:4] for line in said.out.splitlines()[1:]]
-    assert rows == [["a" * 16, "runs"], ["b" * 16, "kept"], ["c" * 16, "left"]]
+    assert rows == [["b" * 16, "kept"], ["c" * 16, "left"], ["a" * 16, "runs"]]
     assert "s02: can't be reached" in said.err
 
 
@@ -57,8 +59,8 @@ def test_a_dry_rollback_says_where_to(
 @pytest.mark.parametrize(
     ("nodes", "to", "said"),
     [
-        (["s01"], "d" * 16, "s01 doesn't keep release d+: it keeps b+; nothing was changed"),
-        (["s01"], "v1.0", "--release v1.0: 16 hexadecimal digits"),
+        (["s01"], "d" * 16, "s01 doesn't keep release d+: it keeps b+, c+; nothing was changed"),
+        (["s01"], "v1.0", "--to v1.0: 16 hexadecimal digits"),
         (["s01", "s02"], "", "s02: can't be reached"),
         (["c01"], "", "docs/upgrade.md"),
     ],
@@ -68,3 +70,20 @@ def test_a_rollback_that_cannot_be_changes_nothing(
 ) -> None:
     with pytest.raises(Refused, match=said):
         releases.rollback(site, nodes, Tell(), to)
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("before/release", f"s01: would go back to {'e' * 16}\n"),
+        (f"releases/{'a' * 16}/.returned", "s01: went back before; `--to` names a release"),
+    ],
+)
+def test_it_says_what_the_deploy_will_do(
+    site: Site, home: Path, note: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A change that no run has proven ends first; who went back stays there."""
+    (home / note).parent.mkdir(exist_ok=True)
+    (home / note).write_text(f"{'e' * 16}\n")
+    releases.rollback(site, ["s01"], Tell(), dry=True)
+    assert capsys.readouterr().out.startswith(said)
