@@ -1,4 +1,4 @@
-"""The machines of lab/year.json, an operator's folder and an app at work. Brought up by `make year`."""
+"""Machines of lab/year.json, an operator's folder, an app at work. Brought up by `make year`."""
 
 from __future__ import annotations
 

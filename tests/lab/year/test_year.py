@@ -197,9 +197,10 @@ def test_leave(operator: Operator, day: Everyday, cluster: Cluster) -> None:
     target = operator.folder / "export"
     files = day.snapshot()
     operator.fab("export", str(target))
-    sums = dict(
-        reversed(line.split("  ", 1)) for line in (target / "SHA256SUMS").read_text().splitlines()
-    )
+    sums = {}
+    for line in (target / "SHA256SUMS").read_text().splitlines():
+        digest, _, path = line.partition("  ")
+        sums[path] = digest
     for each in files:
         assert sums[each.path] == each.sha256
         assert hashlib.sha256((target / each.path).read_bytes()).hexdigest() == each.sha256

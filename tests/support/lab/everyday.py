@@ -143,7 +143,7 @@ def everyday(cluster: Cluster) -> Iterator[Everyday]:
     with tempfile.TemporaryDirectory(prefix="everyday-") as folder:
         works: list[Callable[[], None]] = [
             *(
-                lambda kind=kind: _upload(cluster, day, over, Path(folder), kind)  # type: ignore[misc]
+                lambda kind=kind: _upload(cluster, day, over, Path(folder), kind)
                 for kind in ("put", "tus")
             ),
             *[lambda: _read(cluster, day, over)] * _READERS,
