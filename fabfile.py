@@ -62,7 +62,8 @@ def _task(interrupted: str = "nothing was changed", **help_of: str) -> Callable[
             except MISTAKES as error:
                 sys.exit(str(error))
 
-        return fabric.task(name=name, help=help_of)(run)  # type: ignore[no-any-return]
+        # One letter would be --dry of one task and --data-too of another.
+        return fabric.task(name=name, help=help_of, auto_shortflags=False)(run)  # type: ignore[no-any-return]
 
     return made
 

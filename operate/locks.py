@@ -48,6 +48,16 @@ def held(site: Site, node_id: str, what: str) -> Iterator[None]:
                 running.kill()
 
 
+def noted(site: Site, what: str, tell: Tell) -> None:
+    """Have what was asked of the control plane in its node's audit log. It is done already: where
+    the log can't be had, that is said, and nothing else."""
+    node_id = site.control_node()
+    script = node_lock.done(node_lock.me(), what)
+    answer = nodes.ask(site, [node_id], ("sh", "-c", script))[node_id]
+    if not answer.ok:
+        tell.warn(f"{answer.trouble}: its audit log doesn't have this")
+
+
 def close(site: Site, node_ids: Sequence[str], why: str, tell: Tell, dry: bool = False) -> bool:
     """Close these nodes for everybody else's deploys and verbs. Whether all of them are."""
     if not why.strip() or not why.isprintable() or len(why) > node_lock.LONGEST_WHY:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from operate import control_plane
+from operate import control_plane, locks
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.client.control import Control
@@ -45,6 +45,7 @@ def _want(
             tell.result(_as_json(before, dry))
             return
         view = control.set_state(node_id, NodeStateRequest(state=state))
+        locks.noted(site, f"{node_id}: {state}", tell)
         if before.state == "retired":
             # The others have no roster with it, and its services don't run.
             tell.line(

@@ -107,7 +107,7 @@ def retired(node: Node) -> None:
     others = tuple(role for role in node.roles if role != "storage")
     files_in_place(
         name="nginx serves none of its files",
-        files=[File(NGINX_CONF, configuration(node, others), check="nginx -t -q -c {}")],
+        files=[File(NGINX_CONF, configuration(node, roles=others), check="nginx -t -q -c {}")],
     )
     converged(
         name="nginx has heard of it",

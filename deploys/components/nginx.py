@@ -43,7 +43,7 @@ RELOAD = "nginx -t -q\n" + reload_or_start("nginx.service", "tail -n 5 /var/log/
 
 
 def configuration(
-    node: Node, roles: tuple[str, ...] | None = None, monitors: Sequence[str] = ()
+    node: Node, *, roles: tuple[str, ...] | None = None, monitors: Sequence[str] = ()
 ) -> str:
     """The whole of nginx.conf; with `roles` only what these serve. `monitors` are addresses of the
     node that Prometheus runs on."""
@@ -96,7 +96,7 @@ def nginx(node: Node) -> None:
         )
     files_in_place(
         name="nginx.conf",
-        files=[File(FILE, configuration(node, readers(node)), check="nginx -t -q -c {}")],
+        files=[File(FILE, configuration(node, monitors=readers(node)), check="nginx -t -q -c {}")],
     )
     serves(node)
 

@@ -86,6 +86,11 @@ def note(event: str, entry: str, audit: str = AUDIT, outcome: str = "") -> str:
     )
 
 
+def done(who: str, what: str, audit: str = AUDIT) -> str:
+    """Shell: an entry for what was done elsewhere, by the control plane's word."""
+    return note("ended", _entry(who, what), audit, outcome="done")
+
+
 def close(who: str, why: str, now: datetime, audit: str = AUDIT) -> str:
     """Shell: close the node for everybody but `who`; what is in the way is printed as above."""
     said = Closure(who=who, since=now, why=why).model_dump_json()

@@ -70,7 +70,7 @@ def control(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlDoub
     double.close()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The nodes are this computer: their locks and logs must not be."""
     monkeypatch.setattr(node_lock, "CLOSED", str(tmp_path / "closed.json"))
@@ -78,5 +78,5 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_lock, "AUDIT", str(tmp_path / "audit.log"))
     file, audit = str(tmp_path / "lock"), str(tmp_path / "audit.log")
     monkeypatch.setattr(node_lock.script, "__defaults__", (file, audit))
-    for each in (node_lock.close, node_lock.reopen):
+    for each in (node_lock.close, node_lock.reopen, node_lock.done):
         monkeypatch.setattr(each, "__defaults__", (audit,))

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from operate import states
+from operate import locks, states
 from operate.site import Site
 from operate.tell import Tell
 from portside.client.http.errors import ControlRefused
 from portside.commands.storage import nodes
+from portside.operator import node_lock
 from portside.wire.control import DrainProgress
 from tests.support.client.control_double import API_KEY, ControlDouble, refuse
 from tests.support.client.node_views import NODE
@@ -114,3 +115,16 @@ def test_a_refusal_is_told_in_the_control_planes_words(site: Site, control: Cont
     control.faults.append(refuse(409, "no-room"))
     with pytest.raises(ControlRefused, match="so says the double"):
         states.drain(site, "s01", Tell())
+
+
+def test_what_is_wanted_of_a_node_is_in_the_audit_log_of_the_control_planes(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states.drain(site, "s01", Tell())
+    states.undrain(site, "s01", Tell())
+    states.drain(site, "s01", Tell(), dry=True)
+    capsys.readouterr()
+    assert locks.audit(site, ["c01"], Tell(), lines=50, days=1)
+    entries = capsys.readouterr().out.splitlines()[1:]
+    assert len(entries) == 2, entries
+    assert entries[0].split()[1:] == ["c01", node_lock.me(), "s01:", "draining", "done"]

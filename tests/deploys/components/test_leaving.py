@@ -119,7 +119,7 @@ def test_the_others_get_the_roster_alone() -> None:
 
 def test_nginx_of_a_retired_node_knows_no_file_and_no_upload(make_node: MakeNode) -> None:
     node = make_node()
-    whole, text = nginx.configuration(node), nginx.configuration(node, ())
+    whole, text = nginx.configuration(node), nginx.configuration(node, roles=())
     for each in ("listen 443", "alias /srv/portside/uploads", "proxy_pass"):
         assert each in whole and each not in text
 
