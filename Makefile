@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql prometheus prometheus-alertmanager prometheus-node-exporter python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down odd nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
+.PHONY: up down odd year nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -99,6 +99,10 @@ odd: packages $(VENV)/ready  ## VPSes as providers hand them out, from bare to v
 	@$(call install,nmap)
 	$(PYTHON) -m lab --machines lab/odd.json up
 	$(PYTEST) -vv -s --durations=0 tests/lab/odd; outcome=$$?; $(PYTHON) -m lab --machines lab/odd.json down; exit $$outcome
+
+year: packages $(VENV)/ready  ## a cluster's life from bare to export, under an app that never pauses: 25 minutes
+	$(PYTHON) -m lab --machines lab/year.json up
+	$(PYTEST) -x -vv -s --durations=0 tests/lab/year; outcome=$$?; $(PYTHON) -m lab --machines lab/year.json down; exit $$outcome
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
