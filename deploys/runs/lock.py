@@ -92,5 +92,5 @@ def refusal(host: str, answer: str) -> PyinfraError:
 
 def _what() -> str:
     """The deploy, as it is written in the audit log."""
-    named = [Path(each).name for each in sys.argv if each.endswith(".py")]
+    named = [Path(each).name for each in sys.argv[1:] if each.endswith(".py")]
     return f"deploy {' '.join(named) or 'by hand'}"
