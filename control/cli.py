@@ -17,6 +17,7 @@ from control.catalogue import counters
 from control.cluster import api_keys, backup_check, contents, issuer, packing
 from control.cluster.api_keys import AppRefused, NewKey, Scope
 from control.cluster.backup_check import BackupRefused
+from control.cluster.contents import NoDatabase
 from control.cluster.issuer import IssuerKeyUnusable
 from control.db import migrations
 from control.db.database import Database, DatabaseUnavailable
@@ -27,6 +28,7 @@ from control.replication import obstacles
 from control.settings import Settings, SettingsError
 from control.worker import process
 from portside import journal
+from portside.backup.contents import NO_DATABASE
 from portside.quantities import format_duration, parse_duration
 from portside.wire.fields import APP_ID_PATTERN, NAMESPACE_PATTERN
 from portside.wire.keys import LONGEST_OVERLAP
@@ -39,7 +41,7 @@ _USUAL: Sequence[Scope] = ("upload", "read", "delete")
 
 
 def main(arguments_given: Sequence[str] | None = None) -> None:
-    """Run a command; a failure is one line on standard error and exit code 1.
+    """Run a command; a failure is one line on standard error and exit code 1, or NO_DATABASE.
 
     Without arguments those of the process.
     """
@@ -62,8 +64,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
             _believe(found, arguments.node)
         elif arguments.command == "contents":
             with _opened(found) as database:
-                migrations.check(database)
-                print(database.read(contents.of).model_dump_json())
+                print(contents.read(database).model_dump_json())
         elif arguments.command == "pack":
             # Nothing but the backup goes where it is written to.
             out = sys.stdout.buffer
@@ -74,6 +75,9 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
                 print(backup_check.examine(database, found))
         else:
             _app(found, arguments)
+    except NoDatabase as error:
+        print(f"portside-control: {error}", file=sys.stderr)
+        sys.exit(NO_DATABASE)
     except (
         SettingsError,
         IssuerKeyUnusable,

@@ -9,6 +9,7 @@ run twice at once it leaves nothing but whole ones.
 from __future__ import annotations
 
 import secrets
+import shutil
 import tarfile
 import tempfile
 import time
@@ -200,10 +201,9 @@ def _make_folder(spool: Path) -> None:
     for each in spool.glob(".partial-*"):
         if time.time() - each.stat().st_mtime < _LEFT_BEHIND:
             continue
-        for inside in each.iterdir() if each.is_dir() else ():
-            inside.unlink()
         if each.is_dir():
-            each.rmdir()
+            # One that was being sent elsewhere has a folder in it too.
+            shutil.rmtree(each)
         else:
             each.unlink()
 

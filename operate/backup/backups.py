@@ -3,8 +3,10 @@ them."""
 
 from __future__ import annotations
 
+import filecmp
 import getpass
 import hashlib
+import re
 import secrets
 import sys
 from dataclasses import dataclass
@@ -59,10 +61,10 @@ def found(site: Site, said: str) -> Path:
     if Path(said).expanduser().is_file():
         return Path(said).expanduser().absolute()
     if said == "latest":
-        names = Folder(own).names()
-        if not names:
+        newest = _newest(site, Folder(own))
+        if newest is None:
             raise Refused(f"{own} has no backup: name a file, or `fab backup` makes one")
-        return own / names[-1]
+        return own / newest
     where, _, name = said.rpartition("/")
     if not where and (own / name).is_file():
         return own / name
@@ -70,38 +72,58 @@ def found(site: Site, said: str) -> Path:
     if not elsewhere:
         raise Refused(f"there is no file {said}: `fab backup --list` shows what is in {own}")
     if name == "latest":
-        there = place(site, where).names()
-        if not there:
-            raise Refused(f"{where} has no backup")
-        name = there[-1]
+        newest = _newest(site, place(site, where))
+        if newest is None:
+            raise Refused(f"{where} has no backup of cluster {site.cluster.name!r}")
+        name = newest
     if not places.NAME.fullmatch(name):
         raise Refused(f"{name!r} is no backup's name: `fab backup --list --to {where}` shows them")
     return _brought(site, where, name)
 
 
+def _newest(site: Site, there: Place) -> str | None:
+    """The name of this cluster's newest: several clusters may share a place."""
+    own = re.compile(rf"{re.escape(site.cluster.name)}-\d{{8}}T\d{{6}}Z{re.escape(archive.SUFFIX)}")
+    return max((name for name in there.names() if own.fullmatch(name)), default=None)
+
+
 def _brought(site: Site, where: str, name: str) -> Path:
+    """The one that lies there, fetched whole: one of its name on this computer proves nothing of
+    it."""
     target = folder(site)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (target / name).is_file():
-        return target / name
     partial = target / f".partial-{secrets.token_hex(8)}"
     try:
         place(site, where).get(name, partial)
         partial.chmod(0o600)
-        archive.verify(partial)
-        Folder(target).put(partial, name)
+        try:
+            archive.verify(partial)
+        except archive.BackupUnusable as error:
+            said = str(error).replace(str(partial), f"{where}/{name}")
+            raise archive.BackupUnusable(said) from None
+        if not (target / name).is_file():
+            Folder(target).put(partial, name)
+        elif not filecmp.cmp(partial, target / name, shallow=False):
+            raise Refused(
+                f"{where}/{name} is whole, and {target / name} is another file: move that away, "
+                "and give the same command again"
+            )
     finally:
         partial.unlink(missing_ok=True)
     return target / name
 
 
-def checked(site: Site, path: Path) -> Manifest:
+def checked(site: Site, path: Path, *, has_keys: bool = True) -> Manifest:
     """Read all of a backup, and see that it is one of this cluster that this checkout understands.
 
-    Raises Refused, BackupUnusable, KeystoreError, OSError.
+    Without keys here, which are to come out of this very backup, the cluster's name is all there is
+    to compare. Raises Refused, BackupUnusable, KeystoreError, OSError.
     """
     manifest = archive.verify(path)
-    must_be_ours(site, path, manifest)
+    if has_keys:
+        must_be_ours(site, path, manifest)
+    else:
+        _must_have_our_name(site, path, manifest)
     known = {each.name.partition("_")[0] for each in (site.root / _VERSIONS).glob("[0-9]*.py")}
     if manifest.about.revision not in known:
         raise Refused(
@@ -120,16 +142,21 @@ def checked(site: Site, path: Path) -> Manifest:
 
 def must_be_ours(site: Site, path: Path, manifest: Manifest) -> None:
     """Raises Refused for another cluster's backup, also when that has the same name."""
+    _must_have_our_name(site, path, manifest)
     about = manifest.about
-    if about.cluster != site.cluster.name:
-        raise Refused(
-            f"{path} is of cluster {about.cluster!r}, this is {site.cluster.name!r} ({site.path})"
-        )
     kids = {key.kid for key in site.keystore.keyset().keys}
     if not kids & set(about.issuers):
         raise Refused(
             f"{path} is of another cluster named {about.cluster!r}: none of its issuer keys "
             f"({', '.join(about.issuers)}) is in {site.keystore.directory}"
+        )
+
+
+def _must_have_our_name(site: Site, path: Path, manifest: Manifest) -> None:
+    if manifest.about.cluster != site.cluster.name:
+        raise Refused(
+            f"{path} is of cluster {manifest.about.cluster!r}, this is {site.cluster.name!r} "
+            f"({site.path})"
         )
 
 

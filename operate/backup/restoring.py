@@ -21,12 +21,13 @@ from pydantic import ValidationError
 from operate import nodes
 from operate.backup import backups
 from operate.deploying import deployed
+from operate.locks import held
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside import durable_file
 from portside.backup import archive
 from portside.backup.archive import Manifest, Part
-from portside.backup.contents import DatabaseContents
+from portside.backup.contents import NO_DATABASE, DatabaseContents
 from portside.backup.sealing import Seal
 from portside.commands.common import ago
 from portside.operator.programs import CONTROL, CONTROL_BACKUP
@@ -75,7 +76,9 @@ def restore(site: Site, said: str, wishes: Wishes, tell: Tell) -> None:
     path = backups.found(site, said)
     if wishes.with_secrets:
         _bring_back_secrets(site, path, wishes, tell)
-    manifest = backups.checked(site, path)
+    # None are here yet after a dry run of bringing them back.
+    bare = wishes.with_secrets and wishes.dry
+    manifest = backups.checked(site, path, has_keys=not bare)
     part = manifest.part(archive.DATABASE)
     if part is None:
         raise Refused(f"{path} has no database in it")
@@ -85,6 +88,10 @@ def restore(site: Site, said: str, wishes: Wishes, tell: Tell) -> None:
         f"{about.files} files of {about.nodes} nodes, schema {about.revision}: "
         "every digest is right"
     )
+    if bare:
+        _tell_plan_unseen(node_id, wishes, tell)
+        tell.result(_told(manifest, node_id, dry=True, deploys=None))
+        return
     complete = _is_complete(site, node_id)
     if wishes.dry:
         _tell_plan(site, node_id, complete, wishes, tell)
@@ -106,7 +113,9 @@ def restore(site: Site, said: str, wishes: Wishes, tell: Tell) -> None:
         _must_be_wanted(site, node_id, part, wishes)
     _stage(site, node_id, path, part)
     tell.line(f"{node_id}: the database is put in place; the control plane is away for a moment")
-    for line in _put_in_place(site, node_id, _staged(part), part.sha256):
+    with held(site, node_id, f"restore {path.name}"):
+        told = _put_in_place(site, node_id, _staged(part), part.sha256)
+    for line in told:
         tell.line(f"  {line}")
     _tell_learned(site, node_id, manifest, tell)
 
@@ -118,7 +127,7 @@ def from_nodes(site: Site, tell: Tell, dry: bool = False) -> None:
     """
     node_id = site.control_node()
     complete = _is_complete(site, node_id)
-    present = _contents(site, node_id) if complete else None
+    present = _present(site, node_id) if complete else None
     if present is not None and present.files:
         raise Refused(
             f"the database on {node_id} is in order and has {present.files} files: nodes have told "
@@ -135,7 +144,9 @@ def from_nodes(site: Site, tell: Tell, dry: bool = False) -> None:
         tell.line(f"{node_id} is deployed first")
         deployed(site, "site", tell, limit=[node_id])
     elif present is None:
-        for line in _put_in_place(site, node_id, EMPTY, EMPTY):
+        with held(site, node_id, "restore from-nodes"):
+            told = _put_in_place(site, node_id, EMPTY, EMPTY)
+        for line in told:
             tell.line(f"  {line}")
     tell.line(
         "not brought back, for no node has it: apps and their keys, quotas and settings of pools "
@@ -277,6 +288,25 @@ def _tell_learned(site: Site, node_id: str, manifest: Manifest | None, tell: Tel
     tell.result(_told(manifest, node_id, dry=False, files=last.files, silent=list(last.silent)))
 
 
+def _present(site: Site, node_id: str) -> DatabaseContents | None:
+    """What the database has; None: it is damaged, or there is none. Raises Refused where neither
+    can be said: then it may be in order."""
+    answer = nodes.ask(site, [node_id], CONTROL.as_its_user("contents"))[node_id]
+    if answer.unreached is None and answer.code == NO_DATABASE:
+        return None
+    if not answer.ok:
+        raise Refused(
+            f"{answer.trouble}: whether its database is in order can't be said, and nothing was "
+            "changed"
+        )
+    try:
+        return DatabaseContents.model_validate_json(answer.out)
+    except ValidationError:
+        raise Refused(
+            f"{node_id}: it doesn't say in this release's words what its database has: deploy it"
+        ) from None
+
+
 def _contents(site: Site, node_id: str) -> DatabaseContents | None:
     """What the control plane's database has now; None: it isn't in order, or the node is away."""
     answer = nodes.ask(site, [node_id], CONTROL.as_its_user("contents"))[node_id]
@@ -296,6 +326,21 @@ def _tell_plan(site: Site, node_id: str, complete: bool, wishes: Wishes, tell: T
         present = _contents(site, node_id)
         there = f"{present.files} files" if present else "no database that can be used"
         tell.line(f"{node_id} has {there}: would be set aside, under a name with the date")
+    tell.line("then nodes would tell what they have stored since")
+
+
+def _tell_plan_unseen(node_id: str, wishes: Wishes, tell: Tell) -> None:
+    """Where the keys by which nodes are known are still to come."""
+    tell.line(
+        f"{node_id} isn't asked what it has: the keys that it is known by are among these secrets"
+    )
+    if wishes.drill:
+        tell.line("would put the database into one beside the one that it uses, and remove it")
+        return
+    tell.line(
+        f"would deploy {node_id} if it has no control plane; a database that it has would be set "
+        "aside, under a name with the date"
+    )
     tell.line("then nodes would tell what they have stored since")
 
 

@@ -7,6 +7,10 @@ from pydantic import Field
 from portside.wire.base import Message
 from portside.wire.bounds import MOST_NODES, Amount, Label, Moment
 
+NO_DATABASE = 3
+"""The exit code of `portside-control contents` where the database is damaged or was never made: of
+the failures the only one that says that nothing would be lost with it."""
+
 
 class DatabaseContents(Message):
     """Figures. `revision` is the schema's, `silent` are nodes that haven't spoken since the

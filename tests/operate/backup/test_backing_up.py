@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import tarfile
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,6 @@ from tests.support.control_node_by_ssh import ControlNode
 from tests.support.ssh_server import SshServer
 
 WORDS = "correct horse battery staple"
-
-
-@pytest.fixture
-def node(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ControlNode:
-    return ControlNode(tmp_path / "node", site, monkeypatch)
 
 
 @pytest.fixture
@@ -143,6 +140,24 @@ def test_a_database_that_is_damaged_is_told_of_and_leaves_the_older_ones_alone(
     with pytest.raises(Refused, match=r"no copy of the database could be made: c01: .*database"):
         backing_up.backup(site, None, Tell())
     assert list(backups.folder(site).iterdir()) == [older]
+
+
+def test_what_runs_that_were_killed_left_here_stops_no_later_one(
+    site: Site, node: ControlNode
+) -> None:
+    # Killed while it was sent elsewhere: what was read back lies in a folder of its own.
+    left = backups.folder(site) / ".partial-killed"
+    (left / "tmp1").mkdir(parents=True)
+    (left / "tmp1" / "back").write_bytes(b"half")
+    (left / "fetched").write_bytes(b"half")
+    file = backups.folder(site) / ".partial-file"
+    file.write_bytes(b"half")
+    fresh = backups.folder(site) / ".partial-fresh"
+    fresh.mkdir()
+    for each in (left, file):
+        os.utime(each, (time.time() - 2 * 86400,) * 2)
+    path = made(site)
+    assert sorted(backups.folder(site).iterdir()) == [fresh, path]
 
 
 def test_a_dry_run_changes_nothing(
