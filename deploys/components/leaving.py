@@ -88,7 +88,11 @@ _RELOADED = "nginx -t -q && systemctl try-reload-or-restart nginx.service\n"
 
 @deploy("Retire")
 def retired(node: Node) -> None:
-    """Nothing of the node's is served and nothing comes in; its data stays as it is."""
+    """Nothing of the node's is served and nothing comes in; its data stays as it is.
+
+    That it was let go it says itself only later (operate/leaving/mark.py): once it was looked at
+    again in this state.
+    """
     converged(
         name="Agent and worker are stopped",
         service="retired",
@@ -99,10 +103,6 @@ def retired(node: Node) -> None:
         ),
         # Uploads under way end before; the worker has nothing to do by then.
         otherwise=f"systemctl disable --quiet --now {_SERVICES}",
-    )
-    files_in_place(
-        name="It says so itself",
-        files=[File(layout.RETIRED, f"{node.node_id} was retired: `fab retire NODE`.\n")],
     )
     others = tuple(role for role in node.roles if role != "storage")
     files_in_place(
