@@ -32,9 +32,7 @@ def uninstall(
     if not lost:
         _must_be_retired(site, node_id, data_too)
     elif data_too and not dry:
-        tell.line(
-            f"--lost --data-too removes the files on {node_id}, wherever else they are or not"
-        )
+        tell.line(f"--lost --data-too removes files that may be nowhere but on {node_id}")
         left = f"{node_id} is as it was"
         id_typed(node_id, f"the files on a node that isn't retired go by hand only. {left}", left)
     way = "everything-and-data" if data_too else "everything"
