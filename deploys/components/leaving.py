@@ -129,12 +129,8 @@ def retired(node: Node) -> None:
     )
 
 
-@deploy("Uninstall")
-def uninstalled(node_id: str, root: str, *, keep_nginx: bool, data_too: bool) -> None:
-    """Everything of Portside's but its data, and with `data_too` that too.
-
-    `root` is the folder of the data, `keep_nginx` whether nginx has sites of the operator's.
-    """
+def must_be_apart(root: str) -> None:
+    """Raise PyinfraError for data in a folder that is removed with whatever is in it."""
     below = [each for each in _trees() if PurePosixPath(root).is_relative_to(each)]
     if below:
         raise PyinfraError(
@@ -142,6 +138,15 @@ def uninstalled(node_id: str, root: str, *, keep_nginx: bool, data_too: bool) ->
             "with all that is in it: nothing was. Move the data to another folder first, and say "
             "so in the cluster file"
         )
+
+
+@deploy("Uninstall")
+def uninstalled(node_id: str, root: str, *, keep_nginx: bool, data_too: bool) -> None:
+    """Everything of Portside's but its data, and with `data_too` that too.
+
+    `root` is the folder of the data, `keep_nginx` whether nginx has sites of the operator's.
+    """
+    must_be_apart(root)
     for name, removal in STOPPED:
         taken_away(name=f"{name} is gone", removal=removal)
     debians_nginx(name="nginx as Debian has it", keep=keep_nginx)

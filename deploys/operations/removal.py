@@ -19,6 +19,10 @@ BEGUN = f"{layout.STATE}.removal-"
 which is removed too."""
 
 
+_TREES_GONE = "rm -rf --one-file-system --preserve-root=all"
+"""What is mounted at one of them or below holds something else: the run ends there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Removal:
     """What a component has put on a machine. Nothing is in it that somebody else may have written.
@@ -61,7 +65,7 @@ def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
     found = host.get_fact(Leftovers, paths=paths)
     if not found:
         return
-    *paths, begun = paths
+    *there, begun = paths
     steps = ["set -e", f": > {begun}", removal.first]
     if removal.units:
         # The last first: a timer would start its service again. What is no unit any more is passed
@@ -71,9 +75,9 @@ def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
             f"    [ ! -e {layout.UNITS}/$unit ] || systemctl disable --quiet --now $unit\n"
             "done"
         )
-    single = [each for each in paths if each not in removal.trees]
+    single = [each for each in there if each not in removal.trees]
     steps.append(f"rm -f {facts.quoted(single)}" if single else "")
-    steps.append(f"rm -rf --one-file-system {facts.quoted(removal.trees)}" if removal.trees else "")
+    steps.append(f"{_TREES_GONE} {facts.quoted(removal.trees)}" if removal.trees else "")
     steps.append("systemctl daemon-reload" if removal.units else "")
     steps.append(removal.then)
     steps += [

@@ -15,10 +15,7 @@ OWN = tuple(
     )
 )
 """Portside's own folders beside the data's: they go with it when it is taken off a machine."""
-_OTHERS = (
-    *("/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr"),
-    *("/opt/portside", "/opt/portside-control", *OWN),
-)
+_OTHERS = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr", "/opt/portside", *OWN)
 _PARENTS = ("/", "/opt", "/var", "/var/lib")
 """The root is the agent's own: as one of these it would take the system away from itself."""
 
