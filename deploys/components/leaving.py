@@ -158,8 +158,8 @@ def uninstalled(node_id: str, root: str, *, keep_nginx: bool, data_too: bool) ->
         taken_away(name=f"{name} is gone", removal=removal)
     host.log(f"packages stay: {', '.join(sorted(base.PACKAGES))}")
     host.log(
-        f"a database of PostgreSQL's stays, where there is one: `dropdb {control_database.NAME}` "
-        "as postgres removes it"
+        f"a database of PostgreSQL's stays, where there is one: `dropdb {control_database.NAME}`, "
+        f"then `dropuser {layout.CONTROL_USER}`, as postgres remove it"
     )
     if not data_too:
         host.log(f"data stays: {root}, {layout.CONTROL_HOME}, {layout.CONTROL_BACKUPS}")
