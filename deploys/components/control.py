@@ -61,7 +61,7 @@ REMOVAL = Removal(
     units=(layout.CONTROL_SERVICE, layout.CONTROL_WORKER_SERVICE),
     files=(
         *(layout.CONTROL_TOML, layout.CONTROL_GUNICORN_CONF, layout.CONTROL_DATABASE_URL),
-        *(layout.ISSUER_KEY, programs.CONTROL.on_path),
+        *(layout.ISSUER_KEY, layout.ALERTS_PASSWORD, programs.CONTROL.on_path),
     ),
     trees=(layout.CONTROL_PROGRAM,),
 )

@@ -8,8 +8,10 @@ goes. Packages stay: others may use them by now.
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -21,6 +23,7 @@ from deploys.components import (
     control,
     control_database,
     control_replica,
+    monitoring,
     nginx_sandbox,
     roster,
 )
@@ -53,6 +56,7 @@ REMOVALS: tuple[tuple[str, Removal], ...] = (
     ("Control plane", control.REMOVAL),
     ("Backups", control_database.REMOVAL),
     ("Replica", control_replica.REMOVAL),
+    ("Monitoring", monitoring.REMOVAL),
     ("Renewal of the certificate", acme.REMOVAL),
     ("ClamAV's part", clamav.REMOVAL),
     ("nginx's sandbox", nginx_sandbox.REMOVAL),
@@ -67,13 +71,17 @@ REMOVALS: tuple[tuple[str, Removal], ...] = (
     ("The deploy's own", _LAST),
 )
 
+STOPPED = REMOVALS[:5]
+"""What reads and writes data: it goes before that does."""
+
 CONTROL_DATA = Removal(trees=(layout.CONTROL_HOME, layout.CONTROL_BACKUPS))
 
 _IS_OURS = f"grep -q '^# Written by Portside' {NGINX_CONF} 2>/dev/null"
 
 _DEBIANS_NGINX = f"""\
 set -e
-mv -fT {NGINX_CONF} {NGINX_CONF}.portside
+# Only ours: a run that was killed may have left Debian's there by now.
+if {_IS_OURS}; then mv -fT {NGINX_CONF} {NGINX_CONF}.portside; fi
 if ! DEBIAN_FRONTEND=noninteractive apt-get install --reinstall --yes --quiet \\
     -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confmiss nginx-common; then
     mv -fT {NGINX_CONF}.portside {NGINX_CONF}
@@ -88,7 +96,11 @@ _RELOADED = "nginx -t -q && systemctl try-reload-or-restart nginx.service\n"
 
 @deploy("Retire")
 def retired(node: Node) -> None:
-    """Nothing of the node's is served and nothing comes in; its data stays as it is."""
+    """Nothing of the node's is served and nothing comes in; its data stays as it is.
+
+    That it was let go it says itself only later (operate/leaving/mark.py): once it was looked at
+    again in this state.
+    """
     converged(
         name="Agent and worker are stopped",
         service="retired",
@@ -99,10 +111,6 @@ def retired(node: Node) -> None:
         ),
         # Uploads under way end before; the worker has nothing to do by then.
         otherwise=f"systemctl disable --quiet --now {_SERVICES}",
-    )
-    files_in_place(
-        name="It says so itself",
-        files=[File(layout.RETIRED, f"{node.node_id} was retired: `fab retire NODE`.\n")],
     )
     others = tuple(role for role in node.roles if role != "storage")
     files_in_place(
@@ -121,22 +129,38 @@ def retired(node: Node) -> None:
     )
 
 
+def must_be_apart(root: str) -> None:
+    """Raise PyinfraError for data in a folder that is removed with whatever is in it."""
+    below = [each for each in _trees() if PurePosixPath(root).is_relative_to(each)]
+    if below:
+        raise PyinfraError(
+            f"uploads.root is {root}, in {below[0]}, which is Portside's own and would be removed "
+            "with all that is in it: nothing was. Move the data to another folder first, and say "
+            "so in the cluster file"
+        )
+
+
 @deploy("Uninstall")
 def uninstalled(node_id: str, root: str, *, keep_nginx: bool, data_too: bool) -> None:
     """Everything of Portside's but its data, and with `data_too` that too.
 
     `root` is the folder of the data, `keep_nginx` whether nginx has sites of the operator's.
     """
-    for name, removal in REMOVALS[:2]:
+    must_be_apart(root)
+    for name, removal in STOPPED:
         taken_away(name=f"{name} is gone", removal=removal)
     debians_nginx(name="nginx as Debian has it", keep=keep_nginx)
     if data_too:
         data_gone(name="The data is gone", root=root, node_id=node_id)
         taken_away(name="The control plane's data is gone", removal=CONTROL_DATA)
     banners(own=False)
-    for name, removal in REMOVALS[2:]:
+    for name, removal in REMOVALS[len(STOPPED) :]:
         taken_away(name=f"{name} is gone", removal=removal)
     host.log(f"packages stay: {', '.join(sorted(base.PACKAGES))}")
+    host.log(
+        f"a database of PostgreSQL's stays, where there is one: `dropdb {control_database.NAME}`, "
+        f"then `dropuser {layout.CONTROL_USER}`, as postgres remove it"
+    )
     if not data_too:
         host.log(f"data stays: {root}, {layout.CONTROL_HOME}, {layout.CONTROL_BACKUPS}")
 
@@ -161,6 +185,12 @@ _STAMPS = (
     *("agent", "worker", "control", "control-worker", "control-backup", "control-replica"),
     *("certificate", "disk", "retired", "nginx"),
 )
+
+
+def _trees() -> tuple[str, ...]:
+    """All folders that are removed with whatever is in them."""
+    every = (*(removal for _, removal in REMOVALS), CONTROL_DATA)
+    return tuple(tree for each in every for tree in each.trees)
 
 
 @operation()

@@ -16,7 +16,7 @@ from deploys.hosts.node import Node
 from deploys.operations.files import Directory, File, directories_in_place, files_in_place
 from deploys.operations.packages import packages_installed
 from deploys.operations.reloading import runs
-from deploys.operations.removal import files_gone
+from deploys.operations.removal import Removal, files_gone
 from deploys.operations.rendering import render
 from deploys.operations.services import Level, converged
 from portside import sizing
@@ -29,6 +29,27 @@ _SERVERS_FILES = (
     *(layout.ALERTMANAGER_SETTINGS, layout.MAIL_PASSWORD, layout.WEBHOOK_TOKEN),
     *monitoring_server.GRAFANAS_FILES,
 )
+
+
+def _stopped(services: tuple[str, ...]) -> str:
+    """Shell: services stopped for good, where they are ours."""
+    return "\n".join(
+        f"[ ! -e {dropin(each)} ] || systemctl disable --quiet --now {each} 2>/dev/null || true"
+        for each in services
+    )
+
+
+REMOVAL = Removal(
+    files=(*_SERVERS_FILES, dropin(_EXPORTER)),
+    folders=(
+        *(dropin(each).rpartition("/")[0] for each in (*SERVER_SERVICES, _EXPORTER)),
+        *(layout.TOLD, layout.MONITORING, layout.GRAFANA_BOARDS, "/usr/local/share/portside"),
+    ),
+    machine=True,
+    first=_stopped((*SERVER_SERVICES, _EXPORTER)),
+    then="systemctl daemon-reload",
+)
+"""Services that are ours are stopped; packages and what was measured stay."""
 
 
 @deploy("Monitoring")
@@ -75,15 +96,11 @@ def exporters_dropin() -> str:
 
 def _gone(name: str, services: tuple[str, ...], files: tuple[str, ...]) -> None:
     """Services stopped for good where they are ours, and their files removed."""
-    stop = "\n".join(
-        f"[ ! -e {dropin(each)} ] || systemctl disable --quiet --now {each} 2>/dev/null || true"
-        for each in services
-    )
     stamps = tuple(f"{layout.STATE}/{stamp}.stamp" for stamp in ("alertmanager", "node-exporter"))
     files_gone(
         name=name,
         paths=(*files, *(stamps if _EXPORTER in services else stamps[:1])),
-        first=stop,
+        first=_stopped(services),
         then="systemctl daemon-reload",
         service="prometheus",
     )

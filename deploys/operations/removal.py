@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,14 @@ from deploys import layout
 from deploys.hosts import facts
 from deploys.hosts.leftovers import Leftovers
 from deploys.layout import STATE
+
+BEGUN = f"{layout.STATE}.removal-"
+"""With a digest of what goes: there while a removal is under way. Beside the deploy's own folder,
+which is removed too."""
+
+
+_TREES_GONE = "rm -rf --one-file-system --preserve-root=all"
+"""What is mounted at one of them or below holds something else: the run ends there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +44,19 @@ class Removal:
     then: str = ""
 
     def paths(self, keep_identity: bool) -> tuple[str, ...]:
-        """Everything that is not to be there afterwards, folders aside."""
+        """Everything that is not to be there afterwards, folders aside; last the mark of it."""
         units = (f"{layout.UNITS}/{unit}" for unit in self.units)
         own = () if keep_identity else self.identity
-        return (*units, *self.files, *self.trees, *own)
+        begun = BEGUN + hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return (*units, *self.files, *self.trees, *own, begun)
 
 
 @operation()
 def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
     """All that a component has put on a machine is gone. Nothing of it there: nothing is done.
 
-    A run that was killed half-way is finished by the next: what is left is found by being there.
+    A run that was killed half-way is finished by the next, to what comes after the files: a mark
+    says that it was begun, and goes last.
 
     + removal: what it has put there
     + keep_identity: whether its keys and certificates stay
@@ -54,7 +65,8 @@ def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
     found = host.get_fact(Leftovers, paths=paths)
     if not found:
         return
-    steps = ["set -e", removal.first]
+    *there, begun = paths
+    steps = ["set -e", f": > {begun}", removal.first]
     if removal.units:
         # The last first: a timer would start its service again. What is no unit any more is passed
         # over; one that doesn't stop ends the run.
@@ -63,14 +75,15 @@ def taken_away(removal: Removal, keep_identity: bool = False) -> Generator[str]:
             f"    [ ! -e {layout.UNITS}/$unit ] || systemctl disable --quiet --now $unit\n"
             "done"
         )
-    single = [each for each in paths if each not in removal.trees]
+    single = [each for each in there if each not in removal.trees]
     steps.append(f"rm -f {facts.quoted(single)}" if single else "")
-    steps.append(f"rm -rf {facts.quoted(removal.trees)}" if removal.trees else "")
+    steps.append(f"{_TREES_GONE} {facts.quoted(removal.trees)}" if removal.trees else "")
     steps.append("systemctl daemon-reload" if removal.units else "")
     steps.append(removal.then)
     steps += [
         f"[ ! -d {each} ] || rmdir --ignore-fail-on-non-empty {each}" for each in removal.folders
     ]
+    steps.append(f"rm -f {begun}")
     yield "\n".join(filter(None, steps))
 
 

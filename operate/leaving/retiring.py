@@ -2,7 +2,7 @@
 
 In this order, so that whatever breaks off leaves a state from which the same command goes on: look
 at what is on it; tell the control plane; stop its services; look again, for what came in between;
-then the others get a roster without it. Its data stays where it is.
+mark the node as let go; then the others get a roster without it. Its data stays where it is.
 
 A node that is lost can't be asked. What goes with it is the control plane's word alone, and whoever
 lets it go says so in so many words.
@@ -10,17 +10,18 @@ lets it go says so in so many words.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from operate import control_plane, nodes
+from operate import control_plane, locks, nodes
 from operate.deploying import deploy, deployed
+from operate.leaving import mark
+from operate.leaving.consent import id_typed
 from operate.leaving.proof import Found, files_of, look
 from operate.site import Refused, Site
 from operate.tell import Tell
 from portside.client.control import Control
-from portside.client.http.errors import ControlUnavailable
+from portside.client.http.errors import ControlError, ControlUnavailable
 from portside.operator.programs import AGENT
 from portside.wire.control import NodeStateRequest
 from portside.wire.inventory import OnlyCopiesQuery
@@ -37,6 +38,14 @@ def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> bool:
     """
     _must_store(site, node_id)
     with _asked(site) as control:
+        if _is_let_go(site, node_id, control):
+            # Others that have a roster without it answer its questions no more.
+            tell.line(f"{node_id}: was let go before, with nothing on it that was nowhere else")
+            if dry:
+                tell.line(_would_hear(site, node_id))
+                tell.result({"dry": True, "retired": True, "node_id": node_id})
+                return True
+            return _left(site, node_id, tell, None, lost=False)
         found = look(site, node_id, control, tell)
         _must_be_elsewhere(found, node_id, tell)
         tell.line(
@@ -49,14 +58,20 @@ def retire(site: Site, node_id: str, tell: Tell, dry: bool = False) -> bool:
                 tell.line(line)
             tell.result({"dry": True, "retired": False, "node_id": node_id, **found.as_json()})
             return True
+        # A node that somebody closed or is changing can't be stopped: found out before anybody is
+        # told. The deploy takes the lock itself.
+        with locks.held(site, node_id, "retire: whether it may be changed"):
+            pass
         if control is not None and control.node(node_id).state != "retired":
             # Its own look refuses what is to be drained first.
             control.set_state(node_id, NodeStateRequest(state="retired"))
         tell.line(f"{node_id}: retired; its services are stopped now")
         deployed(site, _DEPLOY, tell, limit=[node_id], data={_SUBJECT: node_id})
         again = look(site, node_id, control, tell, frozenset(found.asked_others))
-        if again.alone:
+        if not again.may_go:
             _take_back(control, node_id, again, tell)
+        mark.leave(site, node_id)
+    _note(site, f"{node_id}: retired", tell)
     return _left(site, node_id, tell, found, lost=False)
 
 
@@ -89,6 +104,7 @@ def retire_lost(
             return True
         _confirmed(node_id, found, accepted)
         control.set_state(node_id, NodeStateRequest(state="retired", force=True))
+    _note(site, f"{node_id}: retired as lost, with {found.alone} files", tell)
     return _left(site, node_id, tell, found, lost=True)
 
 
@@ -142,23 +158,50 @@ def _must_be_elsewhere(found: Found, node_id: str, tell: Tell) -> None:
 def _would(site: Site, node_id: str, control: Control | None) -> Iterator[str]:
     state = "" if control is None else f"is {control.node(node_id).state}, would be retired; "
     yield f"{node_id}: {state}its services would be stopped, its data stays"
+    yield _would_hear(site, node_id)
+
+
+def _would_hear(site: Site, node_id: str) -> str:
     others = [each for each in site.cluster.nodes if each != node_id]
-    yield f"{', '.join(others)}: would get a roster without it"
+    return f"{', '.join(others)}: would get a roster without it"
+
+
+def _is_let_go(site: Site, node_id: str, control: Control | None) -> bool:
+    """Whether only the others are left to hear of it: by its mark, unless it was taken back."""
+    if not mark.is_there(site, node_id):
+        return False
+    return control is None or control.node(node_id).state == "retired"
+
+
+def _note(site: Site, what: str, tell: Tell) -> None:
+    """In the audit log of the control plane's node, which outlives this one."""
+    if site.cluster.control_url is not None:
+        locks.noted(site, what, tell)
 
 
 def _take_back(control: Control | None, node_id: str, found: Found, tell: Tell) -> None:
     """What came in between keeps the node: its files can still be copied away."""
-    if control is not None:
-        control.set_state(node_id, NodeStateRequest(state="draining"))
+    # First of all: whatever else goes wrong, its operator knows what is on it.
     for line in found.lines(node_id):
         tell.warn(line)
+    tell.result({"retired": False, "node_id": node_id, **found.as_json()})
+    if control is not None:
+        try:
+            control.set_state(node_id, NodeStateRequest(state="draining"))
+        except ControlError as error:
+            raise Refused(
+                f"{node_id}: these came while it was being let go, and it stays retired for the "
+                f"control plane, which doesn't let it drain: {error}. Its services are stopped and "
+                f"its data stays: mend that, then `fab undrain {node_id}` and `fab reinstall "
+                f"{node_id}`"
+            ) from None
     raise Refused(
         f"{node_id}: these came while it was being let go. `fab reinstall {node_id}` starts its "
         f"services again, then `fab drain {node_id} --watch` copies them away"
     )
 
 
-def _left(site: Site, node_id: str, tell: Tell, found: Found, lost: bool) -> bool:
+def _left(site: Site, node_id: str, tell: Tell, found: Found | None, lost: bool) -> bool:
     """The others hear that it is gone; what is left to do is said."""
     site.keystore.forget_node_key(node_id)
     others = [each for each in site.cluster.nodes if each != node_id]
@@ -183,7 +226,7 @@ def _left(site: Site, node_id: str, tell: Tell, found: Found, lost: bool) -> boo
             "node_id": node_id,
             "lost": lost,
             "roster_everywhere": not code,
-            **found.as_json(),
+            **({} if found is None else found.as_json()),
         }
     )
     return not code
@@ -220,17 +263,9 @@ def _meaning(node_id: str, found: Found) -> Iterator[str]:
 
 def _confirmed(node_id: str, found: Found, accepted: str) -> None:
     """Raises Refused unless its operator has said what is lost."""
+    left = f"{node_id} is not retired"
     if accepted:
         if accepted != str(found.alone):
-            raise Refused(
-                f"--yes-i-lose {accepted}: it is {found.alone} files. {node_id} is not retired"
-            )
+            raise Refused(f"--yes-i-lose {accepted}: it is {found.alone} files. {left}")
         return
-    if not sys.stdin.isatty():
-        raise Refused(
-            f"there is no terminal to ask on: --yes-i-lose {found.alone} says it. {node_id} is not "
-            "retired"
-        )
-    print(f"Type {node_id} to go on: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() != node_id:
-        raise Refused(f"that was not its id: {node_id} is not retired")
+    id_typed(node_id, f"--yes-i-lose {found.alone} says it. {left}", left)

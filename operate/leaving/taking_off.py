@@ -10,14 +10,13 @@ from pydantic import ValidationError
 
 from operate import control_plane, nodes
 from operate.deploying import deployed
+from operate.leaving import mark
+from operate.leaving.consent import id_typed
 from operate.site import MISTAKES, Refused, Site
 from operate.tell import Tell
 from portside.operator import known_hosts
 from portside.operator.programs import AGENT
 from portside.wire.inventory import LeavingPage
-
-_RETIRED = "/etc/portside/retired"
-"""As deploys/layout.py has it: there on a node that was retired."""
 
 
 def uninstall(
@@ -31,7 +30,11 @@ def uninstall(
     """Take Portside off a node that was let go. Raises one of MISTAKES, with nothing changed."""
     _reached(site, node_id)
     if not lost:
-        _must_be_retired(site, node_id)
+        _must_be_retired(site, node_id, data_too)
+    elif data_too and not dry:
+        tell.line(f"--lost --data-too removes files that may be nowhere but on {node_id}")
+        left = f"{node_id} is as it was"
+        id_typed(node_id, f"the files on a node that isn't retired go by hand only. {left}", left)
     way = "everything-and-data" if data_too else "everything"
     deployed(site, "uninstall", tell, limit=[node_id], data={"uninstall": way}, dry=dry)
     root = site.cluster.uploads.root
@@ -40,7 +43,9 @@ def uninstall(
     else:
         tell.line(f"{node_id}: Portside is off it. Its line may leave {site.path} now")
     if not data_too:
-        tell.line(f"  its data stays in {root}; --data-too takes that as well")
+        # The node's mark goes with the rest: afterwards nothing tells that it was let go.
+        too = "--data-too" if dry else f"`fab uninstall {node_id} --lost --data-too`"
+        tell.line(f"  its data stays in {root}; {too} takes that as well")
     tell.result({"dry": dry, "node_id": node_id, "data_too": data_too})
 
 
@@ -88,29 +93,36 @@ def _reached(site: Site, node_id: str) -> None:
         raise Refused(f"{answer.trouble}: nothing can be done on it, and nothing was")
 
 
-def _must_be_retired(site: Site, node_id: str) -> None:
-    """By its own mark, or the control plane's word: either may be gone."""
+def _must_be_retired(site: Site, node_id: str, data_too: bool) -> None:
+    """By its own mark, or the control plane's word: either may be gone. With its data, by both.
+
+    The control plane says it of a node that was given up as lost too, and of one that is in no
+    roster; the mark alone stays on one that was taken back.
+    """
     if "control" in site.cluster.roles_of(node_id):
         raise Refused(
             f"{node_id} has the control plane: with it goes what the cluster knows of its files. "
             f"`fab uninstall {node_id} --lost` says that this is meant"
         )
-    if nodes.ask(site, [node_id], ("test", "-e", _RETIRED))[node_id].ok:
-        return
-    why = "it doesn't say that it was"
-    if site.cluster.control_url is not None:
+    marked = mark.is_there(site, node_id)
+    state: str | None = None
+    if site.cluster.control_url is not None and (data_too or not marked):
         try:
             state = control_plane.answer(site, lambda control: control.node(node_id).state)
         except MISTAKES as error:
-            why = str(error)
-        else:
-            if state == "retired":
-                return
-            why = f"it is {state}"
-    raise Refused(
-        f"{node_id} is not retired ({why}): `fab drain {node_id} --watch`, then `fab retire "
-        f"{node_id}`. --lost takes Portside off although files there may be nowhere else"
-    )
+            raise Refused(f"whether {node_id} was retired can't be told: {error}") from None
+    if state not in (None, "retired") or (state is None and not marked):
+        raise Refused(
+            f"{node_id} is not retired ({f'it is {state}' if state else 'it has no mark of it'}): "
+            f"`fab drain {node_id} --watch`, then `fab retire {node_id}`. --lost takes Portside "
+            "off although files there may be nowhere else"
+        )
+    if data_too and not marked:
+        raise Refused(
+            f"{node_id} has no mark that it was let go with nothing on it that was nowhere else: "
+            f"`fab retire {node_id}` looks at that. Without --data-too its data stays; --lost "
+            "--data-too removes it although files there may be nowhere else"
+        )
 
 
 def _stored(site: Site, node_id: str) -> int | None:

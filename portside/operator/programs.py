@@ -9,6 +9,8 @@ from portside.cluster.roles import Role
 MARKER = ".portside-root"
 """In the root of the data filesystem: proves that it is mounted and whose it is."""
 
+RETIRED = "/etc/portside/retired"
+"""There on a node that was let go for good: nothing is deployed to it as long as it is."""
 
 CONTROL_BACKUP = "/usr/local/libexec/portside-control-backup"
 """Makes copies of the control plane's database on its node, and puts one in place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from operate import locks
 from operate.leaving import proof, retiring, taking_off
 from operate.site import Refused, Site
 from operate.tell import Tell
-from portside.operator import programs
+from portside.client.control import Control
+from portside.client.http.errors import ControlUnavailable
+from portside.operator import node_lock, programs
 from portside.operator.programs import Program
 from portside.tokens import SigningKey
 from portside.wire.inventory import (
@@ -55,6 +59,7 @@ class Node:
         self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
         self.has(EMPTY)
         self.others()
+        self.mark = folder / "retired"
 
     def has(self, *pages: LeavingPage) -> None:
         for name, page in zip(("page", "page2"), pages, strict=False):
@@ -62,6 +67,9 @@ class Node:
 
     def others(self, *said: AskedNodes) -> None:
         (self.folder / "others").write_text(AskedPage(files=said).model_dump_json())
+
+    def marked(self) -> bool:
+        return self.mark.exists()
 
     def question(self) -> list[str]:
         return [each["file_id"] for each in json.loads((self.folder / "question").read_text())]
@@ -79,6 +87,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     here = Here(programs.AGENT.name, programs.AGENT.home, programs.AGENT.user)
     for module in (proof, retiring, taking_off):
         monkeypatch.setattr(module, "AGENT", here)
+    monkeypatch.setattr(programs, "RETIRED", str(made.mark))
     return made
 
 
@@ -161,6 +170,7 @@ def test_what_another_node_vouches_for_itself_may_go(
         ("retire_node", ("s02", "c01")),
     ]
     assert all(data == {"leaving": "s01"} for *_, data in deploys)
+    assert node.marked()
 
 
 @pytest.mark.parametrize(
@@ -236,6 +246,126 @@ def test_a_file_that_came_while_the_node_was_let_go_takes_it_back(
     with pytest.raises(Refused, match="came while it was being let go"):
         retiring.retire(site, "s01", Tell())
     assert changed(control) == ["retired", "draining"]
+    for data_too in (False, True):
+        with pytest.raises(Refused, match="s01 is not retired"):
+            taking_off.uninstall(site, "s01", Tell(), data_too=data_too)
+    assert deploys == []
+
+
+def test_an_upload_that_came_while_the_node_was_let_go_takes_it_back_too(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        owed = Owed(what="uploads under way", count=1, remedy="wait")
+        node.has(LeavingPage(node_id="s01", files=(), owed=(owed,)))
+
+    monkeypatch.setattr(retiring, "deployed", late)
+    with pytest.raises(Refused, match="came while it was being let go"):
+        retiring.retire(site, "s01", Tell())
+    assert "s01: 1 uploads under way: wait" in capsys.readouterr().err
+    assert changed(control) == ["retired", "draining"]
+    assert not node.marked()
+
+
+def test_the_late_files_are_named_although_the_control_plane_does_not_let_it_drain(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        node.has(LeavingPage(node_id="s01", files=(stored(FIRST),)))
+        monkeypatch.setattr(Control, "set_state", no_more)
+
+    def no_more(*_: Any) -> None:
+        raise ControlUnavailable("the other nodes have no room for its files")
+
+    monkeypatch.setattr(retiring, "deployed", late)
+    with pytest.raises(Refused, match="it stays retired for the control plane"):
+        retiring.retire(site, "s01", Tell())
+    assert f"files/{FIRST[:4]}.bin" in capsys.readouterr().err
+    assert not node.marked()
+
+
+def test_a_run_that_was_cut_before_the_second_look_leaves_no_node_whose_data_may_go(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retiring, "deployed", cut)
+    with pytest.raises(KeyboardInterrupt):
+        retiring.retire(site, "s01", Tell())
+    control.nodes[:] = [NODE.model_copy(update={"state": "retired"})]
+    with pytest.raises(Refused, match="has no mark that it was let go"):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True)
+    assert deploys == []
+
+
+def test_a_node_that_is_closed_or_being_changed_is_left_as_it_is(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        locks.held(site, "s01", "restart"),
+        pytest.raises(Refused, match="s01 is being changed by"),
+    ):
+        retiring.retire(site, "s01", Tell())
+    assert locks.close(site, ["s01"], "its disk is being replaced", Tell())
+    monkeypatch.setattr(node_lock, "me", lambda: "bob@desk")
+    with pytest.raises(Refused, match="s01 was closed by"):
+        retiring.retire(site, "s01", Tell())
+    assert deploys == [] and not changed(control) and not node.marked()
+
+
+def test_what_the_others_did_not_hear_is_told_them_by_the_same_command_again(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as some_are_down:
+        some_are_down.setattr(retiring, "deploy", lambda *_, **__: 1)
+        assert not retiring.retire(site, "s01", Tell())
+    # Those that have a roster without it answer its questions no more.
+    node.has(LeavingPage(node_id="s01", files=(stored(FIRST),)))
+    node.others(AskedNodes(file_id=FIRST, said=("s02: source-unknown",)))
+    control.nodes[:] = [NODE.model_copy(update={"state": "retired"})]
+    assert retiring.retire(site, "s01", Tell())
+    assert [limit for _, limit, _ in deploys] == [("s01",), ("s02", "c01")]
+    # One that was taken back since is looked at as any other.
+    control.nodes[:] = [NODE.model_copy(update={"state": "active"})]
+    with pytest.raises(Refused, match="are nowhere else"):
+        retiring.retire(site, "s01", Tell())
+
+
+def test_who_let_a_node_go_is_in_the_audit_log_of_the_control_planes_node(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert retiring.retire(site, "s01", Tell())
+    capsys.readouterr()
+    assert locks.audit(site, ["c01"], Tell(), lines=50, days=1)
+    said = capsys.readouterr().out
+    assert node_lock.me() in said and "s01: retired" in said
 
 
 def test_a_node_that_is_down_is_not_let_go_unasked(
@@ -329,11 +459,52 @@ def test_only_a_retired_node_is_uninstalled(
     assert deploys == []
     control.nodes[:] = [NODE.model_copy(update={"state": "retired"})]
     taking_off.uninstall(site, "s01", Tell())
+    node.mark.write_text("")
     taking_off.uninstall(site, "s01", Tell(), data_too=True, dry=True)
     assert deploys == [
         ("uninstall", ("s01",), {"uninstall": "everything"}),
         ("uninstall", ("s01",), {"uninstall": "everything-and-data", "dry": "yes"}),
     ]
+
+
+@pytest.mark.parametrize("state", ["retired", "draining", "active"])
+def test_data_goes_only_by_the_nodes_mark_and_the_control_planes_word(
+    site: Site, control: ControlDouble, node: Node, deploys: Deploys, state: Any
+) -> None:
+    # So is one that was given up as lost and came back, or that is in no roster.
+    control.nodes[:] = [NODE.model_copy(update={"state": state})]
+    with pytest.raises(Refused, match=r"no mark that it was|s01 is not retired"):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True)
+    node.mark.write_text("")
+    if state == "retired":
+        taking_off.uninstall(site, "s01", Tell(), data_too=True)
+        assert len(deploys) == 1
+        return
+    with pytest.raises(Refused, match=f"s01 is not retired .it is {state}."):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True)
+    control.close()
+    with pytest.raises(Refused, match="whether s01 was retired can't be told"):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True)
+    assert deploys == []
+
+
+def test_data_of_a_node_that_is_not_retired_goes_only_by_its_id_typed(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(Refused, match="no terminal to ask on"):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True, lost=True)
+    typed = io.StringIO("s02\ns01\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    with pytest.raises(Refused, match="not its id: s01 is as it was"):
+        taking_off.uninstall(site, "s01", Tell(), data_too=True, lost=True)
+    assert deploys == []
+    taking_off.uninstall(site, "s01", Tell(), data_too=True, lost=True)
+    assert deploys == [("uninstall", ("s01",), {"uninstall": "everything-and-data"})]
 
 
 def test_reinstall_takes_the_programs_off_and_deploys_them_again(

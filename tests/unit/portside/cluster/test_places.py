@@ -22,7 +22,14 @@ def test_what_services_do_not_see_is_refused_with_a_way_around(path: str) -> Non
         data_root(PurePosixPath(path))
 
 
-@pytest.mark.parametrize("path", ["/", "/var", "/opt", "/opt/portside/x", "/etc/x", "/usr/local"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/var", "/opt", "/opt/portside/x", "/etc/x", "/usr/local"),
+        # They go when Portside is taken off a machine.
+        *("/var/lib/portside", "/var/lib/portside-control/x", "/var/backups/portside-control"),
+    ],
+)
 def test_the_systems_own_is_never_given_to_the_agent(path: str) -> None:
     with pytest.raises(ValueError, match="is the system's own"):
         data_root(PurePosixPath(path))
