@@ -99,7 +99,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     for way, does in (
         ("move", "by their names, on the node's own filesystem; others are left"),
         ("copy", "by their bytes; the originals stay"),
-        ("link", "by a second name: who writes to the first one damages what is stored"),
+        (
+            "link",
+            "by a second name. Under its first one, too, it is the agent's user's then, with the mode "
+            "of stored files; who writes to that damages what is stored",
+        ),
     ):
         ways.add_argument(f"--{way}", dest="way", action="store_const", const=way, help=does)
     parser.set_defaults(way="auto")
