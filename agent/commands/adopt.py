@@ -101,8 +101,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         ("copy", "by their bytes; the originals stay"),
         (
             "link",
-            "by a second name. Under its first one, too, it is the agent's user's then, with the mode "
-            "of stored files; who writes to that damages what is stored",
+            "by a second name. Under its first one, too, it is the agent's user's then, with the "
+            "mode of stored files; who writes to that damages what is stored",
         ),
     ):
         ways.add_argument(f"--{way}", dest="way", action="store_const", const=way, help=does)

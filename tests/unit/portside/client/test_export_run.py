@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from portside.client.control import Control
-from portside.client.export import manifest
 from portside.client.export.manifest import MANIFEST, Entry, Manifest
 from portside.client.export.run import Export
 from portside.client.progress import display
@@ -27,11 +26,11 @@ def test_a_list_that_was_just_finished_is_not_emptied_by_the_next_run(
     lock = fcntl.flock
 
     def once_the_first_has_ended(file: int, how: int) -> None:
-        monkeypatch.setattr(manifest.fcntl, "flock", lock)
+        monkeypatch.setattr(fcntl, "flock", lock)
         first.__exit__(None, None, None)
         lock(file, how)
 
-    monkeypatch.setattr(manifest.fcntl, "flock", once_the_first_has_ended)
+    monkeypatch.setattr(fcntl, "flock", once_the_first_has_ended)
     with Manifest.begun(tmp_path):
         assert VIEW.file_id in (tmp_path / MANIFEST).read_text()
 
