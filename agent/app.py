@@ -116,7 +116,7 @@ def create_app(settings: Settings) -> App:
     resumables = ResumableUploads(policy, intake)
     replicas = ReplicaReceiver(
         Sources(settings.node_id, rosters),
-        CopyOrders(settings, issuers.current, rosters),
+        CopyOrders(settings, issuers.current, rosters, Revocations(database).refuse),
         *(database, intake),
     )
     access = Access(settings, issuers.current, database)

@@ -112,7 +112,9 @@ class Adopter:
         """Make one file a stored one.
 
         Raises OrderEnded, DiskFull, DiskFailed, sqlite3.Error, and what `pace` raises: then it is
-        as it was, or what was begun is finished by the next run or the agent's next start.
+        as it was, or what was begun is finished by the next run or the agent's next start. After
+        DiskFailed it may be the agent's user's until the next run takes it, with its bytes and old
+        name as they were.
         """
         try:
             with Source.open(found, self.privileges) as source:

@@ -99,7 +99,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     for way, does in (
         ("move", "by their names, on the node's own filesystem; others are left"),
         ("copy", "by their bytes; the originals stay"),
-        ("link", "by a second name: who writes to the first one damages what is stored"),
+        (
+            "link",
+            "by a second name. Under its first one, too, it is the agent's user's then, with the "
+            "mode of stored files; who writes to that damages what is stored",
+        ),
     ):
         ways.add_argument(f"--{way}", dest="way", action="store_const", const=way, help=does)
     parser.set_defaults(way="auto")
@@ -175,16 +179,19 @@ def run(settings: Settings, wish: Wish, stdin: TextIO) -> int:
         _heed_signals(steering)
         if wish.attended:
             _heed_end_of(stdin, steering)
-        return _carry_out(Run(settings, adopter, walk, steering), wish)
+        committer = Committer(settings, FileIndex(database), key)
+        return _carry_out(Run(settings, adopter, walk, steering), wish, committer)
 
 
-def _carry_out(run: Run, wish: Wish) -> int:
+def _carry_out(run: Run, wish: Wish, committer: Committer) -> int:
+    """`committer` is the agent's own: of uploads that were cut short hooks hear as always."""
     summary, code = Summary(), DONE
     try:
         if not wish.dry:
             # What an earlier run was cut short at: a name in staging would be a file's second one.
             database = run.adopter.database
-            replay(run.settings, FileIndex(database), run.adopter.committer)
+            adopting = run.adopter.committer
+            replay(run.settings, FileIndex(database), committer, adopting)
             sweep_staging(run.settings, database)
         run.plan()
         for outcome in run.outcomes(summary, dry=wish.dry):
@@ -327,6 +334,12 @@ def _must_be_another_systems(settings: Settings, folder: Path, privileges: Privi
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Database]:
+    """Raises ValueError where stored files have lost their index: an empty one would hide them."""
+    uploads = settings.uploads
+    if not settings.index.exists() and uploads.is_dir() and any(uploads.iterdir()):
+        raise ValueError(
+            f"{settings.index} is gone: `portside-agent reindex` makes it anew from the files"
+        )
     database = open_index(settings)
     try:
         yield database

@@ -38,6 +38,7 @@ from agent.storage.staging import (
 )
 from agent.telemetry.health import WRITE_CHECK, check_marker, check_write
 from portside.names import attributes_path
+from portside.tokens import ADOPTION_TYPE, TokenRefused, unverified_header
 
 _log = structlog.get_logger()
 
@@ -105,8 +106,13 @@ def _as_far_as_possible(work: Callable[[], int]) -> int:
         return 0
 
 
-def replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[int, int]:
-    """Finish or undo commits that no process is at any more: how many. Raises DiskFailed."""
+def replay(
+    settings: Settings, index: FileIndex, committer: Committer, adopting: Committer | None = None
+) -> tuple[int, int]:
+    """Finish or undo commits that no process is at any more: how many. Raises DiskFailed.
+
+    Those of adopted files are `adopting`'s to finish, if that is given.
+    """
     finished = undone = 0
     reserve = Reserve(settings)
     for intent in index.pending():
@@ -115,7 +121,8 @@ def replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[
             # A process that drains after a reload is at this very commit.
             continue
         try:
-            if reserve.spend(partial(settle, settings, index, committer, intent)):
+            by = adopting if adopting is not None and _is_adoption(intent) else committer
+            if reserve.spend(partial(settle, settings, index, by, intent)):
                 finished += 1
             else:
                 undone += 1
@@ -124,6 +131,13 @@ def replay(settings: Settings, index: FileIndex, committer: Committer) -> tuple[
                 "the disk is full: commit left", path=str(intent.stored.path), why=str(error)
             )
     return finished, undone
+
+
+def _is_adoption(intent: Intent) -> bool:
+    try:
+        return unverified_header(intent.upload_token or "").get("typ") == ADOPTION_TYPE
+    except TokenRefused:
+        return False
 
 
 def settle(settings: Settings, index: FileIndex, committer: Committer, intent: Intent) -> bool:

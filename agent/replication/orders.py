@@ -22,7 +22,7 @@ from portside.cluster.lifetimes import end_of
 from portside.content import SCRIPT_EXTENSIONS, extension_of, is_allowed, why_refused
 from portside.orders.copies import HEADER, Proof, verify_proof
 from portside.tokens import TokenRefused
-from portside.wire.claims import CopyOrderClaims, ReplicateClaims, UploadClaims
+from portside.wire.claims import AdoptionClaims, CopyOrderClaims, ReplicateClaims, UploadClaims
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
 
@@ -42,10 +42,18 @@ class Terms:
 class CopyOrders:
     """The issuers' word on copies that come to one node. Thread-safe."""
 
-    def __init__(self, settings: Settings, issuers: Callable[[], Keyset], rosters: Rosters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        issuers: Callable[[], Keyset],
+        rosters: Rosters,
+        refuse: Callable[[str], None],
+    ) -> None:
+        """`refuse` raises ProblemError for the id of a token that was revoked."""
         self._settings = settings
         self._issuers = issuers
         self._rosters = rosters
+        self._refuse = refuse
 
     def check(self, claims: ReplicateClaims, asked: ReplicateRequest) -> Terms:
         """The terms of a copy that an issuer has ordered. Raises ProblemError for another one, and
@@ -63,6 +71,8 @@ class CopyOrders:
             proof = verify_proof(asked.proof, self._issuers(), claims)
         except TokenRefused as refused:
             raise ProblemError("order-refused", f"what {HEADER} says: {refused}") from None
+        if isinstance(proof, AdoptionClaims):
+            self._must_count(proof)
         if not isinstance(proof, CopyOrderClaims):
             self._check_target(proof, roster)
             if claims.size > self._settings.max_size:
@@ -102,7 +112,21 @@ class CopyOrders:
         by_nodes = roster.control_url is None and not named
         if by_nodes or self._settings.node_id in named:
             return
+        if isinstance(proof, AdoptionClaims):
+            raise ProblemError(
+                "order-refused",
+                "an order for adoption brings no copies where a control plane orders them",
+            )
         raise ProblemError("order-refused", "the upload's token names other nodes for its copies")
+
+    def _must_count(self, order: AdoptionClaims) -> None:
+        """When a file was adopted is its node's word: a stolen one would say so for ever."""
+        try:
+            self._refuse(order.jti)
+        except ProblemError:
+            raise ProblemError(
+                "order-refused", "the order by which the file was adopted is revoked"
+            ) from None
 
     def _check_extension(self, name: str, proof: Proof) -> None:
         """What the control plane orders may have come under an older list: it is kept, unless a

@@ -6,6 +6,8 @@ finished by the next. Data stays, unless its operator says otherwise of a node t
 
 from __future__ import annotations
 
+import shlex
+
 from pydantic import ValidationError
 
 from operate import control_plane, nodes
@@ -15,7 +17,7 @@ from operate.leaving.consent import id_typed
 from operate.site import MISTAKES, Refused, Site
 from operate.tell import Tell
 from portside.operator import known_hosts
-from portside.operator.programs import AGENT
+from portside.operator.programs import AGENT, MARKER
 from portside.wire.inventory import LeavingPage
 
 
@@ -75,8 +77,7 @@ def reinstall(
     if unknown:
         # The others believe its key once they have a roster with it.
         deployed(site, "keys", tell)
-    # An agent that starts on files without an index makes that anew itself.
-    after = _stored(site, node_id) if stores else None
+    after = _with_index(site, node_id, tell) if stores else None
     if before is not None and after is not None and after < before:
         raise Refused(
             f"{node_id} had {before} files and has {after}: `portside-agent fsck` there says which"
@@ -135,3 +136,19 @@ def _stored(site: Site, node_id: str) -> int | None:
         return LeavingPage.model_validate_json(answer.out).stored
     except ValidationError:
         return None
+
+
+def _with_index(site: Site, node_id: str, tell: Tell) -> int | None:
+    """Files in service; an index that knows none beside stored files is made anew first.
+
+    No agent does that by itself: the control plane would be told of a node that lost everything.
+    """
+    count = _stored(site, node_id)
+    root = shlex.quote(str(site.cluster.uploads.root))
+    has_files = f"[ -e {root}/{MARKER} ] && find {root}/uploads -name '*.attr.json' -print -quit"
+    found = nodes.ask(site, [node_id], ("sh", "-c", has_files))[node_id]
+    if count == 0 and found.ok and found.out.strip():
+        tell.line(f"{node_id}: its index is gone: it is made anew from the files")
+        nodes.ask_one(site, node_id, (AGENT.on_path, "reindex"), patience=None)
+        count = _stored(site, node_id)
+    return count

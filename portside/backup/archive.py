@@ -200,16 +200,30 @@ def _text(path: Path, name: str, seals: Mapping[str, Seal], *, unzip: bool) -> I
             plain = seals[part.sealed].open(
                 cast(BinaryIO, content), _context(manifest.about.cluster, name)
             )
-        inflater = zlib.decompressobj(wbits=31)
         try:
-            for piece in plain:
-                yield inflater.decompress(piece) if unzip else piece
-            if unzip and not inflater.eof:
-                raise _damaged(path, f"{name} ends too early")
+            yield from _inflated(path, name, plain) if unzip else plain
         except SealBroken as broken:
             raise BackupUnusable(f"{path}: {name} can't be opened: {broken}") from None
         except zlib.error as error:
             raise _damaged(path, f"{name}: {error}") from None
+
+
+def _inflated(path: Path, name: str, plain: Iterator[bytes]) -> Iterator[bytes]:
+    """In pieces of bounded length: a megabyte of gzip can be a gigabyte of text."""
+    inflater = zlib.decompressobj(wbits=31)
+    for piece in plain:
+        if inflater.eof:
+            raise _damaged(path, f"{name} goes on after its end")
+        rest = piece
+        while rest and not inflater.eof:
+            yield inflater.decompress(rest, _PIECE)
+            rest = inflater.unconsumed_tail
+        if inflater.unused_data:
+            raise _damaged(path, f"{name} goes on after its end")
+    while not inflater.eof and (text := inflater.decompress(b"", _PIECE)):
+        yield text
+    if not inflater.eof:
+        raise _damaged(path, f"{name} ends too early")
 
 
 def _made_ready(source: Source, cluster: str, folder: Path) -> tuple[Part, Path]:

@@ -175,7 +175,8 @@ class S3:
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read_string(credentials)
-            self._keys = parser["default"]
+            keys = parser["default"]
+            self._keys = (keys["aws_access_key_id"], keys["aws_secret_access_key"])
         except (configparser.Error, KeyError):
             # Not the parser's own words: they quote the file.
             raise PlaceError(
@@ -218,6 +219,8 @@ class S3:
                 shutil.copyfileobj(answer["Body"], file, 1 << 20)
         except (BotoCoreError, HTTPError) as error:
             raise PlaceError(f"bucket {self._bucket.bucket}: {name}: {error}") from None
+        except OSError as error:
+            raise PlaceError(f"{to}: it can't be written: {error.strerror or error}") from None
 
     def _ask(self, what: str, **arguments: Any) -> Any:
         import boto3
@@ -225,8 +228,7 @@ class S3:
         from botocore.exceptions import BotoCoreError, ClientError
 
         session = boto3.session.Session(
-            self._keys["aws_access_key_id"],
-            self._keys["aws_secret_access_key"],
+            *self._keys,
             region_name=self._bucket.region,
         )
         client = session.client(

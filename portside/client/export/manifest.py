@@ -73,12 +73,9 @@ class Manifest:
         parts = [folder / f".{name}.part" for name in (MANIFEST, SUMS)]
         with ExitStack() as stack:
             try:
-                lines, sums = (
-                    stack.enter_context(each.open("a", encoding="utf-8")) for each in parts
-                )
-                fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for each in (lines, sums):
-                    each.truncate(0)
+                lines = stack.enter_context(_locked(parts[0]))
+                sums = stack.enter_context(parts[1].open("w", encoding="utf-8"))
+                lines.truncate(0)
             except BlockingIOError:
                 raise AlreadyRunning(
                     f"{folder}: another export writes to it: wait for it"
@@ -90,8 +87,9 @@ class Manifest:
                 for each in (lines, sums):
                     each.flush()
                     os.fsync(each.fileno())
-                for part, name in zip(parts, (MANIFEST, SUMS), strict=True):
-                    part.rename(folder / name)
+                # The one that is locked goes last: until then nobody else touches either.
+                parts[1].rename(folder / SUMS)
+                parts[0].rename(folder / MANIFEST)
                 durable_file.sync_directory(folder)
             except OSError as error:
                 raise _unwritten(folder, error) from None
@@ -105,6 +103,28 @@ class Manifest:
                 self._sums.write(f"{entry.sha256}  {entry.path}\n")
         except OSError as error:
             raise _unwritten(self._folder, error) from None
+
+
+def _locked(path: Path) -> TextIO:
+    """The file at `path`, which nobody else writes to. Raises BlockingIOError, OSError."""
+    while True:
+        file = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another run may have ended between the two lines: then this is its finished list.
+            if _is_at(path, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _unwritten(folder: Path, error: OSError) -> LocalFileError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from portside import durable_file, names
@@ -50,23 +50,29 @@ def _is_plain(part: str) -> bool:
 
 
 class Places:
-    """The paths that files of one run have got. Thread-safe."""
+    """The paths that files of one run have got. `of` may be asked by several threads at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._root = folder.resolve()
-        self._lock = threading.Lock()
         self._taken: set[str] = set()
 
-    def of(self, view: FileView) -> tuple[PurePosixPath, bool]:
-        """The file's path below the folder, and whether it is there already, with its content.
+    def take(self, view: FileView) -> tuple[PurePosixPath, ...]:
+        """The paths that a file may get, the better one first: none that is another's."""
+        wanted = wanted_path(view)
+        other = beside(wanted, view)
+        if self._take(wanted):
+            return wanted, other
+        return (other,) if self._take(other) else ()
+
+    def of(self, view: FileView, paths: Sequence[PurePosixPath]) -> tuple[PurePosixPath, bool]:
+        """The file's path below the folder, one of those that it has taken, and whether it is there
+        already, with its content.
 
         Raises LocalFileError.
         """
         wanted = wanted_path(view)
-        for path in (wanted, beside(wanted, view)):
-            if not self._take(path):
-                continue
+        for path in paths:
             place = self._folder / path
             try:
                 if not os.path.lexists(place):
@@ -87,12 +93,11 @@ class Places:
         return wanted if self._take(wanted) else beside(wanted, view)
 
     def _take(self, path: PurePosixPath) -> bool:
-        with self._lock:
-            # As a disk sees it that knows no capitals.
-            key = str(path).casefold()
-            is_free = key not in self._taken
-            self._taken.add(key)
-            return is_free
+        # As a disk sees it that knows no capitals.
+        key = str(path).casefold()
+        is_free = key not in self._taken
+        self._taken.add(key)
+        return is_free
 
     def _make_folders(self, folders: PurePosixPath) -> None:
         level = self._folder

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from portside.client.control import Control
 from portside.client.download.fetch import fetch
@@ -35,6 +36,10 @@ _PAGE = 500
 
 _WAITING = 100
 """Files that are listed ahead of those being fetched."""
+
+
+_Wanted = tuple[FileView, tuple[PurePosixPath, ...]]
+"""A file, and the paths that are kept for it: the first that suits is its own."""
 
 
 class _Stopped(Exception):
@@ -116,7 +121,7 @@ class Export:
 
         Raises LocalFileError, ControlError, and what `views` raises.
         """
-        waiting: queue.Queue[FileView | None] = queue.Queue(_WAITING)
+        waiting: queue.Queue[_Wanted | None] = queue.Queue(_WAITING)
         threads = [
             threading.Thread(target=self._work, args=(waiting, manifest), name=f"export-{number}")
             for number in range(parallel)
@@ -127,7 +132,8 @@ class Export:
             for view in views:
                 if not self._is_wanted(view):
                     continue
-                self._put(waiting, view)
+                # In the order of the listing: a second run gives each file the same path.
+                self._put(waiting, (view, self._places.take(view)))
         except _Stopped:
             pass
         except BaseException:
@@ -156,44 +162,46 @@ class Export:
             self.done.ended += 1
         return view.state in ("committed", "replicating", "safe")
 
-    def _put(self, waiting: queue.Queue[FileView | None], view: FileView) -> None:
+    def _put(self, waiting: queue.Queue[_Wanted | None], wanted: _Wanted) -> None:
         while True:
             if self._total.stopped.is_set():
                 raise _Stopped
             try:
-                waiting.put(view, timeout=0.2)
+                waiting.put(wanted, timeout=0.2)
             except queue.Full:
                 continue
             return
 
-    def _end(self, waiting: queue.Queue[FileView | None]) -> None:
+    def _end(self, waiting: queue.Queue[_Wanted | None]) -> None:
         """Tell one thread that nothing comes any more; what waits is dropped after a failure."""
         while True:
             try:
                 waiting.put(None, timeout=0.2)
             except queue.Full:
                 if self._total.stopped.is_set():
-                    waiting.get_nowait()
+                    # A thread may have taken the last one meanwhile.
+                    with suppress(queue.Empty):
+                        waiting.get_nowait()
                 continue
             return
 
-    def _work(self, waiting: queue.Queue[FileView | None], manifest: Manifest) -> None:
-        control = self._connect()
+    def _work(self, waiting: queue.Queue[_Wanted | None], manifest: Manifest) -> None:
         try:
-            while (view := waiting.get()) is not None:
-                if not self._total.stopped.is_set():
-                    self._bring(control, view, manifest)
+            with closing(self._connect()) as control:
+                while (wanted := waiting.get()) is not None:
+                    if not self._total.stopped.is_set():
+                        self._bring(control, *wanted, manifest)
         except _Stopped:
             pass
         except BaseException as failure:
             with self._lock:
                 self._failure = self._failure or failure
             self._total.stopped.set()
-        finally:
-            control.close()
 
-    def _bring(self, control: Control, view: FileView, manifest: Manifest) -> None:
-        path, is_there = self._places.of(view)
+    def _bring(
+        self, control: Control, view: FileView, paths: Sequence[PurePosixPath], manifest: Manifest
+    ) -> None:
+        path, is_there = self._places.of(view, paths)
         if not is_there:
             place = self._folder / path
             part = PartialFile(place, view.file_id, replaces=False)

@@ -20,11 +20,14 @@ import requests
 from agent.commands import cli
 from portside.orders.copies import verify_held
 from portside.tokens import SigningKey, verify_receipt
+from portside.wire.hooks import Hook
 from portside.wire.inventory import HeldFile
 from portside.wire.keys import Keyset
 from tests.support.agent.adoption import NAMESPACE, OWNER, adopt, arguments_for, order
+from tests.support.agent.damage import Node
 from tests.support.agent.process import Agent
 from tests.support.agent.stored_files import access
+from tests.support.agent.worker_process import add_hooks
 
 AGENT_USER = 54321
 
@@ -382,6 +385,32 @@ def test_the_nodes_own_folders_are_no_other_systems(agent: Agent) -> None:
     found = adopt(agent, agent.root, "--dry-run")
     assert "the node's own folder" in found.why("uploads")
     assert not any(each.startswith("uploads/") for each in found.files)
+
+
+def test_an_index_that_is_gone_is_not_taken_for_an_empty_one(agent: Agent, folder: Path) -> None:
+    (folder / "a.txt").write_text("x")
+    assert adopt(agent, folder).code == 0
+    for each in (agent.root / "state").glob("index.sqlite*"):
+        each.unlink()
+    (folder / "b.txt").write_text("y")
+    again = adopt(agent, folder)
+    assert again.code == 1
+    assert "reindex" in again.err
+    assert not (agent.root / "state" / "index.sqlite").exists()
+    assert (folder / "b.txt").exists()
+
+
+def test_of_an_upload_that_was_cut_short_hooks_hear_although_a_run_finishes_it(
+    agent: Agent, folder: Path
+) -> None:
+    add_hooks(agent, Hook(namespace="*", url="http://127.0.0.1:9/"))
+    node = Node(agent)
+    node.index.begin(node.intent("cut.bin", b"2"))
+    (folder / "a.txt").write_text("x")
+    said = adopt(agent, folder).files["a.txt"]
+    told = node.database.rows("SELECT file_id FROM deliveries")
+    assert len(told) == 1
+    assert told != [(said["file_id"],)], "hooks heard of the adopted one"
 
 
 def test_one_run_at_a_time(agent: Agent, folder: Path) -> None:

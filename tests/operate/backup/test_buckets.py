@@ -50,3 +50,19 @@ def test_a_bucket_that_is_none_or_refuses_us_is_a_line(server: S3Server, tmp_pat
     with pytest.raises(PlaceError, match="can't be read") as refused:
         _place(server, keys=f"{KEYS}nonsense")
     assert SECRET_KEY not in str(refused.value)
+
+
+def test_a_keys_file_that_misses_a_key_is_a_line(server: S3Server) -> None:
+    for missing in KEYS.splitlines()[1:]:
+        with pytest.raises(PlaceError, match="can't be read") as refused:
+            _place(server, keys=KEYS.replace(f"{missing}\n", ""))
+        assert SECRET_KEY not in str(refused.value)
+
+
+def test_a_disk_that_takes_no_backup_is_a_line(server: S3Server, tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    path.write_bytes(b"a backup" * 100_000)
+    place = _place(server)
+    place.put(path, NAME)
+    with pytest.raises(PlaceError, match="/dev/full: it can't be written: No space left"):
+        place.get(NAME, Path("/dev/full"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from operate.tell import Tell
 from portside.client.control import Control
 from portside.client.http.errors import ControlUnavailable
 from portside.operator import node_lock, programs
-from portside.operator.programs import Program
+from portside.operator.programs import MARKER, Program
 from portside.tokens import SigningKey
 from portside.wire.inventory import (
     AskedNodes,
@@ -54,6 +55,7 @@ class Node:
             "#!/bin/sh\n"
             f'echo "$@" >> {folder}/asked\n'
             f'case "$*" in *--ask*) cat > {folder}/question; cat {folder}/others ;;\n'
+            f"reindex) cp {folder}/indexed {folder}/page ;;\n"
             f"*--after*) cat {folder}/page2 ;; *) cat {folder}/page ;; esac\n"
         )
         self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
@@ -64,6 +66,10 @@ class Node:
     def has(self, *pages: LeavingPage) -> None:
         for name, page in zip(("page", "page2"), pages, strict=False):
             (self.folder / name).write_text(page.model_dump_json())
+
+    def indexed_as(self, page: LeavingPage) -> None:
+        """What it has once its index is made anew."""
+        (self.folder / "indexed").write_text(page.model_dump_json())
 
     def others(self, *said: AskedNodes) -> None:
         (self.folder / "others").write_text(AskedPage(files=said).model_dump_json())
@@ -540,6 +546,27 @@ def test_a_node_whose_key_is_not_known_is_introduced_to_the_others(
 ) -> None:
     taking_off.reinstall(site, "s01", Tell())
     assert [name for name, *_ in deploys] == ["uninstall", "site", "keys"]
+
+
+def test_an_index_that_is_gone_is_made_anew_from_the_files_by_a_reinstall(
+    site: Site,
+    control: ControlDouble,
+    node: Node,
+    deploys: Deploys,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "data"
+    (root / "uploads" / "files").mkdir(parents=True)
+    (root / MARKER).touch()
+    (root / "uploads" / "files" / "a.bin.attr.json").touch()
+    uploads = site.cluster.uploads.model_copy(update={"root": root})
+    moved = replace(site, cluster=site.cluster.model_copy(update={"uploads": uploads}))
+    node.indexed_as(LeavingPage(node_id="s01", files=(), stored=12))
+    taking_off.reinstall(moved, "s01", Tell())
+    said = capsys.readouterr().out
+    assert "its index is gone" in said
+    assert "made anew, and answers with 12 files" in said
 
 
 def test_a_file_that_is_missing_after_a_reinstall_is_told(

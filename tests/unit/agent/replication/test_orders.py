@@ -10,21 +10,24 @@ from typing import Any
 import pytest
 
 from agent.cluster.roster import Rosters
+from agent.problems import ProblemError
 from agent.replication.orders import CopyOrders, Terms
 from agent.replication.request import ReplicateRequest
 from agent.settings import Settings
 from portside.cluster.lifetimes import Lifetimes
 from portside.quantities import GIB
 from portside.sizing import Machine, size
-from portside.tokens import SigningKey, mint_copy_order, mint_upload
+from portside.tokens import SigningKey, mint_adoption, mint_copy_order, mint_upload
 from portside.wire.claims import CopyOrderClaims, ReplicateClaims
 from portside.wire.heartbeat import Roster
 from portside.wire.keys import Keyset
+from tests.support.agent.adoption import order_claims
 from tests.support.minting import upload_claims
 
 ISSUER = SigningKey.generate("lab")
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = 86400
+REVOKED = "r" * 32
 SOON, LATER = int(NOW.timestamp()) + 60, int(NOW.timestamp()) + DAY
 
 
@@ -34,6 +37,11 @@ class _Known(Rosters):
 
     def current(self) -> Roster:
         return self._it
+
+
+def _refuse(token_id: str) -> None:
+    if token_id == REVOKED:
+        raise ProblemError("token-revoked", "it was revoked")
 
 
 def _orders(control_url: str | None = "https://c01.portside.test") -> CopyOrders:
@@ -55,7 +63,9 @@ def _orders(control_url: str | None = "https://c01.portside.test") -> CopyOrders
         scrub_every=1,
         sizing=size(Machine(ram=GIB, cores=1, disk=GIB)),
     )
-    return CopyOrders(settings, lambda: Keyset(keys=(ISSUER.public(),)), _Known(control_url))
+    return CopyOrders(
+        settings, lambda: Keyset(keys=(ISSUER.public(),)), _Known(control_url), _refuse
+    )
 
 
 def _claims(**changed: Any) -> ReplicateClaims:
@@ -92,6 +102,13 @@ def _token(copy: ReplicateClaims, **changed: Any) -> str:
 def _order(copy: ReplicateClaims, **changed: Any) -> str:
     said = copy.model_dump(exclude={"jti", "committed_at"}) | {"iss": "lab", "sub": copy.iss}
     return mint_copy_order(ISSUER, CopyOrderClaims.model_validate({**said, **changed}))
+
+
+def _adoption(copy: ReplicateClaims, **changed: Any) -> str:
+    """What the copy's file was adopted by."""
+    return mint_adoption(
+        ISSUER, order_claims("lab", "s02", namespace=copy.namespace, owner=copy.owner, **changed)
+    )
 
 
 def _terms(orders: CopyOrders, copy: ReplicateClaims, proof: str) -> tuple[bool, int | None]:
@@ -152,3 +169,16 @@ def test_without_a_control_plane_a_copy_is_as_its_original_is_now() -> None:
     claims = _claims(expires_at=SOON)
     token = _token(claims, hold=True, replicas=())
     assert _terms(_orders(None), claims, token) == (False, SOON)
+
+
+def test_an_adoptions_order_brings_copies_until_it_is_revoked() -> None:
+    copy = _claims(committed_at=datetime.now(UTC))
+    assert _terms(_orders(control_url=None), copy, _adoption(copy)) == (False, None)
+    with pytest.raises(ProblemError, match="adopted is revoked"):
+        _terms(_orders(control_url=None), copy, _adoption(copy, jti=REVOKED))
+
+
+def test_an_adoptions_order_that_is_not_taken_is_not_called_an_uploads_token() -> None:
+    copy = _claims(committed_at=datetime.now(UTC))
+    with pytest.raises(ProblemError, match="order for adoption brings no copies"):
+        _terms(_orders(), copy, _adoption(copy))

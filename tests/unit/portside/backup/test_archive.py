@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +162,37 @@ def test_what_is_no_whole_backup_is_refused_with_a_line(
     with pytest.raises(BackupUnusable, match=why) as refused:
         archive.verify(path)
     assert "\n" not in str(refused.value)
+
+
+class _Longest(BytesIO):
+    """Remembers the longest piece that was written."""
+
+    longest = 0
+
+    def write(self, piece: Any) -> int:
+        self.longest = max(self.longest, len(piece))
+        return super().write(piece)
+
+
+def _of(folder: Path, content: bytes) -> Path:
+    path = folder / "backup.tar"
+    with path.open("wb") as out:
+        archive.write(out, ABOUT, [Source(archive.DATABASE, BytesIO(content), True)], folder)
+    return path
+
+
+def test_what_inflates_to_much_more_is_written_piece_by_piece(tmp_path: Path) -> None:
+    text = bytes(50_000_000)
+    to = _Longest()
+    archive.unpack(_of(tmp_path, gzip.compress(text)), archive.DATABASE, {}, to)
+    assert to.getvalue() == text
+    assert to.longest <= 1 << 20
+
+
+def test_what_follows_a_parts_end_is_damage(tmp_path: Path) -> None:
+    path = _of(tmp_path, gzip.compress(b"text") + b"more")
+    with pytest.raises(BackupUnusable, match="goes on after its end"):
+        archive.unpack(path, archive.DATABASE, {}, BytesIO())
 
 
 def test_the_manifest_tells_no_secret_and_is_plain_json(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ def view(path: str, content: bytes = b"x", number: int = 1) -> FileView:
     return file_view(f"{number:032x}").model_copy(update=changed)
 
 
+def path_of(places: Places, file: FileView) -> tuple[PurePosixPath, bool]:
+    return places.of(file, places.take(file))
+
+
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_no_path_leads_out_or_hides_or_moves_a_cursor(folder: str, name: str) -> None:
     path = wanted_path(view("x").model_copy(update={"path": PurePosixPath(folder, name)}))
@@ -42,10 +46,20 @@ def test_two_files_with_one_path_get_one_each_also_where_a_disk_knows_no_capital
     tmp_path: Path,
 ) -> None:
     places = Places(tmp_path)
-    first, _ = places.of(view("ns/a.txt", number=1))
-    second, _ = places.of(view("ns/A.txt", number=2))
+    first, _ = path_of(places, view("ns/a.txt", number=1))
+    second, _ = path_of(places, view("ns/A.txt", number=2))
     assert str(first) == "ns/a.txt"
     assert second.name.startswith("A~")
+
+
+def test_whose_turn_was_first_in_the_listing_has_the_plain_name_whoever_is_quicker(
+    tmp_path: Path,
+) -> None:
+    places = Places(tmp_path)
+    first, second = view("ns/a.txt", number=1), view("ns/a.txt", number=2)
+    first_paths, second_paths = places.take(first), places.take(second)
+    assert places.of(second, second_paths)[0].name.startswith("a~")
+    assert places.of(first, first_paths)[0].name == "a.txt"
 
 
 def test_what_is_there_with_its_content_is_known_and_another_content_is_left_alone(
@@ -53,8 +67,8 @@ def test_what_is_there_with_its_content_is_known_and_another_content_is_left_alo
 ) -> None:
     (tmp_path / "ns").mkdir()
     (tmp_path / "ns" / "a.txt").write_bytes(b"x")
-    assert Places(tmp_path).of(view("ns/a.txt")) == (PurePosixPath("ns/a.txt"), True)
-    path, is_there = Places(tmp_path).of(view("ns/a.txt", b"other"))
+    assert path_of(Places(tmp_path), view("ns/a.txt")) == (PurePosixPath("ns/a.txt"), True)
+    path, is_there = path_of(Places(tmp_path), view("ns/a.txt", b"other"))
     assert (path.name[:2], is_there) == ("a~", False)
 
 
@@ -63,11 +77,11 @@ def test_a_folder_that_is_a_link_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / "ns").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LocalFileError, match="leads out"):
-        Places(tmp_path / "out").of(view("ns/a.txt"))
+        path_of(Places(tmp_path / "out"), view("ns/a.txt"))
 
 
 def test_a_file_of_the_same_size_and_other_content_is_no_export(tmp_path: Path) -> None:
     (tmp_path / "ns").mkdir()
     (tmp_path / "ns" / "a.txt").write_bytes(b"y")
-    path, is_there = Places(tmp_path).of(view("ns/a.txt", b"x"))
+    path, is_there = path_of(Places(tmp_path), view("ns/a.txt", b"x"))
     assert (path.name[:2], is_there) == ("a~", False)
