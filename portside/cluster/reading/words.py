@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from portside.alerting.destinations import MAIL_HOST_PATTERN, MAIL_USER_PATTERN
 from portside.cluster.reading import keys
 from portside.cluster.reading.document import Document, Path
 from portside.cluster.reading.mistake import Mistake, dotted
@@ -37,6 +38,8 @@ _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a user's name is letters, digits, '.', '_' and '-'",
     r"^https?://[A-Za-z0-9.:\[\]-]+$": "scheme, host and port alone, as https://s3.example.net",
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "3 to 63 lower-case letters, digits, '.' and '-'",
+    MAIL_HOST_PATTERN: "a host's name or address alone, as mail.example.net",
+    MAIL_USER_PATTERN: "letters of ASCII alone, as ops@example.net",
     r"^https?://[!-~]+$": "an http:// or https:// URL without spaces",
 }
 """What is said for a text that doesn't match: its pattern is for programs."""

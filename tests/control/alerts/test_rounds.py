@@ -303,6 +303,27 @@ def test_what_nobody_wants_is_not_tried_again(post: Post) -> None:
     assert post.left() == 0
 
 
+def test_a_message_that_cannot_be_sent_is_tried_later_and_holds_nobody_up(post: Post) -> None:
+    post.put()
+    post.fails = UnicodeEncodeError("ascii", "hunter2 \u00fc", 8, 9, "no")
+    assert post.courier.deliver_one()
+    assert post.left() == 1
+    assert post.core.database.read(lambda s: s.scalar(select(AlertNotice.problem))) == (
+        "it can't be sent: UnicodeEncodeError"
+    )
+
+
+def test_a_message_of_another_release_holds_nobody_up(post: Post) -> None:
+    post.put()
+    post.core.database.write(lambda s: s.execute(update(AlertNotice).values(message="{}")))
+    post.core.clock.pass_by(1)
+    readable = post.put()
+    assert post.courier.deliver_one()
+    assert post.courier.deliver_one()
+    assert post.brought == [readable]
+    assert post.left() == 1
+
+
 def test_a_sign_of_life_is_never_late(post: Post) -> None:
     post.put("heartbeat")
     post.fails = NotDelivered("away")
