@@ -51,9 +51,8 @@ def send(
                     server.login(mail.user, password or "")
                 refused = server.send_message(letter(mail, message, host))
             # The mail was taken, whatever is said now.
-            with suppress(OSError, smtplib.SMTPException):
-                with cut_off(lambda: server.sock, FAREWELL):
-                    server.quit()
+            with suppress(OSError, smtplib.SMTPException), cut_off(lambda: server.sock, FAREWELL):
+                server.quit()
     except (OSError, UnicodeError, smtplib.SMTPException) as error:
         # UnicodeError: a password or a host that can't be sent as it is.
         raise NotDelivered(f"{mail.host}: {_why(error)}") from None

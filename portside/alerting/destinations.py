@@ -34,7 +34,9 @@ def _address(text: str) -> str:
     return text
 
 
-WebhookUrl = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1024)]
+WEBHOOK_PATTERN = r"^https?://[!-~]+$"
+
+WebhookUrl = Annotated[str, Field(pattern=WEBHOOK_PATTERN, max_length=1024)]
 
 Address = Annotated[str, AfterValidator(_address)]
 

@@ -150,7 +150,7 @@ def test_a_password_that_is_not_ascii_is_not_delivered_and_not_quoted(
 ) -> None:
     with (
         MailServer(certificate, user="ops", password="right") as server,
-        pytest.raises(NotDelivered, match="UnicodeEncodeError$"),
+        pytest.raises(NotDelivered, match=r"UnicodeEncodeError$"),
     ):
         send(mailbox(server, user="ops"), trusted, PASSWORD)
     assert server.taken == []

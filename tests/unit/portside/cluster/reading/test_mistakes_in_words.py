@@ -116,10 +116,13 @@ def test_a_mapping_that_takes_over_another_may_be_taken_over_itself() -> None:
     ]
 
 
-def test_a_database_password_is_in_no_mistake() -> None:
+def test_no_secret_is_in_a_mistake() -> None:
     for text in (
         "control: {database: 'mysql://u:hunter2@h/d'}",
         "control: {database: u:hunter2: x",
+        "control: {alerts: {webhook: 'htps://chat.test/hunter2'}}",
+        "monitoring: {prometheus: on, alertmanager: {webhook: 'htps://chat.test/hunter2'}}",
+        "telemetry: {otlp: 'http://u:hunter2@c.test:4318'}",
     ):
         assert "hunter2" not in str(problems(SMALL + text))
 
