@@ -59,12 +59,20 @@ class Courier:
         )
         if attempt is None:
             return False
+        if attempt.message is None:
+            self._note_failure(attempt, "it can't be read: another release wrote it")
+            return True
         try:
             self._deliver(attempt.message)
         except NotWanted as gone:
             _log.error("alert not wanted", channel=self._channel, problem=str(gone))
         except NotDelivered as error:
             self._note_failure(attempt, str(error))
+            return True
+        except ValueError as error:
+            # What this message or receiver has in it can't be sent; others can. Not in its own
+            # words, which may quote a secret.
+            self._note_failure(attempt, f"it can't be sent: {type(error).__name__}")
             return True
         self._database.write(lambda session: outbox.arrived(session, attempt), durable=False)
         return True

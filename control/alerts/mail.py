@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from contextlib import closing, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ _log = structlog.get_logger()
 PATIENCE = 20.0
 """Seconds for each of the server's answers. Only the courier waits for it."""
 
+FAREWELL = 5.0
+"""Seconds for the answer to QUIT, of which nothing depends."""
+
 
 def send(
     mail: Mail,
@@ -37,14 +41,20 @@ def send(
     host = urlsplit(control_url).hostname or "localhost"
     context = trusted or ssl.create_default_context()
     try:
-        with _connected(mail, host, context) as server, cut_off(lambda: server.sock, deadline):
-            if mail.tls == "starttls":
-                # A server that lacks it is refused: an attacker between could have taken it out.
-                server.starttls(context=context)
-            if mail.user is not None:
-                server.login(mail.user, password or "")
-            refused = server.send_message(letter(mail, message, host))
-    except (OSError, smtplib.SMTPException) as error:
+        # `closing`: smtplib's own context counts an odd answer to QUIT as a failure.
+        with closing(_connected(mail, host, context)) as server:
+            with cut_off(lambda: server.sock, deadline):
+                if mail.tls == "starttls":
+                    # One that lacks it is refused: an attacker between could have taken it out.
+                    server.starttls(context=context)
+                if mail.user is not None:
+                    server.login(mail.user, password or "")
+                refused = server.send_message(letter(mail, message, host))
+            # The mail was taken, whatever is said now.
+            with suppress(OSError, smtplib.SMTPException), cut_off(lambda: server.sock, FAREWELL):
+                server.quit()
+    except (OSError, UnicodeError, smtplib.SMTPException) as error:
+        # UnicodeError: a password or a host that can't be sent as it is.
         raise NotDelivered(f"{mail.host}: {_why(error)}") from None
     if refused:
         _log.warning("alert's recipients refused", recipients=sorted(refused))
@@ -75,6 +85,9 @@ def _connected(mail: Mail, host: str, context: ssl.SSLContext) -> smtplib.SMTP:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        # Its words quote what it failed at: a letter of a password, say.
+        return type(error).__name__
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return f"login refused ({error.smtp_code})"
     if isinstance(error, smtplib.SMTPResponseException):

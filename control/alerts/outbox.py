@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from pydantic import ValidationError
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -35,10 +36,13 @@ BACKOFF = Backoff(first=10.0, longest=600.0, spread=(0.5, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A message that is this worker's to deliver now. `number` counts from 1."""
+    """A message that is this worker's to deliver now. `number` counts from 1.
+
+    Without `message` it can't be read here: another release may have written it.
+    """
 
     notice_id: str
-    message: AlertMessage
+    message: AlertMessage | None
     number: int
     created_at: datetime
 
@@ -101,7 +105,10 @@ def take(session: Session, channel: AlertChannel, now: datetime) -> Attempt | No
         return None
     notice.attempts += 1
     notice.due_at = now + LEASE
-    message = AlertMessage.model_validate_json(notice.message)
+    try:
+        message = AlertMessage.model_validate_json(notice.message)
+    except ValidationError:
+        message = None
     return Attempt(notice.notice_id, message, notice.attempts, notice.created_at)
 
 
@@ -113,7 +120,8 @@ def arrived(session: Session, attempt: Attempt) -> None:
 def failed(session: Session, attempt: Attempt, problem: str, now: datetime) -> None:
     """It comes again after a pause, unless it is a day old, or only said that we are alive."""
     age = now - attempt.created_at
-    if attempt.message.event != "alerts" or age >= GIVEN_UP_AFTER:
+    is_alert = attempt.message is None or attempt.message.event == "alerts"
+    if not is_alert or age >= GIVEN_UP_AFTER:
         arrived(session, attempt)
         return
     session.execute(

@@ -38,7 +38,7 @@ def read(session: Session, now: datetime) -> ClusterReading:
     cluster = session.get(ClusterState, 1)
     listening = None if cluster is None else cluster.listening_since
     wanted = select(Node).where(Node.in_roster, Node.wanted != "retired").order_by(Node.node_id)
-    short, none = copies.count_short(session)
+    short, none = copies.count_short(session, now)
     return ClusterReading(
         now=now,
         nodes=[

@@ -104,7 +104,9 @@ class ClusterGauges:
             snapshot = self._snapshots.current()
             work, moves = self._database.read(_under_way)
             used = self._database.read(usage.total)
-            short, none = self._database.read(copies.count_short)
+            short, none = self._database.read(
+                lambda session: copies.count_short(session, self._clock())
+            )
         except DatabaseUnavailable:
             up.add_metric((), 0)
             yield up
@@ -163,7 +165,11 @@ class ClusterGauges:
             going.add_metric((move_state,), moves.get(move_state, 0))
         yield going
         for name, meaning, count in (
-            ("files_short", "Files with fewer copies than they should have.", short),
+            (
+                "files_short",
+                "Files with fewer copies than they should have, older than an hour or without any.",
+                short,
+            ),
             ("files_without_copy", "Those of them without any that is known to be good.", none),
             ("usage_bytes", "Bytes of files, each counted once whatever its copies.", used.bytes),
             ("usage_files", "Files.", used.files),

@@ -13,10 +13,10 @@ being deleted; those are also what each node's inventory digest is of.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, func, select, text, update
+from sqlalchemy import Table, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,9 @@ from control.db.models import Base, Copy, CopyState, File, LostAs, Pool
 
 SHORT = text("files.state = 'committed' AND files.present < files.factor")
 """Files that lack copies: word for word the condition of their index."""
+
+COPIED_WITHIN = timedelta(hours=1)
+"""A new file's further copies are on their way so long: a busy cluster always has some of these."""
 
 
 def insert_if_new(session: Session, model: type[Base], values: Mapping[str, Any]) -> bool:
@@ -212,9 +215,15 @@ def _add(session: Session, pool_id: str, change: int) -> bool:
     return counted.first() is not None
 
 
-def count_short(session: Session) -> tuple[int, int]:
-    """Files that lack copies, and those of them that have no good one at all."""
+def count_short(session: Session, now: datetime) -> tuple[int, int]:
+    """Files that lack copies, and those of them that have no good one at all.
+
+    New ones, whose copies are being made, are left out unless they have none.
+    """
     rows = session.execute(
-        select(File.present, func.count()).select_from(File).where(SHORT).group_by(File.present)
+        select(File.present, func.count())
+        .select_from(File)
+        .where(SHORT, or_(File.present == 0, File.committed_at < now - COPIED_WITHIN))
+        .group_by(File.present)
     ).all()
     return sum(row[1] for row in rows), sum(row[1] for row in rows if row[0] == 0)

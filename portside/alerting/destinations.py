@@ -18,6 +18,14 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 MOST_RECIPIENTS = 20
 
+MAIL_HOST_PATTERN = (
+    r"^(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+    r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"
+)
+"""Labels of 63 letters at most, or an IPv6 address without brackets."""
+
+MAIL_USER_PATTERN = r"^[ -~]+$"
+
 
 def _address(text: str) -> str:
     # Nothing that could begin another header, or another recipient.
@@ -26,7 +34,9 @@ def _address(text: str) -> str:
     return text
 
 
-WebhookUrl = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=1024)]
+WEBHOOK_PATTERN = r"^https?://[!-~]+$"
+
+WebhookUrl = Annotated[str, Field(pattern=WEBHOOK_PATTERN, max_length=1024)]
 
 Address = Annotated[str, AfterValidator(_address)]
 
@@ -38,11 +48,11 @@ class Mail(BaseModel):
 
     to: tuple[Address, ...] = Field(min_length=1, max_length=MOST_RECIPIENTS)
     sender: Address
-    host: str = Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")
+    host: str = Field(pattern=MAIL_HOST_PATTERN, max_length=253)
     port: int | None = Field(default=None, ge=1, le=65535)
     tls: Literal["starttls", "tls", "none"] = "starttls"
     """`tls` from the first byte (RFC 8314), `starttls` before anything is said, or none."""
-    user: str | None = Field(default=None, min_length=1, max_length=254)
+    user: str | None = Field(default=None, pattern=MAIL_USER_PATTERN, max_length=254)
 
     @model_validator(mode="after")
     def _no_password_in_clear(self) -> Mail:

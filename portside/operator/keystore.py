@@ -327,6 +327,11 @@ class Keystore:
         text = self._by_hand("alerts.password", "control.alerts.mail.user", "password")
         if len(text.strip().splitlines()) != 1:
             raise KeystoreError(f"{self.directory / 'alerts.password'} must be one line")
+        if not text.isascii():
+            raise KeystoreError(
+                f"{self.directory / 'alerts.password'} has a letter that isn't ASCII, which mail "
+                "servers take each in its own way: choose another password"
+            )
         return f"{text.strip()}\n"
 
     def replica_key(self) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 _ENDPOINT = re.compile(
-    r"https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
+    r"https?://(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+    r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
     r"(/[A-Za-z0-9._~/-]*)?"
 )
 
@@ -16,12 +17,12 @@ _ENDPOINT = re.compile(
 def _endpoint(url: str) -> str:
     if len(url) > 512 or not _ENDPOINT.fullmatch(url):
         raise ValueError(
-            f"{url!r} must be the URL of an OTLP/HTTP collector, as https://collector:4318: "
+            "must be the URL of an OTLP/HTTP collector, as https://collector:4318: "
             "`/v1/traces` is added, user, password and query there are none"
         )
     port = re.search(r":([0-9]+)(?:/|$)", url.partition("://")[2])
     if port is not None and not 0 < int(port[1]) < 65536:
-        raise ValueError(f"{url!r}: a port is a number from 1 to 65535")
+        raise ValueError("a port is a number from 1 to 65535")
     return url.rstrip("/")
 
 

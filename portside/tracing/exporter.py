@@ -163,7 +163,8 @@ class Exporter:
             )
             answer = connection.getresponse()
             said = answer.read(_MOST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
+            # UnicodeError: a name that can't be one (socket.getaddrinfo encodes it as IDNA).
             raise _Away(f"{type(error).__name__}: {error}") from None
         finally:
             connection.close()

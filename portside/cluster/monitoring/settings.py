@@ -59,7 +59,8 @@ class Alertmanager(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    webhook: str | None = Field(default=None, max_length=2048)
+    # Chat services have a secret in it: it is shown nowhere.
+    webhook: str | None = Field(default=None, max_length=2048, repr=False)
     webhook_token: bool = False
     mail: Mail | None = None
 
@@ -67,7 +68,7 @@ class Alertmanager(BaseModel):
     @classmethod
     def _url(cls, webhook: str | None) -> str | None:
         if webhook is not None and not _URL.fullmatch(webhook):
-            raise ValueError(f"{webhook!r} is no URL: write it as https://hooks.example.net/alerts")
+            raise ValueError("is no URL: write it as https://hooks.example.net/alerts")
         return webhook
 
     @model_validator(mode="after")

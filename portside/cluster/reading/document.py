@@ -89,6 +89,8 @@ class _Walk:
         self._loader = loader
         self._document = document
         self._seen = 0
+        self._merged: set[int] = set()
+        """Mappings whose `<<` is resolved in them: an alias comes by the same node again."""
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self._seen += 1
@@ -105,18 +107,10 @@ class _Walk:
         raise NoDocument(Mistake(f"not valid YAML here: {node.tag} is of other programs", "", line))
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                self._wrong("a key must be a plain word", path, line)
-            elif key.tag != _MERGE and key.value in first:
-                before = first[key.value]
-                where = f"first in line {before}" if before != line else "both in this line"
-                self._wrong(f"the key {key.value!r} is there twice, {where}: leave one", path, line)
-            else:
-                first[key.value] = line
-        self._loader.flatten_mapping(node)
+        if id(node) not in self._merged:
+            self._merged.add(id(node))
+            self._look_for_twice(node, path)
+            self._loader.flatten_mapping(node)
         made = {}
         for key, each in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -128,6 +122,19 @@ class _Walk:
                 self._document.places[below] = Place(key.start_mark.line + 1, written)
                 made[key.value] = self.value(each, below)
         return made
+
+    def _look_for_twice(self, node: yaml.MappingNode, path: Path) -> None:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._wrong("a key must be a plain word", path, line)
+            elif key.tag != _MERGE and key.value in first:
+                before = first[key.value]
+                where = f"first in line {before}" if before != line else "both in this line"
+                self._wrong(f"the key {key.value!r} is there twice, {where}: leave one", path, line)
+            else:
+                first[key.value] = line
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         line, written = self._document.places[path].line, node.value

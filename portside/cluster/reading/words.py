@@ -11,6 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from portside.alerting.destinations import (
+    MAIL_HOST_PATTERN,
+    MAIL_USER_PATTERN,
+    WEBHOOK_PATTERN,
+)
 from portside.cluster.reading import keys
 from portside.cluster.reading.document import Document, Path
 from portside.cluster.reading.mistake import Mistake, dotted
@@ -37,7 +42,9 @@ _PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "a user's name is letters, digits, '.', '_' and '-'",
     r"^https?://[A-Za-z0-9.:\[\]-]+$": "scheme, host and port alone, as https://s3.example.net",
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "3 to 63 lower-case letters, digits, '.' and '-'",
-    r"^https?://[!-~]+$": "an http:// or https:// URL without spaces",
+    MAIL_HOST_PATTERN: "a host's name or address alone, as mail.example.net",
+    MAIL_USER_PATTERN: "letters of ASCII alone, as ops@example.net",
+    WEBHOOK_PATTERN: "an http:// or https:// URL without spaces",
 }
 """What is said for a text that doesn't match: its pattern is for programs."""
 
@@ -160,7 +167,9 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def _ill_written(given: str, pattern: str, document: Document, is_key: bool) -> str:
-    shown = f"{given!r}: " if is_key or len(given) < 80 else ""
+    # A webhook's URL has a secret in it with many a chat service.
+    is_secret = pattern == WEBHOOK_PATTERN
+    shown = f"{given!r}: " if (is_key or len(given) < 80) and not is_secret else ""
     if pattern == NODE_ID_PATTERN:
         domain = document.data.get("domain") if isinstance(document.data, dict) else None
         label, dot, rest = given.lower().rstrip(".").partition(".")

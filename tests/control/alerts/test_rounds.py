@@ -127,10 +127,23 @@ def test_a_node_that_is_silent_is_told_and_its_other_alerts_stay(telling: Tellin
 def test_files_short_of_copies_and_without_any_are_told(telling: Telling) -> None:
     core = telling.core
     core.stores("s01")
-    telling.look(70, each=10)
+    telling.look(120, each=10)
     assert telling.states() == []
-    telling.look(20, each=10)
+    telling.look(30, each=10)
     assert telling.states() == [("copies-short", None, "began")]
+
+
+def test_uploads_whose_copies_are_on_their_way_are_no_alert_however_many(
+    telling: Telling,
+) -> None:
+    core = telling.core
+    # At each look another file lacks its second copy, which comes before the next.
+    for _ in range(20):
+        file_id = core.stores("s01")
+        telling.look(0, each=10)
+        core.expects(file_id, "s02")
+        core.takes(core.nodes.receipt("s02", core.clock.now, file_id=file_id))
+    assert telling.states() == []
 
 
 def test_a_backup_that_is_old_or_was_never_made_is_told(core: Core, tmp_path: Path) -> None:
@@ -301,6 +314,27 @@ def test_what_nobody_wants_is_not_tried_again(post: Post) -> None:
     post.fails = NotWanted("answered with 410")
     post.courier.deliver_one()
     assert post.left() == 0
+
+
+def test_a_message_that_cannot_be_sent_is_tried_later_and_holds_nobody_up(post: Post) -> None:
+    post.put()
+    post.fails = UnicodeEncodeError("ascii", "hunter2 \u00fc", 8, 9, "no")
+    assert post.courier.deliver_one()
+    assert post.left() == 1
+    assert post.core.database.read(lambda s: s.scalar(select(AlertNotice.problem))) == (
+        "it can't be sent: UnicodeEncodeError"
+    )
+
+
+def test_a_message_of_another_release_holds_nobody_up(post: Post) -> None:
+    post.put()
+    post.core.database.write(lambda s: s.execute(update(AlertNotice).values(message="{}")))
+    post.core.clock.pass_by(1)
+    readable = post.put()
+    assert post.courier.deliver_one()
+    assert post.courier.deliver_one()
+    assert post.brought == [readable]
+    assert post.left() == 1
 
 
 def test_a_sign_of_life_is_never_late(post: Post) -> None:

@@ -43,6 +43,8 @@ class MailServer:
     password: str = ""
     refuses: str = ""
     """An answer to each recipient, such as `550 no such user`; empty: they are taken."""
+    farewell: str = "221 bye"
+    """The answer to QUIT."""
     silent: bool = False
     """Takes connections and never says anything."""
     taken: list[Mailed] = field(default_factory=list)
@@ -115,7 +117,7 @@ class _Conversation:
         while (line := self._line()) is not None:
             verb = line.partition(" ")[0].upper()
             if verb == "QUIT":
-                self._say("221 bye")
+                self._say(self._server.farewell)
                 return
             answer = self._answer(verb, line)
             if answer:

@@ -135,3 +135,33 @@ def test_a_server_that_says_nothing_holds_nobody_for_long(
     with MailServer(silent=True) as server, pytest.raises(NotDelivered):
         send(mailbox(server), trusted)
     assert time.monotonic() - began < 20
+
+
+def test_a_mail_that_was_taken_has_arrived_however_the_server_parts(
+    trusted: ssl.SSLContext,
+) -> None:
+    with MailServer(farewell="451 not now") as server:
+        send(mailbox(server, tls="none"), trusted)
+    assert len(server.taken) == 1
+
+
+def test_a_password_that_is_not_ascii_is_not_delivered_and_not_quoted(
+    certificate: Path, trusted: ssl.SSLContext
+) -> None:
+    with (
+        MailServer(certificate, user="ops", password="right") as server,
+        pytest.raises(NotDelivered, match=r"UnicodeEncodeError$"),
+    ):
+        send(mailbox(server, user="ops"), trusted, PASSWORD)
+    assert server.taken == []
+
+
+@pytest.mark.parametrize("host", ["smtp..example.net", ".example.net", f"{'a' * 64}.net", "-a.net"])
+def test_a_host_that_can_be_none_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="host"):
+        Mail(to=("ops@example.net",), sender="portside@example.net", host=host)
+
+
+@pytest.mark.parametrize("host", ["smtp.example.net", "192.0.2.1", "2001:db8::1", "::1", "mail"])
+def test_a_host_by_name_or_address_is_taken(host: str) -> None:
+    assert Mail(to=("ops@example.net",), sender="portside@example.net", host=host).host == host

@@ -40,7 +40,7 @@ def test_what_makes_no_sense_is_told_with_its_key(said: str, problem: str) -> No
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ("webhook: hooks.portside.test", "webhook: 'hooks.portside.test' is no URL"),
+        ("webhook: hooks.portside.test", "monitoring.alertmanager.webhook: is no URL"),
         ("webhook: 'https://a.test/x y'", "webhook: "),
         ("webhook: 'http://a.test/', webhook_token: on", "webhook_token is for"),
         ("webhook_token: on, mail: {" + MAIL + "}", "webhook_token is for"),

@@ -9,6 +9,7 @@ import pytest
 
 from portside.backoff import Backoff
 from portside.tracing import current, exporter, spans
+from portside.tracing.collector import _endpoint
 from portside.tracing.context import begin
 from portside.tracing.exporter import Exporter
 from portside.tracing.spans import Kind, step
@@ -79,6 +80,21 @@ def test_a_trace_that_its_sender_does_not_record_is_not_recorded_here(collector:
     assert at is not None
     assert at.headers["traceparent"].endswith("-00")
     assert [span.name for span in collector.spans()] == ["recorded"]
+
+
+def test_a_host_that_can_be_none_is_away_and_ends_no_thread() -> None:
+    made = _exporting("http://a..b:4318")
+    with step("lost"):
+        pass
+    wait_until(lambda: made.counts() == {"undelivered": 1})
+    made.close()
+
+
+def test_a_collectors_url_with_a_password_or_an_empty_label_is_refused_and_not_quoted() -> None:
+    for url in ("http://u:hunter2@c.test:4318", "http://hunter2..b:4318"):
+        with pytest.raises(ValueError, match="must be the URL") as refused:
+            _endpoint(url)
+        assert "hunter2" not in str(refused.value)
 
 
 def test_a_collector_that_hangs_delays_nobody_and_what_is_too_much_is_counted(

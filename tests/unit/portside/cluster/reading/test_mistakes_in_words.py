@@ -104,10 +104,25 @@ def test_all_are_told_at_once_in_the_order_of_their_lines() -> None:
     assert lines.count(7) == 2
 
 
-def test_a_database_password_is_in_no_mistake() -> None:
+def test_a_mapping_that_takes_over_another_may_be_taken_over_itself() -> None:
+    cluster = parse(
+        HEAD + "nodes:\n  s01: &base {weight: 2, region: hel}\n"
+        "  s02: &p {<<: *base, region: fsn}\n  s03: *p\n"
+    )
+    assert [(each.weight, each.region) for each in cluster.nodes.values()] == [
+        (2, "hel"),
+        (2, "fsn"),
+        (2, "fsn"),
+    ]
+
+
+def test_no_secret_is_in_a_mistake() -> None:
     for text in (
         "control: {database: 'mysql://u:hunter2@h/d'}",
         "control: {database: u:hunter2: x",
+        "control: {alerts: {webhook: 'htps://chat.test/hunter2'}}",
+        "monitoring: {prometheus: on, alertmanager: {webhook: 'htps://chat.test/hunter2'}}",
+        "telemetry: {otlp: 'http://u:hunter2@c.test:4318'}",
     ):
         assert "hunter2" not in str(problems(SMALL + text))
 
