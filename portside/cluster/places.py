@@ -7,15 +7,7 @@ from pathlib import PurePosixPath
 HIDDEN = ("/dev", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var/tmp")  # noqa: S108
 """What services in a sandbox don't see, or see their own of (systemd.exec(5))."""
 
-OWN = tuple(
-    f"/var/{where}"
-    for where in (
-        *("lib/portside", "lib/portside-acme", "lib/portside-control", "lib/portside-deploy"),
-        *("log/portside-acme", "backups/portside", "backups/portside-control"),
-    )
-)
-"""Portside's own folders beside the data's: they go with it when it is taken off a machine."""
-_OTHERS = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr", "/opt/portside", *OWN)
+_OTHERS = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/sbin", "/usr", "/opt/portside")
 _PARENTS = ("/", "/opt", "/var", "/var/lib")
 """The root is the agent's own: as one of these it would take the system away from itself."""
 

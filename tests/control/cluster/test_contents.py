@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from control import cli
+from control import cli, settings
 from control.cluster import contents
 from control.cluster.contents import NoDatabase
 from control.db.database import Database, DatabaseUnavailable
@@ -82,7 +82,7 @@ def test_the_exit_code_tells_them_apart(
     def load(path: Path | None) -> Settings:
         return core.settings
 
-    monkeypatch.setattr(cli.settings, "load", load)
+    monkeypatch.setattr(settings, "load", load)
     monkeypatch.setattr(contents, "read", fail)
     with pytest.raises(SystemExit) as ended:
         cli.main(["contents"])

@@ -16,6 +16,7 @@ from operate.backup import backing_up, backups, restoring
 from operate.backup.restoring import Wishes
 from operate.site import MISTAKES, Refused, Site
 from operate.tell import Tell
+from portside.backup.places import Folder
 from portside.operator import node_lock
 from portside.operator.keystore import Keystore
 from tests.support.control_node_by_ssh import ControlNode
@@ -25,7 +26,7 @@ DRY = Wishes(dry=True)
 
 def made(site: Site) -> Path:
     backing_up.backup(site, None, Tell())
-    return backups.folder(site) / backups.Folder(backups.folder(site)).names()[-1]
+    return backups.folder(site) / Folder(backups.folder(site)).names()[-1]
 
 
 def set_aside(node: ControlNode) -> list[Path]:
