@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests and the bench need from Debian beside what the lab installs for itself.
 PACKAGES := clamav-daemon curl e2fsprogs fiu-utils libnginx-mod-http-lua nginx-light openssh-client postgresql prometheus prometheus-alertmanager prometheus-node-exporter python3-venv strace systemd xorriso xfsprogs
 
-.PHONY: up down odd year nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
+.PHONY: up down leaving odd year nodes lab iso check unit test clients upgrades nginx-lint bench faults fuzz release format lock clean packages
 
 up: nodes iso  ## the lab from nothing to a finished upload of a real multi-GB ISO
 	$(BIN)/portside put --node s01 --namespace isos $(ISO)
@@ -43,7 +43,9 @@ MACHINES = $(PYTHON) -m tests.side_by_side machines "$(PYTHON) -m lab up" \
 	iso "$(PYTHON) -m lab.iso $(ISO)" releases "$(READY) && $(BIN)/python -m deploys.wheelhouse"
 ON_MACHINES = $(PYTHON) -m tests.side_by_side \
 	cluster "$(PYTEST) -vv --durations=15 tests/lab/cluster" \
-	spare "$(PYTEST) -vv --durations=10 tests/lab/spare"
+	spare "$(PYTEST) -vv --durations=10 --ignore=$(LEAVING) tests/lab/spare"
+# Five minutes on a machine of its own.
+LEAVING := tests/lab/spare/test_leaving.py
 # Whoever comes first sets it up, the others wait for that.
 READY := flock Makefile $(MAKE) --no-print-directory $(VENV)/ready
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/vulture && $(BIN)/deptry .
@@ -68,6 +70,9 @@ upgrades: lab  ## from every tag to what is here, on the lab's spare machine: mi
 	@# A clone without history has no tags.
 	@! test -f "$$(git rev-parse --git-dir)/shallow" || git fetch --quiet --tags --unshallow
 	$(PYTEST) -vv tests/upgrades
+
+leaving: lab  ## a node retired, uninstalled and made anew, on the lab's spare machine: 5 minutes
+	$(PYTEST) -vv $(LEAVING)
 
 nginx-lint: $(VENV)/ready build/gixy-ng/venv/ready build/gixy-next/venv/ready  ## what two linters say of every nginx.conf
 	$(BIN)/python -m tests.support.deploys.nginx_lint $(foreach each,gixy-ng gixy-next,$(each)=build/$(each)/venv/bin/gixy)

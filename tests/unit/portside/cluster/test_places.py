@@ -26,8 +26,6 @@ def test_what_services_do_not_see_is_refused_with_a_way_around(path: str) -> Non
     "path",
     [
         *("/", "/var", "/opt", "/opt/portside/x", "/etc/x", "/usr/local"),
-        # They go when Portside is taken off a machine.
-        *("/var/lib/portside", "/var/lib/portside-control/x", "/var/backups/portside-control"),
     ],
 )
 def test_the_systems_own_is_never_given_to_the_agent(path: str) -> None:
