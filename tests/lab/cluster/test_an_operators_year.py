@@ -113,13 +113,12 @@ def _adopted(control: ControlPlane, host: Host) -> dict[str, str]:
     for name in names:
         host.check_output(f"echo {shlex.quote(name)} > {shlex.quote(f'{OLD}/{name}')}")
     host.check_output(f"ln -s /etc/passwd {OLD}/link.bin")
-    told = json.loads(
-        done(
-            LAB,
-            *("adopt", "s01", "--folder", OLD, "--namespace", NAMESPACE),
-            *("--owner", "user-7", "--json"),
-        )
-    )
+    words = ("adopt", "s01", "--folder", OLD, "--namespace", NAMESPACE, "--owner", "user-7")
+    ran = fab(LAB, *words, "--json")
+    told = json.loads(ran.stdout)
+    # What it leaves is named, and no success.
+    assert (ran.returncode, told["adopted"]) == (1, len(names)), ran.stderr
+    assert [each["source"] for each in told["left"]] == ["link.bin"]
     host.check_output(f"rm -rf {OLD}")
     digests = {hashlib.sha256(f"{name}\n".encode()).hexdigest() for name in names}
 
