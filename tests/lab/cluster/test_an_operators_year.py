@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shlex
 import signal
 import subprocess
@@ -110,8 +111,10 @@ def _adopted(control: ControlPlane, host: Host) -> dict[str, str]:
     """Files that were there before Portside, hostile names among them: ids and digests."""
     host.check_output(f"rm -rf {OLD}; mkdir -p {OLD}/below")
     names = ["plain.bin", "below/with space.bin", "below/ünï.bin"]
-    for name in names:
-        host.check_output(f"echo {shlex.quote(name)} > {shlex.quote(f'{OLD}/{name}')}")
+    # What an earlier run adopted is stored already.
+    contents = {name: f"{name} {secrets.token_hex(8)}" for name in names}
+    for name, content in contents.items():
+        host.check_output(f"echo {shlex.quote(content)} > {shlex.quote(f'{OLD}/{name}')}")
     host.check_output(f"ln -s /etc/passwd {OLD}/link.bin")
     words = ("adopt", "s01", "--folder", OLD, "--namespace", NAMESPACE, "--owner", "user-7")
     ran = fab(LAB, *words, "--json")
@@ -120,7 +123,7 @@ def _adopted(control: ControlPlane, host: Host) -> dict[str, str]:
     assert (ran.returncode, told["adopted"]) == (1, len(names)), ran.stderr
     assert [each["source"] for each in told["left"]] == ["link.bin"]
     host.check_output(f"rm -rf {OLD}")
-    digests = {hashlib.sha256(f"{name}\n".encode()).hexdigest() for name in names}
+    digests = {hashlib.sha256(f"{each}\n".encode()).hexdigest() for each in contents.values()}
 
     def known() -> dict[str, str] | None:
         answer = control.ask("GET", f"/api/v1/files?namespace={NAMESPACE}&limit=1000")
