@@ -82,7 +82,6 @@ def test_every_acknowledged_file_outlives_what_befalls_the_cluster(
         exported = _exported(tmp_path / "out")
         # What an earlier run that broke off left behind comes out too.
         assert acknowledged.items() <= exported.items()
-        assert json.loads(done(LAB, "verify", "--json"))["passed"]
     finally:
         for file_id in acknowledged:
             control.delete(file_id)
