@@ -105,7 +105,7 @@ odd: packages $(VENV)/ready  ## VPSes as providers hand them out, from bare to v
 	$(PYTHON) -m lab --machines lab/odd.json up
 	$(PYTEST) -vv -s --durations=0 tests/lab/odd; outcome=$$?; $(PYTHON) -m lab --machines lab/odd.json down; exit $$outcome
 
-year: packages $(VENV)/ready  ## a cluster's life from bare to export, under an app that never pauses: 25 minutes
+year: packages $(VENV)/ready  ## a cluster's life from bare to export, under an app that never pauses
 	$(PYTHON) -m lab --machines lab/year.json up
 	$(PYTEST) -x -vv -s --durations=0 tests/lab/year; outcome=$$?; $(PYTHON) -m lab --machines lab/year.json down; exit $$outcome
 

@@ -49,9 +49,11 @@ def held(site: Site, node_id: str, what: str) -> Iterator[None]:
 
 
 def noted(site: Site, what: str, tell: Tell) -> None:
-    """Have what was asked of the control plane in its node's audit log. It is done already: where
-    the log can't be had, that is said, and nothing else."""
-    node_id = site.control_node()
+    """Have what was asked of the control plane in its node's audit log, where that is a node of
+    this cluster. It is done already: a log that can't be had is said, and nothing else."""
+    node_id = next(iter(site.cluster.with_role("control")), None)
+    if node_id is None:
+        return
     script = node_lock.done(node_lock.me(), what)
     answer = nodes.ask(site, [node_id], ("sh", "-c", script))[node_id]
     if not answer.ok:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from operate import locks, states
 from operate.site import Site
 from operate.tell import Tell
 from portside.client.http.errors import ControlRefused
+from portside.cluster.file import parse
 from portside.commands.storage import nodes
 from portside.operator import node_lock
 from portside.wire.control import DrainProgress
@@ -128,3 +130,15 @@ def test_what_is_wanted_of_a_node_is_in_the_audit_log_of_the_control_planes(
     entries = capsys.readouterr().out.splitlines()[1:]
     assert len(entries) == 2, entries
     assert entries[0].split()[1:] == ["c01", node_lock.me(), "s01:", "draining", "done"]
+
+
+def test_a_control_plane_that_is_on_no_node_of_ours_is_told_all_the_same(
+    site: Site, control: ControlDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.keystore.keep_operator_key(API_KEY)
+    elsewhere = parse(
+        "name: test\ndomain: operate.invalid\nnodes: {s01: {}}\n"
+        "control: {url: 'https://control.operate.invalid'}\n"
+    )
+    states.drain(replace(site, cluster=elsewhere), "s01", Tell())
+    assert capsys.readouterr().out.startswith("s01: draining\n")
