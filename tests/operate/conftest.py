@@ -11,6 +11,7 @@ from operate import control_plane
 from operate.site import Site
 from portside.client.control import Control
 from portside.operator import known_hosts, node_lock
+from tests.support import append_only
 from tests.support.client.control_double import API_KEY, ControlDouble
 from tests.support.loopback import reserved_port
 from tests.support.ssh_server import SshServer, generate, ssh_server
@@ -71,7 +72,7 @@ def control(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlDoub
 
 
 @pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The nodes are this computer: their locks and logs must not be."""
     monkeypatch.setattr(node_lock, "CLOSED", str(tmp_path / "closed.json"))
     monkeypatch.setattr(node_lock, "FOLDER", str(tmp_path))
@@ -80,3 +81,5 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_lock.script, "__defaults__", (file, audit))
     for each in (node_lock.close, node_lock.reopen, node_lock.done):
         monkeypatch.setattr(each, "__defaults__", (audit,))
+    yield
+    append_only.let_go(tmp_path)

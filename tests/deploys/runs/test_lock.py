@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,15 @@ import pytest
 from deploys.runs import lock
 from deploys.runs.trouble import RunRefused
 from portside.operator import node_lock
+from tests.support import append_only
 
 NOW = datetime(2026, 11, 30, 14, 2, 59, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def audit_logs_go(tmp_path: Path) -> Iterator[None]:
+    yield
+    append_only.let_go(tmp_path)
 
 
 def _start(file: Path, who: str) -> subprocess.Popen[str]:
